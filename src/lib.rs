@@ -1,0 +1,3 @@
+//! Credenza, a local credential broker for AWS and S3.
+
+pub mod secret;

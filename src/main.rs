@@ -1,0 +1,3 @@
+//! The `credenza` command.
+
+fn main() {}
