@@ -1,3 +1,9 @@
 //! Credenza, a local credential broker for AWS and S3.
 
+pub mod clock;
+pub mod credentials;
+pub mod files;
 pub mod secret;
+pub mod source;
+pub mod upstream;
+pub mod world;

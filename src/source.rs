@@ -1,0 +1,125 @@
+//! What a source is: one place credentials come from, and its three answers.
+
+pub mod spec;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::credentials::{Credentials, Unusable};
+use crate::world::World;
+
+/// A future on the heap, so that sources of different types stand in one chain.
+pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One place credentials come from.
+///
+/// A source reaches the outside through the [`World`] it is handed and nothing else, holds no lease, and never sleeps
+/// longer than the deadline of its keeper allows: it is cancelled by dropping its future.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// How logs, errors and `status` call it: `static`, `url`, `environment`, `profile dev`, `container`, `imds`.
+    fn name(&self) -> &str;
+
+    /// Looks for credentials now. Nothing is cached here but what makes the next look cheaper (a session token).
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer>;
+
+    /// The region this source knows, asked lazily and apart from the credentials. A failure is `None`.
+    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>>;
+}
+
+/// The three answers of a source. Only the second lets a chain go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A complete key pair, perhaps one that has expired: who uses it judges that.
+    Found(Credentials),
+    /// Nobody set this source up here; the reason, for `check`: `AWS_ACCESS_KEY_ID is not set`.
+    NotConfigured(Cow<'static, str>),
+    /// Somebody did, and it does not work.
+    Failing(Failure),
+}
+
+/// Why a configured source gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Decides the status code and the backoff.
+    pub kind: Kind,
+    /// What was tried, on what, what came of it and what to do. Never a secret; foreign text is escaped in it.
+    pub message: Box<str>,
+    /// The earliest moment from now at which upstream wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kinds of failure. The first two pass by themselves, the others last until an input changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Time-out, 5xx, throttling, connection refused, an answer that has already expired.
+    Unavailable,
+    /// A named file that is missing, unreadable or does not parse: somebody may be writing it this very moment. Once it
+    /// has stayed so for 5 s the keeper takes it for [`Kind::Misconfigured`].
+    Unsettled,
+    /// Asking again cannot mend it: half a key pair, a host that is not allowed, an unsupported setting.
+    Misconfigured,
+    /// Upstream refused us.
+    Denied,
+    /// A person has to log in.
+    LoginRequired,
+}
+
+impl Kind {
+    /// Whether it may pass without a change of any input.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Unavailable | Self::Unsettled)
+    }
+}
+
+impl Failure {
+    /// A failure of this kind with a message.
+    pub fn new(kind: Kind, message: impl Into<Box<str>>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+
+    /// A failure that may pass.
+    pub fn unavailable(message: impl Into<Box<str>>) -> Self {
+        Self::new(Kind::Unavailable, message)
+    }
+
+    /// A failure that lasts until an input changes.
+    pub fn misconfigured(message: impl Into<Box<str>>) -> Self {
+        Self::new(Kind::Misconfigured, message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self::Failing(failure)
+    }
+}
+
+impl From<Unusable> for Failure {
+    fn from(unusable: Unusable) -> Self {
+        Self::misconfigured(unusable.to_string())
+    }
+}
+
+impl Answer {
+    /// Not configured here, and why.
+    pub fn not_configured(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::NotConfigured(reason.into())
+    }
+
+    /// Credentials, or the failure that stood in their way.
+    pub fn from_result(result: Result<Credentials, Failure>) -> Self {
+        result.map_or_else(Self::Failing, Self::Found)
+    }
+}
