@@ -1,8 +1,13 @@
 //! Credenza, a local credential broker for AWS and S3.
 
+pub mod board;
+pub mod chain;
 pub mod clock;
 pub mod credentials;
 pub mod files;
+pub mod keeper;
+pub mod lease;
+pub mod schedule;
 pub mod secret;
 pub mod source;
 pub mod upstream;
