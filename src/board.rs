@@ -136,13 +136,25 @@ impl Handle {
         Arc::clone(&self.published.borrow())
     }
 
+    /// The same, and [`Handle::changed`] waits for what comes after it.
+    #[must_use]
+    pub fn latest(&mut self) -> Arc<Published> {
+        Arc::clone(&self.published.borrow_and_update())
+    }
+
+    /// Whether the keeper has ended.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.published.has_changed().is_err()
+    }
+
     /// Asks the keeper for something; many wishes at once are one.
     pub fn wish(&self, wish: Wish) {
         self.wake.wishes.fetch_or(wish as u8, Ordering::AcqRel);
         self.wake.notify.notify_one();
     }
 
-    /// Waits until the keeper has published something new since this handle was cloned or last waited.
+    /// Waits until the keeper has published something new since [`Handle::latest`] was asked or this last returned.
     ///
     /// # Errors
     /// When the keeper has ended: nothing more will come.

@@ -10,7 +10,7 @@ use crate::board::{Handle, LeaseKey, Phase, Published, Trouble, Wake, Wish};
 use crate::chain::{Chain, Outcome, Verdict};
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
-use crate::lease::Lease;
+use crate::lease::{LONG_LIVED_NOTICE, Lease};
 use crate::schedule::{self, LONGEST_PAUSE, SETTLE};
 use crate::source::{Failure, Kind};
 use crate::world::World;
@@ -142,14 +142,8 @@ impl Keeper {
         };
         let lease = self.held.clone();
         self.update(|published| {
-            *published = Published {
-                lease,
-                trouble,
-                phase,
-                steps: steps.into(),
-                region: published.region.clone(),
-                eager: published.eager,
-            };
+            // The region may have changed with the source: it is asked again when somebody wants it.
+            *published = Published { lease, trouble, phase, steps: steps.into(), region: None, eager: published.eager };
         });
         match phase {
             Phase::Waiting { next } | Phase::BackingOff { next } => next,
@@ -283,10 +277,6 @@ impl Keeper {
         self.publish.send_modify(|published| change(Arc::make_mut(published)));
     }
 }
-
-/// What `direct` means for the SDKs that cannot sign with an empty token (measured; see docs/PROTOCOL.md).
-pub const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
-     can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor object_store and opendal";
 
 #[cfg(test)]
 mod tests {

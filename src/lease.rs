@@ -13,6 +13,10 @@ use crate::credentials::Credentials;
 /// several SDKs overflow on year 9999.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
+/// What `direct` means for the SDKs that cannot sign with an empty token (measured; see docs/PROTOCOL.md).
+pub const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
+     can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor object_store and opendal";
+
 /// Credentials in the form in which they leave: no secret but the rendered body.
 #[derive(Clone)]
 pub struct Lease {

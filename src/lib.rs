@@ -9,6 +9,8 @@ pub mod keeper;
 pub mod lease;
 pub mod schedule;
 pub mod secret;
+pub mod server;
 pub mod source;
+pub mod token;
 pub mod upstream;
 pub mod world;

@@ -1,0 +1,8 @@
+//! The HTTP side: listeners, connections, the door, the paths. It sees the board and nothing else.
+
+pub mod connections;
+pub mod guard;
+pub mod listeners;
+pub mod responses;
+pub mod routes;
+mod status;

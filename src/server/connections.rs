@@ -1,0 +1,175 @@
+//! Connections: accepted, limited, drained.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::routes::Paths;
+
+/// A request head has to be complete within this time; it also ends connections that idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A request head is at most this long, in bytes; a longer one is answered with 431.
+const HEAD_LIMIT: usize = 16 * 1024;
+
+/// Requests in flight have this long to end when the daemon stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A pause after the kernel refused a connection, because no file descriptor is left perhaps.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The open connections, oldest first.
+#[derive(Debug)]
+struct Connections {
+    limit: usize,
+    open: Mutex<(u64, BTreeMap<u64, Arc<Place>>)>,
+    freed: Notify,
+}
+
+/// The place of one connection.
+#[derive(Debug, Default)]
+struct Place {
+    admitted: AtomicBool,
+    evicted: Notify,
+}
+
+/// Frees its place when the connection ends, however it does.
+struct Seat {
+    number: u64,
+    place: Arc<Place>,
+    connections: Arc<Connections>,
+}
+
+/// Serves until `stop` is cancelled, then lets requests in flight end, for five seconds at most.
+pub async fn serve(listeners: Vec<TcpListener>, paths: Paths, limit: usize, stop: CancellationToken) {
+    let connections = Arc::new(Connections { limit: limit.max(1), open: Mutex::default(), freed: Notify::new() });
+    let mut acceptors = JoinSet::new();
+    for listener in listeners {
+        acceptors.spawn(accept(listener, paths.clone(), Arc::clone(&connections), stop.clone()));
+    }
+    while acceptors.join_next().await.is_some() {}
+}
+
+async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {
+    let mut tasks = JoinSet::new();
+    let mut told = false;
+    while !stop.is_cancelled() {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = tasks.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::error!(%error, "cannot accept connections; those that are open are served on");
+                }
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if std::mem::take(&mut told) {
+            tracing::info!("connections are accepted again");
+        }
+        let seat = tokio::select! {
+            () = stop.cancelled() => break,
+            seat = connections.seat() => seat,
+        };
+        tasks.spawn(speak(stream, paths.clone(), seat, stop.clone()));
+    }
+    drop(listener);
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(GRACE, drained).await.is_err() {
+        tracing::warn!("requests were still in flight after {} s and are cut off", GRACE.as_secs());
+    }
+}
+
+/// Whether an error of `accept` is about the connection that would have come, not about us (see accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
+}
+
+/// One connection from its first byte to its last.
+async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationToken) {
+    // Small answers must not wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let place = Arc::clone(&seat.place);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let place = Arc::clone(&place);
+        paths.clone().answer(request.map(Body::new), move || place.admitted.store(true, Ordering::Relaxed))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_LIMIT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = seat.place.evicted.notified() => {
+            tracing::debug!("closed the oldest connection that proved nothing, to make room");
+            return;
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+impl Connections {
+    /// A seat for a new connection. When all are taken the oldest one that has not been admitted has to go; when all
+    /// have been, the new one waits.
+    async fn seat(self: &Arc<Self>) -> Seat {
+        loop {
+            let freed = self.freed.notified();
+            if let Some(seat) = self.try_seat() {
+                return seat;
+            }
+            freed.await;
+        }
+    }
+
+    fn try_seat(self: &Arc<Self>) -> Option<Seat> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.1.len() >= self.limit {
+            let oldest = open.1.iter().find(|(_, place)| !place.admitted.load(Ordering::Relaxed));
+            let number = oldest.map(|(number, _)| *number)?;
+            if let Some(place) = open.1.remove(&number) {
+                place.evicted.notify_one();
+            }
+        }
+        open.0 += 1;
+        let (number, place) = (open.0, Arc::<Place>::default());
+        open.1.insert(number, Arc::clone(&place));
+        Some(Seat { number, place, connections: Arc::clone(self) })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.1.remove(&self.number);
+        drop(open);
+        self.connections.freed.notify_waiters();
+    }
+}

@@ -1,0 +1,327 @@
+//! The door: one pure function before every path of every protocol.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, header};
+use ring::hmac;
+use subtle::ConstantTimeEq;
+
+use super::responses::Refusal;
+use crate::credentials::Name;
+use crate::secret::Secret;
+
+/// Headers that only a proxy or a browser sends; no SDK does.
+const FOREIGN: [HeaderName; 5] =
+    [HeaderName::from_static("x-forwarded-for"), header::FORWARDED, header::VIA, header::ORIGIN, header::REFERER];
+
+/// Every `Sec-Fetch-…` header, which browsers add and pages cannot remove.
+const FETCH_METADATA: &str = "sec-fetch-";
+
+/// Someone who may ask.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Client {
+    /// For logs.
+    pub name: Name,
+    /// The identities it may have; `None` is all.
+    pub identities: Option<Vec<Name>>,
+}
+
+impl Client {
+    /// Whether it may have this identity.
+    #[must_use]
+    pub fn may_have(&self, identity: &Name) -> bool {
+        self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
+    }
+
+    /// What a request without a name means: the one identity this client may have, else `default`.
+    #[must_use]
+    pub fn own_identity(&self) -> Name {
+        match self.identities.as_deref() {
+            Some([only]) => only.clone(),
+            _ => Name::default(),
+        }
+    }
+}
+
+/// Clients by token. A token is found by its keyed digest, so that how long a look-up takes tells nothing about the
+/// tokens there are, and then compared in constant time.
+pub struct Clients {
+    key: hmac::Key,
+    by_digest: HashMap<[u8; 32], (Secret, Arc<Client>)>,
+}
+
+impl Clients {
+    /// The clients with these tokens.
+    ///
+    /// # Errors
+    /// When the operating system gives no random key.
+    pub fn new(clients: impl IntoIterator<Item = (Secret, Client)>) -> Result<Self, getrandom::Error> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let by_digest = clients
+            .into_iter()
+            .map(|(token, client)| (digest(&key, token.expose().as_bytes()), (token, Arc::new(client))))
+            .collect();
+        Ok(Self { key, by_digest })
+    }
+
+    fn find(&self, token: &[u8]) -> Option<&Arc<Client>> {
+        let (held, client) = self.by_digest.get(&digest(&self.key, token))?;
+        bool::from(held.expose().as_bytes().ct_eq(token)).then_some(client)
+    }
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.by_digest.values().map(|(_, client)| &client.name)).finish()
+    }
+}
+
+fn digest(key: &hmac::Key, token: &[u8]) -> [u8; 32] {
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hmac::sign(key, token).as_ref());
+    digest
+}
+
+/// The names under which a request may address us.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    addresses: Vec<IpAddr>,
+    names: Vec<Box<str>>,
+}
+
+impl Hosts {
+    /// Loopback and `localhost`, the addresses that are listened on, and further names.
+    pub fn new(listening: impl IntoIterator<Item = IpAddr>, names: impl IntoIterator<Item = Box<str>>) -> Self {
+        let addresses = listening.into_iter().filter(|address| !address.is_unspecified()).collect();
+        let names = names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        Self { addresses, names }
+    }
+
+    /// Whether the value of a `Host` header, with or without a port, is one of ours. A bare `::1`, which the CRT sends,
+    /// is; so is every loopback address, for the connection came over one.
+    fn hold(&self, host: &str) -> bool {
+        let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+        let known = |ip: IpAddr| ip.is_loopback() || self.addresses.contains(&ip);
+        if let Some(ip) = address(host) {
+            return known(ip);
+        }
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        if let Some(inner) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            return inner.parse().is_ok_and(|ip: std::net::Ipv6Addr| known(IpAddr::V6(ip).to_canonical()));
+        }
+        match address(name) {
+            // What is left of a bare IPv6 address without its last group is no address of ours.
+            Some(ip) => ip.is_ipv4() && known(ip),
+            None => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name.eq_ignore_ascii_case("localhost") || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+            }
+        }
+    }
+}
+
+/// Who was let in.
+#[derive(Clone, Debug)]
+pub enum Admitted {
+    /// Somebody who proved nothing and may only ask for health.
+    Anyone,
+    /// A client with a token.
+    Client(Arc<Client>),
+}
+
+/// Lets a request in or says why not: the same for every path. Health checks are let in without a token.
+///
+/// # Errors
+/// The refusal, ready to be answered.
+pub fn admit(request: &Parts, hosts: &Hosts, clients: &Clients) -> Result<Admitted, Refusal> {
+    addressed_to_us(request, hosts)?;
+    let headers = &request.headers;
+    if FOREIGN.iter().any(|name| headers.contains_key(name))
+        || headers.keys().any(|name| name.as_str().starts_with(FETCH_METADATA))
+    {
+        return Err(Refusal::Forwarded);
+    }
+    let path = request.uri.path();
+    let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
+    match token(headers) {
+        Some(token) => match clients.find(token) {
+            Some(client) => Ok(Admitted::Client(Arc::clone(client))),
+            None if health => Ok(Admitted::Anyone),
+            None => Err(Refusal::WrongToken),
+        },
+        None if health => Ok(Admitted::Anyone),
+        None => Err(Refusal::NoToken),
+    }
+}
+
+/// Exactly one `Host`, and it is one of ours; so is an absolute-form target (DNS rebinding, proxies).
+fn addressed_to_us(request: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
+    let mut values = request.headers.get_all(header::HOST).iter();
+    let host = match (values.next(), values.next()) {
+        (Some(host), None) => host.to_str().ok().filter(|host| hosts.hold(host)),
+        _ => None,
+    };
+    let target = request.uri.authority().is_none_or(|authority| hosts.hold(authority.as_str()));
+    if host.is_some() && target { Ok(()) } else { Err(Refusal::ForeignHost) }
+}
+
+/// The token as the SDKs send it: verbatim, without a scheme before it. Empty is none, two are none of ours.
+fn token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => Some(value.as_bytes()).filter(|value| !value.is_empty()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "plain+/=~token-of-at-least-32-characters";
+
+    fn clients() -> Clients {
+        Clients::new([(Secret::from(TOKEN), Client { name: "all".into(), identities: None })]).unwrap()
+    }
+
+    fn hosts() -> Hosts {
+        Hosts::new(["169.254.170.2".parse().unwrap()], ["Broker.Internal".into()])
+    }
+
+    fn request(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn ask(target: &str, headers: &[(&str, &str)]) -> Result<bool, Refusal> {
+        admit(&request(target, headers), &hosts(), &clients()).map(|admitted| matches!(admitted, Admitted::Client(_)))
+    }
+
+    #[test]
+    fn hosts_of_ours_and_of_others() {
+        let ours = [
+            "127.0.0.1",
+            "127.0.0.1:9733",
+            "127.0.0.2:1",
+            "localhost",
+            "LOCALHOST:9733",
+            "localhost.",
+            "[::1]",
+            "[::1]:9733",
+            "::1",
+            "169.254.170.2",
+            "169.254.170.2:80",
+            "broker.internal",
+            "BROKER.internal:1",
+            "[::ffff:127.0.0.1]:80",
+        ];
+        let foreign = [
+            "",
+            ":9733",
+            "evil.example",
+            "evil.example:9733",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "169.254.170.23",
+            "[::2]",
+            "::2",
+            "localhost:",
+            "localhost:x",
+            "localhost:1:2",
+            "user@localhost",
+            "[::1",
+            "::1]",
+            "127.1",
+            "0.0.0.0",
+            "[::]",
+            "2130706433",
+            "localhost ",
+            "localhost\t",
+            "[127.0.0.1]",
+        ];
+        for (list, held) in [(&ours[..], true), (&foreign[..], false)] {
+            assert!(!list.is_empty());
+            for host in list {
+                assert_eq!(hosts().hold(host), held, "{host:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_door() {
+        const HOST: (&str, &str) = ("host", "127.0.0.1:9733");
+        let good = ("authorization", TOKEN);
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<bool, Refusal>);
+        let table: &[Case<'_>] = &[
+            ("/credentials", &[HOST, good], Ok(true)),
+            ("/anything/else", &[HOST, good], Ok(true)),
+            ("/credentials", &[HOST], Err(Refusal::NoToken)),
+            ("/credentials", &[HOST, ("authorization", "")], Err(Refusal::NoToken)),
+            ("/credentials", &[HOST, ("authorization", "wrong")], Err(Refusal::WrongToken)),
+            (
+                "/credentials",
+                &[HOST, ("authorization", "Bearer plain+/=~token-of-at-least-32-characters")],
+                Err(Refusal::WrongToken),
+            ),
+            ("/credentials", &[HOST, good, good], Err(Refusal::NoToken)),
+            ("/healthz", &[HOST], Ok(false)),
+            ("/readyz", &[HOST], Ok(false)),
+            ("/readyz", &[HOST, good], Ok(true)),
+            ("/readyz", &[HOST, ("authorization", "wrong")], Ok(false)),
+            ("/status", &[HOST], Err(Refusal::NoToken)),
+            ("/healthz/", &[HOST], Err(Refusal::NoToken)),
+            ("/credentials", &[good], Err(Refusal::ForeignHost)),
+            ("/healthz", &[], Err(Refusal::ForeignHost)),
+            ("/credentials", &[HOST, HOST, good], Err(Refusal::ForeignHost)),
+            ("/credentials", &[("host", "evil.example"), good], Err(Refusal::ForeignHost)),
+            ("http://127.0.0.1:9733/credentials", &[HOST, good], Ok(true)),
+            ("http://evil.example/credentials", &[HOST, good], Err(Refusal::ForeignHost)),
+            ("http://user@127.0.0.1/credentials", &[HOST, good], Err(Refusal::ForeignHost)),
+            ("/credentials", &[HOST, good, ("x-forwarded-for", "1.2.3.4")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("Forwarded", "for=1.2.3.4")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("via", "1.1 proxy")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("origin", "null")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("referer", "")], Err(Refusal::Forwarded)),
+            ("/healthz", &[HOST, ("sec-fetch-mode", "no-cors")], Err(Refusal::Forwarded)),
+            ("/healthz", &[HOST, ("Sec-Fetch-Anything", "x")], Err(Refusal::Forwarded)),
+        ];
+        for (target, headers, expected) in table {
+            assert_eq!(&ask(target, headers), expected, "{target} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn health_is_open_for_reading_only() {
+        let mut request = request("/healthz", &[("host", "localhost")]);
+        request.method = Method::POST;
+        assert_eq!(admit(&request, &hosts(), &clients()).unwrap_err(), Refusal::NoToken);
+    }
+
+    #[test]
+    fn a_client_of_one_identity_means_that_one() {
+        let one = Client { name: "c".into(), identities: Some(vec!["a".into()]) };
+        assert_eq!(
+            (one.own_identity(), one.may_have(&"a".into()), one.may_have(&"b".into())),
+            ("a".into(), true, false)
+        );
+        let all = Client { name: "c".into(), identities: None };
+        assert_eq!((all.own_identity(), all.may_have(&"b".into())), (Name::default(), true));
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        assert!(!format!("{:?}", clients()).contains("token-of"));
+    }
+}

@@ -1,0 +1,142 @@
+//! Where to listen: loopback, or the addresses that SDKs know by heart, and nothing else unless it is asked for.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpListener;
+
+/// The port when none is given.
+pub const PORT: u16 = 9733;
+
+/// The addresses that SDKs know by heart: ECS, EKS Pod Identity and the metadata service, of both families.
+const WELL_KNOWN: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// `127.0.0.1:9733` and `[::1]:9733`; a host without IPv6 has only the first.
+    Default,
+    /// What somebody configured; each of them has to work.
+    Addresses(Vec<SocketAddr>),
+}
+
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Neither loopback nor well known.
+    #[error(
+        "{0}: neither a loopback address nor one of 169.254.170.2, 169.254.170.23, 169.254.169.254, fd00:ec2::23 and \
+         fd00:ec2::254: others could reach it; allow_remote = true allows it all the same"
+    )]
+    Remote(SocketAddr),
+    /// Another program has the port.
+    #[error(
+        "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with --listen"
+    )]
+    InUse(SocketAddr),
+    /// No interface of this host has the address.
+    #[error("{0}: no interface of this host has this address; `ip addr add {address}/{bits} dev lo` adds it", address = .0.ip(), bits = if .0.is_ipv4() { 32 } else { 128 })]
+    NotOurs(SocketAddr),
+    /// Something else.
+    #[error("{0}: cannot listen there: {1}")]
+    Io(SocketAddr, #[source] io::Error),
+}
+
+/// Whether an address may be listened on without `allow_remote`.
+#[must_use]
+pub fn is_local(address: IpAddr) -> bool {
+    address.is_loopback() || WELL_KNOWN.contains(&address)
+}
+
+/// Binds everything, or nothing.
+///
+/// # Errors
+/// The first address that cannot be had, and why.
+pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
+    let (addresses, lenient) = match listen {
+        Listen::Addresses(addresses) => (addresses.clone(), false),
+        Listen::Default => {
+            let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+            (loopback.map(|address| SocketAddr::new(address, PORT)).to_vec(), true)
+        }
+    };
+    let mut listeners = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !is_local(address.ip()) {
+            if !allow_remote {
+                return Err(ListenError::Remote(address));
+            }
+            tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
+        }
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                stay_on_this_host(&listener, address).map_err(|error| ListenError::Io(address, error))?;
+                listeners.push(listener);
+            }
+            Err(error) if lenient && address.is_ipv6() && no_ipv6(&error) => {
+                tracing::debug!(%address, %error, "no IPv6 here");
+            }
+            Err(error) => return Err(why(address, error)),
+        }
+    }
+    Ok(listeners)
+}
+
+/// Packets from a link-local address end at the first router (as AWS does it; a hop further is another host).
+fn stay_on_this_host(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    if !WELL_KNOWN.contains(&address.ip()) {
+        return Ok(());
+    }
+    match address {
+        SocketAddr::V4(_) => rustix::net::sockopt::set_ip_ttl(listener, 1)?,
+        SocketAddr::V6(_) => rustix::net::sockopt::set_ipv6_unicast_hops(listener, Some(1))?,
+    }
+    Ok(())
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn why(address: SocketAddr, error: io::Error) -> ListenError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse(address),
+        io::ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
+        _ => ListenError::Io(address, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_addresses() {
+        for local in
+            ["127.0.0.1", "127.1.2.3", "::1", "169.254.170.2", "169.254.170.23", "169.254.169.254", "fd00:ec2::23"]
+        {
+            assert!(is_local(local.parse().unwrap()), "{local}");
+        }
+        for remote in ["0.0.0.0", "::", "10.0.0.1", "169.254.170.3", "fd00:ec2::24", "8.8.8.8"] {
+            assert!(!is_local(remote.parse().unwrap()), "{remote}");
+        }
+    }
+
+    #[tokio::test]
+    async fn errors_say_what_to_do() {
+        let bind = async |address: SocketAddr| bind(&Listen::Addresses(vec![address]), false).await;
+        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let taken = first[0].local_addr().unwrap();
+        assert!(matches!(bind(taken).await, Err(ListenError::InUse(address)) if address == taken));
+        assert!(matches!(bind("0.0.0.0:0".parse().unwrap()).await, Err(ListenError::Remote(_))));
+        let error = bind("169.254.170.23:0".parse().unwrap()).await.unwrap_err().to_string();
+        assert!(error.contains("ip addr add 169.254.170.23/32 dev lo"), "{error}");
+    }
+}

@@ -1,0 +1,230 @@
+//! Status codes and bodies: the one place that knows how the core's kinds of failure look in HTTP.
+
+use std::time::SystemTime;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use crate::board::{Phase, Published, Trouble};
+use crate::clock::timestamp;
+use crate::credentials::Name;
+use crate::source::Kind;
+
+/// A message longer than this helps nobody; boto prints it word for word.
+const LONGEST_MESSAGE: usize = 2000;
+
+/// What the door says to those it does not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No `Authorization`, or an empty one.
+    NoToken,
+    /// One that is nobody's.
+    WrongToken,
+    /// A missing, doubled or foreign `Host`.
+    ForeignHost,
+    /// Headers of a proxy or a browser.
+    Forwarded,
+}
+
+/// An error as clients see it: `{"code": "…", "message": "…"}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// 4xx for what asking again cannot mend, 503 for what may pass. Never 429, never a redirect.
+    pub status: StatusCode,
+    /// A word for programs.
+    pub code: &'static str,
+    /// A sentence for people: what failed, and what to do.
+    pub message: String,
+}
+
+impl Error {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// No such path.
+    #[must_use]
+    pub fn not_found() -> Self {
+        let paths = "/credentials, /credentials/{identity}, /healthz, /readyz, /status";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is nothing here; the paths are {paths}"))
+    }
+
+    /// Not by this method.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "only GET is answered here")
+    }
+
+    /// No such identity.
+    #[must_use]
+    pub fn identity_not_found(name: &Name) -> Self {
+        let message = format!("identity {name}: there is none of this name; `credenza status` lists those that exist");
+        Self::new(StatusCode::NOT_FOUND, "IdentityNotFound", message)
+    }
+
+    /// The client may not have it, whether it exists or not.
+    #[must_use]
+    pub fn identity_not_allowed(name: &Name) -> Self {
+        let message = format!("identity {name}: this client's token is not allowed to have it");
+        Self::new(StatusCode::FORBIDDEN, "IdentityNotAllowed", message)
+    }
+
+    /// There is no usable lease: says which identity, which source, how it failed, when the next try is.
+    #[must_use]
+    pub fn no_lease(name: &Name, published: &Published, now: SystemTime) -> Self {
+        const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable");
+        match &published.trouble {
+            Some(Trouble::NotConfigured) => {
+                let tried: Vec<&str> = published.steps.iter().map(|step| &*step.source).collect();
+                let message = format!(
+                    "identity {name}: no credentials are configured; tried {}; `credenza check` explains each source",
+                    tried.join(", ")
+                );
+                Self::new(StatusCode::NOT_FOUND, "CredentialsNotConfigured", message)
+            }
+            Some(Trouble::Failing { source, failure, .. }) => {
+                let (status, code) = match failure.kind {
+                    Kind::Unavailable | Kind::Unsettled => UNAVAILABLE,
+                    Kind::Misconfigured => (StatusCode::FORBIDDEN, "SourceMisconfigured"),
+                    Kind::Denied => (StatusCode::FORBIDDEN, "SourceDenied"),
+                    Kind::LoginRequired => (StatusCode::FORBIDDEN, "LoginRequired"),
+                };
+                let next = match published.phase {
+                    Phase::BackingOff { next } | Phase::Waiting { next } => {
+                        let seconds = next.duration_since(now).unwrap_or_default().as_secs_f32().ceil();
+                        format!("next try in {seconds} s")
+                    }
+                    Phase::Loading { .. } | Phase::Asleep => "trying again now".into(),
+                };
+                let expired = published.lease.as_ref().map_or_else(String::new, |lease| {
+                    format!("; the last credentials expired at {}", timestamp(lease.serve_until))
+                });
+                let advice = if failure.kind.passes() { "" } else { "; `credenza check` explains it" };
+                let message = format!("identity {name}: {source}: {failure} ({next}{expired}{advice})");
+                Self::new(status, code, message)
+            }
+            None => {
+                let message = format!("identity {name}: its credentials are still being loaded; ask again");
+                Self::new(UNAVAILABLE.0, UNAVAILABLE.1, message)
+            }
+        }
+    }
+
+    /// The daemon is stopping and has nothing for this client.
+    #[must_use]
+    pub fn stopping(name: &Name) -> Self {
+        let message = format!("identity {name}: the broker is stopping");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        const UNAUTHORIZED: (StatusCode, &str) = (StatusCode::UNAUTHORIZED, "InvalidAuthorizationToken");
+        match refusal {
+            Refusal::NoToken => Self::new(
+                UNAUTHORIZED.0,
+                UNAUTHORIZED.1,
+                "the request bears no token; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the broker's token file",
+            ),
+            Refusal::WrongToken => Self::new(
+                UNAUTHORIZED.0,
+                UNAUTHORIZED.1,
+                "the token is not the broker's; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to its token file, and unset \
+                 AWS_CONTAINER_AUTHORIZATION_TOKEN where an old one stands",
+            ),
+            Refusal::ForeignHost => Self::new(
+                StatusCode::FORBIDDEN,
+                "ForbiddenHost",
+                "the Host is not one of the broker's; use http://127.0.0.1 or http://localhost, or add the name to allowed_hosts",
+            ),
+            Refusal::Forwarded => Self::new(
+                StatusCode::FORBIDDEN,
+                "Forwarded",
+                "the request came through a proxy or a browser, which the broker does not answer; set NO_PROXY=127.0.0.1,localhost",
+            ),
+        }
+    }
+}
+
+impl From<Error> for Response<Body> {
+    fn from(mut error: Error) -> Self {
+        if error.message.len() > LONGEST_MESSAGE {
+            let cut = error.message.floor_char_boundary(LONGEST_MESSAGE);
+            error.message.truncate(cut);
+            error.message.push('…');
+        }
+        let body = serde_json::json!({ "code": error.code, "message": error.message }).to_string();
+        let mut response = json(error.status, body.into());
+        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if error.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        }
+        response
+    }
+}
+
+/// A JSON body that nobody may keep.
+#[must_use]
+pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::source::Failure;
+
+    fn published(kind: Kind) -> Published {
+        let failure = Failure::new(kind, "the reason");
+        let trouble = Trouble::Failing { source: "imds".into(), failure, since: SystemTime::UNIX_EPOCH, times: 2 };
+        let next = SystemTime::UNIX_EPOCH + Duration::from_millis(2500);
+        Published { trouble: Some(trouble), phase: Phase::BackingOff { next }, ..Published::default() }
+    }
+
+    #[test]
+    fn kinds_decide_codes_and_only_503_says_retry_after() {
+        let table = [
+            (Kind::Unavailable, 503, "CredentialsUnavailable"),
+            (Kind::Unsettled, 503, "CredentialsUnavailable"),
+            (Kind::Misconfigured, 403, "SourceMisconfigured"),
+            (Kind::Denied, 403, "SourceDenied"),
+            (Kind::LoginRequired, 403, "LoginRequired"),
+        ];
+        for (kind, status, code) in table {
+            let error = Error::no_lease(&"dev".into(), &published(kind), SystemTime::UNIX_EPOCH);
+            assert_eq!((error.status.as_u16(), error.code), (status, code));
+            assert!(error.message.starts_with("identity dev: imds: the reason (next try in 3 s"), "{}", error.message);
+            let response = Response::<Body>::from(error);
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503);
+            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        }
+    }
+
+    #[test]
+    fn nothing_configured_is_404() {
+        let published = Published { trouble: Some(Trouble::NotConfigured), ..Published::default() };
+        let error = Error::no_lease(&Name::default(), &published, SystemTime::UNIX_EPOCH);
+        assert_eq!((error.status.as_u16(), error.code), (404, "CredentialsNotConfigured"));
+    }
+
+    #[tokio::test]
+    async fn long_and_foreign_messages_are_cut_and_escaped() {
+        let error = Error::identity_not_found(&Name::new("é\n\"".repeat(3000)));
+        let response = Response::<Body>::from(error);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let message = body["message"].as_str().unwrap();
+        assert!(message.len() < 2010 && message.ends_with('…') && !message.contains('\n'));
+    }
+}

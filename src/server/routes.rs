@@ -1,0 +1,226 @@
+//! The paths: admit, look up, compare one time, hand out bytes.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+use super::guard::{Admitted, Client, Clients, Hosts, admit};
+use super::responses::{Error, json};
+use super::status;
+use crate::board::{Board, Handle, LeaseKey, Phase, Published, Wish};
+use crate::clock::Clock;
+use crate::credentials::Name;
+use crate::lease::Lease;
+
+/// A request without a lease is held while the load it waits for is younger than this. Clients give up on one attempt
+/// after 1 to 5 s and come back, so that holding carries more of them through than an early refusal (measured).
+const HOLD: Duration = Duration::from_millis(4500);
+
+/// `status` waits this long for keepers to find out their regions.
+const REGION_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Everything a request may see.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The published leases.
+    pub board: Board,
+    /// The wall clock, to compare with an expiration.
+    pub clock: Clock,
+    /// Who may ask.
+    pub clients: Clients,
+    /// Under which names.
+    pub hosts: Hosts,
+    /// When the daemon started.
+    pub started: SystemTime,
+    /// Cancelled when the daemon stops: those who wait are answered at once.
+    pub stopping: CancellationToken,
+}
+
+/// The endpoint as a service: the door, then the router.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    endpoint: Arc<Endpoint>,
+    router: Router,
+}
+
+impl Paths {
+    /// The paths over this endpoint.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+        let router = Router::new()
+            .route("/credentials", get(credentials))
+            .route("/credentials/{*identity}", get(credentials))
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/status", get(status))
+            .method_not_allowed_fallback(async || Response::from(Error::method_not_allowed()))
+            .fallback(async || Response::from(Error::not_found()))
+            .with_state(Arc::clone(&endpoint));
+        Self { endpoint, router }
+    }
+
+    /// Answers one request; `admitted` is told when a client has proven itself.
+    pub async fn answer(mut self, request: Request, admitted: impl FnOnce()) -> Result<Response, Infallible> {
+        let (mut parts, body) = request.into_parts();
+        match admit(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
+            Ok(who) => {
+                if let Admitted::Client(client) = &who {
+                    tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), client = %client.name, "request");
+                    admitted();
+                }
+                parts.extensions.insert(who);
+                self.router.call(Request::from_parts(parts, body)).await
+            }
+            Err(refusal) => {
+                tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), ?refusal, "refused");
+                Ok(Error::from(refusal).into())
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    /// The lease of an identity, waiting for it while its load is young.
+    async fn lease(&self, name: &Name) -> Result<Arc<Lease>, Error> {
+        let key = LeaseKey::Identity(name.clone());
+        let find = || self.board.lookup(&key).ok_or_else(|| Error::identity_not_found(name));
+        let (mut handle, asked) = (find()?, Instant::now());
+        loop {
+            let published = handle.latest();
+            let now = self.clock.now();
+            if let Some(lease) = published.usable(now) {
+                return Ok(Arc::clone(lease));
+            }
+            let until = match published.phase {
+                Phase::Loading { since } => since + HOLD,
+                Phase::Asleep | Phase::Waiting { .. } => {
+                    handle.wish(Wish::Lease);
+                    asked + HOLD
+                }
+                Phase::BackingOff { .. } => return Err(Error::no_lease(name, &published, now)),
+            };
+            tokio::select! {
+                biased;
+                changed = handle.changed() => if changed.is_err() {
+                    // The keeper has ended: another may have taken its place, or the daemon stops.
+                    handle = find()?;
+                    if handle.is_orphaned() {
+                        return Err(Error::stopping(name));
+                    }
+                },
+                () = self.stopping.cancelled() => return Err(Error::stopping(name)),
+                () = tokio::time::sleep_until(until) => return Err(Error::no_lease(name, &published, now)),
+            }
+        }
+    }
+
+    /// The identities this client may see, in order of their names.
+    fn identities(&self, client: &Client) -> Vec<(Name, Handle)> {
+        let live = self.board.live.borrow();
+        let mut identities: Vec<_> = live
+            .iter()
+            .map(|(key, handle)| (key.identity().clone(), handle.clone()))
+            .filter(|(name, _)| client.may_have(name))
+            .collect();
+        identities.sort_by(|a, b| a.0.cmp(&b.0));
+        identities
+    }
+}
+
+async fn credentials(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let client = match request.extensions().get() {
+        Some(Admitted::Client(client)) => Arc::clone(client),
+        _ => return Error::from(super::responses::Refusal::NoToken).into(),
+    };
+    let name = match asked_for(request.uri()) {
+        Ok(None) => client.own_identity(),
+        Ok(Some(name)) => name,
+        Err(error) => return error.into(),
+    };
+    // Whether an identity exists is not for those who may not have it.
+    if !client.may_have(&name) {
+        return Error::identity_not_allowed(&name).into();
+    }
+    match endpoint.lease(&name).await {
+        Ok(lease) => json(StatusCode::OK, lease.body.clone()),
+        Err(error) => error.into(),
+    }
+}
+
+/// The identity in the path, percent-decoded once: names hold `/` and `%`.
+fn asked_for(uri: &Uri) -> Result<Option<Name>, Error> {
+    match uri.path().strip_prefix("/credentials/") {
+        None => Ok(None),
+        Some(name) => percent_decode_str(name)
+            .decode_utf8()
+            .map(|name| Some(Name::new(&*name)))
+            .map_err(|_| Error::identity_not_found(&Name::new(name))),
+    }
+}
+
+async fn healthz() -> Response {
+    json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
+}
+
+async fn readyz(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let anyone = Client { name: "anyone".into(), identities: None };
+    let (client, named) = match request.extensions().get() {
+        Some(Admitted::Client(client)) => (&**client, true),
+        _ => (&anyone, false),
+    };
+    let now = endpoint.clock.now();
+    let lacking = |published: &Published| published.eager && published.usable(now).is_none();
+    let lacking: Vec<Name> = endpoint
+        .identities(client)
+        .into_iter()
+        .filter(|(_, handle)| lacking(&handle.now()))
+        .map(|(name, _)| name)
+        .collect();
+    if lacking.is_empty() {
+        return json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
+    }
+    let names: Vec<&str> = if named { lacking.iter().map(Name::as_str).collect() } else { Vec::new() };
+    let body = serde_json::json!({
+        "code": "NotReady",
+        "message": format!("{} of the eager identities have no usable credentials", lacking.len()),
+        "identities": named.then_some(names),
+    });
+    json(StatusCode::SERVICE_UNAVAILABLE, body.to_string().into())
+}
+
+async fn status(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+    let Some(Admitted::Client(client)) = request.extensions().get() else {
+        return Error::from(super::responses::Refusal::NoToken).into();
+    };
+    let mut identities = endpoint.identities(client);
+    let deadline = Instant::now() + REGION_PATIENCE;
+    for (_, handle) in &identities {
+        if handle.now().region.is_none() {
+            handle.wish(Wish::Region);
+        }
+    }
+    for (_, handle) in &mut identities {
+        while handle.latest().region.is_none() {
+            match tokio::time::timeout_at(deadline, handle.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+    }
+    let shown = status::Status::new(&endpoint, &identities);
+    match serde_json::to_vec(&shown) {
+        Ok(body) => json(StatusCode::OK, body.into()),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

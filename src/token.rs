@@ -1,0 +1,427 @@
+//! The broker's own token: made at the first start, kept ever after, told to nobody but those who may read its file.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+use crate::world::Environment;
+
+/// The shortest token that is taken, in characters: fewer could be guessed.
+const SHORTEST: usize = 32;
+
+/// The longest token that is taken, in characters: request heads are limited.
+const LONGEST: usize = 4096;
+
+/// Where the token file is and who may read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The group whose members may read it, beside its owner.
+    pub group: Option<u32>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// What stands in the file is no token of ours.
+    #[error("token file {}: {reason}; mend or remove it, and a new one is made at the next start", path.display())]
+    Unfit {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, without the content.
+        reason: String,
+    },
+    /// Another user could put a token of his own there.
+    #[error("token folder {}: {reason}; choose a folder of your own with --token-file (in a shared volume, one below it)", path.display())]
+    OpenFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Who could.
+        reason: String,
+    },
+    /// The file system says no.
+    #[error("token file {}: cannot {what}: {error}; --token-file names another place", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What came of it.
+        error: io::Error,
+    },
+    /// None of the default places can be used.
+    #[error("no place for the token file: {0}; --token-file names one")]
+    Nowhere(String),
+    /// A token given directly that is none.
+    #[error("the token given: {0}")]
+    Given(&'static str),
+}
+
+/// A token that somebody gave.
+///
+/// # Errors
+/// When it is too short, too long or could not travel in a header.
+pub fn given(token: &str) -> Result<Secret, TokenError> {
+    check(token).map_err(TokenError::Given)?;
+    Ok(Secret::new(token))
+}
+
+/// The places where a token file is when none is configured, in the order in which they are tried.
+#[must_use]
+pub fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
+    let below = |variable: &str, rest: &str| {
+        // systemd separates several runtime directories with colons; the first is the service's own.
+        let folder = environment.get(variable)?.split(':').next()?;
+        Path::new(folder).is_absolute().then(|| Path::new(folder).join(rest))
+    };
+    let state = || environment.home().map(|home| home.join(".local/state/credenza/token"));
+    [
+        below("RUNTIME_DIRECTORY", "token"),
+        below("XDG_RUNTIME_DIR", "credenza/token"),
+        root.then(|| PathBuf::from("/run/credenza/token")),
+        below("XDG_STATE_HOME", "credenza/token").or_else(state),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Keeps or makes a token at the first of these places whose folder can be written.
+///
+/// # Errors
+/// When what stands at such a place is unsafe, or none can be written.
+pub fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Secret, TokenFile), TokenError> {
+    let mut tried = Vec::new();
+    for path in places {
+        let file = TokenFile { path: path.clone(), group };
+        match file.keep_or_make() {
+            Ok(token) => return Ok((token, file)),
+            Err(TokenError::Io { error, .. }) if no_place(&error) => {
+                tried.push(format!("{} ({error})", path.display()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let tried = if tried.is_empty() { "there is no home and no runtime directory".into() } else { tried.join(", ") };
+    Err(TokenError::Nowhere(tried))
+}
+
+fn no_place(error: &io::Error) -> bool {
+    // `AlreadyExists`: a file stands where a folder would have to be made.
+    use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound | NotADirectory | AlreadyExists)
+}
+
+impl TokenFile {
+    /// The token that stands in the file, or a new one written there. A restart keeps the token, so that no client
+    /// breaks; the file stays when the daemon stops.
+    ///
+    /// # Errors
+    /// When the file or its folder is open to others, or cannot be written.
+    pub fn keep_or_make(&self) -> Result<Secret, TokenError> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        self.make_folder(folder)?;
+        self.check_folder(folder)?;
+        match self.keep() {
+            Err(TokenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => self.make(folder),
+            kept => kept,
+        }
+    }
+
+    /// Reads the token without making one, for those who ask a running daemon. Who else may read it is the daemon's
+    /// concern.
+    ///
+    /// # Errors
+    /// When it is missing, or no token.
+    pub fn read(&self) -> Result<Secret, TokenError> {
+        self.open().and_then(|(file, _)| self.content(file))
+    }
+
+    fn keep(&self) -> Result<Secret, TokenError> {
+        let (file, meta) = self.open()?;
+        self.check_file(&file, &meta)?;
+        self.content(file)
+    }
+
+    fn open(&self) -> Result<(File, fs::Metadata), TokenError> {
+        use rustix::fs::OFlags;
+        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
+        let file = file.map_err(|error| self.io("open it", error))?;
+        let meta = file.metadata().map_err(|error| self.io("look at it", error))?;
+        if meta.is_file() { Ok((file, meta)) } else { Err(self.unfit("it is not a regular file")) }
+    }
+
+    fn content(&self, file: File) -> Result<Secret, TokenError> {
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST + 1));
+        match file.take(LONGEST as u64 + 1).read_to_string(&mut text) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.unfit(NOT_VISIBLE)),
+            Err(error) => return Err(self.io("read it", error)),
+        }
+        check(&text).map_err(|reason| self.unfit(reason))?;
+        Ok(Secret::new(text.as_str()))
+    }
+
+    fn check_file(&self, file: &File, meta: &fs::Metadata) -> Result<(), TokenError> {
+        let ours = rustix::process::geteuid().as_raw();
+        if ours != meta.uid() && meta.uid() != 0 {
+            return Err(self.unfit(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid())));
+        }
+        let mode = meta.mode() & 0o777;
+        let allowed = if self.group == Some(meta.gid()) { 0o740 } else { 0o700 };
+        if mode & !allowed != 0 {
+            return Err(self.unfit(format!("its mode {mode:04o} opens it to others (chmod 600 closes it)")));
+        }
+        // A group configured since then may read it from now on.
+        if let Some(group) =
+            self.group.filter(|group| ours == meta.uid() && (meta.gid() != *group || mode & 0o040 == 0))
+        {
+            self.open_to(file, group)?;
+        }
+        Ok(())
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), TokenError> {
+        if folder.exists() {
+            return Ok(());
+        }
+        if let Some(parent) = folder.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(|error| self.io("make its folder", error))?;
+        }
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(self.io("make its folder", error)),
+        }
+        if let Some(group) = self.group {
+            std::os::unix::fs::chown(folder, None, Some(group))
+                .map_err(|error| self.io("give its folder to the group", error))?;
+            let open = fs::Permissions::from_mode(0o750);
+            fs::set_permissions(folder, open).map_err(|error| self.io("open its folder to the group", error))?;
+        }
+        Ok(())
+    }
+
+    fn check_folder(&self, folder: &Path) -> Result<(), TokenError> {
+        let meta = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?;
+        let open = |reason: String| Err(TokenError::OpenFolder { path: folder.to_owned(), reason });
+        let (ours, mode) = (rustix::process::geteuid().as_raw(), meta.mode() & 0o7777);
+        if !meta.is_dir() {
+            return open("it is not a folder".into());
+        }
+        if meta.uid() != ours && meta.uid() != 0 {
+            return open(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid()));
+        }
+        // A group of the folder's owner alone (as Debian gives every user) is not the others.
+        let private_group = meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw();
+        if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
+            return open(format!("its mode {mode:04o} lets others write there"));
+        }
+        Ok(())
+    }
+
+    /// Makes a token of 256 random bits. Nobody ever sees half of it: written aside, then renamed, unless another
+    /// broker was first, whose token then counts.
+    fn make(&self, folder: &Path) -> Result<Secret, TokenError> {
+        let token = random_hex().map_err(|error| self.io("draw a random token", error))?;
+        let aside = random_hex().map_err(|error| self.io("draw a random name", error))?;
+        let aside = folder.join(format!(".token.{}", &aside[..16]));
+        let written = self.write(&aside, &token).and_then(|()| {
+            match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
+                // A file system that cannot refuse to replace: the exclusive create of `aside` has to do.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
+                renamed => renamed.map_err(Into::into),
+            }
+            .map_err(|error| self.io("rename it into place", error))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&aside);
+        }
+        match written {
+            Err(TokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Secret::new(token.as_str())),
+        }
+    }
+
+    fn write(&self, aside: &Path, token: &str) -> Result<(), TokenError> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside);
+        let mut file = file.map_err(|error| self.io("write it", error))?;
+        file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
+        if let Some(group) = self.group {
+            self.open_to(&file, group)?;
+        }
+        file.sync_all().map_err(|error| self.io("write it", error))
+    }
+
+    fn open_to(&self, file: &File, group: u32) -> Result<(), TokenError> {
+        std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.io("give it to the group", error))?;
+        file.set_permissions(fs::Permissions::from_mode(0o640)).map_err(|error| self.io("open it to the group", error))
+    }
+
+    fn unfit(&self, reason: impl Into<String>) -> TokenError {
+        TokenError::Unfit { path: self.path.clone(), reason: reason.into() }
+    }
+
+    fn io(&self, what: &'static str, error: io::Error) -> TokenError {
+        TokenError::Io { path: self.path.clone(), what, error }
+    }
+}
+
+const NOT_VISIBLE: &str = "it holds something other than visible ASCII characters (printf '%s' writes no line break)";
+
+/// What a header carries unchanged and every SDK sends: visible ASCII, and nothing at its end (several SDKs refuse a
+/// token file that ends in a line break).
+fn check(token: &str) -> Result<(), &'static str> {
+    match token.len() {
+        0 => Err("it is empty"),
+        length if length < SHORTEST => Err("it is shorter than 32 characters"),
+        length if length > LONGEST => Err("it is longer than 4096 characters"),
+        _ if !token.bytes().all(|b| b.is_ascii_graphic()) => Err(NOT_VISIBLE),
+        _ => Ok(()),
+    }
+}
+
+/// 256 random bits in hexadecimal.
+fn random_hex() -> io::Result<Zeroizing<String>> {
+    use std::fmt::Write as _;
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    for byte in *bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    fn file(path: PathBuf) -> TokenFile {
+        TokenFile { path, group: None }
+    }
+
+    #[test]
+    fn made_once_and_kept() {
+        let folder = folder();
+        let file = file(folder.path().join("deep/er/token"));
+        let token = file.keep_or_make().unwrap();
+        assert_eq!(token.expose().len(), 64);
+        let written = fs::read_to_string(&file.path).unwrap();
+        assert_eq!(written, token.expose(), "no line break at its end");
+        assert_eq!(fs::metadata(&file.path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(folder.path().join("deep/er")).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(file.keep_or_make().unwrap(), token);
+        assert_eq!(fs::read_dir(folder.path().join("deep/er")).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn what_is_unfit_is_refused_and_stays() {
+        let folder = folder();
+        let file = file(folder.path().join("token"));
+        let good = "0123456789abcdef0123456789abcdef";
+        let long = "x".repeat(4097);
+        let table: &[(&[u8], u32, &str)] = &[
+            (b"", 0o600, "empty"),
+            (b"short", 0o600, "shorter"),
+            (long.as_bytes(), 0o600, "longer"),
+            (b"0123456789abcdef0123456789abcdef\n", 0o600, "visible"),
+            (b"0123456789abcdef 0123456789abcdef", 0o600, "visible"),
+            (b"0123456789abcdef0123456789abcdef\xff", 0o600, "visible"),
+            (good.as_bytes(), 0o604, "0604"),
+            (good.as_bytes(), 0o640, "0640"),
+            (good.as_bytes(), 0o660, "0660"),
+            (good.as_bytes(), 0o666, "0666"),
+        ];
+        for (content, mode, reason) in table {
+            fs::write(&file.path, content).unwrap();
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(*mode)).unwrap();
+            let error = file.keep_or_make().unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+            assert!(!error.contains("0123456789abcdef"), "{error}");
+            assert_eq!(fs::read(&file.path).unwrap(), *content);
+        }
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(file.keep_or_make().unwrap().expose(), good);
+    }
+
+    #[test]
+    fn a_folder_that_is_open_and_things_that_are_no_files_are_refused() {
+        let folder = folder();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(file(open.join("token")).keep_or_make(), Err(TokenError::OpenFolder { .. })));
+        assert!(file(open.join("below/token")).keep_or_make().is_ok(), "a folder below it will do");
+        assert!(matches!(file(open.clone()).keep_or_make(), Err(TokenError::Unfit { .. })), "a directory");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(CWD, &fifo, 0o600.into()).unwrap();
+        assert!(matches!(file(fifo).keep_or_make(), Err(TokenError::Unfit { .. })), "and it does not hang");
+    }
+
+    #[test]
+    fn two_that_start_together_have_one_token() {
+        let folder = folder();
+        let path = folder.path().join("token");
+        let tokens: Vec<Secret> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| file(path.clone()).keep_or_make().unwrap())).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert!(tokens.iter().all(|token| *token == tokens[0]));
+    }
+
+    #[test]
+    fn the_first_place_that_can_be_written_counts() {
+        let folder = folder();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        let places = [blocked.join("credenza/token"), folder.path().join("b/token"), folder.path().join("c/token")];
+        let (_, chosen) = at_first_of(&places, None).unwrap();
+        assert_eq!(chosen.path, places[1]);
+        assert!(!folder.path().join("c").exists());
+        assert!(matches!(at_first_of(&places[..1], None), Err(TokenError::Nowhere(_))));
+        assert!(matches!(at_first_of(&[], None), Err(TokenError::Nowhere(_))));
+    }
+
+    #[test]
+    fn default_places_in_their_order() {
+        let environment = Environment::new([
+            ("RUNTIME_DIRECTORY", "/run/a:/run/b"),
+            ("XDG_RUNTIME_DIR", "/run/user/1"),
+            ("HOME", "/h"),
+        ]);
+        let places =
+            ["/run/a/token", "/run/user/1/credenza/token", "/run/credenza/token", "/h/.local/state/credenza/token"];
+        assert_eq!(default_places(&environment, true), places.map(PathBuf::from));
+        let environment = Environment::new([("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "relative")]);
+        assert_eq!(default_places(&environment, false), [PathBuf::from("/s/credenza/token")]);
+        assert!(default_places(&Environment::default(), false).is_empty());
+    }
+
+    #[test]
+    fn a_given_token_is_checked_too() {
+        assert!(given("0123456789abcdef0123456789abcdef").is_ok());
+        assert!(given("0123456789abcdef0123456789abcde").is_err());
+    }
+}
