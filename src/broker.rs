@@ -1,0 +1,111 @@
+//! A whole broker: keepers behind a board, a door before it, listeners in front. `serve` runs one for everybody,
+//! `exec` one for a single program.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::Board;
+use crate::config::Identity;
+use crate::credentials::Name;
+use crate::secret::Secret;
+use crate::server::connections;
+use crate::server::guard::{Client, Clients, Hosts};
+use crate::server::routes::{Endpoint, Paths};
+use crate::supervisor::{KeeperEnded, Order, Supervisor};
+use crate::watch::Watcher;
+use crate::world::World;
+
+/// What a broker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// What its sources reach.
+    pub world: World,
+    /// Who tells them about changed files.
+    pub watcher: Watcher,
+    /// What it serves.
+    pub identities: BTreeMap<Name, Identity>,
+    /// Where, already bound.
+    pub listeners: Vec<TcpListener>,
+    /// Under which further names.
+    pub allowed_hosts: Vec<Box<str>>,
+    /// To whom.
+    pub clients: Vec<(Secret, Client)>,
+    /// How many connections at once.
+    pub max_connections: usize,
+}
+
+/// A broker that is ready to run.
+#[derive(Debug)]
+pub struct Broker {
+    supervisor: Supervisor,
+    watcher: Watcher,
+    listeners: Vec<TcpListener>,
+    paths: Paths,
+    board: Board,
+    max_connections: usize,
+    stop: CancellationToken,
+}
+
+impl Broker {
+    /// Puts the parts together; eager identities begin to load.
+    ///
+    /// # Errors
+    /// When the operating system gives no random numbers.
+    pub fn new(parts: Parts, stop: CancellationToken) -> Result<Self, getrandom::Error> {
+        let listening: Vec<IpAddr> =
+            parts.listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.ip()).collect();
+        let clients = Clients::new(parts.clients)?;
+        let clock = parts.world.clock.clone();
+        let (supervisor, board) = Supervisor::new(parts.world, parts.identities);
+        let endpoint = Endpoint {
+            board: board.clone(),
+            started: clock.now(),
+            clock,
+            clients,
+            hosts: Hosts::new(listening, parts.allowed_hosts),
+            stopping: stop.clone(),
+        };
+        Ok(Self {
+            supervisor,
+            watcher: parts.watcher,
+            listeners: parts.listeners,
+            paths: Paths::new(Arc::new(endpoint)),
+            board,
+            max_connections: parts.max_connections,
+            stop,
+        })
+    }
+
+    /// What it publishes.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// Serves until it is stopped: keepers end first, then requests in flight.
+    ///
+    /// # Errors
+    /// When a keeper ended by itself.
+    pub async fn run(self, orders: mpsc::Receiver<Order>) -> Result<(), KeeperEnded> {
+        let Self { supervisor, watcher, listeners, paths, max_connections, stop, .. } = self;
+        let keeping = async {
+            let ended = supervisor.run(orders, stop.clone()).await;
+            stop.cancel();
+            ended
+        };
+        let watching = stop.run_until_cancelled(watcher.run());
+        let (ended, (), _) = tokio::join!(keeping, connections::serve(listeners, paths, max_connections, stop.clone()), watching);
+        ended
+    }
+}
+
+/// The addresses of listeners, in their order.
+#[must_use]
+pub fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}

@@ -1,0 +1,145 @@
+//! The environment of a program that runs under a broker of its own, so that every SDK in it uses that broker.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::world::Environment;
+
+/// Variables that would win over the broker in one SDK or another, or belong to credentials that are not the lease's.
+const CLEARED: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_ACCOUNT_ID",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CREDENTIAL_FILE",
+];
+
+/// Variables that are between us and whoever started us, never a child's. A name that ends in `_` is a prefix.
+const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
+
+/// What the child has to know.
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// `http://127.0.0.1:PORT/credentials`.
+    pub uri: &'a str,
+    /// The broker's token, for the clients that read no file.
+    pub token: &'a str,
+    /// The same token, for the clients that read nothing else.
+    pub token_file: &'a Path,
+    /// A config file without credentials.
+    pub config_file: &'a Path,
+    /// A credentials file without any.
+    pub credentials_file: &'a Path,
+    /// The region of the lease.
+    pub region: Option<&'a str>,
+    /// The S3 endpoint that the keys are for.
+    pub endpoint: Option<&'a str>,
+}
+
+/// Whether a variable is between us and whoever started us.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
+}
+
+/// How the child's variables differ from its parent's: a new value, or `None` for one that is taken away. All others,
+/// whatever their encoding, are handed down as they are.
+#[must_use]
+pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option<String>> {
+    let taken = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
+    let mut child: BTreeMap<String, Option<String>> = taken.map(|name| (name.clone(), None)).collect();
+    let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
+    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", lent.uri);
+    // Both, with the same value: older SDKs know only the first, object_store only the second.
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", lent.token);
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &lent.token_file.to_string_lossy());
+    set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
+    set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
+    set("AWS_SHARED_CREDENTIALS_FILE", &lent.credentials_file.to_string_lossy());
+    for (names, value) in [(&["AWS_REGION", "AWS_DEFAULT_REGION"][..], lent.region), (&["AWS_ENDPOINT_URL_S3"], lent.endpoint)] {
+        for name in names {
+            if let Some(value) = value {
+                set(name, value);
+            }
+        }
+    }
+    // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
+    for name in ["NO_PROXY", "no_proxy"] {
+        let before = parent.get(name).map(|before| format!("{before},")).unwrap_or_default();
+        child.insert(name.to_owned(), Some(format!("{before}127.0.0.1,localhost")));
+    }
+    child
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_win_is_gone_and_what_leads_to_the_broker_is_there() {
+        let parent = Environment::new(
+            CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]).map(|name| (*name, "x")).chain([
+                ("PATH", "/bin"),
+                ("NO_PROXY", "example"),
+                ("AWS_REGION", "before"),
+                ("AWS_CA_BUNDLE", "/ca"),
+                ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "before"),
+                ("LISTENING", "yes"),
+            ]),
+        );
+        let lent = Lent {
+            uri: "http://127.0.0.1:1/credentials",
+            token: "t",
+            token_file: Path::new("/d/token"),
+            config_file: Path::new("/d/config"),
+            credentials_file: Path::new("/d/credentials"),
+            region: Some("eu-west-1"),
+            endpoint: None,
+        };
+        let mut child = changes(&parent, &lent);
+        for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
+            assert_eq!(child.remove(*name), Some(None), "{name}");
+        }
+        let expected = [
+            ("AWS_CONFIG_FILE", "/d/config"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "t"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/d/token"),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/credentials"),
+            ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_SHARED_CONFIG_FILE", "/d/config"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
+            ("NO_PROXY", "example,127.0.0.1,localhost"),
+            ("no_proxy", "127.0.0.1,localhost"),
+        ];
+        assert_eq!(child, expected.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into());
+    }
+
+    #[test]
+    fn an_unknown_region_leaves_the_childs_own() {
+        let parent = Environment::new([("AWS_REGION", "before")]);
+        let nowhere = Path::new("/");
+        let lent = Lent {
+            uri: "",
+            token: "",
+            token_file: nowhere,
+            config_file: nowhere,
+            credentials_file: nowhere,
+            region: None,
+            endpoint: Some("http://h"),
+        };
+        let child = changes(&parent, &lent);
+        assert!(!child.contains_key("AWS_REGION"));
+        assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
+    }
+}

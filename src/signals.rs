@@ -1,0 +1,71 @@
+//! Signals, handed from their own thread to the runtime.
+
+use std::io;
+use std::thread::JoinHandle;
+
+use signal_hook::consts::{SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::iterator::{Handle, SignalsInfo};
+use signal_hook::low_level::siginfo::{Cause, Origin};
+use tokio::sync::mpsc;
+
+/// What a daemon listens to.
+pub const DAEMON: &[i32] = &[SIGHUP, SIGINT, SIGTERM];
+
+/// What a program that runs another one passes on.
+pub const WRAPPER: &[i32] = &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+
+/// A signal that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its number.
+    pub signal: i32,
+    /// Whether the terminal sent it, which then sent it to every process of the foreground group.
+    pub by_terminal: bool,
+}
+
+/// The signals of this process; dropping it ends the thread and restores nothing, for the process ends then.
+#[derive(Debug)]
+pub struct Signals {
+    arrived: mpsc::UnboundedReceiver<Arrived>,
+    handle: Handle,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Signals {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the operating system refuses a handler or a thread.
+    pub fn listen(to: &[i32]) -> io::Result<Self> {
+        let mut signals = SignalsInfo::<WithOrigin>::new(to)?;
+        let (sender, arrived) = mpsc::unbounded_channel();
+        let handle = signals.handle();
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
+            for Origin { signal, cause, .. } in &mut signals {
+                let by_terminal = matches!(cause, Cause::Kernel);
+                if sender.send(Arrived { signal, by_terminal }).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { arrived, handle, thread: Some(thread) })
+    }
+
+    /// The next signal; never when the thread is gone.
+    pub async fn next(&mut self) -> Arrived {
+        match self.arrived.recv().await {
+            Some(arrived) => arrived,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        self.handle.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
