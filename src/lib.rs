@@ -10,6 +10,7 @@ pub mod lease;
 pub mod schedule;
 pub mod secret;
 pub mod server;
+pub mod shared_files;
 pub mod signals;
 pub mod source;
 pub mod token;

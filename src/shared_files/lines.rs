@@ -1,0 +1,155 @@
+//! The line pass: what each line is, before anybody asks what it means.
+
+use super::error::Expected;
+
+/// White space of the grammar. A carriage return counts where text is trimmed, so that CRLF ends a line like LF does;
+/// it never makes a continuation or a comment.
+const BLANK: [char; 3] = [' ', '\t', '\r'];
+
+/// A line that says something. Comments and blank lines say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line<'a> {
+    /// Counted from 1.
+    pub(super) number: u32,
+    pub(super) kind: Kind<'a>,
+}
+
+/// What a line is; every text in it is trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// What stands between the brackets, not empty.
+    Header(&'a str),
+    /// Name, not empty, and value, without the comment after it.
+    Property(&'a str, &'a str),
+    /// A line that starts with white space, comment characters included.
+    Continuation(&'a str),
+}
+
+/// A line that cannot be right, wherever it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Counted from 1.
+    pub(super) line: u32,
+    pub(super) expected: Expected,
+}
+
+/// Reads bytes as text: a byte order mark at the very start is no part of it.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        Fault { line: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1), expected: Expected::Utf8 }
+    })
+}
+
+/// The lines of a text that say something, each looked at once.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, Fault>> {
+    (1..).zip(text.split('\n')).filter_map(|(number, line)| {
+        kind(line)
+            .map(|kind| kind.map(|kind| Line { number, kind }))
+            .map_err(|expected| Fault { line: number, expected })
+            .transpose()
+    })
+}
+
+/// Reads a continuation as the sub-property that it is below an empty value: comment characters belong to the value.
+pub(super) fn sub_property(line: &str) -> Result<(&str, &str), Expected> {
+    match split(line) {
+        Err(Expected::Equals) => Err(Expected::SubProperty),
+        split => split.map(|(name, value)| (name, trim(value))),
+    }
+}
+
+fn kind(line: &str) -> Result<Option<Kind<'_>>, Expected> {
+    let trimmed = trim(line);
+    if trimmed.is_empty() || line.starts_with(['#', ';']) {
+        return Ok(None);
+    }
+    if line.starts_with([' ', '\t']) {
+        return Ok(Some(Kind::Continuation(trimmed)));
+    }
+    if let Some(inside) = line.strip_prefix('[') {
+        return header(inside).map(Some);
+    }
+    let (name, value) = split(line)?;
+    Ok(Some(Kind::Property(name, trim(without_comment(value)))))
+}
+
+fn header(inside: &str) -> Result<Kind<'_>, Expected> {
+    let (name, rest) = inside.split_once(']').ok_or(Expected::Bracket)?;
+    match (trim(name), trim(rest)) {
+        ("", _) => Err(Expected::SectionName),
+        (name, rest) if rest.is_empty() || rest.starts_with(['#', ';']) => Ok(Kind::Header(name)),
+        _ => Err(Expected::Comment),
+    }
+}
+
+/// Name, trimmed and not empty, and all that stands behind the first `=`.
+fn split(line: &str) -> Result<(&str, &str), Expected> {
+    let (name, value) = line.split_once('=').ok_or(Expected::Equals)?;
+    match trim(name) {
+        "" => Err(Expected::Name),
+        name => Ok((name, value)),
+    }
+}
+
+/// A comment after a value begins with a `#` or `;` that follows white space; any other belongs to the value.
+fn without_comment(value: &str) -> &str {
+    let bytes = value.as_bytes();
+    let comment = bytes.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']));
+    comment.map_or(value, |start| &value[..start])
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(BLANK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_for_what_it_is() {
+        use Kind::{Continuation, Header, Property};
+        let cases: &[(&str, Result<Option<Kind<'_>>, Expected>)] = &[
+            ("", Ok(None)),
+            (" \t\r", Ok(None)),
+            ("# [x]", Ok(None)),
+            (";", Ok(None)),
+            (" # a", Ok(Some(Continuation("# a")))),
+            ("\t[x]", Ok(Some(Continuation("[x]")))),
+            ("[ x\t]\r", Ok(Some(Header("x")))),
+            ("[x]#]", Ok(Some(Header("x")))),
+            ("[x] y", Err(Expected::Comment)),
+            ("[x", Err(Expected::Bracket)),
+            ("[ ]", Err(Expected::SectionName)),
+            ("a=", Ok(Some(Property("a", "")))),
+            ("a =b = c", Ok(Some(Property("a", "b = c")))),
+            ("a=b\t;c", Ok(Some(Property("a", "b")))),
+            ("a=b;c", Ok(Some(Property("a", "b;c")))),
+            ("a=#c", Ok(Some(Property("a", "#c")))),
+            ("a= #c", Ok(Some(Property("a", "")))),
+            ("a\u{a0}=\u{a0}b\u{a0}", Ok(Some(Property("a\u{a0}", "\u{a0}b\u{a0}")))),
+            ("a: b", Err(Expected::Equals)),
+            ("=b", Err(Expected::Name)),
+        ];
+        assert!(!cases.is_empty());
+        for (line, expected) in cases {
+            assert_eq!(&kind(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_through_those_that_say_nothing() {
+        let read: Vec<_> = lines("\n#\n[a]\r\n\r\nb=c").map(|line| line.unwrap().number).collect();
+        assert_eq!(read, [3, 5]);
+        assert_eq!(lines("\n\nb").next(), Some(Err(Fault { line: 3, expected: Expected::Equals })));
+    }
+
+    #[test]
+    fn text_is_utf8_with_or_without_a_mark() {
+        assert_eq!(text(b"\xef\xbb\xbfa"), Ok("a"));
+        assert_eq!(text(b"a\xef\xbb\xbf"), Ok("a\u{feff}"));
+        assert_eq!(text(b"a\nb\n\xff\n\xff"), Err(Fault { line: 3, expected: Expected::Utf8 }));
+    }
+}
