@@ -1,6 +1,9 @@
 //! What a source is: one place credentials come from, and its three answers.
 
+pub mod environment;
+pub mod keys;
 pub mod spec;
+pub mod url;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,0 +1,142 @@
+//! Credentials from the `AWS_…` variables.
+
+use super::{Answer, Boxed, Failure, Source};
+use crate::clock::parse_timestamp;
+use crate::credentials::Credentials;
+use crate::world::{Environment, World};
+
+const KEY: &str = "AWS_ACCESS_KEY_ID";
+const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
+
+/// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_CREDENTIAL_EXPIRATION` and
+/// `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank variable counts as unset.
+///
+/// Neither half of the key pair is *not configured*; one half alone, or an expiration that is no timestamp, is
+/// misconfigured.
+///
+/// ```
+/// use credenza::source::environment::EnvironmentCredentials;
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::{Environment, World};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let variables = [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+/// let world = World { environment: Environment::new(variables), ..World::default() };
+/// let Answer::Found(credentials) = EnvironmentCredentials::new().load(&world).await else { panic!() };
+/// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnvironmentCredentials {}
+
+impl EnvironmentCredentials {
+    /// The one there is: which variables are read is not configurable.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {}
+    }
+}
+
+impl Source for EnvironmentCredentials {
+    fn name(&self) -> &str {
+        "environment"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(std::future::ready(answer(&world.environment)))
+    }
+
+    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        let region = world.environment.get("AWS_REGION").or_else(|| world.environment.get("AWS_DEFAULT_REGION"));
+        Box::pin(std::future::ready(region.map(Into::into)))
+    }
+}
+
+fn answer(environment: &Environment) -> Answer {
+    let half = |set: &str, unset: &str| {
+        Failure::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
+    };
+    match (environment.get(KEY), environment.get(SECRET)) {
+        (None, None) => Answer::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
+        (Some(_), None) => half(KEY, SECRET),
+        (None, Some(_)) => half(SECRET, KEY),
+        (Some(key), Some(secret)) => Answer::from_result(credentials(environment, key, secret)),
+    }
+}
+
+fn credentials(environment: &Environment, key: &str, secret: &str) -> Result<Credentials, Failure> {
+    let expiration = environment.get(EXPIRATION).map(parse_timestamp).transpose();
+    let expiration = expiration.map_err(|why| Failure::misconfigured(format!("{EXPIRATION} {why}")))?;
+    Ok(Credentials::new(key, secret)?
+        .with_session_token(environment.get("AWS_SESSION_TOKEN"))?
+        .with_account_id(environment.get("AWS_ACCOUNT_ID"))
+        .with_expiration(expiration))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::source::Kind;
+
+    const PAIR: [(&str, &str); 2] = [(KEY, "AKIA1"), (SECRET, "hunter2")];
+
+    fn answer_of(variables: &[(&str, &str)]) -> Answer {
+        answer(&Environment::new(variables.iter().copied()))
+    }
+
+    #[test]
+    fn everything_that_belongs_to_a_key_pair() {
+        let mut variables = PAIR.to_vec();
+        variables.extend([
+            ("AWS_SESSION_TOKEN", "tok-en"),
+            (EXPIRATION, "2026-11-23T16:00:00Z"),
+            ("AWS_ACCOUNT_ID", "123456789012"),
+        ]);
+        let Answer::Found(found) = answer_of(&variables) else { panic!("not found") };
+        let expiration = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600);
+        let expected = Credentials::new("AKIA1", "hunter2").unwrap();
+        let expected = expected.with_session_token(Some("tok-en")).unwrap().with_account_id(Some("123456789012"));
+        assert_eq!(found, expected.with_expiration(Some(expiration)));
+    }
+
+    #[test]
+    fn blank_means_unset() {
+        let blank = [(KEY, " "), (SECRET, ""), ("AWS_SESSION_TOKEN", "t"), (EXPIRATION, "x")];
+        let Answer::NotConfigured(reason) = answer_of(&blank) else { panic!("configured") };
+        assert!(reason.contains(KEY), "{reason}");
+        let long_lived = [PAIR[0], PAIR[1], ("AWS_SESSION_TOKEN", " "), (EXPIRATION, ""), ("AWS_ACCOUNT_ID", "")];
+        assert_eq!(answer_of(&long_lived), Answer::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
+    }
+
+    #[test]
+    fn what_is_set_and_wrong_is_misconfigured() {
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (&[PAIR[0]], "AWS_SECRET_ACCESS_KEY is not"),
+            (&[PAIR[1], (KEY, " ")], "AWS_ACCESS_KEY_ID is not"),
+            (&[PAIR[0], PAIR[1], (EXPIRATION, "tomorrow")], "AWS_CREDENTIAL_EXPIRATION is not a timestamp"),
+            (&[PAIR[0], PAIR[1], (EXPIRATION, "2026-11-23T16:00:00")], "has no time zone"),
+            (&[PAIR[0], (SECRET, "hunter2\nx")], "secret access key contains a control character"),
+        ];
+        for (variables, expected) in cases {
+            let Answer::Failing(failure) = answer_of(variables) else { panic!("{variables:?} does not fail") };
+            assert_eq!(failure.kind, Kind::Misconfigured);
+            assert!(failure.message.contains(expected), "{failure}");
+            assert!(!failure.message.contains("hunter2"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_region_is_aws_region_first() {
+        for (variables, expected) in [
+            ([("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "us-east-1")], Some("eu-west-1")),
+            ([("AWS_REGION", " "), ("AWS_DEFAULT_REGION", "us-east-1")], Some("us-east-1")),
+            ([("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")], None),
+        ] {
+            let world = World { environment: Environment::new(variables), ..World::default() };
+            assert_eq!(EnvironmentCredentials::new().region(&world).await.as_deref(), expected);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Keys given directly, or in files that hold nothing else.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::spec::Text;
+use super::{Answer, Boxed, Failure, Kind, Source};
+use crate::credentials::{Credentials, Escaped};
+use crate::world::World;
+
+/// A key pair that somebody wrote down: each part a literal, or a file that is read anew at each load, so that a
+/// rotated key is noticed.
+///
+/// A file that is missing or cannot be read is failing, and so is an empty one: it was named, so it is never *not
+/// configured*. White space around a part, such as the line break at the end of a file, does not belong to it.
+///
+/// ```
+/// use credenza::source::keys::StaticCredentials;
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::World;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let source = StaticCredentials::new("AKIAEXAMPLE", "secret");
+/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
+///
+/// let source = StaticCredentials::from_files("/run/secrets/key-id", "/run/secrets/key");
+/// assert!(matches!(source.load(&World::default()).await, Answer::Failing(_)), "this world has no files");
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticCredentials {
+    access_key_id: Text,
+    secret_access_key: Text,
+    session_token: Option<Text>,
+}
+
+impl StaticCredentials {
+    /// A long-lived key pair.
+    #[must_use]
+    pub fn new(access_key_id: &str, secret_access_key: &str) -> Self {
+        Self::from_texts(Text::Literal(access_key_id.into()), Text::Literal(secret_access_key.into()), None)
+    }
+
+    /// A long-lived key pair, each half in a file of its own.
+    pub fn from_files(access_key_id: impl Into<PathBuf>, secret_access_key: impl Into<PathBuf>) -> Self {
+        Self::from_texts(Text::File(access_key_id.into()), Text::File(secret_access_key.into()), None)
+    }
+
+    /// Each part a literal or a file, with or without a session token.
+    #[must_use]
+    pub fn from_texts(access_key_id: Text, secret_access_key: Text, session_token: Option<Text>) -> Self {
+        Self { access_key_id, secret_access_key, session_token }
+    }
+
+    async fn credentials(&self, world: &World) -> Result<Credentials, Failure> {
+        let key = read(world, &self.access_key_id).await?;
+        let secret = read(world, &self.secret_access_key).await?;
+        let token = match &self.session_token {
+            Some(token) => Some(read(world, token).await?),
+            None => None,
+        };
+        Ok(Credentials::new(&key, &secret)?.with_session_token(token.as_ref().map(|token| token.as_str()))?)
+    }
+}
+
+impl Source for StaticCredentials {
+    fn name(&self) -> &str {
+        "static"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { Answer::from_result(self.credentials(world).await) })
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// The text itself, or what its file holds now.
+pub(super) async fn read(world: &World, text: &Text) -> Result<Zeroizing<String>, Failure> {
+    let path = match text {
+        Text::Literal(text) => return Ok(Zeroizing::new(text.expose().to_owned())),
+        Text::File(path) => world.environment.expand(path),
+    };
+    let unsettled = |why: String| {
+        Failure::new(Kind::Unsettled, format!("cannot use the file {}: {why}", Escaped(&path.to_string_lossy())))
+    };
+    let contents = world.files.read(&path).await.map_err(|error| unsettled(error.to_string()))?;
+    text_of(&contents.bytes).ok_or_else(|| unsettled("it is not UTF-8 text".into()))
+}
+
+/// Editors of another system put a byte order mark before the text; it is no part of a key.
+fn text_of(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Some(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn load(key: &str, secret: &str, token: Option<&str>) -> Answer {
+        let literal = |text: &str| Text::Literal(text.into());
+        let source = StaticCredentials::from_texts(literal(key), literal(secret), token.map(literal));
+        source.load(&World::default()).await
+    }
+
+    #[tokio::test]
+    async fn literals() {
+        let pair = Credentials::new("AKIA1", "hunter2").unwrap();
+        assert_eq!(load("AKIA1\n", " hunter2", None).await, Answer::Found(pair.clone()));
+        let temporary = pair.with_session_token(Some("tok-en")).unwrap();
+        assert_eq!(load("AKIA1", "hunter2", Some("tok-en\n")).await, Answer::Found(temporary));
+    }
+
+    #[tokio::test]
+    async fn half_a_pair_is_misconfigured_and_never_absent() {
+        for (key, secret, token, expected) in [
+            ("", "hunter2", None, "access key id is empty"),
+            ("AKIA1", "\n", None, "secret access key is empty"),
+            ("AKIA1", "hunter\n2", None, "secret access key contains"),
+            ("AKIA1", "hunter2", Some("tok\0en"), "session token contains"),
+        ] {
+            let Answer::Failing(failure) = load(key, secret, token).await else { panic!("{expected}") };
+            assert_eq!(failure.kind, Kind::Misconfigured);
+            assert!(failure.message.contains(expected) && !failure.message.contains("hunter"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_named_file_that_is_missing_fails_and_is_named() {
+        let source = StaticCredentials::from_files("/nowhere/id\n", "/nowhere/key");
+        let Answer::Failing(failure) = source.load(&World::default()).await else { panic!("not failing") };
+        assert_eq!(failure.kind, Kind::Unsettled);
+        assert!(failure.message.contains("/nowhere/id\\n"), "{failure}");
+    }
+
+    #[test]
+    fn the_text_of_a_file() {
+        for (bytes, expected) in [
+            (&b"AKIA1\r\n"[..], Some("AKIA1")),
+            (b"\xef\xbb\xbfAKIA1", Some("AKIA1")),
+            (b"", Some("")),
+            (b"AKIA\xff", None),
+        ] {
+            assert_eq!(text_of(bytes).as_ref().map(|text| text.as_str()), expected);
+        }
+    }
+}

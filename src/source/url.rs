@@ -1,0 +1,277 @@
+//! Credentials and an endpoint in one URL: `http://KEY:SECRET@HOST:9000`.
+
+use std::path::PathBuf;
+
+use http::uri::{Authority, PathAndQuery};
+use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
+
+use super::keys::read;
+use super::spec::Text;
+use super::{Answer, Boxed, Failure, Source};
+use crate::credentials::{Credentials, Unusable};
+use crate::world::World;
+
+/// A URL whose user info is a long-lived key pair and whose rest is the S3 endpoint that the pair is for.
+///
+/// User info is percent-decoded, so `/`, `?`, `#`, `@` and `%` in a secret are written `%2F`, `%3F`, `%23`, `%40` and
+/// `%25`. A URL that is wrong in any way is misconfigured, and the failure shows nothing of it.
+///
+/// ```
+/// use credenza::source::url::UrlCredentials;
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::World;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let source = UrlCredentials::new("http://minio:se%2Fcret@localhost:9000/");
+/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// assert_eq!(credentials.secret_access_key.expose(), "se/cret");
+/// assert_eq!(credentials.endpoint.as_deref(), Some("http://localhost:9000"));
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlCredentials(Text);
+
+impl UrlCredentials {
+    /// A URL as it was written; [`Source::load`] says what is wrong with it.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self(Text::Literal(url.into()))
+    }
+
+    /// A file that holds the URL and is read anew at each load.
+    pub fn from_file(path: impl Into<PathBuf>) -> Self {
+        Self(Text::File(path.into()))
+    }
+
+    /// A literal or a file.
+    #[must_use]
+    pub fn from_text(url: Text) -> Self {
+        Self(url)
+    }
+}
+
+impl Source for UrlCredentials {
+    fn name(&self) -> &str {
+        "url"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move {
+            let text = read(world, &self.0).await;
+            Answer::from_result(text.and_then(|text| Ok(parse(&text)?)))
+        })
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// What is wrong with a URL. Nothing of the URL is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// No `http://` or `https://` before it.
+    #[error("the URL does not begin with http:// or https://")]
+    Scheme,
+    /// No `@` before the path.
+    #[error(
+        "the URL has no user info; it is written http://KEY:SECRET@HOST:PORT, with %2F for a slash in the secret \
+         (%3F for ?, %23 for #, %40 for @, %25 for %)"
+    )]
+    NoUserInfo,
+    /// One half of the pair is missing.
+    #[error("the user info of the URL is half a key pair: {0}; it is written http://KEY:SECRET@HOST:PORT")]
+    Half(&'static str),
+    /// User info that does not decode.
+    #[error("the user info of the URL is not percent-encoded UTF-8; a % in the secret is written %25")]
+    Encoding,
+    /// A key that cannot be one.
+    #[error("in the user info of the URL {0}")]
+    Unusable(#[from] Unusable),
+    /// No host, or one that cannot be.
+    #[error("the host or port of the URL is not valid")]
+    Host,
+    /// A path that cannot be one.
+    #[error("the path of the URL is not valid; a slash in the secret is written %2F")]
+    Path,
+    /// A query or a fragment.
+    #[error(
+        "the URL has a query or a fragment, which an endpoint cannot have; in the secret, ? is written %3F and # %23"
+    )]
+    Query,
+}
+
+impl From<UrlError> for Failure {
+    fn from(error: UrlError) -> Self {
+        Self::misconfigured(error.to_string())
+    }
+}
+
+/// The key pair and the endpoint of a URL.
+///
+/// # Errors
+/// Says what is missing and shows nothing of the URL.
+pub fn parse(url: &str) -> Result<Credentials, UrlError> {
+    let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::Scheme)?;
+    let scheme = ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known));
+    let scheme = scheme.ok_or(UrlError::Scheme)?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let (user_info, host) = authority.rsplit_once('@').ok_or(UrlError::NoUserInfo)?;
+    let (key, secret) = match user_info.split_once(':') {
+        _ if user_info.is_empty() => return Err(UrlError::NoUserInfo),
+        Some(("", _)) => return Err(UrlError::Half("there is no key before the colon")),
+        None | Some((_, "")) => return Err(UrlError::Half("there is no secret after the key")),
+        Some(pair) => pair,
+    };
+    if path.contains(['?', '#']) {
+        return Err(UrlError::Query);
+    }
+    let mut credentials = Credentials::new(&decode(key)?, &decode(secret)?)?;
+    credentials.endpoint = Some(format!("{scheme}://{}{}", checked_host(host)?, checked_path(path)?).into());
+    Ok(credentials)
+}
+
+fn decode(text: &str) -> Result<Zeroizing<String>, UrlError> {
+    let escapes_are_whole = text.split('%').skip(1).all(|after| {
+        let digits = after.as_bytes();
+        digits.len() >= 2 && digits[..2].iter().all(u8::is_ascii_hexdigit)
+    });
+    match String::from_utf8(percent_decode_str(text).collect()) {
+        Ok(text) if escapes_are_whole => Ok(Zeroizing::new(text)),
+        _ => Err(UrlError::Encoding),
+    }
+}
+
+fn checked_host(host: &str) -> Result<&str, UrlError> {
+    let authority: Authority = host.parse().map_err(|_| UrlError::Host)?;
+    let name = authority.host();
+    // What stands in brackets is an address, and nothing but an address stands in brackets.
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let named = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && !name.contains(['[', ']', ':']),
+    };
+    let rest = host.strip_prefix(name).ok_or(UrlError::Host)?;
+    let port = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|p| p > 0));
+    if named && port { Ok(host) } else { Err(UrlError::Host) }
+}
+
+fn checked_path(path: &str) -> Result<&str, UrlError> {
+    match path {
+        "" | "/" => Ok(""),
+        // An endpoint ends up in variables and headers. An `@` behind a slash is the end of a secret with both in it.
+        path if !path.contains('@')
+            && path.bytes().all(|b| b.is_ascii_graphic())
+            && path.parse::<PathAndQuery>().is_ok() =>
+        {
+            Ok(path)
+        }
+        _ => Err(UrlError::Path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::Kind;
+
+    #[test]
+    fn the_user_info_is_the_pair_and_the_rest_the_endpoint() {
+        for (url, key, secret, endpoint) in [
+            ("http://key:secret@host:9000", "key", "secret", "http://host:9000"),
+            (" HTTPS://key:secret@host/\n", "key", "secret", "https://host"),
+            ("https://key:secret@host/a/b/", "key", "secret", "https://host/a/b/"),
+            ("http://k:a+b=c:d@host", "k", "a+b=c:d", "http://host"),
+            ("http://k%40x:a%2Fb%25%3a@host", "k@x", "a/b%:", "http://host"),
+            ("http://k:p@ss@host", "k", "p@ss", "http://host"),
+            ("http://k:%C3%A9@host", "k", "é", "http://host"),
+            ("http://k:s@[::1]:9000/", "k", "s", "http://[::1]:9000"),
+            ("http://k:s@[fd00:ec2::23]", "k", "s", "http://[fd00:ec2::23]"),
+            ("http://k:s@127.0.0.1:1", "k", "s", "http://127.0.0.1:1"),
+        ] {
+            let found = parse(url).unwrap_or_else(|error| panic!("{url}: {error}"));
+            assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), (key, secret), "{url}");
+            assert_eq!(found.endpoint.as_deref(), Some(endpoint), "{url}");
+            assert!(found.session_token.is_none(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_url() {
+        let no_key = UrlError::Half("there is no key before the colon");
+        let no_secret = UrlError::Half("there is no secret after the key");
+        for (url, expected) in [
+            ("", UrlError::Scheme),
+            ("hunter2@host", UrlError::Scheme),
+            ("s3://k:hunter2@host", UrlError::Scheme),
+            ("http://host:9000", UrlError::NoUserInfo),
+            ("http://k:hun/ter2@host", UrlError::NoUserInfo),
+            ("http://k:hun?ter2@host", UrlError::NoUserInfo),
+            ("http://k:hun#ter2@host", UrlError::NoUserInfo),
+            ("http://@host", UrlError::NoUserInfo),
+            ("http://hunter2@host", no_secret.clone()),
+            ("http://hunter2:@host", no_secret),
+            ("http://:hunter2@host", no_key),
+            ("http://k:hunter2%@host", UrlError::Encoding),
+            ("http://k:hunter2%2@host", UrlError::Encoding),
+            ("http://k:hunter2%zz@host", UrlError::Encoding),
+            ("http://k:hunter2%FF@host", UrlError::Encoding),
+            ("http://k:hunter2%0Ax@host", UrlError::Unusable(Unusable::ControlCharacter("secret access key"))),
+            ("http://k:%20@host", UrlError::Unusable(Unusable::Empty("secret access key"))),
+            ("http://k:hunter2@", UrlError::Host),
+            ("http://k:hunter2@:9000", UrlError::Host),
+            ("http://k:hunter2@host:", UrlError::Host),
+            ("http://k:hunter2@host:99999", UrlError::Host),
+            ("http://k:hunter2@host:x", UrlError::Host),
+            ("http://k:hunter2@[::1", UrlError::Host),
+            ("http://k:hunter2@[x]", UrlError::Host),
+            ("http://k:hunter2@ho st", UrlError::Host),
+            ("http://k:hunter2@host/a b", UrlError::Path),
+            ("http://k:hunter2@host/é", UrlError::Path),
+            ("http://k:hun@ter/2@host", UrlError::Path),
+            ("http://k:hunter2@host?a=b", UrlError::Query),
+            ("http://k:hunter2@host/#a", UrlError::Query),
+        ] {
+            let error = parse(url).expect_err(url);
+            assert_eq!(error, expected, "{url}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        assert!(UrlError::NoUserInfo.to_string().contains("%2F"));
+    }
+
+    #[tokio::test]
+    async fn a_bad_url_is_misconfigured_and_a_missing_file_is_not_settled() {
+        for (source, kind) in [
+            (UrlCredentials::new("http://hunter2@host"), Kind::Misconfigured),
+            (UrlCredentials::from_file("/nowhere/url"), Kind::Unsettled),
+        ] {
+            assert!(!format!("{source:?}").contains("hunter2"));
+            let Answer::Failing(failure) = source.load(&World::default()).await else { panic!("{source:?}") };
+            assert_eq!(failure.kind, kind, "{failure}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_secret_survives_its_encoding(secret in "[!-~]([ -~]{0,40}[!-~])?") {
+            let encoded = percent_encoding::utf8_percent_encode(&secret, percent_encoding::NON_ALPHANUMERIC);
+            let found = parse(&format!("http://key:{encoded}@host")).unwrap();
+            prop_assert_eq!(found.secret_access_key.expose(), secret);
+        }
+
+        #[test]
+        fn an_endpoint_never_holds_user_info(url in "https?://[a-z:@/%?#\\[\\]]{0,30}") {
+            if let Ok(found) = parse(&url) {
+                prop_assert!(!found.endpoint.unwrap().contains('@'));
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(url in ".*") {
+            let _ = parse(&url);
+        }
+    }
+}
