@@ -50,8 +50,8 @@ pub enum Expected {
     /// The bytes are no text.
     #[error("text in UTF-8")]
     Utf8,
-    /// rust-ini read the section that begins here other than the line pass. It is given nothing of that kind.
-    #[error("a section that the INI parser can read")]
+    /// rust-ini read this property other than the line pass did. It is given none of which that is known.
+    #[error("a property that the INI parser can read")]
     Ini,
 }
 

@@ -5,13 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::File;
-use super::draft::{Draft, DraftProperty};
+use super::draft::{Draft, DraftProperty, Sort, finish};
 use super::error::{Expected, Ignored, ParseError, Warning};
 use super::lines::{Fault, Kind, lines, sub_property, text};
 use super::profile::Section;
 
 /// The warnings of one file that are kept. Somebody who mends a file reads the first few.
 const WARNINGS: usize = 100;
+
+/// Sections that pass through rust-ini together: enough to share its cost, few enough to need little memory.
+const BATCH: usize = 128;
 
 /// What one file says, each name once in each list.
 #[derive(Debug, Default)]
@@ -35,23 +38,11 @@ pub(super) fn read(file: File, path: &Arc<Path>, bytes: &[u8]) -> Result<Section
     sections().map_err(|Fault { line, expected }| ParseError { file, path: Arc::clone(path), line, expected })
 }
 
-/// What a header begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Sort {
-    /// A section that does not count.
-    Ignored,
-    /// `[default]` of the config file, which gives way to `[profile default]`.
-    Default,
-    Profile,
-    SsoSession,
-    Services,
-}
-
 /// The state of a pass over one file.
 struct Reader<'a> {
     file: File,
     /// The first one takes what is ignored: its lines have to be right too, and continuations have their place there.
-    drafts: Vec<(Sort, Draft<'a>)>,
+    drafts: Vec<Draft<'a>>,
     index: HashMap<(Sort, &'a str), usize>,
     /// The draft that properties go to.
     section: Option<usize>,
@@ -69,7 +60,7 @@ impl<'a> Reader<'a> {
     fn new(file: File) -> Self {
         Self {
             file,
-            drafts: vec![(Sort::Ignored, Draft::default())],
+            drafts: vec![Draft { sort: Sort::Ignored, name: "", line: 0, properties: Vec::new() }],
             index: HashMap::new(),
             section: None,
             above: None,
@@ -93,7 +84,7 @@ impl<'a> Reader<'a> {
     fn header(&mut self, line: u32, inside: &'a str) -> usize {
         match sort(self.file, inside) {
             Ok((sort, name)) => *self.index.entry((sort, name)).or_insert_with(|| {
-                self.drafts.push((sort, Draft { name, line, properties: Vec::new() }));
+                self.drafts.push(Draft { sort, name, line, properties: Vec::new() });
                 self.drafts.len() - 1
             }),
             Err(ignored) => {
@@ -110,14 +101,14 @@ impl<'a> Reader<'a> {
             draft = IGNORED;
         }
         self.above = Some(draft);
-        self.drafts[draft].1.properties.push(DraftProperty::new(name, line, first));
+        self.drafts[draft].properties.push(DraftProperty::new(name, line, first));
         Ok(())
     }
 
     fn continuation(&mut self, line: u32, text: &'a str) -> Result<(), Expected> {
         let missing = if self.section.is_some() { Expected::Property } else { Expected::Header };
         let draft = self.above.ok_or(missing)?;
-        let property = self.drafts[draft].1.properties.last_mut().ok_or(missing)?;
+        let property = self.drafts[draft].properties.last_mut().ok_or(missing)?;
         if !property.first.is_empty() {
             property.more.push(text);
             return Ok(());
@@ -142,18 +133,22 @@ impl<'a> Reader<'a> {
     fn finish(mut self, path: &Arc<Path>) -> Result<Sections, Fault> {
         let mut sections = Sections::default();
         let default_gives_way = self.index.contains_key(&(Sort::Profile, "default"));
-        for (sort, draft) in self.drafts {
-            let place = match sort {
-                Sort::Ignored => continue,
-                Sort::Default if default_gives_way => {
-                    self.ignored.push((draft.line, Ignored::Default));
-                    continue;
+        self.drafts.retain(|draft| match draft.sort {
+            Sort::Ignored => false,
+            Sort::Default if default_gives_way => {
+                self.ignored.push((draft.line, Ignored::Default));
+                false
+            }
+            _ => true,
+        });
+        for batch in self.drafts.chunks(BATCH) {
+            for (draft, section) in batch.iter().zip(finish(batch, self.file, path)?) {
+                match draft.sort {
+                    Sort::Ignored | Sort::Default | Sort::Profile => sections.profiles.push(section),
+                    Sort::SsoSession => sections.sso_sessions.push(section),
+                    Sort::Services => sections.services.push(section),
                 }
-                Sort::Default | Sort::Profile => &mut sections.profiles,
-                Sort::SsoSession => &mut sections.sso_sessions,
-                Sort::Services => &mut sections.services,
-            };
-            place.push(draft.finish(self.file, path)?);
+            }
         }
         self.ignored.sort_by_key(|(line, _)| *line);
         if let (count @ 1.., first) = self.unsaid {
