@@ -661,3 +661,19 @@ fn neither_errors_nor_warnings_nor_debug_show_a_value() {
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
     }
 }
+
+#[test]
+fn a_file_of_any_length_is_read_to_the_end() {
+    let section = |number: usize| format!("[x{number}]\na={number}\nb:c=1\nd=\\\ne={number} #\n");
+    let text: String = (0..3000).map(section).collect();
+    let files = parse(b"", text.as_bytes()).unwrap();
+    assert_eq!(files.profiles().count(), 3000);
+    for number in 0..3000 {
+        let profile = files.profile(&format!("x{number}")).unwrap();
+        let value = |name| profile.get(name).map(|it| (it.value().to_owned(), it.line() as usize));
+        assert_eq!(value("a"), Some((number.to_string(), 5 * number + 2)));
+        assert_eq!(value("b:c"), Some(("1".to_owned(), 5 * number + 3)));
+        assert_eq!(value("d"), Some(("\\".to_owned(), 5 * number + 4)));
+        assert_eq!(value("e"), Some((number.to_string(), 5 * number + 5)));
+    }
+}

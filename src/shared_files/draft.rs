@@ -2,8 +2,9 @@
 //!
 //! rust-ini 0.21, quotes and escapes off, reads some of the grammar wrongly: `\` before a line end swallows the next
 //! line, `:` separates, values are trimmed of all that Unicode calls white space, a carriage return ends a line. So it
-//! is given sections without comments and continuations, and of the properties only those that it reads right. The others are taken from the line pass as they are, and so are those known to be secret: rust-ini leaves
-//! parts of what it read behind in memory, and nobody could overwrite them.
+//! is given no comments and continuations, and only those properties that it reads right. The others are taken from the
+//! line pass as they are, and so are those known to be secret: rust-ini leaves parts of what it read behind in memory,
+//! and nobody could overwrite them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use crate::secret::Secret;
 
 /// Properties whose values never pass through rust-ini.
 const SECRETS: [&str; 3] = ["aws_secret_access_key", "aws_session_token", "aws_security_token"];
+
+/// Properties that pass through rust-ini together: enough to share its cost, few enough to need little memory.
+const BATCH: usize = 1024;
 
 /// What a header begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,9 +59,10 @@ pub(super) struct DraftProperty<'a> {
     pub(super) sub_properties: Vec<(&'a str, u32, &'a str)>,
 }
 
-/// The sections that these are drafts of, in order. They pass through rust-ini together.
+/// The sections that these are drafts of, in order.
 pub(super) fn finish(drafts: &[Draft<'_>], file: File, path: &Arc<Path>) -> Result<Vec<Section>, Fault> {
-    let mut read = read_by_ini(drafts).into_iter().flatten();
+    let properties = drafts.iter().flat_map(|draft| &draft.properties);
+    let mut read = read_by_ini(properties.filter(|property| property.suits_ini()));
     let section = |draft: &Draft<'_>| {
         let mut properties = Vec::with_capacity(draft.properties.len());
         for property in &draft.properties {
@@ -76,18 +81,24 @@ pub(super) fn finish(drafts: &[Draft<'_>], file: File, path: &Arc<Path>) -> Resu
     drafts.iter().map(section).collect()
 }
 
-/// What rust-ini reads of the properties that suit it: a name and a value for each, in order.
-fn read_by_ini(drafts: &[Draft<'_>]) -> Option<impl Iterator<Item = (String, String)>> {
-    let mut text = String::new();
-    for draft in drafts {
-        text.extend(["[", draft.name, "]\n"]);
-        for property in draft.properties.iter().filter(|property| property.suits_ini()) {
+/// What rust-ini reads: a name and a value for each property, in order. It ends early when rust-ini disagrees.
+///
+/// It gets no headers: the line pass knows what belongs where, and sections cost rust-ini more than all else.
+fn read_by_ini<'d>(
+    mut properties: impl Iterator<Item = &'d DraftProperty<'d>>,
+) -> impl Iterator<Item = (String, String)> {
+    let batch = move || {
+        let (mut text, mut count) = (String::new(), 0);
+        for property in properties.by_ref().take(BATCH) {
             text.extend([property.name, "=", property.first, "\n"]);
+            count += 1;
         }
-    }
-    let options = ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
-    let ini = Ini::load_from_str_opt(&text, options).ok()?;
-    Some(ini.into_iter().flat_map(|(_, properties)| properties))
+        let options = ParseOption { enabled_quote: false, enabled_escape: false, ..ParseOption::default() };
+        let ini = Ini::load_from_str_opt(&text, options).ok()?;
+        let read: Vec<_> = ini.into_iter().flat_map(|(_, properties)| properties).collect();
+        (count > 0 && read.len() == count).then_some(read)
+    };
+    std::iter::from_fn(batch).flatten()
 }
 
 impl<'a> DraftProperty<'a> {

@@ -13,9 +13,6 @@ use super::profile::Section;
 /// The warnings of one file that are kept. Somebody who mends a file reads the first few.
 const WARNINGS: usize = 100;
 
-/// Sections that pass through rust-ini together: enough to share its cost, few enough to need little memory.
-const BATCH: usize = 128;
-
 /// What one file says, each name once in each list.
 #[derive(Debug, Default)]
 pub(super) struct Sections {
@@ -141,13 +138,11 @@ impl<'a> Reader<'a> {
             }
             _ => true,
         });
-        for batch in self.drafts.chunks(BATCH) {
-            for (draft, section) in batch.iter().zip(finish(batch, self.file, path)?) {
-                match draft.sort {
-                    Sort::Ignored | Sort::Default | Sort::Profile => sections.profiles.push(section),
-                    Sort::SsoSession => sections.sso_sessions.push(section),
-                    Sort::Services => sections.services.push(section),
-                }
+        for (draft, section) in self.drafts.iter().zip(finish(&self.drafts, self.file, path)?) {
+            match draft.sort {
+                Sort::Ignored | Sort::Default | Sort::Profile => sections.profiles.push(section),
+                Sort::SsoSession => sections.sso_sessions.push(section),
+                Sort::Services => sections.services.push(section),
             }
         }
         self.ignored.sort_by_key(|(line, _)| *line);
