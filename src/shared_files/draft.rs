@@ -135,3 +135,29 @@ fn canonical(name: &str) -> Box<str> {
     str::make_ascii_lowercase(&mut name);
     name
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ini_sees_what_it_reads_right_and_no_secret() {
+        let suits = |name, value| DraftProperty::new(name, 1, value).suits_ini();
+        for (name, value) in
+            [("region", "eu-west-1"), ("role_arn", "arn:aws:iam::1:role/x"), ("a", ""), ("b", "\"#c\"")]
+        {
+            assert!(suits(name, value), "{name}");
+        }
+        for (name, value) in [
+            ("aws_secret_access_key", "x"),
+            ("AWS_Session_Token", "x"),
+            ("aws_security_token", "x"),
+            ("a:b", "x"),
+            ("a", "x\\"),
+            ("a", "x\ry"),
+            ("a", "\u{a0}x"),
+        ] {
+            assert!(!suits(name, value), "{name} {value:?}");
+        }
+    }
+}
