@@ -3,6 +3,7 @@
 pub mod board;
 pub mod chain;
 pub mod clock;
+pub mod config;
 pub mod credentials;
 pub mod files;
 pub mod keeper;

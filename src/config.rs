@@ -1,0 +1,174 @@
+//! `credenza.toml` → a [`Config`] that cannot be invalid.
+//!
+//! Pure: bytes and [`Overrides`] (flags and variables) go in, a configuration or **all** errors of the file come out.
+//! Who reads the file, and whether its owner may be trusted, is decided by the caller.
+
+mod identity;
+mod schema;
+mod server;
+mod sources;
+mod syntax;
+mod table;
+pub(crate) mod value;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::credentials::Name;
+use crate::source::spec::SourceSpec;
+use crate::world::Environment;
+use identity::Habits;
+pub use identity::Identity;
+use schema::{DEFAULTS, FILES, ROOT, SERVER};
+pub use server::{Account, ServerConfig, Token};
+pub use sources::built_in_chain;
+use table::{Entry, Errors, Section};
+
+/// Everything that can be configured. There is always an identity `default`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The HTTP side.
+    pub server: ServerConfig,
+    /// By name.
+    pub identities: BTreeMap<Name, Identity>,
+    /// Users beside us and root whose shared files may say what is run and where tokens go.
+    pub trusted_owners: Vec<Account>,
+    /// What is allowed and may surprise, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// What flags and variables say; it goes before the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Where to listen.
+    pub listen: Option<Vec<SocketAddr>>,
+    /// Whether other hosts may reach that.
+    pub allow_remote: Option<bool>,
+    /// Where the broker's own token comes from.
+    pub token: Option<Token>,
+    /// Who may read its file.
+    pub token_group: Option<Account>,
+    /// A chain that takes the place of a configured `[identities.default]`.
+    pub sources: Option<Vec<SourceSpec>>,
+    /// The region of every source of `default`.
+    pub region: Option<Box<str>>,
+}
+
+/// Something wrong with `credenza.toml`. It never shows a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// `server.listen`; empty where no key can be told.
+    pub key: String,
+    /// What is wrong and what to write instead.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}: ", self.line, self.column)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Where `credenza.toml` is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Somebody named it: it has to be there.
+    Named(PathBuf),
+    /// The first of these that exists; none is fine.
+    FirstOf(Vec<PathBuf>),
+}
+
+impl Place {
+    /// The file that `--config` or `CREDENZA_CONFIG` names, else the default places.
+    #[must_use]
+    pub fn new(named: Option<&Path>, environment: &Environment) -> Self {
+        if let Some(named) = named {
+            return Self::Named(environment.expand(named));
+        }
+        // The XDG specification has relative paths ignored.
+        let configured = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let folder = configured.or_else(|| environment.home().map(|home| home.join(".config")));
+        let own = folder.map(|folder| folder.join("credenza/credenza.toml"));
+        Self::FirstOf(own.into_iter().chain([PathBuf::from("/etc/credenza/credenza.toml")]).collect())
+    }
+}
+
+impl Config {
+    /// Reads a file (without one: no bytes) with what flags and variables say before it.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, in its order.
+    pub fn parse(bytes: &[u8], overrides: &Overrides) -> Result<Self, Vec<ConfigError>> {
+        let text = syntax::text(bytes).map_err(|(at, message)| {
+            let line = 1 + bytes[..at].iter().filter(|b| **b == b'\n').count();
+            let column = 1 + bytes[..at].iter().rev().take_while(|b| **b != b'\n').count();
+            vec![ConfigError { line, column, key: String::new(), message: message.into() }]
+        })?;
+        let (mut errors, mut mended) = (Errors::new(text), None);
+        let config = syntax::parse(text, &mut mended, &mut errors)
+            .and_then(|value| Section::open(Entry::root(value), &ROOT, &mut errors))
+            .map(|root| read(root, overrides, &mut errors));
+        match config {
+            Some(config) if errors.count() == 0 => Ok(config),
+            _ => Err(errors.finish(text)),
+        }
+    }
+}
+
+fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Config {
+    let files = root.section("files", &FILES, errors);
+    let trusted_owners = files.map(|section| trusted_owners(section, errors)).unwrap_or_default();
+    let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
+    let defaults = root.section("defaults", &DEFAULTS, errors);
+    let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
+    let tables = root.take("identities").map(|entry| entry.named_tables(errors)).unwrap_or_default();
+    root.close();
+    let mut identities = BTreeMap::new();
+    for (name, at, entry) in tables {
+        if let Some(identity) = identity::read(&name, at, entry, defaults, errors) {
+            identities.insert(identity.name.clone(), identity);
+        }
+    }
+    let warnings = with_default(&mut identities, defaults, overrides);
+    Config { server, identities, trusted_owners, warnings }
+}
+
+/// Sees to it that `default` exists, and that it is what flags and variables make of it.
+fn with_default(identities: &mut BTreeMap<Name, Identity>, defaults: Habits, overrides: &Overrides) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let is_alone = identities.is_empty();
+    let name = Name::default();
+    if let Some(sources) = &overrides.sources {
+        if identities.insert(name.clone(), defaults.identity(name.clone(), sources.clone())).is_some() {
+            warnings.push("source flags or variables take the place of [identities.default]".into());
+        }
+    } else if !identities.contains_key(&name) {
+        let mut implicit = defaults.identity(name.clone(), built_in_chain());
+        // As soon as others are configured nobody may want this one.
+        implicit.eager &= is_alone;
+        identities.insert(name.clone(), implicit);
+    }
+    if let (Some(region), Some(default)) = (&overrides.region, identities.get_mut(&name)) {
+        default.sources.iter_mut().for_each(|source| source.region = Some(region.clone()));
+    }
+    warnings
+}
+
+fn trusted_owners(mut section: Section<'_>, errors: &mut Errors) -> Vec<Account> {
+    let owners = section.take("trusted_owners").and_then(|entry| entry.list(errors, "entry")).unwrap_or_default();
+    section.close();
+    owners.into_iter().filter_map(|owner| owner.account(errors)).collect()
+}
+
+#[cfg(test)]
+mod tests;

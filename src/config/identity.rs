@@ -1,0 +1,124 @@
+//! `[identities.NAME]`, and `[defaults]` for all of them.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::schema::IDENTITY;
+use super::table::{Entry, Errors, Section};
+use super::{built_in_chain, sources, value};
+use crate::chain::OnFailure;
+use crate::credentials::Name;
+use crate::keeper::Policy;
+use crate::source::spec::SourceSpec;
+
+/// How long credentials without an end are served before they are read again.
+const LONG_LIVED: Duration = Duration::from_secs(3600);
+
+/// Below a minute every client would ask anew all the time; above 12 hours no SDK is used to.
+const LONG_LIVED_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
+
+/// The deadline of a load.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+
+/// A longer name would not fit into the paths and log lines that bear it.
+const LONGEST_IDENTITY_NAME: usize = 256;
+
+/// A name under which one set of credentials is served. Comparing two says whether a reload changed anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// What clients ask for.
+    pub name: Name,
+    /// Its chain, in order of precedence; never empty.
+    pub sources: Vec<SourceSpec>,
+    /// What a failing source means.
+    pub on_failure: OnFailure,
+    /// Whether it is loaded at the start.
+    pub eager: bool,
+    /// How long credentials without an end are served before they are read again.
+    pub long_lived_expiration: Duration,
+    /// The deadline of a load.
+    pub load_timeout: Duration,
+}
+
+impl Identity {
+    /// How its keeper treats its lease.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy { long_lived: self.long_lived_expiration, load_timeout: self.load_timeout, eager: self.eager }
+    }
+}
+
+/// One `[identities.NAME]`.
+pub(super) fn read(name: &str, at: usize, entry: Entry<'_>, defaults: Habits, errors: &mut Errors) -> Option<Identity> {
+    let path = entry.path.clone();
+    if name.is_empty() || name.len() > LONGEST_IDENTITY_NAME || name.chars().any(char::is_control) {
+        errors.push(at, &path, "the name of an identity has 1 to 256 bytes and no control characters");
+    }
+    let before = errors.count();
+    let name = Name::new(name);
+    let mut section = Section::open(entry, &IDENTITY, errors)?;
+    let sources = match section.take("sources") {
+        Some(entry) => sources::read(entry, &name.to_string(), errors),
+        None if name.as_str() == Name::DEFAULT => built_in_chain(),
+        None => {
+            // A misspelt key or a broken line may be the one that is missing.
+            if !errors.is_mended && errors.count() == before {
+                errors.push(at, &path, "sources is missing: list where the credentials of this identity come from");
+            }
+            Vec::new()
+        }
+    };
+    Some(Habits::read(section, errors).or(defaults).identity(name, sources))
+}
+
+/// What an identity may say beside its sources, and `[defaults]` for all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Habits {
+    on_failure: Option<OnFailure>,
+    eager: Option<bool>,
+    long_lived_expiration: Option<Duration>,
+    load_timeout: Option<Duration>,
+}
+
+impl Habits {
+    pub(super) fn read(mut section: Section<'_>, errors: &mut Errors) -> Self {
+        let words = [("stop", OnFailure::Stop), ("next", OnFailure::Next)];
+        let on_failure = section.take("on_failure").and_then(|entry| entry.word(errors, &words));
+        let eager = section.take("eager").and_then(|entry| entry.boolean(errors));
+        if let Some(entry) = section.take("long_lived_keys") {
+            entry.read(errors, |text| match text {
+                "direct" => Ok(()),
+                "session" => Err("\"session\" is not supported yet; \"direct\" is"),
+                _ => Err("must be \"direct\""),
+            });
+        }
+        let mut duration =
+            |key, allowed| section.take(key).and_then(|entry| entry.read(errors, value::duration(allowed)));
+        let long_lived_expiration = duration("long_lived_expiration", &LONG_LIVED_ALLOWED);
+        let load_timeout = duration("load_timeout", &LOAD_TIMEOUT_ALLOWED);
+        section.close();
+        Self { on_failure, eager, long_lived_expiration, load_timeout }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            on_failure: self.on_failure.or(other.on_failure),
+            eager: self.eager.or(other.eager),
+            long_lived_expiration: self.long_lived_expiration.or(other.long_lived_expiration),
+            load_timeout: self.load_timeout.or(other.load_timeout),
+        }
+    }
+
+    pub(super) fn identity(self, name: Name, sources: Vec<SourceSpec>) -> Identity {
+        Identity {
+            name,
+            sources,
+            on_failure: self.on_failure.unwrap_or_default(),
+            eager: self.eager.unwrap_or(true),
+            long_lived_expiration: self.long_lived_expiration.unwrap_or(LONG_LIVED),
+            load_timeout: self.load_timeout.unwrap_or(LOAD_TIMEOUT),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Every key of `credenza.toml`, once: the parser takes no other, and the file in `config/` shows each of them.
+
+/// The keys of one kind of table.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Where they stand, for messages.
+    pub(super) place: &'static str,
+    pub(super) names: &'static [&'static str],
+    /// Keys that will exist.
+    later: &'static [&'static str],
+}
+
+pub(super) const ROOT: Keys =
+    Keys { place: "the top level", names: &["server", "defaults", "files", "identities"], later: &["clients"] };
+
+pub(super) const SERVER: Keys = Keys {
+    place: "[server]",
+    names: &[
+        "listen",
+        "allow_remote",
+        "allowed_hosts",
+        "token_file",
+        "token_group",
+        "auth_token",
+        "auth_token_file",
+        "max_connections",
+    ],
+    later: &[],
+};
+
+pub(super) const FILES: Keys = Keys { place: "[files]", names: &["trusted_owners"], later: &[] };
+
+pub(super) const DEFAULTS: Keys = Keys {
+    place: "[defaults]",
+    names: &["on_failure", "eager", "long_lived_keys", "long_lived_expiration", "load_timeout"],
+    later: &[],
+};
+
+pub(super) const IDENTITY: Keys = Keys {
+    place: "[identities.NAME]",
+    names: &["sources", "on_failure", "eager", "long_lived_keys", "long_lived_expiration", "load_timeout"],
+    later: &[],
+};
+
+pub(super) const SOURCE: Keys = Keys {
+    place: "a source",
+    names: &[
+        "source",
+        "region",
+        "access_key_id",
+        "access_key_id_file",
+        "secret_access_key",
+        "secret_access_key_file",
+        "session_token",
+        "session_token_file",
+        "url",
+        "url_file",
+        "profile",
+        "credentials_file",
+        "config_file",
+        "allow_v1",
+    ],
+    later: &["role_arn", "process", "credential_process", "sso_session", "web_identity_token_file"],
+};
+
+pub(super) const ALL: [&Keys; 6] = [&ROOT, &SERVER, &FILES, &DEFAULTS, &IDENTITY, &SOURCE];
+
+impl Keys {
+    /// What to say about a key that is none of these, if it is none.
+    pub(super) fn refuse(&self, key: &str) -> Option<String> {
+        if self.names.contains(&key) {
+            return None;
+        }
+        if self.later.contains(&key) {
+            return Some("not supported yet".into());
+        }
+        let elsewhere: Vec<_> = ALL.iter().filter(|keys| keys.names.contains(&key)).map(|keys| keys.place).collect();
+        Some(if !elsewhere.is_empty() {
+            format!("unknown key here; it belongs to {}", elsewhere.join(" or "))
+        } else if let Some(nearest) = nearest(key, self.names.iter().copied()) {
+            format!("unknown key; did you mean `{nearest}`?")
+        } else {
+            format!("unknown key; {} has {}", self.place, self.names.join(", "))
+        })
+    }
+}
+
+/// The word that somebody may have meant.
+pub(super) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    // A secret in a wrong place may be long, and distances cost the product of both lengths.
+    if text.len() > 64 {
+        return None;
+    }
+    words
+        .map(|word| (strsim::damerau_levenshtein(&text.to_ascii_lowercase(), word), word))
+        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
+        .min()
+        .map(|(_, word)| word)
+}

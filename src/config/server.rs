@@ -1,0 +1,110 @@
+//! `[server]`.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::schema::SERVER;
+use super::table::{Entry, Errors, Section};
+use super::{Overrides, sources, value};
+use crate::server::listeners::{Listen, ListenError, is_local};
+use crate::source::spec::Text;
+
+/// Connections at a time: more than the processes of a busy host, fewer than the usual limit of open files (1,024
+/// soft, of which listeners, files and upstream connections take some).
+const MAX_CONNECTIONS: usize = 512;
+
+const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
+
+/// The HTTP side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Where to listen.
+    pub listen: Listen,
+    /// Whether addresses that other hosts can reach may be listened on.
+    pub allow_remote: bool,
+    /// Further names under which requests may address us, in lower case.
+    pub allowed_hosts: Vec<Box<str>>,
+    /// Where the broker's own token comes from.
+    pub token: Token,
+    /// The group whose members may read the token file.
+    pub token_group: Option<Account>,
+    /// Connections at a time.
+    pub max_connections: usize,
+}
+
+/// Where the broker's own token comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// Kept in this file, or made and written there; without one, at the first of the default places.
+    Kept(Option<PathBuf>),
+    /// Given directly, or in a file that is only read.
+    Given(Text),
+}
+
+/// A user or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Account {
+    /// To be looked up.
+    Name(Box<str>),
+    /// A `uid` or `gid`.
+    Id(u32),
+}
+
+/// What `[server]` says, behind flags and variables.
+pub(super) fn read(section: Option<Section<'_>>, overrides: &Overrides, errors: &mut Errors) -> ServerConfig {
+    let mut section = section.unwrap_or_else(|| Section::empty(&SERVER));
+    let allow_remote = section.take("allow_remote").and_then(|entry| entry.boolean(errors));
+    let allow_remote = overrides.allow_remote.or(allow_remote).unwrap_or(false);
+    let listen = section.take("listen").and_then(|entry| addresses(entry, allow_remote, errors));
+    let hosts = section.take("allowed_hosts").and_then(|entry| entry.list(errors, "entry")).unwrap_or_default();
+    let allowed_hosts = hosts.into_iter().filter_map(|entry| entry.read(errors, value::host)).collect();
+    let token_group = section.take("token_group").and_then(|entry| entry.account(errors));
+    let token = token(&mut section, errors);
+    let max_connections =
+        section.take("max_connections").and_then(|entry| entry.number(errors, MAX_CONNECTIONS_ALLOWED));
+    section.close();
+    ServerConfig {
+        listen: overrides.listen.clone().or(listen).map_or(Listen::Default, Listen::Addresses),
+        allow_remote,
+        allowed_hosts,
+        token: overrides.token.clone().or(token).unwrap_or(Token::Kept(None)),
+        token_group: overrides.token_group.clone().or(token_group),
+        max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
+    }
+}
+
+fn addresses(entry: Entry<'_>, allow_remote: bool, errors: &mut Errors) -> Option<Vec<SocketAddr>> {
+    let (at, path) = (entry.at(), entry.path.clone());
+    let entries = entry.list(errors, "entry")?;
+    if entries.is_empty() {
+        errors.push(at, &path, "nowhere to listen; list an address, or leave the key out for the default");
+    }
+    let mut addresses = Vec::new();
+    for entry in entries {
+        let address = entry.read(errors, |text| {
+            let address = value::address(text)?;
+            if !allow_remote && !is_local(address.ip()) {
+                return Err(ListenError::Remote(address).to_string());
+            }
+            // Port 0 is another port each time.
+            if address.port() != 0 && addresses.contains(&address) {
+                return Err("stands in the list twice".into());
+            }
+            Ok(address)
+        });
+        addresses.extend(address);
+    }
+    Some(addresses)
+}
+
+fn token(section: &mut Section<'_>, errors: &mut Errors) -> Option<Token> {
+    let given = section.at("auth_token").or_else(|| section.at("auth_token_file"));
+    let token = sources::text(section, "auth_token", "auth_token_file", value::auth_token, errors);
+    let kept = section.take("token_file");
+    if let (Some(_), Some(kept)) = (&given, &kept) {
+        return kept.refuse(errors, "a token that is given is not kept in a file: keep token_file, or auth_token");
+    }
+    let token = token.map(Token::Given);
+    token.or_else(|| kept.and_then(|entry| entry.read(errors, value::path)).map(|path| Token::Kept(Some(path))))
+}

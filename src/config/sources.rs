@@ -1,0 +1,162 @@
+//! The entries of `sources = […]`.
+
+use super::schema::{SOURCE, nearest};
+use super::table::{Entry, Errors, Section};
+use super::value;
+use crate::secret::Secret;
+use crate::source::spec::{SourceKind, SourceSpec, Text};
+
+/// Sources that need no settings, by the word that stands for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Environment,
+    Profile,
+    Container,
+    Imds,
+}
+
+const WORDS: [(&str, Word); 4] = [
+    ("environment", Word::Environment),
+    ("profile", Word::Profile),
+    ("container", Word::Container),
+    ("imds", Word::Imds),
+];
+
+/// What `default` is made of when nothing is configured.
+#[must_use]
+pub fn built_in_chain() -> Vec<SourceSpec> {
+    WORDS.map(|(_, word)| word.kind().into()).to_vec()
+}
+
+impl Word {
+    fn kind(self) -> SourceKind {
+        match self {
+            Self::Environment => SourceKind::Environment,
+            Self::Profile => SourceKind::Profile { name: None, credentials_file: None, config_file: None },
+            Self::Container => SourceKind::Container,
+            Self::Imds => SourceKind::Imds { allow_v1: false },
+        }
+    }
+}
+
+/// The chain of an identity; each source that is wrong is reported.
+pub(super) fn read(entry: Entry<'_>, identity: &str, errors: &mut Errors) -> Vec<SourceSpec> {
+    let (at, path) = (entry.at(), entry.path.clone());
+    let Some(entries) = entry.list(errors, "source") else {
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        errors.push(at, &path, "an identity without sources; list at least one");
+    }
+    let numbered = entries.into_iter().enumerate();
+    numbered
+        .filter_map(|(position, entry)| {
+            if entry.is_text() {
+                entry.read(errors, word_or_url)
+            } else {
+                table(entry, &format!("source {} of identity {identity}", position + 1), errors)
+            }
+        })
+        .collect()
+}
+
+fn word_or_url(text: &str) -> Result<SourceSpec, String> {
+    if let Some((_, word)) = WORDS.iter().find(|(word, _)| *word == text) {
+        return Ok(word.kind().into());
+    }
+    if text.contains("://") {
+        return Ok(SourceKind::Url(Text::Literal(value::url(text)?)).into());
+    }
+    Err(match nearest(text, WORDS.iter().map(|(word, _)| *word)) {
+        Some(word) => format!("no source; did you mean \"{word}\"?"),
+        None => "no source; it is \"environment\", \"profile\", \"container\", \"imds\", a URL with user info, or a \
+                 table such as { profile = \"dev\" }"
+            .into(),
+    })
+}
+
+/// `called` is what the source is called in messages: `source 2 of identity minio`.
+fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
+    let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
+    let mut section = Section::open(entry, &SOURCE, errors)?;
+    let word = section.take("source").and_then(|entry| entry.word(errors, &WORDS));
+    let region = section.take("region").and_then(|entry| entry.read(errors, value::region));
+    let keys = keys(&mut section, called, errors);
+    let url = text(&mut section, "url", "url_file", value::url, errors);
+    let profile = profile(&mut section, errors);
+    let allow_v1 = section.take("allow_v1").and_then(|entry| entry.boolean(errors));
+    section.close();
+    if errors.count() > before {
+        // What these errors leave out would only look like another one.
+        return None;
+    }
+    let mut kinds: Vec<_> = [keys, url.map(SourceKind::Url), profile].into_iter().flatten().collect();
+    if let Some(word) = word {
+        let is_said_twice = word == Word::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
+        kinds.extend((!is_said_twice).then(|| word.kind()));
+    }
+    let kind = match (kinds.pop(), allow_v1) {
+        (Some(SourceKind::Imds { .. }), allow_v1) if kinds.is_empty() => {
+            Ok(SourceKind::Imds { allow_v1: allow_v1.unwrap_or_default() })
+        }
+        (Some(_), _) if !kinds.is_empty() => Err("is several sources at once; write a table for each"),
+        (_, Some(_)) => Err("has allow_v1, which belongs to { source = \"imds\" }"),
+        (Some(kind), None) => Ok(kind),
+        (None, None) => Err("does not say which source it is: add source = \"environment\", \"profile\", \
+                             \"container\" or \"imds\", keys, a url or a profile"),
+    };
+    match kind {
+        Ok(kind) => Some(SourceSpec { kind, region }),
+        Err(why) => {
+            errors.push(at, &path, format!("{called} {why}"));
+            None
+        }
+    }
+}
+
+fn keys(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+    let before = errors.count();
+    let mut part = |key, key_file, part| {
+        let at = section.at(key).or_else(|| section.at(key_file));
+        (at, text(section, key, key_file, value::part(part), errors))
+    };
+    let (id_at, access_key_id) = part("access_key_id", "access_key_id_file", "access key id");
+    let (secret_at, secret_access_key) = part("secret_access_key", "secret_access_key_file", "secret access key");
+    let (token_at, session_token) = part("session_token", "session_token_file", "session token");
+    let half = match (access_key_id, secret_access_key) {
+        _ if errors.count() > before => return None,
+        (Some(access_key_id), Some(secret_access_key)) => {
+            return Some(SourceKind::Static { access_key_id, secret_access_key, session_token });
+        }
+        (Some(_), None) => "has access_key_id and no secret_access_key: half a key pair",
+        (None, Some(_)) => "has secret_access_key and no access_key_id: half a key pair",
+        (None, None) => "has session_token and no key pair",
+    };
+    let (at, path) = id_at.or(secret_at).or(token_at)?;
+    errors.push(at, &path, format!("{called} {half}"));
+    None
+}
+
+fn profile(section: &mut Section<'_>, errors: &mut Errors) -> Option<SourceKind> {
+    let name = section.take("profile").and_then(|entry| entry.read(errors, value::profile));
+    let mut file = |key| section.take(key).and_then(|entry| entry.read(errors, value::path));
+    let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
+    let is_there = name.is_some() || credentials_file.is_some() || config_file.is_some();
+    is_there.then_some(SourceKind::Profile { name, credentials_file, config_file })
+}
+
+/// `key` or `key_file`, not both.
+pub(super) fn text(
+    section: &mut Section<'_>,
+    key: &'static str,
+    key_file: &'static str,
+    read: impl FnOnce(&str) -> Result<Secret, String>,
+    errors: &mut Errors,
+) -> Option<Text> {
+    let (literal, file) = (section.take(key), section.take(key_file));
+    if let (Some(_), Some(file)) = (&literal, &file) {
+        return file.refuse(errors, format!("{key} is there as well; keep one of the two"));
+    }
+    let literal = literal.and_then(|entry| entry.read(errors, read)).map(Text::Literal);
+    literal.or_else(|| file.and_then(|entry| entry.read(errors, value::path)).map(Text::File))
+}

@@ -1,0 +1,392 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::chain::OnFailure;
+use crate::server::listeners::Listen;
+use crate::source::spec::{SourceKind, Text};
+
+fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
+    Config::parse(text.as_bytes(), &Overrides::default())
+}
+
+fn valid(text: &str) -> Config {
+    parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"))
+}
+
+/// The line, the key, and a part of the message of each error.
+type Expected = (usize, &'static str, &'static str);
+
+fn refused(text: &str, expected: &[Expected]) {
+    let errors = parse(text).expect_err(text);
+    let shown = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
+    assert!(!shown.contains("hunter2"), "{text}{shown}");
+    let places: Vec<_> = errors.iter().map(|error| (error.line, error.key.as_str())).collect();
+    assert_eq!(places, expected.iter().map(|(line, key, _)| (*line, *key)).collect::<Vec<_>>(), "{text}{shown}");
+    for (error, (_, _, message)) in errors.iter().zip(expected) {
+        assert!(error.message.contains(message), "{text}\n{error}\ndoes not say {message}");
+    }
+}
+
+#[test]
+fn every_error_of_a_file_at_once() {
+    refused(
+        r#"
+listen = ["127.0.0.1:1"]
+[server]
+listne = []
+listen = ["localhost:9733", 9733, "0.0.0.0:80", "[::1]:1", "[::1]:1"]
+allow_remote = "yes"
+allowed_hosts = ["http://a"]
+token_file = ""
+token_group = -1
+max_connections = 0
+[defaults]
+on_failure = "go on"
+long_lived_keys = "session"
+long_lived_expiration = 60
+load_timeout = "1h"
+[files]
+trusted_owners = ["a:b"]
+[clients]
+[identities.""]
+sources = []
+[identities.minio]
+sources = ["enviroment", { url_fil = "/a" }, 1, {}, "http://hunter2@host", { role_arn = "a" }]
+[identities.bare]
+eager = true
+"#,
+        &[
+            (2, "listen", "it belongs to [server]"),
+            (4, "server.listne", "did you mean `listen`?"),
+            (5, "server.listen, entry 1", "not an address with a port"),
+            (5, "server.listen, entry 2", "must be a text in quotes, not a number"),
+            (5, "server.listen, entry 3", "allow_remote = true"),
+            (5, "server.listen, entry 5", "twice"),
+            (6, "server.allow_remote", "must be true or false, not a text"),
+            (7, "server.allowed_hosts, entry 1", "not a host name"),
+            (8, "server.token_file", "empty"),
+            (9, "server.token_group", "not the number of an account"),
+            (10, "server.max_connections", "between 1 and 65536"),
+            (12, "defaults.on_failure", "must be \"stop\" or \"next\""),
+            (13, "defaults.long_lived_keys", "not supported yet"),
+            (14, "defaults.long_lived_expiration", "must be a text in quotes, not a number"),
+            (15, "defaults.load_timeout", "between 1s and 5m"),
+            (17, "files.trusted_owners, entry 1", "neither a name nor a number"),
+            (18, "clients", "not supported yet"),
+            (19, "identities.\"\"", "1 to 256 bytes"),
+            (20, "identities.\"\".sources", "at least one"),
+            (22, "identities.minio.sources, source 1", "did you mean \"environment\"?"),
+            (22, "identities.minio.sources, source 2, url_fil", "did you mean `url_file`?"),
+            (22, "identities.minio.sources, source 3", "must be a table, not a number"),
+            (22, "identities.minio.sources, source 4", "does not say which source it is"),
+            (22, "identities.minio.sources, source 5", "half a key pair"),
+            (22, "identities.minio.sources, source 6, role_arn", "not supported yet"),
+            (23, "identities.bare", "sources is missing"),
+        ],
+    );
+}
+
+#[test]
+fn an_error_of_syntax_does_not_hide_the_others() {
+    refused(
+        "[server]\nallow_remote = yes\nlisten = [\n  \"127.0.0.1:1\"\nmax_connections = 1k\ntoken_fil = \"a\"\n\
+         [identities.a\nsources = []\n[identities.b]\nsources = [\"imds\"]\neager = hunter2\neager = 1\n",
+        &[
+            (2, "server.allow_remote", "stands in \"quotes\""),
+            (5, "server.listen", "expected a right bracket"),
+            (5, "server.max_connections", "not a valid value"),
+            (6, "server.token_fil", "did you mean `token_file`?"),
+            (7, "", "expected a right bracket"),
+            (11, "identities.b.eager", "stands in \"quotes\""),
+            (12, "identities.b.eager", "must be true or false"),
+        ],
+    );
+    for (text, expected) in [
+        (
+            "[server]\nlisten = []\n[server]\n",
+            &[(2, "server.listen", "nowhere"), (3, "server", "second time (first on line 1")][..],
+        ),
+        ("[server]\nallow_remote = true\nallow_remote = 1", &[(3, "server.allow_remote", "first on line 2")]),
+        ("[defaults]\neager = true\nx", &[(3, "defaults", "expected an equals")]),
+        ("x", &[(1, "", "")]),
+        (
+            "[identities.a]\nsources = [{ secret_access_key = \"hunter2\\q\" }]",
+            &[(2, "identities.a.sources", "single quotes")],
+        ),
+        ("[identities.a]\nsources = [{ secret_access_key = \"hunter2 }]", &[(2, "identities.a.sources", "quote")]),
+        ("[identities.a]\nsources = [{ secret_access_key = hunter2 }]", &[(2, "identities.a.sources", "quote")]),
+        ("[identities.a]\nsources = [\n  \"imds\",\n", &[(4, "identities.a.sources", "ends in the middle")]),
+    ] {
+        refused(text, expected);
+    }
+}
+
+#[test]
+fn what_a_source_cannot_be() {
+    for (source, key, message) in [
+        (r#"{ access_key_id = "A" }"#, ", access_key_id", "source 1 of identity minio has access_key_id and no secret"),
+        (r#"{ secret_access_key_file = "/s" }"#, ", secret_access_key_file", "no access_key_id: half a key pair"),
+        (r#"{ session_token = "hunter2" }"#, ", session_token", "no key pair"),
+        (r#"{ access_key_id = "", secret_access_key = "hunter2" }"#, ", access_key_id", "is empty"),
+        (
+            r#"{ access_key_id = "A", secret_access_key = "hunter2\n\u0001" }"#,
+            ", secret_access_key",
+            "control character",
+        ),
+        (
+            r#"{ access_key_id = "A", access_key_id_file = "/a", secret_access_key = "s" }"#,
+            ", access_key_id_file",
+            "keep one",
+        ),
+        (r#"{ url = "http://k:hunter2@host", profile = "dev" }"#, "", "several sources at once"),
+        (r#"{ source = "imds", profile = "dev" }"#, "", "several sources at once"),
+        (r#"{ source = "container", allow_v1 = true }"#, "", "belongs to { source = \"imds\" }"),
+        (r#"{ allow_v1 = true }"#, "", "belongs to { source = \"imds\" }"),
+        (r#"{ source = "hunter2" }"#, ", source", "must be \"environment\" or"),
+        (r#"{ source = "imds", region = "a\nb" }"#, ", region", "control character"),
+        (r#"{ region = "eu-west-1" }"#, "", "does not say which source it is"),
+        (r#"{ url = "http://host" }"#, ", url", "%2F"),
+        (r#""k:hunter2@host""#, "", "no source; it is"),
+        (r#""http://k:hun/ter2@host""#, "", "%2F"),
+        (r#"{ profile = 1 }"#, ", profile", "must be a text"),
+        (r#"{ profile = "" }"#, ", profile", "is empty"),
+        (r#"{ process = "a" }"#, ", process", "not supported yet"),
+    ] {
+        let text = format!("[identities.minio]\nsources = [{source}]\n");
+        let key: &str = Box::leak(format!("identities.minio.sources, source 1{key}").into_boxed_str());
+        refused(&text, &[(2, key, message)]);
+    }
+}
+
+#[test]
+fn what_a_source_can_be() {
+    let text = r#"
+[identities.minio]
+sources = [
+    "environment", "profile", "container", "imds", "http://k:s@host",
+    { access_key_id = "A", secret_access_key_file = "~/s", session_token = "t", region = "r" },
+    { url_file = "/u" }, { profile = "dev" }, { source = "profile", config_file = "/c" },
+    { source = "imds", allow_v1 = true }, { source = "environment", region = "eu" },
+]
+"#;
+    let literal = |text: &str| Text::Literal(text.into());
+    let profile = |name: Option<&str>, config_file: Option<&str>| SourceKind::Profile {
+        name: name.map(Into::into),
+        credentials_file: None,
+        config_file: config_file.map(Into::into),
+    };
+    let keys = SourceKind::Static {
+        access_key_id: literal("A"),
+        secret_access_key: Text::File("~/s".into()),
+        session_token: Some(literal("t")),
+    };
+    let mut expected = built_in_chain();
+    expected.extend([
+        SourceKind::Url(literal("http://k:s@host")).into(),
+        SourceSpec { kind: keys, region: Some("r".into()) },
+        SourceKind::Url(Text::File("/u".into())).into(),
+        profile(Some("dev"), None).into(),
+        profile(None, Some("/c")).into(),
+        SourceKind::Imds { allow_v1: true }.into(),
+        SourceSpec { kind: SourceKind::Environment, region: Some("eu".into()) },
+    ]);
+    assert_eq!(valid(text).identities["minio"].sources, expected);
+}
+
+#[test]
+fn default_always_exists() {
+    let nothing = valid("");
+    assert_eq!(nothing.identities.len(), 1);
+    let default = &nothing.identities["default"];
+    assert!(default.eager);
+    assert_eq!(default.sources, built_in_chain());
+    assert_eq!(
+        (default.on_failure, default.long_lived_expiration, default.load_timeout),
+        (OnFailure::Stop, Duration::from_secs(3600), Duration::from_secs(10))
+    );
+    let implicit = valid("[identities.a]\nsources = [\"imds\"]\n");
+    assert!(!implicit.identities["default"].eager && implicit.identities["a"].eager);
+    assert_eq!(implicit.identities["default"].sources, built_in_chain());
+    let configured = valid("[identities.default]\n[identities.a]\nsources = [\"imds\"]\neager = false\n");
+    assert!(configured.identities["default"].eager && !configured.identities["a"].eager);
+}
+
+#[test]
+fn an_identity_goes_before_the_defaults() {
+    let config = valid(
+        "[defaults]\non_failure = \"next\"\neager = false\nlong_lived_expiration = \"15m\"\nload_timeout = \"1m\"\n\
+         [identities.\"a/b %\"]\nsources = [\"imds\"]\n[identities.c]\nsources = [\"imds\"]\non_failure = \"stop\"\n\
+         eager = true\nlong_lived_expiration = \"1h30m\"\nload_timeout = \"90s\"\n",
+    );
+    let habits = |name: &str| {
+        let identity = &config.identities[name];
+        let seconds = (identity.long_lived_expiration.as_secs(), identity.load_timeout.as_secs());
+        (identity.on_failure, identity.eager, seconds)
+    };
+    assert_eq!(habits("a/b %"), (OnFailure::Next, false, (900, 60)));
+    assert_eq!(habits("c"), (OnFailure::Stop, true, (5400, 90)));
+    assert_eq!(habits("default"), (OnFailure::Next, false, (900, 60)));
+    assert!(!valid("[defaults]\neager = false").identities["default"].eager);
+}
+
+#[test]
+fn flags_go_before_the_file_and_the_file_before_the_defaults() {
+    const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\nallow_remote = false\ntoken_file = \"/file\"\n\
+                        token_group = 1\n[identities.default]\nsources = [\"imds\"]\non_failure = \"next\"\n";
+    let address = |text: &str| text.parse().unwrap();
+    let overrides = Overrides {
+        listen: Some(vec![address("127.0.0.1:2")]),
+        allow_remote: Some(true),
+        token: Some(Token::Kept(Some("/flag".into()))),
+        token_group: Some(Account::Name("g".into())),
+        sources: Some(vec![SourceKind::Container.into()]),
+        region: Some("eu".into()),
+    };
+    let server = valid("").server;
+    assert_eq!((server.listen, server.allow_remote, server.token), (Listen::Default, false, Token::Kept(None)));
+    assert_eq!(server.token_group, None);
+
+    let server = valid(FILE).server;
+    assert_eq!(server.listen, Listen::Addresses(vec![address("127.0.0.1:1")]));
+    assert_eq!((server.token, server.token_group), (Token::Kept(Some("/file".into())), Some(Account::Id(1))));
+
+    let config = Config::parse(FILE.as_bytes(), &overrides).unwrap();
+    assert_eq!(config.server.listen, Listen::Addresses(vec![address("127.0.0.1:2")]));
+    assert!(config.server.allow_remote);
+    assert_eq!(config.server.token, Token::Kept(Some("/flag".into())));
+    assert_eq!(config.server.token_group, Some(Account::Name("g".into())));
+    let default = &config.identities["default"];
+    assert_eq!(default.sources, [SourceSpec { kind: SourceKind::Container, region: Some("eu".into()) }]);
+    assert_eq!(default.on_failure, OnFailure::Stop, "the configured chain is gone, with all that was said about it");
+    assert_eq!(config.warnings.len(), 1);
+
+    // The region alone changes no chain, and a flag makes an address in the file valid.
+    let region = Overrides { region: Some("eu".into()), allow_remote: Some(true), ..Overrides::default() };
+    let config = Config::parse(b"[server]\nlisten = [\"0.0.0.0:1\"]", &region).unwrap();
+    assert_eq!(config.identities["default"].sources.len(), 4);
+    assert!(config.identities["default"].sources.iter().all(|source| source.region.as_deref() == Some("eu")));
+}
+
+#[test]
+fn a_token_is_given_or_kept() {
+    let long = "x".repeat(32);
+    let given = valid(&format!("[server]\nauth_token = \"{long}\"")).server.token;
+    assert_eq!(given, Token::Given(Text::Literal(long.as_str().into())));
+    let read = valid("[server]\nauth_token_file = \"/t\"").server.token;
+    assert_eq!(read, Token::Given(Text::File("/t".into())));
+    refused("[server]\nauth_token = \"hunter2\"", &[(2, "server.auth_token", "")]);
+    refused(
+        "[server]\nauth_token_file = \"/t\"\ntoken_file = \"/k\"",
+        &[(3, "server.token_file", "keep token_file, or")],
+    );
+}
+
+#[test]
+fn any_encoding_of_a_file_gets_an_answer() {
+    let file = "[server]\r\nallow_remote = true\r\n\r\n[identities.a]\r\nsources = [\r\n  \"imds\",\r\n]\r\n";
+    for text in [file.to_owned(), file.replace("\r\n", "\n"), format!("\u{feff}{file}")] {
+        assert!(valid(&text).server.allow_remote);
+    }
+    let twisted = format!("\u{feff}{}", file.replace("imds", "imsd"));
+    let error = parse(&twisted).unwrap_err().remove(0);
+    assert_eq!((error.line, error.column), (6, 4));
+    for (bytes, line, message) in [
+        (&b"# a\n\xff"[..], 2, "not UTF-8"),
+        (b"# a\n[server]\0", 2, "NUL"),
+        (b"\x7fELF\x02\x01\x01\0", 1, "binary"),
+        (b"\xff\xfe[\0s\0", 1, "UTF-16"),
+        (&vec![b'#'; 16 * 1024 * 1024 + 1], 1, "16 MB"),
+    ] {
+        let errors = Config::parse(bytes, &Overrides::default()).unwrap_err();
+        assert_eq!((errors.len(), errors[0].line), (1, line), "{errors:?}");
+        assert!(errors[0].message.contains(message), "{errors:?}");
+    }
+}
+
+#[test]
+fn no_secret_in_debug() {
+    let config = valid(
+        "[identities.a]\nsources = [{ access_key_id = \"A\", secret_access_key = \"hunter2\" }, \"http://k:hunter2@h\"]\n\
+         [server]\nauth_token = \"hunter2hunter2hunter2hunter2hunter2hunter2\"",
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn where_the_file_is_looked_for() {
+    let etc = PathBuf::from("/etc/credenza/credenza.toml");
+    let place = |variables: &[(&str, &str)]| Place::new(None, &Environment::new(variables.iter().copied()));
+    for (variables, own) in [
+        (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")][..], Some("/x/credenza/credenza.toml")),
+        (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")], Some("/h/.config/credenza/credenza.toml")),
+        (&[("HOME", "/h")], Some("/h/.config/credenza/credenza.toml")),
+        (&[], None),
+    ] {
+        let expected = own.map(PathBuf::from).into_iter().chain([etc.clone()]).collect();
+        assert_eq!(place(variables), Place::FirstOf(expected));
+    }
+    let named = Place::new(Some(Path::new("~/c.toml")), &Environment::new([("HOME", "/h")]));
+    assert_eq!(named, Place::Named("/h/c.toml".into()));
+}
+
+/// Pieces that make a text look like a configuration.
+const PIECES: [&str; 40] = [
+    "[",
+    "]",
+    "[[",
+    "]]",
+    "{",
+    "}",
+    "=",
+    ",",
+    ".",
+    "\n",
+    "\r\n",
+    "\"",
+    "'",
+    "\"\"\"",
+    "\\",
+    "#",
+    " ",
+    "\u{feff}",
+    "é",
+    "0x",
+    "1e9",
+    "-",
+    "true",
+    "server",
+    "identities",
+    "default",
+    "sources",
+    "listen",
+    "url",
+    "source",
+    "imds",
+    "\"imds\"",
+    "a",
+    "b",
+    "a = 1\n",
+    "[a]\n",
+    "[[a]]\n",
+    "[a.b]\n",
+    "a.b = 1\n",
+    "sources = [\n",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Config::parse(&bytes, &Overrides::default());
+    }
+
+    #[test]
+    fn text_like_a_configuration_never_panics(pieces in proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..40)) {
+        if let Err(errors) = parse(&pieces.concat()) {
+            prop_assert!(!errors.is_empty());
+        }
+    }
+}
