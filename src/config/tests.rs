@@ -390,3 +390,67 @@ proptest! {
         }
     }
 }
+
+const SAMPLE: &str = include_str!("../../config/credenza.toml");
+
+/// Keys of the sample that stand for one another; the second and third go with none of the others.
+const ALTERNATIVES: [&str; 3] = ["#token_file", "#auth_token ", "#auth_token_file"];
+
+/// The sample with every commented-out key taken over, and of the alternatives this one.
+fn uncommented(alternative: &str) -> String {
+    let lines = SAMPLE.lines().map(|line| match line.strip_prefix('#') {
+        Some(_) if line.starts_with(alternative) => &line[1..],
+        Some(_) if ALTERNATIVES.iter().any(|other| line.starts_with(other)) => line,
+        Some(key) if !key.is_empty() && (!key.starts_with(' ') || key.starts_with("    ")) => key,
+        _ => line,
+    });
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[test]
+fn the_sample_changes_nothing_as_it_stands() {
+    assert_eq!(valid(SAMPLE), valid(""));
+}
+
+#[test]
+fn the_sample_shows_every_key_and_no_other() {
+    let mut shown = std::collections::BTreeSet::new();
+    for alternative in ALTERNATIVES {
+        let text = uncommented(alternative);
+        // That it is valid means that it has no key that the parser does not know.
+        valid(&text);
+        let value = toml_span::parse(&text).unwrap();
+        let root = value.as_table().unwrap();
+        let mut show = |place: &'static str, value: &toml_span::Value<'_>| {
+            shown.extend(value.as_table().unwrap().keys().map(|key| (place, key.name.to_string())));
+        };
+        show(schema::ROOT.place, &value);
+        for keys in [&schema::SERVER, &schema::DEFAULTS, &schema::FILES] {
+            show(keys.place, &root[keys.place.trim_matches(['[', ']'])]);
+        }
+        for identity in root["identities"].as_table().unwrap().values() {
+            show(schema::IDENTITY.place, identity);
+            let sources = identity.as_table().unwrap()["sources"].as_array().unwrap();
+            sources.iter().filter(|source| source.as_table().is_some()).for_each(|source| {
+                show(schema::SOURCE.place, source);
+            });
+        }
+    }
+    let known = schema::ALL.iter().flat_map(|keys| keys.names.iter().map(|name| (keys.place, (*name).to_owned())));
+    assert_eq!(shown, known.collect());
+}
+
+#[test]
+fn the_defaults_in_the_sample_are_the_real_ones() {
+    let (shown, real) = (valid(&uncommented("#token_file")), valid(""));
+    let default = &shown.identities["default"];
+    assert_eq!(default, &real.identities["default"]);
+    // Where to listen is written out; the default itself leaves IPv6 out where there is none.
+    let port = crate::server::listeners::PORT;
+    let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| address.parse().unwrap());
+    assert_eq!(shown.server.listen, Listen::Addresses(addresses.to_vec()));
+    // Of the token and its group the sample says that there is no one default.
+    let ServerConfig { token, token_group, listen, .. } = shown.server.clone();
+    assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
+    assert_eq!(shown.trusted_owners, []);
+}
