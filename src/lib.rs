@@ -1,5 +1,6 @@
 //! Credenza, a local credential broker for AWS and S3.
 
+pub mod arguments;
 pub mod board;
 pub mod chain;
 pub mod clock;

@@ -22,9 +22,6 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// A longer name would not fit into the paths and log lines that bear it.
-const LONGEST_IDENTITY_NAME: usize = 256;
-
 /// A name under which one set of credentials is served. Comparing two says whether a reload changed anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -53,11 +50,11 @@ impl Identity {
 /// One `[identities.NAME]`.
 pub(super) fn read(name: &str, at: usize, entry: Entry<'_>, defaults: Habits, errors: &mut Errors) -> Option<Identity> {
     let path = entry.path.clone();
-    if name.is_empty() || name.len() > LONGEST_IDENTITY_NAME || name.chars().any(char::is_control) {
-        errors.push(at, &path, "the name of an identity has 1 to 256 bytes and no control characters");
-    }
+    let name = value::identity(name).unwrap_or_else(|why| {
+        errors.push(at, &path, why);
+        Name::default()
+    });
     let before = errors.count();
-    let name = Name::new(name);
     let mut section = Section::open(entry, &IDENTITY, errors)?;
     let sources = match section.take("sources") {
         Some(entry) => sources::read(entry, &name.to_string(), errors),

@@ -13,6 +13,9 @@ const LARGEST: usize = 16 * 1024 * 1024;
 /// After this many errors of syntax it is probably another kind of file.
 const MOST_ERRORS: usize = 20;
 
+/// In a larger file only the first error of syntax is told: each further one costs a few more readings of it all.
+const LARGEST_MENDED: usize = 1024 * 1024;
+
 /// How many statements above an error may be looked at for the one that it belongs to.
 const FARTHEST_START: usize = 16;
 
@@ -40,7 +43,7 @@ fn mend(text: &str, first: Error, errors: &mut Errors) -> Option<Zeroizing<Strin
         let start = start_of_statement(&mended, at, &error.kind, errors);
         let key = start.map_or_else(String::new, |start| key_of(&mended, start, errors));
         errors.push(at, &key, message(&error.kind, errors));
-        let start = start?;
+        let start = start.filter(|_| text.len() <= LARGEST_MENDED)?;
         let end = end_of_statement(&mended, start, errors);
         let blank: Zeroizing<String> =
             Zeroizing::new(mended[start..end].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect());

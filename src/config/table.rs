@@ -27,10 +27,7 @@ impl Errors {
     }
 
     pub(super) fn push(&mut self, at: usize, key: &str, message: impl Into<String>) {
-        let error = (at, key.to_owned(), message.into());
-        if !self.found.contains(&error) {
-            self.found.push(error);
-        }
+        self.found.push((at, key.to_owned(), message.into()));
     }
 
     pub(super) fn count(&self) -> usize {
@@ -50,6 +47,7 @@ impl Errors {
     /// Everything in the order of the file.
     pub(super) fn finish(mut self, text: &str) -> Vec<ConfigError> {
         self.found.sort();
+        self.found.dedup();
         let found = std::mem::take(&mut self.found);
         let placed = found.into_iter().map(|(at, key, message)| {
             let line = self.line(at);

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Account;
-use crate::credentials::usable;
+use crate::credentials::{Name, usable};
 use crate::secret::Secret;
 
 /// How long the longest name of a host, user or group may be.
 const LONGEST_NAME: usize = 253;
+
+/// A longer name would not fit into the paths and log lines that bear it.
+const LONGEST_IDENTITY: usize = 256;
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address with a port; write it like 127.0.0.1:9733 or [::1]:9733".into())
@@ -27,6 +30,14 @@ pub(crate) fn host(text: &str) -> Result<Box<str>, String> {
         Err(_) if name => Ok(text.to_ascii_lowercase().into()),
         Err(_) => Err("not a host name; write it without scheme, port and path, like broker.internal".into()),
     }
+}
+
+/// The name of an identity.
+pub(crate) fn identity(text: &str) -> Result<Name, String> {
+    if text.is_empty() || text.len() > LONGEST_IDENTITY || text.chars().any(char::is_control) {
+        return Err("not the name of an identity: that has 1 to 256 bytes and no control characters".into());
+    }
+    Ok(Name::new(text))
 }
 
 pub(crate) fn path(text: &str) -> Result<PathBuf, String> {

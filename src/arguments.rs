@@ -1,0 +1,220 @@
+//! The command line and the `CREDENZA_…` variables: what to do, and what goes before `credenza.toml`.
+
+mod given;
+mod options;
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+pub use clap_complete::Shell;
+use tracing_subscriber::filter::Targets;
+
+use crate::config::{Overrides, Token, built_in_chain, value};
+use crate::credentials::Name;
+use crate::source::spec::{SourceKind, SourceSpec};
+use given::Given;
+use options::{Arguments, Subcommand};
+pub use options::{Format, LogFormat, parse_log_level};
+
+/// A command line that makes sense.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The file that `--config` or `CREDENZA_CONFIG` names.
+    pub config: Option<PathBuf>,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// What is logged, when somebody said so.
+    pub log_level: Option<Targets>,
+    /// What goes before `credenza.toml`.
+    pub overrides: Overrides,
+    /// What works and should not be done, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the daemon.
+    Serve,
+    /// Print credentials.
+    Get {
+        /// Whose.
+        identity: Name,
+        /// In which form.
+        format: Format,
+    },
+    /// Run a command that is served by a broker of its own.
+    Exec {
+        /// With whose credentials.
+        identity: Name,
+        /// The command and its arguments; never empty.
+        command: Vec<OsString>,
+    },
+    /// Try the configuration.
+    Check,
+    /// Ask a running daemon.
+    Status {
+        /// Only whether it is ready.
+        ready: bool,
+        /// The answer as it came.
+        json: bool,
+    },
+    /// Print a completion script.
+    Completions(Shell),
+}
+
+/// Reads a command line, with the program's name before it, and the variables of this process.
+///
+/// `stdin` is read when a `…-file` flag says `-`.
+///
+/// # Errors
+/// What clap has to say, help and version too: [`clap::Error::exit`] prints it and ends with 2 or, for those, 0.
+pub fn parse<I>(arguments: I, stdin: &mut dyn Read) -> Result<Invocation, clap::Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let matches = command().try_get_matches_from(arguments)?;
+    let arguments = Arguments::from_arg_matches(&matches)?;
+    invocation(arguments, &matches, stdin).map_err(|usage| command().error(ErrorKind::ArgumentConflict, usage))
+}
+
+/// Writes the completion script for a shell.
+pub fn write_completions(shell: Shell, out: &mut dyn io::Write) {
+    clap_complete::generate(shell, &mut command(), "credenza", out);
+}
+
+/// The command line as clap knows it: no variable shows its value in the help, and a blank one counts as unset.
+fn command() -> clap::Command {
+    fn adapt(arg: clap::Arg) -> clap::Arg {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let is_blank = value.is_some_and(|value| value.to_str().is_some_and(|value| value.trim().is_empty()));
+        let arg = if is_blank { arg.env(Resettable::Reset) } else { arg };
+        arg.hide_env_values(true)
+    }
+    Arguments::command().mut_args(adapt).mut_subcommands(|subcommand| subcommand.mut_args(adapt))
+}
+
+fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
+    let command = match arguments.command {
+        None | Some(Subcommand::Serve) => Command::Serve,
+        Some(Subcommand::Get { identity, format }) => Command::Get { identity, format },
+        Some(Subcommand::Exec { identity, command }) => Command::Exec { identity, command },
+        Some(Subcommand::Check) => Command::Check,
+        Some(Subcommand::Status { ready, json }) => Command::Status { ready, json },
+        Some(Subcommand::Completions { shell }) => Command::Completions(shell),
+    };
+    let mut given = Given::new(matches, stdin);
+    command.refuse_what_it_does_not_read(&given)?;
+    let sources = sources(&mut given, &arguments.sources)?;
+    let region = arguments.sources.region;
+    if let Command::Get { identity, .. } | Command::Exec { identity, .. } = &command
+        && identity.as_str() != Name::DEFAULT
+        && (sources.is_some() || region.is_some())
+    {
+        let said = given.said(&options::SOURCES).join(", ");
+        return Err(format!(
+            "{said} would make the identity default, and --identity asks for {identity}; leave out one of them"
+        ));
+    }
+    let overrides = Overrides {
+        listen: Some(arguments.server.listen).filter(|listen| !listen.is_empty()),
+        allow_remote: given.rank("allow_remote").map(|_| arguments.server.allow_remote),
+        token: token(&mut given, arguments.server.token_file)?,
+        token_group: arguments.server.token_group,
+        sources,
+        region,
+    };
+    Ok(Invocation {
+        command,
+        config: arguments.config,
+        log_format: arguments.log_format,
+        log_level: arguments.log_level,
+        overrides,
+        warnings: given.warnings,
+    })
+}
+
+impl Command {
+    /// A flag that would do nothing is a mistake; a variable may be there for another command.
+    fn refuse_what_it_does_not_read(&self, given: &Given<'_>) -> Result<(), String> {
+        let (name, unread) = match self {
+            Self::Get { .. } => ("get", &options::SERVER[..]),
+            Self::Exec { .. } => ("exec", &options::SERVER[..]),
+            Self::Status { .. } => ("status", &options::SOURCES[..]),
+            Self::Serve | Self::Check | Self::Completions(_) => return Ok(()),
+        };
+        match given.flags(unread).first() {
+            Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; leave it out")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The chain that source flags and variables make, if there are any.
+fn sources(given: &mut Given<'_>, arguments: &options::Sources) -> Result<Option<Vec<SourceSpec>>, String> {
+    let keys = keys(given)?;
+    let url = given.text("url", value::url)?.map(SourceKind::Url);
+    let profile = SourceKind::Profile {
+        name: arguments.profile.clone(),
+        credentials_file: arguments.credentials_file.clone(),
+        config_file: arguments.config_file.clone(),
+    };
+    let names_profile = !given.said(&["profile", "credentials_file", "config_file"]).is_empty();
+    if keys.is_none() && url.is_none() && !names_profile {
+        return Ok(None);
+    }
+    let rest = built_in_chain().into_iter().filter_map(|source| match source.kind {
+        SourceKind::Profile { .. } => Some(SourceSpec { kind: profile.clone(), region: None }),
+        // As in the AWS CLI: who names a profile does not mean the keys that happen to be in the environment.
+        SourceKind::Environment if names_profile => None,
+        _ => Some(source),
+    });
+    Ok(Some(keys.into_iter().chain(url).map(SourceSpec::from).chain(rest).collect()))
+}
+
+fn keys(given: &mut Given<'_>) -> Result<Option<SourceKind>, String> {
+    let access_key_id = given.text("access_key_id", value::part("access key id"))?;
+    let secret_access_key = given.text("secret_access_key", value::part("secret access key"))?;
+    let session_token = given.text("session_token", value::part("session token"))?;
+    match (access_key_id, secret_access_key, session_token) {
+        (None, None, None) => Ok(None),
+        (Some(access_key_id), Some(secret_access_key), session_token) => {
+            Ok(Some(SourceKind::Static { access_key_id, secret_access_key, session_token }))
+        }
+        (Some(_), None, _) => Err("an access key id without its secret access key is half a key pair; add \
+                                   --secret-access-key-file (or CREDENZA_SECRET_ACCESS_KEY)"
+            .into()),
+        (None, Some(_), _) => Err("a secret access key without its access key id is half a key pair; add \
+                                   --access-key-id (or CREDENZA_ACCESS_KEY_ID)"
+            .into()),
+        (None, None, Some(_)) => Err("a session token without its key pair; add --access-key-id and \
+                                      --secret-access-key-file (or their variables)"
+            .into()),
+    }
+}
+
+fn token(given: &mut Given<'_>, token_file: Option<PathBuf>) -> Result<Option<Token>, String> {
+    let rank = given.rank("auth_token").max(given.rank("auth_token_file"));
+    let auth_token = given.text("auth_token", value::auth_token)?.map(Token::Given);
+    match (auth_token, token_file) {
+        (Some(_), Some(_)) if rank == given.rank("token_file") => {
+            Err("a token that is given is not kept in a file: leave out --token-file, or --auth-token and \
+                 --auth-token-file (or their variables)"
+                .into())
+        }
+        (Some(auth_token), Some(token_file)) => {
+            Ok(Some(if rank > given.rank("token_file") { auth_token } else { Token::Kept(Some(token_file)) }))
+        }
+        (auth_token, token_file) => Ok(auth_token.or_else(|| token_file.map(|file| Token::Kept(Some(file))))),
+    }
+}
+
+#[cfg(test)]
+mod tests;
