@@ -1,42 +1,201 @@
-//! Files that a chain reads: opened safely, remembered, and watched.
+//! Files as keepers see them: read safely, remembered, and looked at again when something happened to them.
 
-use std::path::Path;
+mod contents;
+mod parsed;
 
-use zeroize::Zeroizing;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// The files of this machine as one keeper sees them: it remembers what was read since [`Files::forget`]. The default
-/// reaches nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Files {}
+use tokio::sync::watch;
 
-/// What a file held, and whose it is.
-#[derive(Debug)]
-pub struct Contents {
-    /// At most 16 MB; overwritten when dropped.
-    pub bytes: Zeroizing<Vec<u8>>,
+pub use contents::{Contents, Distrust, FileError, Owner, Reason};
+pub use parsed::Wanted;
+
+use crate::watch::{Registry, Watched, Watcher};
+use parsed::Cache;
+
+/// The files of this machine as one reader sees them: it remembers what was read since [`Files::forget`], so that
+/// [`Files::changed`] can tell whether any of it became other. The default reaches nothing.
+///
+/// Clones share that memory; [`Files::fresh`] gives another reader of the same files.
+#[derive(Clone, Default)]
+pub struct Files {
+    service: Option<Arc<Service>>,
+    record: Arc<Mutex<Vec<Seen>>>,
 }
 
-/// Why a file could not be read.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("files are not reachable here")]
-pub struct FileError {}
+/// What all readers of a process share.
+struct Service {
+    /// `None`: nobody waits for changes.
+    registry: Option<Arc<Registry>>,
+    cache: Cache,
+}
+
+/// Something that was read.
+enum Seen {
+    File { watched: Arc<Watched>, version: u64, digest: u64 },
+    Parsed(parsed::Used),
+}
 
 impl Files {
-    /// Reads a whole file, watching it first.
-    ///
-    /// # Errors
-    /// When it is missing, unreadable, not regular or too large.
-    #[allow(clippy::unused_async)]
-    pub async fn read(&self, _path: &Path) -> Result<Contents, FileError> {
-        Err(FileError {})
+    /// Files that are read and never watched: for commands that look once.
+    #[must_use]
+    pub fn unwatched() -> Self {
+        Self::over(None)
+    }
+
+    /// Files that are watched, as long as somebody runs the watcher.
+    #[must_use]
+    pub fn watched() -> (Self, Watcher) {
+        let (registry, watcher) = Watcher::new();
+        (Self::over(Some(registry)), watcher)
+    }
+
+    fn over(registry: Option<Arc<Registry>>) -> Self {
+        Self { service: Some(Arc::new(Service { registry, cache: Cache::default() })), record: Arc::default() }
+    }
+
+    /// The same files for another reader, who has read nothing yet.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self { service: self.service.clone(), record: Arc::default() }
     }
 
     /// Begins a new record.
-    pub fn forget(&self) {}
+    pub fn forget(&self) {
+        self.record().clear();
+    }
 
-    /// Waits for a change.
-    #[allow(clippy::unused_async)]
+    /// Reads a whole file, watching it first.
+    ///
+    /// # Errors
+    /// When it is missing, unreadable, not regular or larger than 16 MB.
+    pub async fn read(&self, path: &Path) -> Result<Contents, FileError> {
+        let Some(service) = self.service.clone() else {
+            return Err(FileError::new(path, Reason::Unreachable));
+        };
+        let path = path.to_owned();
+        let (contents, seen) = blocking(move || {
+            let watched = service.registry.as_ref().map(|registry| registry.register(&path));
+            let version = watched.as_ref().map(|watched| watched.version());
+            let contents = contents::read(&path);
+            let digest = digest(&contents);
+            let seen = watched.zip(version).map(|(watched, version)| Seen::File { watched, version, digest });
+            (contents, seen)
+        })
+        .await;
+        self.record().extend(seen);
+        contents
+    }
+
+    /// Reads several files and makes something of them, once per change for all readers of this process: `parse` is
+    /// handed what each file gave, and `digest` says what of the result this reader depends on.
+    ///
+    /// All readers of the same files have to hand over an equal `parse`.
+    pub async fn parsed<T, P, D>(&self, key: &[Wanted], parse: P, digest: D) -> Arc<T>
+    where
+        T: Send + Sync + 'static,
+        P: Fn(Vec<Result<Contents, FileError>>) -> T + Send + Sync + 'static,
+        D: Fn(&T) -> u64 + Send + Sync + 'static,
+    {
+        let Some(service) = self.service.clone() else {
+            let unreachable = |wanted: &Wanted| Err(FileError::new(&wanted.path, Reason::Unreachable));
+            return Arc::new(parse(key.iter().map(unreachable).collect()));
+        };
+        let slot = service.cache.slot(key, parse);
+        let (value, versions) = slot.get(service.registry.clone()).await;
+        let digest_now = digest(&value);
+        if service.registry.is_some() {
+            self.record().push(Seen::Parsed(parsed::Used::new(slot, versions, digest_now, digest)));
+        }
+        value
+    }
+
+    /// Waits until something that was read since [`Files::forget`] has really become other. Dropping it loses nothing.
     pub async fn changed(&self) {
+        let Some(registry) = self.service.as_ref().and_then(|service| service.registry.clone()) else {
+            return std::future::pending().await;
+        };
+        let mut generation = registry.generation();
+        loop {
+            generation.borrow_and_update();
+            if self.has_changed(&registry).await {
+                return;
+            }
+            wait(&mut generation).await;
+        }
+    }
+
+    async fn has_changed(&self, registry: &Arc<Registry>) -> bool {
+        let mut record = std::mem::take(&mut *self.record());
+        let mut changed = false;
+        for seen in &mut record {
+            changed = match seen {
+                Seen::File { watched, version, digest: before } => {
+                    let now = watched.version();
+                    if now == *version {
+                        continue;
+                    }
+                    let path: PathBuf = watched.path().to_owned();
+                    *version = now;
+                    *before != blocking(move || digest(&contents::read(&path))).await
+                }
+                Seen::Parsed(used) => used.has_changed(Arc::clone(registry)).await,
+            };
+            if changed {
+                break;
+            }
+        }
+        // What was found to be other stays so until the next load forgets it.
+        let mut held = self.record();
+        record.append(&mut held);
+        *held = record;
+        changed
+    }
+
+    fn record(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let watched = self.service.as_ref().map(|service| service.registry.is_some());
+        f.debug_struct("Files").field("watched", &watched).finish_non_exhaustive()
+    }
+}
+
+async fn wait(generation: &mut watch::Receiver<u64>) {
+    if generation.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
 }
+
+/// Runs what may block on a thread for such things.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime is shutting down: nobody waits any more.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// A number for what reading a file gave; equal for equal content or the same error. Keyed per process.
+fn digest(contents: &Result<Contents, FileError>) -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let mut hasher = KEY.build_hasher();
+    match contents {
+        Ok(contents) => {
+            hasher.write_u8(1);
+            hasher.write(&contents.bytes);
+        }
+        Err(error) => hasher.write(error.to_string().as_bytes()),
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod board;
+pub mod broker;
 pub mod chain;
 pub mod clock;
 pub mod config;
@@ -9,12 +10,15 @@ pub mod credentials;
 pub mod files;
 pub mod keeper;
 pub mod lease;
+pub mod logging;
 pub mod schedule;
 pub mod secret;
 pub mod server;
 pub mod shared_files;
 pub mod signals;
 pub mod source;
+pub mod supervisor;
 pub mod token;
 pub mod upstream;
+pub mod watch;
 pub mod world;

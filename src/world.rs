@@ -20,6 +20,22 @@ pub struct World {
     pub files: Files,
     /// HTTP.
     pub upstream: Upstream,
+    /// Users beside us and root whose shared files may say what is run and where requests go.
+    pub trusted_owners: Arc<[u32]>,
+}
+
+impl World {
+    /// The user we are.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// The same world for another keeper, which remembers what it reads by itself.
+    #[must_use]
+    pub fn for_keeper(&self) -> Self {
+        Self { files: self.files.fresh(), ..self.clone() }
+    }
 }
 
 /// The environment at the start of the process. `Debug` shows names only.
