@@ -22,3 +22,7 @@ pub mod token;
 pub mod upstream;
 pub mod watch;
 pub mod world;
+
+#[cfg(test)]
+#[path = "../tests/support/fakes/mod.rs"]
+mod fakes;

@@ -1,5 +1,397 @@
 //! HTTP to places that hand out credentials.
+//!
+//! One request is one connection, driven inside the future that asked for it: nothing runs on when a load is dropped,
+//! and the addresses that were judged are the ones connected to. No proxy, no redirect, no cookie, HTTP/1.1.
 
-/// The one way out. The default reaches nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Upstream {}
+mod error;
+mod message;
+mod reach;
+mod url;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use zeroize::Zeroizing;
+
+pub use error::{Cause, SendError};
+pub use message::{Request, Response};
+pub use reach::Reach;
+pub use url::{BadUrl, Url};
+
+use url::Host;
+
+/// Credential documents have 2 kB, identity documents 1 kB, answers of STS and SSO at most 10.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// For the head of an answer. What hyper reads ahead of the body stays below it, too.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+/// A name with more addresses than this has no use for the rest within one time-out.
+const MOST_ADDRESSES: usize = 8;
+
+/// The one way out. Clones share what they learn; the default reaches nothing.
+#[derive(Clone, Default)]
+pub struct Upstream {
+    network: Option<Arc<Network>>,
+}
+
+struct Network {
+    names: Names,
+    own: Arc<OnceLock<Vec<SocketAddr>>>,
+    tls: OnceLock<Arc<ClientConfig>>,
+    answered: Mutex<HashSet<Box<str>>>,
+}
+
+enum Names {
+    System,
+    Fixed(HashMap<Box<str>, Vec<IpAddr>>),
+}
+
+impl Upstream {
+    /// The network of this machine. `own` are the listeners of this process, set once they are bound: nothing is sent
+    /// to them, whatever name or address leads there.
+    #[must_use]
+    pub fn system(own: Arc<OnceLock<Vec<SocketAddr>>>) -> Self {
+        Self::with(Names::System, own)
+    }
+
+    /// The network of this machine where only these names exist; addresses are reached as ever.
+    #[must_use]
+    pub fn with_names(own: Arc<OnceLock<Vec<SocketAddr>>>, names: HashMap<Box<str>, Vec<IpAddr>>) -> Self {
+        Self::with(Names::Fixed(names), own)
+    }
+
+    fn with(names: Names, own: Arc<OnceLock<Vec<SocketAddr>>>) -> Self {
+        let network = Network { names, own, tls: OnceLock::new(), answered: Mutex::default() };
+        Self { network: Some(Arc::new(network)) }
+    }
+
+    /// Tells where this process listens, once: nothing is sent there from then on.
+    pub fn listening_on(&self, addresses: &[SocketAddr]) {
+        if let Some(network) = &self.network {
+            let _ = network.own.set(addresses.to_vec());
+        }
+    }
+
+    /// Sends one request and reads its whole answer, whatever the status, within the time the request allows.
+    ///
+    /// # Errors
+    /// When there is no whole answer, or the request must not be sent there; the error says what was tried, on what.
+    pub async fn send(&self, request: Request) -> Result<Response, SendError> {
+        let (tried, patience) = (request.to_string(), request.patience());
+        let outcome = match &self.network {
+            None => Err(Cause::NoUpstream),
+            Some(network) => {
+                timeout(patience, network.exchange(request)).await.unwrap_or(Err(Cause::TimedOut(patience)))
+            }
+        };
+        tracing::debug!(request = %tried, status = outcome.as_ref().ok().map(|r| r.status.as_u16()), "asked upstream");
+        outcome.map_err(|cause| SendError::new(tried, cause))
+    }
+
+    /// Whether this scheme, host and port has ever answered this process, with whatever status.
+    #[must_use]
+    pub fn has_answered(&self, url: &Url) -> bool {
+        self.network.as_ref().is_some_and(|network| network.answered().contains(&*url.origin()))
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.network.is_some() { "Upstream(network)" } else { "Upstream(nothing)" })
+    }
+}
+
+impl Network {
+    async fn exchange(&self, request: Request) -> Result<Response, Cause> {
+        let stream = self.connect(&request).await?;
+        let origin = request.url().origin();
+        let answered = || {
+            self.answered().insert(origin);
+        };
+        if !request.url().is_https() {
+            return speak(stream, request, answered).await;
+        }
+        let name = match request.url().host() {
+            Host::Address(ip) => ServerName::from(*ip),
+            Host::Name(name) => ServerName::try_from(String::from(&**name)).map_err(|_| Cause::NoCertificateFor)?,
+        };
+        let stream = TlsConnector::from(self.tls()?).connect(name, stream).await?;
+        speak(stream, request, answered).await
+    }
+
+    /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
+    async fn connect(&self, request: &Request) -> Result<TcpStream, Cause> {
+        let deadline = Instant::now() + request.patience();
+        let mut addresses = self.resolve(request.url()).await?;
+        let own = self.own.get().map_or(&[][..], Vec::as_slice);
+        reach::judge(request.reach(), request.url().host(), &addresses, own)?;
+        addresses.truncate(MOST_ADDRESSES);
+        let mut failure = Cause::NoAddress;
+        while !addresses.is_empty() {
+            // A dead first address (IPv6 without a route back) leaves its share of the time to the others.
+            let share =
+                deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
+            let address = addresses.remove(0);
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) if reach::is_own_connection(&stream, own) => return Err(Cause::OwnListener(address)),
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => failure = Cause::Unreachable(error.to_string().into()),
+                Err(_) => failure = Cause::TimedOut(request.patience()),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, Cause> {
+        let name = match url.host() {
+            Host::Address(ip) => return Ok(vec![SocketAddr::new(*ip, url.port())]),
+            Host::Name(name) => name,
+        };
+        let addresses: Vec<_> = match &self.names {
+            Names::System => tokio::net::lookup_host((&**name, url.port()))
+                .await
+                .map_err(|error| Cause::Unresolved(error.to_string().into()))?
+                .collect(),
+            Names::Fixed(names) => {
+                let known = names.get(name).map_or(&[][..], Vec::as_slice);
+                known.iter().map(|ip| SocketAddr::new(*ip, url.port())).collect()
+            }
+        };
+        if addresses.is_empty() { Err(Cause::NoAddress) } else { Ok(addresses) }
+    }
+
+    /// Built when it is first needed: a broker that asks plain endpoints only never pays for it.
+    fn tls(&self) -> Result<Arc<ClientConfig>, Cause> {
+        if let Some(config) = self.tls.get() {
+            return Ok(Arc::clone(config));
+        }
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
+    }
+
+    fn answered(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Speaks HTTP over a connection of its own, which ends with this future.
+async fn speak<S>(stream: S, request: Request, answered: impl FnOnce()) -> Result<Response, Cause>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut http = http1::Builder::new();
+    http.max_buf_size(LARGEST_HEAD);
+    let (mut sender, connection) = http.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
+    let mut exchange = pin!(async {
+        let (head, body) = sender.send_request(request.into_http()).await?.into_parts();
+        answered();
+        Ok(Response { status: head.status, headers: head.headers, body: read(body).await? })
+    });
+    let mut connection = pin!(connection);
+    let mut open = true;
+    loop {
+        // The connection may end before all that it read has been taken, and tells its errors through the exchange.
+        tokio::select! {
+            biased;
+            outcome = &mut exchange => return outcome,
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
+/// The whole body in one piece of memory that never moves, so that no copy of it is left behind.
+async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, Cause> {
+    let expected = body.size_hint().exact().map_or(Ok(LARGEST_BODY), usize::try_from).unwrap_or(usize::MAX);
+    if expected > LARGEST_BODY {
+        return Err(Cause::TooLarge(LARGEST_BODY));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if bytes.len() + data.len() > LARGEST_BODY {
+            return Err(Cause::TooLarge(LARGEST_BODY));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fakes::server::{Reply, Server, nobody};
+    use http::Method;
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(100);
+
+    fn get(url: &str, patience: Duration) -> Request {
+        Request::new(Method::GET, Url::parse(url).unwrap(), Reach::Container, patience)
+    }
+
+    async fn sent(reply: Reply, patience: Duration) -> Result<Response, Cause> {
+        let server = Server::start(move |_| reply.clone());
+        let outcome = Upstream::system(Arc::default()).send(get(&server.url("/p?hush"), patience)).await;
+        outcome.map_err(|error| {
+            assert!(error.to_string().starts_with(&format!("GET {}: ", server.url("/p"))), "{error}");
+            error.cause().clone()
+        })
+    }
+
+    #[tokio::test]
+    async fn the_default_reaches_nothing() {
+        let error = Upstream::default().send(get("http://127.0.0.1/x", LONG)).await.unwrap_err();
+        assert_eq!(error.to_string(), "GET http://127.0.0.1/x: no upstream in this World");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_sent_as_it_is_written() {
+        let server = Server::start(|_| Reply::of(418, "tea").with("x-a", "b"));
+        let upstream = Upstream::system(Arc::default());
+        let url = Url::parse(&server.url("/p/q?r=s")).unwrap();
+        assert!(!upstream.has_answered(&url));
+        let request = Request::new(Method::PUT, url.clone(), Reach::Anywhere, LONG)
+            .with_secret(http::header::AUTHORIZATION, "token", &"hush".into())
+            .unwrap();
+        let response = upstream.send(request).await.unwrap();
+        assert_eq!((response.status.as_u16(), &response.body[..]), (418, &b"tea"[..]));
+        assert_eq!(response.headers["x-a"], "b");
+        assert!(upstream.clone().has_answered(&url), "clones share what they learn");
+        let [seen] = &server.seen()[..] else { panic!() };
+        assert_eq!((seen.line().as_str(), seen.body.len()), ("PUT /p/q?r=s", 0));
+        assert_eq!(seen.header("host"), Some(server.address().to_string().as_str()));
+        assert_eq!(seen.header("authorization"), Some("hush"));
+        assert_eq!(seen.header("connection"), Some("close"));
+        assert!(seen.header("user-agent").unwrap().starts_with("credenza/"));
+    }
+
+    #[tokio::test]
+    async fn bodies_end_at_64_kb() {
+        let full = vec![b'x'; LARGEST_BODY];
+        assert_eq!(sent(Reply::ok(full.clone()), LONG).await.unwrap().body.len(), LARGEST_BODY);
+        let raw = [b"HTTP/1.1 200 OK\r\n\r\n", &full[..]].concat();
+        assert_eq!(sent(Reply::Raw(raw), LONG).await.unwrap().body.len(), LARGEST_BODY);
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000000\r\n\r\n".to_vec();
+        let heads = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(100_000));
+        for reply in [Reply::ok([full, vec![b'x']].concat()), Reply::Raw(head), Reply::Flood, Reply::Raw(heads.into())]
+        {
+            assert!(matches!(sent(reply, LONG).await.unwrap_err(), Cause::TooLarge(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn time_is_up_for_those_who_hang_or_drip() {
+        for reply in [Reply::Hang, Reply::Drip] {
+            assert_eq!(sent(reply, SHORT).await.unwrap_err(), Cause::TimedOut(SHORT));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_answer_is_an_error() {
+        for (raw, protocol) in [
+            ("", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhush", false),
+            ("SSH-2.0-OpenSSH_9.2\r\n", true),
+            ("HTTP/1.1 abc\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nhush", false),
+        ] {
+            let cause = sent(Reply::Raw(raw.into()), LONG).await.unwrap_err();
+            assert!(!cause.to_string().contains("hush") && cause.passes(), "{cause}");
+            assert_eq!(matches!(cause, Cause::Protocol(_)), protocol, "{raw:?}: {cause:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn redirects_are_answers() {
+        let target = Server::start(|_| Reply::ok("x"));
+        let redirect = Reply::of(307, "").with("location", target.url("/"));
+        assert_eq!(sent(redirect, LONG).await.unwrap().status, 307);
+        assert!(target.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn refused_connections_and_unknown_names_are_silence() {
+        let names = HashMap::from([("empty".into(), Vec::new())]);
+        let upstream = Upstream::with_names(Arc::default(), names);
+        for url in [format!("http://{}/", nobody()), "http://unknown/".into(), "http://empty/".into()] {
+            let error = upstream.send(get(&url, LONG)).await.unwrap_err();
+            assert!(error.cause().is_silence(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_second_address_is_tried_when_the_first_refuses() {
+        let server = Server::start(|_| Reply::ok("x"));
+        let addresses = vec!["127.0.0.9".parse().unwrap(), server.address().ip()];
+        let upstream = Upstream::with_names(Arc::default(), HashMap::from([("two".into(), addresses)]));
+        let url = format!("http://two:{}/", server.address().port());
+        assert_eq!(upstream.send(get(&url, LONG)).await.unwrap().status, 200);
+        assert_eq!(server.seen()[0].header("host"), Some(&*format!("two:{}", server.address().port())));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_is_not_connected_to() {
+        let server = Server::start(|_| Reply::ok("x"));
+        let addresses = vec![server.address().ip(), "192.0.2.1".parse().unwrap()];
+        let upstream = Upstream::with_names(Arc::default(), HashMap::from([("mixed".into(), addresses)]));
+        let url = format!("http://mixed:{}/", server.address().port());
+        let error = upstream.send(get(&url, LONG)).await.unwrap_err();
+        assert_eq!(*error.cause(), Cause::Forbidden("192.0.2.1".parse().unwrap()));
+        assert!(server.lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_our_own_listeners() {
+        let server = Server::start(|_| Reply::ok("x"));
+        let own = Arc::new(OnceLock::new());
+        let upstream = Upstream::system(Arc::clone(&own));
+        assert!(upstream.send(get(&server.url("/"), LONG)).await.is_ok());
+        own.set(vec![server.address()]).unwrap();
+        let error = upstream.send(get(&server.url("/"), LONG)).await.unwrap_err();
+        assert!(error.to_string().contains("points at one of our own listeners, it would ask itself"), "{error}");
+        assert_eq!(server.lines().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_listener_is_known_by_its_connections() {
+        let server = Server::start(|_| Reply::ok("x"));
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let port = server.address().port();
+        assert!(reach::is_own_connection(&stream, &[SocketAddr::new("0.0.0.0".parse().unwrap(), port)]));
+        assert!(!reach::is_own_connection(&stream, &[SocketAddr::new("0.0.0.0".parse().unwrap(), port ^ 1)]));
+    }
+
+    #[tokio::test]
+    async fn tls_is_spoken_to_https_and_its_failure_named() {
+        let server = Server::start(|_| Reply::ok("x"));
+        let https = server.url("/").replace("http:", "https:");
+        let plain = Upstream::system(Arc::default()).send(get(&https, SHORT)).await.unwrap_err();
+        assert!(matches!(plain.cause(), Cause::Unreachable(_) | Cause::TimedOut(_) | Cause::Tls(_)), "{plain}");
+        assert!(server.lines().is_empty(), "nothing readable was sent");
+    }
+
+    #[tokio::test]
+    async fn debug_shows_no_names() {
+        let upstream = Upstream::system(Arc::default());
+        assert_eq!(format!("{upstream:?} {:?}", Upstream::default()), "Upstream(network) Upstream(nothing)");
+    }
+}

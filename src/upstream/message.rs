@@ -1,0 +1,174 @@
+//! What is sent, and what comes back.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Method, StatusCode};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use zeroize::Zeroizing;
+
+use super::reach::Reach;
+use super::url::Url;
+use crate::clock::Clock;
+use crate::credentials::Unusable;
+use crate::secret::Secret;
+
+/// Nobody is believed who asks for a longer pause.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
+/// One request. It prints as method and URL; its headers and its body are never shown.
+pub struct Request {
+    method: Method,
+    url: Url,
+    reach: Reach,
+    patience: Duration,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// A whole answer. Its `Debug` shows the status and nothing else.
+pub struct Response {
+    /// The status, redirects and errors among them.
+    pub status: StatusCode,
+    /// The headers as they came.
+    pub headers: HeaderMap,
+    /// At most 64 kB; overwritten when dropped.
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+impl Request {
+    /// A request without a body that goes no farther than `reach` and takes no longer than `patience` in all.
+    #[must_use]
+    pub fn new(method: Method, url: Url, reach: Reach, patience: Duration) -> Self {
+        Self { method, url, reach, patience, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    /// The same with a header that is no secret.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The same with a header that must never be shown; `part` names it in errors.
+    ///
+    /// # Errors
+    /// When a header cannot carry the text.
+    pub fn with_secret(mut self, name: HeaderName, part: &'static str, secret: &Secret) -> Result<Self, Unusable> {
+        let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| Unusable::ControlCharacter(part))?;
+        value.set_sensitive(true);
+        self.headers.insert(name, value);
+        Ok(self)
+    }
+
+    /// The same with a body.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    pub(super) fn into_http(self) -> http::Request<Full<Bytes>> {
+        let mut request = http::Request::new(Full::new(self.body));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.url.target();
+        *request.headers_mut() = self.headers;
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::try_from(self.url.authority()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url)
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Request({self})")
+    }
+}
+
+impl Response {
+    /// How long upstream asks to be left alone: seconds or a date, an hour at most.
+    #[must_use]
+    pub fn retry_after(&self, clock: &Clock) -> Option<Duration> {
+        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+        let pause = match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => {
+                let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+                (at - OffsetDateTime::from(clock.now())).try_into().unwrap_or_default()
+            }
+        };
+        Some(pause.min(LONGEST_RETRY_AFTER))
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[tokio::test(start_paused = true)]
+    async fn retry_after_is_seconds_or_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 12 ", Some(12)),
+            ("99999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", Some(0)),
+            ("-1", None),
+            ("99999999999999999999999", None),
+            ("soon", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            let response = Response { status: StatusCode::OK, headers, body: Zeroizing::default() };
+            assert_eq!(response.retry_after(&clock), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_show_no_secret() {
+        let url = Url::parse("http://h/p?hush").unwrap();
+        let request = Request::new(Method::GET, url, Reach::Anywhere, Duration::ZERO)
+            .with_secret(http::header::AUTHORIZATION, "token", &"hush".into())
+            .unwrap()
+            .with_body("hush");
+        assert_eq!(format!("{request} {request:?}"), "GET http://h/p Request(GET http://h/p)");
+        let line = Request::new(Method::GET, Url::parse("http://h").unwrap(), Reach::Anywhere, Duration::ZERO)
+            .with_secret(http::header::AUTHORIZATION, "token", &"a\nhush".into());
+        assert_eq!(line.unwrap_err(), Unusable::ControlCharacter("token"));
+    }
+}

@@ -1,0 +1,192 @@
+//! Where a request goes.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use crate::credentials::Escaped;
+
+/// A longer path is cut when it is printed.
+const LONGEST_PATH: usize = 200;
+
+/// An absolute `http` or `https` URL without user info. It prints without its query, which may carry a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    uri: Uri,
+    host: Host,
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    Address(IpAddr),
+    Name(Box<str>),
+}
+
+/// Why a text is no URL to ask. It never shows the text, which may hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    /// A space, a control character, nothing at all.
+    #[error("is not a URL of the form http://host:port/path")]
+    Malformed,
+    /// Without a scheme, or with one that is not spoken here.
+    #[error("begins neither with http:// nor with https://")]
+    Scheme,
+    /// `user:password@`.
+    #[error("carries a user name, which has no place in it")]
+    UserInfo,
+    /// Zero, not a number, or too large.
+    #[error("has a port that is not a number from 1 to 65535")]
+    Port,
+}
+
+impl Url {
+    /// Reads a URL; a fragment is dropped.
+    ///
+    /// # Errors
+    /// When it is not absolute, not `http` or `https`, or carries user info.
+    pub fn parse(text: &str) -> Result<Self, BadUrl> {
+        let uri: Uri = text.trim().parse().map_err(|_| BadUrl::Malformed)?;
+        let default = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => 80,
+            Some(scheme) if *scheme == Scheme::HTTPS => 443,
+            _ => return Err(BadUrl::Scheme),
+        };
+        let authority = uri.authority().ok_or(BadUrl::Malformed)?;
+        if authority.as_str().contains('@') {
+            return Err(BadUrl::UserInfo);
+        }
+        let host = host(authority.host())?;
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            None | Some("") => default,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(BadUrl::Port)?,
+        };
+        Ok(Self { uri, host, port })
+    }
+
+    /// The URL below this one; `path` begins with a slash, and a slash at the end of this one does not double it.
+    ///
+    /// # Errors
+    /// When `path` holds what no URL can.
+    pub fn join(&self, path: &str) -> Result<Self, BadUrl> {
+        let uri = format!("{}{}{path}", self.origin(), self.uri.path().trim_end_matches('/'));
+        Ok(Self { uri: uri.parse().map_err(|_| BadUrl::Malformed)?, ..self.clone() })
+    }
+
+    /// Whether it is TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.uri.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Scheme, host and port.
+    pub(super) fn origin(&self) -> Box<str> {
+        format!("{}://{}", self.uri.scheme_str().unwrap_or("http"), self.authority()).into()
+    }
+
+    /// Host and port as the `Host` header has them.
+    pub(super) fn authority(&self) -> String {
+        let default = if self.is_https() { 443 } else { 80 };
+        let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Path and query as the request line has them.
+    pub(super) fn target(&self) -> Uri {
+        self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+    }
+}
+
+fn host(text: &str) -> Result<Host, BadUrl> {
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return address.parse().map(|ip| Host::Address(IpAddr::V6(ip))).map_err(|_| BadUrl::Malformed);
+    }
+    match text.parse() {
+        Ok(ip) => Ok(Host::Address(IpAddr::V4(ip))),
+        Err(_) if text.is_empty() => Err(BadUrl::Malformed),
+        Err(_) => Ok(Host::Name(text.to_ascii_lowercase().into())),
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.uri.path();
+        match path.char_indices().nth(LONGEST_PATH) {
+            None => write!(f, "{}{}", Escaped(&self.origin()), Escaped(path)),
+            Some((end, _)) => write!(f, "{}{}…", Escaped(&self.origin()), Escaped(&path[..end])),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_print_without_query_and_fragment() {
+        for (text, shown, target) in [
+            ("http://127.0.0.1", "http://127.0.0.1/", "/"),
+            (" HTTP://LocalHost:80/a?token=hush ", "http://localhost/a", "/a?token=hush"),
+            ("https://h:443/x#y", "https://h/x", "/x"),
+            ("https://h:/x", "https://h/x", "/x"),
+            ("http://[fd00:ec2::23]:8080/v1", "http://[fd00:ec2::23]:8080/v1", "/v1"),
+            ("http://h?q=hush", "http://h/", "/?q=hush"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.to_string().as_str(), url.target().to_string().as_str()), (shown, target), "{text}");
+            assert!(!format!("{url:?}").contains("hush"));
+        }
+        assert!(Url::parse(&format!("http://h/{}", "a".repeat(999))).unwrap().to_string().len() < 300);
+    }
+
+    #[test]
+    fn what_is_no_url_is_not_shown() {
+        for (text, why) in [
+            ("", BadUrl::Malformed),
+            ("http://", BadUrl::Malformed),
+            ("http:///x", BadUrl::Malformed),
+            ("http://a b/", BadUrl::Malformed),
+            ("http://a\n/", BadUrl::Malformed),
+            ("http://[fe80::1%25eth0]/", BadUrl::Malformed),
+            ("http://[127.0.0.1]/", BadUrl::Malformed),
+            ("/x", BadUrl::Scheme),
+            ("127.0.0.1:80", BadUrl::Scheme),
+            ("ftp://h/", BadUrl::Scheme),
+            ("http://user:hush@h/", BadUrl::UserInfo),
+            ("http://user@h/", BadUrl::UserInfo),
+            ("http://h:0/", BadUrl::Port),
+            ("http://h:65536/", BadUrl::Port),
+        ] {
+            assert_eq!(Url::parse(text), Err(why), "{text:?}");
+            assert!(!why.to_string().contains("hush"));
+        }
+    }
+
+    #[test]
+    fn join_keeps_the_place_and_drops_the_query() {
+        for (base, joined) in [
+            ("http://h:8080", "http://h:8080/a/"),
+            ("http://h:8080/", "http://h:8080/a/"),
+            ("https://h/p/?q", "https://h/p/a/"),
+        ] {
+            assert_eq!(Url::parse(base).unwrap().join("/a/").unwrap().to_string(), joined);
+        }
+        assert_eq!(Url::parse("http://h").unwrap().join("/a b"), Err(BadUrl::Malformed));
+    }
+}
