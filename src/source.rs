@@ -1,7 +1,12 @@
 //! What a source is: one place credentials come from, and its three answers.
 
+pub mod container;
+mod document;
+mod endpoint;
 pub mod environment;
+pub mod imds;
 pub mod keys;
+pub mod profile;
 pub mod spec;
 pub mod url;
 

@@ -88,7 +88,7 @@ pub(super) async fn read(world: &World, text: &Text) -> Result<Zeroizing<String>
     let unsettled = |why: String| {
         Failure::new(Kind::Unsettled, format!("cannot use the file {}: {why}", Escaped(&path.to_string_lossy())))
     };
-    let contents = world.files.read(&path).await.map_err(|error| unsettled(error.to_string()))?;
+    let contents = world.files.read(&path).await.map_err(|error| unsettled(error.reason().to_string()))?;
     text_of(&contents.bytes).ok_or_else(|| unsettled("it is not UTF-8 text".into()))
 }
 

@@ -1,0 +1,368 @@
+//! Credentials from the container endpoint of ECS, EKS, or another broker.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::document::{self, Code};
+use super::endpoint::refused;
+use super::{Answer, Boxed, Failure, Kind, Source};
+use crate::credentials::{Credentials, Escaped};
+use crate::schedule::chance;
+use crate::secret::Secret;
+use crate::upstream::{Reach, Request, Response, Url};
+use crate::world::{Environment, World};
+
+const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+
+/// Where the ECS agent listens; the relative URI is a path on it.
+const ECS_AGENT: &str = "http://169.254.170.2";
+
+/// For one attempt. Three of them and the pauses between stay below the 10 s that a load has.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
+/// The longest pauses before the second and the third attempt; there are as many attempts as pauses, and one.
+const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
+
+/// Asks the endpoint that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` names (a path on 169.254.170.2) or, when that is not
+/// set, `AWS_CONTAINER_CREDENTIALS_FULL_URI`. The `Authorization` comes from the file that
+/// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names, read anew at each load, else from `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+///
+/// `https` may go to any host, `http` to loopback, to the endpoints of ECS and EKS, and to names all of whose addresses
+/// are loopback; another host is misconfigured. It is *not configured* only when neither URI is set. What has already
+/// expired is handed on as it is: who keeps the lease judges that.
+///
+/// ```
+/// use credenza::source::container::ContainerCredentials;
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::{Environment, World};
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let world = World::default();
+/// assert!(matches!(ContainerCredentials::new().load(&world).await, Answer::NotConfigured(_)));
+///
+/// // Plain HTTP to just any host would show the token to whoever listens on the way.
+/// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "ftp://localhost/credentials")];
+/// let world = World { environment: Environment::new(uri), ..World::default() };
+/// let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
+/// assert!(failure.message.starts_with("AWS_CONTAINER_CREDENTIALS_FULL_URI begins neither with http://"));
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ContainerCredentials {
+    patience: Duration,
+}
+
+impl ContainerCredentials {
+    /// With 2.5 s for each of its three attempts.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { patience: PATIENCE }
+    }
+
+    /// The same with another time for each attempt.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience }
+    }
+
+    async fn look(&self, world: &World, url: Url) -> Result<Credentials, Failure> {
+        let token = token(world).await?;
+        let tried = self.request(&url, token.as_ref())?.to_string();
+        let response = self.ask(world, &url, token.as_ref()).await?;
+        if response.status != StatusCode::OK {
+            return Err(refused(&response, &tried, &world.clock, token.as_ref()));
+        }
+        document::credentials(&response.body, Code::IfPresent, &tried, token.as_ref())
+    }
+
+    /// Tries again after a silence or a 5xx, unless upstream said when.
+    async fn ask(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Response, Failure> {
+        for pause in PAUSES {
+            match world.upstream.send(self.request(url, token)?).await {
+                Ok(answer) if !answer.status.is_server_error() || answer.retry_after(&world.clock).is_some() => {
+                    return Ok(answer);
+                }
+                Err(error) if !error.cause().is_silence() => return Err(error.into()),
+                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + chance() / 2.0)).await,
+            }
+        }
+        Ok(world.upstream.send(self.request(url, token)?).await?)
+    }
+
+    fn request(&self, url: &Url, token: Option<&Secret>) -> Result<Request, Failure> {
+        let reach = if url.is_https() { Reach::Anywhere } else { Reach::Container };
+        let request = Request::new(Method::GET, url.clone(), reach, self.patience)
+            .with_header(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(match token {
+            Some(token) => request.with_secret(AUTHORIZATION, "container authorization token", token)?,
+            None => request,
+        })
+    }
+}
+
+impl Default for ContainerCredentials {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Source for ContainerCredentials {
+    fn name(&self) -> &str {
+        "container"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move {
+            match locate(&world.environment) {
+                Ok(None) => Answer::not_configured(format!("neither {RELATIVE} nor {FULL} is set")),
+                Ok(Some(url)) => Answer::from_result(self.look(world, url).await),
+                Err(failure) => failure.into(),
+            }
+        })
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+fn locate(environment: &Environment) -> Result<Option<Url>, Failure> {
+    let (variable, text) = match (environment.get(RELATIVE), environment.get(FULL)) {
+        // Without its slash, `@host/` or `.host/` would lead elsewhere than to the agent.
+        (Some(path), _) if !path.starts_with('/') => {
+            return Err(Failure::misconfigured(format!("{RELATIVE} must be a path that begins with a slash")));
+        }
+        (Some(path), _) => (RELATIVE, format!("{ECS_AGENT}{path}")),
+        (None, Some(url)) => (FULL, url.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    Url::parse(&text).map(Some).map_err(|bad| Failure::misconfigured(format!("{variable} {bad}")))
+}
+
+async fn token(world: &World) -> Result<Option<Secret>, Failure> {
+    let Some(path) = world.environment.get(TOKEN_FILE) else {
+        return world.environment.get(TOKEN).map(|text| checked(TOKEN, text)).transpose();
+    };
+    let path = world.environment.expand(Path::new(path));
+    let shown = path.to_string_lossy();
+    let failure = |kind, why: &str| Failure::new(kind, format!("{TOKEN_FILE} ({}): {why}", Escaped(&shown)));
+    let file = world.files.read(&path).await.map_err(|error| failure(Kind::Unsettled, &error.reason().to_string()))?;
+    let text = std::str::from_utf8(&file.bytes).map_err(|_| failure(Kind::Misconfigured, "it is not text"))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(failure(Kind::Unsettled, "the file is empty")),
+        text => checked(&format!("{TOKEN_FILE} ({})", Escaped(&shown)), text).map(Some),
+    }
+}
+
+/// A token is sent as it stands or not at all.
+fn checked(origin: &str, text: &str) -> Result<Secret, Failure> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Ok(Secret::new(text));
+    }
+    Err(Failure::misconfigured(format!("{origin} holds a control character or another that no header can carry")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fakes::document as body;
+    use crate::fakes::ecs::Ecs;
+    use crate::fakes::server::{Reply, Server, nobody};
+    use crate::upstream::Upstream;
+
+    const LATER: &str = "2026-11-23T16:00:00Z";
+
+    fn world(variables: &[(&str, &str)]) -> World {
+        World {
+            clock: Clock::system(),
+            environment: Environment::new(variables.iter().copied()),
+            upstream: Upstream::system(Arc::default()),
+            files: crate::files::Files::unwatched(),
+            ..World::default()
+        }
+    }
+
+    async fn load(variables: &[(&str, &str)]) -> Answer {
+        ContainerCredentials::new().load(&world(variables)).await
+    }
+
+    async fn failure(variables: &[(&str, &str)]) -> Failure {
+        let Answer::Failing(failure) = load(variables).await else { panic!("{variables:?}") };
+        assert!(!failure.message.contains("hush"), "{failure}");
+        failure
+    }
+
+    #[tokio::test]
+    async fn unset_or_blank_is_not_configured() {
+        for variables in [&[][..], &[(FULL, " "), (RELATIVE, "")], &[(TOKEN, "hush")]] {
+            assert!(matches!(load(variables).await, Answer::NotConfigured(_)), "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_relative_uri_wins() {
+        for (variables, url) in [
+            (&[(RELATIVE, "/v2/x?y")][..], Ok("http://169.254.170.2/v2/x")),
+            (&[(RELATIVE, "/a"), (FULL, "http://127.0.0.1/b")], Ok("http://169.254.170.2/a")),
+            (&[(FULL, "http://localhost:80/b")], Ok("http://localhost/b")),
+            (&[(RELATIVE, "@evil.example/"), (FULL, "http://127.0.0.1/b")], Err(RELATIVE)),
+            (&[(RELATIVE, "/a b")], Err(RELATIVE)),
+            (&[(FULL, "/b")], Err(FULL)),
+            (&[(FULL, "http://user:hush@127.0.0.1/")], Err(FULL)),
+        ] {
+            match (locate(&Environment::new(variables.iter().copied())), url) {
+                (Ok(Some(found)), Ok(url)) => assert_eq!(found.to_string(), url),
+                (Err(failure), Err(variable)) => {
+                    assert!(failure.message.starts_with(variable) && !failure.message.contains("hush"), "{failure}");
+                    assert_eq!(failure.kind, Kind::Misconfigured);
+                }
+                other => panic!("{variables:?}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_are_found_and_rotate() {
+        let ecs = Ecs::start(Some("hush token"), &body("ASIA1", LATER));
+        let world = world(&[(FULL, &ecs.url()), (TOKEN, "hush token")]);
+        let source = ContainerCredentials::new();
+        for key in ["ASIA1", "ASIA2"] {
+            ecs.set_document(&body(key, LATER));
+            let Answer::Found(found) = source.load(&world).await else { panic!() };
+            assert_eq!(&*found.access_key_id, key);
+        }
+        assert_eq!(ecs.server().lines(), ["GET /v2/credentials/task?a=b"; 2]);
+        let seen = &ecs.server().seen()[0];
+        assert_eq!(seen.header("accept"), Some("application/json"));
+        assert_eq!(seen.header("authorization"), Some("hush token"));
+        assert_eq!(source.region(&world).await, None);
+    }
+
+    #[tokio::test]
+    async fn without_a_token_there_is_no_header_and_expired_ones_are_found() {
+        let ecs = Ecs::start(None, &body("ASIA1", "2001-09-09T01:46:40Z"));
+        assert!(matches!(load(&[(FULL, &ecs.url())]).await, Answer::Found(keys) if keys.expiration.is_some()));
+        assert_eq!(ecs.server().seen()[0].header("authorization"), None);
+    }
+
+    #[tokio::test]
+    async fn tokens_that_no_header_carries_are_misconfigured() {
+        let ecs = Ecs::start(None, "");
+        for token in ["hu\nsh", "hu\tsh", "hu\u{7f}sh", "hush\u{e9}"] {
+            let failure = failure(&[(FULL, &ecs.url()), (TOKEN, token)]).await;
+            assert!(failure.kind == Kind::Misconfigured && failure.message.starts_with(TOKEN), "{failure}");
+        }
+        assert!(ecs.server().lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_token_file_that_cannot_be_read_is_unsettled_and_nothing_is_sent() {
+        let ecs = Ecs::start(Some("hush"), "");
+        let failure = failure(&[(FULL, &ecs.url()), (TOKEN, "hush"), (TOKEN_FILE, "/nowhere/to\nken")]).await;
+        assert_eq!(failure.kind, Kind::Unsettled);
+        assert!(failure.message.starts_with(r"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (/nowhere/to\nken): "));
+        assert!(ecs.server().lines().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_token_file_is_read_anew_at_each_load() {
+        let ecs = Ecs::start(Some("hush-1"), &body("ASIA1", LATER));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let world = world(&[(FULL, &ecs.url()), (TOKEN, "other"), (TOKEN_FILE, path.to_str().unwrap())]);
+        for (content, token) in [("hush-1", "hush-1"), ("hush-2\r\n", "hush-2"), ("hush-3\n\n", "hush-3")] {
+            std::fs::write(&path, content).unwrap();
+            ecs.set_token(Some(token));
+            assert!(matches!(ContainerCredentials::new().load(&world).await, Answer::Found(_)), "{content:?}");
+        }
+        for (content, kind) in [
+            (&b""[..], Kind::Unsettled),
+            (b"\n", Kind::Unsettled),
+            (b"hu\nsh", Kind::Misconfigured),
+            (b"hush\xff", Kind::Misconfigured),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
+            assert!(failure.kind == kind && !failure.message.contains("hush"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn forbidden_hosts_are_misconfigured() {
+        for url in ["http://192.0.2.1/x", "http://169.254.169.254/", "http://0.0.0.0/x", "http://[fd00:ec2::254]/"] {
+            let failure = failure(&[(FULL, url), (TOKEN, "hush")]).await;
+            assert!(failure.kind == Kind::Misconfigured && failure.message.contains("use https"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn our_own_listener_is_misconfigured() {
+        let ecs = Ecs::start(None, "");
+        let own = Arc::new(OnceLock::from(vec![ecs.server().address()]));
+        let world = World { upstream: Upstream::system(own), ..world(&[(FULL, &ecs.url())]) };
+        let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
+        assert_eq!(failure.kind, Kind::Misconfigured);
+        assert!(failure.message.contains("would ask itself"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn what_passes_is_tried_three_times() {
+        let ecs = Ecs::start(None, &body("ASIA1", LATER));
+        for (replies, requests) in [
+            (vec![Reply::of(500, "")], 2),
+            (vec![Reply::Raw(Vec::new()), Reply::of(503, "")], 3),
+            (vec![Reply::Hang, Reply::Drip], 3),
+        ] {
+            let before = ecs.server().lines().len();
+            ecs.script(replies);
+            let source = ContainerCredentials::new().with_patience(Duration::from_millis(150));
+            let answer = source.load(&world(&[(FULL, &ecs.url())])).await;
+            assert!(matches!(answer, Answer::Found(_)), "{answer:?}");
+            assert_eq!(ecs.server().lines().len() - before, requests);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_pass_is_tried_once() {
+        let ecs = Ecs::start(Some("hush"), "");
+        let location = ecs.url();
+        for (reply, kind, retry_after) in [
+            (Reply::of(400, ""), Kind::Misconfigured, None),
+            (Reply::of(401, r#"{"code":"X","message":"hush is wrong"}"#), Kind::Denied, None),
+            (Reply::of(403, ""), Kind::Denied, None),
+            (Reply::of(404, "<html>hush"), Kind::Misconfigured, None),
+            (Reply::of(429, "").with("retry-after", "3"), Kind::Unavailable, Some(3)),
+            (Reply::of(503, "").with("retry-after", "30"), Kind::Unavailable, Some(30)),
+            (Reply::of(302, "").with("location", location.clone()), Kind::Misconfigured, None),
+            (Reply::ok("<html>hush"), Kind::Unavailable, None),
+            (Reply::Flood, Kind::Unavailable, None),
+        ] {
+            let before = ecs.server().lines().len();
+            ecs.script([reply.clone()]);
+            let failure = failure(&[(FULL, &location), (TOKEN, "hush")]).await;
+            assert_eq!((failure.kind, failure.retry_after.map(|pause| pause.as_secs())), (kind, retry_after));
+            assert_eq!(ecs.server().lines().len() - before, 1, "{reply:.100?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_that_stays_is_told_after_three_attempts() {
+        let server = Server::start(|_| Reply::of(500, r#"{"code":"Internal","message":"oh"}"#));
+        let of_server = failure(&[(FULL, &server.url("/x?hush"))]).await;
+        let told = format!("GET {}: status 500 Internal Server Error: Internal: oh", server.url("/x"));
+        assert_eq!((of_server.kind, &*of_server.message), (Kind::Unavailable, &*told));
+        assert_eq!(server.lines().len(), 3);
+        let of_nobody = failure(&[(FULL, &format!("http://{}/", nobody()))]).await;
+        assert_eq!(of_nobody.kind, Kind::Unavailable);
+        assert!(of_nobody.message.contains("refused"), "{of_nobody}");
+    }
+}

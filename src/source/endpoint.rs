@@ -1,0 +1,118 @@
+//! What the container endpoint and the metadata service have in common: how no answer, or another one than was asked
+//! for, becomes a failure.
+
+use http::StatusCode;
+use serde::Deserialize;
+
+use super::{Failure, Kind};
+use crate::clock::Clock;
+use crate::credentials::Escaped;
+use crate::secret::Secret;
+use crate::upstream::{Response, SendError};
+
+/// What is longer is cut: messages go into logs and to users.
+const LONGEST_EXCERPT: usize = 300;
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        let kind = if error.cause().passes() { Kind::Unavailable } else { Kind::Misconfigured };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The failure that an answer without credentials comes to. `tried` is the request; `hush` went out with it, and must
+/// not come back in what upstream says.
+pub(super) fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
+    let status = response.status;
+    let said = explanation(&response.body, hush).map_or_else(String::new, |text| format!(": {text}"));
+    let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
+    let mut failure = Failure::new(kind_of(status), format!("{tried}: status {status}{hint}{said}"));
+    failure.retry_after = failure.kind.passes().then(|| response.retry_after(clock)).flatten();
+    failure
+}
+
+fn kind_of(status: StatusCode) -> Kind {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Kind::Unavailable,
+        _ if status.is_client_error() || status.is_redirection() => Kind::Misconfigured,
+        _ => Kind::Unavailable,
+    }
+}
+
+/// `code: message` of an error in JSON. Any other body stays unseen.
+fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(alias = "Code")]
+        code: Option<String>,
+        #[serde(alias = "Message")]
+        message: Option<String>,
+    }
+    let said: Said = serde_json::from_slice(body).ok()?;
+    let texts: Vec<_> = [said.code, said.message].into_iter().flatten().map(|text| excerpt(&text, hush)).collect();
+    (!texts.is_empty()).then(|| texts.join(": "))
+}
+
+/// A foreign text as it may be shown: escaped, not too long, without `hush`.
+pub(super) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
+    let text = match hush.map(Secret::expose) {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
+        _ => text.to_owned(),
+    };
+    match text.char_indices().nth(LONGEST_EXCERPT) {
+        None => Escaped(&text).to_string(),
+        Some((end, _)) => format!("{}…", Escaped(&text[..end])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use zeroize::Zeroizing;
+
+    fn failure(status: u16, body: &str) -> Failure {
+        let headers = [(http::header::RETRY_AFTER, "7".parse().unwrap())].into_iter().collect();
+        let body = Zeroizing::new(body.into());
+        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers, body };
+        refused(&response, "GET http://h/", &Clock::default(), Some(&"hush".into()))
+    }
+
+    #[test]
+    fn statuses_are_kinds() {
+        for (status, kind) in [
+            (400, Kind::Misconfigured),
+            (401, Kind::Denied),
+            (403, Kind::Denied),
+            (404, Kind::Misconfigured),
+            (408, Kind::Unavailable),
+            (429, Kind::Unavailable),
+            (500, Kind::Unavailable),
+            (503, Kind::Unavailable),
+            (301, Kind::Misconfigured),
+            (307, Kind::Misconfigured),
+            (204, Kind::Unavailable),
+        ] {
+            let failure = failure(status, "");
+            assert_eq!(failure.kind, kind, "{status}");
+            assert_eq!(failure.retry_after, kind.passes().then_some(Duration::from_secs(7)), "{status}");
+        }
+    }
+
+    #[test]
+    fn what_upstream_says_is_told_and_no_more() {
+        for (body, said) in [
+            (r#"{"code":"NoSuchRole","message":"gone"}"#, ": NoSuchRole: gone"),
+            (r#"{"Message":"a\nb"}"#, r": a\nb"),
+            (r#"{"code":"X","message":"token hush is bad"}"#, ": X: token [redacted] is bad"),
+            (r#"{"code":1}"#, ""),
+            (r#"{"AccessKeyId":"hush"}"#, ""),
+            ("<html>hush", ""),
+        ] {
+            assert_eq!(&*failure(404, body).message, format!("GET http://h/: status 404 Not Found{said}"));
+        }
+        assert!(failure(302, "").message.contains("not followed"));
+        assert!(failure(404, &format!(r#"{{"code":"{}"}}"#, "é".repeat(9999))).message.len() < 700);
+    }
+}
