@@ -57,8 +57,12 @@ impl Broker {
     /// # Errors
     /// When the operating system gives no random numbers.
     pub fn new(parts: Parts, stop: CancellationToken) -> Result<Self, getrandom::Error> {
-        let listening: Vec<IpAddr> =
-            parts.listeners.iter().filter_map(|listener| listener.local_addr().ok()).map(|address| address.ip()).collect();
+        let listening: Vec<IpAddr> = parts
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .map(|address| address.ip())
+            .collect();
         let clients = Clients::new(parts.clients)?;
         let clock = parts.world.clock.clone();
         let (supervisor, board) = Supervisor::new(parts.world, parts.identities);
@@ -99,7 +103,8 @@ impl Broker {
             ended
         };
         let watching = stop.run_until_cancelled(watcher.run());
-        let (ended, (), _) = tokio::join!(keeping, connections::serve(listeners, paths, max_connections, stop.clone()), watching);
+        let (ended, (), _) =
+            tokio::join!(keeping, connections::serve(listeners, paths, max_connections, stop.clone()), watching);
         ended
     }
 }

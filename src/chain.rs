@@ -132,37 +132,47 @@ impl Chain {
     /// Asks the sources in order, for at most `limit` in all. The one at `supplier` gave the lease that is being held:
     /// when it says that it is not configured, the search ends there.
     pub async fn load(&self, world: &World, supplier: Option<usize>, limit: Duration) -> Outcome {
+        self.ask(world, supplier, limit, false).await
+    }
+
+    /// Asks every source, each for at most `limit`, also those that the search would not reach: for `check`. The verdict
+    /// is that of a load.
+    pub async fn survey(&self, world: &World, limit: Duration) -> Outcome {
+        self.ask(world, None, limit, true).await
+    }
+
+    async fn ask(&self, world: &World, supplier: Option<usize>, limit: Duration, all: bool) -> Outcome {
         let began = Instant::now();
         let mut steps = Vec::with_capacity(self.sources.len());
         let mut verdict = None;
         for (position, (name, source)) in self.sources.iter().enumerate() {
-            if matches!(verdict, Some(ref verdict) if self.ends_the_search(verdict)) {
+            let ended = verdict.as_ref().is_some_and(|verdict| self.ends_the_search(verdict));
+            if ended && !all {
                 steps.push(Step { source: Arc::clone(name), said: Said::NotAsked });
                 continue;
             }
-            let share = self.share(limit.saturating_sub(began.elapsed()), position);
+            let share = if all { limit } else { self.share(limit.saturating_sub(began.elapsed()), position) };
             let answer = match timeout_at(Instant::now() + share, source.load(world)).await {
                 Ok(answer) => answer,
                 Err(_) => Failure::unavailable(format!("no answer within {} s", limit.as_secs_f32())).into(),
             };
-            let said = match answer {
-                Answer::Found(credentials) => {
-                    verdict = Some(Verdict::Found { winner: position, credentials });
-                    Said::Found
-                }
+            let (said, means) = match answer {
+                Answer::Found(credentials) => (Said::Found, Some(Verdict::Found { winner: position, credentials })),
                 Answer::NotConfigured(reason) => {
-                    if supplier == Some(position) {
-                        verdict = Some(Verdict::Vanished { source: position, reason: reason.clone() });
-                    }
-                    Said::NotConfigured(reason)
+                    let vanished = Verdict::Vanished { source: position, reason: reason.clone() };
+                    (Said::NotConfigured(reason), (supplier == Some(position)).then_some(vanished))
                 }
                 Answer::Failing(failure) => {
-                    // With several failures the first counts: it has precedence, as its credentials would have had.
-                    verdict.get_or_insert(Verdict::Failing { source: position, failure: failure.clone() });
-                    Said::Failing(failure)
+                    (Said::Failing(failure.clone()), Some(Verdict::Failing { source: position, failure }))
                 }
             };
             steps.push(Step { source: Arc::clone(name), said });
+            // With several failures the first counts: it has precedence, as its credentials would have had.
+            verdict = match (verdict, means) {
+                (Some(first), _) if ended => Some(first),
+                (Some(first @ Verdict::Failing { .. }), Some(Verdict::Failing { .. }) | None) => Some(first),
+                (first, means) => means.or(first),
+            };
         }
         Outcome { steps, verdict: verdict.unwrap_or(Verdict::NotConfigured) }
     }
@@ -301,6 +311,16 @@ mod tests {
                 Verdict::NotConfigured => "not configured".into(),
             };
             assert_eq!(came_to, verdict);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_survey_asks_everybody_and_comes_to_the_same() {
+        for answers in [vec![absent(), found(2), failing(), found(4)], vec![failing(), found(2)], vec![absent()]] {
+            let chain = merge_credentials(answers.clone().into_iter().map(|answer| Box::new(fixed(answer)) as _));
+            let outcome = chain.survey(&World::default(), Duration::from_secs(10)).await;
+            assert!(!said(&outcome).contains('-'), "{outcome:?}");
+            assert_eq!(outcome.verdict, load(answers, OnFailure::Stop, None).await.verdict);
         }
     }
 

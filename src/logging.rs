@@ -11,22 +11,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people: colours on a terminal, priorities for journald.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+use crate::arguments::LogFormat;
 
-/// Sends all log lines to standard error. `filter` is in the form of `RUST_LOG` (`debug`, `credenza=trace,info`).
-///
-/// # Errors
-/// When the filter cannot be read; the message says what is wrong with it.
-pub fn start(format: LogFormat, filter: &str, journal: bool) -> Result<(), String> {
-    let targets: Targets = filter.parse().map_err(|error| format!("log filter {filter:?}: {error}"))?;
+/// Sends all log lines to standard error; `journal` says that journald reads them there.
+pub fn start(format: LogFormat, targets: Targets, journal: bool) {
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     // Somebody who embeds the library may have a subscriber already: theirs stays.
@@ -38,7 +26,6 @@ pub fn start(format: LogFormat, filter: &str, journal: bool) -> Result<(), Strin
         }
         LogFormat::Text => registry.with(layer.with_target(false).with_ansi(io::stderr().is_terminal())).try_init(),
     };
-    Ok(())
 }
 
 /// Lines as journald reads them: a syslog priority in front, no time of their own (see sd-daemon(3)).

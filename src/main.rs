@@ -1,3 +1,170 @@
-//! The `credenza` command.
+//! The `credenza` command: arguments → a command → an exit code.
 
-fn main() {}
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use credenza::arguments::{self, Command, Invocation};
+use credenza::clock::Clock;
+use credenza::command::serve::Start;
+use credenza::command::{self, Failed};
+use credenza::config::{Config, Identity, Place};
+use credenza::credentials::Name;
+use credenza::files::Files;
+use credenza::loader::{self, Loader};
+use credenza::upstream::Upstream;
+use credenza::watch::Watcher;
+use credenza::world::{Environment, World};
+use credenza::{logging, secret::Secret};
+
+/// A configuration that cannot be used (EX_CONFIG of sysexits(3)); systemd does not start such a service again.
+const BAD_CONFIGURATION: u8 = 78;
+
+fn main() -> ExitCode {
+    let environment = environment();
+    let invocation = match arguments::parse(std::env::args_os(), &mut io::stdin()) {
+        Ok(invocation) => invocation,
+        Err(error) => error.exit(),
+    };
+    if let Command::Completions(shell) = invocation.command {
+        arguments::write_completions(shell, &mut io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    harden();
+    start_logging(&invocation, &environment);
+    // One thread: a request takes microseconds, files are read and parsed on blocking threads.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&format!("cannot start: {error}"), 1),
+    };
+    let code = runtime.block_on(run(invocation, environment));
+    // A thread that hangs in a dead file system must not keep the process.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(invocation: Invocation, environment: Environment) -> ExitCode {
+    for warning in &invocation.warnings {
+        tracing::warn!("{warning}");
+    }
+    let (files, watcher) = match invocation.command {
+        Command::Serve | Command::Exec { .. } => Files::watched(),
+        _ => (Files::unwatched(), Watcher::none()),
+    };
+    let place = Place::new(invocation.config.as_deref(), &environment);
+    let loader = Loader::new(place, invocation.overrides, files.fresh());
+    let config = match loader.load().await {
+        Ok(config) => config,
+        Err(error) => return failed(&error.to_string(), BAD_CONFIGURATION),
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let trusted_owners = match loader::trusted_owners(&config) {
+        Ok(owners) => owners.into(),
+        Err(error) => return failed(&error.to_string(), BAD_CONFIGURATION),
+    };
+    let world = World {
+        clock: Clock::system(),
+        environment,
+        files,
+        upstream: Upstream::system(Arc::default()),
+        trusted_owners,
+    };
+    match obey(invocation.command, world, watcher, loader, config).await {
+        Ok(code) => code,
+        Err(error) => failed(&error.to_string(), 1),
+    }
+}
+
+async fn obey(
+    command: Command,
+    world: World,
+    watcher: Watcher,
+    loader: Loader,
+    config: Config,
+) -> Result<ExitCode, Failed> {
+    match command {
+        Command::Serve => {
+            command::serve::serve(Start { world, watcher, loader, config }).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Get { identity, format } => {
+            let text = command::get::get(&world, find(&config, &identity)?, format).await?;
+            print(&text)
+        }
+        Command::Exec { identity, command } => {
+            let identity = find(&config, &identity)?.clone();
+            Ok(ExitCode::from(command::exec::exec(world, watcher, identity, &command).await?))
+        }
+        Command::Check => {
+            let report = command::check::check(&world, &config).await;
+            print(&report.text)?;
+            Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Status { ready, json } => {
+            let address = command::status::address(&config.server.listen);
+            if ready {
+                let ready = command::status::ready(address).await?;
+                return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            }
+            let token: Secret = command::serve::known_token(&config.server, &world)?;
+            let document = command::status::document(address, &token).await?;
+            print(&if json { format!("{document:#}\n") } else { command::status::for_people(&document) })
+        }
+        Command::Completions(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn find<'c>(config: &'c Config, name: &Name) -> Result<&'c Identity, Failed> {
+    config.identities.get(name).ok_or_else(|| {
+        let names: Vec<String> = config.identities.keys().map(ToString::to_string).collect();
+        Failed::because(format!("there is no identity {name}; there are {}", names.join(", ")))
+    })
+}
+
+/// The environment as it is now; names and values that are no UTF-8 are nobody's credentials.
+fn environment() -> Environment {
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Environment::new(variables).with_home(std::env::home_dir())
+}
+
+/// No core file, no debugger of the same user, no `/proc/PID/mem`.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    // Where the kernel refuses, the program works as well as without.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+fn start_logging(invocation: &Invocation, environment: &Environment) {
+    // One-shot commands speak when something is wrong; the daemon tells what it does.
+    let default = if matches!(invocation.command, Command::Serve) { "info" } else { "warn" };
+    let written = environment.get("RUST_LOG").unwrap_or(default);
+    let (targets, wrong) = match (&invocation.log_level, arguments::parse_log_level(written)) {
+        (Some(level), _) => (level.clone(), None),
+        (None, Ok(targets)) => (targets, None),
+        (None, Err(error)) => (arguments::parse_log_level(default).unwrap_or_default(), Some(error)),
+    };
+    logging::start(invocation.log_format, targets, environment.get("JOURNAL_STREAM").is_some());
+    if let Some(error) = wrong {
+        tracing::warn!("RUST_LOG: {error}");
+    }
+}
+
+fn print(text: &str) -> Result<ExitCode, Failed> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failed::because(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the last word of a command that failed, whatever is logged")]
+fn failed(message: &str, code: u8) -> ExitCode {
+    eprintln!("credenza: {message}");
+    ExitCode::from(code)
+}

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{Board, Handle, LeaseKey, Wish};
 use crate::config::Identity;
 use crate::credentials::Name;
+use crate::identity;
 use crate::keeper::Keeper;
 use crate::lease::Lease;
 use crate::world::World;
@@ -118,7 +119,8 @@ impl Supervisor {
             };
             self.running.insert(name, running);
         }
-        let live = self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running.handle.clone()));
+        let live =
+            self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running.handle.clone()));
         self.live.send_replace(Arc::new(live.collect()));
         for (name, gone) in before {
             tracing::info!(identity = %name, "not configured any more");
@@ -128,7 +130,13 @@ impl Supervisor {
 
     fn spawn(&mut self, name: &Name, identity: Identity, inherited: Option<Arc<Lease>>) -> Running {
         let key = LeaseKey::Identity(name.clone());
-        let (keeper, handle) = Keeper::new(key, identity.chain(), self.world.clone(), identity.policy(), inherited);
+        let (keeper, handle) = Keeper::new(
+            key,
+            identity::chain(&identity),
+            self.world.for_keeper(),
+            identity::policy(&identity),
+            inherited,
+        );
         let task = self.tasks.spawn(keeper.keep());
         Running { identity, handle, task }
     }
@@ -136,5 +144,79 @@ impl Supervisor {
     fn ended(&self, id: tokio::task::Id, why: String) -> KeeperEnded {
         let name = self.running.iter().find(|(_, running)| running.task.id() == id).map(|(name, _)| name.clone());
         KeeperEnded(name.unwrap_or_else(|| Name::new("?")), why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Config, Overrides};
+
+    fn identities(text: &str) -> BTreeMap<Name, Identity> {
+        Config::parse(text.as_bytes(), &Overrides::default()).unwrap().identities
+    }
+
+    fn keys(identity: &str, key: &str) -> String {
+        format!("[identities.{identity}]\nsources = [{{ access_key_id = \"{key}\", secret_access_key = \"s\" }}]\n")
+    }
+
+    fn world() -> World {
+        World {
+            clock: Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600)),
+            ..World::default()
+        }
+    }
+
+    async fn until_key(board: &Board, name: &str, key: &str) {
+        loop {
+            let handle = board.lookup(&LeaseKey::Identity(name.into()));
+            let held = handle.and_then(|handle| handle.now().lease.as_ref().map(|lease| lease.access_key_id.clone()));
+            if held.as_deref() == Some(key) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_keeper_that_panics_ends_the_daemon_with_an_error() {
+        let (mut supervisor, _board) = Supervisor::new(world(), identities(&keys("broken", "A")));
+        let task = supervisor.tasks.spawn(async { panic!("a bug") });
+        supervisor.running.get_mut("broken").unwrap().task = task;
+        let (_orders, receiver) = mpsc::channel(1);
+        let ended =
+            tokio::time::timeout(Duration::from_secs(5), supervisor.run(receiver, CancellationToken::new())).await;
+        let error = ended.expect("it does not go on as a zombie").unwrap_err().to_string();
+        assert!(error.contains("identity broken") && error.contains("panic"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn generations_swap_and_stopping_ends_all_keepers() {
+        let text = |key: &str| identities(&format!("{}{}", keys("a", key), keys("b", "B1")));
+        let (supervisor, board) = Supervisor::new(world(), text("A1"));
+        let (orders, receiver) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let acting = async {
+            until_key(&board, "a", "A1").await;
+            let b = board.lookup(&LeaseKey::Identity("b".into())).unwrap();
+            orders.send(Order::Replace(text("A2"))).await.unwrap();
+            until_key(&board, "a", "A2").await;
+            assert!(!b.is_orphaned(), "what did not change keeps its keeper");
+            orders.send(Order::Replace(identities(&keys("a", "A2")))).await.unwrap();
+            while board.lookup(&LeaseKey::Identity("b".into())).is_some() || !b.is_orphaned() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let a = board.lookup(&LeaseKey::Identity("a".into())).unwrap();
+            stop.cancel();
+            a
+        };
+        let (ended, a) = tokio::join!(supervisor.run(receiver, stop.clone()), acting);
+        ended.unwrap();
+        while !a.is_orphaned() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

@@ -66,7 +66,9 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option
     set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &lent.credentials_file.to_string_lossy());
-    for (names, value) in [(&["AWS_REGION", "AWS_DEFAULT_REGION"][..], lent.region), (&["AWS_ENDPOINT_URL_S3"], lent.endpoint)] {
+    for (names, value) in
+        [(&["AWS_REGION", "AWS_DEFAULT_REGION"][..], lent.region), (&["AWS_ENDPOINT_URL_S3"], lent.endpoint)]
+    {
         for name in names {
             if let Some(value) = value {
                 set(name, value);
@@ -88,14 +90,18 @@ mod tests {
     #[test]
     fn what_would_win_is_gone_and_what_leads_to_the_broker_is_there() {
         let parent = Environment::new(
-            CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]).map(|name| (*name, "x")).chain([
-                ("PATH", "/bin"),
-                ("NO_PROXY", "example"),
-                ("AWS_REGION", "before"),
-                ("AWS_CA_BUNDLE", "/ca"),
-                ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "before"),
-                ("LISTENING", "yes"),
-            ]),
+            CLEARED
+                .iter()
+                .chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"])
+                .map(|name| (*name, "x"))
+                .chain([
+                    ("PATH", "/bin"),
+                    ("NO_PROXY", "example"),
+                    ("AWS_REGION", "before"),
+                    ("AWS_CA_BUNDLE", "/ca"),
+                    ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "before"),
+                    ("LISTENING", "yes"),
+                ]),
         );
         let lent = Lent {
             uri: "http://127.0.0.1:1/credentials",

@@ -1,5 +1,7 @@
 //! The forms in which `get` prints credentials.
 
+use std::time::{Duration, SystemTime};
+
 use zeroize::Zeroizing;
 
 use crate::clock::timestamp;
@@ -36,7 +38,7 @@ impl Printed<'_> {
             version: 1,
             access_key_id: &credentials.access_key_id,
             secret_access_key: credentials.secret_access_key.expose(),
-            session_token: credentials.session_token.as_ref().map(|token| token.expose()),
+            session_token: credentials.session_token.as_ref().map(crate::secret::Secret::expose),
             expiration: credentials.expiration.map(timestamp),
             account_id: credentials.account_id.as_deref(),
         };
@@ -90,6 +92,25 @@ impl Printed<'_> {
     }
 }
 
+/// A duration in its two largest units: `2 h 5 min`, `45 s`.
+#[must_use]
+pub fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(parts.len() - 1);
+    let shown = parts.iter().skip(first).take(2).filter(|(count, unit)| *count > 0 || *unit == "s" && first == 3);
+    shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+}
+
+/// A moment as seen from another: `in 5 min`, `2 h ago`.
+#[must_use]
+pub fn instant(at: SystemTime, now: SystemTime) -> String {
+    match at.duration_since(now) {
+        Ok(left) => format!("in {}", human(left)),
+        Err(since) => format!("{} ago", human(since.duration())),
+    }
+}
+
 /// Quotes for a POSIX shell: everything between single quotes stands for itself, but for the single quote.
 fn quote(text: &mut String, value: &str) {
     text.push('\'');
@@ -108,7 +129,6 @@ fn quote(text: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::time::{Duration, SystemTime};
 
     use proptest::prelude::*;
 
@@ -118,6 +138,27 @@ mod tests {
         let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600);
         let keys = Credentials::new("AKIA1", "se'cr\"et").unwrap().with_session_token(Some("tok")).unwrap();
         keys.with_expiration(Some(end)).with_account_id(Some("123456789012"))
+    }
+
+    #[test]
+    fn durations_for_people() {
+        let table = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (61, "1 min 1 s"),
+            (3600, "1 h"),
+            (7500, "2 h 5 min"),
+            (90_061, "1 d 1 h"),
+        ];
+        for (seconds, text) in table {
+            assert_eq!(human(Duration::from_secs(seconds)), text);
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!(
+            (instant(now - Duration::from_secs(60), now), instant(now, now)),
+            ("1 min ago".into(), "in 0 s".into())
+        );
     }
 
     #[test]

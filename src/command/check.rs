@@ -1,0 +1,97 @@
+//! `credenza check`: tries every source and explains the outcome line by line.
+
+use std::fmt::Write as _;
+
+use super::format::{human, instant};
+use crate::chain::{Outcome, Said, Verdict};
+use crate::config::{Config, Identity};
+use crate::credentials::Credentials;
+use crate::identity;
+use crate::lease::LONG_LIVED_NOTICE;
+use crate::world::World;
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Report {
+    /// Lines for people.
+    pub text: String,
+    /// How many identities have nothing.
+    pub without: usize,
+}
+
+/// Tries every source of every identity.
+pub async fn check(world: &World, config: &Config) -> Report {
+    let mut report = Report { text: String::new(), without: 0 };
+    for identity in config.identities.values() {
+        let text = &mut report.text;
+        let chain = identity::chain(identity);
+        let outcome = chain.survey(world, identity.load_timeout).await;
+        let region = match &outcome.verdict {
+            Verdict::Found { winner, .. } => chain.region(world, Some(*winner)).await,
+            _ => None,
+        };
+        if !explain(text, world, identity, &outcome, region.as_deref()) {
+            report.without += 1;
+        }
+    }
+    report
+}
+
+/// Writes about one identity; says whether it has credentials.
+fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outcome, region: Option<&str>) -> bool {
+    let _ = writeln!(text, "identity {}", identity.name);
+    let winner = match &outcome.verdict {
+        Verdict::Found { winner, .. } => Some(*winner),
+        _ => None,
+    };
+    for (position, step) in outcome.steps.iter().enumerate() {
+        let wins = if winner == Some(position) { "  ← wins" } else { "" };
+        let said = match &step.said {
+            Said::Found => "found".to_owned(),
+            Said::NotConfigured(reason) => format!("not configured: {reason}"),
+            Said::Failing(failure) => format!("failing: {failure}"),
+            Said::NotAsked => "not asked".to_owned(),
+        };
+        let _ = writeln!(text, "  {}. {:<12} {said}{wins}", position + 1, step.source);
+    }
+    match &outcome.verdict {
+        Verdict::Found { credentials, .. } => found(text, world, credentials, region),
+        Verdict::Failing { source, .. } => {
+            let source = outcome.steps.get(*source).map_or("", |step| &step.source);
+            let _ = writeln!(
+                text,
+                "  => nothing: {source} is configured and fails, so the sources after it do not count (on_failure = \"next\" lets them)"
+            );
+            false
+        }
+        Verdict::NotConfigured | Verdict::Vanished { .. } => {
+            let _ = writeln!(text, "  => nothing: no source is configured");
+            false
+        }
+    }
+}
+
+fn found(text: &mut String, world: &World, credentials: &Credentials, region: Option<&str>) -> bool {
+    let now = world.clock.now();
+    let usable = credentials.expiration.is_none_or(|end| end > now);
+    let _ = write!(text, "  => {}", credentials.access_key_id);
+    let _ = match credentials.expiration {
+        Some(end) if usable => write!(text, ", expires in {}", human(end.duration_since(now).unwrap_or_default())),
+        Some(end) => write!(text, ", EXPIRED {}", instant(end, now)),
+        None => write!(text, ", no known end"),
+    };
+    for (what, value) in [
+        ("region", region),
+        ("account", credentials.account_id.as_deref()),
+        ("endpoint", credentials.endpoint.as_deref()),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(text, ", {what} {value}");
+        }
+    }
+    let _ = writeln!(text);
+    if credentials.session_token.is_none() {
+        let _ = writeln!(text, "     {LONG_LIVED_NOTICE}");
+    }
+    usable
+}

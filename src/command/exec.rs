@@ -1,0 +1,208 @@
+//! `credenza exec`: runs one program against a broker of its own.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Failed;
+use super::child::{Lent, changes};
+use crate::board::{Board, Handle, LeaseKey, Phase, Trouble, Wish};
+use crate::broker::{Broker, Parts, addresses};
+use crate::config::Identity;
+use crate::lease::Lease;
+use crate::server::guard::Client;
+use crate::server::listeners::{self, Listen};
+use crate::signals::{self, Signals};
+use crate::source::profile::settings;
+use crate::token::TokenFile;
+use crate::watch::Watcher;
+use crate::world::World;
+
+/// Connections of one program and its children at a time.
+const MAX_CONNECTIONS: usize = 512;
+
+/// The exit code when the program was found and could not be started (as in a shell).
+const CANNOT_EXECUTE: u8 = 126;
+
+/// The exit code when there is no such program (as in a shell).
+const NOT_FOUND: u8 = 127;
+
+/// Runs the command until it ends; the exit code is the command's.
+///
+/// # Errors
+/// When there are no credentials, or the broker cannot be set up. The command has not been started then.
+pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, command: &[OsString]) -> Result<u8, Failed> {
+    identity.eager = true;
+    let listen = Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]);
+    let listeners = listeners::bind(&listen, false).await.map_err(Failed::because)?;
+    let uri = addresses(&listeners).first().map(|address| format!("http://{address}/credentials")).unwrap_or_default();
+    world.upstream.listening_on(&addresses(&listeners));
+    let folder = Folder::make(&world)
+        .map_err(|error| Failed::because(format!("cannot make a folder for the token: {error}")))?;
+    let token_file = TokenFile { path: folder.0.join("token"), group: None };
+    let token = token_file.keep_or_make().map_err(Failed::because)?;
+    let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
+    let settings = settings(&identity.sources, &world).await.map_err(Failed::because)?;
+    let key = LeaseKey::Identity(identity.name.clone());
+    let parts = Parts {
+        world: world.clone(),
+        watcher,
+        identities: [(identity.name.clone(), identity)].into(),
+        listeners,
+        allowed_hosts: Vec::new(),
+        clients: vec![(token.clone(), client)],
+        max_connections: MAX_CONNECTIONS,
+    };
+    let stop = CancellationToken::new();
+    let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
+    let board = broker.board();
+    let (_orders, receiver) = mpsc::channel(1);
+    let serving = broker.run(receiver);
+    let running = async {
+        let ended = async {
+            let (lease, region) = first_lease(&board, &key).await?;
+            let config_file = folder.write("config", &settings)?;
+            let credentials_file = folder.write("credentials", "")?;
+            let lent = Lent {
+                uri: &uri,
+                token: token.expose(),
+                token_file: &token_file.path,
+                config_file: &config_file,
+                credentials_file: &credentials_file,
+                region: region.as_deref(),
+                endpoint: lease.endpoint.as_deref(),
+            };
+            run(&world, &lent, command).await
+        };
+        let ended = ended.await;
+        stop.cancel();
+        ended
+    };
+    let (served, ended) = tokio::join!(serving, running);
+    served.map_err(Failed::because)?;
+    ended
+}
+
+/// Waits for the first load to end; without a lease the command is not started.
+async fn first_lease(board: &Board, key: &LeaseKey) -> Result<(Arc<Lease>, Option<Box<str>>), Failed> {
+    let gone = || Failed::because("the broker has ended");
+    let mut handle = board.lookup(key).ok_or_else(gone)?;
+    let lease = loop {
+        let published = handle.latest();
+        match (&published.lease, &published.trouble, published.phase) {
+            (Some(lease), None, Phase::Waiting { .. }) => break Arc::clone(lease),
+            (_, Some(Trouble::NotConfigured), _) => {
+                return Err(Failed::nothing_configured(key.identity(), &published.steps));
+            }
+            (_, Some(Trouble::Failing { source, failure, .. }), _) => {
+                return Err(Failed::failing(key.identity(), source, failure));
+            }
+            _ => handle.changed().await.map_err(|_| gone())?,
+        }
+    };
+    Ok((lease, region(handle).await))
+}
+
+async fn region(mut handle: Handle) -> Option<Box<str>> {
+    handle.wish(Wish::Region);
+    loop {
+        if let Some(region) = &handle.latest().region {
+            return region.clone();
+        }
+        handle.changed().await.ok()?;
+    }
+}
+
+async fn run(world: &World, lent: &Lent<'_>, command: &[OsString]) -> Result<u8, Failed> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Failed::because("there is no command to run"));
+    };
+    // Before the child is there, so that no signal is lost between the two.
+    let mut signals = Signals::listen(signals::WRAPPER)
+        .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
+    let mut spawned = Command::new(program);
+    spawned.args(arguments);
+    for (name, value) in changes(&world.environment, lent) {
+        match value {
+            Some(value) => spawned.env(name, value),
+            None => spawned.env_remove(name),
+        };
+    }
+    let mut child = match spawned.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");
+            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE });
+        }
+    };
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let status = status.map_err(|error| Failed::because(format!("cannot wait for the program: {error}")))?;
+                return Ok(code(status));
+            }
+            arrived = signals.next() => if !arrived.by_terminal {
+                pass_on(&child, arrived.signal);
+            },
+        }
+    }
+}
+
+/// What the terminal sends it sends to the child as well; everything else came to us alone.
+fn pass_on(child: &Child, signal: i32) {
+    let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let (Some(process), Some(signal)) = (process, rustix::process::Signal::from_named_raw(signal)) {
+        let _ = rustix::process::kill_process(process, signal);
+    }
+}
+
+/// As a shell reports it: the code, or 128 and the signal.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+/// A new folder for one program's token and files, removed with everything in it when the program ends.
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make(world: &World) -> io::Result<Self> {
+        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let below = runtime.unwrap_or_else(std::env::temp_dir);
+        let name = format!(
+            "credenza-exec-{}-{:08x}",
+            std::process::id(),
+            getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?
+        );
+        let path = below.join(name);
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failed> {
+        let path = self.0.join(name);
+        write_new(&path, text).map_err(|error| Failed::because(format!("cannot write {}: {error}", path.display())))?;
+        Ok(path)
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    use io::Write as _;
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,40 @@
+//! `credenza get`: resolves once, without a daemon, and prints.
+
+use zeroize::Zeroizing;
+
+use super::format::Printed;
+use super::{Failed, resolve};
+use crate::arguments::Format;
+use crate::clock::timestamp;
+use crate::config::Identity;
+use crate::lease::Lease;
+use crate::world::World;
+
+/// The credentials of an identity in one of the forms.
+///
+/// # Errors
+/// When there are none, and why.
+pub async fn get(world: &World, identity: &Identity, format: Format) -> Result<Zeroizing<String>, Failed> {
+    let resolved = resolve(world, identity).await?;
+    let credentials = &resolved.credentials;
+    let now = world.clock.now();
+    if let Some(end) = credentials.expiration.filter(|end| *end <= now) {
+        tracing::warn!(source = %resolved.source, expired = %timestamp(end), "these credentials have already expired");
+    }
+    // The region is asked only where it is printed: it may cost a call.
+    let region = match format {
+        Format::Env => resolved.chain.region(world, Some(resolved.winner)).await,
+        Format::Process | Format::Ecs => None,
+    };
+    let printed = Printed { credentials, region: region.as_deref() };
+    Ok(match format {
+        Format::Process => printed.process(),
+        Format::Env => printed.env(),
+        Format::Ecs => {
+            let lease = Lease::new(credentials, resolved.source, now, identity.long_lived_expiration);
+            let mut text = Zeroizing::new(String::from_utf8_lossy(&lease.body).into_owned());
+            text.push('\n');
+            text
+        }
+    })
+}

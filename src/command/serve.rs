@@ -1,0 +1,185 @@
+//! `credenza serve`: the daemon.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use signal_hook::consts::SIGHUP;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Failed;
+use crate::accounts;
+use crate::broker::{Broker, Parts, addresses};
+use crate::config::{Config, ServerConfig, Token};
+use crate::loader::Loader;
+use crate::secret::Secret;
+use crate::server::guard::Client;
+use crate::server::listeners;
+use crate::signals::{self, Signals};
+use crate::source::spec::Text;
+use crate::supervisor::Order;
+use crate::token::{self, TokenFile};
+use crate::watch::Watcher;
+use crate::world::World;
+
+/// The exit code when a second signal asks for the end.
+const SECOND_SIGNAL: i32 = 1;
+
+/// What a daemon starts with.
+#[derive(Debug)]
+pub struct Start {
+    /// What its sources reach.
+    pub world: World,
+    /// Who tells them about changed files.
+    pub watcher: Watcher,
+    /// Where the configuration comes from.
+    pub loader: Loader,
+    /// What it said at the start.
+    pub config: Config,
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// When it cannot listen, has no safe place for its token, or a keeper ended by itself.
+pub async fn serve(start: Start) -> Result<(), Failed> {
+    let Start { world, watcher, loader, config } = start;
+    // Before anything can be interrupted half-way.
+    let signals = Signals::listen(signals::DAEMON)
+        .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
+    let server = &config.server;
+    let listeners = listeners::bind(&server.listen, server.allow_remote).await.map_err(Failed::because)?;
+    let bound = addresses(&listeners);
+    world.upstream.listening_on(&bound);
+    let (token, file) = token(server, &world)?;
+    let stop = CancellationToken::new();
+    let parts = Parts {
+        world,
+        watcher,
+        identities: config.identities.clone(),
+        listeners,
+        allowed_hosts: server.allowed_hosts.clone(),
+        clients: vec![(token, Client { name: "everybody".into(), identities: None })],
+        max_connections: server.max_connections,
+    };
+    let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
+    announce(&bound, file.as_ref().map(|file| file.path.as_path()));
+    let (orders, receiver) = mpsc::channel(8);
+    let mut running = std::pin::pin!(broker.run(receiver));
+    let served = tokio::select! {
+        served = &mut running => served,
+        () = steer(signals, loader, config, orders, stop) => running.await,
+    };
+    served.map_err(Failed::because)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Turns signals and a changed configuration into orders.
+async fn steer(
+    mut signals: Signals,
+    loader: Loader,
+    mut config: Config,
+    orders: mpsc::Sender<Order>,
+    stop: CancellationToken,
+) {
+    loop {
+        let hang_up = tokio::select! {
+            arrived = signals.next() => {
+                if arrived.signal != SIGHUP {
+                    tracing::info!(signal = arrived.signal, "stopping; a second signal ends it at once");
+                    stop.cancel();
+                    signals.next().await;
+                    std::process::exit(SECOND_SIGNAL);
+                }
+                true
+            }
+            () = loader.changed() => false,
+        };
+        let order = match loader.load().await {
+            Ok(new) => {
+                if new.server != config.server || new.trusted_owners != config.trusted_owners {
+                    tracing::warn!("[server] and [files] have changed: they take effect at the next start");
+                }
+                tracing::info!(identities = new.identities.len(), "configuration loaded");
+                let order = Order::Replace(new.identities.clone());
+                config = Config { server: config.server, trusted_owners: config.trusted_owners, ..new };
+                order
+            }
+            Err(error) => {
+                tracing::error!("the configuration is refused, the one before stays in force: {error}");
+                Order::Refused(error.to_string().into())
+            }
+        };
+        let reload = hang_up.then_some(Order::Reload);
+        for order in std::iter::once(order).chain(reload) {
+            if orders.send(order).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The token of a daemon that runs with this configuration, for those who ask it.
+///
+/// # Errors
+/// When there is none where it should be.
+pub fn known_token(server: &ServerConfig, world: &World) -> Result<Secret, Failed> {
+    let read = |path: &Path| TokenFile { path: world.environment.expand(path), group: None }.read();
+    match &server.token {
+        Token::Given(Text::Literal(given)) => Ok(given.clone()),
+        Token::Given(Text::File(path)) | Token::Kept(Some(path)) => read(path).map_err(Failed::because),
+        Token::Kept(None) => {
+            let places = token::default_places(&world.environment, world.uid() == 0);
+            // A daemon of the system runs as root or a user of its own.
+            let places: Vec<_> = places.into_iter().chain(["/run/credenza/token".into()]).collect();
+            let found = places.iter().find(|path| path.exists());
+            match found {
+                Some(path) => read(path).map_err(Failed::because),
+                None => Err(Failed::because(format!(
+                    "there is no token file at {}; is a daemon running? --token-file names another place",
+                    places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
+                ))),
+            }
+        }
+    }
+}
+
+/// The token, and the file that holds it where one does.
+fn token(server: &ServerConfig, world: &World) -> Result<(Secret, Option<TokenFile>), Failed> {
+    let group = server.token_group.as_ref().map(accounts::group).transpose().map_err(Failed::because)?;
+    match &server.token {
+        Token::Given(Text::Literal(given)) => Ok((token::given(given.expose()).map_err(Failed::because)?, None)),
+        Token::Given(Text::File(path)) => {
+            let file = TokenFile { path: world.environment.expand(path), group: None };
+            Ok((file.read().map_err(Failed::because)?, Some(file)))
+        }
+        Token::Kept(Some(path)) => {
+            let file = TokenFile { path: world.environment.expand(path), group };
+            Ok((file.keep_or_make().map_err(Failed::because)?, Some(file)))
+        }
+        Token::Kept(None) => {
+            let places = token::default_places(&world.environment, world.uid() == 0);
+            let (token, file) = token::at_first_of(&places, group).map_err(Failed::because)?;
+            Ok((token, Some(file)))
+        }
+    }
+}
+
+/// Says where it listens; to a person also what to set.
+#[allow(clippy::print_stdout, reason = "for eval and for people")]
+fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
+    for address in bound {
+        tracing::info!(%address, "listening on http://{address}");
+    }
+    let Some(address) = bound.first() else { return };
+    tracing::info!(token_file = token_file.map(|path| path.display().to_string()), "ready to answer");
+    if std::io::stdout().is_terminal() {
+        println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials");
+        match token_file {
+            Some(path) => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", path.display()),
+            None => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN=…   # the token you gave"),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! `credenza status`: asks a running daemon.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::Failed;
+use super::format::instant;
+use crate::clock::parse_timestamp;
+use crate::secret::Secret;
+use crate::server::listeners::{Listen, PORT};
+
+/// A daemon on this host answers at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A status of a thousand identities is about this long, in bytes.
+const LIMIT: usize = 16 * 1024 * 1024;
+
+/// Where the daemon of this configuration listens, as far as one can know.
+#[must_use]
+pub fn address(listen: &Listen) -> SocketAddr {
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
+    match listen {
+        Listen::Default => default,
+        Listen::Addresses(addresses) => addresses.first().copied().unwrap_or(default),
+    }
+}
+
+/// Whether every eager identity has credentials; asked without a token.
+///
+/// # Errors
+/// When no daemon answers.
+pub async fn ready(address: SocketAddr) -> Result<bool, Failed> {
+    Ok(ask(address, "/readyz", None).await?.0 == StatusCode::OK)
+}
+
+/// The daemon's own document.
+///
+/// # Errors
+/// When no daemon answers, or it refuses the token.
+pub async fn document(address: SocketAddr, token: &Secret) -> Result<Value, Failed> {
+    let (status, body) = ask(address, "/status", Some(token)).await?;
+    let document: Value = serde_json::from_slice(&body)
+        .map_err(|error| Failed::because(format!("{address}: that is not a Credenza daemon: {error}")))?;
+    if status == StatusCode::OK {
+        return Ok(document);
+    }
+    let text = |name: &str| document[name].as_str().unwrap_or_default();
+    Err(Failed::because(format!("{address}: {} {}: {}", status.as_u16(), text("code"), text("message"))))
+}
+
+async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, Bytes), Failed> {
+    let asked = tokio::time::timeout(PATIENCE, request(address, path, token)).await;
+    let failed = |why: String| {
+        Failed::because(format!(
+            "no daemon answers at {address}: {why}; start one with `credenza serve`, or name its address with --listen"
+        ))
+    };
+    match asked {
+        Ok(answer) => answer.map_err(|error| failed(error.to_string())),
+        Err(_) => Err(failed(format!("nothing came for {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn request(
+    address: SocketAddr,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    if let Some(token) = token {
+        let mut value = http::HeaderValue::from_str(token.expose())?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let asking = async {
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LIMIT).collect().await?.to_bytes();
+        Ok((status, body))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut asking = std::pin::pin!(asking);
+    tokio::select! {
+        answer = &mut asking => answer,
+        ended = &mut connection => {
+            ended?;
+            asking.await
+        }
+    }
+}
+
+/// The document for people.
+#[must_use]
+pub fn for_people(document: &Value) -> String {
+    let now = moment(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut text = String::new();
+    let version = document["version"].as_str().unwrap_or("?");
+    let _ = writeln!(text, "credenza {version}, started {}", relative(&document["started"], now));
+    if let Some(why) = document["configuration_refused"].as_str() {
+        let _ = writeln!(
+            text,
+            "the configuration on disk is refused, an earlier one is in force:\n  {}",
+            why.replace('\n', "\n  ")
+        );
+    }
+    for (name, identity) in document["identities"].as_object().into_iter().flatten() {
+        show(&mut text, name, identity, now);
+    }
+    text
+}
+
+fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
+    let word = |key: &str| identity[key].as_str();
+    let _ = writeln!(text, "\n{}: {}", crate::credentials::Escaped(name), word("state").unwrap_or("?"));
+    if let Some(source) = word("source") {
+        let _ = write!(text, "  {} from {source}", word("access_key_id").unwrap_or("?"));
+        for key in ["region", "account_id", "endpoint"] {
+            if let Some(value) = word(key) {
+                let _ = write!(text, ", {} {value}", key.trim_end_matches("_id"));
+            }
+        }
+        let _ = writeln!(text);
+        let _ = write!(text, "  loaded {}", relative(&identity["loaded"], now));
+        if word("expiration").is_some() {
+            let _ = write!(text, ", expires {}", relative(&identity["expiration"], now));
+        }
+        let _ = writeln!(text);
+    }
+    if word("next_refresh").is_some() {
+        let _ = writeln!(text, "  next load {}", relative(&identity["next_refresh"], now));
+    }
+    let failure = &identity["failure"];
+    if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
+        let (times, since) = (failure["times"].as_u64().unwrap_or(1), relative(&failure["since"], now));
+        let _ = writeln!(text, "  {source} fails ({times} times, first {since}): {message}");
+    }
+    for (position, source) in identity["sources"].as_array().into_iter().flatten().enumerate() {
+        let word = |key: &str| source[key].as_str().unwrap_or_default();
+        let reason = source["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let _ = writeln!(text, "  {}. {:<12} {}{reason}", position + 1, word("source"), word("said"));
+    }
+    if let Some(notice) = word("notice") {
+        let _ = writeln!(text, "  {notice}");
+    }
+}
+
+fn moment(value: &Value) -> Option<SystemTime> {
+    parse_timestamp(value.as_str()?).ok()
+}
+
+fn relative(value: &Value, now: SystemTime) -> String {
+    moment(value).map_or_else(|| "at an unknown time".into(), |at| instant(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_ages_and_remaining_times() {
+        let document = serde_json::json!({
+            "version": "1", "now": "2026-11-23T16:00:00Z", "started": "2026-11-23T14:00:00Z", "configuration_refused": null,
+            "identities": { "a": {
+                "state": "ok, refresh failing", "source": "imds", "access_key_id": "ASIA1", "region": "eu-west-1",
+                "loaded": "2026-11-23T15:55:00Z", "expiration": "2026-11-23T17:30:05Z", "next_refresh": "2026-11-23T16:00:20Z",
+                "failure": { "source": "imds", "message": "down", "times": 3, "since": "2026-11-23T15:59:00Z" },
+                "sources": [{ "source": "imds", "said": "failing", "reason": "down" }],
+            } },
+        });
+        let expected = "credenza 1, started 2 h ago\n\na: ok, refresh failing\n  ASIA1 from imds, region eu-west-1\n  \
+                        loaded 5 min ago, expires in 1 h 30 min\n  next load in 20 s\n  imds fails (3 times, first 1 min ago): down\n  \
+                        1. imds         failing: down\n";
+        assert_eq!(for_people(&document), expected);
+    }
+
+    #[test]
+    fn whatever_comes_can_be_shown() {
+        for odd in
+            [serde_json::json!(null), serde_json::json!([1]), serde_json::json!({ "identities": { "a": 1 }, "now": 7 })]
+        {
+            assert!(for_people(&odd).starts_with("credenza"));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Finds, reads and checks `credenza.toml`, at the start and whenever it changed.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::accounts;
+use crate::config::{Config, ConfigError, Overrides, Place};
+use crate::credentials::Escaped;
+use crate::files::{Contents, Files};
+
+/// Where the configuration comes from.
+#[derive(Debug)]
+pub struct Loader {
+    place: Place,
+    overrides: Overrides,
+    files: Files,
+}
+
+/// Why there is no configuration: exit code 78 at the start, a line in log and status later.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The file itself.
+    File(String),
+    /// Everything that is wrong in it.
+    Content(Box<Path>, Vec<ConfigError>),
+}
+
+impl Loader {
+    /// A loader with files of its own, so that it remembers what it read.
+    #[must_use]
+    pub fn new(place: Place, overrides: Overrides, files: Files) -> Self {
+        Self { place, overrides, files }
+    }
+
+    /// The configuration as it stands now.
+    ///
+    /// # Errors
+    /// When a named file is missing, one cannot be read, belongs to somebody else, or is wrong.
+    pub async fn load(&self) -> Result<Config, LoadError> {
+        self.files.forget();
+        match self.find().await? {
+            None => Config::parse(b"", &self.overrides)
+                .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
+            Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
+                .map_err(|errors| LoadError::Content(path.into(), errors)),
+        }
+    }
+
+    /// Waits until what was read has changed, or a file has appeared where one was looked for.
+    pub async fn changed(&self) {
+        self.files.changed().await;
+    }
+
+    async fn find(&self) -> Result<Option<(&Path, Contents)>, LoadError> {
+        let (paths, named) = match &self.place {
+            Place::Named(path) => (std::slice::from_ref(path), true),
+            Place::FirstOf(paths) => (paths.as_slice(), false),
+        };
+        for path in paths {
+            match self.files.read(path).await {
+                Ok(contents) => {
+                    // It decides which files are read and where keys come from.
+                    let ours = rustix::process::geteuid().as_raw();
+                    contents.owner.trusted(ours, &[]).map_err(|distrust| {
+                        LoadError::File(format!("{}: {distrust}; it is not read", Escaped(&path.to_string_lossy())))
+                    })?;
+                    return Ok(Some((path, contents)));
+                }
+                Err(error) if error.is_missing() && !named => {}
+                Err(error) => return Err(LoadError::File(error.to_string())),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The numbers of the users that a configuration trusts beside us and root.
+///
+/// # Errors
+/// When a name is not known here.
+pub fn trusted_owners(config: &Config) -> Result<Vec<u32>, accounts::Unknown> {
+    config.trusted_owners.iter().map(accounts::user).collect()
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(message) => f.write_str(message),
+            Self::Content(path, errors) => {
+                write!(
+                    f,
+                    "{}: {} error{}",
+                    Escaped(&path.to_string_lossy()),
+                    errors.len(),
+                    if errors.len() == 1 { "" } else { "s" }
+                )?;
+                errors.iter().try_for_each(|error| write!(f, "\n{error}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
