@@ -1,5 +1,7 @@
 //! Every path, code and body of the endpoint, and the door before them.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod support;
 
 use std::io::{Read, Write};
@@ -23,7 +25,10 @@ fn the_body_is_what_every_sdk_takes() {
     keys.sort();
     let all = ["AccessKeyId", "AccountId", "Code", "Expiration", "LastUpdated", "SecretAccessKey", "Token", "Type"];
     assert_eq!(keys, all);
-    assert_eq!((&body["AccessKeyId"], &body["SecretAccessKey"], &body["Token"]), (&"AKIAENV".into(), &"hush-env".into(), &"".into()));
+    assert_eq!(
+        (&body["AccessKeyId"], &body["SecretAccessKey"], &body["Token"]),
+        (&"AKIAENV".into(), &"hush-env".into(), &"".into())
+    );
     assert!(body["Expiration"].as_str().unwrap().ends_with('Z'));
     assert_eq!(broker.get("/credentials/default", &home.token()).key().as_deref(), Some("AKIAENV"));
 }
@@ -75,10 +80,14 @@ fn every_path_and_code() {
             assert_eq!(answer.code(), *code, "{path}");
             assert_eq!(answer.header("retry-after").is_some(), *status == 503 && *code != "NotReady", "{path}");
         }
-        assert!(answer.header("location").is_none() && (*status == 200 && path.contains("cred") || !answer.body.contains(HUSH)));
+        assert!(
+            answer.header("location").is_none()
+                && (*status == 200 && path.contains("cred") || !answer.body.contains(HUSH))
+        );
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-        let answer = broker.ask(&format!("{method} /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"));
+        let answer =
+            broker.ask(&format!("{method} /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"));
         assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"), "{method}");
     }
 }
@@ -90,7 +99,15 @@ fn the_door() {
     let token = home.token();
     let with = |head: &str| broker.ask(&format!("{head}Authorization: {token}\r\n"));
     let port = broker.address().port();
-    for host in ["127.0.0.1", "LOCALHOST", &format!("localhost:{port}"), "[::1]", "::1", &format!("[::1]:{port}"), "127.0.0.1:1"] {
+    for host in [
+        "127.0.0.1",
+        "LOCALHOST",
+        &format!("localhost:{port}"),
+        "[::1]",
+        "::1",
+        &format!("[::1]:{port}"),
+        "127.0.0.1:1",
+    ] {
         assert_eq!(with(&format!("GET /credentials HTTP/1.1\r\nHost: {host}\r\n")).status, 200, "{host}");
     }
     let refused: &[(&str, u16, &str)] = &[
@@ -110,7 +127,10 @@ fn the_door() {
         let answer = with(head);
         assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{head}");
     }
-    assert_eq!(with(&format!("GET http://127.0.0.1:{port}/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")).status, 200);
+    assert_eq!(
+        with(&format!("GET http://127.0.0.1:{port}/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")).status,
+        200
+    );
 }
 
 #[test]
@@ -125,7 +145,8 @@ fn odd_requests_get_an_answer_and_the_next_one_is_served() {
     // A body is ignored.
     assert_eq!(broker.send(format!("{get}Content-Length: 5\r\nConnection: close\r\n\r\nhello").as_bytes()).status, 200);
     // Pipelined: both are answered, in order.
-    let two = broker.send(format!("{get}\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+    let two = broker
+        .send(format!("{get}\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
     let all = format!("{}{}", two.head, two.body);
     assert_eq!(all.matches("HTTP/1.1 200 OK").count(), 2, "{all}");
     assert!(all.find("AccessKeyId") < all.find("\"ok\""));
@@ -135,7 +156,12 @@ fn odd_requests_get_an_answer_and_the_next_one_is_served() {
     let long = broker.send(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)).as_bytes());
     assert!(matches!(long.status, 414 | 431 | 400 | 0), "{long:?}");
     // Not HTTP.
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"] {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
         let answer = broker.send(&[bytes, b"\r\n\r\n"].concat());
         assert!(matches!(answer.status, 400 | 505 | 0), "{answer:?}");
     }
@@ -209,7 +235,10 @@ fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
     assert!(broker.get("/readyz", "").json()["identities"].is_null(), "names only with the token");
     let status = broker.get("/status", &token).json();
     let good = &status["identities"]["good"];
-    assert_eq!((&good["state"], &good["region"], &good["access_key_id"]), (&"ok".into(), &"eu-west-1".into(), &"AKIAGOOD".into()));
+    assert_eq!(
+        (&good["state"], &good["region"], &good["access_key_id"]),
+        (&"ok".into(), &"eu-west-1".into(), &"AKIAGOOD".into())
+    );
     assert_eq!((&good["sources"][0]["said"], &good["sources"][1]["said"]), (&"not configured".into(), &"found".into()));
     assert!(good["notice"].as_str().unwrap().contains("Rust"), "{good}");
     let bad = &status["identities"]["bad"];

@@ -118,7 +118,11 @@ impl Broker {
         let log = broker.log();
         let listening = log.lines().filter(|line| line.contains("listening on http://"));
         broker.addresses = listening
-            .map(|line| line.split("listening on http://").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap())
+            .map(|line| {
+                let address = line.split("listening on http://").nth(1).unwrap();
+                let end = address.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(address.len());
+                address[..end].parse().unwrap()
+            })
             .collect();
         broker
     }
