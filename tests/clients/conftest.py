@@ -1,0 +1,138 @@
+"""What the tests share: one SeaweedFS for all of them, and per test a home, keys, a broker and clients of its own."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from imds import Credentials, Imds, in_seconds  # noqa: E402
+from programs import Client, Credenza, boto3_command, build_rust_client, environment  # noqa: E402
+from relay import Relay  # noqa: E402
+from seaweedfs import Key, SeaweedFS, new_key  # noqa: E402
+
+BUCKET = "credenza-was-here"
+IN_CI = os.environ.get("CI") == "true"
+
+
+# With pytest-xdist the process in charge starts SeaweedFS and tells its workers where it is: one server, not one each.
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    directory = Path(tempfile.mkdtemp(prefix="credenza-clients-"))
+    config.seaweedfs = SeaweedFS(directory, [new_key()])
+    config.seaweedfs.__enter__()
+    config.seaweedfs.s3().create_bucket(Bucket=BUCKET)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    server = node.config.seaweedfs
+    node.workerinput["seaweedfs"] = json.dumps({"endpoint": server.endpoint, "key": asdict(server.keys[0])})
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (server := getattr(config, "seaweedfs", None)) is not None:
+        server.stop()
+        shutil.rmtree(server.directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
+    """Running, with one long-lived key that is never changed and the bucket BUCKET."""
+    if (server := getattr(request.config, "seaweedfs", None)) is not None:
+        return server
+    told = json.loads(request.config.workerinput["seaweedfs"])
+    server = SeaweedFS(Path("/nonexistent"), [Key(**told["key"])])
+    server.endpoint = told["endpoint"]
+    return server
+
+
+@pytest.fixture(scope="session")
+def binary() -> Path:
+    """The program under test."""
+    given = os.environ.get("CREDENZA_BIN")
+    if not given:
+        _missing("CREDENZA_BIN is not set: it names the credenza binary to test")
+    path = Path(given).resolve()
+    assert os.access(path, os.X_OK), f"CREDENZA_BIN={given} is not an executable file"
+    return path
+
+
+@pytest.fixture(scope="session")
+def rust_command() -> list[str]:
+    """The client made of the AWS SDK for Rust."""
+    if shutil.which("cargo") is None:
+        _missing("no cargo: the client made of the AWS SDK for Rust cannot be built")
+    return [str(build_rust_client())]
+
+
+@pytest.fixture(params=["boto3", "rust"])
+def sdk(request: pytest.FixtureRequest) -> list[str]:
+    """The command of a client: every test that asks for it runs once per SDK."""
+    return boto3_command() if request.param == "boto3" else request.getfixturevalue("rust_command")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home directory whose ~/.aws is not there."""
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def client(home: Path, seaweedfs: SeaweedFS):
+    """Starts long-running clients against SeaweedFS (or what stands before it); they end with the test."""
+    with ExitStack() as running:
+
+        def start(command: list[str], variables: dict[str, str], endpoint: str | None = None) -> Client:
+            full = environment(home, **({"AWS_ENDPOINT_URL_S3": endpoint or seaweedfs.endpoint} | variables))
+            return running.enter_context(Client(command, full, home))
+
+        yield start
+
+
+@pytest.fixture
+def credenza(binary: Path, home: Path):
+    """Starts brokers; they end with the test, and what they logged is shown when it fails."""
+    with ExitStack() as running:
+
+        def start(*flags: str, **variables: str) -> Credenza:
+            broker = Credenza(binary, home, *flags, **variables)
+            running.callback(lambda: print(f"--- what it logged\n{broker.log.read_text(errors='replace')}"))
+            return running.enter_context(broker)
+
+        yield start
+
+
+@pytest.fixture
+def imds(seaweedfs: SeaweedFS):
+    """The strict IMDSv2, handing out temporary keys that SeaweedFS issued a moment ago."""
+    with Imds(as_role(seaweedfs.session())) as service:
+        yield service
+
+
+@pytest.fixture
+def relay(seaweedfs: SeaweedFS):
+    with Relay(seaweedfs.endpoint) as running:
+        yield running
+
+
+def as_role(key: Key, seconds: float | None = None) -> Credentials:
+    """Temporary keys as an instance role's; `seconds` lets the document end sooner than the keys do."""
+    end = key.expiration if seconds is None else in_seconds(seconds)
+    return Credentials(key.access_key_id, key.secret_access_key, key.token, end)
+
+
+def _missing(what: str) -> None:
+    if IN_CI:
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)

@@ -1,0 +1,198 @@
+"""The program under test and the clients around it, as processes with an environment of their own."""
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+START_DEADLINE = 20.0
+STOP_DEADLINE = 10.0
+ANSWER_DEADLINE = 60.0
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Nothing of the caller's but the path: no AWS_*, no CREDENZA_*, no proxy, a home of its own, no look at 169.254."""
+    base = {
+        "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "/usr/bin:/bin")]),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    return base | more
+
+
+def until(what: str, true: Callable[[], object], seconds: float = 15.0, every: float = 0.05):
+    """Asks again until the answer is true, and returns it."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := true():
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what} (last answer: {answer!r})")
+        time.sleep(every)
+
+
+class Credenza:
+    """`credenza serve` with a token file of its own. A context manager."""
+
+    def __init__(self, binary: Path, home: Path, *flags: str, **variables: str):
+        self.binary = binary
+        self.home = home
+        self.flags = flags
+        self.variables = {"AWS_EC2_METADATA_DISABLED": "true"} | variables
+        self.address = ""
+        folder = home / "credenza"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.token_file = folder / "token"
+        self.log = folder / "serve.log"
+        self._process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Credenza":
+        self.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.stop()
+
+    def start(self, listen: str = "127.0.0.1:0") -> None:
+        command = [str(self.binary), "serve", "--listen", listen, "--token-file", str(self.token_file), *self.flags]
+        start = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.home,
+                env=environment(self.home, **self.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        def address() -> str | None:
+            said = self.log.read_bytes()[start:].decode(errors="replace")
+            for line in said.splitlines():
+                if "listening" in line and (found := ADDRESS.search(line)):
+                    return found[0]
+            if self._process.poll() is not None:
+                raise AssertionError(f"credenza serve ended with {self._process.returncode}:\n{said}")
+            return None
+
+        self.address = until("credenza serve says where it listens", address, START_DEADLINE)
+
+    def stop(self) -> int | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.terminate()
+        try:
+            return process.wait(STOP_DEADLINE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"credenza did not stop within {STOP_DEADLINE:g} s of SIGTERM") from None
+
+    def reload(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
+
+    def restart(self) -> None:
+        """Stops it and starts it again at the same address."""
+        listen = self.address.removeprefix("http://")
+        self.stop()
+        self.start(listen)
+
+    def variables_for_clients(self) -> dict[str, str]:
+        return {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.address}/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.token_file),
+        }
+
+    def ask(self, path: str = "/credentials", token: str | None = None) -> tuple[int, dict]:
+        """Status and JSON body of one request; with the daemon's own token unless another is given."""
+        headers = {"Authorization": self.token_file.read_text() if token is None else token}
+        request = urllib.request.Request(self.address + path, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, json.loads(refusal.read() or b"{}")
+
+    def served_key(self) -> str | None:
+        """The access key id it hands out at this moment."""
+        status, body = self.ask()
+        return body.get("AccessKeyId") if status == 200 else None
+
+
+class Client:
+    """A long-running program that lists buckets with one SDK client whenever it is told to."""
+
+    def __init__(self, command: list[str], variables: dict[str, str], home: Path):
+        self._answers: queue.Queue[str] = queue.Queue()
+        self._process = subprocess.Popen(
+            [*command, "--loop"], cwd=home, env=variables, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join()
+        self._process.stdout.close()
+
+    def list(self, word: str = "list") -> str:
+        """What it printed: `buckets: …` or `error: …`."""
+        self._process.stdin.write(word + "\n")
+        self._process.stdin.flush()
+        return self._answers.get(timeout=ANSWER_DEADLINE)
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._answers.put(line.strip())
+
+
+def boto3_command() -> list[str]:
+    return [sys.executable, str(HERE / "s3_client.py")]
+
+
+def rust_target() -> Path:
+    """Where the Rust client is built: never in the program's own target folder."""
+    outer = os.environ.get("CARGO_TARGET_DIR")
+    return Path(outer) / "rust-client" if outer else HERE.parent.parent / ".cache" / "rust-client"
+
+
+def build_rust_client() -> Path:
+    """Builds it when it is not built, and says where it is."""
+    package, target = HERE / "rust", rust_target()
+    subprocess.run(
+        ["cargo", "build", "--quiet", "--locked", "--manifest-path", str(package / "Cargo.toml")],
+        env=os.environ | {"CARGO_TARGET_DIR": str(target)},
+        cwd=package,
+        check=True,
+    )
+    return target / "debug" / "credenza-rust-client"
+
+
+def once(command: list[str], variables: dict[str, str], home: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        command, cwd=home, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=ANSWER_DEADLINE
+    )
