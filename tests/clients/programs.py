@@ -139,7 +139,7 @@ class Client:
     """A long-running program that lists buckets with one SDK client whenever it is told to."""
 
     def __init__(self, command: list[str], variables: dict[str, str], home: Path):
-        self._answers: queue.Queue[str] = queue.Queue()
+        self._answers: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
             [*command, "--loop"], cwd=home, env=variables, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -163,11 +163,14 @@ class Client:
         """What it printed: `buckets: …` or `error: …`."""
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
-        return self._answers.get(timeout=ANSWER_DEADLINE)
+        answer = self._answers.get(timeout=ANSWER_DEADLINE)
+        assert answer is not None, "the client ended instead of answering"
+        return answer
 
     def _read(self) -> None:
         for line in self._process.stdout:
             self._answers.put(line.strip())
+        self._answers.put(None)
 
 
 def boto3_command() -> list[str]:

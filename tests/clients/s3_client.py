@@ -10,30 +10,32 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 
-def new_client():
-    return boto3.session.Session().client("s3")
+class Program:
+    """Keeps one client, made at its first use: boto3 asks for credentials when a client is made."""
 
+    def __init__(self):
+        self.client = None
 
-def list_buckets(client) -> tuple[bool, str]:
-    try:
-        names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
-    except (BotoCoreError, ClientError) as error:
-        return False, "error: " + str(error).replace("\n", " ")
-    return True, "buckets: " + " ".join(names)
+    def list(self, fresh: bool = False) -> tuple[bool, str]:
+        try:
+            if self.client is None or fresh:
+                self.client = boto3.session.Session().client("s3")
+            names = [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]]
+        except (BotoCoreError, ClientError) as error:
+            return False, "error: " + str(error).replace("\n", " ")
+        return True, "buckets: " + " ".join(names)
 
 
 def main() -> int:
-    client = new_client()
+    program = Program()
     if "--loop" not in sys.argv[1:]:
-        listed, line = list_buckets(client)
+        listed, line = program.list()
         print(line)
         return 0 if listed else 1
     for line in sys.stdin:
         if line.strip() == "exit":
             break
-        if line.strip() == "fresh":
-            client = new_client()
-        print(list_buckets(client)[1], flush=True)
+        print(program.list(fresh=line.strip() == "fresh")[1], flush=True)
     return 0
 
 

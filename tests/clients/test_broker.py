@@ -1,0 +1,308 @@
+"""Real clients list buckets on a real S3 with what the broker serves."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from conftest import BUCKET, as_role
+from programs import boto3_command, environment, once, until
+from seaweedfs import Key, SeaweedFS, new_key
+
+LISTED = f"buckets: {BUCKET}"
+
+
+def shared_credentials(path: Path, key: Key, profile: str = "default") -> Path:
+    """A shared credentials file, replaced in one step as editors and tools do."""
+    lines = [f"[{profile}]", f"aws_access_key_id = {key.access_key_id}", f"aws_secret_access_key = {key.secret_access_key}"]
+    if key.token is not None:
+        lines.append(f"aws_session_token = {key.token}")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text("\n".join(lines) + "\n")
+    new.chmod(0o600)
+    new.replace(path)
+    return path
+
+
+def short_lived(home: Path, source: str, expiration: str) -> Path:
+    """A credenza.toml under which long-lived keys are served with this lifetime, so that clients come back soon."""
+    path = home / "credenza.toml"
+    path.write_text(f'[server]\nlong_lived_expiration = "{expiration}"\n\n[identities.default]\nsources = [{source}]\n')
+    path.chmod(0o600)
+    return path
+
+
+def signer(request: dict[str, str]) -> str:
+    """The access key id a request was signed with."""
+    return re.search(r"Credential=([^/]+)/", request["authorization"])[1]
+
+
+def aws_default_profile(home: Path, key: Key) -> None:
+    """~/.aws as people have it: a default profile in both files."""
+    shared_credentials(home / ".aws" / "credentials", key)
+    (home / ".aws" / "config").write_text("[default]\nregion = eu-west-3\noutput = text\n")
+
+
+# Long-lived keys from a shared credentials file.
+
+
+def test_long_lived_keys_of_a_shared_file(seaweedfs: SeaweedFS, sdk, home, credenza, client):
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    broker = credenza("--credentials-file", str(file))
+    assert client(sdk, broker.variables_for_clients()).list() == LISTED
+
+
+def test_long_lived_keys_are_signed_without_a_token(seaweedfs: SeaweedFS, home, credenza, client, relay):
+    broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
+    assert client(boto3_command(), broker.variables_for_clients(), relay.endpoint).list() == LISTED
+    (request,) = relay.requests()
+    assert signer(request) == seaweedfs.keys[0].access_key_id
+    assert "x-amz-security-token" not in request
+
+
+def test_rust_sdk_signs_an_empty_token_with_long_lived_keys(seaweedfs: SeaweedFS, rust_command, home, credenza, client, relay):
+    """A fact about that SDK, which the documentation tells: SeaweedFS takes the empty header, AWS refuses it.
+
+    When this fails because the header is gone, the SDK was mended, and the documentation has to follow.
+    """
+    broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
+    assert client(rust_command, broker.variables_for_clients(), relay.endpoint).list() == LISTED
+    (request,) = relay.requests()
+    assert request.get("x-amz-security-token") == ""
+
+
+def test_a_profile_of_the_shared_file(seaweedfs: SeaweedFS, home, credenza, client):
+    file = shared_credentials(home / "keys", seaweedfs.keys[0], profile="team/dev")
+    broker = credenza("--credentials-file", str(file), "--profile", "team/dev")
+    assert client(boto3_command(), broker.variables_for_clients()).list() == LISTED
+
+
+# A URL with the key and the secret in it.
+
+
+def url_with(key: Key, endpoint: str) -> str:
+    user = f"{quote(key.access_key_id, safe='')}:{quote(key.secret_access_key, safe='')}"
+    return endpoint.replace("://", f"://{user}@")
+
+
+def test_a_url_serves_its_key(seaweedfs: SeaweedFS, sdk, home, credenza, client):
+    broker = credenza(CREDENZA_URL=url_with(seaweedfs.keys[0], seaweedfs.endpoint))
+    assert client(sdk, broker.variables_for_clients()).list() == LISTED
+
+
+def test_exec_with_a_url_names_the_endpoint_too(seaweedfs: SeaweedFS, sdk, binary, home):
+    """The client is told nothing but what `exec` tells it."""
+    file = home / "url"
+    file.write_text(url_with(seaweedfs.keys[0], seaweedfs.endpoint) + "\n")
+    file.chmod(0o600)
+    listed = once([str(binary), "exec", "--url-file", str(file), "--", *sdk], environment(home), home)
+    assert listed.stdout.strip() == LISTED, listed
+
+
+def test_get_with_a_url_prints_what_a_shell_can_use(seaweedfs: SeaweedFS, binary, home):
+    script = (
+        'set -eu; settings=$("$0" get --format env); eval "$settings"; '
+        'export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_ENDPOINT_URL_S3; exec aws s3 ls'
+    )
+    variables = environment(home, CREDENZA_URL=url_with(seaweedfs.keys[0], seaweedfs.endpoint))
+    listed = once(["sh", "-c", script, str(binary)], variables, home)
+    assert BUCKET in listed.stdout, listed
+
+
+def test_get_is_a_credential_process(seaweedfs: SeaweedFS, binary, home):
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    (home / ".aws").mkdir(mode=0o700)
+    (home / ".aws" / "config").write_text(
+        f"[default]\ncredential_process = {binary} get --format process --credentials-file {file}\n"
+    )
+    listed = once(boto3_command(), environment(home, AWS_ENDPOINT_URL_S3=seaweedfs.endpoint), home)
+    assert listed.stdout.strip() == LISTED, listed
+
+
+# Temporary keys from the instance metadata service.
+
+
+def test_temporary_keys_of_an_instance_role(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds, relay):
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    assert client(sdk, broker.variables_for_clients(), relay.endpoint).list() == LISTED
+    (request,) = relay.requests()
+    assert request["x-amz-security-token"], "temporary keys are signed with their token"
+    assert broker.ask()[1]["AccessKeyId"] == signer(request)
+
+
+def test_imds_is_asked_once_for_many_clients(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    variables = broker.variables_for_clients()
+    assert [client(sdk, variables).list() for _ in range(3)] == [LISTED] * 3
+    assert len([request for request in imds.seen("GET") if request.path.endswith("/instance-role")]) == 1
+
+
+def test_a_broken_imds_does_not_reach_clients_while_the_lease_is_good(seaweedfs: SeaweedFS, credenza, client, imds):
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    running = client(boto3_command(), broker.variables_for_clients())
+    assert running.list() == LISTED
+    imds.fail(503, times=None)
+    asked = len(imds.requests)
+    broker.reload()
+    until("the broker asked the broken service", lambda: len(imds.requests) > asked)
+    assert running.list("fresh") == LISTED
+
+
+def test_a_slow_imds_is_waited_for(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
+    """The first request arrives while the load is under way and is held until it has ended."""
+    imds.delay(0.8, prefix="/latest/meta-data/iam")
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    assert client(sdk, broker.variables_for_clients()).list() == LISTED
+
+
+# Rotation.
+
+
+def test_a_fresh_session_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS, home, credenza, client, relay):
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    broker = credenza("--credentials-file", str(file))
+    running = client(boto3_command(), broker.variables_for_clients(), relay.endpoint)
+    assert running.list() == LISTED
+    rotated = seaweedfs.session()
+    shared_credentials(file, rotated)
+    until("the rotated key is served", lambda: broker.served_key() == rotated.access_key_id)
+    assert running.list("fresh") == LISTED
+    assert [signer(request) for request in relay.requests()] == [seaweedfs.keys[0].access_key_id, rotated.access_key_id]
+
+
+def test_a_running_client_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS, home, credenza, client, relay):
+    """One boto3 client, never made again: it comes back by itself because little of the served lifetime is left."""
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    source = f'{{ profile = "default", credentials_file = "{file}" }}'
+    broker = credenza("--config", str(short_lived(home, source, "14m")))
+    running = client(boto3_command(), broker.variables_for_clients(), relay.endpoint)
+    assert running.list() == LISTED
+    rotated = seaweedfs.session()
+    shared_credentials(file, rotated)
+    until("the rotated key is served", lambda: broker.served_key() == rotated.access_key_id)
+    assert running.list() == LISTED
+    assert [signer(request) for request in relay.requests()] == [seaweedfs.keys[0].access_key_id, rotated.access_key_id]
+
+
+def test_a_running_client_gets_the_next_keys_of_the_instance_role(seaweedfs: SeaweedFS, sdk, credenza, client, imds, relay):
+    """Neither the client nor the broker is told: both come back before the end of what they hold."""
+    first, second = seaweedfs.session(), seaweedfs.session()
+    imds.rotate(as_role(first, seconds=9))
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    running = client(sdk, broker.variables_for_clients(), relay.endpoint)
+    assert running.list() == LISTED
+    imds.rotate(as_role(second))
+    until("the next keys are served", lambda: broker.served_key() == second.access_key_id)
+    assert running.list() == LISTED
+    assert [signer(request) for request in relay.requests()] == [first.access_key_id, second.access_key_id]
+
+
+# Around one command.
+
+
+def test_exec_runs_the_aws_cli_whatever_the_home_holds(seaweedfs: SeaweedFS, binary, home):
+    aws_default_profile(home, new_key())
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    wrong = new_key()
+    variables = environment(
+        home,
+        AWS_ENDPOINT_URL_S3=seaweedfs.endpoint,
+        AWS_ACCESS_KEY_ID=wrong.access_key_id,
+        AWS_SECRET_ACCESS_KEY=wrong.secret_access_key,
+    )
+    alone = once(["aws", "s3", "ls"], variables, home)
+    assert alone.returncode != 0, f"without the broker the keys at hand are the wrong ones: {alone}"
+    listed = once([str(binary), "exec", "--credentials-file", str(file), "--", "aws", "s3", "ls"], variables, home)
+    assert listed.returncode == 0 and BUCKET in listed.stdout, listed
+
+
+@pytest.mark.parametrize("profile", ["default", "team"])
+def test_exec_serves_a_profile_of_the_home(seaweedfs: SeaweedFS, sdk, binary, home, profile):
+    """The named profile is read by the broker and hidden from the client, which would look for it too."""
+    shared_credentials(home / ".aws" / "credentials", seaweedfs.keys[0], profile)
+    variables = environment(home, AWS_ENDPOINT_URL_S3=seaweedfs.endpoint, AWS_PROFILE=profile)
+    listed = once([str(binary), "exec", "--", *sdk], variables, home)
+    assert listed.stdout.strip() == LISTED, listed
+
+
+def test_exec_hands_on_the_exit_code_and_no_settings_of_its_own(seaweedfs: SeaweedFS, binary, home):
+    file = shared_credentials(home / "keys", seaweedfs.keys[0])
+    variables = environment(home, CREDENZA_CREDENTIALS_FILE=str(file))
+    ended = once([str(binary), "exec", "--", "sh", "-c", "env; exit 7"], variables, home)
+    assert ended.returncode == 7, ended
+    told = dict(line.split("=", 1) for line in ended.stdout.splitlines() if "=" in line)
+    assert not [name for name in told if name.startswith("CREDENZA_")]
+    token_file = Path(told["AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"])
+    assert not token_file.parent.exists(), "the token's folder went with the command"
+    assert seaweedfs.keys[0].secret_access_key not in ended.stdout
+
+
+def test_exec_does_not_start_the_command_without_a_lease(binary, home):
+    ended = once([str(binary), "exec", "--", "sh", "-c", "echo started"], environment(home), home)
+    assert ended.returncode == 1 and "started" not in ended.stdout and ended.stderr.strip(), ended
+
+
+# What users see when it goes wrong.
+
+
+def test_boto3_shows_our_words_for_a_wrong_token(seaweedfs: SeaweedFS, home, credenza, client):
+    broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
+    variables = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{broker.address}/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "not-the-token-" + "x" * 40,
+    }
+    said = client(boto3_command(), variables).list()
+    assert said.startswith("error:") and "401" in said and "InvalidAuthorizationToken" in said, said
+    assert broker.ask(token="")[1]["message"] in said.replace("\\\"", '"'), said
+
+
+def test_the_rust_sdk_fails_at_once_for_a_wrong_token(seaweedfs: SeaweedFS, rust_command, home, credenza, client):
+    broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
+    variables = {
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{broker.address}/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN": "not-the-token-" + "x" * 40,
+    }
+    said = client(rust_command, variables).list()
+    assert said.startswith("error:") and "401" in said, said
+
+
+def test_boto3_shows_which_source_failed(home, credenza, client):
+    """A named file that is not there: the user reads its name in the program that wanted the keys."""
+    missing = home / "no-such-file"
+    broker = credenza("--credentials-file", str(missing))
+    said = client(boto3_command(), broker.variables_for_clients()).list()
+    assert said.startswith("error:") and str(missing) in said, said
+
+
+# Restarts.
+
+
+def test_clients_go_on_over_a_restart(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
+    """The same token after the restart: a client that was started before it asks again with what it was given."""
+    imds.rotate(as_role(seaweedfs.session(), seconds=600))
+    broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
+    token = broker.token_file.read_bytes()
+    assert broker.token_file.stat().st_mode & 0o777 == 0o600
+    assert not token.endswith(b"\n")
+    before = client(sdk, broker.variables_for_clients())
+    assert [before.list() for _ in range(2)] == [LISTED] * 2
+    broker.restart()
+    assert broker.token_file.read_bytes() == token
+    assert [before.list() for _ in range(2)] == [LISTED] * 2
+    assert before.list("fresh") == LISTED
+    assert client(sdk, broker.variables_for_clients()).list() == LISTED
+
+
+def test_no_secret_reaches_the_log(seaweedfs: SeaweedFS, home, credenza, client, imds):
+    session = seaweedfs.session()
+    imds.rotate(as_role(session))
+    variables = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint}
+    broker = credenza("--log-level", "trace", **variables)
+    assert client(boto3_command(), broker.variables_for_clients()).list() == LISTED
+    logged = broker.log.read_text(errors="replace")
+    assert session.access_key_id in json.dumps(broker.ask()[1])
+    for secret in (session.secret_access_key, session.token, broker.token_file.read_text()):
+        assert secret not in logged
