@@ -1,0 +1,67 @@
+# Everything a developer and the build machine run. `make` lists what there is.
+#
+# CARGO_TARGET_DIR is respected. CI=true turns a suite that cannot run here into a failure.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/requirements.stamp
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+# The program that the real clients talk to: the debug build, which `cargo test` has made already.
+export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
+RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
+
+.PHONY: help build test fmt clippy unit doc clients demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the release binary
+	cargo build --release --locked
+
+test: ## every check: the suites below, with a table at the end
+	@tests/suites.sh
+
+fmt: ## formatting of the program and of the Rust client
+	cargo fmt --all --check
+	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
+
+clippy: ## lints, warnings are errors
+	cargo clippy --locked --all-targets -- -D warnings
+
+unit: ## cargo test
+	cargo test --locked
+
+doc: ## the documentation builds, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+clients: $(STAMP) debug-binary ## real clients on a real S3: boto3, the AWS CLI, the AWS SDK for Rust (ARGS="-k url" picks some)
+	@! command -v cargo >/dev/null || CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" cargo build --locked --manifest-path tests/clients/rust/Cargo.toml
+	$(VENV)/bin/pytest -n 2 tests/clients $(ARGS)
+
+demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP=1 leaves it running
+	@$(VENV)/bin/python tests/clients/demo.py
+
+clean: ## remove what was built and downloaded here
+	cargo clean
+	rm -rf $(VENV) .cache
+
+# Only where CREDENZA_BIN is ours to build.
+.PHONY: debug-binary
+debug-binary:
+ifeq ($(origin CREDENZA_BIN),file)
+	@cargo build --locked
+endif
+
+$(STAMP): tests/clients/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
+	  || { echo "make: $(PYTHON) is missing or older than 3.10 (Debian: apt-get install python3)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input -r $<
+	@touch $@

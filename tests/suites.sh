@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Runs every suite, whatever became of the ones before it, and ends with a table. Non-zero when one failed.
+#
+# A suite is a make target and the commands it needs. Where one of them is missing the suite is skipped, loudly;
+# with CI=true that is a failure, because there everything has to run.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+table=() failed=0
+
+record() { # suite, result, seconds, what was counted
+  table+=("$(printf '%-10s %-8s %5ss  %s' "$@")")
+  [ "$2" != FAILED ] || failed=1
+}
+
+missing_of() {
+  local need
+  for need in "$@"; do
+    case $need in
+      python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+      *) command -v "$need" >/dev/null ;;
+    esac || echo "$need"
+  done
+}
+
+counts() { # the totals that cargo test and pytest print
+  awk '
+    /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1 }
+    /^=*.*[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/=+ ?/, ""); pytest = $0 }
+    END {
+      if (pytest != "") print pytest
+      else if (seen) printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored
+    }' "$1"
+}
+
+suite() { # make target, then the commands it needs
+  local name=$1 start=$SECONDS missing result=passed
+  shift
+  missing=$(missing_of "$@" | paste -sd ' ')
+  if [ -n "$missing" ]; then
+    echo "!!! the suite '$name' does NOT run: not installed here: $missing" >&2
+    if [ "${CI:-}" = true ]; then result=FAILED; else result=skipped; fi
+    record "$name" "$result" 0 "not installed: $missing"
+    return
+  fi
+  echo "=== $name"
+  make "$name" 2>&1 </dev/null | tee "$logs/$name" || result=FAILED
+  record "$name" "$result" $((SECONDS - start)) "$(counts "$logs/$name")"
+}
+
+suite fmt cargo rustfmt
+suite clippy cargo cargo-clippy
+suite unit cargo
+suite doc cargo rustdoc
+suite clients cargo python3 python3-venv
+suite demo cargo python3 python3-venv
+
+echo
+printf '%-10s %-8s %6s\n' suite result time
+printf '%s\n' "${table[@]}"
+echo "all suites: $SECONDS s, $( ((failed)) && echo FAILED || echo passed)"
+exit "$failed"
