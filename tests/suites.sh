@@ -19,7 +19,7 @@ missing_of() {
   local need
   for need in "$@"; do
     case $need in
-      python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null ;;
+      python3-venv) "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null ;;
       *) command -v "$need" >/dev/null ;;
     esac || echo "$need"
   done
@@ -54,8 +54,8 @@ suite fmt cargo rustfmt
 suite clippy cargo cargo-clippy
 suite unit cargo
 suite doc cargo rustdoc
-suite clients cargo python3 python3-venv
-suite demo cargo python3 python3-venv
+suite clients cargo "${PYTHON:-python3}" python3-venv
+suite demo cargo "${PYTHON:-python3}" python3-venv
 
 echo
 printf '%-10s %-8s %6s\n' suite result time
