@@ -27,8 +27,8 @@ missing_of() {
 
 counts() { # the totals that cargo test and pytest print
   awk '
-    /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1 }
-    /^=*.*[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/=+ ?/, ""); pytest = $0 }
+    /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1; next }
+    /[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/ *=+ */, ""); pytest = $0 }
     END {
       if (pytest != "") print pytest
       else if (seen) printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored
