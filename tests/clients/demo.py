@@ -118,11 +118,9 @@ def configure(home: Path, file: Path) -> Path:
     path = home / "credenza.toml"
     path.write_text(
         textwrap.dedent(f"""\
-            [server]
-            long_lived_expiration = "14m"
-
             [identities.default]
             sources = [{{ profile = "default", credentials_file = "{file}" }}]
+            long_lived_expiration = "14m"
         """)
     )
     path.chmod(0o600)

@@ -30,7 +30,7 @@ def shared_credentials(path: Path, key: Key, profile: str = "default") -> Path:
 def short_lived(home: Path, source: str, expiration: str) -> Path:
     """A credenza.toml under which long-lived keys are served with this lifetime, so that clients come back soon."""
     path = home / "credenza.toml"
-    path.write_text(f'[server]\nlong_lived_expiration = "{expiration}"\n\n[identities.default]\nsources = [{source}]\n')
+    path.write_text(f'[identities.default]\nsources = [{source}]\nlong_lived_expiration = "{expiration}"\n')
     path.chmod(0o600)
     return path
 
