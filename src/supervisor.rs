@@ -130,13 +130,8 @@ impl Supervisor {
 
     fn spawn(&mut self, name: &Name, identity: Identity, inherited: Option<Arc<Lease>>) -> Running {
         let key = LeaseKey::Identity(name.clone());
-        let (keeper, handle) = Keeper::new(
-            key,
-            identity::chain(&identity),
-            self.world.for_keeper(),
-            identity::policy(&identity),
-            inherited,
-        );
+        let (keeper, handle) =
+            Keeper::new(key, identity::chain(&identity), self.world.for_keeper(), identity.policy(), inherited);
         let task = self.tasks.spawn(keeper.keep());
         Running { identity, handle, task }
     }

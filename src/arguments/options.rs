@@ -146,8 +146,9 @@ pub(super) struct Sources {
 #[derive(Args)]
 #[command(next_help_heading = "Daemon (serve, check, status)")]
 pub(super) struct Server {
-    /// Listen here; again for more [default: 127.0.0.1:9733 and [::1]:9733]
+    /// Where to listen.
     #[arg(
+        help = "Listen here; again for more [default: 127.0.0.1:9733 and [::1]:9733]",
         long,
         env = "CREDENZA_LISTEN",
         value_name = "ADDRESS:PORT",

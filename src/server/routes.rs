@@ -218,7 +218,7 @@ async fn status(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
             }
         }
     }
-    let shown = status::Status::new(&endpoint, &identities);
+    let shown = status::Status::new(&endpoint.board, endpoint.started, endpoint.clock.now(), &identities);
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -5,8 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::routes::Endpoint;
-use crate::board::{Handle, Phase, Published, Trouble};
+use crate::board::{Board, Handle, Phase, Published, Trouble};
 use crate::chain::{Said, Step};
 use crate::clock::timestamp;
 use crate::credentials::Name;
@@ -58,14 +57,13 @@ struct Source {
 }
 
 impl Status {
-    pub(super) fn new(endpoint: &Endpoint, identities: &[(Name, Handle)]) -> Self {
-        let now = endpoint.clock.now();
+    pub(super) fn new(board: &Board, started: SystemTime, now: SystemTime, identities: &[(Name, Handle)]) -> Self {
         let identity = |(name, handle): &(Name, Handle)| (name.as_str().to_owned(), Identity::new(&handle.now(), now));
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: timestamp(now),
-            started: timestamp(endpoint.started),
-            configuration_refused: endpoint.board.refused.borrow().as_deref().map(ToOwned::to_owned),
+            started: timestamp(started),
+            configuration_refused: board.refused.borrow().as_deref().map(ToOwned::to_owned),
             identities: identities.iter().map(identity).collect(),
         }
     }

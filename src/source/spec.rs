@@ -3,15 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::container::ContainerCredentials;
-use super::environment::EnvironmentCredentials;
-use super::imds::MetadataCredentials;
-use super::keys::StaticCredentials;
-use super::profile::ConfigCredentials;
-use super::url::UrlCredentials;
-use super::{Answer, Boxed, Source};
 use crate::secret::Secret;
-use crate::world::World;
 
 /// One entry of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,49 +60,5 @@ pub enum Text {
 impl From<SourceKind> for SourceSpec {
     fn from(kind: SourceKind) -> Self {
         Self { kind, region: None }
-    }
-}
-
-impl SourceSpec {
-    /// The source that this describes. `alone` says whether it is the only one of its chain.
-    #[must_use]
-    pub fn build(&self, alone: bool) -> Box<dyn Source> {
-        let source: Box<dyn Source> = match &self.kind {
-            SourceKind::Static { access_key_id, secret_access_key, session_token } => Box::new(
-                StaticCredentials::from_texts(access_key_id.clone(), secret_access_key.clone(), session_token.clone()),
-            ),
-            SourceKind::Url(text) => Box::new(UrlCredentials::from_text(text.clone())),
-            SourceKind::Environment => Box::new(EnvironmentCredentials::new()),
-            SourceKind::Profile { name, credentials_file, config_file } => {
-                Box::new(ConfigCredentials::of(name.clone(), credentials_file.clone(), config_file.clone()))
-            }
-            SourceKind::Container => Box::new(ContainerCredentials::new()),
-            SourceKind::Imds { allow_v1 } => Box::new(MetadataCredentials::new(*allow_v1, alone)),
-        };
-        match &self.region {
-            Some(region) => Box::new(Regional { source, region: region.clone() }),
-            None => source,
-        }
-    }
-}
-
-/// A source with a region of its own, written beside it.
-#[derive(Debug)]
-struct Regional {
-    source: Box<dyn Source>,
-    region: Box<str>,
-}
-
-impl Source for Regional {
-    fn name(&self) -> &str {
-        self.source.name()
-    }
-
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        self.source.load(world)
-    }
-
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(Some(self.region.clone())))
     }
 }
