@@ -5,7 +5,8 @@ mod parsed;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -23,7 +24,7 @@ use parsed::Cache;
 #[derive(Clone, Default)]
 pub struct Files {
     service: Option<Arc<Service>>,
-    record: Arc<Mutex<Vec<Seen>>>,
+    record: Arc<Mutex<Vec<Arc<Seen>>>>,
 }
 
 /// What all readers of a process share.
@@ -35,7 +36,7 @@ struct Service {
 
 /// Something that was read.
 enum Seen {
-    File { watched: Arc<Watched>, version: u64, digest: u64 },
+    File { watched: Arc<Watched>, version: AtomicU64, digest: u64 },
     Parsed(parsed::Used),
 }
 
@@ -82,7 +83,10 @@ impl Files {
             let version = watched.as_ref().map(|watched| watched.version());
             let contents = contents::read(&path);
             let digest = digest(&contents);
-            let seen = watched.zip(version).map(|(watched, version)| Seen::File { watched, version, digest });
+            let seen = watched.zip(version).map(|(watched, version)| {
+                let version = AtomicU64::new(version);
+                Arc::new(Seen::File { watched, version, digest })
+            });
             (contents, seen)
         })
         .await;
@@ -108,7 +112,7 @@ impl Files {
         let (value, versions) = slot.get(service.registry.clone()).await;
         let digest_now = digest(&value);
         if service.registry.is_some() {
-            self.record().push(Seen::Parsed(parsed::Used::new(slot, versions, digest_now, digest)));
+            self.record().push(Arc::new(Seen::Parsed(parsed::Used::new(slot, versions, digest_now, digest))));
         }
         value
     }
@@ -129,33 +133,32 @@ impl Files {
     }
 
     async fn has_changed(&self, registry: &Arc<Registry>) -> bool {
-        let mut record = std::mem::take(&mut *self.record());
-        let mut changed = false;
-        for seen in &mut record {
-            changed = match seen {
+        // Clones: whoever waits may be dropped at any await, and then nothing of the record is lost.
+        let record = self.record().clone();
+        for seen in record {
+            let changed = match &*seen {
                 Seen::File { watched, version, digest: before } => {
                     let now = watched.version();
-                    if now == *version {
+                    if now == version.load(Ordering::Acquire) {
                         continue;
                     }
-                    let path: PathBuf = watched.path().to_owned();
-                    *version = now;
-                    *before != blocking(move || digest(&contents::read(&path))).await
+                    let path = watched.path().to_owned();
+                    let is_other = *before != blocking(move || digest(&contents::read(&path))).await;
+                    if !is_other {
+                        version.store(now, Ordering::Release);
+                    }
+                    is_other
                 }
                 Seen::Parsed(used) => used.has_changed(Arc::clone(registry)).await,
             };
             if changed {
-                break;
+                return true;
             }
         }
-        // What was found to be other stays so until the next load forgets it.
-        let mut held = self.record();
-        record.append(&mut held);
-        *held = record;
-        changed
+        false
     }
 
-    fn record(&self) -> std::sync::MutexGuard<'_, Vec<Seen>> {
+    fn record(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Seen>>> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

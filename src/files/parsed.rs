@@ -47,7 +47,7 @@ struct Made {
 /// What one reader used of a set of files.
 pub(super) struct Used {
     slot: Arc<Slot>,
-    versions: Vec<u64>,
+    versions: Mutex<Vec<u64>>,
     digest: u64,
     of: Box<Digest>,
 }
@@ -90,7 +90,8 @@ impl Slot {
 
     async fn made(self: &Arc<Self>, registry: Option<Arc<Registry>>) -> Made {
         let mut held = self.made.lock().await;
-        let (slot, before) = (Arc::clone(self), held.take());
+        // A clone: whoever waits may be dropped here.
+        let (slot, before) = (Arc::clone(self), held.clone());
         let made = blocking(move || slot.make(registry.as_deref(), before)).await;
         *held = Some(made.clone());
         made
@@ -126,20 +127,32 @@ impl Used {
         D: Fn(&T) -> u64 + Send + Sync + 'static,
     {
         let of = move |value: &Value| value.downcast_ref().map_or(0, &of);
-        Self { slot, versions, digest, of: Box::new(of) }
+        Self { slot, versions: Mutex::new(versions), digest, of: Box::new(of) }
     }
 
-    /// Whether the files have come to something other, as far as this reader depends on them.
-    pub(super) async fn has_changed(&mut self, registry: Arc<Registry>) -> bool {
-        let now = {
-            let made = self.slot.made.lock().await;
-            made.as_ref().map(|made| made.watched.iter().map(|file| file.version()).collect::<Vec<_>>())
-        };
-        if now.as_ref() == Some(&self.versions) {
+    /// Whether the files have come to something other, as far as this reader depends on them. Dropping it half-way loses
+    /// nothing.
+    pub(super) async fn has_changed(&self, registry: Arc<Registry>) -> bool {
+        let now = self.slot.made.lock().await.as_ref().map(Made::current);
+        if now.as_ref() == Some(&*self.versions()) {
             return false;
         }
         let made = self.slot.made(Some(registry)).await;
-        self.versions = made.versions;
-        (self.of)(&made.value) != self.digest
+        let changed = (self.of)(&made.value) != self.digest;
+        if !changed {
+            *self.versions() = made.versions;
+        }
+        changed
+    }
+
+    fn versions(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Made {
+    /// The versions that its files have by now.
+    fn current(&self) -> Vec<u64> {
+        self.watched.iter().map(|file| file.version()).collect()
     }
 }

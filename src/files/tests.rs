@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
+use std::path::PathBuf;
 
 const SOON: Duration = Duration::from_secs(5);
 
