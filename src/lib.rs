@@ -1,4 +1,23 @@
 //! Credenza, a local credential broker for AWS and S3.
+//!
+//! The data runs one way: a [`keeper`] owns a [`chain`] of [`source`]s, loads it ahead of time, and publishes a
+//! [`lease`] on the [`board`]; the [`server`] sees the board and nothing else. What a source may reach is in its
+//! [`world::World`]. ARCHITECTURE.md has the picture.
+//!
+//! As a library its public face are the sources and the way they are merged:
+//!
+//! ```
+//! use credenza::{EnvironmentCredentials, StaticCredentials, chain::Verdict, merge_credentials, world::World};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let chain = merge_credentials([
+//!     Box::new(EnvironmentCredentials::new()) as _,
+//!     Box::new(StaticCredentials::new("AKIAEXAMPLE", "secret")) as _,
+//! ]);
+//! let outcome = chain.load(&World::default(), None, std::time::Duration::from_secs(10)).await;
+//! assert!(matches!(outcome.verdict, Verdict::Found { winner: 1, .. }));
+//! # });
+//! ```
 
 pub mod accounts;
 pub mod arguments;
@@ -26,6 +45,14 @@ pub mod token;
 pub mod upstream;
 pub mod watch;
 pub mod world;
+
+pub use chain::merge_credentials;
+pub use source::container::ContainerCredentials;
+pub use source::environment::EnvironmentCredentials;
+pub use source::imds::MetadataCredentials;
+pub use source::keys::StaticCredentials;
+pub use source::profile::ConfigCredentials;
+pub use source::url::UrlCredentials;
 
 #[cfg(test)]
 #[path = "../tests/support/fakes/mod.rs"]

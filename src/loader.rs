@@ -8,6 +8,9 @@ use crate::config::{Config, ConfigError, Overrides, Place};
 use crate::credentials::Escaped;
 use crate::files::{Contents, Files};
 
+/// Nobody reads more errors than this; a wrong file can have a hundred thousand.
+const SHOWN: usize = 100;
+
 /// Where the configuration comes from.
 #[derive(Debug)]
 pub struct Loader {
@@ -94,7 +97,11 @@ impl fmt::Display for LoadError {
                     errors.len(),
                     if errors.len() == 1 { "" } else { "s" }
                 )?;
-                errors.iter().try_for_each(|error| write!(f, "\n{error}"))
+                errors.iter().take(SHOWN).try_for_each(|error| write!(f, "\n{error}"))?;
+                match errors.len().saturating_sub(SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, "\nand {more} more"),
+                }
             }
         }
     }

@@ -17,8 +17,8 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself. Called by the renderer of response bodies, by signers, by requests to an upstream and by the
-    /// printer of `get`; nobody else.
+    /// The text itself. Called by the renderer of response bodies, by requests to an upstream, by the door that compares
+    /// tokens, by the reader of the shared files and by the printer of `get` and `exec`; nobody else.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::secret::Secret;
 use crate::world::Environment;
 
 /// Variables that would win over the broker in one SDK or another, or belong to credentials that are not the lease's.
@@ -33,7 +34,7 @@ pub struct Lent<'a> {
     /// `http://127.0.0.1:PORT/credentials`.
     pub uri: &'a str,
     /// The broker's token, for the clients that read no file.
-    pub token: &'a str,
+    pub token: &'a Secret,
     /// The same token, for the clients that read nothing else.
     pub token_file: &'a Path,
     /// A config file without credentials.
@@ -61,7 +62,7 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
     set("AWS_CONTAINER_CREDENTIALS_FULL_URI", lent.uri);
     // Both, with the same value: older SDKs know only the first, object_store only the second.
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", lent.token);
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", lent.token.expose());
     set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &lent.token_file.to_string_lossy());
     set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
@@ -105,7 +106,7 @@ mod tests {
         );
         let lent = Lent {
             uri: "http://127.0.0.1:1/credentials",
-            token: "t",
+            token: &"t".into(),
             token_file: Path::new("/d/token"),
             config_file: Path::new("/d/config"),
             credentials_file: Path::new("/d/credentials"),
@@ -137,7 +138,7 @@ mod tests {
         let nowhere = Path::new("/");
         let lent = Lent {
             uri: "",
-            token: "",
+            token: &"".into(),
             token_file: nowhere,
             config_file: nowhere,
             credentials_file: nowhere,

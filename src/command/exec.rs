@@ -74,7 +74,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
             let credentials_file = folder.write("credentials", "")?;
             let lent = Lent {
                 uri: &uri,
-                token: token.expose(),
+                token: &token,
                 token_file: &token_file.path,
                 config_file: &config_file,
                 credentials_file: &credentials_file,

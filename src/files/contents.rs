@@ -1,5 +1,6 @@
 //! One file: opened so that it cannot hang, read whole, and whose it is.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -18,12 +19,17 @@ const LIMIT: u64 = 16 << 20;
 const DEV_NULL: (u32, u32) = (1, 3);
 
 /// What a file held, and whose it is.
-#[derive(Debug)]
 pub struct Contents {
     /// At most 16 MB; overwritten when dropped.
     pub bytes: Zeroizing<Vec<u8>>,
     /// Whose word it is.
     pub owner: Owner,
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").field("bytes", &self.bytes.len()).field("owner", &self.owner).finish()
+    }
 }
 
 /// The owner of a file and who else may write it.
