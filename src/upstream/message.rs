@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -85,6 +85,7 @@ impl Request {
     }
 
     pub(super) fn into_http(self) -> http::Request<Full<Bytes>> {
+        let (length, has_body) = (self.body.len(), matches!(self.method, Method::PUT | Method::POST));
         let mut request = http::Request::new(Full::new(self.body));
         *request.method_mut() = self.method;
         *request.uri_mut() = self.url.target();
@@ -92,6 +93,10 @@ impl Request {
         let headers = request.headers_mut();
         if let Ok(host) = HeaderValue::try_from(self.url.authority()) {
             headers.insert(HOST, host);
+        }
+        if has_body {
+            // An empty one, too: without its length some servers answer 411.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION"))));
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
