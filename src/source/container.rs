@@ -40,17 +40,19 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// ```
 /// use credenza::source::container::ContainerCredentials;
 /// use credenza::source::{Answer, Source};
+/// use credenza::upstream::Upstream;
 /// use credenza::world::{Environment, World};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let world = World::default();
-/// assert!(matches!(ContainerCredentials::new().load(&world).await, Answer::NotConfigured(_)));
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let source = ContainerCredentials::new();
+/// assert!(matches!(source.load(&World::default()).await, Answer::NotConfigured(_)));
 ///
-/// // Plain HTTP to just any host would show the token to whoever listens on the way.
-/// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "ftp://localhost/credentials")];
-/// let world = World { environment: Environment::new(uri), ..World::default() };
-/// let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
-/// assert!(failure.message.starts_with("AWS_CONTAINER_CREDENTIALS_FULL_URI begins neither with http://"));
+/// // Plain HTTP to just any host would show the token to whoever listens on the way: nothing is sent.
+/// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")];
+/// let upstream = Upstream::system(Default::default());
+/// let world = World { environment: Environment::new(uri), upstream, ..World::default() };
+/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
+/// assert!(failure.message.contains("use https"));
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug)]
