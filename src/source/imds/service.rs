@@ -1,0 +1,79 @@
+//! Where the metadata service is, and how its paths are spelled.
+
+use super::Failure;
+use crate::upstream::Url;
+use crate::world::Environment;
+
+pub(super) const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+pub(super) const V1_DISABLED: &str = "AWS_EC2_METADATA_V1_DISABLED";
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+
+pub(super) const TOKEN: &str = "/latest/api/token";
+pub(super) const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+pub(super) const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
+
+/// IAM allows 64 characters.
+const LONGEST_ROLE: usize = 128;
+
+/// The service that the environment names, or that of EC2. An endpoint in words beats the mode.
+pub(super) fn endpoint(environment: &Environment) -> Result<Url, Failure> {
+    let text = match (environment.get(ENDPOINT), environment.get(MODE)) {
+        (Some(endpoint), _) => endpoint,
+        (None, None) => "http://169.254.169.254",
+        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv4") => "http://169.254.169.254",
+        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv6") => "http://[fd00:ec2::254]",
+        (None, Some(_)) => return Err(Failure::misconfigured(format!("{MODE} is neither IPv4 nor IPv6"))),
+    };
+    Url::parse(text).map_err(|bad| Failure::misconfigured(format!("{ENDPOINT} {bad}")))
+}
+
+/// The path of the credentials of the first role in this list; instances have one.
+pub(super) fn role_path(list: &[u8], tried: &str) -> Result<String, Failure> {
+    let text = std::str::from_utf8(list).unwrap_or_default();
+    let role = text.lines().map(str::trim).find(|role| !role.is_empty()).unwrap_or_default();
+    // What IAM allows in the name of a role needs no escapes in a path, and HTML has other characters.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    if role.is_empty() || role.len() > LONGEST_ROLE || matches!(role, "." | "..") || !role.chars().all(allowed) {
+        return Err(Failure::unavailable(format!("{tried}: the answer names no role that there could be")));
+    }
+    Ok(format!("{ROLES}{role}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        for (variables, url) in [
+            (&[][..], "http://169.254.169.254/"),
+            (&[(MODE, "ipv4")], "http://169.254.169.254/"),
+            (&[(MODE, "IPv6")], "http://[fd00:ec2::254]/"),
+            (&[(ENDPOINT, "http://127.0.0.1:8080/"), (MODE, "IPv5")], "http://127.0.0.1:8080/"),
+            (&[(ENDPOINT, "https://h"), (MODE, "IPv6")], "https://h/"),
+        ] {
+            assert_eq!(endpoint(&Environment::new(variables.iter().copied())).unwrap().to_string(), url);
+        }
+        for (name, value) in [(MODE, "IPv5"), (ENDPOINT, "169.254.169.254"), (ENDPOINT, "http://u:hush@h/")] {
+            let failure = endpoint(&Environment::new([(name, value)])).unwrap_err();
+            assert!(failure.message.starts_with(name) && !failure.message.contains("hush"), "{failure}");
+        }
+    }
+
+    #[test]
+    fn roles_stay_one_segment_of_a_path() {
+        for (list, role) in
+            [("web", "web"), ("\r\nfirst \nsecond\n", "first"), ("a+b=c,d.e@f-g_h", "a+b=c,d.e@f-g_h"), ("...", "...")]
+        {
+            assert_eq!(role_path(list.as_bytes(), "").unwrap(), format!("{ROLES}{role}"), "{list}");
+        }
+        let long = "x".repeat(LONGEST_ROLE + 1);
+        let odd =
+            ["", "\n", "..", ".", "../../x", "a/b", "a b", "a\tb", "a\u{1b}[2Jb", "x?y", "x#z", "a%2Fb", "é", "<html>"];
+        for list in odd.iter().map(|list| list.as_bytes()).chain([&b"\xff"[..], long.as_bytes()]) {
+            let failure = role_path(list, "GET x").unwrap_err();
+            assert_eq!(&*failure.message, "GET x: the answer names no role that there could be");
+        }
+    }
+}

@@ -1,0 +1,545 @@
+//! One load: its session, its requests, and how often it may try again.
+
+use std::time::Duration;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::service::{IDENTITY, ROLES, TOKEN, V1_DISABLED, role_path};
+use super::{Answer, Failure, Identity, MetadataCredentials, Session};
+use crate::credentials::{Credentials, usable};
+use crate::secret::Secret;
+use crate::source::Kind;
+use crate::source::document::{self, Code};
+use crate::source::endpoint::refused;
+use crate::upstream::{Cause, Reach, Request, Response, SendError, Url};
+use crate::world::World;
+
+const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const TTL_HEADER: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+
+/// Six hours, the longest that the service gives.
+const TTL: u64 = 21_600;
+
+/// A session ends this much earlier for us, so that none ends between two requests of one load.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// How often the token is asked for before nobody is there.
+const TOKEN_CALLS: u32 = 2;
+
+/// Between two tries, for a service that is just starting.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The account is a courtesy: nobody waits long for it.
+const IDENTITY_PATIENCE: Duration = Duration::from_millis(500);
+
+pub(super) struct Visit<'v> {
+    source: &'v MetadataCredentials,
+    world: &'v World,
+    endpoint: Url,
+    /// Whether a refused session has been renewed: once a visit.
+    renewed: bool,
+    /// Whether a request may still be sent a second time. Once a visit, so that all of them end before the deadline.
+    spare: bool,
+}
+
+impl<'v> Visit<'v> {
+    pub(super) fn new(source: &'v MetadataCredentials, world: &'v World, endpoint: Url) -> Self {
+        Self { source, world, endpoint, renewed: false, spare: true }
+    }
+
+    /// The credentials of the first role, with the account of the instance when the document names none.
+    pub(super) async fn credentials(&mut self) -> Result<Credentials, Answer> {
+        let patience = self.source.patience;
+        let (list, tried, session) = self.get(ROLES, patience).await?;
+        match list.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => {
+                return Err(Answer::not_configured(format!(
+                    "no role is attached to this instance ({tried}: status 404)"
+                )));
+            }
+            _ => return Err(self.refused(&list, &tried, &session).into()),
+        }
+        let (answer, tried, session) = self.get(&role_path(&list.body, &tried)?, patience).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            // The role was on the list a moment ago: it is being exchanged for another.
+            StatusCode::NOT_FOUND => return Err(Failure::unavailable(format!("{tried}: status 404 Not Found")).into()),
+            _ => return Err(self.refused(&answer, &tried, &session).into()),
+        }
+        let mut found = document::credentials(&answer.body, Code::Required, &tried, session.token())?;
+        if found.account_id.is_none() {
+            found.account_id = self.identity().await.account_id;
+        }
+        Ok(found)
+    }
+
+    /// What the identity document says, asked for until it has been answered once. A failure says nothing.
+    pub(super) async fn identity(&mut self) -> Identity {
+        let known = self.source.memory().identity.clone();
+        if let Some(identity) = known {
+            return identity;
+        }
+        let patience = self.source.patience.min(IDENTITY_PATIENCE);
+        let Ok((answer, ..)) = self.get(IDENTITY, patience).await else { return Identity::default() };
+        let identity = match answer.status {
+            StatusCode::OK => Identity::read(&answer.body),
+            StatusCode::NOT_FOUND => Identity::default(),
+            _ => return Identity::default(),
+        };
+        self.source.memory().identity = Some(identity.clone());
+        identity
+    }
+
+    /// An answer, what it answers, and the session it was asked in.
+    async fn get(&mut self, path: &str, patience: Duration) -> Result<(Response, String, Session), Answer> {
+        loop {
+            let session = self.session().await?;
+            let mut request = Request::new(Method::GET, self.at(path)?, Reach::Anywhere, patience);
+            if let Some(token) = session.token() {
+                request = request
+                    .with_secret(TOKEN_HEADER, "session token of the metadata service", token)
+                    .map_err(Failure::from)?;
+            }
+            let tried = request.to_string();
+            match self.world.upstream.send(request).await {
+                Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && !self.renewed => {
+                    self.renewed = true;
+                    self.source.memory().session = None;
+                }
+                Ok(answer) if answer.status.is_server_error() && self.spare => self.pause().await,
+                Ok(answer) => {
+                    if let Session::V1 = session {
+                        self.remember(Session::V1, TTL);
+                    }
+                    return Ok((answer, tried, session));
+                }
+                Err(error) if error.cause().is_silence() && self.spare => self.pause().await,
+                Err(error) => return Err(self.failed(error, "")),
+            }
+        }
+    }
+
+    async fn pause(&mut self) {
+        self.spare = false;
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// The session of before, or a new one.
+    async fn session(&mut self) -> Result<Session, Answer> {
+        if let Some(session) = self.remembered() {
+            return Ok(session);
+        }
+        let mut calls = 0;
+        loop {
+            let request = Request::new(Method::PUT, self.at(TOKEN)?, Reach::Anywhere, self.source.patience)
+                .with_header(TTL_HEADER, HeaderValue::from(TTL));
+            let tried = request.to_string();
+            calls += 1;
+            match self.world.upstream.send(request).await {
+                Ok(answer) if answer.status.is_server_error() && calls < TOKEN_CALLS => {}
+                Ok(answer) => return Ok(self.open(&answer, &tried)?),
+                Err(error) if error.cause().is_silence() && calls < TOKEN_CALLS => {}
+                Err(error) => return self.unanswered(error),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The session that this answer to the token call opens.
+    fn open(&self, answer: &Response, tried: &str) -> Result<Session, Failure> {
+        match answer.status.as_u16() {
+            200 => {}
+            403..=405 if self.v1() => {
+                return Ok(Session::V1);
+            }
+            404 | 405 => {
+                let why = format!(
+                    "{tried}: status {}: only IMDSv1 is offered there, which allow_v1 = true would allow",
+                    answer.status
+                );
+                return Err(Failure::misconfigured(why));
+            }
+            403 => {
+                let why =
+                    format!("{tried}: status {}: the metadata service is turned off for this instance", answer.status);
+                return Err(Failure::new(Kind::Denied, why));
+            }
+            _ => return Err(refused(answer, tried, &self.world.clock, None)),
+        }
+        let token = std::str::from_utf8(&answer.body).ok().map(str::trim).filter(|token| is_token(token));
+        let Some(token) = token else {
+            return Err(Failure::unavailable(format!("{tried}: the answer is not a token")));
+        };
+        // The SDKs insist on this header; without it the token serves until it is refused.
+        let ttl = answer.headers.get(TTL_HEADER).and_then(|ttl| ttl.to_str().ok()?.trim().parse().ok()).unwrap_or(TTL);
+        let session = Session::V2(Secret::new(token));
+        self.remember(session.clone(), ttl);
+        Ok(session)
+    }
+
+    /// The token call has not been answered; version 1 may be where version 2 has too many hops to go.
+    fn unanswered(&self, error: SendError) -> Result<Session, Answer> {
+        let timed_out = matches!(error.cause(), Cause::TimedOut(_));
+        if timed_out && self.v1() {
+            return Ok(Session::V1);
+        }
+        let hint = "; inside a container this is what a hop limit of 1 looks like: set HttpPutResponseHopLimit to 2";
+        Err(self.failed(error, if timed_out { hint } else { "" }))
+    }
+
+    /// Nobody there, who never was there, in a chain with other sources: that is how it is on most machines.
+    fn failed(&self, error: SendError, hint: &str) -> Answer {
+        let absent = error.cause().is_silence() && !self.source.only_source;
+        if absent && !self.world.upstream.has_answered(&self.endpoint) {
+            return Answer::not_configured(format!("no metadata service answers here ({error}){hint}"));
+        }
+        let mut failure = Failure::from(error);
+        failure.message = format!("{}{hint}", failure.message).into();
+        failure.into()
+    }
+
+    /// The session of before, unless it has ended.
+    fn remembered(&self) -> Option<Session> {
+        let now = self.world.clock.now();
+        let mut memory = self.source.memory();
+        if memory.session.as_ref().is_some_and(|(_, end)| *end <= now) {
+            memory.session = None;
+        }
+        memory.session.as_ref().map(|(session, _)| session.clone())
+    }
+
+    /// Keeps a session, unless one is kept: version 2 is looked for again when it ends, whichever it is.
+    fn remember(&self, session: Session, ttl: u64) {
+        let ttl = Duration::from_secs(ttl.min(TTL));
+        let end = self.world.clock.now() + ttl.saturating_sub(MARGIN.min(ttl / 2));
+        let mut memory = self.source.memory();
+        if memory.session.is_none() {
+            if let Session::V1 = session {
+                tracing::warn!(source = "imds", "no session token is to be had: IMDSv1 is used");
+            }
+            memory.session = Some((session, end));
+        }
+    }
+
+    fn v1(&self) -> bool {
+        self.source.allow_v1 && !self.world.environment.is_true(V1_DISABLED)
+    }
+
+    fn at(&self, path: &str) -> Result<Url, Failure> {
+        self.endpoint.join(path).map_err(|bad| Failure::misconfigured(format!("{}: the path {bad}", self.endpoint)))
+    }
+
+    fn refused(&self, answer: &Response, tried: &str, session: &Session) -> Failure {
+        refused(answer, tried, &self.world.clock, session.token())
+    }
+}
+
+impl Session {
+    fn token(&self) -> Option<&Secret> {
+        match self {
+            Self::V2(token) => Some(token),
+            Self::V1 => None,
+        }
+    }
+}
+
+impl Identity {
+    fn read(body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Document {
+            region: Option<String>,
+            account_id: Option<String>,
+        }
+        let Ok(document) = serde_json::from_slice::<Document>(body) else { return Self::default() };
+        let is_account = |id: &String| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
+        let region = document.region.as_deref().and_then(|region| usable("region", region).ok());
+        Self { region: region.map(Into::into), account_id: document.account_id.filter(is_account).map(Into::into) }
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fakes::document as body;
+    use crate::fakes::imds::Imds;
+    use crate::fakes::server::{Reply, Server, nobody};
+    use crate::source::Source;
+    use crate::upstream::Upstream;
+    use crate::world::Environment;
+
+    const SHORT: Duration = Duration::from_millis(150);
+    const ROLE: &str = "/latest/meta-data/iam/security-credentials/web";
+
+    fn imds() -> Imds {
+        Imds::start("web", &body("ASIA1", "2026-11-23T16:00:00Z"))
+    }
+
+    fn world_with(variables: &[(&str, &str)]) -> World {
+        World {
+            clock: Clock::injected(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_446_000)),
+            environment: Environment::new(variables.iter().copied()),
+            upstream: Upstream::system(Arc::default()),
+            ..World::default()
+        }
+    }
+
+    fn world(endpoint: &str) -> World {
+        world_with(&[("AWS_EC2_METADATA_SERVICE_ENDPOINT", endpoint)])
+    }
+
+    fn source() -> MetadataCredentials {
+        MetadataCredentials::new(false, false).with_patience(SHORT)
+    }
+
+    fn only_source() -> MetadataCredentials {
+        MetadataCredentials::new(false, true).with_patience(SHORT)
+    }
+
+    fn with_v1(only_source: bool) -> MetadataCredentials {
+        MetadataCredentials::new(true, only_source).with_patience(SHORT)
+    }
+
+    async fn found(source: &MetadataCredentials, world: &World) -> Credentials {
+        match source.load(world).await {
+            Answer::Found(credentials) => credentials,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn failure(source: &MetadataCredentials, world: &World) -> Failure {
+        let Answer::Failing(failure) = source.load(world).await else { panic!() };
+        assert!(!failure.message.contains("hush"), "{failure}");
+        failure
+    }
+
+    async fn reason(source: &MetadataCredentials, world: &World) -> String {
+        match source.load(world).await {
+            Answer::NotConfigured(reason) => reason.into(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What was asked since the last time, in short.
+    fn asked(imds: &Imds, seen: &mut usize) -> String {
+        let lines = imds.server().lines();
+        let short = |line: &String| match line.as_str() {
+            "PUT /latest/api/token" => 'T',
+            "GET /latest/meta-data/iam/security-credentials/" => 'L',
+            "GET /latest/dynamic/instance-identity/document" => 'I',
+            line if line.ends_with(ROLE) => 'C',
+            line => panic!("{line}"),
+        };
+        let told = lines[*seen..].iter().map(short).collect();
+        *seen = lines.len();
+        told
+    }
+
+    #[tokio::test]
+    async fn a_session_and_the_identity_are_kept() {
+        let (imds, source) = (imds(), source());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        let credentials = found(&source, &world).await;
+        assert_eq!(&*credentials.access_key_id, "ASIA1");
+        assert_eq!(credentials.account_id.as_deref(), Some("123456789012"));
+        assert_eq!(asked(&imds, &mut seen), "TLCI");
+        imds.set(|state| state.document = body("ASIA2", "2026-11-23T17:00:00Z"));
+        assert_eq!(&*found(&source, &world).await.access_key_id, "ASIA2");
+        assert_eq!(source.region(&world).await.as_deref(), Some("eu-west-3"));
+        assert_eq!(asked(&imds, &mut seen), "LC");
+        let first = &imds.server().seen()[0];
+        assert_eq!(first.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("21600"));
+        assert_eq!(first.header("content-length"), Some("0"));
+        assert!(!format!("{source:?}").contains("hush"));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_renewed_before_it_ends_and_once_when_it_is_refused() {
+        let (imds, source) = (imds(), source());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        found(&source, &world).await;
+        world.clock.step(21_600_000 - 61_000);
+        found(&source, &world).await;
+        assert_eq!(asked(&imds, &mut seen), "TLCILC");
+        world.clock.step(2_000);
+        found(&source, &world).await;
+        found(&source, &world).await;
+        assert_eq!(asked(&imds, &mut seen), "TLCLC");
+        imds.end_sessions();
+        found(&source, &world).await;
+        assert_eq!(asked(&imds, &mut seen), "LTLC");
+        let refused = Reply::of(401, r#"{"code":"X","message":"hush-metadata-2== is bad"}"#);
+        imds.script(crate::fakes::imds::ROLES, refused.clone());
+        imds.script(crate::fakes::imds::ROLES, refused);
+        assert_eq!(failure(&source, &world).await.kind, Kind::Denied);
+        assert_eq!(asked(&imds, &mut seen), "LTL");
+    }
+
+    #[tokio::test]
+    async fn a_token_without_its_lifetime_serves_until_it_is_refused() {
+        let (imds, source) = (imds(), source());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        imds.script(TOKEN, Reply::ok("hush-metadata-1==\n"));
+        found(&source, &world).await;
+        found(&source, &world).await;
+        assert_eq!(asked(&imds, &mut seen), "TLCILC");
+    }
+
+    #[tokio::test]
+    async fn not_configured_where_it_is_disabled_or_has_no_role() {
+        let imds = imds();
+        imds.set(|state| state.role = None);
+        assert!(reason(&source(), &world(&imds.endpoint())).await.starts_with("no role is attached"));
+        let world = world_with(&[("AWS_EC2_METADATA_DISABLED", "TRUE")]);
+        assert_eq!(reason(&source(), &world).await, "AWS_EC2_METADATA_DISABLED is true");
+        assert_eq!(source().region(&world).await, None);
+    }
+
+    #[tokio::test]
+    async fn who_never_answered_is_not_configured_unless_it_is_the_only_source() {
+        let hanging = Server::start(|_| Reply::Hang);
+        for (url, hint) in [(format!("http://{}", nobody()), false), (hanging.url(""), true)] {
+            let world = world(&url);
+            let told = reason(&source(), &world).await;
+            assert!(told.starts_with("no metadata service answers here (PUT http://127.0.0.1:"), "{told}");
+            assert_eq!(told.contains("HttpPutResponseHopLimit"), hint, "{told}");
+            let told = failure(&only_source(), &world).await;
+            assert_eq!((told.kind, told.message.contains("HttpPutResponseHopLimit")), (Kind::Unavailable, hint));
+        }
+        assert_eq!(hanging.lines().len(), 4, "two token calls for each load");
+    }
+
+    #[tokio::test]
+    async fn who_has_answered_once_fails_when_silent_for_every_source_of_the_process() {
+        let imds = imds();
+        let world = world(&imds.endpoint());
+        found(&source(), &world).await;
+        imds.set(|state| state.token = Some(Reply::Hang));
+        let told = failure(&source(), &world).await;
+        assert!(told.kind == Kind::Unavailable && told.message.contains("no whole answer within"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn one_hiccup_of_a_visit_is_forgiven() {
+        let (imds, source) = (imds(), source());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        imds.script(TOKEN, Reply::of(503, ""));
+        imds.script(ROLE, Reply::Hang);
+        found(&source, &world).await;
+        assert_eq!(asked(&imds, &mut seen), "TTLCCI");
+        imds.script(ROLE, Reply::of(500, ""));
+        imds.script(ROLE, Reply::of(500, ""));
+        assert_eq!(failure(&source, &world).await.kind, Kind::Unavailable);
+        assert_eq!(asked(&imds, &mut seen), "LCC");
+    }
+
+    #[tokio::test]
+    async fn version_1_is_used_only_where_it_is_allowed() {
+        let imds = imds();
+        imds.set(|state| state.v1 = true);
+        for (token, kind) in [
+            (Reply::of(403, ""), Kind::Denied),
+            (Reply::of(404, ""), Kind::Misconfigured),
+            (Reply::of(405, ""), Kind::Misconfigured),
+            (Reply::Hang, Kind::Unavailable),
+        ] {
+            imds.set(|state| state.token = Some(token));
+            let world = world(&imds.endpoint());
+            assert_eq!(failure(&only_source(), &world).await.kind, kind);
+            let mut seen = imds.server().lines().len();
+            let allowed = with_v1(false);
+            found(&allowed, &world).await;
+            found(&allowed, &world).await;
+            let told = asked(&imds, &mut seen);
+            assert!(matches!(told.as_str(), "TLCILC" | "TTLCILC"), "{told}: version 1 is remembered");
+        }
+        let variables = [("AWS_EC2_METADATA_V1_DISABLED", "true")];
+        let endpoint = imds.endpoint();
+        let disabled = world_with(&[variables[0], ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
+        assert_eq!(failure(&with_v1(true), &disabled).await.kind, Kind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn silence_of_both_versions_is_not_configured() {
+        let hanging = Server::start(|_| Reply::Hang);
+        let told = reason(&with_v1(false), &world(&hanging.url("/"))).await;
+        assert!(told.starts_with("no metadata service answers here (GET "), "{told}");
+    }
+
+    #[tokio::test]
+    async fn other_answers_are_failures() {
+        for (path, reply, kind, said) in [
+            (TOKEN, Reply::of(400, ""), Kind::Misconfigured, "status 400"),
+            (TOKEN, Reply::of(429, "").with("retry-after", "9"), Kind::Unavailable, "status 429"),
+            (TOKEN, Reply::of(307, "").with("location", "http://127.0.0.1/"), Kind::Misconfigured, "not followed"),
+            (TOKEN, Reply::ok(""), Kind::Unavailable, "not a token"),
+            (TOKEN, Reply::ok("<html> hush"), Kind::Unavailable, "not a token"),
+            (TOKEN, Reply::Raw(b"hush".to_vec()), Kind::Unavailable, "not HTTP"),
+            (ROLES, Reply::ok(""), Kind::Unavailable, "no role that there could be"),
+            (ROLES, Reply::ok("<html>"), Kind::Unavailable, "no role that there could be"),
+            (ROLES, Reply::ok("unknown"), Kind::Unavailable, "status 404"),
+            (ROLES, Reply::of(403, ""), Kind::Denied, "status 403"),
+            (ROLE, Reply::ok("<html>hush"), Kind::Unavailable, "HTML"),
+            (ROLE, Reply::ok(r#"{"AccessKeyId":"A","SecretAccessKey":"hush"}"#), Kind::Unavailable, "no Code"),
+            (ROLE, Reply::ok(r#"{"Code":"Failed","Message":"hush-metadata-1== no"}"#), Kind::Unavailable, "Failed"),
+            (ROLE, Reply::ok(r#"{"Code":"Success","AccessKeyId":"A"}"#), Kind::Misconfigured, "secret access key"),
+            (ROLE, Reply::Flood, Kind::Unavailable, "larger than 64 kB"),
+        ] {
+            let imds = imds();
+            imds.script(path, reply);
+            let source = MetadataCredentials::new(false, false);
+            let told = failure(&source, &world(&imds.endpoint())).await;
+            assert!(told.kind == kind && told.message.contains(said), "{path} {told:?}");
+            assert_eq!(told.retry_after.is_some(), said == "status 429");
+        }
+    }
+
+    #[tokio::test]
+    async fn our_own_listener_is_misconfigured() {
+        let imds = imds();
+        let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
+        let world = World { upstream: Upstream::system(own), ..world(&imds.endpoint()) };
+        let told = failure(&source(), &world).await;
+        assert!(told.kind == Kind::Misconfigured && told.message.contains("would ask itself"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn an_identity_that_fails_costs_nothing_and_is_asked_for_until_it_is_answered() {
+        let (imds, source) = (imds(), source());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        imds.script(IDENTITY, Reply::Hang);
+        imds.script(IDENTITY, Reply::of(500, ""));
+        assert_eq!(found(&source, &world).await.account_id, None);
+        assert_eq!(asked(&imds, &mut seen), "TLCII");
+        assert_eq!(found(&source, &world).await.account_id.as_deref(), Some("123456789012"));
+        assert_eq!(asked(&imds, &mut seen), "LCI");
+        imds.set(|state| state.identity = None);
+        let other = MetadataCredentials::new(false, false);
+        assert_eq!((other.region(&world).await, other.region(&world).await), (None, None));
+        assert_eq!(asked(&imds, &mut seen), "TI");
+    }
+
+    #[test]
+    fn identities() {
+        for (body, region, account) in [
+            (r#"{"region":"eu-west-3","accountId":"123456789012","x":[1]}"#, Some("eu-west-3"), Some("123456789012")),
+            (r#"{"region":"eu\nwest","accountId":"12"}"#, None, None),
+            (r#"{"region":null}"#, None, None),
+            (r#"{"region":1}"#, None, None),
+            ("<html>", None, None),
+        ] {
+            let identity = Identity::read(body.as_bytes());
+            assert_eq!((identity.region.as_deref(), identity.account_id.as_deref()), (region, account), "{body}");
+        }
+    }
+}
