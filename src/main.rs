@@ -30,10 +30,11 @@ fn main() -> ExitCode {
         arguments::write_completions(shell, &mut io::stdout());
         return ExitCode::SUCCESS;
     }
-    harden();
+    harden(&invocation.command);
     start_logging(&invocation, &environment);
-    // One thread: a request takes microseconds, files are read and parsed on blocking threads.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+    // One thread: a request takes microseconds, files are read and parsed on blocking threads. These are made when they
+    // are needed; enough of them that some dead file systems or name servers do not stop the others.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start: {error}"), 1),
     };
@@ -131,10 +132,14 @@ fn environment() -> Environment {
 }
 
 /// No core file, no debugger of the same user, no `/proc/PID/mem`.
-fn harden() {
+fn harden(command: &Command) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
     // Where the kernel refuses, the program works as well as without.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    // A limit, other than that, is inherited: what `exec` runs keeps its own.
+    if matches!(command, Command::Exec { .. }) {
+        return;
+    }
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
