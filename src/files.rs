@@ -4,7 +4,7 @@ mod contents;
 mod parsed;
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -193,6 +193,8 @@ fn digest(contents: &Result<Contents, FileError>) -> u64 {
     match contents {
         Ok(contents) => {
             hasher.write_u8(1);
+            // Whose it is decides whether its word counts.
+            contents.owner.hash(&mut hasher);
             hasher.write(&contents.bytes);
         }
         Err(error) => hasher.write(error.to_string().as_bytes()),

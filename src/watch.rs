@@ -229,7 +229,8 @@ impl Registry {
     fn ask_kernel(&self) -> notify::Result<RecommendedWatcher> {
         let events = Arc::clone(&self.events);
         notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return };
+            // An error of the kernel's queue may hide any event: look at everything.
+            let event = event.unwrap_or_else(|_| notify::Event::default().set_flag(notify::event::Flag::Rescan));
             if matches!(event.kind, EventKind::Access(_)) && !event.need_rescan() {
                 return;
             }

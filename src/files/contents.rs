@@ -33,7 +33,7 @@ impl fmt::Debug for Contents {
 }
 
 /// The owner of a file and who else may write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner {
     uid: u32,
     mode: u32,
