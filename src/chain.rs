@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::timestamp;
 use crate::credentials::Credentials;
 use crate::source::{Answer, Failure, Source};
 use crate::world::World;
@@ -156,7 +157,7 @@ impl Chain {
                 Ok(answer) => answer,
                 Err(_) => Failure::unavailable(format!("no answer within {} s", limit.as_secs_f32())).into(),
             };
-            let (said, means) = match answer {
+            let (said, means) = match self.unless_expired(answer, world) {
                 Answer::Found(credentials) => (Said::Found, Some(Verdict::Found { winner: position, credentials })),
                 Answer::NotConfigured(reason) => {
                     let vanished = Verdict::Vanished { source: position, reason: reason.clone() };
@@ -189,6 +190,20 @@ impl Chain {
             }
         }
         None
+    }
+
+    /// Where failures let the search go on, credentials that have expired do too: they are a failure that passes. Where
+    /// they end it, whoever holds the lease judges them.
+    fn unless_expired(&self, answer: Answer, world: &World) -> Answer {
+        match answer {
+            Answer::Found(Credentials { expiration: Some(end), .. })
+                if self.on_failure == OnFailure::Next && end <= world.clock.now() =>
+            {
+                let expired = timestamp(end);
+                Failure::unavailable(format!("it gave credentials that had already expired at {expired}")).into()
+            }
+            answer => answer,
+        }
     }
 
     fn ends_the_search(&self, verdict: &Verdict) -> bool {
@@ -311,6 +326,18 @@ mod tests {
                 Verdict::NotConfigured => "not configured".into(),
             };
             assert_eq!(came_to, verdict);
+        }
+    }
+
+    #[tokio::test]
+    async fn expired_credentials_let_the_search_go_on_where_failures_do() {
+        let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        let expired = Answer::Found(numbered(1).with_expiration(Some(now)));
+        for (on_failure, steps) in [(OnFailure::Next, "xF"), (OnFailure::Stop, "F-")] {
+            let answers = [expired.clone(), found(2)];
+            let chain = merge_credentials(answers.map(|answer| Box::new(fixed(answer)) as _)).on_failure(on_failure);
+            let world = World { clock: crate::clock::Clock::injected(now), ..World::default() };
+            assert_eq!(said(&chain.load(&world, None, Duration::from_secs(10)).await), steps);
         }
     }
 
