@@ -77,11 +77,27 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option
         }
     }
     // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
+    // Programs read one of the two or the other: both get what stands in either.
+    let exceptions = no_proxy(parent);
     for name in ["NO_PROXY", "no_proxy"] {
-        let before = parent.get(name).map(|before| format!("{before},")).unwrap_or_default();
-        child.insert(name.to_owned(), Some(format!("{before}127.0.0.1,localhost")));
+        child.insert(name.to_owned(), Some(exceptions.clone()));
     }
     child
+}
+
+/// The hosts that are reached without a proxy, and loopback; `*` is all of them already.
+fn no_proxy(parent: &Environment) -> String {
+    let mut hosts: Vec<&str> = Vec::new();
+    let before = ["NO_PROXY", "no_proxy"].iter().filter_map(|name| parent.get(name)).flat_map(|list| list.split(','));
+    for host in before.chain(["127.0.0.1", "localhost"]).map(str::trim).filter(|host| !host.is_empty()) {
+        if host == "*" {
+            return host.to_owned();
+        }
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts.join(",")
 }
 
 #[cfg(test)]
@@ -127,9 +143,17 @@ mod tests {
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
-            ("no_proxy", "127.0.0.1,localhost"),
+            ("no_proxy", "example,127.0.0.1,localhost"),
         ];
         assert_eq!(child, expected.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into());
+    }
+
+    #[test]
+    fn exceptions_from_proxies_are_kept() {
+        let of = |variables: &[(&str, &str)]| no_proxy(&Environment::new(variables.iter().copied()));
+        assert_eq!(of(&[]), "127.0.0.1,localhost");
+        assert_eq!(of(&[("no_proxy", "a, b"), ("NO_PROXY", "b,c,localhost")]), "b,c,localhost,a,127.0.0.1");
+        assert_eq!(of(&[("no_proxy", "*")]), "*");
     }
 
     #[test]
