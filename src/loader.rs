@@ -41,6 +41,12 @@ impl Loader {
     /// When a named file is missing, one cannot be read, belongs to somebody else, or is wrong.
     pub async fn load(&self) -> Result<Config, LoadError> {
         self.files.forget();
+        let config = self.parse().await?;
+        resolve(&config)?;
+        Ok(config)
+    }
+
+    async fn parse(&self) -> Result<Config, LoadError> {
         match self.find().await? {
             None => Config::parse(b"", &self.overrides)
                 .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
@@ -77,12 +83,33 @@ impl Loader {
     }
 }
 
-/// The numbers of the users that a configuration trusts beside us and root.
+/// The numbers behind the names of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    /// Of `trusted_owners`.
+    pub trusted_owners: Vec<u32>,
+    /// Of `token_group`.
+    pub token_group: Option<u32>,
+}
+
+/// Looks up the users and groups that a configuration names.
 ///
 /// # Errors
-/// When a name is not known here.
-pub fn trusted_owners(config: &Config) -> Result<Vec<u32>, accounts::Unknown> {
-    config.trusted_owners.iter().map(accounts::user).collect()
+/// All names that are not known here.
+pub fn resolve(config: &Config) -> Result<Numbers, LoadError> {
+    let mut unknown = Vec::new();
+    let mut number = |key: &str, found: Result<u32, accounts::Unknown>| {
+        found.map_err(|error| unknown.push(format!("{key}: {error}"))).ok()
+    };
+    let owners = config.trusted_owners.iter();
+    let trusted_owners = owners.filter_map(|owner| number("files.trusted_owners", accounts::user(owner))).collect();
+    let token_group =
+        config.server.token_group.as_ref().and_then(|group| number("server.token_group", accounts::group(group)));
+    if unknown.is_empty() {
+        Ok(Numbers { trusted_owners, token_group })
+    } else {
+        Err(LoadError::File(unknown.join("\n")))
+    }
 }
 
 impl fmt::Display for LoadError {

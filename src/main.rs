@@ -20,6 +20,9 @@ use credenza::{logging, secret::Secret};
 /// A configuration that cannot be used (EX_CONFIG of sysexits(3)); systemd does not start such a service again.
 const BAD_CONFIGURATION: u8 = 78;
 
+/// A command line that makes no sense, as clap's own.
+const BAD_USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     let environment = environment();
     let invocation = match arguments::parse(std::env::args_os(), &mut io::stdin()) {
@@ -61,10 +64,14 @@ async fn run(invocation: Invocation, environment: Environment) -> ExitCode {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let trusted_owners = match loader::trusted_owners(&config) {
-        Ok(owners) => owners.into(),
+    let trusted_owners = match loader::resolve(&config) {
+        Ok(numbers) => numbers.trusted_owners.into(),
         Err(error) => return failed(&error.to_string(), BAD_CONFIGURATION),
     };
+    // The file's own addresses have been checked with it: this one came by flag or variable.
+    if let Some(remote) = config.server.remote_address() {
+        return failed(&remote.to_string(), BAD_USAGE);
+    }
     let world = World {
         clock: Clock::system(),
         environment,

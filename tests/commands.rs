@@ -81,6 +81,8 @@ fn wrong_usage_is_2_and_a_bad_configuration_78_with_all_its_errors() {
         (&["exec"], 2, &["<CMD>"]),
         (&["check", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
         (&["serve", "--config", "absent.toml"], 78, &["absent.toml"]),
+        (&["serve", "--listen", "0.0.0.0:0"], 2, &["--allow-remote"]),
+        (&["check", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
         (&["get", "--identity", "nobody"], 1, &["nobody", "default"]),
     ];
     for (arguments, code, words) in table {
@@ -202,7 +204,10 @@ fn exec_does_not_follow_an_endpoint_that_a_file_of_others_names() {
     fs::set_permissions(config, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let refused = home.run(&["exec", "--", "touch", "started"], &[]);
     assert!(
-        refused.code == Some(1) && refused.stderr.contains("endpoint_url") && refused.stderr.contains("0666"),
+        refused.code == Some(1)
+            && refused.stderr.contains("endpoint_url")
+            && refused.stderr.contains("0666")
+            && refused.stderr.contains("line 2"),
         "{refused:?}"
     );
     assert!(!fs::exists(home.path().join("started")).unwrap());

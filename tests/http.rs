@@ -208,7 +208,7 @@ fn several_addresses_ipv6_and_ports_in_use() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains(&taken) && ended.stderr.contains("another program listens there"), "{ended:?}");
     let ended = home.run(&["serve", "--listen", "0.0.0.0:0"], &KEYS);
-    assert!(ended.code != Some(0) && ended.stderr.contains("allow_remote"), "{ended:?}");
+    assert!(ended.code == Some(2) && ended.stderr.contains("allow_remote"), "{ended:?}");
 }
 
 #[test]

@@ -9,10 +9,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
-use crate::accounts;
 use crate::broker::{Broker, Parts, addresses};
 use crate::config::{Config, ServerConfig, Token};
-use crate::loader::Loader;
+use crate::loader::{self, Loader};
 use crate::secret::Secret;
 use crate::server::guard::Client;
 use crate::server::listeners;
@@ -52,7 +51,7 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
     let listeners = listeners::bind(&server.listen, server.allow_remote).await.map_err(Failed::because)?;
     let bound = addresses(&listeners);
     world.upstream.listening_on(&bound);
-    let (token, file) = token(server, &world)?;
+    let (token, file) = token(&config, &world)?;
     let stop = CancellationToken::new();
     let parts = Parts {
         world,
@@ -147,9 +146,9 @@ pub fn known_token(server: &ServerConfig, world: &World) -> Result<Secret, Faile
 }
 
 /// The token, and the file that holds it where one does.
-fn token(server: &ServerConfig, world: &World) -> Result<(Secret, Option<TokenFile>), Failed> {
-    let group = server.token_group.as_ref().map(accounts::group).transpose().map_err(Failed::because)?;
-    match &server.token {
+fn token(config: &Config, world: &World) -> Result<(Secret, Option<TokenFile>), Failed> {
+    let group = loader::resolve(config).map_err(Failed::because)?.token_group;
+    match &config.server.token {
         Token::Given(Text::Literal(given)) => Ok((token::given(given.expose()).map_err(Failed::because)?, None)),
         Token::Given(Text::File(path)) => {
             let file = TokenFile { path: world.environment.expand(path), group: None };
@@ -157,7 +156,8 @@ fn token(server: &ServerConfig, world: &World) -> Result<(Secret, Option<TokenFi
         }
         Token::Kept(Some(path)) => {
             let file = TokenFile { path: world.environment.expand(path), group };
-            Ok((file.keep_or_make().map_err(Failed::because)?, Some(file)))
+            let elsewhere = |error| Failed::because(format!("{error}; --token-file names another place"));
+            Ok((file.keep_or_make().map_err(elsewhere)?, Some(file)))
         }
         Token::Kept(None) => {
             let places = token::default_places(&world.environment, world.uid() == 0);

@@ -33,6 +33,19 @@ pub struct ServerConfig {
     pub max_connections: usize,
 }
 
+impl ServerConfig {
+    /// An address that other hosts can reach though that is not allowed, as the error it is.
+    #[must_use]
+    pub fn remote_address(&self) -> Option<ListenError> {
+        match &self.listen {
+            Listen::Addresses(addresses) if !self.allow_remote => {
+                addresses.iter().find(|address| !is_local(address.ip())).copied().map(ListenError::Remote)
+            }
+            Listen::Addresses(_) | Listen::Default => None,
+        }
+    }
+}
+
 /// Where the broker's own token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Token {

@@ -32,7 +32,7 @@ pub enum ListenError {
     /// Neither loopback nor well known.
     #[error(
         "{0}: neither a loopback address nor one of 169.254.170.2, 169.254.170.23, 169.254.169.254, fd00:ec2::23 and \
-         fd00:ec2::254: others could reach it; allow_remote = true allows it all the same"
+         fd00:ec2::254: others could reach it; --allow-remote (allow_remote = true) allows it all the same"
     )]
     Remote(SocketAddr),
     /// Another program has the port.
