@@ -46,7 +46,7 @@ pub enum TokenError {
         reason: String,
     },
     /// The file system says no.
-    #[error("token file {}: cannot {what}: {error}; --token-file names another place", path.display())]
+    #[error("token file {}: cannot {what}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -216,6 +216,17 @@ impl TokenFile {
         Ok(())
     }
 
+    /// A folder that was there before may be closed to the group that is meant to read the file.
+    fn warn_of_a_closed_folder(&self, meta: &fs::Metadata) {
+        let closed_to = |group: &u32| meta.mode() & 0o001 == 0 && (meta.gid() != *group || meta.mode() & 0o010 == 0);
+        if let Some(group) = self.group.filter(closed_to) {
+            tracing::warn!(
+                token_file = %self.path.display(), group,
+                "the group cannot enter the token's folder (chgrp and chmod 0750 open it)"
+            );
+        }
+    }
+
     fn check_folder(&self, folder: &Path) -> Result<(), TokenError> {
         let meta = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?;
         let open = |reason: String| Err(TokenError::OpenFolder { path: folder.to_owned(), reason });
@@ -231,6 +242,7 @@ impl TokenFile {
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
             return open(format!("its mode {mode:04o} lets others write there"));
         }
+        self.warn_of_a_closed_folder(&meta);
         Ok(())
     }
 

@@ -151,14 +151,14 @@ pub fn admit(request: &Parts, hosts: &Hosts, clients: &Clients) -> Result<Admitt
     }
     let path = request.uri.path();
     let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
-    match token(headers) {
-        Some(token) => match clients.find(token) {
-            Some(client) => Ok(Admitted::Client(Arc::clone(client))),
-            None if health => Ok(Admitted::Anyone),
-            None => Err(Refusal::WrongToken),
-        },
-        None if health => Ok(Admitted::Anyone),
-        None => Err(Refusal::NoToken),
+    let client = match token(headers) {
+        Ok(token) => clients.find(token).ok_or(Refusal::WrongToken),
+        Err(refusal) => Err(refusal),
+    };
+    match client {
+        Ok(client) => Ok(Admitted::Client(Arc::clone(client))),
+        Err(_) if health => Ok(Admitted::Anyone),
+        Err(refusal) => Err(refusal),
     }
 }
 
@@ -174,11 +174,12 @@ fn addressed_to_us(request: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
 }
 
 /// The token as the SDKs send it: verbatim, without a scheme before it. Empty is none, two are none of ours.
-fn token(headers: &HeaderMap) -> Option<&[u8]> {
+fn token(headers: &HeaderMap) -> Result<&[u8], Refusal> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     match (values.next(), values.next()) {
-        (Some(value), None) => Some(value.as_bytes()).filter(|value| !value.is_empty()),
-        _ => None,
+        (Some(value), None) if !value.is_empty() => Ok(value.as_bytes()),
+        (Some(_), Some(_)) => Err(Refusal::WrongToken),
+        _ => Err(Refusal::NoToken),
     }
 }
 
@@ -275,7 +276,7 @@ mod tests {
                 &[HOST, ("authorization", "Bearer plain+/=~token-of-at-least-32-characters")],
                 Err(Refusal::WrongToken),
             ),
-            ("/credentials", &[HOST, good, good], Err(Refusal::NoToken)),
+            ("/credentials", &[HOST, good, good], Err(Refusal::WrongToken)),
             ("/healthz", &[HOST], Ok(false)),
             ("/readyz", &[HOST], Ok(false)),
             ("/readyz", &[HOST, good], Ok(true)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::credentials::{Credentials, Escaped};
 use crate::files::{Contents, FileError, Owner, Wanted};
-use crate::shared_files::{Content, File, Location, Named, Origin, Place, Section, SharedFiles, locate, render};
+use crate::shared_files::{Content, Location, Named, Origin, Place, Section, SharedFiles, locate, render};
 use crate::source::spec::{SourceKind, SourceSpec};
 use crate::source::{Answer, Boxed, Failure, Kind, Source};
 use crate::world::World;
@@ -179,7 +179,7 @@ impl Source for ConfigCredentials {
 /// Both files as they were read: what they say, and whose they are.
 struct Read {
     files: SharedFiles,
-    owners: Vec<(File, Owner)>,
+    owners: Vec<(PathBuf, Owner)>,
 }
 
 /// The files, or why there are none; the kind of failure is the same for all of these.
@@ -212,15 +212,14 @@ impl Opened<'_> {
 
 /// What the bytes of both files come to. A missing file is as bad as whoever named it says.
 fn parse(location: &Location, contents: Vec<Result<Contents, FileError>>) -> Parsed {
-    let places = [(File::Config, &location.config), (File::Credentials, &location.credentials)];
     let mut read: [Option<(&Place, Contents)>; 2] = [None, None];
     let mut owners = Vec::new();
-    let present =
-        places.iter().enumerate().filter_map(|(slot, (file, place))| place.as_ref().map(|place| (slot, *file, place)));
-    for ((slot, file, place), content) in present.zip(contents) {
+    let places = [&location.config, &location.credentials].into_iter().enumerate();
+    let present = places.filter_map(|(slot, place)| place.as_ref().map(|place| (slot, place)));
+    for ((slot, place), content) in present.zip(contents) {
         match content {
             Ok(content) => {
-                owners.push((file, content.owner));
+                owners.push((place.path.clone(), content.owner));
                 read[slot] = Some((place, content));
             }
             Err(error) if error.is_missing() => match place.origin {
@@ -329,10 +328,14 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
     let Some(section) = read.files.profile(opened.profile) else { return Ok(String::new()) };
     let text = render(&read.files, section);
     if text.contains("endpoint_url") {
-        for (file, owner) in &read.owners {
+        for (path, owner) in &read.owners {
             owner.trusted(world.uid(), &world.trusted_owners).map_err(|distrust| {
-                let message =
-                    format!("profile {}: it sets endpoint_url, and the {file} {distrust}", Escaped(opened.profile));
+                let message = format!(
+                    "profile {}: it sets endpoint_url{}, and {} {distrust}",
+                    Escaped(opened.profile),
+                    section.get("endpoint_url").map(|it| format!(" in line {}", it.line())).unwrap_or_default(),
+                    Escaped(&path.to_string_lossy())
+                );
                 Failure::misconfigured(message)
             })?;
         }
