@@ -251,6 +251,19 @@ fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
 }
 
 #[test]
+fn half_a_request_does_not_hold_up_a_stop() {
+    let home = Home::new();
+    let mut broker = home.serve(&[], &KEYS);
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    broker.signal(rustix::process::Signal::TERM);
+    assert_eq!(broker.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_request_in_flight_ends_and_who_waits_in_vain_is_told_when_the_daemon_stops() {
     let home = Home::new();
     // Nobody ever answers here.

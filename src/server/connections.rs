@@ -27,6 +27,10 @@ const HEAD_LIMIT: usize = 16 * 1024;
 /// Requests in flight have this long to end when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A connection on which no request is being answered has this long to send what it was answered before: half a head
+/// must not hold up a stop.
+const FLUSH: Duration = Duration::from_millis(500);
+
 /// A pause after the kernel refused a connection, because no file descriptor is left perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +46,8 @@ struct Connections {
 #[derive(Debug, Default)]
 struct Place {
     admitted: AtomicBool,
+    /// Whether a request is being answered.
+    busy: AtomicBool,
     evicted: Notify,
 }
 
@@ -111,8 +117,13 @@ async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationTo
     let _ = stream.set_nodelay(true);
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let place = Arc::clone(&place);
-        paths.clone().answer(request.map(Body::new), move || place.admitted.store(true, Ordering::Relaxed))
+        let (place, paths) = (Arc::clone(&place), paths.clone());
+        async move {
+            place.busy.store(true, Ordering::Relaxed);
+            let answer = paths.answer(request.map(Body::new), || place.admitted.store(true, Ordering::Relaxed)).await;
+            place.busy.store(false, Ordering::Relaxed);
+            answer
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -128,7 +139,11 @@ async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationTo
         }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            if seat.place.busy.load(Ordering::Relaxed) {
+                connection.await
+            } else {
+                tokio::time::timeout(FLUSH, connection).await.unwrap_or(Ok(()))
+            }
         }
     };
     if let Err(error) = ended {
