@@ -251,6 +251,24 @@ fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
 }
 
 #[test]
+fn a_request_that_is_being_answered_is_finished() {
+    let home = Home::new();
+    // A source that never answers, so that `/status` waits a second for a region that does not come.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", silent.local_addr().unwrap());
+    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    let request = format!("GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
+    stream.write_all(request.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.signal(rustix::process::Signal::TERM);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('}'), "{answer}");
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
 fn half_a_request_does_not_hold_up_a_stop() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
