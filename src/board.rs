@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -75,6 +75,8 @@ pub enum Phase {
     Loading {
         /// Since when, on the monotonic clock.
         since: Instant,
+        /// How long at most.
+        limit: Duration,
     },
     /// It holds a lease and waits to refresh it.
     Waiting {
@@ -94,6 +96,43 @@ impl Published {
     pub fn usable(&self, now: SystemTime) -> Option<&Arc<Lease>> {
         self.lease.as_ref().filter(|lease| lease.is_usable(now))
     }
+
+    /// Whether an eager identity still waits for the end of its first load.
+    fn is_untried(&self) -> bool {
+        self.eager && self.steps.is_empty() && self.trouble.is_none()
+    }
+}
+
+/// A keeper that is later than this does nothing any more. A busy machine, or the tick that notices that the clock was
+/// set or the machine slept, takes far less.
+const STUCK: Duration = Duration::from_secs(60);
+
+impl Published {
+    /// Whether the keeper is long past the moment at which it said it would go on.
+    fn is_stuck(&self, now: SystemTime, instant: Instant) -> bool {
+        match self.phase {
+            Phase::Asleep => false,
+            Phase::Loading { since, limit } => instant.saturating_duration_since(since) > limit + STUCK,
+            Phase::Waiting { next } | Phase::BackingOff { next } => now > next + STUCK,
+        }
+    }
+}
+
+/// How all keepers are, in numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Identities whose keeper works.
+    pub awake: usize,
+    /// Those of them with a usable lease.
+    pub usable: usize,
+    /// Identities that nobody has asked for yet.
+    pub asleep: usize,
+    /// The first eager identity, by name, that has no usable lease.
+    pub wanting: Option<Name>,
+    /// A keeper that does nothing any more.
+    pub stuck: Option<Name>,
+    /// Whether the configuration on disk is refused.
+    pub refused: bool,
 }
 
 /// What the HTTP side holds of a keeper.
@@ -200,5 +239,100 @@ impl Board {
     #[must_use]
     pub fn lookup(&self, key: &LeaseKey) -> Option<Handle> {
         self.live.borrow().get(key).cloned()
+    }
+
+    /// Waits until every eager identity of this moment has been tried once.
+    pub async fn first_loads(&self) {
+        let live = Arc::clone(&self.live.borrow());
+        for handle in live.values() {
+            let mut handle = handle.clone();
+            // A keeper that was replaced or ended is nobody to wait for.
+            while handle.latest().is_untried() && handle.changed().await.is_ok() {}
+        }
+    }
+
+    /// How all keepers are at `now`, which is `instant` on the monotonic clock.
+    #[must_use]
+    pub fn health(&self, now: SystemTime, instant: Instant) -> Health {
+        let mut health = Health { refused: self.refused.borrow().is_some(), ..Health::default() };
+        for (key, handle) in self.live.borrow().iter() {
+            let (name, published) = (key.identity(), handle.now());
+            let usable = published.usable(now).is_some();
+            match published.phase {
+                Phase::Asleep => health.asleep += 1,
+                _ => health.awake += 1,
+            }
+            health.usable += usize::from(usable);
+            let first = |held: &Option<Name>| held.as_ref().is_none_or(|held| name < held);
+            if published.eager && !usable && first(&health.wanting) {
+                health.wanting = Some(name.clone());
+            }
+            if published.is_stuck(now, instant) && first(&health.stuck) {
+                health.stuck = Some(name.clone());
+            }
+        }
+        health
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn board(keepers: &[(&str, Published)]) -> (Board, Vec<watch::Sender<Arc<Published>>>) {
+        let mut senders = Vec::new();
+        let mut live = HashMap::new();
+        for (name, published) in keepers {
+            let (sender, _, handle) = Handle::new(published.clone());
+            senders.push(sender);
+            live.insert(LeaseKey::Identity((*name).into()), handle);
+        }
+        let live = watch::Sender::new(Arc::new(live)).subscribe();
+        (Board { live, refused: watch::Sender::new(None).subscribe() }, senders)
+    }
+
+    fn published(phase: Phase) -> Published {
+        Published { phase, eager: true, ..Published::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_does_not_go_on_is_stuck() {
+        let (now, instant) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600), Instant::now());
+        let later = |seconds: u32| (now + SECOND * seconds, instant + SECOND * seconds);
+        let loading = published(Phase::Loading { since: instant, limit: SECOND * 10 });
+        let (board, _senders) = board(&[
+            ("asleep", Published { eager: false, ..published(Phase::Asleep) }),
+            ("b-loading", loading),
+            ("c-backing-off", published(Phase::BackingOff { next: now + SECOND * 60 })),
+        ]);
+        let health = |seconds| {
+            let (now, instant) = later(seconds);
+            board.health(now, instant)
+        };
+        let expected = Health { awake: 2, asleep: 1, wanting: Some("b-loading".into()), ..Health::default() };
+        assert_eq!(health(0), expected);
+        assert_eq!(health(70).stuck, None, "ten seconds, and a minute of patience");
+        assert_eq!(health(71).stuck, Some("b-loading".into()));
+        assert_eq!(board.health(later(121).0, instant).stuck, Some("c-backing-off".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn first_loads_are_those_of_eager_identities() {
+        let loading = Phase::Loading { since: Instant::now(), limit: SECOND };
+        let (board, senders) =
+            board(&[("a", published(loading)), ("b", published(loading)), ("c", Published::default())]);
+        let first_loads = board.first_loads();
+        let mut first_loads = std::pin::pin!(first_loads);
+        let mut pending = async || tokio::time::timeout(SECOND, first_loads.as_mut()).await.is_err();
+        assert!(pending().await);
+        // `c` is asleep and counts for nothing; of the others one fails and one goes away.
+        for sender in &senders[..1] {
+            sender.send_modify(|published| Arc::make_mut(published).trouble = Some(Trouble::NotConfigured));
+        }
+        assert!(pending().await);
+        drop(senders);
+        assert!(!pending().await);
     }
 }

@@ -13,12 +13,22 @@ use crate::board::Board;
 use crate::config::Identity;
 use crate::credentials::Name;
 use crate::secret::Secret;
-use crate::server::connections;
+use crate::server::connections::{self, ListenerEnded};
 use crate::server::guard::{Client, Clients, Hosts};
 use crate::server::routes::{Endpoint, Paths};
 use crate::supervisor::{KeeperEnded, Order, Supervisor};
 use crate::watch::Watcher;
 use crate::world::World;
+
+/// A part that nothing goes on without has ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum Ended {
+    /// Nobody keeps a lease fresh.
+    Keeper(#[from] KeeperEnded),
+    /// Nobody accepts connections.
+    Listener(#[from] ListenerEnded),
+}
 
 /// What a broker is made of.
 #[derive(Debug)]
@@ -94,8 +104,8 @@ impl Broker {
     /// Serves until it is stopped: keepers end first, then requests in flight.
     ///
     /// # Errors
-    /// When a keeper ended by itself.
-    pub async fn run(self, orders: mpsc::Receiver<Order>) -> Result<(), KeeperEnded> {
+    /// When a keeper or a listener ended by itself.
+    pub async fn run(self, orders: mpsc::Receiver<Order>) -> Result<(), Ended> {
         let Self { supervisor, watcher, listeners, paths, max_connections, stop, .. } = self;
         let keeping = async {
             let ended = supervisor.run(orders, stop.clone()).await;
@@ -103,9 +113,13 @@ impl Broker {
             ended
         };
         let watching = stop.run_until_cancelled(watcher.run());
-        let (ended, (), _) =
-            tokio::join!(keeping, connections::serve(listeners, paths, max_connections, stop.clone()), watching);
-        ended
+        let serving = async {
+            let ended = connections::serve(listeners, paths, max_connections, stop.clone()).await;
+            stop.cancel();
+            ended
+        };
+        let (kept, served, _) = tokio::join!(keeping, serving, watching);
+        Ok(kept.map(|()| served)??)
     }
 }
 

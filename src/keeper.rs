@@ -29,6 +29,13 @@ pub struct Policy {
     pub eager: bool,
 }
 
+impl Policy {
+    /// A load that begins now.
+    fn loading(&self) -> Phase {
+        Phase::Loading { since: Instant::now(), limit: self.load_timeout }
+    }
+}
+
 /// The owner of one chain.
 #[derive(Debug)]
 pub struct Keeper {
@@ -66,7 +73,7 @@ impl Keeper {
         policy: Policy,
         inherited: Option<Arc<Lease>>,
     ) -> (Self, Handle) {
-        let phase = if policy.eager { Phase::Loading { since: Instant::now() } } else { Phase::Asleep };
+        let phase = if policy.eager { policy.loading() } else { Phase::Asleep };
         let first = Published { lease: inherited, phase, eager: policy.eager, ..Published::default() };
         let (publish, wake, handle) = Handle::new(first);
         let keeper = Self {
@@ -111,7 +118,7 @@ impl Keeper {
 
     /// One load, from asking to publishing; says when the next is due.
     async fn load(&mut self) -> SystemTime {
-        self.update(|published| published.phase = Phase::Loading { since: Instant::now() });
+        self.update(|published| published.phase = self.policy.loading());
         self.world.files.forget();
         let protected = self.supplier.filter(|_| self.vanished.is_none_or(|since| since.elapsed() < SETTLE));
         let outcome = self.chain.load(&self.world, protected, self.policy.load_timeout).await;

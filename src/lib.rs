@@ -37,6 +37,7 @@ pub mod logging;
 pub mod schedule;
 pub mod secret;
 pub mod server;
+pub mod service_manager;
 pub mod shared_files;
 pub mod signals;
 pub mod source;

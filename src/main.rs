@@ -1,6 +1,7 @@
 //! The `credenza` command: arguments → a command → an exit code.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use credenza::config::{Config, Identity, Place};
 use credenza::credentials::Name;
 use credenza::files::Files;
 use credenza::loader::{self, Loader};
+use credenza::service_manager::{self, ServiceManager};
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
@@ -35,19 +37,37 @@ fn main() -> ExitCode {
     }
     harden(&invocation.command);
     start_logging(&invocation, &environment);
+    let service = match Service::of(&invocation.command) {
+        Ok(service) => service,
+        Err(error) => return failed(&error.to_string(), 1),
+    };
     // One thread: a request takes microseconds, files are read and parsed on blocking threads. These are made when they
     // are needed; enough of them that some dead file systems or name servers do not stop the others.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start: {error}"), 1),
     };
-    let code = runtime.block_on(run(invocation, environment));
+    let code = runtime.block_on(run(invocation, environment, service));
     // A thread that hangs in a dead file system must not keep the process.
     runtime.shutdown_background();
     code
 }
 
-async fn run(invocation: Invocation, environment: Environment) -> ExitCode {
+/// What a daemon has from the one who started it.
+struct Service {
+    manager: ServiceManager,
+    sockets: Vec<TcpListener>,
+}
+
+impl Service {
+    /// Only the daemon listens. To be called before the first thread: it takes variables out of the environment.
+    fn of(command: &Command) -> Result<Self, service_manager::WrongSocket> {
+        let sockets = if matches!(command, Command::Serve) { service_manager::sockets()? } else { Vec::new() };
+        Ok(Self { manager: ServiceManager::of_this_process(), sockets })
+    }
+}
+
+async fn run(invocation: Invocation, environment: Environment, service: Service) -> ExitCode {
     for warning in &invocation.warnings {
         tracing::warn!("{warning}");
     }
@@ -59,7 +79,10 @@ async fn run(invocation: Invocation, environment: Environment) -> ExitCode {
     let loader = Loader::new(place, invocation.overrides, files.fresh());
     let config = match loader.load().await {
         Ok(config) => config,
-        Err(error) => return failed(&error.to_string(), BAD_CONFIGURATION),
+        Err(error) => {
+            service.manager.status(&format!("bad configuration: {error}"));
+            return failed(&error.to_string(), BAD_CONFIGURATION);
+        }
     };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -79,7 +102,7 @@ async fn run(invocation: Invocation, environment: Environment) -> ExitCode {
         upstream: Upstream::system(Arc::default()),
         trusted_owners,
     };
-    match obey(invocation.command, world, watcher, loader, config).await {
+    match obey(invocation.command, world, watcher, loader, config, service).await {
         Ok(code) => code,
         Err(error) => failed(&error.to_string(), 1),
     }
@@ -91,10 +114,12 @@ async fn obey(
     watcher: Watcher,
     loader: Loader,
     config: Config,
+    service: Service,
 ) -> Result<ExitCode, Failed> {
     match command {
         Command::Serve => {
-            command::serve::serve(Start { world, watcher, loader, config }).await?;
+            let Service { manager, sockets } = service;
+            command::serve::serve(Start { world, watcher, loader, config, manager, sockets }).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Get { identity, format } => {

@@ -1,10 +1,13 @@
 //! `credenza serve`: the daemon.
 
+mod report;
+
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use signal_hook::consts::SIGHUP;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +17,8 @@ use crate::config::{Config, ServerConfig, Token};
 use crate::loader::{self, Loader};
 use crate::secret::Secret;
 use crate::server::guard::Client;
-use crate::server::listeners;
+use crate::server::listeners::{self, Listen};
+use crate::service_manager::ServiceManager;
 use crate::signals::{self, Signals};
 use crate::source::spec::Text;
 use crate::supervisor::Order;
@@ -36,6 +40,10 @@ pub struct Start {
     pub loader: Loader,
     /// What it said at the start.
     pub config: Config,
+    /// Who started it.
+    pub manager: ServiceManager,
+    /// Where it listens, when that one holds the sockets.
+    pub sockets: Vec<std::net::TcpListener>,
 }
 
 /// Serves until a signal ends it.
@@ -43,15 +51,16 @@ pub struct Start {
 /// # Errors
 /// When it cannot listen, has no safe place for its token, or a keeper ended by itself.
 pub async fn serve(start: Start) -> Result<(), Failed> {
-    let Start { world, watcher, loader, config } = start;
+    let Start { world, watcher, loader, config, manager, sockets } = start;
     // Before anything can be interrupted half-way.
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
     let server = &config.server;
-    let listeners = listeners::bind(&server.listen, server.allow_remote).await.map_err(Failed::because)?;
+    let listeners = listeners(sockets, server).await?;
     let bound = addresses(&listeners);
     world.upstream.listening_on(&bound);
     let (token, file) = token(&config, &world)?;
+    let clock = world.clock.clone();
     let stop = CancellationToken::new();
     let parts = Parts {
         world,
@@ -65,10 +74,12 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
     let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
     announce(&bound, file.as_ref().map(|file| file.path.as_path()));
     let (orders, receiver) = mpsc::channel(8);
+    let reporting = report::report(manager, broker.board(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
     let served = tokio::select! {
         served = &mut running => served,
-        () = steer(signals, loader, config, orders, stop) => running.await,
+        () = steer(signals, loader, config, orders, stop, manager) => running.await,
+        () = reporting => running.await,
     };
     served.map_err(Failed::because)?;
     tracing::info!("stopped");
@@ -82,12 +93,14 @@ async fn steer(
     mut config: Config,
     orders: mpsc::Sender<Order>,
     stop: CancellationToken,
+    manager: ServiceManager,
 ) {
     loop {
         let hang_up = tokio::select! {
             arrived = signals.next() => {
                 if arrived.signal != SIGHUP {
                     tracing::info!(signal = arrived.signal, "stopping; a second signal ends it at once");
+                    manager.stopping();
                     stop.cancel();
                     signals.next().await;
                     std::process::exit(SECOND_SIGNAL);
@@ -96,6 +109,7 @@ async fn steer(
             }
             () = loader.changed() => false,
         };
+        manager.reloading();
         let order = match loader.load().await {
             Ok(new) => {
                 if new.server != config.server || new.trusted_owners != config.trusted_owners {
@@ -117,7 +131,25 @@ async fn steer(
                 return;
             }
         }
+        manager.ready();
     }
+}
+
+/// The sockets that were handed over, or else those that the configuration asks for.
+async fn listeners(sockets: Vec<std::net::TcpListener>, server: &ServerConfig) -> Result<Vec<TcpListener>, Failed> {
+    if sockets.is_empty() {
+        return listeners::bind(&server.listen, server.allow_remote).await.map_err(Failed::because);
+    }
+    let adopted = listeners::adopt(sockets, server.allow_remote).map_err(Failed::because)?;
+    if let Listen::Addresses(configured) = &server.listen
+        && *configured != addresses(&adopted)
+    {
+        tracing::warn!(
+            configured = ?configured, handed_over = ?addresses(&adopted),
+            "the service manager holds the sockets: its addresses count, not those that are configured"
+        );
+    }
+    Ok(adopted)
 }
 
 /// The token of a daemon that runs with this configuration, for those who ask it.

@@ -13,7 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::routes::Paths;
@@ -58,14 +58,30 @@ struct Seat {
     connections: Arc<Connections>,
 }
 
+/// Nobody accepts connections on one of the addresses any more.
+#[derive(Debug, thiserror::Error)]
+#[error("a listener ended by itself: {0}; the daemon cannot go on without it")]
+pub struct ListenerEnded(#[source] JoinError);
+
 /// Serves until `stop` is cancelled, then lets requests in flight end, for five seconds at most.
-pub async fn serve(listeners: Vec<TcpListener>, paths: Paths, limit: usize, stop: CancellationToken) {
+///
+/// # Errors
+/// When a listener panicked.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    paths: Paths,
+    limit: usize,
+    stop: CancellationToken,
+) -> Result<(), ListenerEnded> {
     let connections = Arc::new(Connections { limit: limit.max(1), open: Mutex::default(), freed: Notify::new() });
     let mut acceptors = JoinSet::new();
     for listener in listeners {
         acceptors.spawn(accept(listener, paths.clone(), Arc::clone(&connections), stop.clone()));
     }
-    while acceptors.join_next().await.is_some() {}
+    while let Some(ended) = acceptors.join_next().await {
+        ended.map_err(ListenerEnded)?;
+    }
+    Ok(())
 }
 
 async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {

@@ -68,12 +68,7 @@ pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener
     };
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
-        if !is_local(address.ip()) {
-            if !allow_remote {
-                return Err(ListenError::Remote(address));
-            }
-            tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
-        }
+        judge(address, allow_remote)?;
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 stay_on_this_host(&listener, address).map_err(|error| ListenError::Io(address, error))?;
@@ -86,6 +81,34 @@ pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener
         }
     }
     Ok(listeners)
+}
+
+/// Takes sockets that a service manager holds and handed over; the same rules hold as for [`bind`].
+///
+/// # Errors
+/// The first one that may not be listened on.
+pub fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
+    let adopt = |socket: std::net::TcpListener| {
+        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
+        judge(address, allow_remote)?;
+        let listener = TcpListener::from_std(socket).map_err(|error| ListenError::Io(address, error))?;
+        stay_on_this_host(&listener, address).map_err(|error| ListenError::Io(address, error))?;
+        Ok(listener)
+    };
+    sockets.into_iter().map(adopt).collect()
+}
+
+/// Whether an address may be listened on; a warning where other hosts can ask.
+fn judge(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
+    if is_local(address.ip()) {
+        return Ok(());
+    }
+    if !allow_remote {
+        return Err(ListenError::Remote(address));
+    }
+    tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
+    Ok(())
 }
 
 /// Packets from a link-local address end at the first router (as AWS does it; a hop further is another host).
@@ -127,6 +150,21 @@ mod tests {
         for remote in ["0.0.0.0", "::", "10.0.0.1", "169.254.170.3", "fd00:ec2::24", "8.8.8.8"] {
             assert!(!is_local(remote.parse().unwrap()), "{remote}");
         }
+    }
+
+    #[tokio::test]
+    async fn sockets_that_were_handed_over() {
+        let socket = |address: &str| {
+            let socket = std::net::TcpListener::bind(address).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        };
+        let local = socket("127.0.0.1:0");
+        let address = local.local_addr().unwrap();
+        let adopted = adopt(vec![local], false).unwrap();
+        assert_eq!(adopted[0].local_addr().unwrap(), address);
+        assert!(matches!(adopt(vec![socket("0.0.0.0:0")], false), Err(ListenError::Remote(_))));
+        assert!(adopt(vec![socket("0.0.0.0:0")], true).is_ok());
     }
 
     #[tokio::test]

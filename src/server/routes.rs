@@ -103,7 +103,7 @@ impl Endpoint {
                 return Ok(Arc::clone(lease));
             }
             let until = match published.phase {
-                Phase::Loading { since } => since + HOLD,
+                Phase::Loading { since, .. } => since + HOLD,
                 Phase::Asleep | Phase::Waiting { .. } => {
                     handle.wish(Wish::Lease);
                     asked + HOLD
