@@ -64,6 +64,8 @@ pub enum Command {
         ready: bool,
         /// The answer as it came.
         json: bool,
+        /// Again and again.
+        watch: bool,
     },
     /// Print a completion script.
     Completions(Shell),
@@ -107,7 +109,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         Some(Subcommand::Get { identity, format }) => Command::Get { identity, format },
         Some(Subcommand::Exec { identity, command }) => Command::Exec { identity, command },
         Some(Subcommand::Check) => Command::Check,
-        Some(Subcommand::Status { ready, json }) => Command::Status { ready, json },
+        Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
     };
     let mut given = Given::new(matches, stdin);

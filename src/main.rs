@@ -135,14 +135,22 @@ async fn obey(
             print(&report.text)?;
             Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Status { ready, json } => {
+        Command::Status { ready, json, watch } => {
             let address = command::status::address(&config.server.listen);
             if ready {
                 let ready = command::status::ready(address).await?;
                 return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            let token: Secret = command::serve::known_token(&config.server, &world)?;
-            let document = command::status::document(address, &token).await?;
+            let ask = async || {
+                let token: Secret = command::serve::known_token(&config.server, &world)?;
+                command::status::document(address, &token).await
+            };
+            if watch {
+                let show = if json { command::status::as_line } else { command::status::as_picture };
+                command::status::watch::watch(ask, show).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            let document = ask().await?;
             print(&if json { format!("{document:#}\n") } else { command::status::for_people(&document) })
         }
         Command::Completions(_) => Ok(ExitCode::SUCCESS),

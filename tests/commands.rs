@@ -256,6 +256,30 @@ fn status_asks_a_running_daemon() {
 }
 
 #[test]
+fn status_can_be_watched() {
+    let home = Home::new();
+    // An address of its own: no other test takes the port meanwhile.
+    let socket = std::net::TcpListener::bind("127.99.1.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let mut watching =
+        home.command(&["status", "--watch", "--json", "--listen", &address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    // There is no token either, as long as no daemon ever was.
+    assert!(next()["error"].as_str().unwrap().contains("token"), "it goes on without a daemon");
+    let broker = home.serve(&["--listen", &address], &KEYS);
+    let mut document = next();
+    while document["identities"]["default"]["access_key_id"] != "AKIAENV" {
+        document = next();
+    }
+    drop(broker);
+    assert!(next()["error"].as_str().unwrap().contains("no daemon answers"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[test]
 fn logs_as_json_and_for_journald() {
     let home = Home::new();
     let broker = home.serve(&["--log-format", "json"], &KEYS);

@@ -233,6 +233,8 @@ The command starts when there are credentials, and its exit code is ours.")]
 Examples:
   credenza status
   credenza status --ready || echo not yet
+  credenza status --watch
+  credenza status --watch --json | jq -c '.identities.default.state'
 It asks where the configuration, --listen and --token-file say that the daemon is.")]
     Status {
         /// Only exit with 0 when every identity is ready, else with 1; needs no token
@@ -242,6 +244,10 @@ It asks where the configuration, --listen and --token-file say that the daemon i
         /// Print the daemon's JSON as it is
         #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new())]
         json: bool,
+
+        /// Keep the picture on the screen until Ctrl-C; elsewhere than on a terminal, print what is new
+        #[arg(long, env = "CREDENZA_WATCH", value_parser = BoolishValueParser::new(), conflicts_with = "ready")]
+        watch: bool,
     },
 
     /// Print a completion script

@@ -67,8 +67,9 @@ fn commands() {
         ),
         ("exec --identity a -- ls", Command::Exec { identity: "a".into(), command: vec!["ls".into()] }),
         ("check", Command::Check),
-        ("status --ready", Command::Status { ready: true, json: false }),
-        ("status --json", Command::Status { ready: false, json: true }),
+        ("status --ready", Command::Status { ready: true, json: false, watch: false }),
+        ("status --json", Command::Status { ready: false, json: true, watch: false }),
+        ("status --watch --json", Command::Status { ready: false, json: true, watch: true }),
         ("completions zsh", Command::Completions(Shell::Zsh)),
     ] {
         assert_eq!(valid(line).command, expected, "{line}");

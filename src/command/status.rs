@@ -1,5 +1,7 @@
 //! `credenza status`: asks a running daemon.
 
+pub mod watch;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -117,6 +119,21 @@ pub fn for_people(document: &Value) -> String {
         show(&mut text, name, identity, now);
     }
     text
+}
+
+/// An answer of the daemon, or that there was none, for people.
+#[must_use]
+pub fn as_picture(answer: Result<&Value, &Failed>) -> String {
+    answer.map_or_else(|error| format!("{error}\n"), for_people)
+}
+
+/// The same as one line of JSON; the field `error` says that there was no answer, and why.
+#[must_use]
+pub fn as_line(answer: Result<&Value, &Failed>) -> String {
+    match answer {
+        Ok(document) => format!("{document}\n"),
+        Err(error) => format!("{}\n", serde_json::json!({ "error": error.to_string() })),
+    }
 }
 
 fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {

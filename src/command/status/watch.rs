@@ -1,0 +1,103 @@
+//! `credenza status --watch`: the picture stays on the screen.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use rustix::termios::tcgetwinsize;
+use serde_json::Value;
+
+use crate::command::Failed;
+
+/// How often the daemon is asked.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Cursor to the top left.
+const HOME: &str = "\x1b[H";
+/// Everything from the cursor to the end of its line goes.
+const REST_OF_LINE: &str = "\x1b[K";
+/// Everything below the cursor goes.
+const REST_OF_SCREEN: &str = "\x1b[J";
+
+/// Asks again and again and shows the answer: on a terminal in its place, elsewhere each time that it says something
+/// new. It goes on while no daemon answers, and ends when nobody reads.
+///
+/// # Errors
+/// When the output cannot be written.
+pub async fn watch(
+    mut ask: impl AsyncFnMut() -> Result<Value, Failed>,
+    show: impl Fn(Result<&Value, &Failed>) -> String,
+) -> Result<(), Failed> {
+    let terminal = io::stdout().is_terminal();
+    let mut shown: Option<Value> = None;
+    loop {
+        let answer = ask().await;
+        let text = show(answer.as_ref());
+        // What only moves with the time is no news where it scrolls.
+        let news = answer.map_or_else(|error| Value::from(error.to_string()), without_time);
+        let written = if terminal {
+            let rows = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row));
+            write(&screen(&text, rows.max(2)))
+        } else if shown.as_ref() != Some(&news) {
+            write(&text)
+        } else {
+            Ok(())
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => {
+                written.map_err(|error| Failed::because(format!("cannot write to standard output: {error}")))?;
+            }
+        }
+        shown = Some(news);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn without_time(mut document: Value) -> Value {
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("now");
+    }
+    document
+}
+
+/// What brings a text onto a screen of some rows without flicker: as much as fits, and how much did not.
+fn screen(text: &str, rows: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let fits = if lines.len() < rows { lines.len() } else { rows - 2 };
+    let mut screen = String::from(HOME);
+    for line in &lines[..fits] {
+        screen.push_str(line);
+        screen.push_str(REST_OF_LINE);
+        screen.push('\n');
+    }
+    if fits < lines.len() {
+        screen.push_str(&format!("… {} more lines: make the window higher{REST_OF_LINE}\n", lines.len() - fits));
+    }
+    screen + REST_OF_SCREEN
+}
+
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_as_fits() {
+        assert_eq!(screen("a\nb\n", 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        let long = screen("a\nb\nc\nd\n", 4);
+        assert_eq!(long, "\x1b[Ha\x1b[K\nb\x1b[K\n… 2 more lines: make the window higher\x1b[K\n\x1b[J");
+        assert_eq!(long.matches('\n').count(), 3, "the last row stays free for the cursor");
+    }
+
+    #[test]
+    fn time_alone_is_no_news() {
+        let at = |now: u32| without_time(serde_json::json!({ "now": now, "identities": {} }));
+        assert_eq!(at(1), at(2));
+        assert_ne!(at(1), without_time(serde_json::json!({ "now": 1, "identities": { "a": {} } })));
+    }
+}
