@@ -35,8 +35,9 @@ pub async fn watch(
         // What only moves with the time is no news where it scrolls.
         let news = answer.map_or_else(|error| Value::from(error.to_string()), without_time);
         let written = if terminal {
-            let rows = tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row));
-            write(&screen(&text, rows.max(2)))
+            // Some terminals do not know their size and say 0.
+            let rows = tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 1);
+            write(&screen(&text, rows.unwrap_or(24)))
         } else if shown.as_ref() != Some(&news) {
             write(&text)
         } else {
