@@ -5,7 +5,7 @@ mod options;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
@@ -69,6 +69,8 @@ pub enum Command {
     },
     /// Print a completion script.
     Completions(Shell),
+    /// Write the manual pages.
+    Manual(PathBuf),
 }
 
 /// Reads a command line, with the program's name before it, and the variables of this process.
@@ -92,6 +94,17 @@ pub fn write_completions(shell: Shell, out: &mut dyn io::Write) {
     clap_complete::generate(shell, &mut command(), "credenza", out);
 }
 
+/// Writes the manual pages, one for each command, into a folder.
+///
+/// # Errors
+/// When the folder or a file in it cannot be made.
+pub fn write_manual(folder: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    // The pages are the same wherever they are made.
+    let command = command().disable_help_subcommand(true).term_width(100);
+    clap_mangen::generate_to(command, folder)
+}
+
 /// The command line as clap knows it: no variable shows its value in the help, and a blank one counts as unset.
 fn command() -> clap::Command {
     fn adapt(arg: clap::Arg) -> clap::Arg {
@@ -111,6 +124,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
+        Some(Subcommand::Manual { folder }) => Command::Manual(folder),
     };
     let mut given = Given::new(matches, stdin);
     command.refuse_what_it_does_not_read(&given)?;
@@ -150,7 +164,7 @@ impl Command {
             Self::Get { .. } => ("get", &options::SERVER[..]),
             Self::Exec { .. } => ("exec", &options::SERVER[..]),
             Self::Status { .. } => ("status", &options::SOURCES[..]),
-            Self::Serve | Self::Check | Self::Completions(_) => return Ok(()),
+            Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
         match given.flags(unread).first() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; leave it out")),

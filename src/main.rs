@@ -35,6 +35,12 @@ fn main() -> ExitCode {
         arguments::write_completions(shell, &mut io::stdout());
         return ExitCode::SUCCESS;
     }
+    if let Command::Manual(folder) = &invocation.command {
+        return match arguments::write_manual(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&format!("cannot write manual pages into {}: {error}", folder.display()), 1),
+        };
+    }
     harden(&invocation.command);
     start_logging(&invocation, &environment);
     let service = match Service::of(&invocation.command) {
@@ -153,7 +159,7 @@ async fn obey(
             let document = ask().await?;
             print(&if json { format!("{document:#}\n") } else { command::status::for_people(&document) })
         }
-        Command::Completions(_) => Ok(ExitCode::SUCCESS),
+        Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -256,6 +256,22 @@ fn status_asks_a_running_daemon() {
 }
 
 #[test]
+fn manual_pages_come_from_the_command_line_itself() {
+    let home = Home::new();
+    let folder = home.path().join("man/deep");
+    let written = home.run(&["manual", folder.to_str().unwrap()], &[]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    for page in ["", "-check", "-completions", "-exec", "-get", "-serve", "-status"] {
+        let text = fs::read_to_string(folder.join(format!("credenza{page}.1"))).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains("CREDENZA_CONFIG"), "{page}: {text}");
+    }
+    assert!(fs::read_to_string(folder.join("credenza-status.1")).unwrap().contains("watch"));
+    home.write("file", "");
+    let failed = home.run(&["manual", home.path().join("file/man").to_str().unwrap()], &[]);
+    assert!(failed.code == Some(1) && failed.stderr.contains("cannot write manual pages"), "{failed:?}");
+}
+
+#[test]
 fn status_can_be_watched() {
     let home = Home::new();
     // An address of its own: no other test takes the port meanwhile.

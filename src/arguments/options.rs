@@ -259,6 +259,14 @@ Example:
         #[arg(value_enum)]
         shell: Shell,
     },
+
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder; made when missing
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
 }
 
 /// How `get` prints credentials.

@@ -36,8 +36,9 @@ pub async fn watch(
         let news = answer.map_or_else(|error| Value::from(error.to_string()), without_time);
         let written = if terminal {
             // Some terminals do not know their size and say 0.
-            let rows = tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 1);
-            write(&screen(&text, rows.unwrap_or(24)))
+            let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 1 && size.ws_col > 0);
+            let (rows, columns) = size.map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
+            write(&screen(&text, rows, columns))
         } else if shown.as_ref() != Some(&news) {
             write(&text)
         } else {
@@ -61,10 +62,21 @@ fn without_time(mut document: Value) -> Value {
     document
 }
 
-/// What brings a text onto a screen of some rows without flicker: as much as fits, and how much did not.
-fn screen(text: &str, rows: usize) -> String {
+/// What brings a text onto a screen of this size without flicker: as much as fits, and how much did not.
+fn screen(text: &str, rows: usize, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let fits = if lines.len() < rows { lines.len() } else { rows - 2 };
+    let height = |line: &&str| line.chars().count().div_ceil(columns).max(1);
+    // The last row is the cursor's; the one before it says how much is missing, when something is.
+    let fit_into = |rows: usize| {
+        let mut left = rows;
+        lines
+            .iter()
+            .map(height)
+            .take_while(|height| left.checked_sub(*height).map(|less| left = less).is_some())
+            .count()
+    };
+    let all = fit_into(rows - 1);
+    let fits = if all == lines.len() { all } else { fit_into(rows - 2) };
     let mut screen = String::from(HOME);
     for line in &lines[..fits] {
         screen.push_str(line);
@@ -89,10 +101,13 @@ mod tests {
 
     #[test]
     fn as_much_as_fits() {
-        assert_eq!(screen("a\nb\n", 3), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
-        let long = screen("a\nb\nc\nd\n", 4);
+        assert_eq!(screen("a\nb\n", 3, 80), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+        let long = screen("a\nb\nc\nd\n", 4, 80);
         assert_eq!(long, "\x1b[Ha\x1b[K\nb\x1b[K\n… 2 more lines: make the window higher\x1b[K\n\x1b[J");
         assert_eq!(long.matches('\n').count(), 3, "the last row stays free for the cursor");
+        let wide = screen("12345\nb\nc\n", 5, 4);
+        assert_eq!(wide, "\x1b[H12345\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J", "a line that needs two rows, and all fits");
+        assert!(screen("12345\nb\nc\n", 4, 4).contains("12345\x1b[K\n… 2 more lines"));
     }
 
     #[test]
