@@ -269,6 +269,24 @@ fn a_request_that_is_being_answered_is_finished() {
 }
 
 #[test]
+fn who_connected_before_a_stop_is_answered() {
+    let home = Home::new();
+    let mut broker = home.serve(&[], &KEYS);
+    broker.until_key(&home.token(), "AKIAENV");
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    // Connections are accepted in their order: once this one is answered, the one above has been accepted.
+    assert_eq!(broker.get("/healthz", "").status, 200);
+    broker.signal(rustix::process::Signal::TERM);
+    broker.wait_for_log("stopping");
+    let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
 fn half_a_request_does_not_hold_up_a_stop() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);

@@ -48,6 +48,8 @@ struct Place {
     admitted: AtomicBool,
     /// Whether a request is being answered.
     busy: AtomicBool,
+    /// Told when a request begins.
+    begun: Notify,
     evicted: Notify,
 }
 
@@ -136,6 +138,7 @@ async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationTo
         let (place, paths) = (Arc::clone(&place), paths.clone());
         async move {
             place.busy.store(true, Ordering::Relaxed);
+            place.begun.notify_one();
             let answer = paths.answer(request.map(Body::new), || place.admitted.store(true, Ordering::Relaxed)).await;
             place.busy.store(false, Ordering::Relaxed);
             answer
@@ -154,6 +157,16 @@ async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationTo
             return;
         }
         () = stop.cancelled() => {
+            // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
+            // and his first request cannot be sent again without asking him.
+            let first = tokio::time::timeout(FLUSH, seat.place.begun.notified());
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => return told(ended),
+                begun = first => if begun.is_err() {
+                    return;
+                }
+            }
             connection.as_mut().graceful_shutdown();
             if seat.place.busy.load(Ordering::Relaxed) {
                 connection.await
@@ -162,6 +175,10 @@ async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationTo
             }
         }
     };
+    told(ended);
+}
+
+fn told(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
