@@ -15,7 +15,7 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo clean
+.PHONY: help build test fmt clippy unit doc clients demo restarts clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ clients: $(STAMP) debug-binary ## real clients on a real S3: boto3, the AWS CLI,
 
 demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP=1 leaves it running
 	@$(VENV)/bin/python tests/clients/demo.py
+
+restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
+	@$(VENV)/bin/python tests/clients/restarts.py
 
 clean: ## remove what was built and downloaded here
 	cargo clean

@@ -30,8 +30,10 @@ counts() { # the totals that cargo test and pytest print
   awk '
     /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1; next }
     /[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/ *=+ */, ""); pytest = $0 }
+    /restarts in .* no request failed/ { restarts = $0 }
     END {
       if (pytest != "") print pytest
+      else if (restarts != "") print restarts
       else if (seen) printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored
     }' "$1"
 }
@@ -56,6 +58,7 @@ suite clippy cargo cargo-clippy
 suite unit cargo
 suite doc cargo rustdoc
 suite clients cargo "${PYTHON:-python3}" python3-venv
+suite restarts cargo "${PYTHON:-python3}" python3-venv curl
 suite demo cargo "${PYTHON:-python3}" python3-venv
 
 echo

@@ -1,0 +1,194 @@
+"""`make restarts`: restarts the daemon behind its socket again and again, while eight clients ask without a pause.
+
+What holds the socket here does what PID 1 does for credenza.socket: it never closes it, and hands it to each daemon.
+Not one request may fail. Four clients are boto3 with a new session each time, two are curl with a new connection each
+time, two are curl that keeps its connection. curl tries nothing twice by itself (but for a kept connection that the
+daemon has closed meanwhile, which HTTP wants tried again: RFC 9110, section 9.2.2).
+
+RESTARTS=1000 does more than 200 of them. Needs CREDENZA_BIN and curl.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from programs import STOP_DEADLINE, environment, until
+
+KEY = "AKIARESTARTS"
+SEED = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
+KEPT = 20  # requests over one connection
+
+
+class Daemon:
+    """The daemon behind a socket that outlives it, and ears for what it tells its service manager."""
+
+    def __init__(self, binary: str, home: Path):
+        self.binary, self.home = binary, home
+        self.token_file = home / "run" / "token"
+        self.log = (home / "log").open("ab")
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.address = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.ears.bind(str(home / "notify"))
+        self.ears.settimeout(20)
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        descriptor = self.socket.fileno()
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve', self.binary],
+            pass_fds=[descriptor],
+            cwd=self.home,
+            env=environment(self.home, CREDENZA_TOKEN_FILE=str(self.token_file), NOTIFY_SOCKET=str(self.home / "notify")),
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+        )
+
+    def until_ready(self) -> None:
+        while b"READY=1" not in self.ears.recv(4096):
+            pass
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(STOP_DEADLINE)
+        if code != 0:
+            raise AssertionError(f"a daemon ended with {code}")
+
+
+class Clients:
+    """Eight loops; each counts what it got and keeps the words of every failure."""
+
+    def __init__(self, daemon: Daemon):
+        self.daemon = daemon
+        self.stopping = threading.Event()
+        self.counts: dict[str, int] = {}
+        self.failures: list[str] = []
+        self.lock = threading.Lock()
+        loops = [self.boto3] * 4 + [self.curl] * 2 + [self.keeping_curl] * 2
+        self.threads = [threading.Thread(target=self.loop, args=(ask,)) for ask in loops]
+        self.header = daemon.home / "header"
+        self.header.write_text(f"Authorization: {daemon.token_file.read_text()}")
+
+    def __enter__(self) -> "Clients":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def loop(self, ask) -> None:
+        while not self.stopping.is_set():
+            try:
+                asked = ask()
+                with self.lock:
+                    self.counts[ask.__name__] = self.counts.get(ask.__name__, 0) + asked
+            except Exception as failure:  # noqa: BLE001: whatever it is, it is what a user would have seen
+                with self.lock:
+                    self.failures.append(f"{ask.__name__}: {type(failure).__name__}: {failure}")
+
+    def boto3(self) -> int:
+        # One process for many sessions: starting Python takes longer than ten restarts.
+        variables = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.daemon.address}/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.daemon.token_file),
+        }
+        program = [sys.executable, __file__, "sessions"]
+        ended = subprocess.run(
+            program, env=environment(self.daemon.home, **variables), capture_output=True, text=True, timeout=120
+        )
+        if ended.returncode != 0:
+            raise AssertionError(ended.stderr[-2000:])
+        return int(ended.stdout)
+
+    def curl(self) -> int:
+        return self.ask_with_curl(1)
+
+    def keeping_curl(self) -> int:
+        return self.ask_with_curl(KEPT)
+
+    def ask_with_curl(self, times: int) -> int:
+        url = f"{self.daemon.address}/credentials"
+        command = ["curl", "-q", "-sS", "--fail", "--max-time", "10", "--header", f"@{self.header}", *[url] * times]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        if ended.returncode != 0 or ended.stdout.count(KEY) != times:
+            raise AssertionError(f"exit code {ended.returncode}: {ended.stderr} {ended.stdout[-500:]!r}")
+        return times
+
+
+def sessions() -> None:
+    """Credentials for a new session, again and again for two seconds; prints how many."""
+    import botocore.session
+
+    count, end = 0, time.monotonic() + 2
+    while time.monotonic() < end:
+        credentials = botocore.session.Session().get_credentials()
+        assert credentials is not None and credentials.get_frozen_credentials().access_key == KEY
+        count += 1
+    print(count)
+
+
+def main() -> int:
+    restarts = int(os.environ.get("RESTARTS", "200"))
+    binary = os.path.abspath(os.environ["CREDENZA_BIN"])
+    chance = random.Random(SEED)
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credenza-restarts-")))
+        (home / ".aws").mkdir()
+        (home / ".aws" / "credentials").write_text(
+            f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = restarts-secret\n"
+        )
+        daemon = Daemon(binary, home)
+        daemon.start()
+        stack.callback(lambda: daemon.process.kill())
+        daemon.until_ready()
+        token = until("a token", lambda: daemon.token_file.exists() and daemon.token_file.read_text())
+        began, longest = time.monotonic(), 0.0
+        with Clients(daemon) as clients:
+            for done in range(1, restarts + 1):
+                # The next stop falls anywhere between the first connection of a daemon and a while of its work.
+                time.sleep(chance.random() * 0.1)
+                start = time.monotonic()
+                daemon.stop()
+                daemon.start()
+                daemon.until_ready()
+                longest = max(longest, time.monotonic() - start)
+                if clients.failures:
+                    break
+                if sys.stdout.isatty():
+                    print(f"\r{done} of {restarts} restarts", end="", flush=True)
+        daemon.stop()
+        if sys.stdout.isatty():
+            print("\r\x1b[K", end="")
+        if clients.failures:
+            print((home / "log").read_text(errors="replace")[-3000:])
+            print(f"after {done} restarts (SEED={SEED}), {len(clients.failures)} failed:", *clients.failures[:5], sep="\n  ")
+            return 1
+        assert daemon.token_file.read_text() == token, "the token has changed"
+        assert b"restarts-secret" not in (home / "log").read_bytes(), "a secret in the log"
+        if len(clients.counts) != 3:
+            print(f"some clients never got through: {json.dumps(clients.counts)}")
+            return 1
+        asked = ", ".join(f"{name} {count}" for name, count in sorted(clients.counts.items()))
+        seconds = time.monotonic() - began
+        print(f"{restarts} restarts in {seconds:.0f} s, the longest {longest * 1000:.0f} ms; no request failed ({asked})")
+    return 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["sessions"]:
+        sessions()
+    else:
+        sys.exit(main())
