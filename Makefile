@@ -11,11 +11,16 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/requirements.stamp
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+RELEASE_BIN := $(TARGET)/release/credenza
+STATIC_BIN := $(TARGET)/$(HOST)/release/credenza
+PREFIX ?= /usr/local
+DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts clean
+.PHONY: help build test fmt clippy unit doc clients demo restarts install dist static clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +53,18 @@ demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP
 
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
+
+install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
+	@[ -x "$(RELEASE_BIN)" ] || $(MAKE) build
+	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.socket"
+
+dist: build static ## a tarball with a static program and a Debian package, in dist/
+	packaging/dist.sh tarball "$(STATIC_BIN)" dist
+	packaging/dist.sh deb "$(RELEASE_BIN)" dist
+
+static: ## a release binary that needs no library of the host
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
 
 clean: ## remove what was built and downloaded here
 	cargo clean
