@@ -55,7 +55,8 @@ restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients,
 	@$(VENV)/bin/python tests/clients/restarts.py
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
-	@[ -x "$(RELEASE_BIN)" ] || $(MAKE) build
+	@# Under sudo there is often no cargo: then what was built before is installed.
+	@if [ "$(origin RELEASE_BIN)" = file ] && command -v cargo >/dev/null; then $(MAKE) build; fi
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
 	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.socket"
 
