@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -16,6 +17,17 @@ const WELL_KNOWN: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
 ];
+
+/// Connections that the kernel keeps for us until they are accepted, as many as it allows by default. Where there is no
+/// place, a client tries again after a whole second.
+const BACKLOG: i32 = 4096;
+
+/// What the kernel may hold for one connection and direction, in bytes (it takes twice as much for its own records).
+/// Left to itself it goes up to megabytes for whoever asks a lot and reads nothing, with a token or without.
+const BUFFER: usize = 32 * 1024;
+
+/// A client that reads nothing of its answer for so long has gone; its connection would be held for ever.
+const UNREAD: Duration = Duration::from_secs(10);
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +83,8 @@ pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener
         judge(address, allow_remote)?;
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                stay_on_this_host(&listener, address).map_err(|error| ListenError::Io(address, error))?;
+                rustix::net::listen(&listener, BACKLOG).map_err(|error| ListenError::Io(address, error.into()))?;
+                prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
                 listeners.push(listener);
             }
             Err(error) if lenient && address.is_ipv6() && no_ipv6(&error) => {
@@ -93,7 +106,7 @@ pub fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<
         let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
         judge(address, allow_remote)?;
         let listener = TcpListener::from_std(socket).map_err(|error| ListenError::Io(address, error))?;
-        stay_on_this_host(&listener, address).map_err(|error| ListenError::Io(address, error))?;
+        prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
         Ok(listener)
     };
     sockets.into_iter().map(adopt).collect()
@@ -109,6 +122,15 @@ fn judge(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
     }
     tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
     Ok(())
+}
+
+/// What every connection inherits from its listener.
+fn prepare(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_send_buffer_size(listener, BUFFER)?;
+    sockopt::set_socket_recv_buffer_size(listener, BUFFER)?;
+    sockopt::set_tcp_user_timeout(listener, u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX))?;
+    stay_on_this_host(listener, address)
 }
 
 /// Packets from a link-local address end at the first router (as AWS does it; a hop further is another host).
