@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::routes::Paths;
@@ -34,12 +35,30 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// A pause after the kernel refused a connection, because no file descriptor is left perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The open connections, oldest first.
+/// So many connections that proved nothing are closed, the oldest first, when the kernel refuses another: files have to
+/// be read, too.
+const RELIEF: usize = 16;
+
+/// The kernel has to refuse nothing for so long before that is news: one that has a descriptor now and then would fill
+/// the log.
+const CALM: Duration = Duration::from_secs(5);
+
+/// All connections.
 #[derive(Debug)]
 struct Connections {
     limit: usize,
-    open: Mutex<(u64, BTreeMap<u64, Arc<Place>>)>,
+    open: Mutex<Open>,
     freed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// The number of the newest.
+    newest: u64,
+    /// Oldest first.
+    places: BTreeMap<u64, Arc<Place>>,
+    /// How many have been told to go and are still there.
+    leaving: usize,
 }
 
 /// The place of one connection.
@@ -88,7 +107,7 @@ pub async fn serve(
 
 async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
-    let mut told = false;
+    let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
         let accepted = tokio::select! {
             biased;
@@ -100,14 +119,15 @@ async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connection
             Ok((stream, _)) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::error!(%error, "cannot accept connections; those that are open are served on");
+                connections.relieve();
+                if refused.replace(Instant::now()).is_none() {
+                    tracing::error!(%error, "cannot accept connections; those of clients are served on, the others are closed");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if std::mem::take(&mut told) {
+        if refused.take_if(|last| last.elapsed() > CALM).is_some() {
             tracing::info!("connections are accepted again");
         }
         let seat = tokio::select! {
@@ -198,25 +218,50 @@ impl Connections {
     }
 
     fn try_seat(self: &Arc<Self>) -> Option<Seat> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.1.len() >= self.limit {
-            let oldest = open.1.iter().find(|(_, place)| !place.admitted.load(Ordering::Relaxed));
-            let number = oldest.map(|(number, _)| *number)?;
-            if let Some(place) = open.1.remove(&number) {
-                place.evicted.notify_one();
+        let mut open = self.open();
+        if open.places.len() + open.leaving >= self.limit {
+            if open.leaving == 0 {
+                open.evict();
             }
+            return None;
         }
-        open.0 += 1;
-        let (number, place) = (open.0, Arc::<Place>::default());
-        open.1.insert(number, Arc::clone(&place));
+        open.newest += 1;
+        let (number, place) = (open.newest, Arc::<Place>::default());
+        open.places.insert(number, Arc::clone(&place));
         Some(Seat { number, place, connections: Arc::clone(self) })
+    }
+
+    /// Makes room for more than one.
+    fn relieve(&self) {
+        let mut open = self.open();
+        for _ in open.leaving..RELIEF {
+            open.evict();
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    /// Tells the oldest connection that has not been admitted to go, if there is one.
+    fn evict(&mut self) {
+        let mut places = self.places.iter();
+        let oldest = places.find(|(_, place)| !place.admitted.load(Ordering::Relaxed)).map(|(number, _)| *number);
+        if let Some(place) = oldest.and_then(|number| self.places.remove(&number)) {
+            self.leaving += 1;
+            place.evicted.notify_one();
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.1.remove(&self.number);
+        let mut open = self.connections.open();
+        if open.places.remove(&self.number).is_none() {
+            open.leaving -= 1;
+        }
         drop(open);
         self.connections.freed.notify_waiters();
     }
