@@ -1,6 +1,7 @@
 //! The HTTP side: listeners, connections, the door, the paths. It sees the board and nothing else.
 
 pub mod connections;
+pub mod descriptors;
 pub mod guard;
 pub mod listeners;
 pub mod responses;

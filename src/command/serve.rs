@@ -16,6 +16,7 @@ use crate::broker::{Broker, Parts, addresses};
 use crate::config::{Config, ServerConfig, Token};
 use crate::loader::{self, Loader};
 use crate::secret::Secret;
+use crate::server::descriptors;
 use crate::server::guard::Client;
 use crate::server::listeners::{self, Listen};
 use crate::service_manager::ServiceManager;
@@ -69,7 +70,7 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
         listeners,
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
-        max_connections: server.max_connections,
+        max_connections: descriptors::make_room(server.max_connections),
     };
     let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
     announce(&bound, file.as_ref().map(|file| file.path.as_path()));
