@@ -3,13 +3,14 @@
 mod contents;
 mod parsed;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 pub use contents::{Contents, Distrust, FileError, Owner, Reason};
 pub use parsed::Wanted;
@@ -32,6 +33,23 @@ struct Service {
     /// `None`: nobody waits for changes.
     registry: Option<Arc<Registry>>,
     cache: Cache,
+    /// Held by the thread that reads the file.
+    turns: Mutex<HashMap<PathBuf, Turn>>,
+}
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Service {
+    /// Waits until nobody reads this file. A thread that hangs in a dead file system keeps its turn, so that whoever asks
+    /// again waits without another thread: there are few.
+    async fn turn(&self, path: &Path) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry(path.to_owned()).or_default())
+        };
+        turn.lock_owned().await
+    }
 }
 
 /// Something that was read.
@@ -55,7 +73,10 @@ impl Files {
     }
 
     fn over(registry: Option<Arc<Registry>>) -> Self {
-        Self { service: Some(Arc::new(Service { registry, cache: Cache::default() })), record: Arc::default() }
+        Self {
+            service: Some(Arc::new(Service { registry, cache: Cache::default(), turns: Mutex::default() })),
+            record: Arc::default(),
+        }
     }
 
     /// The same files for another reader, who has read nothing yet.
@@ -77,8 +98,9 @@ impl Files {
         let Some(service) = self.service.clone() else {
             return Err(FileError::new(path, Reason::Unreachable));
         };
-        let path = path.to_owned();
+        let (path, turn) = (path.to_owned(), service.turn(path).await);
         let (contents, seen) = blocking(move || {
+            let _turn = turn;
             let watched = service.registry.as_ref().map(|registry| registry.register(&path));
             let version = watched.as_ref().map(|watched| watched.version());
             let contents = contents::read(&path);
@@ -119,20 +141,22 @@ impl Files {
 
     /// Waits until something that was read since [`Files::forget`] has really become other. Dropping it loses nothing.
     pub async fn changed(&self) {
-        let Some(registry) = self.service.as_ref().and_then(|service| service.registry.clone()) else {
+        let Some((service, registry)) =
+            self.service.as_ref().and_then(|service| Some((service, service.registry.clone()?)))
+        else {
             return std::future::pending().await;
         };
         let mut generation = registry.generation();
         loop {
             generation.borrow_and_update();
-            if self.has_changed(&registry).await {
+            if self.has_changed(service, &registry).await {
                 return;
             }
             wait(&mut generation).await;
         }
     }
 
-    async fn has_changed(&self, registry: &Arc<Registry>) -> bool {
+    async fn has_changed(&self, service: &Service, registry: &Arc<Registry>) -> bool {
         // Clones: whoever waits may be dropped at any await, and then nothing of the record is lost.
         let record = self.record().clone();
         for seen in record {
@@ -142,8 +166,12 @@ impl Files {
                     if now == version.load(Ordering::Acquire) {
                         continue;
                     }
-                    let path = watched.path().to_owned();
-                    let is_other = *before != blocking(move || digest(&contents::read(&path))).await;
+                    let (path, turn) = (watched.path().to_owned(), service.turn(watched.path()).await);
+                    let read = blocking(move || {
+                        let _turn = turn;
+                        digest(&contents::read(&path))
+                    });
+                    let is_other = *before != read.await;
                     if !is_other {
                         version.store(now, Ordering::Release);
                     }

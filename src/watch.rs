@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,8 +17,15 @@ use tokio::time::Instant;
 /// Events of one change come in bursts; this long after the first of them everybody looks.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// How often files are looked at where the kernel tells nothing: network file systems, or no watches left.
+/// How often files are looked at all the same: the kernel tells nothing about changes that others make on a network
+/// file system.
 const POLL: Duration = Duration::from_secs(30);
+
+/// How often when the kernel has no watches left and tells nothing at all.
+const POLL_INSTEAD: Duration = Duration::from_secs(5);
+
+/// A look that takes longer stands before a file system that hangs. The next one passes the file by.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Links on the way to a file, as many as Linux follows.
 const LINKS: usize = 40;
@@ -29,6 +36,8 @@ pub(crate) struct Watched {
     path: PathBuf,
     version: AtomicU64,
     state: Mutex<State>,
+    /// Whether somebody is looking at it, perhaps for ever.
+    looked_at: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +55,18 @@ impl Watched {
     /// A number that grows whenever there is a reason to look at the file.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Gives it a new version when it looks other than before, or was touched. It may block.
+    fn look(&self, touched: bool) -> bool {
+        let signature = Signature::of(&self.path);
+        let mut state = lock(&self.state);
+        let changed = touched || state.signature != signature;
+        if changed {
+            state.signature = signature;
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
+        changed
     }
 }
 
@@ -76,6 +97,9 @@ impl Signature {
 /// The files of this process that are watched.
 #[derive(Debug)]
 pub(crate) struct Registry {
+    /// Held for moments: no file system is asked meanwhile.
+    files: Mutex<HashMap<PathBuf, Arc<Watched>>>,
+    /// The kernel is asked to watch a directory meanwhile, after that directory has been looked at.
     inner: Mutex<Inner>,
     /// Shared with the thread that takes the kernel's events.
     events: Arc<Events>,
@@ -84,7 +108,6 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Inner {
-    files: HashMap<PathBuf, Arc<Watched>>,
     directories: BTreeSet<PathBuf>,
     kernel: Kernel,
     told: bool,
@@ -124,8 +147,12 @@ impl Watcher {
 
     /// A watcher and the registry of what it watches.
     pub(crate) fn new() -> (Arc<Registry>, Self) {
-        let registry =
-            Arc::new(Registry { inner: Mutex::default(), events: Arc::default(), generation: watch::Sender::new(0) });
+        let registry = Arc::new(Registry {
+            files: Mutex::default(),
+            inner: Mutex::default(),
+            events: Arc::default(),
+            generation: watch::Sender::new(0),
+        });
         (Arc::clone(&registry), Self { registry: Some(registry), poll: POLL })
     }
 
@@ -148,21 +175,31 @@ impl Watcher {
     /// Watches for ever.
     pub async fn run(self) {
         let Some(registry) = self.registry else { return std::future::pending().await };
-        let mut next_poll = Instant::now() + self.poll;
+        let (mut polled, mut poll) = (Instant::now(), self.poll);
         loop {
-            let polled = tokio::select! {
+            let is_poll = tokio::select! {
                 () = registry.events.arrived.notified() => {
                     tokio::time::sleep(SETTLE).await;
                     false
                 }
-                () = tokio::time::sleep_until(next_poll) => {
-                    next_poll = Instant::now() + self.poll;
+                () = tokio::time::sleep_until(polled + poll) => {
+                    polled = Instant::now();
                     true
                 }
             };
             // Looking at paths may block, on a network file system for long.
             let looking = Arc::clone(&registry);
-            let _ = tokio::task::spawn_blocking(move || if polled { looking.poll() } else { looking.settle() }).await;
+            let look = tokio::task::spawn_blocking(move || {
+                if is_poll {
+                    looking.poll();
+                } else {
+                    looking.settle();
+                }
+                looking.is_used_up()
+            });
+            if let Ok(Ok(used_up)) = tokio::time::timeout(PATIENCE, look).await {
+                poll = if used_up { self.poll.min(POLL_INSTEAD) } else { self.poll };
+            }
         }
     }
 }
@@ -170,14 +207,30 @@ impl Watcher {
 impl Registry {
     /// Begins to watch a file, before it is read. It may block.
     pub(crate) fn register(&self, path: &Path) -> Arc<Watched> {
-        let mut inner = self.lock();
-        if let Some(file) = inner.files.get(path) {
-            return Arc::clone(file);
+        let known = |files: &HashMap<PathBuf, Arc<Watched>>| files.get(path).map(Arc::clone);
+        if let Some(file) = known(&lock(&self.files)) {
+            return file;
         }
-        let file = Arc::new(Watched { path: path.to_owned(), version: AtomicU64::new(0), state: Mutex::default() });
-        inner.files.insert(path.to_owned(), Arc::clone(&file));
-        self.arm(&mut inner, &file);
-        lock(&file.state).signature = Signature::of(path);
+        let state = State { signature: Signature::of(path), ..State::default() };
+        let file = {
+            let mut files = lock(&self.files);
+            if let Some(file) = known(&files) {
+                return file;
+            }
+            let file = Arc::new(Watched {
+                path: path.to_owned(),
+                version: AtomicU64::new(0),
+                state: Mutex::new(state),
+                looked_at: AtomicBool::new(false),
+            });
+            files.insert(path.to_owned(), Arc::clone(&file));
+            file
+        };
+        self.arm(&file);
+        // Others may have read it before it was watched.
+        if file.look(false) {
+            self.tell();
+        }
         file
     }
 
@@ -188,12 +241,12 @@ impl Registry {
 
     /// Watches all directories in which a change could make another file of this path. What is made while the watches
     /// are set up is seen by the second look.
-    fn arm(&self, inner: &mut Inner, file: &Watched) {
+    fn arm(&self, file: &Watched) {
         for _ in 0..LINKS {
             let wanted = directories(&file.path);
+            let mut inner = self.lock();
             let mut state = lock(&file.state);
-            let fresh: Vec<PathBuf> =
-                wanted.iter().filter(|directory| !inner.directories.contains(*directory)).cloned().collect();
+            let fresh: Vec<PathBuf> = wanted.difference(&inner.directories).cloned().collect();
             let settled = fresh.is_empty() && state.directories == wanted;
             state.directories = wanted;
             drop(state);
@@ -201,7 +254,7 @@ impl Registry {
                 return;
             }
             for directory in fresh {
-                self.watch(inner, directory);
+                self.watch(&mut inner, directory);
             }
         }
     }
@@ -210,14 +263,14 @@ impl Registry {
         if matches!(inner.kernel, Kernel::NotAsked) {
             inner.kernel = match self.ask_kernel() {
                 Ok(watcher) => Kernel::Watches(watcher),
-                Err(error) => used_up(&mut inner.told, &error),
+                Err(error) => self.used_up(&mut inner.told, &error),
             };
         }
         if let Kernel::Watches(watcher) = &mut inner.kernel {
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
                 Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => return,
-                Err(error) if is_used_up(&error) => inner.kernel = used_up(&mut inner.told, &error),
+                Err(error) if is_used_up(&error) => inner.kernel = self.used_up(&mut inner.told, &error),
                 Err(error) => {
                     tracing::debug!(directory = %directory.display(), %error, "cannot be watched; it is polled");
                 }
@@ -261,55 +314,87 @@ impl Registry {
                 unwatch(&mut inner, directory);
             }
         }
-        self.look(inner, |state| everything || state.directories.iter().any(|directory| dirty.contains(directory)));
+        drop(inner);
+        self.look(|state| everything || state.directories.iter().any(|directory| dirty.contains(directory)));
     }
 
     /// Looks at everything, as the file system shows it.
     fn poll(&self) {
-        let mut inner = self.lock();
-        if matches!(inner.kernel, Kernel::UsedUp) {
+        let asks_again = self.is_used_up();
+        if asks_again && let Ok(watcher) = self.ask_kernel() {
             // There may be watches again.
-            if let Ok(watcher) = self.ask_kernel() {
-                inner.kernel = Kernel::Watches(watcher);
-                inner.directories.clear();
-            }
+            let mut inner = self.lock();
+            inner.kernel = Kernel::Watches(watcher);
+            inner.directories.clear();
         }
-        let files: Vec<Arc<Watched>> = inner.files.values().map(Arc::clone).collect();
-        for file in files {
-            self.arm(&mut inner, &file);
+        for file in self.files() {
+            alone_with(&file, || self.arm(&file));
         }
-        self.look(inner, |_| false);
+        let mut inner = self.lock();
+        if asks_again && matches!(inner.kernel, Kernel::Watches(_)) {
+            inner.told = false;
+            tracing::info!("the kernel gives file watches again; files are watched");
+        }
+        drop(inner);
+        self.look(|_| false);
     }
 
     /// Gives a new version to each file that was touched, or that looks other than before; forgets those that nobody
     /// reads any more.
-    fn look(&self, mut inner: MutexGuard<'_, Inner>, touched: impl Fn(&State) -> bool) {
-        inner.files.retain(|_, file| Arc::strong_count(file) > 1);
-        let files: Vec<Arc<Watched>> = inner.files.values().map(Arc::clone).collect();
+    fn look(&self, touched: impl Fn(&State) -> bool) {
+        lock(&self.files).retain(|_, file| Arc::strong_count(file) > 1);
+        // Those first of which the kernel has spoken: their file systems answer.
+        let (spoken_of, others): (Vec<_>, Vec<_>) =
+            self.files().into_iter().partition(|file| touched(&lock(&file.state)));
         let mut changed = false;
-        for file in &files {
-            let before = touched(&lock(&file.state));
-            if before {
-                self.arm(&mut inner, file);
-            }
-            let signature = Signature::of(&file.path);
-            let mut state = lock(&file.state);
-            if before || state.signature != signature {
-                state.signature = signature;
-                file.version.fetch_add(1, Ordering::AcqRel);
-                changed = true;
-            }
+        for file in &spoken_of {
+            alone_with(file, || {
+                self.arm(file);
+                changed |= file.look(true);
+            });
         }
+        if std::mem::take(&mut changed) {
+            self.tell();
+        }
+        for file in &others {
+            alone_with(file, || changed |= file.look(false));
+        }
+        if changed {
+            self.tell();
+        }
+        let mut inner = self.lock();
+        let files = self.files();
         let needed: BTreeSet<PathBuf> = files.iter().flat_map(|file| lock(&file.state).directories.clone()).collect();
         let idle: Vec<PathBuf> = inner.directories.difference(&needed).cloned().collect();
         for directory in idle {
             inner.directories.remove(&directory);
             unwatch(&mut inner, &directory);
         }
-        drop(inner);
-        if changed {
-            self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Wakes those who read files.
+    fn tell(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    fn files(&self) -> Vec<Arc<Watched>> {
+        lock(&self.files).values().map(Arc::clone).collect()
+    }
+
+    fn is_used_up(&self) -> bool {
+        matches!(self.lock().kernel, Kernel::UsedUp)
+    }
+
+    fn used_up(&self, told: &mut bool, error: &notify::Error) -> Kernel {
+        if !std::mem::replace(told, true) {
+            tracing::warn!(
+                %error, poll_s = POLL_INSTEAD.as_secs(),
+                "the kernel gives no more file watches (fs.inotify.max_user_watches, max_user_instances); files are polled instead"
+            );
+            // Whoever runs the watcher learns that he has to poll.
+            self.events.arrived.notify_one();
         }
+        Kernel::UsedUp
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -320,6 +405,14 @@ impl Registry {
 /// Whether a directory itself was the subject of an event, not only something in it.
 fn is_moved(dirty: &BTreeSet<PathBuf>, directory: &Path) -> bool {
     directory.parent().is_some_and(|parent| dirty.contains(parent))
+}
+
+/// Looks at a file unless somebody else does, who may stand before a file system that hangs.
+fn alone_with(file: &Watched, look: impl FnOnce()) {
+    if !file.looked_at.swap(true, Ordering::AcqRel) {
+        look();
+        file.looked_at.store(false, Ordering::Release);
+    }
 }
 
 fn unwatch(inner: &mut Inner, directory: &Path) {
@@ -337,16 +430,6 @@ fn is_used_up(error: &notify::Error) -> bool {
         }
         _ => false,
     }
-}
-
-fn used_up(told: &mut bool, error: &notify::Error) -> Kernel {
-    if !std::mem::replace(told, true) {
-        tracing::warn!(
-            %error, poll_s = POLL.as_secs(),
-            "the kernel gives no more file watches (fs.inotify.max_user_watches, max_user_instances); files are polled instead"
-        );
-    }
-    Kernel::UsedUp
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -30,8 +30,8 @@ pub(super) struct Cache(Mutex<HashMap<Vec<Wanted>, Arc<Slot>>>);
 pub(super) struct Slot {
     files: Vec<Wanted>,
     parse: Box<Parse>,
-    /// Held while the files are read, so that one reader reads for all.
-    made: tokio::sync::Mutex<Option<Made>>,
+    /// Held by the thread that reads the files, so that one reader reads for all, and a dead file system has one thread.
+    made: Arc<tokio::sync::Mutex<Option<Made>>>,
 }
 
 /// What was made, and of what.
@@ -67,7 +67,7 @@ impl Cache {
         let slot = Arc::new(Slot {
             files: files.to_vec(),
             parse: Box::new(move |contents| Arc::new(parse(contents))),
-            made: tokio::sync::Mutex::default(),
+            made: Arc::default(),
         });
         slots.insert(files.to_vec(), Arc::clone(&slot));
         slot
@@ -89,12 +89,13 @@ impl Slot {
     }
 
     async fn made(self: &Arc<Self>, registry: Option<Arc<Registry>>) -> Made {
-        let mut held = self.made.lock().await;
-        // A clone: whoever waits may be dropped here.
-        let (slot, before) = (Arc::clone(self), held.clone());
-        let made = blocking(move || slot.make(registry.as_deref(), before)).await;
-        *held = Some(made.clone());
-        made
+        let (slot, mut held) = (Arc::clone(self), Arc::clone(&self.made).lock_owned().await);
+        blocking(move || {
+            let made = slot.make(registry.as_deref(), held.clone());
+            *held = Some(made.clone());
+            made
+        })
+        .await
     }
 
     /// Reads the files if they look other than before, and parses them if they are.
