@@ -5,6 +5,7 @@ mod report;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use signal_hook::consts::SIGHUP;
 use tokio::net::TcpListener;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::Failed;
 use crate::broker::{Broker, Parts, addresses};
 use crate::config::{Config, ServerConfig, Token};
-use crate::loader::{self, Loader};
+use crate::loader::{self, LoadError, Loader};
 use crate::secret::Secret;
 use crate::server::descriptors;
 use crate::server::guard::Client;
@@ -29,6 +30,9 @@ use crate::world::World;
 
 /// The exit code when a second signal asks for the end.
 const SECOND_SIGNAL: i32 = 1;
+
+/// A configuration that could not be read is tried again so often: no event tells when a descriptor is free again.
+const UNREADABLE: Duration = Duration::from_secs(10);
 
 /// What a daemon starts with.
 #[derive(Debug)]
@@ -96,6 +100,7 @@ async fn steer(
     stop: CancellationToken,
     manager: ServiceManager,
 ) {
+    let mut unreadable: Option<String> = None;
     loop {
         let hang_up = tokio::select! {
             arrived = signals.next() => {
@@ -109,10 +114,12 @@ async fn steer(
                 true
             }
             () = loader.changed() => false,
+            () = tokio::time::sleep(UNREADABLE), if unreadable.is_some() => false,
         };
         manager.reloading();
         let order = match loader.load().await {
             Ok(new) => {
+                unreadable = None;
                 if new.server != config.server || new.trusted_owners != config.trusted_owners {
                     tracing::warn!("[server] and [files] have changed: they take effect at the next start");
                 }
@@ -122,8 +129,12 @@ async fn steer(
                 order
             }
             Err(error) => {
-                tracing::error!("the configuration is refused, the one before stays in force: {error}");
-                Order::Refused(error.to_string().into())
+                let message = error.to_string();
+                if unreadable.as_ref() != Some(&message) || hang_up {
+                    tracing::error!("the configuration is refused, the one before stays in force: {message}");
+                }
+                unreadable = matches!(error, LoadError::File(_)).then(|| message.clone());
+                Order::Refused(message.into())
             }
         };
         let reload = hang_up.then_some(Order::Reload);

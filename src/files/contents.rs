@@ -97,6 +97,11 @@ impl FileError {
         matches!(self.reason, Reason::Missing(_))
     }
 
+    /// Whether it can be mended without a change of the file: when a file descriptor is free again, perhaps.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self.reason, Reason::Io(_))
+    }
+
     /// What is wrong, without the path.
     #[must_use]
     pub fn reason(&self) -> &Reason {

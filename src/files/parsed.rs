@@ -42,6 +42,8 @@ struct Made {
     versions: Vec<u64>,
     signatures: Vec<Option<Signature>>,
     digests: Vec<u64>,
+    /// Whether no file failed to be read for a reason that passes without a change of the file.
+    settled: bool,
 }
 
 /// What one reader used of a set of files.
@@ -108,16 +110,17 @@ impl Slot {
         let signatures: Vec<_> = self.files.iter().map(|file| Signature::of(&file.path)).collect();
         let is_same = |before: &Made| before.versions == versions && before.signatures == signatures;
         let before = match before {
-            Some(before) if registry.is_some() && is_same(&before) => return before,
+            Some(before) if registry.is_some() && before.settled && is_same(&before) => return before,
             before => before,
         };
         let contents: Vec<_> = self.files.iter().map(|file| contents::read(&file.path)).collect();
+        let settled = !contents.iter().any(|read| read.as_ref().is_err_and(FileError::may_pass));
         let digests: Vec<u64> = contents.iter().map(digest).collect();
         let value = match before {
             Some(before) if before.digests == digests => before.value,
             _ => (self.parse)(contents),
         };
-        Made { value, watched, versions, signatures, digests }
+        Made { value, watched, versions, signatures, digests, settled }
     }
 }
 
