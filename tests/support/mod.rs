@@ -199,6 +199,60 @@ impl Broker {
     pub fn wait(&mut self) -> ExitStatus {
         wait(&mut self.child)
     }
+
+    /// The most memory it has ever had resident, in kB.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+}
+
+/// Whether something that not every machine can do is left out here, which is said. On the build machine it is a failure.
+pub fn is_left_out(reason: &str) -> bool {
+    assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this has to run here, and cannot: {reason}");
+    // Past the test harness, which keeps what a passed test says to itself.
+    let _ = writeln!(std::io::stderr(), "!!! a test does NOT run: {reason}");
+    true
+}
+
+/// Lets this process have so many open files; `false` when it cannot.
+pub fn may_open(files: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= files) {
+        return true;
+    }
+    maximum.is_none_or(|maximum| maximum >= files)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).is_ok()
+}
+
+/// A connection that stays open between requests.
+pub struct KeptAlive {
+    stream: BufReader<TcpStream>,
+    head: String,
+}
+
+impl KeptAlive {
+    pub fn to(broker: &Broker, token: &str) -> Self {
+        let stream = TcpStream::connect(broker.address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
+        Self { stream: BufReader::new(stream), head }
+    }
+
+    /// One more request for `default`: its status.
+    pub fn ask(&mut self) -> u16 {
+        self.stream.get_mut().write_all(self.head.as_bytes()).unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.stream.read_line(&mut head).unwrap(), 0, "the connection has ended: {head:?}");
+        }
+        let answer = Answer::parse(head.as_bytes());
+        let mut body = vec![0; answer.header("content-length").unwrap().parse().unwrap()];
+        self.stream.read_exact(&mut body).unwrap();
+        answer.status
+    }
 }
 
 /// Waits for a child, but not for ever.

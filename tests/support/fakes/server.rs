@@ -48,6 +48,10 @@ pub enum Reply {
     Drip,
     /// A head, and then a body without end.
     Flood,
+    /// A byte of a head every few milliseconds, for ever.
+    DripHead,
+    /// A head without end.
+    FloodHead,
 }
 
 impl Reply {
@@ -183,6 +187,21 @@ fn write(mut stream: &TcpStream, reply: Reply) -> std::io::Result<()> {
             loop {
                 stream.write_all(b" ")?;
                 thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Reply::DripHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx: ")?;
+            loop {
+                stream.write_all(b"y")?;
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Reply::FloodHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            loop {
+                stream.write_all(
+                    b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+                )?;
             }
         }
         Reply::Flood => {
