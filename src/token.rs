@@ -55,6 +55,18 @@ pub enum TokenError {
         /// What came of it.
         error: io::Error,
     },
+    /// The group that is meant to read it is not ours to give.
+    #[error("token file {}: cannot give {what} to group {group}: {error}; be a member of that group, or choose another", path.display())]
+    Group {
+        /// The file.
+        path: PathBuf,
+        /// The file or its folder.
+        what: &'static str,
+        /// The group.
+        group: u32,
+        /// What came of it.
+        error: io::Error,
+    },
     /// None of the default places can be used.
     #[error("no place for the token file: {0}; --token-file names one")]
     Nowhere(String),
@@ -208,8 +220,11 @@ impl TokenFile {
             Err(error) => return Err(self.io("make its folder", error)),
         }
         if let Some(group) = self.group {
-            std::os::unix::fs::chown(folder, None, Some(group))
-                .map_err(|error| self.io("give its folder to the group", error))?;
+            let given = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?.gid();
+            if given != group {
+                std::os::unix::fs::chown(folder, None, Some(group))
+                    .map_err(|error| self.not_given("its folder", group, error))?;
+            }
             let open = fs::Permissions::from_mode(0o750);
             fs::set_permissions(folder, open).map_err(|error| self.io("open its folder to the group", error))?;
         }
@@ -281,8 +296,15 @@ impl TokenFile {
     }
 
     fn open_to(&self, file: &File, group: u32) -> Result<(), TokenError> {
-        std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.io("give it to the group", error))?;
+        // Our own group has it from the start, and a sandbox may refuse the call.
+        if file.metadata().map_err(|error| self.io("look at it", error))?.gid() != group {
+            std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.not_given("it", group, error))?;
+        }
         file.set_permissions(fs::Permissions::from_mode(0o640)).map_err(|error| self.io("open it to the group", error))
+    }
+
+    fn not_given(&self, what: &'static str, group: u32, error: io::Error) -> TokenError {
+        TokenError::Group { path: self.path.clone(), what, group, error }
     }
 
     fn unfit(&self, reason: impl Into<String>) -> TokenError {
