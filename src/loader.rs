@@ -76,7 +76,14 @@ impl Loader {
                     return Ok(Some((path, contents)));
                 }
                 Err(error) if error.is_missing() && !named => {}
-                Err(error) => return Err(LoadError::File(error.to_string())),
+                Err(error) => {
+                    // That of a service may be closed to others, who then have one of their own.
+                    let hint = match paths.first().filter(|own| *own != path) {
+                        Some(own) => format!("; {}, even an empty one, goes before it", own.display()),
+                        None => String::new(),
+                    };
+                    return Err(LoadError::File(format!("{error}{hint}")));
+                }
             }
         }
         Ok(None)
