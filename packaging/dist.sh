@@ -30,8 +30,7 @@ deb() {
   architecture=$(dpkg --print-architecture)
   "$here/install.sh" "$binary" "$root" /usr
   # Merged /usr or not: Debian's systemd reads units here.
-  install -D -m 640 "$here/../config/credenza.toml" "$root/etc/credenza/credenza.toml"
-  chmod 750 "$root/etc/credenza"
+  install -D -m 644 "$here/../config/credenza.toml" "$root/etc/credenza/credenza.toml"
   mv "$root/usr/share/doc/credenza/LICENSE" "$root/usr/share/doc/credenza/copyright"
   gzip -9n "$root"/usr/share/man/man1/*.1 "$root/usr/share/doc/credenza/CHANGELOG.md"
   # zsh looks elsewhere on Debian.
