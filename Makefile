@@ -20,7 +20,7 @@ DESTDIR ?=
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts install dist static clean
+.PHONY: help build test fmt clippy unit doc clients demo restarts systemd install dist static clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,11 +54,14 @@ demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
+systemd: static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
+	@tests/systemd/suite.sh "$(STATIC_BIN)"
+
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.
 	@if [ "$(origin RELEASE_BIN)" = file ] && command -v cargo >/dev/null; then $(MAKE) build; fi
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
-	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.socket"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.service"
 
 dist: build static ## a tarball with a static program and a Debian package, in dist/
 	packaging/dist.sh tarball "$(STATIC_BIN)" dist

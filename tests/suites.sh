@@ -20,19 +20,22 @@ missing_of() {
   local need
   for need in "$@"; do
     case $need in
+      root) [ "$(id -u)" = 0 ] ;;
       python3-venv) "${PYTHON:-python3}" -c 'import venv, ensurepip' 2>/dev/null ;;
       *) command -v "$need" >/dev/null ;;
     esac || echo "$need"
   done
 }
 
-counts() { # the totals that cargo test and pytest print
+counts() { # the totals that cargo test, pytest and our own suites print
   awk '
     /^test result:/ { passed += $4; failed += $6; ignored += $8; seen = 1; next }
     /[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/ *=+ */, ""); pytest = $0 }
+    /^[0-9]+ passed, [0-9]+ failed$/ { own = $0 }
     /restarts in .* no request failed/ { restarts = $0 }
     END {
       if (pytest != "") print pytest
+      else if (own != "") print own
       else if (restarts != "") print restarts
       else if (seen) printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored
     }' "$1"
@@ -43,9 +46,9 @@ suite() { # make target, then the commands it needs
   shift
   missing=$(missing_of "$@" | paste -sd ' ')
   if [ -n "$missing" ]; then
-    echo "!!! the suite '$name' does NOT run: not installed here: $missing" >&2
+    echo "!!! the suite '$name' does NOT run: missing here: $missing" >&2
     if [ "${CI:-}" = true ]; then result=FAILED; else result=skipped; fi
-    record "$name" "$result" 0 "not installed: $missing"
+    record "$name" "$result" 0 "missing: $missing"
     return
   fi
   echo "=== $name"
@@ -59,6 +62,7 @@ suite unit cargo
 suite doc cargo rustdoc
 suite clients cargo "${PYTHON:-python3}" python3-venv
 suite restarts cargo "${PYTHON:-python3}" python3-venv curl
+suite systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "${PYTHON:-python3}" curl
 suite demo cargo "${PYTHON:-python3}" python3-venv
 
 echo
