@@ -174,7 +174,7 @@ impl Keeper {
             tracing::debug!(identity = %self.key.identity(), source = %lease.source, "the same credentials came again");
             return Ok(now + schedule::after_the_same(remaining));
         }
-        let next = schedule::refresh_at(now, lease.serve_until, schedule::chance());
+        let next = schedule::refresh_at(now, lease.serve_until, self.world.chance.draw());
         self.announce(&lease, next);
         self.supplier = Some(winner);
         self.held = Some(Arc::new(lease));
@@ -217,7 +217,9 @@ impl Keeper {
         }
         let pause = match settles_in {
             Some(left) => left,
-            None if failure.kind.passes() => schedule::backoff(failing.times, schedule::chance(), failure.retry_after),
+            None if failure.kind.passes() => {
+                schedule::backoff(failing.times, self.world.chance.draw(), failure.retry_after)
+            }
             None => LONGEST_PAUSE,
         };
         let (times, since, name) = (failing.times, failing.since, self.chain.source_name(source));
@@ -239,7 +241,7 @@ impl Keeper {
         let failing = self.failing.get_or_insert(Failing { times: 0, since: now, unsettled: None });
         failing.times = failing.times.saturating_add(1);
         failing.unsettled = None;
-        let pause = schedule::backoff(failing.times, schedule::chance(), None);
+        let pause = schedule::backoff(failing.times, self.world.chance.draw(), None);
         (Phase::BackingOff { next: now + pause }, Some(Trouble::NotConfigured))
     }
 
@@ -253,6 +255,8 @@ impl Keeper {
                 return;
             }
             tokio::select! {
+                // In order, so that a run with injected time and chance repeats.
+                biased;
                 () = tokio::time::sleep(left) => {}
                 () = self.world.files.changed() => return,
                 _ = steps.changed() => {}

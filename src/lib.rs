@@ -24,6 +24,7 @@ pub mod arguments;
 pub mod board;
 pub mod broker;
 pub mod chain;
+pub mod chance;
 pub mod clock;
 pub mod command;
 pub mod config;

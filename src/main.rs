@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use credenza::arguments::{self, Command, Invocation};
+use credenza::chance::Chance;
 use credenza::clock::Clock;
 use credenza::command::serve::Start;
 use credenza::command::{self, Failed};
@@ -103,6 +104,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
     }
     let world = World {
         clock: Clock::system(),
+        chance: Chance::default(),
         environment,
         files,
         upstream: Upstream::system(Arc::default()),

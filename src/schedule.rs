@@ -53,13 +53,6 @@ pub fn backoff(failures: u32, chance: f64, retry_after: Option<Duration>) -> Dur
     drawn.max(retry_after.unwrap_or_default().min(LONGEST_PAUSE))
 }
 
-/// A number from 0 to 1, from the operating system.
-#[must_use]
-pub fn chance() -> f64 {
-    let drawn = getrandom::u32().unwrap_or(u32::MAX / 2);
-    f64::from(drawn) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::files::Files;
 use crate::upstream::Upstream;
@@ -14,6 +15,8 @@ use crate::upstream::Upstream;
 pub struct World {
     /// The wall clock.
     pub clock: Clock,
+    /// What spreads loads over time.
+    pub chance: Chance,
     /// The environment as it was at the start.
     pub environment: Environment,
     /// Files and the shared files.

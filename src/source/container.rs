@@ -10,7 +10,6 @@ use super::document::{self, Code};
 use super::endpoint::refused;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
-use crate::schedule::chance;
 use crate::secret::Secret;
 use crate::upstream::{Reach, Request, Response, Url};
 use crate::world::{Environment, World};
@@ -91,7 +90,7 @@ impl ContainerCredentials {
                     return Ok(answer);
                 }
                 Err(error) if !error.cause().is_silence() => return Err(error.into()),
-                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + chance() / 2.0)).await,
+                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + world.chance.draw() / 2.0)).await,
             }
         }
         Ok(world.upstream.send(self.request(url, token)?).await?)
