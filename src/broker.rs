@@ -13,7 +13,7 @@ use crate::board::Board;
 use crate::config::Identity;
 use crate::credentials::Name;
 use crate::secret::Secret;
-use crate::server::connections::{self, ListenerEnded};
+use crate::server::connections::{self, Listener, ListenerEnded};
 use crate::server::guard::{Client, Clients, Hosts};
 use crate::server::routes::{Endpoint, Paths};
 use crate::supervisor::{KeeperEnded, Order, Supervisor};
@@ -32,7 +32,7 @@ pub enum Ended {
 
 /// What a broker is made of.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Parts<L = TcpListener> {
     /// What its sources reach.
     pub world: World,
     /// Who tells them about changed files.
@@ -40,7 +40,7 @@ pub struct Parts {
     /// What it serves.
     pub identities: BTreeMap<Name, Identity>,
     /// Where, already bound.
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<L>,
     /// Under which further names.
     pub allowed_hosts: Vec<Box<str>>,
     /// To whom.
@@ -51,28 +51,24 @@ pub struct Parts {
 
 /// A broker that is ready to run.
 #[derive(Debug)]
-pub struct Broker {
+pub struct Broker<L = TcpListener> {
     supervisor: Supervisor,
     watcher: Watcher,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<L>,
     paths: Paths,
     board: Board,
     max_connections: usize,
     stop: CancellationToken,
 }
 
-impl Broker {
+impl<L: Listener> Broker<L> {
     /// Puts the parts together; eager identities begin to load.
     ///
     /// # Errors
     /// When the operating system gives no random numbers.
-    pub fn new(parts: Parts, stop: CancellationToken) -> Result<Self, getrandom::Error> {
-        let listening: Vec<IpAddr> = parts
-            .listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .map(|address| address.ip())
-            .collect();
+    pub fn new(parts: Parts<L>, stop: CancellationToken) -> Result<Self, getrandom::Error> {
+        let listening: Vec<IpAddr> =
+            parts.listeners.iter().filter_map(Listener::address).map(|address| address.ip()).collect();
         let clients = Clients::new(parts.clients)?;
         let clock = parts.world.clock.clone();
         let (supervisor, board) = Supervisor::new(parts.world, parts.identities);

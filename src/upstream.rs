@@ -10,8 +10,9 @@ mod url;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use http_body_util::{BodyExt, Full};
@@ -48,8 +49,18 @@ pub struct Upstream {
     network: Option<Arc<Network>>,
 }
 
+/// What a connection is made of.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A connection on its way.
+pub type Dialled = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
+
 struct Network {
     names: Names,
+    /// Makes connections in the place of the operating system.
+    dial: Option<Box<dyn Fn(SocketAddr) -> Dialled + Send + Sync>>,
     own: Arc<OnceLock<Vec<SocketAddr>>>,
     tls: OnceLock<Arc<ClientConfig>>,
     answered: Mutex<HashSet<Box<str>>>,
@@ -74,8 +85,22 @@ impl Upstream {
         Self::with(Names::Fixed(names), own)
     }
 
+    /// A network without a machine: there are no names, and `dial` makes the connections to addresses.
+    #[must_use]
+    pub fn injected(dial: impl Fn(SocketAddr) -> Dialled + Send + Sync + 'static) -> Self {
+        Self::over(Names::Fixed(HashMap::new()), Arc::default(), Some(Box::new(dial)))
+    }
+
     fn with(names: Names, own: Arc<OnceLock<Vec<SocketAddr>>>) -> Self {
-        let network = Network { names, own, tls: OnceLock::new(), answered: Mutex::default() };
+        Self::over(names, own, None)
+    }
+
+    fn over(
+        names: Names,
+        own: Arc<OnceLock<Vec<SocketAddr>>>,
+        dial: Option<Box<dyn Fn(SocketAddr) -> Dialled + Send + Sync>>,
+    ) -> Self {
+        let network = Network { names, dial, own, tls: OnceLock::new(), answered: Mutex::default() };
         Self { network: Some(Arc::new(network)) }
     }
 
@@ -134,7 +159,7 @@ impl Network {
     }
 
     /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
-    async fn connect(&self, request: &Request) -> Result<TcpStream, Cause> {
+    async fn connect(&self, request: &Request) -> Result<Box<dyn Stream>, Cause> {
         let deadline = Instant::now() + request.patience();
         let mut addresses = self.resolve(request.url()).await?;
         let own = self.own.get().map_or(&[][..], Vec::as_slice);
@@ -146,14 +171,25 @@ impl Network {
             let share =
                 deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
             let address = addresses.remove(0);
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) if reach::is_own_connection(&stream, own) => return Err(Cause::OwnListener(address)),
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failure = Cause::Unreachable(error.to_string().into()),
+            match timeout(share, self.dial(address, own)).await {
+                Ok(Err(Cause::Unreachable(error))) => failure = Cause::Unreachable(error),
+                Ok(dialled) => return dialled,
                 Err(_) => failure = Cause::TimedOut(request.patience()),
             }
         }
         Err(failure)
+    }
+
+    async fn dial(&self, address: SocketAddr, own: &[SocketAddr]) -> Result<Box<dyn Stream>, Cause> {
+        let unreachable = |error: io::Error| Cause::Unreachable(error.to_string().into());
+        if let Some(dial) = &self.dial {
+            return dial(address).await.map_err(unreachable);
+        }
+        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        if reach::is_own_connection(&stream, own) {
+            return Err(Cause::OwnListener(address));
+        }
+        Ok(Box::new(stream))
     }
 
     async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, Cause> {
@@ -261,6 +297,30 @@ mod tests {
     async fn the_default_reaches_nothing() {
         let error = Upstream::default().send(get("http://127.0.0.1/x", LONG)).await.unwrap_err();
         assert_eq!(error.to_string(), "GET http://127.0.0.1/x: no upstream in this World");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn injected_connections_are_used_and_the_machine_is_not() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (line, mut dialled) = tokio::sync::mpsc::unbounded_channel();
+        let upstream = Upstream::injected(move |address| {
+            let (near, far) = tokio::io::duplex(1024);
+            let outcome = if address.port() == 80 { Ok(Box::new(near) as _) } else { Err(io::ErrorKind::Other.into()) };
+            line.send(far).unwrap();
+            Box::pin(async { outcome })
+        });
+        let answering = async {
+            let mut far = dialled.recv().await.unwrap();
+            far.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+            far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+            far
+        };
+        let (answer, _far) = tokio::join!(upstream.send(get("http://169.254.170.2/", LONG)), answering);
+        assert_eq!(&answer.unwrap().body[..], b"x");
+        let error = upstream.send(get("http://169.254.170.2:81/", LONG)).await.unwrap_err();
+        assert!(matches!(error.cause(), Cause::Unreachable(_)), "{error}");
+        let error = upstream.send(get("http://localhost/", LONG)).await.unwrap_err();
+        assert!(matches!(error.cause(), Cause::NoAddress), "{error}");
     }
 
     #[tokio::test]

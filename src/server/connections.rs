@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -42,6 +44,33 @@ const RELIEF: usize = 16;
 /// The kernel has to refuse nothing for so long before that is news: one that has a descriptor now and then would fill
 /// the log.
 const CALM: Duration = Duration::from_secs(5);
+
+/// Where connections come from.
+pub trait Listener: Send + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// Where it listens.
+    fn address(&self) -> Option<SocketAddr>;
+
+    /// The next connection. Dropping this loses none.
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    fn address(&self) -> Option<SocketAddr> {
+        self.local_addr().ok()
+    }
+
+    async fn accept(&mut self) -> io::Result<Self::Stream> {
+        let (stream, _) = Self::accept(self).await?;
+        // Small answers must not wait for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
 
 /// All connections.
 #[derive(Debug)]
@@ -88,8 +117,8 @@ pub struct ListenerEnded(#[source] JoinError);
 ///
 /// # Errors
 /// When a listener panicked.
-pub async fn serve(
-    listeners: Vec<TcpListener>,
+pub async fn serve<L: Listener>(
+    listeners: Vec<L>,
     paths: Paths,
     limit: usize,
     stop: CancellationToken,
@@ -105,7 +134,7 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {
+async fn accept<L: Listener>(mut listener: L, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
@@ -116,7 +145,7 @@ async fn accept(listener: TcpListener, paths: Paths, connections: Arc<Connection
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
                 connections.relieve();
@@ -150,9 +179,10 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// One connection from its first byte to its last.
-async fn speak(stream: TcpStream, paths: Paths, seat: Seat, stop: CancellationToken) {
-    // Small answers must not wait for an acknowledgement.
-    let _ = stream.set_nodelay(true);
+async fn speak<S>(stream: S, paths: Paths, seat: Seat, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (place, paths) = (Arc::clone(&place), paths.clone());
