@@ -128,18 +128,19 @@ impl Keeper {
     /// What an outcome means for the lease. Nothing here waits.
     fn judge(&mut self, Outcome { steps, verdict }: Outcome) -> SystemTime {
         let now = self.world.clock.now();
+        // The supplier is there again, if only to fail or to give what has expired: should it vanish once more, that is
+        // a new matter.
+        if let Verdict::Found { winner: spoke, .. } | Verdict::Failing { source: spoke, .. } = verdict
+            && self.supplier == Some(spoke)
+        {
+            self.vanished = None;
+        }
         let (phase, trouble) = match verdict {
             Verdict::Found { winner, credentials } => match self.take(winner, &credentials, now) {
                 Ok(next) => (Phase::Waiting { next }, None),
                 Err(failure) => self.failed(winner, failure, now),
             },
-            Verdict::Failing { source, failure } => {
-                // The supplier is there again, if only to fail: should it vanish once more, that is a new matter.
-                if self.supplier == Some(source) {
-                    self.vanished = None;
-                }
-                self.failed(source, failure, now)
-            }
+            Verdict::Failing { source, failure } => self.failed(source, failure, now),
             Verdict::Vanished { source, reason } => {
                 self.vanished.get_or_insert_with(Instant::now);
                 let message = format!("it supplied the lease and is not configured any more: {reason}");
@@ -524,6 +525,20 @@ mod tests {
         pass(SECOND * 6).await;
         assert_eq!(stage.serves(), None);
         assert!(matches!(stage.handle.now().trouble, Some(Trouble::NotConfigured)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_supplier_that_gave_expired_credentials_meanwhile_has_five_seconds_again() {
+        let stage = stage([Reply::Temporary("A1", HOUR)]);
+        pass(SECOND).await;
+        for reply in [Reply::Absent, Reply::Fixed("A1", start()), Reply::Absent] {
+            stage.rewrite(reply);
+            stage.handle.wish(Wish::Reload);
+            pass(SECOND * 3).await;
+            assert_eq!(stage.serves().as_deref(), Some("A1"), "{:?}", stage.kind());
+        }
+        pass(SECOND * 3).await;
+        assert_eq!(stage.serves(), None);
     }
 
     #[tokio::test(start_paused = true)]
