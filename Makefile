@@ -20,7 +20,7 @@ DESTDIR ?=
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts systemd install dist static clean
+.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,10 @@ restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients,
 
 systemd: static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
 	@tests/systemd/suite.sh "$(STATIC_BIN)"
+
+soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
+	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture
+	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.
