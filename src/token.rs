@@ -5,7 +5,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
@@ -165,7 +167,6 @@ impl TokenFile {
     }
 
     fn open(&self) -> Result<(File, fs::Metadata), TokenError> {
-        use rustix::fs::OFlags;
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
         let file = file.map_err(|error| self.io("open it", error))?;
@@ -261,13 +262,44 @@ impl TokenFile {
         Ok(())
     }
 
-    /// Makes a token of 256 random bits. Nobody ever sees half of it: written aside, then renamed, unless another
-    /// broker was first, whose token then counts.
+    /// Makes a token of 256 random bits. Nobody ever sees half of it, unless another broker was first, whose token then
+    /// counts.
     fn make(&self, folder: &Path) -> Result<Secret, TokenError> {
         let token = random_hex().map_err(|error| self.io("draw a random token", error))?;
+        let made = match self.make_nameless(folder, &token) {
+            Some(made) => made,
+            None => self.make_aside(folder, &token),
+        };
+        match made {
+            Err(TokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Secret::new(token.as_str())),
+        }
+    }
+
+    /// Written to a file without a name, which then gets its own: whoever is killed meanwhile leaves nothing behind.
+    /// `None` where file system or kernel has no such thing.
+    fn make_nameless(&self, folder: &Path, token: &str) -> Option<Result<(), TokenError>> {
+        let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = File::from(rustix::fs::open(folder, flags, mode).ok()?);
+        if let Err(error) = self.fill(&file, token) {
+            return Some(Err(error));
+        }
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, itself, CWD, &self.path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Some(Ok(())),
+            Err(error @ rustix::io::Errno::EXIST) => Some(Err(self.io("put it into place", error.into()))),
+            Err(_) => None,
+        }
+    }
+
+    /// Written aside, then renamed.
+    fn make_aside(&self, folder: &Path, token: &str) -> Result<(), TokenError> {
         let aside = random_hex().map_err(|error| self.io("draw a random name", error))?;
         let aside = folder.join(format!(".token.{}", &aside[..16]));
-        let written = self.write(&aside, &token).and_then(|()| {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
+        let file = file.map_err(|error| self.io("write it", error))?;
+        let written = self.fill(&file, token).and_then(|()| {
             match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
                 // A file system that cannot refuse to replace: the exclusive create of `aside` has to do.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
@@ -278,19 +310,13 @@ impl TokenFile {
         if written.is_err() {
             let _ = fs::remove_file(&aside);
         }
-        match written {
-            Err(TokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
-            Err(error) => Err(error),
-            Ok(()) => Ok(Secret::new(token.as_str())),
-        }
+        written
     }
 
-    fn write(&self, aside: &Path, token: &str) -> Result<(), TokenError> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(aside);
-        let mut file = file.map_err(|error| self.io("write it", error))?;
+    fn fill(&self, mut file: &File, token: &str) -> Result<(), TokenError> {
         file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
         if let Some(group) = self.group {
-            self.open_to(&file, group)?;
+            self.open_to(file, group)?;
         }
         file.sync_all().map_err(|error| self.io("write it", error))
     }
@@ -412,6 +438,28 @@ mod tests {
         let fifo = folder.path().join("fifo");
         rustix::fs::mkfifoat(CWD, &fifo, 0o600.into()).unwrap();
         assert!(matches!(file(fifo).keep_or_make(), Err(TokenError::Unfit { .. })), "and it does not hang");
+    }
+
+    #[test]
+    fn both_ways_make_a_whole_token_and_replace_none() {
+        let folder = folder();
+        let token = "0123456789abcdef0123456789abcdef";
+        for name in ["nameless", "aside"] {
+            let file = file(folder.path().join(name));
+            let make = || match name {
+                "nameless" => file.make_nameless(folder.path(), token).expect("the file systems of tests know it"),
+                _ => file.make_aside(folder.path(), token),
+            };
+            make().unwrap();
+            assert_eq!(fs::read_to_string(&file.path).unwrap(), token);
+            assert_eq!(fs::metadata(&file.path).unwrap().mode() & 0o777, 0o600);
+            let error = make().unwrap_err();
+            assert!(
+                matches!(&error, TokenError::Io { error, .. } if error.kind() == io::ErrorKind::AlreadyExists),
+                "{error}"
+            );
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
     }
 
     #[test]
