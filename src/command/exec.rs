@@ -1,11 +1,10 @@
 //! `credenza exec`: runs one program against a broker of its own.
 
+mod folder;
+
 use std::ffi::OsString;
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ use crate::source::profile::settings;
 use crate::token::TokenFile;
 use crate::watch::Watcher;
 use crate::world::World;
+use folder::Folder;
 
 /// Connections of one program and its children at a time.
 const MAX_CONNECTIONS: usize = 512;
@@ -48,7 +48,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
     world.upstream.listening_on(&addresses(&listeners));
     let folder = Folder::make(&world)
         .map_err(|error| Failed::because(format!("cannot make a folder for the token: {error}")))?;
-    let token_file = TokenFile { path: folder.0.join("token"), group: None };
+    let token_file = TokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(Failed::because)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
     let settings = settings(&identity.sources, &world).await.map_err(Failed::because)?;
@@ -70,8 +70,8 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
     let running = async {
         let ended = async {
             let (lease, region) = first_lease(&board, &key).await?;
-            let config_file = folder.write("config", &settings)?;
-            let credentials_file = folder.write("credentials", "")?;
+            let config_file = folder.write("config", &settings).map_err(Failed::because)?;
+            let credentials_file = folder.write("credentials", "").map_err(Failed::because)?;
             let lent = Lent {
                 uri: &uri,
                 token: &token,
@@ -169,40 +169,4 @@ fn pass_on(child: &Child, signal: i32) {
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)
-}
-
-/// A new folder for one program's token and files, removed with everything in it when the program ends.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make(world: &World) -> io::Result<Self> {
-        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-        let below = runtime.unwrap_or_else(std::env::temp_dir);
-        let name = format!(
-            "credenza-exec-{}-{:08x}",
-            std::process::id(),
-            getrandom::u32().map_err(|error| io::Error::other(error.to_string()))?
-        );
-        let path = below.join(name);
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
-    }
-
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf, Failed> {
-        let path = self.0.join(name);
-        write_new(&path, text).map_err(|error| Failed::because(format!("cannot write {}: {error}", path.display())))?;
-        Ok(path)
-    }
-}
-
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    use io::Write as _;
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

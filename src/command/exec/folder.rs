@@ -1,0 +1,131 @@
+//! A new folder for one program's token and files, removed with everything in it when the program ends.
+//!
+//! Who is killed cannot remove his own. So everybody holds a lock on his folder, which the kernel gives up for him, and
+//! removes those that nobody holds any more. A number of a process would not do: another container may share the folder
+//! above and have numbers of its own.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use crate::world::World;
+
+/// How all of them are called; the rest is chance.
+const PREFIX: &str = "credenza-exec-";
+
+/// So often somebody who tidies up may take a folder away in the moment between its making and its locking.
+const TRIES: usize = 10;
+
+#[derive(Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Its lock, held until it is closed.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes one below the runtime directory of the user, else that for temporary files, and removes what others who
+    /// were killed have left there.
+    pub(super) fn make(world: &World) -> io::Result<Self> {
+        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
+        let above = runtime.unwrap_or_else(std::env::temp_dir);
+        tidy(&above, world.uid());
+        Self::make_below(&above)
+    }
+
+    fn make_below(above: &Path) -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let chance = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+            let path = above.join(format!("{PREFIX}{chance:016x}"));
+            DirBuilder::new().mode(0o700).create(&path)?;
+            if let Some(lock) = lock(&path).filter(|lock| is_at(lock, &path)) {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
+        Err(io::Error::other(format!("what is made in {} is taken away at once", above.display())))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a new file in it.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+        let path = self.path.join(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        match file.and_then(|mut file| file.write_all(text.as_bytes())) {
+            Ok(()) => Ok(path),
+            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes folders of ours that nobody holds. Whatever fails is left for the next.
+fn tidy(above: &Path, uid: u32) {
+    let Ok(entries) = fs::read_dir(above) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid);
+        if !ours || !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            continue;
+        }
+        let path = entry.path();
+        if let Some(lock) = lock(&path).filter(|lock| is_at(lock, &path)) {
+            tracing::debug!(folder = %path.display(), "removed what a killed process has left");
+            let _ = fs::remove_dir_all(&path);
+            drop(lock);
+        }
+    }
+}
+
+/// The lock on this folder, if nobody has it.
+fn lock(path: &Path) -> Option<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+    rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(folder.into())
+}
+
+/// Whether what is locked is still what stands there.
+fn is_at(lock: &File, path: &Path) -> bool {
+    let (Ok(locked), Ok(there)) = (lock.metadata(), path.symlink_metadata()) else { return false };
+    (locked.dev(), locked.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_is_removed_and_nothing_else() {
+        let above = tempfile::tempdir().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        let held = Folder::make_below(above.path()).unwrap();
+        held.write("config", "x").unwrap();
+        let left = above.path().join(format!("{PREFIX}left"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("token"), "x").unwrap();
+        let file = above.path().join(format!("{PREFIX}file"));
+        fs::write(&file, "x").unwrap();
+        let link = above.path().join(format!("{PREFIX}link"));
+        let target = above.path().join("target");
+        fs::create_dir(&target).unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        tidy(above.path(), uid.wrapping_add(1));
+        assert!(left.exists(), "that of another user");
+        tidy(above.path(), uid);
+        assert!(!left.exists());
+        assert!(held.path().join("config").exists() && file.exists() && link.exists() && target.exists());
+        let path = held.path().to_owned();
+        drop(held);
+        assert!(!path.exists());
+    }
+}
