@@ -1,0 +1,46 @@
+# An image that holds one static program, run by nobody in particular.
+#
+#   docker build -t credenza:0.1.0 .                                                builds the program and the image
+#   docker buildx build --platform linux/amd64,linux/arm64 -t credenza:0.1.0 .      each on a machine, or emulator, of its own
+#   packaging/image-root.sh PROGRAM dist/image &&
+#     docker build -t credenza:0.1.0 --target prebuilt -f Dockerfile dist/image     around a program of `make static`
+
+# Any Debian with Cargo (1.91 or newer), a C compiler and ca-certificates can stand in.
+ARG BASE=rust:1.91-slim-bookworm
+
+FROM scratch AS frame
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="credenza" \
+      org.opencontainers.image.description="A local credential broker for AWS and S3" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+# /shared is where a volume goes that the program sees as well; the token stands in a folder of its own below it.
+# (The variable says where the token will be: it is no secret.)
+# hadolint ignore=DL3064
+ENV HOME=/home/credenza \
+    CREDENZA_TOKEN_FILE=/shared/credenza/token
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/credenza"]
+CMD ["serve"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/usr/bin/credenza", "status", "--ready"]
+
+FROM frame AS prebuilt
+COPY root/ /
+COPY --chown=65532:65532 shared/ /shared/
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY Cargo.toml Cargo.lock LICENSE README.md ./
+COPY src/ src/
+COPY packaging/image-root.sh packaging/
+# The target is named, although it is the host's: otherwise the flags would reach build scripts and macros too.
+RUN host=$(rustc --print host-tuple) && \
+    RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR=/target \
+      cargo build --release --locked --target "$host" && \
+    packaging/image-root.sh "/target/$host/release/credenza" /image
+
+FROM frame AS image
+COPY --from=build /image/root/ /
+COPY --from=build --chown=65532:65532 /image/shared/ /shared/
