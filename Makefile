@@ -20,7 +20,7 @@ DESTDIR ?=
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean
+.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean image
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SE
 	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture
 	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
+image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)
+	@# A network of its own: the sidecar listens on the port that everybody has, and nobody outside can interfere.
+	CREDENZA_STATIC_BIN="$(abspath $(STATIC_BIN))" unshare --net $(VENV)/bin/pytest tests/image $(ARGS)
+
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.
 	@if [ "$(origin RELEASE_BIN)" = file ] && command -v cargo >/dev/null; then $(MAKE) build; fi
@@ -85,11 +89,11 @@ ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
 
-$(STAMP): tests/clients/requirements.txt
+$(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
 	  || { echo "make: $(PYTHON) is missing or older than 3.10 (Debian: apt-get install python3)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
 	  || { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input -r $<
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input $(addprefix -r ,$^)
 	@touch $@

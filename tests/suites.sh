@@ -61,6 +61,7 @@ suite clippy cargo cargo-clippy
 suite unit cargo
 suite doc cargo rustdoc
 suite clients cargo "${PYTHON:-python3}" python3-venv
+suite image cargo root "${PYTHON:-python3}" python3-venv podman buildah runc catatonit jq unshare
 suite restarts cargo "${PYTHON:-python3}" python3-venv curl
 suite systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "${PYTHON:-python3}" curl
 suite demo cargo "${PYTHON:-python3}" python3-venv
