@@ -20,7 +20,7 @@ DESTDIR ?=
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean image
+.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean image kubernetes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SE
 image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)
 	@# A network of its own: the sidecar listens on the port that everybody has, and nobody outside can interfere.
 	CREDENZA_STATIC_BIN="$(abspath $(STATIC_BIN))" unshare --net $(VENV)/bin/pytest tests/image $(ARGS)
+
+kubernetes: $(STAMP) ## a real Kubernetes API server takes the manifests (etcd, Go; builds the server once, 7 minutes of CPU)
+	tests/kubernetes/apiserver.sh build
+	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.
