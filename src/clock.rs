@@ -121,11 +121,16 @@ impl fmt::Debug for Wall {
 }
 
 /// An RFC 3339 timestamp in whole seconds of UTC with `Z`, the one form that every SDK reads: `2026-11-23T16:00:00Z`.
-/// Fractions are cut, so that a served expiration is never later than the real one.
+/// Fractions are cut, so that a served expiration is never later than the real one; what lies beyond the year 9999,
+/// which has no such form, becomes the end of 9998.
 #[must_use]
 pub fn timestamp(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_else(|_| "9998-12-31T00:00:00Z".into())
+    let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis().div_ceil(1000)).unwrap_or(i64::MAX),
+    };
+    let written = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|at| at.format(&Rfc3339).ok());
+    written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
 }
 
 /// Reads an RFC 3339 timestamp of any offset.
@@ -155,6 +160,8 @@ mod tests {
     #[test]
     fn timestamps() {
         assert_eq!(timestamp(at(1_795_449_600) + Duration::from_millis(999)), "2026-11-23T16:00:00Z");
+        assert_eq!(timestamp(at(0) - Duration::from_millis(1)), "1969-12-31T23:59:59Z");
+        assert_eq!(timestamp(at(1 << 40)), "9998-12-31T00:00:00Z");
         for (text, seconds) in [
             ("2026-11-23T16:00:00Z", 1_795_449_600),
             (" 2026-11-23T17:00:00+01:00 ", 1_795_449_600),
