@@ -48,7 +48,7 @@ impl Url {
     /// # Errors
     /// When it is not absolute, not `http` or `https`, or carries user info.
     pub fn parse(text: &str) -> Result<Self, BadUrl> {
-        let uri: Uri = text.trim().parse().map_err(|_| BadUrl::Malformed)?;
+        let uri = uri(text.trim())?;
         let default = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => 80,
             Some(scheme) if *scheme == Scheme::HTTPS => 443,
@@ -71,8 +71,8 @@ impl Url {
     /// # Errors
     /// When `path` holds what no URL can.
     pub fn join(&self, path: &str) -> Result<Self, BadUrl> {
-        let uri = format!("{}{}{path}", self.origin(), self.uri.path().trim_end_matches('/'));
-        Ok(Self { uri: uri.parse().map_err(|_| BadUrl::Malformed)?, ..self.clone() })
+        let text = format!("{}{}{path}", self.origin(), self.uri.path().trim_end_matches('/'));
+        Ok(Self { uri: uri(&text)?, ..self.clone() })
     }
 
     /// Whether it is TLS.
@@ -105,6 +105,11 @@ impl Url {
     pub(super) fn target(&self) -> Uri {
         self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
     }
+}
+
+/// `http` takes whatever is not ASCII, and with it the control characters of C1.
+fn uri(text: &str) -> Result<Uri, BadUrl> {
+    text.parse().ok().filter(|_| !text.chars().any(char::is_control)).ok_or(BadUrl::Malformed)
 }
 
 fn host(text: &str) -> Result<Host, BadUrl> {
@@ -163,6 +168,7 @@ mod tests {
             ("http:///x", BadUrl::Malformed),
             ("http://a b/", BadUrl::Malformed),
             ("http://a\n/", BadUrl::Malformed),
+            ("http://a/\u{8e}", BadUrl::Malformed),
             ("http://[fe80::1%25eth0]/", BadUrl::Malformed),
             ("http://[127.0.0.1]/", BadUrl::Malformed),
             ("/x", BadUrl::Scheme),
