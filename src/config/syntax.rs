@@ -99,7 +99,7 @@ fn begins_statement(line: &str) -> bool {
 }
 
 /// `server.listen` for the statement at this offset, as far as it can be told. Only keys that exist are shown: what
-/// stands in the place of one may be part of a secret.
+/// stands in the place of one may be part of a secret, and so may what goes on behind one that is not in order.
 fn key_of(text: &str, start: usize, errors: &Errors) -> String {
     let statement = errors.line(start);
     let header =
@@ -107,8 +107,11 @@ fn key_of(text: &str, start: usize, errors: &Errors) -> String {
     let header = header.and_then(|header| header.trim_start_matches('[').split_once(']')).map_or("", |(name, _)| name);
     let key = line_of(text, statement, errors).split_once('=').map_or("", |(key, _)| key.trim());
     let is_known = |key: &str| ALL.iter().any(|keys| keys.names.contains(&key));
+    let is_in_order = |key: &str| !key.contains('=') && toml_span::parse(&format!("{key} = 0")).is_ok();
     let parts = [header.trim(), key];
-    let shown = parts.into_iter().filter(|part| part.split('.').next().is_some_and(|first| is_known(first.trim())));
+    let shown = parts
+        .into_iter()
+        .filter(|part| part.split('.').next().is_some_and(|first| is_known(first.trim())) && is_in_order(part));
     crate::credentials::Escaped(&shown.collect::<Vec<_>>().join(".")).to_string()
 }
 

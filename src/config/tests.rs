@@ -115,6 +115,7 @@ fn an_error_of_syntax_does_not_hide_the_others() {
             "[identities.a]\nsources = [{ secret_access_key = \"hunter2\\q\" }]",
             &[(2, "identities.a.sources", "single quotes")],
         ),
+        ("[identities.a = \"\", secret_access_key = \"hunter2\" }]\n", &[(1, "", "bracket")]),
         ("[identities.a]\nsources = [{ secret_access_key = \"hunter2 }]", &[(2, "identities.a.sources", "quote")]),
         ("[identities.a]\nsources = [{ secret_access_key = hunter2 }]", &[(2, "identities.a.sources", "quote")]),
         ("[identities.a]\nsources = [\n  \"imds\",\n", &[(4, "identities.a.sources", "ends in the middle")]),
