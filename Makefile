@@ -18,6 +18,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
+TOOLS := .cache/tools
+TOOLS_STAMP := $(TOOLS)/tools.stamp
+FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
 .PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean image kubernetes
@@ -31,9 +34,10 @@ build: ## the release binary
 test: ## every check: the suites below, with a table at the end
 	@tests/suites.sh
 
-fmt: ## formatting of the program and of the Rust client
+fmt: ## formatting of the program, the Rust client and the fuzz targets
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## lints, warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
@@ -43,6 +47,10 @@ unit: ## cargo test
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+.PHONY: fuzz
+fuzz: $(TOOLS_STAMP) ## every parser of outside input for a minute (FUZZ_SECONDS=…, ARGS="url token" picks some)
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh $(ARGS)
 
 clients: $(STAMP) debug-binary ## real clients on a real S3: boto3, the AWS CLI, the AWS SDK for Rust (ARGS="-k url" picks some)
 	@! command -v cargo >/dev/null || CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" cargo build --locked --manifest-path tests/clients/rust/Cargo.toml
@@ -84,7 +92,7 @@ static: ## a release binary that needs no library of the host
 
 clean: ## remove what was built and downloaded here
 	cargo clean
-	rm -rf $(VENV) .cache
+	rm -rf $(VENV) .cache fuzz/target fuzz/corpus fuzz/artifacts
 
 # Only where CREDENZA_BIN is ours to build.
 .PHONY: debug-binary
@@ -92,6 +100,12 @@ debug-binary:
 ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
+
+# Cargo's tools as they are built already; nothing of what they were packed with is needed.
+$(TOOLS_STAMP): tests/tools.txt
+	$(PYTHON) -m venv --clear $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
+	@touch $@
 
 $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \

@@ -1,8 +1,8 @@
 //! What a source is: one place credentials come from, and its three answers.
 
 pub mod container;
-mod document;
-mod endpoint;
+pub mod document;
+pub mod endpoint;
 pub mod environment;
 pub mod imds;
 pub mod keys;

@@ -25,7 +25,7 @@ const REFUSALS: [&str; 3] = ["AssumeRoleUnauthorizedAccess", "AccessDenied", "Ac
 
 /// Whether a document has to say `Code: Success`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
     /// The metadata service always says it.
     Required,
     /// Container endpoints may leave it out.
@@ -33,7 +33,10 @@ pub(super) enum Code {
 }
 
 /// The credentials in this answer of `tried`. What equals `hush` is not repeated from its messages.
-pub(super) fn credentials(body: &[u8], code: Code, tried: &str, hush: Option<&Secret>) -> Result<Credentials, Failure> {
+///
+/// # Errors
+/// What stands in their way, without anything of the body but its `Code` and `Message`.
+pub fn credentials(body: &[u8], code: Code, tried: &str, hush: Option<&Secret>) -> Result<Credentials, Failure> {
     let failure = |kind, why: String| Failure::new(kind, format!("{tried}: {why}"));
     let document = parse(body).map_err(|why| failure(Kind::Unavailable, why))?;
     document.succeeded(code, hush).map_err(|(kind, why)| failure(kind, why))?;

@@ -22,7 +22,8 @@ impl From<SendError> for Failure {
 
 /// The failure that an answer without credentials comes to. `tried` is the request; `hush` went out with it, and must
 /// not come back in what upstream says.
-pub(super) fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
+#[must_use]
+pub fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
     let status = response.status;
     let said = explanation(&response.body, hush).map_or_else(String::new, |text| format!(": {text}"));
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::{Answer, Boxed, Failure, Source};
 use crate::secret::Secret;
 use crate::world::World;
+pub use service::role_path;
 use visit::Visit;
 
 /// For one request. The service is a link-local address that answers within milliseconds or not at all, and a load has
@@ -57,10 +58,12 @@ enum Session {
 }
 
 /// What the identity document says of this instance.
-#[derive(Clone, Debug, Default)]
-struct Identity {
-    region: Option<Box<str>>,
-    account_id: Option<Box<str>>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Where it runs.
+    pub region: Option<Box<str>>,
+    /// Whose it is: twelve digits.
+    pub account_id: Option<Box<str>>,
 }
 
 impl MetadataCredentials {

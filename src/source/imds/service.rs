@@ -29,7 +29,10 @@ pub(super) fn endpoint(environment: &Environment) -> Result<Url, Failure> {
 }
 
 /// The path of the credentials of the first role in this list; instances have one.
-pub(super) fn role_path(list: &[u8], tried: &str) -> Result<String, Failure> {
+///
+/// # Errors
+/// When the answer of `tried` names no role that there could be.
+pub fn role_path(list: &[u8], tried: &str) -> Result<String, Failure> {
     let text = std::str::from_utf8(list).unwrap_or_default();
     let role = text.lines().map(str::trim).find(|role| !role.is_empty()).unwrap_or_default();
     // What IAM allows in the name of a role needs no escapes in a path, and HTML has other characters.

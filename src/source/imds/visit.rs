@@ -247,7 +247,9 @@ impl Session {
 }
 
 impl Identity {
-    fn read(body: &[u8]) -> Self {
+    /// Reads the document; what it does not say, or says in another form, is not known.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Document {

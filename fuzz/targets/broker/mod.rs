@@ -1,0 +1,77 @@
+//! A broker without sources: a few identities with credentials, and a client with a token.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use credenza::board::{Board, LeaseKey};
+use credenza::clock::Clock;
+use credenza::credentials::Credentials;
+use credenza::keeper::{Keeper, Policy};
+use credenza::lease::Lease;
+use credenza::merge_credentials;
+use credenza::server::guard::{Client, Clients, Hosts};
+use credenza::server::routes::{Endpoint, Paths};
+use credenza::world::World;
+
+pub const TOKEN: &str = "a-token-of-at-least-32-characters";
+
+/// Names with all that a path has to escape.
+pub const NAMES: [&str; 5] = ["default", "a/b", "a%2Fb", "ä ?#", "a"];
+
+const NOW: SystemTime = SystemTime::UNIX_EPOCH;
+
+/// What a client is given for an identity.
+pub fn lease(name: &str) -> Lease {
+    let number = NAMES.iter().position(|other| *other == name).unwrap_or_default();
+    let credentials = Credentials::new(&format!("AKIA{number}"), &format!("hush-{number}")).expect("usable keys");
+    // The clock runs on while the fuzzer does.
+    Lease::new(&credentials, Arc::from("fuzz"), NOW, Duration::from_secs(1 << 30))
+}
+
+/// All paths.
+pub fn paths() -> Paths {
+    PATHS.with(Paths::clone)
+}
+
+/// The keepers are gone, so that nobody waits for one.
+fn make() -> Paths {
+    let live: HashMap<_, _> = NAMES
+        .iter()
+        .map(|name| {
+            let key = LeaseKey::Identity((*name).into());
+            let second = Duration::from_secs(1);
+            let policy = Policy { long_lived: second, load_timeout: second, eager: true };
+            let lease = Some(Arc::new(lease(name)));
+            let (_, handle) = Keeper::new(key.clone(), merge_credentials([]), World::default(), policy, lease);
+            (key, handle)
+        })
+        .collect();
+    let client = Client { name: "fuzz".into(), identities: None };
+    let endpoint = Endpoint {
+        board: Board {
+            live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
+            refused: tokio::sync::watch::Sender::new(None).subscribe(),
+        },
+        clock: Clock::injected(NOW),
+        clients: Clients::new([(TOKEN.into(), client)]).expect("there are random numbers"),
+        hosts: Hosts::default(),
+        started: NOW,
+        stopping: Default::default(),
+    };
+    Paths::new(Arc::new(endpoint))
+}
+
+/// On a runtime of this thread.
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    RUNTIME.with_borrow(|runtime| runtime.block_on(future))
+}
+
+thread_local! {
+    static PATHS: Paths = make();
+    static RUNTIME: RefCell<tokio::runtime::Runtime> = RefCell::new(
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime can be built"),
+    );
+}
