@@ -48,6 +48,10 @@ unit: ## cargo test
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
+.PHONY: deny
+deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where crates come from
+	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" tests/deny.sh
+
 .PHONY: fuzz
 fuzz: $(TOOLS_STAMP) ## every parser of outside input for a minute (FUZZ_SECONDS=…, ARGS="url token" picks some)
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh $(ARGS)

@@ -33,9 +33,12 @@ counts() { # the totals that cargo test, pytest and our own suites print
     /[0-9]+ (passed|failed|skipped|error).* in [0-9.]+s/ { gsub(/ *=+ */, ""); pytest = $0 }
     /^[0-9]+ passed, [0-9]+ failed$/ { own = $0 }
     /restarts in .* no request failed/ { restarts = $0 }
+    /^(advisories|bans|licenses|sources) .*ok/ { deny = deny (deny == "" ? "" : ", ") $0 }
+    /^!!! advisories/ { unchecked = "; ADVISORIES NOT CHECKED" }
     END {
       if (pytest != "") print pytest
       else if (own != "") print own
+      else if (deny != "") print deny unchecked
       else if (restarts != "") print restarts
       else if (seen) printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored
     }' "$1"
@@ -60,6 +63,7 @@ suite fmt cargo rustfmt
 suite clippy cargo cargo-clippy
 suite unit cargo
 suite doc cargo rustdoc
+suite deny cargo "${PYTHON:-python3}" python3-venv
 suite clients cargo "${PYTHON:-python3}" python3-venv
 suite image cargo root "${PYTHON:-python3}" python3-venv podman buildah runc catatonit jq unshare
 suite restarts cargo "${PYTHON:-python3}" python3-venv curl
