@@ -18,6 +18,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
+# What is shipped is the same wherever it is built: the folders of this machine are not in it.
+CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
+REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
 TOOLS := .cache/tools
 TOOLS_STAMP := $(TOOLS)/tools.stamp
 FUZZ_SECONDS ?= 60
@@ -29,7 +32,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## the release binary
-	cargo build --release --locked
+	RUSTFLAGS="$(RUSTFLAGS) $(REMAP)" cargo build --release --locked
 
 test: ## every check: the suites below, with a table at the end
 	@tests/suites.sh
@@ -92,7 +95,11 @@ dist: build static ## a tarball with a static program and a Debian package, in d
 	packaging/dist.sh deb "$(RELEASE_BIN)" dist
 
 static: ## a release binary that needs no library of the host
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
+	RUSTFLAGS="$(RUSTFLAGS) $(REMAP) -C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
+
+.PHONY: reproducible
+reproducible: ## two builds in two folders give the same binary, dynamic and static (ten minutes and more)
+	packaging/reproducible.sh $(ARGS)
 
 clean: ## remove what was built and downloaded here
 	cargo clean
