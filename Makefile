@@ -26,7 +26,9 @@ TOOLS_STAMP := $(TOOLS)/tools.stamp
 FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd install dist static clean image kubernetes
+BENCH_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/bench,$(CURDIR)/.cache/bench)
+
+.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install dist static clean image kubernetes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,13 +39,15 @@ build: ## the release binary
 test: ## every check: the suites below, with a table at the end
 	@tests/suites.sh
 
-fmt: ## formatting of the program, the Rust client and the fuzz targets
+fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz targets
 	cargo fmt --all --check
+	cargo fmt --manifest-path benches/Cargo.toml --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## lints, warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
+	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo clippy --locked --manifest-path benches/Cargo.toml -- -D warnings
 
 unit: ## cargo test
 	cargo test --locked
@@ -83,6 +87,14 @@ image: $(STAMP) static ## the image, the Pod and the compose file, run with podm
 kubernetes: $(STAMP) ## a real Kubernetes API server takes the manifests (etcd, Go; builds the server once, 7 minutes of CPU)
 	tests/kubernetes/apiserver.sh build
 	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
+
+bench: build ## every target beside a bare hyper server, a quarter of an hour; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
+	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
+	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
+
+bench-works: debug-binary ## the benchmark itself, so short that its numbers mean nothing
+	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --locked --manifest-path benches/Cargo.toml
+	@"$(BENCH_TARGET)/debug/bench" --program "$(CREDENZA_BIN)" --rounds 1 --turn 100 --scale 0.002
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.

@@ -11,7 +11,7 @@ trap 'rm -rf "$logs"' EXIT
 table=() failed=0 skipped=0
 
 record() { # suite, result, seconds, what was counted
-  table+=("$(printf '%-10s %-8s %5ss  %s' "$@")")
+  table+=("$(printf '%-11s %-8s %5ss  %s' "$@")")
   [ "$2" != FAILED ] || failed=1
   [ "$2" != skipped ] || skipped=$((skipped + 1))
 }
@@ -68,10 +68,11 @@ suite clients cargo "${PYTHON:-python3}" python3-venv
 suite image cargo root "${PYTHON:-python3}" python3-venv podman buildah runc catatonit jq unshare
 suite restarts cargo "${PYTHON:-python3}" python3-venv curl
 suite systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "${PYTHON:-python3}" curl
+suite bench-works cargo
 suite demo cargo "${PYTHON:-python3}" python3-venv
 
 echo
-printf '%-10s %-8s %6s\n' suite result time
+printf '%-11s %-8s %6s\n' suite result time
 printf '%s\n' "${table[@]}"
 ((skipped == 0)) || echo "!!! $skipped of ${#table[@]} suites did not run" >&2
 echo "$SECONDS s, $( ((failed)) && echo FAILED || echo passed)"

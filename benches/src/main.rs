@@ -1,0 +1,105 @@
+//! Measures the broker beside a bare hyper server in the same run and prints a table; `make bench` starts it.
+
+mod load;
+mod process;
+mod report;
+mod rows;
+mod scene;
+mod stats;
+
+// Those of the tests: nothing real hands out credentials here.
+#[path = "../../tests/support/fakes/mod.rs"]
+mod fakes;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use clap::Parser;
+use report::{Row, Target, Unit};
+use rows::Setting;
+
+/// Measures a credenza beside a bare hyper server.
+#[derive(Parser)]
+struct Arguments {
+    /// The release binary to measure
+    #[arg(long)]
+    program: PathBuf,
+    /// The bare server; it stands beside this program
+    #[arg(long)]
+    bare: Option<PathBuf>,
+    /// Pairs of turns
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Length of a turn in milliseconds
+    #[arg(long, default_value_t = 1000)]
+    turn: u64,
+    /// Share of the million requests, of the reloads and of the idle time
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Keep the table in this file, between its marks
+    #[arg(long)]
+    write: Option<PathBuf>,
+    /// Measure only this: load, identities, memory, long, start, files, upstream, idle, get
+    only: Vec<String>,
+}
+
+type Measure = fn(&Setting) -> io::Result<Vec<Row>>;
+
+/// In the order of the table.
+const SUBJECTS: [(&str, Measure); 10] = [
+    ("load", rows::load::one_identity),
+    ("identities", rows::load::a_thousand_identities),
+    ("memory", rows::memory::at_rest),
+    ("long", rows::memory::after_long),
+    ("start", rows::start::cold),
+    ("get", rows::start::get),
+    ("files", rows::files::changes),
+    ("upstream", rows::files::hanging_upstream),
+    ("idle", rows::idle::wake_ups),
+    ("size", binary),
+];
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> io::Result<()> {
+    let beside = std::env::current_exe()?.with_file_name("bare");
+    let version = Command::new(&arguments.program).arg("--version").output()?;
+    let machine = report::machine(String::from_utf8_lossy(&version.stdout).trim())?;
+    let setting = Setting {
+        program: arguments.program.canonicalize()?,
+        bare: arguments.bare.unwrap_or(beside),
+        rounds: arguments.rounds.max(1),
+        turn: Duration::from_millis(arguments.turn.max(1)),
+        scale: arguments.scale,
+    };
+    let mut rows = Vec::new();
+    for (name, measure) in SUBJECTS {
+        if arguments.only.is_empty() || arguments.only.iter().any(|only| only == name) {
+            eprintln!("measuring: {name}");
+            let failed = |error: io::Error| io::Error::new(error.kind(), format!("{name}: {error}"));
+            rows.extend(measure(&setting).map_err(failed)?);
+        }
+    }
+    let turns = format!("{} pairs of turns of {} ms.\n", setting.rounds, setting.turn.as_millis());
+    let text = format!("{machine}{turns}\n{}", report::table(&rows));
+    println!("{text}");
+    match arguments.write {
+        Some(path) => report::keep(&path, &text),
+        None => Ok(()),
+    }
+}
+
+fn binary(setting: &Setting) -> io::Result<Vec<Row>> {
+    let size = rows::size(&setting.program)?;
+    Ok(vec![Row::alone("release binary", Unit::Megabytes, vec![size], Target::AtMost(8e6))])
+}

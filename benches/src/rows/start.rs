@@ -1,0 +1,83 @@
+//! From nothing to an answer.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Setting;
+use crate::load::{ask, request};
+use crate::report::{Row, Target, Unit};
+use crate::scene::{Scene, TOKEN};
+use crate::stats::{Pairs, in_turn};
+
+/// Between two attempts to connect.
+const KNOCK: Duration = Duration::from_micros(50);
+
+pub fn cold(setting: &Setting) -> io::Result<Vec<Row>> {
+    let scene = Scene::new(&setting.program)?;
+    let broker = |address: SocketAddr| {
+        let mut command = scene.command(&["serve"]);
+        let keys = [("CREDENZA_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("CREDENZA_SECRET_ACCESS_KEY", "secret")];
+        command.envs(keys).env("CREDENZA_LISTEN", address.to_string());
+        command
+    };
+    let bare = |address: SocketAddr| {
+        let mut command = Command::new(&setting.bare);
+        command.env_clear().args(["{}", &address.to_string()]);
+        command
+    };
+    let starts = in_turn(setting.rounds, || to_first_answer(broker), || to_first_answer(bare))?;
+    let starts = Pairs::of(&starts, Duration::as_secs_f64);
+    Ok(vec![Row::pairs("cold start to first 200, static keys", Unit::Milliseconds, starts, Target::AtMost(0.01))])
+}
+
+fn to_first_answer(command: impl Fn(SocketAddr) -> Command) -> io::Result<Duration> {
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut command = command(address);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let request = request("/credentials", address, TOKEN);
+    let began = Instant::now();
+    let mut child = Ended(command.spawn()?);
+    loop {
+        match ask(address, &request)? {
+            Some((200, _)) => return Ok(began.elapsed()),
+            Some((status, _)) => return Err(io::Error::other(format!("the first answer is {status}"))),
+            None if child.0.try_wait()?.is_some() => return Err(io::Error::other("the server has ended")),
+            None => std::thread::sleep(KNOCK),
+        }
+    }
+}
+
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `credenza get`, the whole process.
+pub fn get(setting: &Setting) -> io::Result<Vec<Row>> {
+    let whole = |count| {
+        let scene = Scene::new(&setting.program)?.with_profiles(count)?;
+        let one = || {
+            let mut command = scene.command(&["get"]);
+            let began = Instant::now();
+            let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            let took = began.elapsed().as_secs_f64();
+            if status.success() { Ok(took) } else { Err(io::Error::other("`credenza get` found nothing")) }
+        };
+        (0..setting.rounds).map(|_| one()).collect::<io::Result<Vec<f64>>>()
+    };
+    Ok(vec![
+        Row::alone(
+            "credenza get from a shared file, whole process",
+            Unit::Milliseconds,
+            whole(1)?,
+            Target::AtMost(0.01),
+        ),
+        Row::alone("the same from 10,000 profiles", Unit::Milliseconds, whole(10_000)?, Target::Reported),
+    ])
+}

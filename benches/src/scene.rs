@@ -1,0 +1,124 @@
+//! Folders with a token, a configuration and shared files, and the broker started in them.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, io};
+
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::fakes::document;
+use crate::fakes::imds::Imds;
+use crate::load::request;
+use crate::process::Process;
+
+pub const TOKEN: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO";
+
+/// A home directory of its own.
+pub struct Scene {
+    home: TempDir,
+    program: PathBuf,
+}
+
+impl Scene {
+    pub fn new(program: &Path) -> io::Result<Self> {
+        let home = tempfile::Builder::new().prefix("credenza-bench-").tempdir()?;
+        fs::create_dir(home.path().join(".aws"))?;
+        fs::write(home.path().join("token"), TOKEN)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(home.path().join("token"), mode)?;
+        Ok(Self { home, program: program.to_owned() })
+    }
+
+    /// A profile named `default`, in a file of this many profiles.
+    pub fn with_profiles(self, count: usize) -> io::Result<Self> {
+        self.write_profiles(count, "0")?;
+        Ok(self)
+    }
+
+    /// One identity for each of the first profiles: `p0`, `p1`, …
+    pub fn with_identities(self, count: usize) -> io::Result<Self> {
+        let mut text = String::new();
+        for index in 0..count {
+            let _ = writeln!(text, "[identities.p{index}]\nsources = [{{ profile = \"p{index}\" }}]");
+        }
+        self.write("credenza.toml", &text)?;
+        Ok(self)
+    }
+
+    /// Writes the credentials file anew, all at once, with this at the end of every key.
+    pub fn write_profiles(&self, count: usize, key: &str) -> io::Result<()> {
+        self.write(".aws/credentials", &Self::profiles(count, key))
+    }
+
+    /// A file of profiles `p0`, `p1`, … and `default`, each as `aws configure` writes it.
+    pub fn profiles(count: usize, key: &str) -> String {
+        let mut text = String::with_capacity(count * 150);
+        for index in 0..count {
+            let name = if index + 1 == count { "default".into() } else { format!("p{index}") };
+            let _ = write!(
+                text,
+                "[{name}]\naws_access_key_id = AKIA{index:08}{key:0>8}\n\
+                 aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfi{index:012}\nregion = eu-central-1\n\n"
+            );
+        }
+        text
+    }
+
+    /// Writes a file beside and moves it into its place.
+    pub fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let path = self.home.path().join(name);
+        let beside = path.with_extension("new");
+        fs::write(&beside, text)?;
+        fs::rename(beside, path)
+    }
+
+    /// The program in this home, with nothing of our own environment.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("CREDENZA_TOKEN_FILE", self.home.path().join("token"))
+            .current_dir(self.home.path())
+            .args(arguments);
+        let config = self.home.path().join("credenza.toml");
+        if config.exists() {
+            command.env("CREDENZA_CONFIG", config);
+        }
+        command
+    }
+
+    /// The daemon on a free port, ready to answer.
+    pub fn serve(&self, variables: &[(&str, &str)]) -> io::Result<Process> {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.envs(variables.iter().copied());
+        let process = Process::start(command)?;
+        let ready = request("/readyz", process.address, TOKEN);
+        for _ in 0..1000 {
+            if matches!(crate::load::ask(process.address, &ready)?, Some((200, _))) {
+                return Ok(process);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(io::Error::other("not ready within 20 s"))
+    }
+}
+
+/// `GET` of the first of these identities, in turn.
+pub fn in_turn(count: usize, address: SocketAddr) -> Vec<Vec<u8>> {
+    (0..count).map(|index| request(&format!("/credentials/p{index}"), address, TOKEN)).collect()
+}
+
+/// A metadata service whose credentials last for hours.
+pub fn upstream() -> io::Result<Imds> {
+    let end =
+        (OffsetDateTime::now_utc() + Duration::from_secs(6 * 3600)).replace_nanosecond(0).map_err(io::Error::other)?;
+    let end = end.format(&Rfc3339).map_err(io::Error::other)?;
+    Ok(Imds::start("role", &document("ASIAEXAMPLE", &end)))
+}
