@@ -2,7 +2,7 @@
 //! `exec` one for a single program.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -63,13 +63,10 @@ pub struct Broker<L = TcpListener> {
 
 impl<L: Listener> Broker<L> {
     /// Puts the parts together; eager identities begin to load.
-    ///
-    /// # Errors
-    /// When the operating system gives no random numbers.
-    pub fn new(parts: Parts<L>, stop: CancellationToken) -> Result<Self, getrandom::Error> {
-        let listening: Vec<IpAddr> =
-            parts.listeners.iter().filter_map(Listener::address).map(|address| address.ip()).collect();
-        let clients = Clients::new(parts.clients)?;
+    #[must_use]
+    pub fn new(parts: Parts<L>, stop: CancellationToken) -> Self {
+        let listening: Vec<_> = parts.listeners.iter().filter_map(Listener::address).collect();
+        let clients = Clients::new(parts.clients);
         let clock = parts.world.clock.clone();
         let (supervisor, board) = Supervisor::new(parts.world, parts.identities);
         let endpoint = Endpoint {
@@ -80,7 +77,7 @@ impl<L: Listener> Broker<L> {
             hosts: Hosts::new(listening, parts.allowed_hosts),
             stopping: stop.clone(),
         };
-        Ok(Self {
+        Self {
             supervisor,
             watcher: parts.watcher,
             listeners: parts.listeners,
@@ -88,7 +85,7 @@ impl<L: Listener> Broker<L> {
             board,
             max_connections: parts.max_connections,
             stop,
-        })
+        }
     }
 
     /// What it publishes.

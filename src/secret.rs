@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroize;
 
 /// A secret access key, a session token or the broker's own token.
@@ -22,6 +23,23 @@ impl Secret {
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether this is the text, in a time that tells an observer nothing but its length.
+    #[must_use]
+    pub fn is(&self, text: &[u8]) -> bool {
+        let ours = self.0.as_bytes();
+        if ours.len() != text.len() {
+            return false;
+        }
+        // Word by word: eight times as fast as byte by byte.
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_ne_bytes(word)
+        };
+        let words = ours.chunks(8).zip(text.chunks(8));
+        words.fold(Choice::from(1), |same, (a, b)| same & word(a).ct_eq(&word(b))).into()
     }
 
     /// Whether there is no text at all.
@@ -45,7 +63,7 @@ impl Drop for Secret {
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.0.as_bytes(), other.0.as_bytes()).into()
+        self.is(other.0.as_bytes())
     }
 }
 
@@ -76,5 +94,15 @@ mod tests {
     fn equality_is_by_content() {
         assert_eq!(Secret::from("a"), Secret::from("a"));
         assert_ne!(Secret::from("a"), Secret::from("ab"));
+        let text = "0123456789abcdefghi";
+        for length in 0..=text.len() {
+            let secret = Secret::from(&text[..length]);
+            assert!(secret.is(&text.as_bytes()[..length]));
+            for at in 0..length {
+                let mut other = text.as_bytes()[..length].to_vec();
+                other[at] ^= 1;
+                assert!(!secret.is(&other), "{length} {at}");
+            }
+        }
     }
 }

@@ -49,7 +49,7 @@ fn debug_of_whatever_holds_a_secret_shows_none() {
         Box::new(shared(&text[..40])),
         Box::new(shared(text)),
         Box::new(contents),
-        Box::new(Clients::new([(Secret::from("hush"), client)]).unwrap()),
+        Box::new(Clients::new([(Secret::from("hush"), client)])),
         Box::new(World { environment: Environment::new([("AWS_SECRET_ACCESS_KEY", "hush")]), ..World::default() }),
         Box::new(arguments::parse(arguments, &mut std::io::empty()).unwrap()),
     ];

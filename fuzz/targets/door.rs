@@ -11,13 +11,13 @@ const TOKENS: [&str; 2] = ["a-token+/=~of-at-least-32-characters", "another-toke
 
 static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
     let clients = TOKENS.map(|token| (token.into(), Client { name: token[..7].into(), identities: None }));
-    Clients::new(clients).expect("there are random numbers")
+    Clients::new(clients)
 });
 
 /// The first line is `METHOD TARGET`, the others are headers; what is none is left out.
 pub fn check(data: &[u8]) {
     let Some(request) = parts(data) else { return };
-    let hosts = Hosts::new(["169.254.170.2".parse().expect("an address")], ["broker.internal".into()]);
+    let hosts = Hosts::new(["169.254.170.2:80".parse().expect("an address")], ["broker.internal".into()]);
     let tokens: Vec<&[u8]> = request.headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
     let owner = TOKENS.iter().find(|token| tokens == [token.as_bytes()]);
     let path = request.uri.path();

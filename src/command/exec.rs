@@ -63,7 +63,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
         max_connections: MAX_CONNECTIONS,
     };
     let stop = CancellationToken::new();
-    let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
+    let broker = Broker::new(parts, stop.clone());
     let board = broker.board();
     let (_orders, receiver) = mpsc::channel(1);
     let serving = broker.run(receiver);

@@ -76,7 +76,7 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
         max_connections: descriptors::make_room(server.max_connections),
     };
-    let broker = Broker::new(parts, stop.clone()).map_err(Failed::because)?;
+    let broker = Broker::new(parts, stop.clone());
     announce(&bound, file.as_ref().map(|file| file.path.as_path()));
     let (orders, receiver) = mpsc::channel(8);
     let reporting = report::report(manager, broker.board(), clock);

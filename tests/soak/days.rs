@@ -110,7 +110,7 @@ impl Days {
             clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],
             max_connections: 64,
         };
-        let broker = Broker::new(parts, CancellationToken::new()).unwrap();
+        let broker = Broker::new(parts, CancellationToken::new());
         let board = broker.board();
         let (_orders, receiver) = mpsc::channel(1);
         let clockwork = async {

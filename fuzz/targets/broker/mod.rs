@@ -56,7 +56,7 @@ fn make() -> Paths {
             refused: tokio::sync::watch::Sender::new(None).subscribe(),
         },
         clock: Clock::injected(NOW),
-        clients: Clients::new([(TOKEN.into(), client)]).expect("there are random numbers"),
+        clients: Clients::new([(TOKEN.into(), client)]),
         hosts: Hosts::default(),
         started: NOW,
         stopping: Default::default(),
