@@ -3,6 +3,7 @@
 pub mod connections;
 pub mod descriptors;
 pub mod guard;
+mod head_timer;
 pub mod listeners;
 pub mod responses;
 pub mod routes;

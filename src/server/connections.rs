@@ -1,17 +1,19 @@
 //! Connections: accepted, limited, drained.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -19,6 +21,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::head_timer::HeadTimer;
 use super::routes::Paths;
 
 /// A request head has to be complete within this time; it also ends connections that idle.
@@ -98,7 +101,17 @@ struct Place {
     busy: AtomicBool,
     /// Told when a request begins.
     begun: Notify,
+    /// Set before `evicted` is told.
+    must_go: AtomicBool,
     evicted: Notify,
+}
+
+/// What a connection is told from outside.
+enum Called {
+    /// It makes room for another.
+    Evicted,
+    /// The daemon stops.
+    Stop,
 }
 
 /// Frees its place when the connection ends, however it does.
@@ -182,7 +195,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[must_use]
 pub fn protocol() -> http1::Builder {
     let mut protocol = http1::Builder::new();
-    protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
+    protocol.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
     protocol
 }
 
@@ -204,13 +217,32 @@ where
     });
     let connection = protocol().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = seat.place.evicted.notified() => {
+    let called = async {
+        tokio::select! {
+            () = seat.place.evicted.notified() => Called::Evicted,
+            () = stop.cancelled() => Called::Stop,
+        }
+    };
+    let mut called = std::pin::pin!(called);
+    let mut listening: Option<Waker> = None;
+    let ended = poll_fn(|cx| {
+        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Err(ended));
+        }
+        // Whoever calls wakes this task, so that once is enough: asking each time costs as much as the door.
+        if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !seat.place.is_called(&stop) {
+            return Poll::Pending;
+        }
+        listening = Some(cx.waker().clone());
+        called.as_mut().poll(cx).map(Ok)
+    });
+    let ended = match ended.await {
+        Err(ended) => ended,
+        Ok(Called::Evicted) => {
             tracing::debug!("closed the oldest connection that proved nothing, to make room");
             return;
         }
-        () = stop.cancelled() => {
+        Ok(Called::Stop) => {
             // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
             // and his first request cannot be sent again without asking him.
             let first = tokio::time::timeout(FLUSH, seat.place.begun.notified());
@@ -285,8 +317,16 @@ impl Open {
         let oldest = places.find(|(_, place)| !place.admitted.load(Ordering::Relaxed)).map(|(number, _)| *number);
         if let Some(place) = oldest.and_then(|number| self.places.remove(&number)) {
             self.leaving += 1;
+            place.must_go.store(true, Ordering::Release);
             place.evicted.notify_one();
         }
+    }
+}
+
+impl Place {
+    /// Whether there is something to tell the connection.
+    fn is_called(&self, stop: &CancellationToken) -> bool {
+        self.must_go.load(Ordering::Acquire) || stop.is_cancelled()
     }
 }
 
