@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -239,6 +240,14 @@ impl Board {
     #[must_use]
     pub fn lookup(&self, key: &LeaseKey) -> Option<Handle> {
         self.live.borrow().get(key).cloned()
+    }
+
+    /// The body of an identity's lease, if it may be served at `now`.
+    #[must_use]
+    pub fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
+        let live = self.live.borrow();
+        let published = live.get(key)?.published.borrow();
+        published.usable(now).map(|lease| lease.body.clone())
     }
 
     /// Waits until every eager identity of this moment has been tried once.

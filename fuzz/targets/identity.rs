@@ -57,7 +57,7 @@ fn answer(uri: Uri) -> (StatusCode, Vec<u8>) {
     let request = Request::get(uri).header("host", "localhost").header("authorization", TOKEN);
     let request = request.body(Body::empty()).expect("these headers are fine");
     broker::run(async move {
-        let Ok(response) = paths.answer(request, || ()).await;
+        let Ok(response) = paths.answer(request, || ()).wait().await;
         let (parts, body) = response.into_parts();
         let mut body = std::pin::pin!(body);
         let mut bytes = Vec::new();

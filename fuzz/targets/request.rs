@@ -1,7 +1,6 @@
 //! Bytes on a connection, through hyper as the daemon sets it up, the door and the router.
 #![cfg_attr(fuzzing, no_main)]
 
-use axum::body::Body;
 use credenza::server::connections::protocol;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -39,9 +38,8 @@ fn converse(data: &[u8]) -> Vec<u8> {
     let paths = broker::paths();
     broker::run(async move {
         let (mut client, server) = tokio::io::duplex(1 << 16);
-        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            paths.clone().answer(request.map(Body::new), || ())
-        });
+        let service =
+            service_fn(move |request: http::Request<hyper::body::Incoming>| paths.answer(request, || ()).wait());
         let serve = async move {
             // What is no HTTP ends the connection with an error, as it should.
             let _ = protocol().serve_connection(TokioIo::new(server), service).await;

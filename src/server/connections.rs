@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::head_timer::HeadTimer;
-use super::routes::Paths;
+use super::routes::{Answer, Paths};
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -206,13 +205,12 @@ where
 {
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (place, paths) = (Arc::clone(&place), paths.clone());
+        place.begun.notify_one();
+        let answer = paths.answer(request, || place.admitted.store(true, Ordering::Relaxed));
+        let busy = matches!(answer, Answer::Later(_)).then(|| Busy::new(&place));
         async move {
-            place.busy.store(true, Ordering::Relaxed);
-            place.begun.notify_one();
-            let answer = paths.answer(request.map(Body::new), || place.admitted.store(true, Ordering::Relaxed)).await;
-            place.busy.store(false, Ordering::Relaxed);
-            answer
+            let _busy = busy;
+            answer.wait().await
         }
     });
     let connection = protocol().serve_connection(TokioIo::new(stream), service);
@@ -327,6 +325,22 @@ impl Place {
     /// Whether there is something to tell the connection.
     fn is_called(&self, stop: &CancellationToken) -> bool {
         self.must_go.load(Ordering::Acquire) || stop.is_cancelled()
+    }
+}
+
+/// While it lives, a request is being answered.
+struct Busy(Arc<Place>);
+
+impl Busy {
+    fn new(place: &Arc<Place>) -> Self {
+        place.busy.store(true, Ordering::Relaxed);
+        Self(Arc::clone(place))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Relaxed);
     }
 }
 

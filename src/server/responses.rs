@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::Full;
 
 use crate::board::{Phase, Published, Trouble};
 use crate::clock::timestamp;
@@ -170,7 +171,13 @@ impl From<Error> for Response<Body> {
 /// A JSON body that nobody may keep.
 #[must_use]
 pub fn json(status: StatusCode, body: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+    whole(status, body).map(Body::new)
+}
+
+/// The same before it is put into a box.
+#[must_use]
+pub fn whole(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

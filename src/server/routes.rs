@@ -1,22 +1,27 @@
 //! The paths: admit, look up, compare one time, hand out bytes.
 
 use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
-use http::{StatusCode, Uri};
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
+use http_body_util::{Either, Full};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::guard::{Admitted, Client, Clients, Hosts, admit};
-use super::responses::{Error, json};
+use super::responses::{Error, json, whole};
 use super::status;
 use crate::board::{Board, Handle, LeaseKey, Phase, Published, Wish};
 use crate::clock::Clock;
@@ -47,11 +52,33 @@ pub struct Endpoint {
     pub stopping: CancellationToken,
 }
 
-/// The endpoint as a service: the door, then the router.
+/// The endpoint as a service: the door, then the lease that is at hand, then the router.
 #[derive(Clone, Debug)]
 pub struct Paths {
     endpoint: Arc<Endpoint>,
     router: Router,
+}
+
+/// A response as it leaves: from memory, or from the router.
+pub type Answered = Result<http::Response<Either<Full<Bytes>, Body>>, Infallible>;
+
+/// What a request gets.
+#[allow(missing_debug_implementations, reason = "a future shows nothing")]
+pub enum Answer {
+    /// Nothing has to be waited for.
+    Now(Answered),
+    /// The router answers.
+    Later(Pin<Box<dyn Future<Output = Answered> + Send>>),
+}
+
+impl Answer {
+    /// Waits for it.
+    pub async fn wait(self) -> Answered {
+        match self {
+            Self::Now(answered) => answered,
+            Self::Later(answered) => answered.await,
+        }
+    }
 }
 
 impl Paths {
@@ -71,26 +98,49 @@ impl Paths {
     }
 
     /// Answers one request; `admitted` is told when a client has proven itself.
-    pub async fn answer(mut self, request: Request, admitted: impl FnOnce()) -> Result<Response, Infallible> {
+    pub fn answer<B>(&self, request: http::Request<B>, admitted: impl FnOnce()) -> Answer
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let (mut parts, body) = request.into_parts();
-        match admit(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
-            Ok(who) => {
-                if let Admitted::Client(client) = &who {
-                    tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), client = %client.name, "request");
-                    admitted();
-                }
-                parts.extensions.insert(who);
-                self.router.call(Request::from_parts(parts, body)).await
-            }
+        let who = match admit(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
+            Ok(who) => who,
             Err(refusal) => {
                 tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), ?refusal, "refused");
-                Ok(Error::from(refusal).into())
+                return Answer::Now(Ok(Response::from(Error::from(refusal)).map(Either::Right)));
+            }
+        };
+        if let Admitted::Client(client) = &who {
+            tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), client = %client.name, "request");
+            admitted();
+            if let Some(body) = self.endpoint.at_hand(&parts, client) {
+                return Answer::Now(Ok(whole(StatusCode::OK, body).map(Either::Left)));
             }
         }
+        parts.extensions.insert(who);
+        let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
+        Answer::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
 }
 
 impl Endpoint {
+    /// The bytes for a request for credentials whose lease can be served this moment. Nearly all requests are of this
+    /// kind, so they go around the router (docs/PERFORMANCE.md has what that saves); all others and every error are its.
+    fn at_hand(&self, request: &Parts, client: &Client) -> Option<Bytes> {
+        if request.method != Method::GET {
+            return None;
+        }
+        let name = match request.uri.path().strip_prefix("/credentials")? {
+            "" => client.own_identity(),
+            below => Name::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
+        };
+        if !client.may_have(&name) {
+            return None;
+        }
+        self.board.body(&LeaseKey::Identity(name), self.clock.now())
+    }
+
     /// The lease of an identity, waiting for it while its load is young.
     async fn lease(&self, name: &Name) -> Result<Arc<Lease>, Error> {
         let key = LeaseKey::Identity(name.clone());
