@@ -88,7 +88,7 @@ kubernetes: $(STAMP) ## a real Kubernetes API server takes the manifests (etcd, 
 	tests/kubernetes/apiserver.sh build
 	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
 
-bench: build ## every target beside a bare hyper server, a quarter of an hour; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
+bench: build ## every target beside a bare hyper server, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
 	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
 

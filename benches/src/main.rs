@@ -17,7 +17,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::Parser;
-use report::{Row, Target, Unit};
+use report::{MB, Row, Target, Unit};
 use rows::Setting;
 
 /// Measures a credenza beside a bare hyper server.
@@ -41,7 +41,7 @@ struct Arguments {
     /// Keep the table in this file, between its marks
     #[arg(long)]
     write: Option<PathBuf>,
-    /// Measure only this: load, identities, memory, long, start, files, upstream, idle, get
+    /// Measure only this: load, identities, memory, long, start, get, files, upstream, idle, size
     only: Vec<String>,
 }
 
@@ -101,5 +101,5 @@ fn run(arguments: Arguments) -> io::Result<()> {
 
 fn binary(setting: &Setting) -> io::Result<Vec<Row>> {
     let size = rows::size(&setting.program)?;
-    Ok(vec![Row::alone("release binary", Unit::Megabytes, vec![size], Target::AtMost(8e6))])
+    Ok(vec![Row::alone("release binary", Unit::Megabytes, vec![size], Target::AtMost(8.0 * MB))])
 }

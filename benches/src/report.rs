@@ -12,6 +12,9 @@ use crate::stats::{Pairs, Sample};
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
 
+/// As the kernel counts it.
+pub const MB: f64 = 1_048_576.0;
+
 /// How a number is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -19,7 +22,7 @@ pub enum Unit {
     Microseconds,
     /// From seconds.
     Milliseconds,
-    /// A million bytes.
+    /// From bytes.
     Megabytes,
     Requests,
     WakeUps,
@@ -106,7 +109,7 @@ impl Unit {
         match self {
             Self::Microseconds => format!("{:.1} µs", value * 1e6),
             Self::Milliseconds => format!("{:.1} ms", value * 1e3),
-            Self::Megabytes => format!("{:.2} MB", value / 1e6),
+            Self::Megabytes => format!("{:.2} MB", value / MB),
             Self::Requests => format!("{value:.0}/s"),
             Self::WakeUps => format!("{value:.2}/s"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Setting;
 use crate::load::{Load, request};
 use crate::process::Process;
-use crate::report::{Row, Target, Unit};
+use crate::report::{MB, Row, Target, Unit};
 use crate::scene::{Scene, TOKEN, in_turn, upstream};
 use crate::stats::Pairs;
 
@@ -32,9 +32,9 @@ pub fn at_rest(setting: &Setting) -> io::Result<Vec<Row>> {
     let of_many = resident(&scene()?.with_profiles(10_000)?.with_identities(1000)?, &[], thousand)?;
     let row = |what, values, most| Row::alone(what, Unit::Megabytes, values, most);
     Ok(vec![
-        row("resident memory, 1 identity from a file", file, Target::AtMost(6e6)),
-        row("resident memory, 1 identity from IMDS", metadata, Target::AtMost(8e6)),
-        row("resident memory, 1,000 identities", identities, Target::AtMost(16e6)),
+        row("resident memory, 1 identity from a file", file, Target::AtMost(6.0 * MB)),
+        row("resident memory, 1 identity from IMDS", metadata, Target::AtMost(8.0 * MB)),
+        row("resident memory, 1,000 identities", identities, Target::AtMost(16.0 * MB)),
         row("resident memory, 1,000 identities of 10,000 profiles", of_many, Target::Reported),
     ])
 }
