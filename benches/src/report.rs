@@ -152,7 +152,7 @@ pub fn machine(program: &str) -> io::Result<String> {
         "{today}, {program}; {} × {}, {:.0} GB of memory, {} {} {}; load average before it began: {load}.\n",
         std::thread::available_parallelism()?,
         model.unwrap_or("a processor without a name").trim(),
-        memory.unwrap_or(0.0) / 1e6,
+        memory.unwrap_or(0.0) / MB,
         kernel.sysname().to_string_lossy(),
         kernel.release().to_string_lossy().split('-').next().unwrap_or_default(),
         kernel.machine().to_string_lossy(),
