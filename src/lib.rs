@@ -21,6 +21,7 @@
 
 pub mod accounts;
 pub mod arguments;
+pub mod aws;
 pub mod board;
 pub mod broker;
 pub mod chain;

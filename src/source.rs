@@ -10,6 +10,8 @@ pub mod profile;
 pub mod spec;
 pub mod url;
 
+pub(crate) use endpoint::excerpt;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;

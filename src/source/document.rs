@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::endpoint::excerpt;
 use super::{Failure, Kind};
+use crate::aws::arn::account_of_role;
 use crate::clock::parse_timestamp;
 use crate::credentials::Credentials;
 use crate::secret::Secret;
@@ -138,18 +139,6 @@ impl Document {
             Some(Value::Other) => Err(format!("{} is not a text", FIELDS[field as usize])),
         }
     }
-}
-
-fn account_of_role(arn: &str) -> Option<&str> {
-    let mut parts = arn.splitn(6, ':');
-    let mut next = || parts.next();
-    let (arn, _partition, service, _region, account, rest) = (next()?, next()?, next()?, next()?, next()?, next()?);
-    let is_role = match service {
-        "iam" => rest.starts_with("role/"),
-        "sts" => rest.starts_with("assumed-role/"),
-        _ => false,
-    };
-    (arn == "arn" && is_role).then_some(account)
 }
 
 impl<'de> Deserialize<'de> for Document {

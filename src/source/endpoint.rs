@@ -56,7 +56,7 @@ fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
 }
 
 /// A foreign text as it may be shown: escaped, not too long, without `hush`.
-pub(super) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
+pub(crate) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
     let text = match hush.map(Secret::expose) {
         Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
         _ => text.to_owned(),

@@ -12,14 +12,14 @@ use crate::credentials::Escaped;
 const LONGEST_PATH: usize = 200;
 
 /// An absolute `http` or `https` URL without user info. It prints without its query, which may carry a token.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     uri: Uri,
     host: Host,
     port: u16,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Host {
     Address(IpAddr),
     Name(Box<str>),
@@ -81,6 +81,12 @@ impl Url {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
+    /// Whether it carries a query, even an empty one.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.uri.query().is_some()
+    }
+
     pub(super) fn host(&self) -> &Host {
         &self.host
     }
@@ -95,14 +101,14 @@ impl Url {
     }
 
     /// Host and port as the `Host` header has them.
-    pub(super) fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         let default = if self.is_https() { 443 } else { 80 };
         let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
     /// Path and query as the request line has them.
-    pub(super) fn target(&self) -> Uri {
+    pub(crate) fn target(&self) -> Uri {
         self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
     }
 }

@@ -1,0 +1,15 @@
+//! Services of AWS that sources ask for credentials: where they are, how a request is signed, sent again and
+//! understood.
+//!
+//! A source hands in [`settings::Settings`], which say what a person configured about calling AWS. It gets credentials
+//! or a [`crate::source::Failure`] whose message has the service's own code and words.
+
+pub mod arn;
+pub mod call;
+pub mod endpoint;
+mod form;
+mod partition;
+pub mod settings;
+mod sign;
+pub mod sts;
+mod xml;

@@ -1,0 +1,204 @@
+//! One call of a service: sent up to three times, and whatever went wrong told in the service's own words.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::DATE;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use crate::aws::settings::Settings;
+use crate::clock::Clock;
+use crate::credentials::Escaped;
+use crate::source::{Failure, Kind, excerpt};
+use crate::upstream::{Request, Response};
+use crate::world::World;
+
+/// For each attempt. With the pauses all of them fit into the 10 s that a load has; services answer within one.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Before the second and the third attempt; between half of it and all of it, so that many do not come at once.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
+
+/// AWS refuses signatures whose time is farther off.
+const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// What a service says when it has no credentials for us. Foreign text as it came, less secrets that went out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceError {
+    /// `AccessDenied`.
+    pub code: Option<Box<str>>,
+    /// Words for a person.
+    pub message: Option<Box<str>>,
+    /// What it means, where the code and the status do not say it by themselves.
+    pub kind: Option<Kind>,
+    /// What the user can do about it.
+    pub advice: Option<&'static str>,
+}
+
+/// Why a call brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallError {
+    /// What the source answers with.
+    pub failure: Failure,
+    /// The code of the service, for those that are no failure to the caller; `None` when nobody answered in its way.
+    pub code: Option<Box<str>>,
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self { failure, code: None }
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        error.failure
+    }
+}
+
+/// Calls a service and gives the first answer with a status of success.
+///
+/// `what` is tried, for messages: `AssumeRole arn:…`. `request` makes each attempt anew, since a signature is of its
+/// moment; `understand` reads an answer that is no success. Silence, 5xx and throttling are tried three times in all,
+/// unless upstream says when to come again; everything else once.
+///
+/// # Errors
+/// When no attempt succeeds; the message says what was tried, on what, what the service said, and when the clock here is
+/// wrong by more than five minutes, that too.
+pub async fn call(
+    world: &World,
+    settings: &Settings,
+    what: &str,
+    request: impl Fn() -> Result<Request, Failure>,
+    understand: impl Fn(&Response) -> ServiceError,
+) -> Result<Response, CallError> {
+    if let Some(Err(refusal)) = &settings.ca_bundle {
+        return Err(Failure::misconfigured(refusal.clone()).into());
+    }
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let error = match attempt(world, what, request()?, &understand).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let passes = error.failure.kind == Kind::Unavailable && error.failure.retry_after.is_none();
+        match pauses.next() {
+            Some(pause) if passes => tokio::time::sleep(pause.mul_f64(0.5 + world.chance.draw() / 2.0)).await,
+            _ => return Err(error),
+        }
+    }
+}
+
+async fn attempt(
+    world: &World,
+    what: &str,
+    request: Request,
+    understand: impl Fn(&Response) -> ServiceError,
+) -> Result<Response, CallError> {
+    let tried = request.to_string();
+    let response = world.upstream.send(request).await.map_err(|error| {
+        let mut failure = Failure::from(error);
+        failure.message = format!("{}: {}", Escaped(what), failure.message).into();
+        failure
+    })?;
+    if response.status.is_success() {
+        return Ok(response);
+    }
+    let said = understand(&response);
+    let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
+    let retry_after = kind.passes().then(|| response.retry_after(&world.clock)).flatten();
+    let message = told(what, &tried, &response, &said, &world.clock);
+    Err(CallError { failure: Failure { kind, message: message.into(), retry_after }, code: said.code })
+}
+
+/// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.
+fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, clock: &Clock) -> String {
+    let status = response.status;
+    let mut message = format!("{} ({tried}): status {status}", Escaped(what));
+    if status.is_redirection() {
+        message += " (redirects are not followed)";
+    }
+    for text in [&said.code, &said.message].into_iter().flatten() {
+        message += &format!(": {}", excerpt(text, None));
+    }
+    // A request that is refused for another reason may well have been signed with a wrong time.
+    if let Some(skew) = status.is_client_error().then(|| skew(response, clock)).flatten() {
+        message += &format!("; {skew}");
+    } else if let Some(advice) = said.advice {
+        message += &format!("; {advice}");
+    }
+    message
+}
+
+/// How wrong the clock here is, if that is worth a word.
+fn skew(response: &Response, clock: &Clock) -> Option<String> {
+    let date = response.headers.get(DATE)?.to_str().ok()?;
+    let there = OffsetDateTime::parse(date.trim(), &Rfc2822).ok()?;
+    let off = OffsetDateTime::from(clock.now()) - there;
+    let (size, direction) = (off.unsigned_abs(), if off.is_negative() { "behind" } else { "ahead of" });
+    (size > LARGEST_SKEW).then(|| {
+        let minutes = size.as_secs() / 60;
+        format!("the clock of this machine is {minutes} minutes {direction} that of the service, set it right")
+    })
+}
+
+/// Codes that ask to come again, whatever the status: botocore's and the SDKs' lists of throttling and transient errors.
+const PASSING: [&str; 21] = [
+    "BandwidthLimitExceeded",
+    "EC2ThrottledException",
+    "IDPCommunicationError",
+    "InternalError",
+    "InternalFailure",
+    "InternalServerError",
+    "InternalServerException",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "ServiceUnavailable",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+];
+
+/// Codes that say no to who asks, whatever the status.
+const DENYING: [&str; 18] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IDPRejectedClaim",
+    "IncompleteSignature",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidIdentityToken",
+    "InvalidSignatureException",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "NotAuthorized",
+    "OptInRequired",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnauthorizedException",
+    "UnrecognizedClientException",
+];
+
+fn kind_of(status: StatusCode, code: Option<&str>) -> Kind {
+    let code = code.unwrap_or_default();
+    match status {
+        _ if PASSING.contains(&code) => Kind::Unavailable,
+        _ if DENYING.contains(&code) => Kind::Denied,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Kind::Unavailable,
+        // Some word their refusals with the status alone; with a code of its own a 403 may be anything.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
+        _ if status.is_client_error() || status.is_redirection() => Kind::Misconfigured,
+        _ => Kind::Unavailable,
+    }
+}

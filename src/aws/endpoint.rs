@@ -1,0 +1,152 @@
+//! Which URL a service has, and which region its requests are signed for: the rule sets that all SDKs share.
+
+use crate::aws::partition::Partition;
+use crate::aws::settings::{Settings, StsRegional};
+use crate::credentials::Escaped;
+use crate::source::Failure;
+use crate::upstream::Url;
+
+/// Where requests are signed for that go to `sts.amazonaws.com`.
+const GLOBAL_SIGNING_REGION: &str = "us-east-1";
+
+/// What botocore asks for when no region is known, for STS alone.
+const GLOBAL: &str = "aws-global";
+
+/// The regions whose STS was `sts.amazonaws.com` before regional endpoints: botocore's `LEGACY_GLOBAL_STS_REGIONS`.
+const LEGACY_STS_REGIONS: [&str; 16] = [
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    GLOBAL,
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
+];
+
+/// The services that sources ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Security Token Service.
+    Sts,
+    /// The portal of IAM Identity Center, which gives role credentials for an access token.
+    Sso,
+    /// The OIDC service of IAM Identity Center, which gives access tokens.
+    SsoOidc,
+    /// AWS Sign-In, behind `aws login`.
+    Signin,
+}
+
+/// Where a service is asked, and the region its requests are signed for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Scheme, host and perhaps a path.
+    pub url: Url,
+    /// For the scope of a signature. It holds letters, digits and hyphens only.
+    pub region: Box<str>,
+}
+
+impl Endpoint {
+    /// The endpoint of a service: the configured one, else the one that AWS has in the region.
+    ///
+    /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore (`ClientEndpointBridge` takes
+    /// the partition's endpoint `aws-global`); for the other services, which live in a region, that is an error.
+    ///
+    /// # Errors
+    /// When a setting that decides about it is refused or contradicts another, or the region is none.
+    pub fn of(service: Service, settings: &Settings) -> Result<Self, Failure> {
+        let region = match settings.region.as_deref() {
+            Some(region) => checked(region)?,
+            None if service == Service::Sts || settings.endpoints.of(service).is_some() => GLOBAL,
+            None => return Err(Failure::misconfigured(format!("{} needs a region: set one", service.title()))),
+        };
+        let signing_region = if region == GLOBAL { GLOBAL_SIGNING_REGION } else { region };
+        if let Some(configured) = settings.endpoints.of(service) {
+            let url = configured.clone().map_err(Failure::misconfigured)?;
+            return Ok(Self { url, region: signing_region.into() });
+        }
+        if service == Service::Sts && is_global_sts(region, settings)? {
+            return Ok(Self { url: parsed("sts.amazonaws.com")?, region: GLOBAL_SIGNING_REGION.into() });
+        }
+        Ok(Self { url: parsed(&host(service, region, settings))?, region: signing_region.into() })
+    }
+}
+
+impl Service {
+    /// How messages call it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sts => "STS",
+            Self::Sso => "the SSO portal",
+            Self::SsoOidc => "SSO-OIDC",
+            Self::Signin => "AWS Sign-In",
+        }
+    }
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Sso => "portal.sso",
+            Self::SsoOidc => "oidc",
+            Self::Signin => "signin",
+        }
+    }
+}
+
+fn host(service: Service, region: &str, settings: &Settings) -> String {
+    let partition = Partition::of(region);
+    let prefix = service.prefix();
+    let gov = partition.name == "aws-us-gov";
+    match (settings.use_fips, settings.use_dualstack, service) {
+        (false, false, Service::Signin) => format!("{region}.signin.{}", partition.signin_suffix),
+        (true, false, Service::Signin) if region == "us-gov-west-1" => {
+            format!("signin-fips.{}", partition.signin_suffix)
+        }
+        (true, false, Service::Signin) if gov => format!("{region}.signin-fips.{}", partition.signin_suffix),
+        // The endpoints of these partitions are FIPS endpoints under their plain names.
+        (true, false, _) if gov => format!("{prefix}.{region}.{}", partition.dns_suffix),
+        (false, false, _) => format!("{prefix}.{region}.{}", partition.dns_suffix),
+        (true, false, _) => format!("{prefix}-fips.{region}.{}", partition.dns_suffix),
+        (false, true, _) => format!("{prefix}.{region}.{}", partition.dual_stack_dns_suffix),
+        (true, true, _) => format!("{prefix}-fips.{region}.{}", partition.dual_stack_dns_suffix),
+    }
+}
+
+fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, Failure> {
+    let legacy = match &settings.sts_regional {
+        StsRegional::Regional => false,
+        StsRegional::Legacy => true,
+        StsRegional::Refused(refusal) => return Err(Failure::misconfigured(refusal.clone())),
+    };
+    let plain = !settings.use_fips && !settings.use_dualstack;
+    Ok(plain && (region == GLOBAL || legacy && LEGACY_STS_REGIONS.contains(&region)))
+}
+
+/// A region becomes part of a host name and of a header: anything but a host label is refused, as in botocore.
+fn checked(region: &str) -> Result<&str, Failure> {
+    let is_label = !region.is_empty()
+        && region.len() <= 63
+        && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !region.starts_with('-')
+        && !region.ends_with('-')
+        && !region.bytes().all(|byte| byte.is_ascii_digit());
+    if is_label {
+        return Ok(region);
+    }
+    let shown: String = region.chars().take(63).collect();
+    let message = format!("the region \"{}\" is none: it must look like eu-west-1", Escaped(&shown));
+    Err(Failure::misconfigured(message))
+}
+
+fn parsed(host: &str) -> Result<Url, Failure> {
+    Url::parse(&format!("https://{host}")).map_err(|bad| Failure::misconfigured(format!("the endpoint {host} {bad}")))
+}

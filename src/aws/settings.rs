@@ -1,0 +1,219 @@
+//! What the environment, a profile and its `services` section say about calling AWS.
+
+use std::path::Path;
+
+use crate::aws::endpoint::Service;
+use crate::credentials::Escaped;
+use crate::shared_files::{Property, Section, SharedFiles};
+use crate::upstream::Url;
+use crate::world::Environment;
+
+/// Whether the file a property stands in may decide where requests go; if not, why, for the user.
+pub type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
+
+/// How to call AWS for one profile. It is plain data: two profiles with equal settings call alike.
+///
+/// A setting that must not be obeyed or makes no sense is kept as a refusal, and fails only the call that needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's `region`: the environment before the profile, as in all SDKs.
+    /// (botocore does not know `AWS_REGION`; the AWS CLI and the other SDKs ask it first.) `None` is unknown.
+    pub region: Option<Box<str>>,
+    /// `AWS_USE_FIPS_ENDPOINT`, `use_fips_endpoint`.
+    pub use_fips: bool,
+    /// `AWS_USE_DUALSTACK_ENDPOINT`, `use_dualstack_endpoint`.
+    pub use_dualstack: bool,
+    /// `AWS_STS_REGIONAL_ENDPOINTS`, `sts_regional_endpoints`.
+    pub sts_regional: StsRegional,
+    /// Endpoints that somebody configured.
+    pub endpoints: Endpoints,
+    /// `AWS_CA_BUNDLE`, `ca_bundle`.
+    pub ca_bundle: Option<Result<Box<Path>, Refusal>>,
+}
+
+/// Where STS is asked in the regions that are older than its regional endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StsRegional {
+    /// In the region, as all SDKs do today.
+    #[default]
+    Regional,
+    /// At `sts.amazonaws.com`.
+    Legacy,
+    /// Somebody wrote something else.
+    Refused(Refusal),
+}
+
+/// The configured endpoint of each service, after precedence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// `AWS_ENDPOINT_URL_STS`.
+    pub sts: Configured,
+    /// `AWS_ENDPOINT_URL_SSO`.
+    pub sso: Configured,
+    /// `AWS_ENDPOINT_URL_SSO_OIDC`.
+    pub sso_oidc: Configured,
+    /// `AWS_ENDPOINT_URL_SIGNIN`.
+    pub signin: Configured,
+}
+
+/// Nothing, a URL, or the reason why what is configured must not be used.
+pub type Configured = Option<Result<Url, Refusal>>;
+
+/// A message for the user that says which setting, where it stands and what is wrong with it.
+pub type Refusal = Box<str>;
+
+impl Settings {
+    /// What holds for a profile, or without one. `trusted` judges the file that a property stands in.
+    #[must_use]
+    pub fn new(
+        environment: &Environment,
+        files: &SharedFiles,
+        profile: Option<&Section>,
+        trusted: Trusted<'_>,
+    ) -> Self {
+        let sources = Sources { environment, files, profile, trusted };
+        Self {
+            region: ["AWS_REGION", "AWS_DEFAULT_REGION"]
+                .into_iter()
+                .find_map(|variable| environment.get(variable))
+                .or_else(|| sources.property("region").map(|(value, _)| value))
+                .map(Into::into),
+            use_fips: sources.is_true("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
+            use_dualstack: sources.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
+            sts_regional: sources.sts_regional(),
+            endpoints: sources.endpoints(),
+            ca_bundle: sources.ca_bundle(),
+        }
+    }
+
+    /// What the environment says by itself, for sources of `credenza.toml` that stand on no profile.
+    #[must_use]
+    pub fn of_environment(environment: &Environment) -> Self {
+        Self::new(environment, &SharedFiles::default(), None, &|_| Ok(()))
+    }
+
+    /// The same in another region; `None` keeps the region.
+    #[must_use]
+    pub fn with_region(mut self, region: Option<Box<str>>) -> Self {
+        if region.is_some() {
+            self.region = region;
+        }
+        self
+    }
+}
+
+impl Endpoints {
+    /// What is configured for this service.
+    #[must_use]
+    pub fn of(&self, service: Service) -> &Configured {
+        match service {
+            Service::Sts => &self.sts,
+            Service::Sso => &self.sso,
+            Service::SsoOidc => &self.sso_oidc,
+            Service::Signin => &self.signin,
+        }
+    }
+}
+
+struct Sources<'a> {
+    environment: &'a Environment,
+    files: &'a SharedFiles,
+    profile: Option<&'a Section>,
+    trusted: Trusted<'a>,
+}
+
+impl<'a> Sources<'a> {
+    /// A property of the profile that says something.
+    fn property(&self, name: &str) -> Option<(&'a str, &'a Property)> {
+        let property = self.profile?.get(name)?;
+        Some((property.value().trim(), property)).filter(|(value, _)| !value.is_empty())
+    }
+
+    /// The variable decides if it says anything at all, so that `false` there beats `true` in the profile.
+    fn is_true(&self, variable: &str, name: &str) -> bool {
+        let value = self.environment.get(variable).or_else(|| self.property(name).map(|(value, _)| value));
+        value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    fn sts_regional(&self) -> StsRegional {
+        const VARIABLE: &str = "AWS_STS_REGIONAL_ENDPOINTS";
+        const NAME: &str = "sts_regional_endpoints";
+        let (value, origin) = match (self.environment.get(VARIABLE), self.property(NAME)) {
+            (Some(value), _) => (value, VARIABLE.to_owned()),
+            (None, Some((value, property))) => (value, origin(NAME, property)),
+            (None, None) => return StsRegional::default(),
+        };
+        match value.to_ascii_lowercase().as_str() {
+            "regional" => StsRegional::Regional,
+            "legacy" => StsRegional::Legacy,
+            _ => StsRegional::Refused(format!("{origin} is {}, and must be regional or legacy", Escaped(value)).into()),
+        }
+    }
+
+    fn endpoints(&self) -> Endpoints {
+        if self.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls") {
+            return Endpoints::default();
+        }
+        Endpoints {
+            sts: self.endpoint("AWS_ENDPOINT_URL_STS", "sts"),
+            sso: self.endpoint("AWS_ENDPOINT_URL_SSO", "sso"),
+            sso_oidc: self.endpoint("AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc"),
+            signin: self.endpoint("AWS_ENDPOINT_URL_SIGNIN", "signin"),
+        }
+    }
+
+    /// The order of the SDKs: the service's variable, `AWS_ENDPOINT_URL`, the service in the `services` section of the
+    /// profile, `endpoint_url` of the profile.
+    fn endpoint(&self, variable: &str, service: &str) -> Configured {
+        for variable in [variable, "AWS_ENDPOINT_URL"] {
+            if let Some(text) = self.environment.get(variable) {
+                return Some(url(text, variable));
+            }
+        }
+        if let Some(of_service) = self.endpoint_in_services(service) {
+            return Some(of_service);
+        }
+        let (text, property) = self.property("endpoint_url")?;
+        Some((self.trusted)(property).map_err(Into::into).and_then(|()| url(text, &origin("endpoint_url", property))))
+    }
+
+    /// Both the reference and the section behind it decide where requests go, so both have to be trusted.
+    fn endpoint_in_services(&self, service: &str) -> Configured {
+        let (name, reference) = self.property("services")?;
+        let Some(section) = self.files.services(name) else {
+            let origin = origin("services", reference);
+            return Some(Err(format!("{origin} names [services {}], which does not exist", Escaped(name)).into()));
+        };
+        let property = section.get(service)?;
+        let endpoint = property.sub_property("endpoint_url").filter(|endpoint| !endpoint.value().trim().is_empty())?;
+        let origin = format!(
+            "{service}.endpoint_url of [services {}] ({} line {})",
+            Escaped(name),
+            Escaped(&property.path().to_string_lossy()),
+            endpoint.line()
+        );
+        let trusted = (self.trusted)(reference).and_then(|()| (self.trusted)(property));
+        Some(trusted.map_err(Into::into).and_then(|()| url(endpoint.value(), &origin)))
+    }
+
+    fn ca_bundle(&self) -> Option<Result<Box<Path>, Refusal>> {
+        let expand = |path: &str| self.environment.expand(Path::new(path)).into();
+        if let Some(path) = self.environment.get("AWS_CA_BUNDLE") {
+            return Some(Ok(expand(path)));
+        }
+        let (path, property) = self.property("ca_bundle")?;
+        Some((self.trusted)(property).map(|()| expand(path)).map_err(Into::into))
+    }
+}
+
+fn url(text: &str, origin: &str) -> Result<Url, Refusal> {
+    let url = Url::parse(text).map_err(|bad| Refusal::from(format!("{origin} {bad}")))?;
+    if url.has_query() {
+        return Err(format!("{origin} has a query (?…), which no endpoint can have").into());
+    }
+    Ok(url)
+}
+
+fn origin(name: &str, property: &Property) -> String {
+    format!("{name} ({} line {})", Escaped(&property.path().to_string_lossy()), property.line())
+}

@@ -1,0 +1,80 @@
+//! Signature Version 4, by the crate that the SDK for Rust uses.
+
+use std::time::{Duration, SystemTime};
+
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::body::Bytes;
+use tracing::subscriber::{NoSubscriber, with_default};
+
+use crate::aws::endpoint::Endpoint;
+use crate::credentials::Credentials;
+use crate::secret::Secret;
+use crate::source::Failure;
+use crate::upstream::{Reach, Request};
+
+/// A `POST` to the endpoint itself, not yet signed.
+pub(super) struct Post<'a> {
+    pub(super) endpoint: &'a Endpoint,
+    /// The name of the service in the scope of the signature.
+    pub(super) service: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) body: Bytes,
+    pub(super) patience: Duration,
+}
+
+impl Post<'_> {
+    /// The request as it stands, for actions that need no signature.
+    pub(super) fn unsigned(&self) -> Request {
+        Request::new(Method::POST, self.endpoint.url.clone(), Reach::Anywhere, self.patience)
+            .with_header(CONTENT_TYPE, HeaderValue::from_static(self.content_type))
+            .with_body(self.body.clone())
+    }
+
+    /// The request with the signature of these credentials at this moment.
+    pub(super) fn signed(&self, credentials: &Credentials, at: SystemTime) -> Result<Request, Failure> {
+        let headers = self
+            .signature(credentials, at)
+            .map_err(|why| Failure::misconfigured(format!("cannot sign a request to {}: {why}", self.endpoint.url)))?;
+        let mut request = self.unsigned();
+        for (name, value) in headers {
+            request = request.with_secret(name, "signature", &value)?;
+        }
+        Ok(request)
+    }
+
+    fn signature(&self, credentials: &Credentials, at: SystemTime) -> Result<Vec<(HeaderName, Secret)>, &'static str> {
+        let identity = aws_credential_types::Credentials::new(
+            &*credentials.access_key_id,
+            credentials.secret_access_key.expose(),
+            credentials.session_token.as_ref().map(|token| token.expose().to_owned()),
+            None,
+            "credenza",
+        )
+        .into();
+        let parameters = SigningParams::builder()
+            .identity(&identity)
+            .region(&self.endpoint.region)
+            .name(self.service)
+            .time(at)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|_| "a parameter is missing")?
+            .into();
+        let (host, target) = (self.endpoint.url.authority(), self.endpoint.url.target().to_string());
+        let uri = format!("https://{host}{target}");
+        let headers = [("host", &*host), (CONTENT_TYPE.as_str(), self.content_type)];
+        let body = SignableBody::Bytes(&self.body);
+        let request = SignableRequest::new("POST", uri, headers.into_iter(), body).map_err(|_| "it is not HTTP")?;
+        // The crate traces what it signs, the session token among it.
+        let signed = with_default(NoSubscriber::default(), || sign(request, &parameters));
+        let (instructions, _) = signed.map_err(|_| "the keys cannot stand in a header")?.into_parts();
+        let (headers, _) = instructions.into_parts();
+        headers
+            .iter()
+            .map(|header| Ok((HeaderName::from_static(header.name()), Secret::from(header.value()))))
+            .collect()
+    }
+}

@@ -1,0 +1,227 @@
+//! The XML of answers: elements with a text, by their path.
+//!
+//! Names are taken without their namespace prefix, attributes are not looked at, and nothing is ever expanded but
+//! character references and the five entities that XML itself defines. Values may be secrets: no error shows one.
+
+use quick_xml::Reader;
+use quick_xml::escape::resolve_xml_entity;
+use quick_xml::events::Event;
+use zeroize::Zeroizing;
+
+/// Answers of STS are five elements deep.
+const DEEPEST: usize = 16;
+
+/// Answers of STS have twenty elements.
+const MOST_ELEMENTS: usize = 1000;
+
+/// The elements of a whole, well-formed document.
+pub(super) struct Document {
+    elements: Vec<Element>,
+}
+
+struct Element {
+    /// `/Root/Parent/Name`.
+    path: Box<str>,
+    /// All the text directly inside.
+    text: Zeroizing<String>,
+}
+
+/// Why an answer cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadXml {
+    #[error("the answer is empty")]
+    Empty,
+    #[error("the answer is not UTF-8 text")]
+    NotText,
+    #[error("the answer is HTML, not XML")]
+    Html,
+    #[error("the answer is not well-formed XML")]
+    Malformed,
+    #[error("the answer ends in the middle of its XML")]
+    Truncated,
+    #[error("the answer has a DOCTYPE, which could define entities")]
+    Doctype,
+    #[error("the answer uses an entity that XML does not define")]
+    Entity,
+    #[error("the answer has more elements, or deeper ones, than STS ever sends")]
+    TooMuch,
+    #[error("{0} stands twice in the answer")]
+    Twice(&'static str),
+}
+
+impl Document {
+    /// Reads a whole document.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, BadXml> {
+        let text = std::str::from_utf8(body).map_err(|_| BadXml::NotText)?;
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
+            return Err(BadXml::Empty);
+        }
+        let begins = |tag: &str| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+        if begins("<html") || begins("<!doctype html") {
+            return Err(BadXml::Html);
+        }
+        let mut reader = Reader::from_str(text);
+        let mut open = Open::default();
+        loop {
+            match reader.read_event().map_err(|_| BadXml::Malformed)? {
+                Event::Start(start) => open.begin(start.local_name().into_inner())?,
+                Event::Empty(start) => {
+                    open.begin(start.local_name().into_inner())?;
+                    open.end();
+                }
+                Event::End(_) => open.end(),
+                Event::Text(text) => open.text(&text)?,
+                Event::CData(text) => open.inside()?.push_str(&text),
+                Event::GeneralRef(reference) => match reference.resolve_char_ref() {
+                    Ok(Some(character)) => open.inside()?.push(character),
+                    Ok(None) => open.inside()?.push_str(resolve_xml_entity(&reference).ok_or(BadXml::Entity)?),
+                    Err(_) => return Err(BadXml::Malformed),
+                },
+                Event::DocType(_) => return Err(BadXml::Doctype),
+                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
+                Event::Eof => return open.close(),
+            }
+        }
+    }
+
+    /// The trimmed text of the element whose path ends like this (`/Credentials/AccessKeyId`); an empty one is none.
+    pub(super) fn text(&self, path: &'static str) -> Result<Option<&str>, BadXml> {
+        let mut found = self.elements.iter().filter(|element| element.path.ends_with(path));
+        match (found.next(), found.next()) {
+            (None, _) => Ok(None),
+            (Some(element), None) => Ok(Some(element.text.trim()).filter(|text| !text.is_empty())),
+            (Some(_), Some(_)) => Err(BadXml::Twice(path)),
+        }
+    }
+}
+
+/// What has been read, and which elements are still open.
+#[derive(Default)]
+struct Open {
+    elements: Vec<Element>,
+    /// Indices into `elements`.
+    stack: Vec<usize>,
+}
+
+impl Open {
+    fn begin(&mut self, name: &str) -> Result<(), BadXml> {
+        if self.stack.is_empty() && !self.elements.is_empty() {
+            return Err(BadXml::Malformed);
+        }
+        if self.stack.len() == DEEPEST || self.elements.len() == MOST_ELEMENTS {
+            return Err(BadXml::TooMuch);
+        }
+        let parent = self.stack.last().map_or("", |parent| &*self.elements[*parent].path);
+        let path = format!("{parent}/{name}").into();
+        self.stack.push(self.elements.len());
+        self.elements.push(Element { path, text: Zeroizing::default() });
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.stack.pop();
+    }
+
+    fn inside(&mut self) -> Result<&mut Zeroizing<String>, BadXml> {
+        let innermost = self.stack.last().ok_or(BadXml::Malformed)?;
+        Ok(&mut self.elements[*innermost].text)
+    }
+
+    /// White space may stand outside of the root.
+    fn text(&mut self, text: &str) -> Result<(), BadXml> {
+        if self.stack.is_empty() && text.trim().is_empty() {
+            return Ok(());
+        }
+        let inside = self.inside()?;
+        if inside.capacity() - inside.len() < text.len() {
+            // Growing in place would leave the old memory behind as it is.
+            let mut larger = Zeroizing::new(String::with_capacity(inside.len() + text.len()));
+            larger.push_str(inside);
+            *inside = larger;
+        }
+        inside.push_str(text);
+        Ok(())
+    }
+
+    fn close(self) -> Result<Document, BadXml> {
+        match (self.stack.is_empty(), self.elements.is_empty()) {
+            (true, false) => Ok(Document { elements: self.elements }),
+            (true, true) => Err(BadXml::Malformed),
+            (false, _) => Err(BadXml::Truncated),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(xml: &str, path: &'static str) -> Result<Option<String>, BadXml> {
+        Document::parse(xml.as_bytes())?.text(path).map(|text| text.map(Into::into))
+    }
+
+    #[test]
+    fn texts_are_found_by_the_end_of_their_path() {
+        let xml = "\u{feff}<?xml version='1.0'?>\n<!-- x --><a xmlns='u' b=c><n:b xmlns:n=\"v\"> x&amp;&#x41;<![CDATA[<&]]> </n:b><c/><d><b>2</b></d>t</a>\n";
+        assert_eq!(text(xml, "/a/b"), Ok(Some("x&A<&".into())));
+        assert_eq!(text(xml, "/d/b"), Ok(Some("2".into())));
+        assert_eq!(text(xml, "/c"), Ok(None));
+        assert_eq!(text(xml, "/e"), Ok(None));
+        assert_eq!(text(xml, "/a"), Ok(Some("t".into())));
+        assert_eq!(text(xml, "/b"), Err(BadXml::Twice("/b")));
+    }
+
+    #[test]
+    fn what_is_no_answer_says_why() {
+        let deep = "<a>".repeat(DEEPEST + 1);
+        let wide = format!("<a>{}</a>", "<b/>".repeat(MOST_ELEMENTS));
+        let bomb = "<!DOCTYPE a [<!ENTITY b \"hush\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>";
+        for (xml, why) in [
+            ("", BadXml::Empty),
+            (" \n", BadXml::Empty),
+            ("<html><body>hush", BadXml::Html),
+            ("<!DOCTYPE HTML><p>hush", BadXml::Html),
+            ("hush", BadXml::Malformed),
+            ("{\"a\":1}", BadXml::Malformed),
+            ("<a></b>", BadXml::Malformed),
+            ("<a></a></a>", BadXml::Malformed),
+            ("<a/><b/>", BadXml::Malformed),
+            ("<a/>x", BadXml::Malformed),
+            ("<a>&#xD800;</a>", BadXml::Malformed),
+            ("<a>&#0;</a>", BadXml::Malformed),
+            ("<?xml version='1.0'?>", BadXml::Malformed),
+            ("<a><b>x</b>", BadXml::Truncated),
+            ("<a>&hush;</a>", BadXml::Entity),
+            (bomb, BadXml::Doctype),
+            (&deep, BadXml::TooMuch),
+            (&wide, BadXml::TooMuch),
+        ] {
+            let shown: String = xml.chars().take(60).collect();
+            assert_eq!(Document::parse(xml.as_bytes()).err(), Some(why), "{shown}");
+            assert!(!why.to_string().contains("hush"));
+        }
+        assert_eq!(Document::parse(b"<a>\xff</a>").err(), Some(BadXml::NotText));
+        assert!(Document::parse(b"<a><b>x").is_err() && Document::parse(b"<a><b").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_comes_back(written in "[^\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffe}\u{ffff}]{0,40}") {
+            let escaped = quick_xml::escape::escape(&*written);
+            let expected = Some(written.trim()).filter(|text| !text.is_empty()).map(String::from);
+            prop_assert_eq!(text(&format!("<r><t>{escaped}</t></r>"), "/t"), Ok(expected));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Document::parse(&bytes);
+        }
+
+        #[test]
+        fn no_markup_makes_it_panic(parts in proptest::collection::vec("<|>|/|&|;|#x|a|!\\[CDATA\\[|\\]\\]>|!--|-->|\\?|!DOCTYPE| ", 0..60)) {
+            let _ = Document::parse(parts.concat().as_bytes());
+        }
+    }
+}
