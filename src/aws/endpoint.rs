@@ -58,21 +58,28 @@ impl Endpoint {
     /// The endpoint of a service: the configured one, else the one that AWS has in the region.
     ///
     /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore (`ClientEndpointBridge` takes
-    /// the partition's endpoint `aws-global`); for the other services, which live in a region, that is an error.
+    /// the partition's endpoint `aws-global`). For the other services, which live in a region, and for a configured
+    /// endpoint, whose region nobody can guess, that is an error there and here. A configured endpoint stands whatever is
+    /// said about FIPS and dual-stack, as in botocore.
     ///
     /// # Errors
-    /// When a setting that decides about it is refused or contradicts another, or the region is none.
+    /// When a setting that decides about it is refused, or the region is none.
     pub fn of(service: Service, settings: &Settings) -> Result<Self, Failure> {
+        let configured = settings.endpoints.of(service);
         let region = match settings.region.as_deref() {
             Some(region) => checked(region)?,
-            None if service == Service::Sts || settings.endpoints.of(service).is_some() => GLOBAL,
-            None => return Err(Failure::misconfigured(format!("{} needs a region: set one", service.title()))),
+            None if service == Service::Sts && configured.is_none() => GLOBAL,
+            None => {
+                let at = if configured.is_some() { " at a configured endpoint" } else { "" };
+                let message = format!("{}{at} needs a region: set region or AWS_REGION", service.title());
+                return Err(Failure::misconfigured(message));
+            }
         };
-        let signing_region = if region == GLOBAL { GLOBAL_SIGNING_REGION } else { region };
-        if let Some(configured) = settings.endpoints.of(service) {
+        if let Some(configured) = configured {
             let url = configured.clone().map_err(Failure::misconfigured)?;
-            return Ok(Self { url, region: signing_region.into() });
+            return Ok(Self { url, region: region.into() });
         }
+        let signing_region = if region == GLOBAL { GLOBAL_SIGNING_REGION } else { region };
         if service == Service::Sts && is_global_sts(region, settings)? {
             return Ok(Self { url: parsed("sts.amazonaws.com")?, region: GLOBAL_SIGNING_REGION.into() });
         }
@@ -149,4 +156,111 @@ fn checked(region: &str) -> Result<&str, Failure> {
 
 fn parsed(host: &str) -> Result<Url, Failure> {
     Url::parse(&format!("https://{host}")).map_err(|bad| Failure::misconfigured(format!("the endpoint {host} {bad}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTOCORE: &str = include_str!("endpoint/botocore.txt");
+
+    fn settings(region: &str) -> Settings {
+        Settings { region: Some(region.into()), ..Settings::default() }
+    }
+
+    #[test]
+    fn endpoints_are_those_of_botocore() {
+        let mut rows = 0;
+        for row in BOTOCORE.lines().filter(|line| !line.starts_with('#')) {
+            let [service, region, flags, url, signing_region] = *row.split(' ').collect::<Vec<_>>() else {
+                panic!("{row}")
+            };
+            let service = match service {
+                "sts" => Service::Sts,
+                "sso" => Service::Sso,
+                "sso-oidc" => Service::SsoOidc,
+                "signin" => Service::Signin,
+                other => panic!("{other}"),
+            };
+            let has = |flag| flags.split(',').any(|one| one == flag);
+            let settings = Settings {
+                region: (region != "-").then(|| region.into()),
+                use_fips: has("fips"),
+                use_dualstack: has("dualstack"),
+                sts_regional: if has("legacy") { StsRegional::Legacy } else { StsRegional::Regional },
+                ..Settings::default()
+            };
+            match Endpoint::of(service, &settings) {
+                Ok(found) => {
+                    assert_eq!(found.url.to_string(), format!("{url}/"), "{row}");
+                    assert!(signing_region == "-" || &*found.region == signing_region, "{row}: {}", found.region);
+                }
+                Err(failure) => {
+                    assert_eq!(url, "NoRegionError", "{row}: {failure}");
+                    assert!(failure.message.ends_with("needs a region: set region or AWS_REGION"), "{failure}");
+                }
+            }
+            rows += 1;
+        }
+        assert!(rows > 300, "{rows}");
+    }
+
+    #[test]
+    fn a_configured_endpoint_stands_whatever_else_is_said() {
+        let url = Url::parse("http://127.0.0.1:1/x/").unwrap();
+        let mut settings = Settings {
+            use_fips: true,
+            use_dualstack: true,
+            sts_regional: StsRegional::Legacy,
+            ..settings("us-east-1")
+        };
+        settings.endpoints.sts = Some(Ok(url.clone()));
+        assert_eq!(Endpoint::of(Service::Sts, &settings), Ok(Endpoint { url, region: "us-east-1".into() }));
+        assert_ne!(Endpoint::of(Service::Sso, &settings).unwrap().url.to_string(), "http://127.0.0.1:1/x/");
+        let nowhere = Settings { region: None, ..settings.clone() };
+        let failure = Endpoint::of(Service::Sts, &nowhere).unwrap_err();
+        assert!(failure.message.starts_with("STS at a configured endpoint needs a region"), "{failure}");
+        settings.endpoints.sts = Some(Err("not this one".into()));
+        assert_eq!(Endpoint::of(Service::Sts, &settings).unwrap_err(), Failure::misconfigured("not this one"));
+        let refused = Settings { sts_regional: StsRegional::Refused("neither".into()), ..Settings::default() };
+        assert_eq!(Endpoint::of(Service::Sts, &refused).unwrap_err(), Failure::misconfigured("neither"));
+    }
+
+    #[test]
+    fn no_region_leads_elsewhere() {
+        let long = "a".repeat(64);
+        for region in [
+            "",
+            " ",
+            "eu west",
+            "eu-west-1\nhost: evil",
+            "evil.example/",
+            "x@evil",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a:1",
+            "a.b",
+            "é",
+            "-a",
+            "a-",
+            "1",
+            "12",
+            "eu_west",
+            &long,
+        ] {
+            for service in [Service::Sts, Service::Sso, Service::SsoOidc, Service::Signin] {
+                for configured in [None, Some(Ok(Url::parse("http://127.0.0.1/").unwrap()))] {
+                    let mut settings = settings(region);
+                    settings.endpoints.sts.clone_from(&configured);
+                    let failure = Endpoint::of(service, &settings).unwrap_err();
+                    assert!(failure.message.starts_with("the region \""), "{failure}");
+                    assert!(!failure.message.contains('\n'), "{failure}");
+                }
+            }
+        }
+        for region in ["eu-west-1", "local", "US-EAST-1", "a1", "1a"] {
+            assert!(Endpoint::of(Service::Sts, &settings(region)).is_ok(), "{region}");
+        }
+    }
 }

@@ -217,3 +217,177 @@ fn url(text: &str, origin: &str) -> Result<Url, Refusal> {
 fn origin(name: &str, property: &Property) -> String {
     format!("{name} ({} line {})", Escaped(&property.path().to_string_lossy()), property.line())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_files::{Content, File};
+
+    struct Case<'a> {
+        variables: &'a [(&'a str, &'a str)],
+        config: &'a str,
+        credentials: &'a str,
+        trusted: bool,
+    }
+
+    impl Default for Case<'_> {
+        fn default() -> Self {
+            Self { variables: &[], config: "", credentials: "", trusted: true }
+        }
+    }
+
+    impl Case<'_> {
+        /// The settings of the profile `p`. Without trust only the credentials file may not decide.
+        fn settings(&self) -> Settings {
+            let config = Content { path: Path::new("/c"), bytes: self.config.as_bytes() };
+            let credentials = Content { path: Path::new("/k"), bytes: self.credentials.as_bytes() };
+            let files = SharedFiles::parse(Some(config), Some(credentials)).unwrap();
+            let trusted = |property: &Property| match property.file() {
+                File::Credentials if !self.trusted => Err("not of this file".to_owned()),
+                _ => Ok(()),
+            };
+            let environment = Environment::new([("HOME", "/h")].into_iter().chain(self.variables.iter().copied()));
+            Settings::new(&environment, &files, files.profile("p"), &trusted)
+        }
+    }
+
+    fn of(variables: &[(&str, &str)], config: &str) -> Settings {
+        Case { variables, config, ..Case::default() }.settings()
+    }
+
+    /// `-`, the URL, or `!` and the refusal.
+    fn shown(configured: &Configured) -> String {
+        match configured {
+            None => "-".into(),
+            Some(Ok(url)) => url.to_string(),
+            Some(Err(refusal)) => format!("!{refusal}"),
+        }
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        assert_eq!(of(&[], "[profile p]\nregion =\nendpoint_url =\nca_bundle="), Settings::default());
+        assert_eq!(Settings::of_environment(&Environment::default()), Settings::default());
+        assert_eq!(of(&[("AWS_REGION", "r")], ""), Settings::default().with_region(Some("r".into())));
+        assert_eq!(Settings::default().with_region(Some("r".into())).with_region(None).region.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn the_environment_comes_before_the_profile() {
+        let profile = "[profile p]\nregion = c\nuse_fips_endpoint = TRUE\nuse_dualstack_endpoint = true\n\
+            sts_regional_endpoints = Legacy\nca_bundle = ~/c";
+        let a = ("AWS_REGION", "a");
+        let b = ("AWS_DEFAULT_REGION", "b");
+        for (variables, region) in [(&[a, b][..], "a"), (&[b], "b"), (&[("AWS_REGION", " ")], "c"), (&[], "c")] {
+            assert_eq!(of(variables, profile).region.as_deref(), Some(region));
+        }
+        let found = of(&[], profile);
+        assert!(found.use_fips && found.use_dualstack);
+        assert_eq!(found.sts_regional, StsRegional::Legacy);
+        assert_eq!(found.ca_bundle, Some(Ok(Path::new("/h/c").into())));
+        let found = of(
+            &[
+                ("AWS_USE_FIPS_ENDPOINT", "false"),
+                ("AWS_USE_DUALSTACK_ENDPOINT", "1"),
+                ("AWS_STS_REGIONAL_ENDPOINTS", "regional"),
+                ("AWS_CA_BUNDLE", "/e"),
+            ],
+            profile,
+        );
+        assert!(!found.use_fips && !found.use_dualstack);
+        assert_eq!(found.sts_regional, StsRegional::Regional);
+        assert_eq!(found.ca_bundle, Some(Ok(Path::new("/e").into())));
+    }
+
+    #[test]
+    fn a_wrong_choice_of_sts_names_its_place() {
+        let refused = |settings: Settings| match settings.sts_regional {
+            StsRegional::Refused(refusal) => refusal,
+            other => panic!("{other:?}"),
+        };
+        let told = "sts_regional_endpoints (/c line 2) is x\\u{7}, and must be regional or legacy";
+        assert_eq!(&*refused(of(&[], "[profile p]\nsts_regional_endpoints = x\u{7}")), told);
+        let told = "AWS_STS_REGIONAL_ENDPOINTS is x, and must be regional or legacy";
+        assert_eq!(&*refused(of(&[("AWS_STS_REGIONAL_ENDPOINTS", "x")], "")), told);
+    }
+
+    #[test]
+    fn endpoints_come_in_the_order_of_the_sdks() {
+        let profile = "[profile p]\nservices = s\nendpoint_url = http://profile\n\
+            [services s]\nsts =\n endpoint_url = http://services\nsso_oidc =\n Endpoint_URL = http://oidc\nsignin =\n x = y";
+        let own = ("AWS_ENDPOINT_URL_STS", "http://own");
+        let all = ("AWS_ENDPOINT_URL", "http://all");
+        let ignored = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+        for (variables, urls) in [
+            (&[own, all][..], ["http://own/", "http://all/", "http://all/", "http://all/"]),
+            (&[all], ["http://all/", "http://all/", "http://all/", "http://all/"]),
+            (&[own], ["http://own/", "http://profile/", "http://oidc/", "http://profile/"]),
+            (&[], ["http://services/", "http://profile/", "http://oidc/", "http://profile/"]),
+            (&[own, all, ignored], ["-", "-", "-", "-"]),
+        ] {
+            let found = of(variables, profile).endpoints;
+            let shown = [&found.sts, &found.sso, &found.sso_oidc, &found.signin].map(shown);
+            assert_eq!(shown, urls, "{variables:?}");
+        }
+        for (variable, service) in [
+            ("AWS_ENDPOINT_URL_STS", Service::Sts),
+            ("AWS_ENDPOINT_URL_SSO", Service::Sso),
+            ("AWS_ENDPOINT_URL_SSO_OIDC", Service::SsoOidc),
+            ("AWS_ENDPOINT_URL_SIGNIN", Service::Signin),
+        ] {
+            assert_eq!(shown(of(&[(variable, "http://v")], profile).endpoints.of(service)), "http://v/");
+        }
+        let ignoring = profile.replace("services = s", "ignore_configured_endpoint_urls = true\nservices = s");
+        assert_eq!(of(&[all], &ignoring).endpoints, Endpoints::default());
+        let heeding = [("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "false")];
+        assert_eq!(shown(&of(&heeding, &ignoring).endpoints.sts), "http://services/");
+    }
+
+    #[test]
+    fn what_must_not_be_used_says_where_it_stands() {
+        let cases = [
+            (
+                "[profile p]\nendpoint_url = ftp://h",
+                "!endpoint_url (/c line 2) begins neither with http:// nor with https://",
+            ),
+            (
+                "[profile p]\nendpoint_url = http://h?x",
+                "!endpoint_url (/c line 2) has a query (?…), which no endpoint can have",
+            ),
+            ("[profile p]\nservices = s", "!services (/c line 2) names [services s], which does not exist"),
+            (
+                "[profile p]\nservices = s\n[services s]\nsts =\n endpoint_url = http://u:hush@h",
+                "!sts.endpoint_url of [services s] (/c line 5) carries a user name, which has no place in it",
+            ),
+        ];
+        for (config, refusal) in cases {
+            assert_eq!(shown(&of(&[], config).endpoints.sts), refusal);
+        }
+        let variable = [("AWS_ENDPOINT_URL", "h:1")];
+        let told = "!AWS_ENDPOINT_URL begins neither with http:// nor with https://";
+        assert_eq!(shown(&of(&variable, "").endpoints.sts), told);
+    }
+
+    #[test]
+    fn files_that_are_not_trusted_decide_nothing_about_where_requests_go() {
+        let config = "[services s]\nsts =\n endpoint_url = http://services";
+        let credentials =
+            "[p]\nregion = r\nservices = s\nendpoint_url = http://profile\nca_bundle = /ca\nuse_fips_endpoint = true";
+        let case = Case { config, credentials, trusted: false, ..Case::default() };
+        let found = case.settings();
+        assert_eq!((found.region.as_deref(), found.use_fips), (Some("r"), true));
+        assert_eq!(shown(&found.endpoints.sts), "!not of this file");
+        assert_eq!(shown(&found.endpoints.sso), "!not of this file");
+        assert_eq!(found.ca_bundle, Some(Err("not of this file".into())));
+        // A refusal fails who needs it: with a variable nobody looks at the file.
+        let variables = &[("AWS_ENDPOINT_URL_STS", "http://own"), ("AWS_CA_BUNDLE", "/e")];
+        let found = Case { variables, ..case }.settings();
+        assert_eq!(
+            (&*shown(&found.endpoints.sts), &*shown(&found.endpoints.sso)),
+            ("http://own/", "!not of this file")
+        );
+        assert_eq!(found.ca_bundle, Some(Ok(Path::new("/e").into())));
+        let trusting = Case { config, credentials, ..Case::default() }.settings();
+        assert_eq!(shown(&trusting.endpoints.sts), "http://services/");
+    }
+}
