@@ -250,3 +250,6 @@ fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
         .map(|keys| keys.with_expiration(Some(expiration)).with_account_id(account))
         .map_err(|unusable| format!("in the answer, {unusable}").into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,20 @@
-//! Strict stand-ins for the places that hand out credentials, on a loopback port of their own. They use the standard
-//! library only, so that tests beside the code and tests of the whole program can share them, whatever the runtime.
+//! Strict stand-ins for the places that hand out credentials, on a loopback port of their own. They use threads
+//! and no runtime, so that tests beside the code and tests of the whole program can share them.
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, unreachable_pub, reason = "tests")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests"
+)]
 
 pub mod ecs;
 pub mod imds;
 pub mod server;
+pub mod sts;
 
 /// A document as ECS, EKS and IMDS give it, ending at this timestamp.
 pub fn document(access_key_id: &str, expiration: &str) -> String {

@@ -1,0 +1,468 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::*;
+use crate::clock::Clock;
+use crate::fakes::server::{Reply, Server, nobody};
+use crate::fakes::sts::{Form, Role, Sts, error};
+use crate::source::Kind;
+use crate::upstream::{Upstream, Url};
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
+const TOKEN: &str = "hush.web.token";
+
+fn world() -> World {
+    World { clock: Clock::system(), upstream: Upstream::system(Arc::default()), ..World::default() }
+}
+
+fn at(url: &str) -> Settings {
+    let mut settings = Settings { region: Some("eu-west-1".into()), ..Settings::default() };
+    settings.endpoints.sts = Some(Ok(Url::parse(url).unwrap()));
+    settings
+}
+
+fn caller() -> Credentials {
+    Credentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY).unwrap()
+}
+
+fn role() -> AssumeRole {
+    AssumeRole { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRole::default() }
+}
+
+fn web_identity() -> WebIdentity {
+    WebIdentity { role_arn: ROLE.into(), session_name: "me".into(), ..WebIdentity::default() }
+}
+
+/// An STS where the role may be assumed.
+fn sts() -> Sts {
+    let sts = Sts::start("eu-west-1");
+    sts.allow(ROLE, Role::default());
+    sts
+}
+
+async fn assume(sts: &Sts, caller: &Credentials, role: &AssumeRole) -> Result<Credentials, Failure> {
+    assume_role(&world(), &at(&sts.url()), caller, role).await
+}
+
+/// What comes of these answers: the failure, and how many requests it took.
+async fn failed(replies: Vec<Reply>) -> (Failure, usize) {
+    let sts = sts();
+    sts.script(replies);
+    let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
+    assert!(!failure.message.contains("hush"), "{failure}");
+    assert!(failure.message.starts_with(&format!("AssumeRole {ROLE} (POST {}/): ", sts.url())), "{failure}");
+    (failure, sts.actions().len())
+}
+
+fn pairs(form: &Form) -> Vec<(&str, &str)> {
+    form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+fn lasts(credentials: &Credentials) -> u64 {
+    let left = credentials.expiration.unwrap().duration_since(Clock::system().now()).unwrap();
+    left.as_secs() + 1
+}
+
+#[tokio::test]
+async fn a_role_is_assumed() {
+    let sts = sts();
+    let found = assume(&sts, &caller(), &role()).await.unwrap();
+    assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIA1", "hush-secret-1"));
+    assert_eq!(found.session_token, Some("hush/token+1==".into()));
+    assert_eq!((found.account_id.as_deref(), found.endpoint), (Some(Sts::ACCOUNT), None));
+    assert!((3590..=3601).contains(&lasts(&assume(&sts, &caller(), &role()).await.unwrap())));
+    let [seen, _] = &sts.server().seen()[..] else { panic!() };
+    assert_eq!(seen.line(), "POST /");
+    assert_eq!(seen.header("content-type"), Some("application/x-www-form-urlencoded; charset=utf-8"));
+    assert_eq!(seen.header("x-amz-security-token"), None);
+    let authorization = seen.header("authorization").unwrap();
+    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/"), "{authorization}");
+    assert!(
+        authorization.contains("/eu-west-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=")
+    );
+    let body = "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fpath%2Fdemo&RoleSessionName=me";
+    assert_eq!(std::str::from_utf8(&seen.body).unwrap(), body);
+}
+
+#[tokio::test]
+async fn every_parameter_is_sent() {
+    let sts = sts();
+    let (serial, code) = ("arn:aws:iam::123456789012:mfa/me", "123456");
+    let mfa = Some((serial.into(), code.into()));
+    sts.allow(ROLE, Role { external_id: Some("e/1".into()), mfa, ..Role::default() });
+    let policy = "{\n \"Version\": \"2012-10-17\" }";
+    let role = AssumeRole {
+        external_id: Some("e/1".into()),
+        duration: Some(Duration::from_secs(900)),
+        mfa: Some(Mfa { serial: serial.into(), code: code.into() }),
+        policy: Some(policy.into()),
+        policy_arns: vec!["arn:aws:iam::aws:policy/A".into(), "arn:aws:iam::aws:policy/B".into()],
+        tags: vec![("team".into(), "a b".into()), ("empty".into(), "".into())],
+        source_identity: Some("who".into()),
+        ..role()
+    };
+    let found = assume(&sts, &caller(), &role).await.unwrap();
+    assert!((890..=901).contains(&lasts(&found)));
+    let forms = sts.forms();
+    let expected = [
+        ("Action", "AssumeRole"),
+        ("Version", "2011-06-15"),
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "me"),
+        ("PolicyArns.member.1.arn", "arn:aws:iam::aws:policy/A"),
+        ("PolicyArns.member.2.arn", "arn:aws:iam::aws:policy/B"),
+        ("Policy", policy),
+        ("DurationSeconds", "900"),
+        ("Tags.member.1.Key", "team"),
+        ("Tags.member.1.Value", "a b"),
+        ("Tags.member.2.Key", "empty"),
+        ("Tags.member.2.Value", ""),
+        ("ExternalId", "e/1"),
+        ("SerialNumber", serial),
+        ("TokenCode", code),
+        ("SourceIdentity", "who"),
+    ];
+    assert_eq!(pairs(&forms[0]), expected);
+}
+
+#[tokio::test]
+async fn chains_are_signed_with_the_token_of_each_link() {
+    let sts = sts();
+    let first = assume(&sts, &caller(), &role()).await.unwrap();
+    let second = assume(&sts, &first, &role()).await.unwrap();
+    let third = assume(&sts, &second, &role()).await.unwrap();
+    assert_eq!(&*third.access_key_id, "ASIA3");
+    assert_eq!(sts.callers(), ["AKIAEXAMPLE", "ASIA1", "ASIA2"]);
+    let seen = &sts.server().seen()[2];
+    assert_eq!(seen.header("x-amz-security-token"), Some("hush/token+2=="));
+    let names = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,";
+    assert!(seen.header("authorization").unwrap().contains(names));
+    let long = AssumeRole { duration: Some(Duration::from_secs(7200)), ..role() };
+    let failure = assume(&sts, &first, &long).await.unwrap_err();
+    assert!(failure.message.contains("1 hour session limit"), "{failure}");
+    assert_eq!(failure.kind, Kind::Misconfigured);
+}
+
+#[tokio::test]
+async fn a_web_identity_needs_no_signature() {
+    let sts = sts();
+    sts.trust_tokens(&[TOKEN]);
+    let settings = at(&sts.url());
+    let role = WebIdentity { duration: Some(Duration::from_secs(1000)), ..web_identity() };
+    let found = assume_role_with_web_identity(&world(), &settings, &role, &TOKEN.into()).await.unwrap();
+    assert_eq!((&*found.access_key_id, found.account_id.as_deref()), ("ASIA1", Some(Sts::ACCOUNT)));
+    let forms = sts.forms();
+    let expected = [
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("Version", "2011-06-15"),
+        ("RoleArn", ROLE),
+        ("RoleSessionName", "me"),
+        ("WebIdentityToken", TOKEN),
+        ("DurationSeconds", "1000"),
+    ];
+    assert_eq!(pairs(&forms[0]), expected);
+    let other = Secret::from("hush-other");
+    let failure = assume_role_with_web_identity(&world(), &settings, &role, &other).await.unwrap_err();
+    let told = format!(
+        "AssumeRoleWithWebIdentity {ROLE} (POST {}/): status 400 Bad Request: InvalidIdentityToken: The ID Token provided \
+         is not a valid JWT.; check that the token comes from the identity provider that the role trusts",
+        sts.url()
+    );
+    assert_eq!((failure.kind, &*failure.message), (Kind::Denied, &*told));
+    sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
+    let failure = assume_role_with_web_identity(&world(), &settings, &role, &TOKEN.into()).await.unwrap_err();
+    assert!(failure.message.contains("Token [redacted] expired; the token in the token file has expired"), "{failure}");
+}
+
+#[tokio::test]
+async fn long_lived_keys_become_a_session_of_the_same_principal() {
+    let sts = sts();
+    let settings = at(&sts.url());
+    let caller = Credentials { endpoint: Some("http://s3".into()), ..caller() }.with_account_id(Some("210987654321"));
+    let hours = Duration::from_secs(12 * 3600);
+    let found = get_session_token(&world(), &settings, &caller, hours).await.unwrap();
+    assert!((43_190..=43_201).contains(&lasts(&found)));
+    assert_eq!((found.account_id.as_deref(), found.endpoint.as_deref()), (Some("210987654321"), Some("http://s3")));
+    let forms = sts.forms();
+    let expected = [("Action", "GetSessionToken"), ("Version", "2011-06-15"), ("DurationSeconds", "43200")];
+    assert_eq!(pairs(&forms[0]), expected);
+    let failure = get_session_token(&world(), &settings, &found, hours).await.unwrap_err();
+    let told = "AccessDenied: Cannot call GetSessionToken with session credentials; check the policies of the caller; \
+                temporary credentials cannot ask for a session token";
+    assert!(failure.kind == Kind::Denied && failure.message.ends_with(told), "{failure}");
+}
+
+#[tokio::test]
+async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
+    let sts = sts();
+    let secret = Credentials::new(Sts::ACCESS_KEY_ID, "hush-wrong").unwrap();
+    let unknown = Credentials::new("AKIAOTHER", Sts::SECRET_ACCESS_KEY).unwrap();
+    let session = assume(&sts, &caller(), &role()).await.unwrap();
+    let token = session.clone().with_session_token(Some("hush-other")).unwrap();
+    let without = session.clone().with_session_token(None).unwrap();
+    // Its refusal repeats the headers that were signed, the session token among them.
+    sts.know("ASIA1", "hush-changed", Some("hush/token+1=="));
+    for (caller, code, advice) in [
+        (&secret, "SignatureDoesNotMatch", "check the secret access key"),
+        (&session, "SignatureDoesNotMatch", "check the secret access key"),
+        (&unknown, "InvalidClientTokenId", "check that the access key exists"),
+        (&token, "InvalidClientTokenId", "with its own session token"),
+        (&without, "InvalidClientTokenId", "with its own session token"),
+    ] {
+        let failure = assume(&sts, caller, &role()).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::Denied, "{failure}");
+        assert!(failure.message.contains(&format!("status 403 Forbidden: {code}: ")), "{failure}");
+        assert!(failure.message.contains(advice) && !failure.message.contains("hush"), "{failure}");
+    }
+    sts.forbid(ROLE);
+    let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
+    let told = format!(
+        "AssumeRole {ROLE} (POST {}/): status 403 Forbidden: AccessDenied: User: AKIAEXAMPLE is not authorized to perform: \
+         sts:AssumeRole on resource: {ROLE}; check that the caller may sts:AssumeRole this role, and that the role's trust \
+         policy admits it (with this external id and MFA, if it asks for them)",
+        sts.url()
+    );
+    assert_eq!((failure.kind, &*failure.message), (Kind::Denied, &*told));
+    assert_eq!(sts.actions().len(), 7, "what is refused is asked once");
+}
+
+#[tokio::test]
+async fn the_scope_is_the_region_of_the_settings() {
+    let sts = sts();
+    let settings = at(&sts.url()).with_region(Some("us-east-1".into()));
+    let failure = assume_role(&world(), &settings, &caller(), &role()).await.unwrap_err();
+    assert!(failure.message.contains("valid region, not 'us-east-1'"), "{failure}");
+}
+
+#[tokio::test]
+async fn codes_and_statuses_are_kinds() {
+    for (status, code, kind) in [
+        (400, "ExpiredToken", Kind::Denied),
+        (400, "InvalidIdentityToken", Kind::Denied),
+        (400, "MissingAuthenticationToken", Kind::Denied),
+        (403, "RegionDisabledException", Kind::Denied),
+        (400, "ValidationError", Kind::Misconfigured),
+        (400, "MalformedPolicyDocument", Kind::Misconfigured),
+        (400, "PackedPolicyTooLarge", Kind::Misconfigured),
+        (404, "InvalidAction", Kind::Misconfigured),
+    ] {
+        let (failure, requests) = failed(vec![error(status, code, "m")]).await;
+        assert_eq!((failure.kind, requests), (kind, 1), "{failure}");
+        assert!(failure.message.contains(&format!(": {code}: m")), "{failure}");
+    }
+    for (status, code) in [
+        (400, "Throttling"),
+        (400, "RequestLimitExceeded"),
+        (400, "IDPCommunicationError"),
+        (429, "Other"),
+        (500, "InternalFailure"),
+        (503, "ServiceUnavailable"),
+    ] {
+        let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
+        assert_eq!((failure.kind, requests), (Kind::Unavailable, 3), "{failure}");
+        assert!(failure.message.ends_with(&format!(": {code}: m")), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn what_passes_is_asked_again() {
+    for replies in [
+        vec![error(400, "Throttling", "Rate exceeded")],
+        vec![Reply::of(502, "<html>bad gateway"), error(503, "ServiceUnavailable", "")],
+        vec![Reply::Raw(Vec::new()), Reply::Raw(Vec::new())],
+    ] {
+        let (sts, requests) = (sts(), replies.len() + 1);
+        sts.script(replies);
+        assert_eq!(&*assume(&sts, &caller(), &role()).await.unwrap().access_key_id, "ASIA1");
+        assert_eq!(sts.actions(), vec!["AssumeRole"; requests]);
+    }
+}
+
+#[tokio::test]
+async fn when_upstream_says_when_nobody_asks_sooner() {
+    let throttled = error(429, "Throttling", "Rate exceeded").with("retry-after", "7");
+    let (failure, requests) = failed(vec![throttled]).await;
+    assert_eq!((requests, failure.kind, failure.retry_after), (1, Kind::Unavailable, Some(Duration::from_secs(7))));
+}
+
+#[tokio::test]
+async fn silence_names_the_action_and_the_place() {
+    let nobody = format!("http://{}/", nobody());
+    let failure = assume_role(&world(), &at(&nobody), &caller(), &role()).await.unwrap_err();
+    assert!(failure.message.starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
+    assert_eq!(failure.kind, Kind::Unavailable);
+}
+
+#[tokio::test]
+async fn answers_that_are_no_errors_of_sts_keep_their_status() {
+    let doctype = "<!DOCTYPE a [<!ENTITY b 'hush'>]><ErrorResponse><Error><Code>&b;</Code></Error></ErrorResponse>";
+    for (status, body, told, kind) in [
+        (503, "<html><body>hush</body></html>", "status 503 Service Unavailable", Kind::Unavailable),
+        (403, "<html><body>hush</body></html>", "status 403 Forbidden", Kind::Denied),
+        (400, "{\"hush\": 1}", "status 400 Bad Request", Kind::Misconfigured),
+        (400, "", "status 400 Bad Request", Kind::Misconfigured),
+        (403, doctype, "status 403 Forbidden", Kind::Denied),
+        (307, "", "status 307 Temporary Redirect (redirects are not followed)", Kind::Misconfigured),
+        (400, "<Error><Code>NoNamespace</Code></Error>", "status 400 Bad Request: NoNamespace", Kind::Misconfigured),
+        (
+            400,
+            "<x:ErrorResponse xmlns:x='u'><x:Error><x:Code>a\u{1b}[2J</x:Code></x:Error></x:ErrorResponse>",
+            "status 400 Bad Request: a\\u{1b}[2J",
+            Kind::Misconfigured,
+        ),
+    ] {
+        let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
+        assert!(failure.message.ends_with(&format!("): {told}")), "{failure}");
+        assert_eq!(failure.kind, kind, "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_credentials_is_no_success() {
+    let answer = |credentials: &str| {
+        format!(
+            "<AssumeRoleResponse><AssumeRoleResult><Credentials>{credentials}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
+        )
+    };
+    let (id, secret) = ("<AccessKeyId>A</AccessKeyId>", "<SecretAccessKey>hush</SecretAccessKey>");
+    let (token, end) = ("<SessionToken>hush</SessionToken>", "<Expiration>2099-01-01T00:00:00Z</Expiration>");
+    let cases = [
+        ("".to_owned(), "the answer is empty"),
+        ("<html>hush".into(), "the answer is HTML, not XML"),
+        ("{\"hush\":1}".into(), "the answer is not well-formed XML"),
+        ("<a><b>hush".into(), "the answer ends in the middle of its XML"),
+        ("<!DOCTYPE a [<!ENTITY b 'hush'>]><a>&b;</a>".into(), "the answer has a DOCTYPE, which could define entities"),
+        ("<a/>".into(), "the answer has no Credentials/Expiration"),
+        (answer(&[id, secret, token].concat()), "the answer has no Credentials/Expiration"),
+        (answer(&[id, secret, end].concat()), "the answer has no Credentials/SessionToken"),
+        (answer(&[id, token, end].concat()), "the answer has no Credentials/SecretAccessKey"),
+        (answer(&[secret, token, end].concat()), "the answer has no Credentials/AccessKeyId"),
+        (answer(&[id, "<SecretAccessKey/>", token, end].concat()), "the answer has no Credentials/SecretAccessKey"),
+        (answer(&[id, id, secret, token, end].concat()), "/Credentials/AccessKeyId stands twice in the answer"),
+        (
+            answer(&[id, secret, token, "<Expiration>hush</Expiration>"].concat()),
+            "Credentials/Expiration is not a timestamp of the form 2026-11-23T16:00:00Z",
+        ),
+        (
+            answer(&[id, "<SecretAccessKey>hu&#10;sh</SecretAccessKey>", token, end].concat()),
+            "in the answer, the secret access key contains a control character (a line break, perhaps)",
+        ),
+    ];
+    for (body, told) in cases {
+        let (failure, requests) = failed(vec![Reply::ok(body)]).await;
+        assert!(failure.message.ends_with(&format!("): {told}")), "{failure}");
+        assert_eq!((failure.kind, requests), (Kind::Unavailable, 1), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_told_only_when_it_is_certain() {
+    for (arn, account) in [
+        ("arn:aws:sts::123456789012:assumed-role/a/b", Some("123456789012")),
+        ("arn:aws:sts:::assumed-role/a/b", None),
+        ("arn:aws:iam::123456789012:user/a", None),
+        ("x", None),
+    ] {
+        let body = format!(
+            "<R><AssumedRoleUser><Arn>{arn}</Arn></AssumedRoleUser><Credentials><AccessKeyId>A</AccessKeyId>\
+             <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+             <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></R>"
+        );
+        assert_eq!(credentials(body.as_bytes()).unwrap().account_id.as_deref(), account, "{arn}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_is_named() {
+    for (seconds, told) in [
+        (-3700, Some("the clock of this machine is 61 minutes ahead of that of the service, set it right")),
+        (3700, Some("the clock of this machine is 61 minutes behind that of the service, set it right")),
+        (-200, None),
+    ] {
+        let sts = sts();
+        sts.set_clock_off(seconds);
+        match (assume(&sts, &caller(), &role()).await, told) {
+            (Err(failure), Some(told)) => {
+                assert!(failure.message.contains("Signature expired or not yet current"), "{failure}");
+                assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
+                assert_eq!(failure.kind, Kind::Denied);
+            }
+            (Ok(_), None) => {}
+            other => panic!("{other:?}"),
+        }
+        // Whatever it is refused for, the clock is worth a word.
+        sts.script([error(400, "ValidationError", "m")]);
+        let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
+        assert_eq!(failure.message.contains("minutes"), told.is_some(), "{failure}");
+    }
+    for date in ["", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let server = Server::start(move |_| Reply::of(400, "").with("date", date));
+        let failure = assume_role(&world(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
+        assert_eq!(failure.message.contains("minutes"), date.len() > 5, "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_that_no_request_can_carry() {
+    let sts = sts();
+    let long = format!("arn:{}", "a".repeat(LONGEST_ARN));
+    for arn in ["", "demo", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", "arn:é", &long] {
+        let failure = assume(&sts, &caller(), &AssumeRole { role_arn: arn.into(), ..role() }).await.unwrap_err();
+        assert!(failure.message.starts_with("role_arn is no ARN"), "{failure}");
+        let web = WebIdentity { role_arn: arn.into(), ..web_identity() };
+        let outcome = assume_role_with_web_identity(&world(), &at(&sts.url()), &web, &TOKEN.into()).await;
+        assert_eq!(outcome.unwrap_err().kind, Kind::Misconfigured);
+    }
+    let mfa = |serial: &str, code: &str| Some(Mfa { serial: serial.into(), code: code.into() });
+    for (role, told) in [
+        (AssumeRole { session_name: "".into(), ..role() }, "the role session name is empty"),
+        (AssumeRole { session_name: "a\nb".into(), ..role() }, "the role session name contains a control"),
+        (AssumeRole { external_id: Some("a\0b".into()), ..role() }, "the external_id contains a control"),
+        (AssumeRole { mfa: mfa("a\nb", "1"), ..role() }, "the mfa_serial contains a control"),
+        (AssumeRole { mfa: mfa("a", "hu\nsh"), ..role() }, "the MFA code contains a control"),
+        (AssumeRole { source_identity: Some("".into()), ..role() }, "the source identity is empty"),
+        (AssumeRole { policy_arns: vec!["a\nb".into()], ..role() }, "the ARN of a policy contains a control"),
+        (AssumeRole { tags: vec![("".into(), "x".into())], ..role() }, "the key of a session tag is empty"),
+    ] {
+        let failure = assume(&sts, &caller(), &role).await.unwrap_err();
+        assert!(failure.message.starts_with(told) && !failure.message.contains("hu"), "{failure}");
+        assert_eq!(failure.kind, Kind::Misconfigured);
+    }
+    let key = Credentials { access_key_id: "AKIA\u{e9}\nx".into(), ..caller() };
+    let failure = assume(&sts, &key, &role()).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::Misconfigured, "{failure}");
+    let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
+    let failure = assume_role(&world(), &settings, &caller(), &role()).await.unwrap_err();
+    assert!(failure.message.starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
+    let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&sts.url()) };
+    let failure = assume_role(&world(), &refused, &caller(), &role()).await.unwrap_err();
+    assert_eq!(failure, Failure::misconfigured("not this file"));
+    assert!(sts.actions().is_empty());
+}
+
+#[tokio::test]
+async fn each_attempt_is_signed_for_its_moment() {
+    let sts = sts();
+    sts.script([Reply::of(500, ""), Reply::of(500, "")]);
+    // A clock that runs fast enough for two attempts to fall into two seconds.
+    let base = Clock::system().now() - Duration::from_secs(60);
+    let world = World { clock: Clock::injected(base), ..world() };
+    let stepping = world.clock.clone();
+    let ticking = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stepping.step(1000);
+        }
+    };
+    let settings = at(&sts.url());
+    let (caller, role) = (caller(), role());
+    tokio::select! {
+        outcome = assume_role(&world, &settings, &caller, &role) => drop(outcome.unwrap()),
+        () = ticking => unreachable!("it never ends"),
+    }
+    let mut dates: Vec<_> =
+        sts.server().seen().iter().map(|seen| seen.header("x-amz-date").unwrap().to_owned()).collect();
+    dates.dedup();
+    assert_eq!(dates.len(), 3, "{dates:?}");
+    assert!(base > SystemTime::UNIX_EPOCH);
+}
