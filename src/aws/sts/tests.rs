@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::io;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::clock::Clock;
@@ -376,8 +376,8 @@ async fn an_account_is_told_only_when_it_is_certain() {
 async fn a_clock_that_is_wrong_is_named() {
     for (seconds, told) in [
         (-3700, Some("the clock of this machine is 61 minutes ahead of that of the service, set it right")),
-        (3700, Some("the clock of this machine is 61 minutes behind that of the service, set it right")),
-        (-200, None),
+        (320, Some("the clock of this machine is 5 minutes behind that of the service, set it right")),
+        (-280, None),
     ] {
         let sts = sts();
         sts.set_clock_off(seconds);
@@ -440,6 +440,37 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     assert!(sts.actions().is_empty());
 }
 
+/// The crate that signs traces what it signs.
+#[tokio::test]
+async fn no_level_of_logging_shows_a_secret() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let sts = sts();
+    let first = assume(&sts, &caller(), &role()).await.unwrap();
+    assume(&sts, &first, &role()).await.unwrap();
+    drop(guard);
+    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(shown.contains("asked upstream"), "{shown}");
+    assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn each_attempt_is_signed_for_its_moment() {
     let sts = sts();
@@ -464,5 +495,4 @@ async fn each_attempt_is_signed_for_its_moment() {
         sts.server().seen().iter().map(|seen| seen.header("x-amz-date").unwrap().to_owned()).collect();
     dates.dedup();
     assert_eq!(dates.len(), 3, "{dates:?}");
-    assert!(base > SystemTime::UNIX_EPOCH);
 }
