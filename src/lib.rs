@@ -43,6 +43,7 @@ pub mod service_manager;
 pub mod shared_files;
 pub mod signals;
 pub mod source;
+pub mod sso;
 pub mod supervisor;
 pub mod token;
 pub mod upstream;

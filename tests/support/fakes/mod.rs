@@ -13,7 +13,9 @@
 
 pub mod ecs;
 pub mod imds;
+pub mod oidc;
 pub mod server;
+pub mod sso;
 pub mod sts;
 
 /// A document as ECS, EKS and IMDS give it, ending at this timestamp.

@@ -1,0 +1,450 @@
+//! The token cache that the AWS CLI, the SDKs and we share: `~/.aws/sso/cache`, one file for each log-in.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::Session;
+use crate::clock::{parse_timestamp, timestamp};
+use crate::secret::Secret;
+use crate::world::Environment;
+
+/// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
+const LARGEST: usize = 256 * 1024;
+
+/// The folder below the home directory. No variable moves it, as in botocore.
+const FOLDER: &str = ".aws/sso/cache";
+
+const ACCESS_TOKEN: &str = "accessToken";
+const EXPIRES_AT: &str = "expiresAt";
+const REFRESH_TOKEN: &str = "refreshToken";
+const CLIENT_ID: &str = "clientId";
+const CLIENT_SECRET: &str = "clientSecret";
+const REGISTRATION_EXPIRES_AT: &str = "registrationExpiresAt";
+const REGION: &str = "region";
+const START_URL: &str = "startUrl";
+
+/// The file of a log-in: named by the SHA-1 of the session's name, or of the start URL where a profile has no session.
+/// `None` without a home directory.
+#[must_use]
+pub fn path(environment: &Environment, session: &Session) -> Option<PathBuf> {
+    let key = session.name.as_deref().unwrap_or(&session.start_url);
+    Some(environment.home()?.join(FOLDER).join(file_name(key)))
+}
+
+fn file_name(key: &str) -> String {
+    use fmt::Write as _;
+    let mut name = String::with_capacity(45);
+    for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes()).as_ref() {
+        let _ = write!(name, "{byte:02x}");
+    }
+    name.push_str(".json");
+    name
+}
+
+/// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
+#[derive(Clone, Default)]
+pub struct Entry {
+    fields: Vec<(Box<str>, Field)>,
+}
+
+/// Every text may be a secret.
+#[derive(Clone)]
+enum Field {
+    Text(Secret),
+    Other(Value),
+}
+
+/// A token for the portal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    /// What the portal is shown.
+    pub token: Secret,
+    /// The moment from which the portal refuses it.
+    pub expires: SystemTime,
+}
+
+/// This program as it is registered with SSO-OIDC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its name there.
+    pub client_id: Secret,
+    /// Its proof.
+    pub client_secret: Secret,
+    /// The moment from which SSO-OIDC does not know it any more.
+    pub expires: SystemTime,
+}
+
+/// Why a file of the cache says nothing usable. It never shows what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// More than a token ever takes.
+    #[error("it is larger than {} kB", LARGEST / 1024)]
+    TooLarge,
+    /// Nothing in it, as while somebody is writing it.
+    #[error("it is empty")]
+    Empty,
+    /// It ends before its object does.
+    #[error("it ends in the middle")]
+    Truncated,
+    /// No JSON, or no object.
+    #[error("it is not a JSON object (line {line}, column {column})")]
+    NotAnObject {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A field that has to be there.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// A number, a list, …
+    #[error("its {0} is not a text")]
+    NotText(&'static str),
+    /// Not of the form that botocore writes.
+    #[error("its {field} {why}")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// No header could carry it.
+    #[error("its {0} contains a control character")]
+    ControlCharacter(&'static str),
+}
+
+impl Entry {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is no JSON object. Fields that are missing or wrong are found when they are asked for.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
+        if bytes.len() > LARGEST {
+            return Err(Unusable::TooLarge);
+        }
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if text.trim_ascii().is_empty() {
+            return Err(Unusable::Empty);
+        }
+        serde_json::from_slice(text).map_err(|error| match error.classify() {
+            serde_json::error::Category::Eof => Unusable::Truncated,
+            _ => Unusable::NotAnObject { line: error.line(), column: error.column() },
+        })
+    }
+
+    /// The bytes to write, as botocore reads them.
+    #[must_use]
+    pub fn render(&self) -> Zeroizing<Vec<u8>> {
+        // Sized so that the buffer never grows: a growing one would leave copies of the secrets behind. Escaping takes
+        // at most six bytes for one.
+        let length = |(name, field): &(Box<str>, Field)| match field {
+            Field::Text(text) => 6 * (name.len() + text.expose().len()) + 16,
+            Field::Other(value) => 6 * name.len() + value.to_string().len() + 16,
+        };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.fields.iter().map(length).sum::<usize>() + 2));
+        // Writing texts into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *bytes, self);
+        bytes
+    }
+
+    /// The token and its end.
+    ///
+    /// # Errors
+    /// When one of the two is missing or unusable.
+    pub fn access_token(&self) -> Result<AccessToken, Unusable> {
+        let token = self.text(ACCESS_TOKEN)?.ok_or(Unusable::Missing(ACCESS_TOKEN))?;
+        if token.expose().chars().any(char::is_control) {
+            return Err(Unusable::ControlCharacter(ACCESS_TOKEN));
+        }
+        let expires = self.time(EXPIRES_AT)?.ok_or(Unusable::Missing(EXPIRES_AT))?;
+        Ok(AccessToken { token: token.clone(), expires })
+    }
+
+    /// What a new access token can be had for; `None` when something of it is missing or unusable, as in files of
+    /// profiles without a session.
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<(&Secret, Registration)> {
+        Some((self.text(REFRESH_TOKEN).ok().flatten()?, self.registration()?))
+    }
+
+    /// How the writer of this file is registered; `None` when something of it is missing or unusable.
+    #[must_use]
+    pub fn registration(&self) -> Option<Registration> {
+        Some(Registration {
+            client_id: self.text(CLIENT_ID).ok().flatten()?.clone(),
+            client_secret: self.text(CLIENT_SECRET).ok().flatten()?.clone(),
+            expires: self.time(REGISTRATION_EXPIRES_AT).ok().flatten()?,
+        })
+    }
+
+    /// Where the file's log-in was made; `None` for files that do not say so.
+    #[must_use]
+    pub fn made_at(&self) -> Option<(&str, &str)> {
+        Some((self.text(START_URL).ok().flatten()?.expose(), self.text(REGION).ok().flatten()?.expose()))
+    }
+
+    /// Puts a new token into the entry. A refresh that gave no new refresh token ends the old one, as in botocore.
+    pub fn set_token(&mut self, session: &Session, token: AccessToken, refresh_token: Option<Secret>) {
+        self.set(START_URL, Secret::new(&*session.start_url));
+        self.set(REGION, Secret::new(&*session.region));
+        self.set(ACCESS_TOKEN, token.token);
+        self.set(EXPIRES_AT, timestamp(token.expires).into());
+        match refresh_token {
+            Some(refresh_token) => self.set(REFRESH_TOKEN, refresh_token),
+            None => self.fields.retain(|(name, _)| **name != *REFRESH_TOKEN),
+        }
+    }
+
+    /// Puts a registration into the entry.
+    pub fn set_registration(&mut self, registration: Registration) {
+        self.set(CLIENT_ID, registration.client_id);
+        self.set(CLIENT_SECRET, registration.client_secret);
+        self.set(REGISTRATION_EXPIRES_AT, timestamp(registration.expires).into());
+    }
+
+    fn set(&mut self, name: &str, text: Secret) {
+        let field = Field::Text(text);
+        match self.fields.iter_mut().rev().find(|(known, _)| **known == *name) {
+            Some((_, known)) => *known = field,
+            None => self.fields.push((name.into(), field)),
+        }
+    }
+
+    /// The text of a field; null and blank are none.
+    fn text(&self, name: &'static str) -> Result<Option<&Secret>, Unusable> {
+        // Of a name that stands twice the last counts, as in Python.
+        match self.fields.iter().rev().find(|(known, _)| **known == *name) {
+            None | Some((_, Field::Other(Value::Null))) => Ok(None),
+            Some((_, Field::Text(text))) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
+            Some((_, Field::Other(_))) => Err(Unusable::NotText(name)),
+        }
+    }
+
+    fn time(&self, field: &'static str) -> Result<Option<SystemTime>, Unusable> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        read_time(text.expose()).map(Some).map_err(|why| Unusable::Time { field, why })
+    }
+}
+
+/// RFC 3339, and the `2020-06-17T10:02:08UTC` of older botocores.
+fn read_time(text: &str) -> Result<SystemTime, &'static str> {
+    let text = text.trim();
+    let text = text.strip_suffix("UTC").map_or(Cow::Borrowed(text), |time| format!("{}Z", time.trim_end()).into());
+    parse_timestamp(&text)
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("fields", &self.fields.len()).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry::<Box<str>, Field>()? {
+                    fields.push(field);
+                }
+                Ok(Entry { fields })
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::String(text) => Self::Text(text.into()),
+            other => Self::Other(other),
+        })
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (name, field) in &self.fields {
+            match field {
+                Field::Text(text) => map.serialize_entry(name, text.expose())?,
+                Field::Other(value) => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    const GOOD: &str = r#"{"startUrl": "https://d.awsapps.com/start", "region": "eu-west-1", "accessToken": "hush-a",
+        "expiresAt": "2026-11-25T01:02:03Z", "clientId": "hush-c", "clientSecret": "hush-s",
+        "registrationExpiresAt": "2026-12-25T01:02:03Z", "refreshToken": "hush-r", "x": {"y": [1, null]}, "z": "hush-z"}"#;
+
+    fn at(text: &str) -> SystemTime {
+        parse_timestamp(text).unwrap()
+    }
+
+    fn session(name: Option<&str>) -> Session {
+        Session {
+            name: name.map(Into::into),
+            start_url: "https://d.awsapps.com/start".into(),
+            region: "eu-west-1".into(),
+            scopes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn files_are_named_as_by_botocore() {
+        let environment = Environment::new([("HOME", "/h")]);
+        // python3 -c 'import hashlib; print(hashlib.sha1(b"work").hexdigest())'
+        for (name, file) in [
+            (Some("work"), "/h/.aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json"),
+            (None, "/h/.aws/sso/cache/55ef7a9cf0faa7e6830be02dd04fb62b1c3c5000.json"),
+        ] {
+            assert_eq!(path(&environment, &session(name)).unwrap(), Path::new(file));
+        }
+        assert_eq!(path(&Environment::default(), &session(None)), None);
+    }
+
+    #[test]
+    fn what_the_cli_wrote_is_read() {
+        let entry = Entry::parse(GOOD.as_bytes()).unwrap();
+        let token = AccessToken { token: "hush-a".into(), expires: at("2026-11-25T01:02:03Z") };
+        assert_eq!(entry.access_token(), Ok(token));
+        let (refresh_token, registration) = entry.refresh_token().unwrap();
+        assert_eq!(refresh_token.expose(), "hush-r");
+        assert_eq!(registration.client_id.expose(), "hush-c");
+        assert_eq!(registration.expires, at("2026-12-25T01:02:03Z"));
+        assert_eq!(entry.made_at(), Some(("https://d.awsapps.com/start", "eu-west-1")));
+        assert!(!format!("{entry:?} {registration:?} {:?}", entry.access_token()).contains("hush"));
+        for time in [
+            "2026-11-25T01:02:03UTC",
+            "2026-11-25T02:02:03+01:00",
+            "2026-11-25T01:02:03.000000Z",
+            " 2026-11-25T01:02:03 UTC ",
+        ] {
+            let entry = Entry::parse(GOOD.replacen("2026-11-25T01:02:03Z", time, 1).as_bytes()).unwrap();
+            assert_eq!(entry.access_token().unwrap().expires, at("2026-11-25T01:02:03Z"), "{time}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_kept() {
+        let mut entry = Entry::parse(GOOD.replace("hush-z", r##"hush-\"z\u0000é"##).as_bytes()).unwrap();
+        let token = AccessToken { token: "hush-b".into(), expires: at("2026-11-26T00:00:00Z") };
+        entry.set_token(&session(Some("work")), token, None);
+        let written: Value = serde_json::from_slice(&entry.render()).unwrap();
+        assert_eq!(
+            (&written["accessToken"], &written["expiresAt"]),
+            (&"hush-b".into(), &"2026-11-26T00:00:00Z".into())
+        );
+        assert_eq!((&written["x"], &written["z"]), (&serde_json::json!({"y": [1, null]}), &"hush-\"z\0é".into()));
+        assert_eq!((&written["clientId"], &written["refreshToken"]), (&"hush-c".into(), &Value::Null));
+        assert!(entry.refresh_token().is_none() && entry.registration().is_some());
+    }
+
+    #[test]
+    fn of_a_field_that_stands_twice_the_last_counts_also_when_it_is_replaced() {
+        let text = GOOD.replacen('{', r#"{"accessToken": 7, "#, 1);
+        let mut entry = Entry::parse(text.as_bytes()).unwrap();
+        assert_eq!(entry.access_token().unwrap().token.expose(), "hush-a");
+        let token = AccessToken { token: "hush-b".into(), expires: at("2026-11-26T00:00:00Z") };
+        entry.set_token(&session(None), token.clone(), None);
+        assert_eq!(Entry::parse(&entry.render()).unwrap().access_token(), Ok(token));
+    }
+
+    #[test]
+    fn bad_files_say_what_is_wrong_and_nothing_of_what_they_hold() {
+        let without = |field: &str| GOOD.replacen(field, "other", 1);
+        let with = |from: &str, to: &str| GOOD.replacen(from, to, 1);
+        for (text, says) in [
+            (String::new(), "it is empty"),
+            (" \n\u{feff}".into(), "not a JSON object"),
+            ("\u{feff}\n".into(), "it is empty"),
+            (GOOD[..100].into(), "it ends in the middle"),
+            ("[]".into(), "not a JSON object"),
+            (r#""hush""#.into(), "not a JSON object (line 1, column 6)"),
+            ("hush".into(), "not a JSON object"),
+            (format!("{GOOD} hush"), "not a JSON object"),
+            (format!("{{\"x\":\"{}\"}}", "y".repeat(LARGEST)), "larger than 256 kB"),
+            ("{}".into(), "it has no accessToken"),
+            (without("accessToken"), "it has no accessToken"),
+            (with("hush-a", "  "), "it has no accessToken"),
+            (with("\"hush-a\"", "null"), "it has no accessToken"),
+            (with("\"hush-a\"", "7"), "its accessToken is not a text"),
+            (with("hush-a", r"hush\na"), "its accessToken contains a control character"),
+            (without("expiresAt"), "it has no expiresAt"),
+            (with("\"2026-11-25T01:02:03Z\"", "1795449600"), "its expiresAt is not a text"),
+            (with("2026-11-25T01:02:03Z", "hush"), "its expiresAt is not a timestamp"),
+            (with("2026-11-25T01:02:03Z", "2026-11-25T01:02:03"), "its expiresAt has no time zone"),
+        ] {
+            let error = Entry::parse(text.as_bytes()).and_then(|entry| entry.access_token()).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("hush"), "{says}: {error}");
+        }
+    }
+
+    #[test]
+    fn without_all_that_a_refresh_needs_there_is_none() {
+        for field in ["refreshToken", "clientId", "clientSecret", "registrationExpiresAt"] {
+            for text in [
+                GOOD.replacen(field, "other", 1),
+                GOOD.replacen(&format!("\"{field}\":"), &format!("\"{field}\": 7, \"w\":"), 1),
+            ] {
+                let entry = Entry::parse(text.as_bytes()).unwrap();
+                assert!(entry.access_token().is_ok() && entry.refresh_token().is_none(), "{field}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(entry) = Entry::parse(&bytes) {
+                let _ = (entry.access_token(), entry.refresh_token().is_some(), entry.render());
+            }
+        }
+
+        #[test]
+        fn no_damage_makes_it_panic_or_talk(at in 0..GOOD.len(), byte in any::<u8>(), cut in any::<bool>()) {
+            let mut bytes = GOOD.as_bytes().to_vec();
+            if cut { bytes.truncate(at) } else { bytes[at] = byte }
+            if let Err(error) = Entry::parse(&bytes).and_then(|entry| entry.access_token()) {
+                prop_assert!(!error.to_string().contains("hush"));
+            }
+        }
+
+        #[test]
+        fn what_is_written_is_read(texts in proptest::collection::vec(("[a-zA-Z]{1,8}", ".{0,20}", any::<u32>()), 0..8)) {
+            let mut object = serde_json::Map::new();
+            for (name, text, number) in texts {
+                object.insert(format!("n{name}"), number.into());
+                object.insert(name, text.into());
+            }
+            let text = Value::Object(object.clone()).to_string();
+            let entry = Entry::parse(text.as_bytes()).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<Value>(&entry.render()).unwrap(), Value::Object(object));
+        }
+    }
+}
