@@ -45,12 +45,18 @@ pub struct State {
     pub refresh_tokens: HashMap<String, String>,
     /// Registered clients: secret and scopes.
     pub clients: HashMap<String, (String, Vec<String>)>,
+    /// Is told every access token that is given out.
+    pub issued: Option<Told>,
+    /// Happens once, before a token is looked for.
+    pub before_token: Option<Box<dyn FnOnce() + Send>>,
     /// What the next requests for a path get instead.
     script: VecDeque<(&'static str, Reply)>,
     devices: HashMap<String, Device>,
-    polls: u32,
     count: u32,
 }
+
+/// Is told a token.
+pub type Told = Box<dyn FnMut(&str) + Send>;
 
 struct Device {
     client: String,
@@ -77,9 +83,10 @@ impl Oidc {
             access_tokens: Vec::new(),
             refresh_tokens: HashMap::new(),
             clients: HashMap::new(),
+            issued: None,
+            before_token: None,
             script: VecDeque::new(),
             devices: HashMap::new(),
-            polls: 0,
             count: 0,
         };
         let state = Arc::new(Mutex::new(state));
@@ -208,6 +215,9 @@ impl State {
         if let Some(refused) = unknown(body, &known).or_else(|| self.stranger(body)) {
             return refused;
         }
+        if let Some(happens) = self.before_token.take() {
+            happens();
+        }
         match text(body, "grantType") {
             DEVICE_GRANT => self.poll(body),
             "refresh_token" => self.refresh(body),
@@ -221,7 +231,6 @@ impl State {
             return refusal(400, "invalid_grant", "no such device code");
         };
         device.polls += 1;
-        self.polls += 1;
         let pending = || refusal(400, "authorization_pending", "not yet");
         match self.person {
             Person::AgreesAt(poll) if device.polls < poll => pending(),
@@ -251,6 +260,9 @@ impl State {
     fn issue(&mut self, client: &str) -> Reply {
         let token = self.fresh("hush-access");
         self.access_tokens.push(token.clone());
+        if let Some(issued) = &mut self.issued {
+            issued(&token);
+        }
         let mut answer = json!({ "accessToken": token, "tokenType": "Bearer", "expiresIn": self.token_seconds });
         // Without this scope there is no refresh token, as with clients of the legacy keys.
         if self.clients[client].1.iter().any(|scope| scope == "sso:account:access") {
