@@ -73,6 +73,8 @@ pub struct Credentials {
     pub account_id: Option<Box<str>>,
     /// The S3 endpoint that these keys are for, without user info.
     pub endpoint: Option<Box<str>>,
+    /// The moment from which there will be no new ones until a person has logged in again, where it is known.
+    pub login_ends: Option<SystemTime>,
 }
 
 /// Why a text cannot be part of credentials. It names the part and never shows the text.
@@ -99,6 +101,7 @@ impl Credentials {
             expiration: None,
             account_id: None,
             endpoint: None,
+            login_ends: None,
         })
     }
 

@@ -56,6 +56,7 @@ pub use source::environment::EnvironmentCredentials;
 pub use source::imds::MetadataCredentials;
 pub use source::keys::StaticCredentials;
 pub use source::profile::ConfigCredentials;
+pub use source::sso::SsoCredentials;
 pub use source::url::UrlCredentials;
 
 #[cfg(test)]

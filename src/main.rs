@@ -15,6 +15,7 @@ use credenza::credentials::Name;
 use credenza::files::Files;
 use credenza::loader::{self, Loader};
 use credenza::service_manager::{self, ServiceManager};
+use credenza::sso::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
@@ -108,6 +109,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
         environment,
         files,
         upstream: Upstream::system(Arc::default()),
+        logins: Logins::default(),
         trusted_owners,
     };
     match obey(invocation.command, world, watcher, loader, config, service).await {

@@ -112,6 +112,11 @@ impl SharedFiles {
         find(&self.sso_sessions, name)
     }
 
+    /// All `[sso-session NAME]` sections of the config file, sorted by name.
+    pub fn sso_sessions(&self) -> impl Iterator<Item = &Section> {
+        self.sso_sessions.iter()
+    }
+
     /// The `[services NAME]` section of the config file.
     #[must_use]
     pub fn services(&self, name: &str) -> Option<&Section> {

@@ -8,6 +8,7 @@ pub mod imds;
 pub mod keys;
 pub mod profile;
 pub mod spec;
+pub mod sso;
 pub mod url;
 
 pub(crate) use endpoint::excerpt;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::files::Files;
+use crate::sso::Logins;
 use crate::upstream::Upstream;
 
 /// What a source may reach. Each keeper has a clone of its own, since [`Files`] remembers what was read through it.
@@ -23,6 +24,8 @@ pub struct World {
     pub files: Files,
     /// HTTP.
     pub upstream: Upstream,
+    /// What this process remembers of SSO log-ins; shared by all keepers.
+    pub logins: Logins,
     /// Users beside us and root whose shared files may say what is run and where requests go.
     pub trusted_owners: Arc<[u32]>,
 }

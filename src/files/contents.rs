@@ -122,6 +122,12 @@ impl Owner {
         }
         if mode & 0o002 != 0 { Err(Distrust::Open { mode }) } else { Ok(()) }
     }
+
+    /// Whether users beside the owner may read the file: too many for one that holds a secret.
+    #[must_use]
+    pub fn is_readable_by_others(&self) -> bool {
+        self.mode & 0o044 != 0
+    }
 }
 
 /// Reads a whole file. It may block, but not on a FIFO.

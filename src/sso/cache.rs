@@ -12,6 +12,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Session;
+use crate::aws::oidc::Registration;
 use crate::clock::{parse_timestamp, timestamp};
 use crate::secret::Secret;
 use crate::world::Environment;
@@ -35,8 +36,21 @@ const START_URL: &str = "startUrl";
 /// `None` without a home directory.
 #[must_use]
 pub fn path(environment: &Environment, session: &Session) -> Option<PathBuf> {
-    let key = session.name.as_deref().unwrap_or(&session.start_url);
-    Some(environment.home()?.join(FOLDER).join(file_name(key)))
+    Some(environment.home()?.join(FOLDER).join(file_name(session.key())))
+}
+
+/// The file in which a registration is kept for the next log-in with the same arguments, as botocore keeps its own: it
+/// is another file than botocore's, for it is another client.
+#[must_use]
+pub fn registration_path(environment: &Environment, session: &Session) -> Option<PathBuf> {
+    let arguments = serde_json::json!({
+        "tool": "credenza",
+        "startUrl": session.start_url,
+        "region": session.region,
+        "scopes": session.scopes,
+        "session_name": session.name,
+    });
+    Some(environment.home()?.join(FOLDER).join(file_name(&arguments.to_string())))
 }
 
 fn file_name(key: &str) -> String {
@@ -68,17 +82,6 @@ pub struct AccessToken {
     /// What the portal is shown.
     pub token: Secret,
     /// The moment from which the portal refuses it.
-    pub expires: SystemTime,
-}
-
-/// This program as it is registered with SSO-OIDC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// Its name there.
-    pub client_id: Secret,
-    /// Its proof.
-    pub client_secret: Secret,
-    /// The moment from which SSO-OIDC does not know it any more.
     pub expires: SystemTime,
 }
 
@@ -172,23 +175,21 @@ impl Entry {
     /// profiles without a session.
     #[must_use]
     pub fn refresh_token(&self) -> Option<(&Secret, Registration)> {
-        Some((self.text(REFRESH_TOKEN).ok().flatten()?, self.registration()?))
+        Some((self.text(REFRESH_TOKEN).ok().flatten()?, self.registration(REGISTRATION_EXPIRES_AT)?))
     }
 
-    /// How the writer of this file is registered; `None` when something of it is missing or unusable.
+    /// The registration in a file that holds one and no token.
     #[must_use]
-    pub fn registration(&self) -> Option<Registration> {
+    pub fn registration_alone(&self) -> Option<Registration> {
+        self.registration(EXPIRES_AT)
+    }
+
+    fn registration(&self, expires: &'static str) -> Option<Registration> {
         Some(Registration {
             client_id: self.text(CLIENT_ID).ok().flatten()?.clone(),
             client_secret: self.text(CLIENT_SECRET).ok().flatten()?.clone(),
-            expires: self.time(REGISTRATION_EXPIRES_AT).ok().flatten()?,
+            expires: self.time(expires).ok().flatten()?,
         })
-    }
-
-    /// Where the file's log-in was made; `None` for files that do not say so.
-    #[must_use]
-    pub fn made_at(&self) -> Option<(&str, &str)> {
-        Some((self.text(START_URL).ok().flatten()?.expose(), self.text(REGION).ok().flatten()?.expose()))
     }
 
     /// Puts a new token into the entry. A refresh that gave no new refresh token ends the old one, as in botocore.
@@ -203,11 +204,21 @@ impl Entry {
         }
     }
 
-    /// Puts a registration into the entry.
-    pub fn set_registration(&mut self, registration: Registration) {
-        self.set(CLIENT_ID, registration.client_id);
-        self.set(CLIENT_SECRET, registration.client_secret);
+    /// Puts a registration into the entry of a token.
+    pub fn set_registration(&mut self, registration: &Registration) {
+        self.set(CLIENT_ID, registration.client_id.clone());
+        self.set(CLIENT_SECRET, registration.client_secret.clone());
         self.set(REGISTRATION_EXPIRES_AT, timestamp(registration.expires).into());
+    }
+
+    /// The entry of a registration alone.
+    #[must_use]
+    pub fn of_registration(registration: &Registration) -> Self {
+        let mut entry = Self::default();
+        entry.set(CLIENT_ID, registration.client_id.clone());
+        entry.set(CLIENT_SECRET, registration.client_secret.clone());
+        entry.set(EXPIRES_AT, timestamp(registration.expires).into());
+        entry
     }
 
     fn set(&mut self, name: &str, text: Secret) {
@@ -337,7 +348,6 @@ mod tests {
         assert_eq!(refresh_token.expose(), "hush-r");
         assert_eq!(registration.client_id.expose(), "hush-c");
         assert_eq!(registration.expires, at("2026-12-25T01:02:03Z"));
-        assert_eq!(entry.made_at(), Some(("https://d.awsapps.com/start", "eu-west-1")));
         assert!(!format!("{entry:?} {registration:?} {:?}", entry.access_token()).contains("hush"));
         for time in [
             "2026-11-25T01:02:03UTC",
@@ -362,7 +372,21 @@ mod tests {
         );
         assert_eq!((&written["x"], &written["z"]), (&serde_json::json!({"y": [1, null]}), &"hush-\"z\0é".into()));
         assert_eq!((&written["clientId"], &written["refreshToken"]), (&"hush-c".into(), &Value::Null));
-        assert!(entry.refresh_token().is_none() && entry.registration().is_some());
+        assert!(entry.refresh_token().is_none() && entry.registration(REGISTRATION_EXPIRES_AT).is_some());
+    }
+
+    #[test]
+    fn a_registration_is_kept_apart() {
+        let expires = at("2026-12-25T01:02:03Z");
+        let registration = Registration { client_id: "c".into(), client_secret: "hush".into(), expires };
+        let entry = Entry::parse(&Entry::of_registration(&registration).render()).unwrap();
+        assert_eq!(entry.registration_alone(), Some(registration));
+        assert!(entry.access_token().is_err());
+        let environment = Environment::new([("HOME", "/h")]);
+        let (work, legacy) = (session(Some("work")), session(None));
+        let other = Session { scopes: vec!["a:b".into()], ..work.clone() };
+        let paths = [&work, &legacy, &other].map(|session| registration_path(&environment, session).unwrap());
+        assert!(paths[0] != paths[1] && paths[0] != paths[2] && paths[0] != path(&environment, &work).unwrap());
     }
 
     #[test]

@@ -1,0 +1,262 @@
+//! Credentials of a role that a person has through IAM Identity Center (SSO).
+
+use super::{Answer, Boxed, Failure, Kind, Source};
+use crate::aws::settings::Settings;
+use crate::aws::sso::role_credentials;
+use crate::credentials::{Credentials, Escaped};
+use crate::sso::{self, Login, Session};
+use crate::world::World;
+
+/// Shows the token of a log-in to the SSO portal, which gives credentials of a role for it.
+///
+/// The token comes from the cache that the AWS CLI and `credenza login` write, `~/.aws/sso/cache`, and is refreshed
+/// where the session has a refresh token. When a person has to log in, it fails with [`Kind::LoginRequired`] and the
+/// command to run, and loads again as soon as the cache says something else. It is always configured.
+///
+/// ```
+/// use credenza::source::{Answer, Kind, Source, sso::SsoCredentials};
+/// use credenza::{clock::Clock, files::Files, sso::Session, world::{Environment, World}};
+///
+/// # let home = tempfile::tempdir().unwrap();
+/// # let path = home.path().to_str().unwrap().to_owned();
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let session = Session {
+///     name: Some("work".into()),
+///     start_url: "https://example.awsapps.com/start".into(),
+///     region: "eu-west-1".into(),
+///     scopes: vec!["sso:account:access".into()],
+/// };
+/// let source = SsoCredentials::new(session, "123456789012", "Developer");
+/// let environment = Environment::new([("HOME", path)]);
+/// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
+/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
+/// assert_eq!(failure.kind, Kind::LoginRequired);
+/// assert!(failure.message.ends_with("run: credenza login --sso-session work"));
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct SsoCredentials {
+    name: Box<str>,
+    session: Session,
+    account_id: Box<str>,
+    role_name: Box<str>,
+    settings: Settings,
+    profile: Option<Box<str>>,
+}
+
+impl SsoCredentials {
+    /// The credentials of this role in this account. Where to log in is said by the session.
+    #[must_use]
+    pub fn new(session: Session, account_id: &str, role_name: &str) -> Self {
+        let name = match &session.name {
+            Some(name) => format!("sso {}", Escaped(name)).into(),
+            None => "sso".into(),
+        };
+        let settings = Settings::default().with_region(Some(session.region.clone()));
+        Self { name, account_id: account_id.into(), role_name: role_name.into(), settings, session, profile: None }
+    }
+
+    /// The same with other settings for calling the portal and SSO-OIDC; the region is the session's all the same.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings.with_region(Some(self.session.region.clone()));
+        self
+    }
+
+    /// The same, described by this profile: for the message that says where to log in.
+    #[must_use]
+    pub fn of_profile(mut self, profile: &str) -> Self {
+        self.profile = Some(profile.into());
+        self
+    }
+
+    async fn look(&self, world: &World) -> Result<Credentials, Failure> {
+        let login = sso::login(world, &self.settings, &self.session, self.profile.as_deref()).await?;
+        let credentials = self.role(world, &login).await.map_err(|failure| self.explained(failure))?;
+        Ok(Credentials { login_ends: login.ends, ..credentials })
+    }
+
+    /// The credentials that the portal gives for this log-in. They are those of the session's region and endpoint, this
+    /// account, this role, and [`Login::lineage`].
+    async fn role(&self, world: &World, login: &Login) -> Result<Credentials, Failure> {
+        role_credentials(world, &self.settings, &login.token.token, &self.account_id, &self.role_name).await
+    }
+
+    fn explained(&self, failure: Failure) -> Failure {
+        let Self { session, .. } = self;
+        let message = match failure.kind {
+            Kind::LoginRequired => {
+                let remedy = session.login_command(self.profile.as_deref());
+                format!("the {session} is not accepted any more ({failure}); run: {remedy}")
+            }
+            Kind::Denied => format!(
+                "{failure}; ask who administers {} whether you have the role {} in account {}",
+                Escaped(&session.start_url),
+                Escaped(&self.role_name),
+                Escaped(&self.account_id)
+            ),
+            _ => return failure,
+        };
+        Failure { message: message.into(), ..failure }
+    }
+}
+
+impl Source for SsoCredentials {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { Answer::from_result(self.look(world).await) })
+    }
+
+    /// Where the portal lives is no region for the credentials.
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, parse_timestamp};
+    use crate::fakes::server::Reply;
+    use crate::fakes::sso::{Portal, refusal};
+    use crate::files::Files;
+    use crate::upstream::Upstream;
+    use crate::world::Environment;
+
+    const NOW: &str = "2026-11-25T12:00:00Z";
+    const LATER: &str = "2026-11-25T20:00:00Z";
+    const ACCOUNT: &str = "123456789012";
+
+    struct Stage {
+        portal: Portal,
+        world: World,
+        source: SsoCredentials,
+        _home: tempfile::TempDir,
+    }
+
+    impl Stage {
+        /// Logged in with a token that the portal knows.
+        fn new() -> Self {
+            // 2026-11-25T13:00:00.999Z
+            let portal = Portal::start(1_795_611_600_999);
+            portal.allow("hush-access", ACCOUNT, "Read Only");
+            let home = tempfile::tempdir().unwrap();
+            let endpoint = portal.endpoint();
+            let environment =
+                Environment::new([("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO", &endpoint)]);
+            let session = Session {
+                name: Some("work".into()),
+                start_url: "https://d.awsapps.com/start".into(),
+                region: "eu-west-1".into(),
+                scopes: Vec::new(),
+            };
+            let path = crate::sso::cache::path(&environment, &session).unwrap();
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, format!(r#"{{"accessToken":"hush-access","expiresAt":"{LATER}"}}"#)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let source = SsoCredentials::new(session, ACCOUNT, "Read Only")
+                .with_settings(Settings::of_environment(&environment))
+                .of_profile("dev");
+            let world = World {
+                clock: Clock::injected(parse_timestamp(NOW).unwrap()),
+                environment,
+                files: Files::unwatched(),
+                upstream: Upstream::system(Arc::default()),
+                ..World::default()
+            };
+            Self { portal, world, source, _home: home }
+        }
+
+        async fn failure(&self) -> Failure {
+            let Answer::Failing(failure) = self.source.load(&self.world).await else { panic!() };
+            assert!(!failure.message.contains("hush"), "{failure}");
+            failure
+        }
+    }
+
+    #[tokio::test]
+    async fn the_role_is_asked_for_with_the_token_of_the_log_in() {
+        let stage = Stage::new();
+        let Answer::Found(found) = stage.source.load(&stage.world).await else { panic!() };
+        assert_eq!(&*found.access_key_id, "ASIA123456789012Read Only1");
+        assert_eq!(found.secret_access_key.expose(), "hush-secret-1");
+        assert_eq!(found.session_token.unwrap().expose(), "hush-session-1");
+        assert_eq!(crate::clock::timestamp(found.expiration.unwrap()), "2026-11-25T13:00:00Z");
+        assert_eq!(
+            (found.account_id.as_deref(), found.login_ends),
+            (Some(ACCOUNT), Some(parse_timestamp(LATER).unwrap()))
+        );
+        let [seen] = &stage.portal.server().seen()[..] else { panic!() };
+        assert_eq!(seen.line(), "GET /federation/credentials?role_name=Read%20Only&account_id=123456789012");
+        assert_eq!(seen.header("x-amz-sso_bearer_token"), Some("hush-access"));
+        assert_eq!(stage.source.name(), "sso work");
+        assert_eq!(stage.source.region(&stage.world).await, None);
+    }
+
+    #[tokio::test]
+    async fn refusals_say_what_to_do() {
+        let stage = Stage::new();
+        stage.portal.set(|state| state.tokens.clear());
+        let failure = stage.failure().await;
+        assert_eq!(failure.kind, Kind::LoginRequired);
+        assert!(
+            failure.message.starts_with("the SSO session work is not accepted any more (GetRoleCredentials"),
+            "{failure}"
+        );
+        assert!(failure.message.ends_with("; run: credenza login --sso-session work"), "{failure}");
+        stage.portal.allow("hush-access", ACCOUNT, "Other");
+        let failure = stage.failure().await;
+        assert_eq!(failure.kind, Kind::Denied);
+        let says = "ForbiddenException: No access; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
+        assert!(failure.message.ends_with(says), "{failure}");
+        assert_eq!(stage.portal.server().lines().len(), 2, "a refusal is tried once");
+    }
+
+    #[tokio::test]
+    async fn what_the_portal_answers_is_understood() {
+        for (reply, kind, says) in [
+            (refusal(429, "TooManyRequestsException", "slow"), Kind::Unavailable, "TooManyRequestsException: slow"),
+            (Reply::of(503, "<html>hush"), Kind::Unavailable, "status 503"),
+            (Reply::of(401, ""), Kind::LoginRequired, "status 401"),
+            (Reply::of(403, "<html>hush"), Kind::Denied, "status 403"),
+            (refusal(404, "ResourceNotFoundException", "none"), Kind::Denied, "ResourceNotFoundException: none"),
+            (refusal(400, "InvalidRequestException", "hush-access?"), Kind::Misconfigured, "[redacted]?"),
+            (refusal(401, "x#UnauthorizedException:http://y", ""), Kind::LoginRequired, ": UnauthorizedException"),
+            (
+                Reply::ok(r#"{"roleCredentials":{"accessKeyId":"hush"#),
+                Kind::Unavailable,
+                "has no role credentials (line 1",
+            ),
+            (Reply::ok("{}"), Kind::Unavailable, "has no role credentials"),
+            (Reply::ok("<html>hush"), Kind::Unavailable, "has no role credentials"),
+            (Reply::ok(role(r#""sessionToken":"""#)), Kind::Unavailable, "without a session token"),
+            (Reply::ok(role(r#""sessionToken":"hush\na""#)), Kind::Unavailable, "control character"),
+        ] {
+            let stage = Stage::new();
+            for _ in 0..3 {
+                stage.portal.script(reply.clone());
+            }
+            let failure = stage.failure().await;
+            assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
+        }
+    }
+
+    fn role(token: &str) -> String {
+        format!(r#"{{"roleCredentials":{{"accessKeyId":"ASIA","secretAccessKey":"hush",{token},"expiration":1}}}}"#)
+    }
+
+    #[tokio::test]
+    async fn throttling_passes() {
+        let stage = Stage::new();
+        stage.portal.script(refusal(429, "TooManyRequestsException", "slow"));
+        assert!(matches!(stage.source.load(&stage.world).await, Answer::Found(_)));
+        assert_eq!(stage.portal.server().lines().len(), 2);
+    }
+}

@@ -1,0 +1,118 @@
+//! What this process remembers of log-ins: who refreshes now, what was refused, and which token follows which.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use super::cache::{AccessToken, Entry};
+use crate::secret::Secret;
+use crate::source::Failure;
+
+/// The log-ins of a process, one for each file of the token cache. Clones share them.
+#[derive(Clone, Default)]
+pub struct Logins(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    slots: Mutex<HashMap<PathBuf, Arc<Slot>>>,
+    lineages: AtomicU64,
+}
+
+/// One file of the cache.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// Held by the one who refreshes.
+    pub(super) attempts: tokio::sync::Mutex<Attempts>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// The last one that failed in a way that may pass.
+    pub(super) failed: Option<(Instant, Failure)>,
+    /// The refresh token that is not good any more: it never will be again.
+    pub(super) refused: Option<Secret>,
+}
+
+#[derive(Default)]
+struct Memory {
+    lineage: Option<(Secret, u64)>,
+    unwritten: Option<Unwritten>,
+    warned: bool,
+}
+
+/// A refresh that could not be written into the file.
+struct Unwritten {
+    /// The token that stands there.
+    file: Secret,
+    entry: Entry,
+    token: AccessToken,
+}
+
+impl Logins {
+    pub(super) fn slot(&self, path: &Path) -> Arc<Slot> {
+        let mut slots = lock(&self.0.slots);
+        Arc::clone(slots.entry(path.to_owned()).or_default())
+    }
+}
+
+impl fmt::Debug for Logins {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Logins").field(&lock(&self.0.slots).len()).finish()
+    }
+}
+
+impl Slot {
+    /// The log-in that a token belongs to; a token that nobody here has seen begins one.
+    pub(super) fn lineage(&self, logins: &Logins, token: &Secret) -> u64 {
+        let mut memory = lock(&self.memory);
+        match &memory.lineage {
+            Some((known, lineage)) if known == token => *lineage,
+            _ => {
+                let lineage = logins.0.lineages.fetch_add(1, Ordering::Relaxed);
+                memory.lineage = Some((token.clone(), lineage));
+                lineage
+            }
+        }
+    }
+
+    /// We exchanged one token for another: the log-in is the same.
+    pub(super) fn succeed(&self, before: &Secret, token: &Secret) {
+        if let Some((known, _)) = lock(&self.memory).lineage.as_mut().filter(|(known, _)| known == before) {
+            *known = token.clone();
+        }
+    }
+
+    /// Remembers a refresh for as long as this token stands in the file.
+    pub(super) fn keep(&self, file: &Secret, entry: Entry, token: AccessToken) {
+        let mut memory = lock(&self.memory);
+        // Refreshed again: the file still says what it said at first.
+        let file = match memory.unwritten.take() {
+            Some(before) if before.token.token == *file => before.file,
+            _ => file.clone(),
+        };
+        memory.unwritten = Some(Unwritten { file, entry, token });
+    }
+
+    /// The refresh that should stand in the file instead of this token.
+    pub(super) fn unwritten(&self, file: &Secret) -> Option<(Entry, AccessToken)> {
+        let mut memory = lock(&self.memory);
+        if memory.unwritten.as_ref().is_some_and(|unwritten| unwritten.file != *file) {
+            memory.unwritten = None;
+        }
+        memory.unwritten.as_ref().map(|unwritten| (unwritten.entry.clone(), unwritten.token.clone()))
+    }
+
+    /// Whether nobody has been warned of this file yet.
+    pub(super) fn warn_once(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.memory).warned, true)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
