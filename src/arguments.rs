@@ -13,6 +13,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use clap_complete::Shell;
 use tracing_subscriber::filter::Targets;
 
+use crate::command::login::{Of, Wish};
 use crate::config::{Overrides, Token, built_in_chain, value};
 use crate::credentials::Name;
 use crate::source::spec::{SourceKind, SourceSpec};
@@ -67,6 +68,8 @@ pub enum Command {
         /// Again and again.
         watch: bool,
     },
+    /// Log in at IAM Identity Center.
+    Login(Wish),
     /// Print a completion script.
     Completions(Shell),
     /// Write the manual pages.
@@ -123,6 +126,12 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         Some(Subcommand::Exec { identity, command }) => Command::Exec { identity, command },
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },
+        Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(Wish {
+            of: wanted(sso_session, all, arguments.sources.profile.clone(), matches)?,
+            browser: !no_browser,
+            credentials_file: arguments.sources.credentials_file.clone(),
+            config_file: arguments.sources.config_file.clone(),
+        }),
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
         Some(Subcommand::Manual { folder }) => Command::Manual(folder),
     };
@@ -164,6 +173,7 @@ impl Command {
             Self::Get { .. } => ("get", &options::SERVER[..]),
             Self::Exec { .. } => ("exec", &options::SERVER[..]),
             Self::Status { .. } => ("status", &options::SOURCES[..]),
+            Self::Login(_) => ("login", &options::NOT_FOR_LOGIN[..]),
             Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
         match given.flags(unread).first() {
@@ -171,6 +181,31 @@ impl Command {
             None => Ok(()),
         }
     }
+}
+
+/// Where to log in. Of several that were given, flags go before variables.
+fn wanted(
+    sso_session: Option<Box<str>>,
+    all: bool,
+    profile: Option<Box<str>>,
+    matches: &ArgMatches,
+) -> Result<Of, String> {
+    let given = |id| matches.subcommand_matches("login").and_then(|login| login.value_source(id));
+    let mut wanted: Vec<_> = [
+        ("sso_session", sso_session.map(Of::Session)),
+        ("all", all.then_some(Of::All)),
+        ("profile", profile.map(Of::Profile)),
+    ]
+    .into_iter()
+    .filter_map(|(id, of)| Some((given(id)?, given::written(id, given(id)?), of?)))
+    .collect();
+    wanted.sort_by_key(|(source, ..)| std::cmp::Reverse(*source));
+    if let [(first, one, _), (second, other, _), ..] = &wanted[..]
+        && first == second
+    {
+        return Err(format!("{one} and {other} name different log-ins; leave out one of them"));
+    }
+    Ok(wanted.into_iter().next().map_or(Of::Default, |(.., of)| of))
 }
 
 /// The chain that source flags and variables make, if there are any.

@@ -5,6 +5,7 @@ pub mod child;
 pub mod exec;
 pub mod format;
 pub mod get;
+pub mod login;
 pub mod serve;
 pub mod status;
 

@@ -1,6 +1,6 @@
 //! The `credenza` command: arguments → a command → an exit code.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use credenza::arguments::{self, Command, Invocation};
 use credenza::chance::Chance;
 use credenza::clock::Clock;
+use credenza::command::login::Ended;
 use credenza::command::serve::Start;
 use credenza::command::{self, Failed};
 use credenza::config::{Config, Identity, Place};
@@ -162,6 +163,14 @@ async fn obey(
             }
             let document = ask().await?;
             print(&if json { format!("{document:#}\n") } else { command::status::for_people(&document) })
+        }
+        Command::Login(wish) => {
+            let mut screen = io::stderr();
+            let is_terminal = screen.is_terminal();
+            Ok(match command::login::login(&world, &wish, &mut screen, is_terminal).await? {
+                Ended::Done => ExitCode::SUCCESS,
+                Ended::Interrupted(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+            })
         }
         Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
     }

@@ -95,7 +95,7 @@ impl<'a> Given<'a> {
 }
 
 /// `--url-file` or `CREDENZA_URL_FILE`.
-fn written(id: &str, source: ValueSource) -> String {
+pub(super) fn written(id: &str, source: ValueSource) -> String {
     match source {
         ValueSource::EnvVariable => format!("CREDENZA_{}", id.to_ascii_uppercase()),
         _ => format!("--{}", id.replace('_', "-")),

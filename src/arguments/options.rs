@@ -29,6 +29,25 @@ pub(super) const SOURCES: [&str; 12] = [
     "region",
 ];
 
+/// Flags that say nothing about where to log in.
+pub(super) const NOT_FOR_LOGIN: [&str; 15] = [
+    "access_key_id",
+    "access_key_id_file",
+    "secret_access_key",
+    "secret_access_key_file",
+    "session_token",
+    "session_token_file",
+    "url",
+    "url_file",
+    "region",
+    "listen",
+    "allow_remote",
+    "token_file",
+    "token_group",
+    "auth_token",
+    "auth_token_file",
+];
+
 /// Server flags, for commands that read none.
 pub(super) const SERVER: [&str; 6] =
     ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
@@ -41,6 +60,7 @@ Examples:
   credenza exec --url-file minio.url -- ./job     with http://KEY:SECRET@HOST:9000 from a file
   pass s3/dev | credenza --access-key-id AKIA… --secret-access-key-file - get --format env
   credenza check                                  why these credentials, or why none
+  credenza login --all                            log in at every SSO session of ~/.aws/config
 
 Without configuration the first of these that is set up here is served: the keys and the URL given by flags, the \
 environment (AWS_ACCESS_KEY_ID …), the AWS shared files, the container endpoint, the instance metadata service. \
@@ -248,6 +268,29 @@ It asks where the configuration, --listen and --token-file say that the daemon i
         /// Keep the picture on the screen until Ctrl-C; elsewhere than on a terminal, print what is new
         #[arg(long, env = "CREDENZA_WATCH", value_parser = BoolishValueParser::new(), conflicts_with = "ready")]
         watch: bool,
+    },
+
+    /// Log in at IAM Identity Center (SSO), so that profiles with sso_session or sso_start_url work
+    #[command(after_help = "\
+Examples:
+  credenza login                        where the profile default, or AWS_PROFILE, says
+  credenza login --profile dev          where this profile says
+  credenza login --sso-session work     at this [sso-session work] of ~/.aws/config
+  credenza login --all                  at every session of ~/.aws/config, once each
+It shows a page and a code, opens the page in a browser ($BROWSER, else the desktop's), and waits until somebody agreed \
+there. The token goes into ~/.aws/sso/cache, where the AWS CLI and the SDKs find it, too; a running daemon sees it at once.")]
+    Login {
+        /// Log in at this [sso-session NAME] of the config file
+        #[arg(long, env = "CREDENZA_SSO_SESSION", value_name = "NAME", value_parser = value::sso_session)]
+        sso_session: Option<Box<str>>,
+
+        /// Log in at every session that the shared files know
+        #[arg(long, env = "CREDENZA_ALL", value_parser = BoolishValueParser::new())]
+        all: bool,
+
+        /// Open no browser, only print where to go
+        #[arg(long, env = "CREDENZA_NO_BROWSER", value_parser = BoolishValueParser::new())]
+        no_browser: bool,
     },
 
     /// Print a completion script

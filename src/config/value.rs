@@ -67,6 +67,10 @@ pub(crate) fn profile(text: &str) -> Result<Box<str>, String> {
     Ok(usable("profile name", text).map_err(|error| error.to_string())?.into())
 }
 
+pub(crate) fn sso_session(text: &str) -> Result<Box<str>, String> {
+    Ok(usable("session name", text).map_err(|error| error.to_string())?.into())
+}
+
 /// A part of credentials.
 pub(crate) fn part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String> {
     move |text| Ok(usable(part, text).map_err(|error| error.to_string())?.into())

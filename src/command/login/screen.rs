@@ -1,0 +1,85 @@
+//! What the person sees.
+
+use std::io::Write;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::credentials::Escaped;
+use crate::sso::Session;
+
+/// Back to the first column, and nothing of the line left.
+const CLEAR: &str = "\r\x1b[K";
+
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) struct Screen<'a> {
+    out: &'a mut dyn Write,
+    is_terminal: bool,
+    /// Whether a line stands there that has to go.
+    moving: bool,
+}
+
+impl<'a> Screen<'a> {
+    pub(super) fn new(out: &'a mut dyn Write, is_terminal: bool) -> Self {
+        Self { out, is_terminal, moving: false }
+    }
+
+    pub(super) fn ask(&mut self, session: &Session, page: &str, code: &str) {
+        let (page, code) = (Escaped(page), Escaped(code));
+        self.line(&format!(
+            "{session}: to log in, open this page, and agree only if it shows this code:\n\n  {page}\n  code {code}\n"
+        ));
+    }
+
+    pub(super) fn not_opened(&mut self, why: &str) {
+        self.line(&format!("(no browser was opened here: {why})"));
+    }
+
+    /// Waits for a moment, and shows how long the code is good.
+    pub(super) async fn wait(&mut self, until: Instant, end: Instant) {
+        let until = until.min(end);
+        if !self.is_terminal {
+            return sleep_until(until).await;
+        }
+        loop {
+            let now = Instant::now();
+            if now >= until {
+                return;
+            }
+            let left = end.saturating_duration_since(now).as_secs();
+            self.moving = true;
+            self.write(&format!(
+                "{CLEAR}waiting for the browser, {}:{:02} left (Ctrl-C gives up)",
+                left / 60,
+                left % 60
+            ));
+            sleep_until(until.min(now + TICK)).await;
+        }
+    }
+
+    pub(super) fn done(&mut self, what: &str) {
+        self.line(what);
+    }
+
+    pub(super) fn interrupted(&mut self) {
+        self.line("given up; nothing has changed");
+    }
+
+    /// Takes the moving line away.
+    pub(super) fn clear(&mut self) {
+        if std::mem::take(&mut self.moving) {
+            self.write(CLEAR);
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.clear();
+        self.write(&format!("{text}\n"));
+    }
+
+    /// A terminal that is gone is no reason not to log in.
+    fn write(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+    }
+}
