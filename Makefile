@@ -18,6 +18,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
+export SSO_FAKES ?= $(abspath $(TARGET)/debug/examples/sso-fakes)
 # What is shipped is the same wherever it is built: the folders of this machine are not in it.
 CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
@@ -63,7 +64,7 @@ deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where c
 fuzz: $(TOOLS_STAMP) ## every parser of outside input for a minute (FUZZ_SECONDS=…, ARGS="url token" picks some)
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh $(ARGS)
 
-clients: $(STAMP) debug-binary ## real clients on a real S3: boto3, the AWS CLI, the AWS SDK for Rust (ARGS="-k url" picks some)
+clients: $(STAMP) debug-binary fakes ## real clients on a real S3: boto3, the AWS CLI, the AWS SDK for Rust (ARGS="-k url" picks some)
 	@! command -v cargo >/dev/null || CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" cargo build --locked --manifest-path tests/clients/rust/Cargo.toml
 	$(VENV)/bin/pytest -n 2 tests/clients $(ARGS)
 
@@ -123,6 +124,11 @@ debug-binary:
 ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
+
+# The stand-ins for SSO that the program's own tests use, as a program for the real clients.
+.PHONY: fakes
+fakes:
+	@! command -v cargo >/dev/null || cargo build --locked --example sso-fakes
 
 # Cargo's tools as they are built already; nothing of what they were packed with is needed.
 $(TOOLS_STAMP): tests/tools.txt

@@ -1,0 +1,32 @@
+//! The strict SSO portal and SSO-OIDC of these tests as a program, so that real clients can be held against them.
+//!
+//! It prints one line of JSON, `{"oidc": URL, "portal": URL, "start_url": URL}`, and ends when standard input does. Whatever
+//! token it gives out may have any role in the account 123456789012.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+#[path = "fakes/mod.rs"]
+mod fakes;
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fakes::oidc::{Oidc, Person};
+use fakes::sso::Portal;
+
+const START_URL: &str = "https://d.awsapps.com/start";
+
+#[allow(clippy::disallowed_methods, reason = "the fakes tell the time as the clients' own clock does")]
+fn main() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let oidc = Oidc::start(START_URL, now);
+    let portal = Arc::new(Portal::start((now + 3600) * 1000));
+    oidc.set(|state| {
+        let portal = Arc::clone(&portal);
+        state.person = Person::AgreesAt(2);
+        state.issued = Some(Box::new(move |token| portal.allow(token, "123456789012", "*")));
+    });
+    println!("{}", serde_json::json!({ "oidc": oidc.endpoint(), "portal": portal.endpoint(), "start_url": START_URL }));
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
