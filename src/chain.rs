@@ -1,6 +1,8 @@
 //! The sources of one identity in order of precedence, asked in turn and merged into one unit.
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,10 +155,10 @@ impl Chain {
                 continue;
             }
             let share = if all { limit } else { self.share(limit.saturating_sub(began.elapsed()), position) };
-            let answer = match timeout_at(Instant::now() + share, source.load(world)).await {
-                Ok(answer) => answer,
-                Err(_) => Failure::unavailable(format!("no answer within {} s", limit.as_secs_f32())).into(),
-            };
+            let answer = within(share, world, source.load(world)).await.unwrap_or_else(|time| {
+                let time = if time > share { time } else { limit };
+                Failure::unavailable(format!("no answer within {} s", time.as_secs_f32())).into()
+            });
             let (said, means) = match self.unless_expired(answer, world) {
                 Answer::Found(credentials) => (Said::Found, Some(Verdict::Found { winner: position, credentials })),
                 Answer::NotConfigured(reason) => {
@@ -218,6 +220,24 @@ impl Chain {
             OnFailure::Next => remaining / u32::try_from(self.sources.len() - position).unwrap_or(u32::MAX),
         }
         .max(AT_HAND)
+    }
+}
+
+/// What a source says within this time, or within the time that it is granted while it loads.
+///
+/// # Errors
+/// The time that has passed without an answer.
+async fn within<T>(time: Duration, world: &World, load: impl Future<Output = T>) -> Result<T, Duration> {
+    let began = Instant::now();
+    world.patience.begin();
+    let mut load = pin!(load);
+    let mut limit = time;
+    loop {
+        match timeout_at(began + limit, &mut load).await {
+            Ok(answer) => return Ok(answer),
+            Err(_) if world.patience.granted() > limit => limit = world.patience.granted(),
+            Err(_) => return Err(limit),
+        }
     }
 }
 

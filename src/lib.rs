@@ -40,6 +40,7 @@ pub mod schedule;
 pub mod secret;
 pub mod server;
 pub mod service_manager;
+pub mod sessions;
 pub mod shared_files;
 pub mod signals;
 pub mod source;

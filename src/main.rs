@@ -112,6 +112,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
         upstream: Upstream::system(Arc::default()),
         logins: Logins::default(),
         trusted_owners,
+        ..World::default()
     };
     match obey(invocation.command, world, watcher, loader, config, service).await {
         Ok(code) => code,

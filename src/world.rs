@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::files::Files;
 use crate::sso::Logins;
+use crate::sessions::Sessions;
 use crate::upstream::Upstream;
 
 /// What a source may reach. Each keeper has a clone of its own, since [`Files`] remembers what was read through it.
@@ -26,6 +29,10 @@ pub struct World {
     pub upstream: Upstream,
     /// What this process remembers of SSO log-ins; shared by all keepers.
     pub logins: Logins,
+    /// Temporary credentials that somebody in this process has obtained.
+    pub sessions: Sessions,
+    /// How much time the load under way was granted.
+    pub patience: Patience,
     /// Users beside us and root whose shared files may say what is run and where requests go.
     pub trusted_owners: Arc<[u32]>,
 }
@@ -40,7 +47,29 @@ impl World {
     /// The same world for another keeper, which remembers what it reads by itself.
     #[must_use]
     pub fn for_keeper(&self) -> Self {
-        Self { files: self.files.fresh(), ..self.clone() }
+        Self { files: self.files.fresh(), patience: Patience::default(), ..self.clone() }
+    }
+}
+
+/// Time that a source asks for beyond the deadline of a load, because it waits for a program or a person.
+#[derive(Clone, Debug, Default)]
+pub struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    /// The load under way may take this long from its beginning, if that is longer than its deadline.
+    pub fn grant(&self, time: Duration) {
+        self.0.fetch_max(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What was granted since [`Patience::begin`].
+    #[must_use]
+    pub fn granted(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// A new load begins, to which nobody has granted anything.
+    pub fn begin(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 

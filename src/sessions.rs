@@ -1,0 +1,306 @@
+//! Temporary credentials that an upstream gave, shared by all who would obtain the same: a hundred profiles over one
+//! base cost one call for it.
+//!
+//! It is a cache that is asked, not a task that pushes: nothing to own, nothing to stop, and what nobody asks for is
+//! not kept fresh.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use ring::digest;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::credentials::Credentials;
+use crate::schedule::{self, SHORTEST_PAUSE};
+use crate::secret::Secret;
+use crate::source::Failure;
+
+/// What was obtained in this process. Clones share it.
+#[derive(Clone, Default)]
+pub struct Sessions {
+    slots: Arc<Mutex<HashMap<Fingerprint, Arc<Slot>>>>,
+}
+
+/// Of **everything** that makes some credentials what they are: the way, its parameters, the caller, the endpoint. Two
+/// that differ in anything never share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+/// Makes a [`Fingerprint`], part by part.
+#[derive(Clone)]
+pub struct Parts(digest::Context);
+
+#[derive(Default)]
+struct Slot {
+    /// Held while upstream is asked, so that one asks for all.
+    obtained: tokio::sync::Mutex<Option<Obtained>>,
+}
+
+struct Obtained {
+    outcome: Result<Credentials, Failure>,
+    ended: Instant,
+    at: SystemTime,
+}
+
+impl Sessions {
+    /// The credentials of this fingerprint: those that are held, while they are fresh enough that nobody would renew
+    /// them, else what `ask` gives. However many ask at once, `ask` runs once, and all of them have its outcome, a failure
+    /// too; dropping the one that asks lets the next one do it.
+    ///
+    /// Credentials without an end are for those who were waiting, and nobody else: the next one asks again.
+    ///
+    /// # Errors
+    /// What `ask` said.
+    pub async fn obtain<F>(
+        &self,
+        clock: &Clock,
+        of: Fingerprint,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Credentials, Failure>
+    where
+        F: Future<Output = Result<Credentials, Failure>>,
+    {
+        let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
+        let mut obtained = slot.obtained.lock().await;
+        if let Some(obtained) = obtained.as_ref().filter(|obtained| obtained.serves(came, clock.now())) {
+            return obtained.outcome.clone();
+        }
+        let outcome = ask().await;
+        *obtained = Some(Obtained { outcome: outcome.clone(), ended: Instant::now(), at: clock.now() });
+        outcome
+    }
+
+    /// Forgets everything: the next load asks upstream.
+    pub fn forget(&self) {
+        self.slots().clear();
+    }
+
+    fn slot(&self, of: Fingerprint, now: SystemTime) -> Arc<Slot> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(&of) {
+            return Arc::clone(slot);
+        }
+        // What serves nobody any more goes when something new comes.
+        slots.retain(|_, slot| {
+            Arc::strong_count(slot) > 1
+                || slot.obtained.try_lock().is_ok_and(|held| held.as_ref().is_some_and(|held| held.is_fresh(now)))
+        });
+        Arc::clone(slots.entry(of).or_default())
+    }
+
+    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<Fingerprint, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Obtained {
+    /// Whether it serves somebody who came at this moment.
+    fn serves(&self, came: Instant, now: SystemTime) -> bool {
+        // It was being asked for when that one came.
+        self.ended >= came
+            || match &self.outcome {
+                Ok(_) => self.is_fresh(now),
+                // A hundred keepers that try again each by itself are still one who asks.
+                Err(failure) => failure.kind.passes() && self.ended.elapsed() < SHORTEST_PAUSE,
+            }
+    }
+
+    /// Until the earliest moment at which a keeper would renew them, so that who comes to renew gets new ones.
+    fn is_fresh(&self, now: SystemTime) -> bool {
+        let end = self.outcome.as_ref().ok().and_then(|credentials| credentials.expiration);
+        end.is_some_and(|end| now >= self.at && now < schedule::refresh_at(self.at, end, 1.0))
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").field("held", &self.slots().len()).finish()
+    }
+}
+
+impl Parts {
+    /// For credentials that come this way: `assume role`, `sso`.
+    #[must_use]
+    pub fn new(way: &str) -> Self {
+        Self(digest::Context::new(&digest::SHA256)).with(way)
+    }
+
+    /// One more part; `("ab", "c")` and `("a", "bc")` differ.
+    #[must_use]
+    pub fn with(mut self, part: impl AsRef<[u8]>) -> Self {
+        let part = part.as_ref();
+        self.0.update(&(part.len() as u64).to_be_bytes());
+        self.0.update(part);
+        self
+    }
+
+    /// A part that may be absent, which is something other than empty.
+    #[must_use]
+    pub fn with_optional(self, part: Option<impl AsRef<[u8]>>) -> Self {
+        match part {
+            Some(part) => self.with("+").with(part),
+            None => self.with("-"),
+        }
+    }
+
+    /// Who asks upstream: every part of these credentials that a signature depends on.
+    #[must_use]
+    pub fn with_caller(self, caller: &Credentials) -> Self {
+        self.with(caller.access_key_id.as_bytes())
+            .with(caller.secret_access_key.expose())
+            .with_optional(caller.session_token.as_ref().map(Secret::expose))
+    }
+
+    /// The fingerprint.
+    #[must_use]
+    pub fn fingerprint(self) -> Fingerprint {
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(self.0.finish().as_ref());
+        Fingerprint(bytes)
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::source::Kind;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn clock() -> Clock {
+        Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600))
+    }
+
+    fn of(name: &str) -> Fingerprint {
+        Parts::new("test").with(name).fingerprint()
+    }
+
+    struct Upstream(AtomicUsize);
+
+    impl Upstream {
+        async fn ask(&self, outcome: Result<Option<SystemTime>, Kind>) -> Result<Credentials, Failure> {
+            let calls = 1 + self.0.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            match outcome {
+                Ok(end) => Ok(Credentials::new(&format!("ASIA{calls}"), "hush").unwrap().with_expiration(end)),
+                Err(kind) => Err(Failure::new(kind, "no")),
+            }
+        }
+
+        fn calls(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hundred_who_ask_cost_one_call_a_failure_too() {
+        for outcome in [Ok(Some(clock().now() + HOUR)), Ok(None), Err(Kind::Denied), Err(Kind::Unavailable)] {
+            let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+            let asking = (0..100).map(|_| sessions.obtain(&clock, of("a"), || upstream.ask(outcome)));
+            let mut asking: Vec<_> = asking.map(Box::pin).collect();
+            let mut outcomes = Vec::new();
+            for asked in &mut asking {
+                // All of them have come before the first is answered.
+                assert!(futures_poll(asked.as_mut()).await.is_none());
+            }
+            for asked in asking {
+                outcomes.push(asked.await);
+            }
+            assert_eq!(upstream.calls(), 1, "{outcome:?}");
+            assert!(outcomes.iter().all(|one| *one == outcomes[0]));
+        }
+    }
+
+    /// Polls once.
+    async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|context| match future.as_mut().poll(context) {
+            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_fresh_is_handed_on_until_the_first_keeper_would_renew_it() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        let end = clock.now() + HOUR;
+        let key = async || {
+            let held = sessions.obtain(&clock, of("a"), || upstream.ask(Ok(Some(end)))).await;
+            held.unwrap().access_key_id.to_string()
+        };
+        assert_eq!(key().await, "ASIA1");
+        tokio::time::sleep(Duration::from_secs(37 * 60)).await;
+        assert_eq!(key().await, "ASIA1");
+        tokio::time::sleep(Duration::from_secs(2 * 60)).await;
+        assert_eq!(key().await, "ASIA2", "after 38 minutes somebody may come to renew");
+        sessions.forget();
+        assert_eq!(key().await, "ASIA3");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn credentials_without_an_end_and_failures_are_not_kept() {
+        for (outcome, within_a_second) in [(Ok(None), 2), (Err(Kind::Denied), 2), (Err(Kind::Unavailable), 1)] {
+            let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+            let ask = async || drop(sessions.obtain(&clock, of("a"), || upstream.ask(outcome)).await);
+            ask().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            ask().await;
+            assert_eq!(upstream.calls(), within_a_second, "{outcome:?}");
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            ask().await;
+            assert_eq!(upstream.calls(), within_a_second + 1, "{outcome:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_dropped_leaves_it_to_the_next() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        let ask = || sessions.obtain(&clock, of("a"), || upstream.ask(Ok(Some(clock.now() + HOUR))));
+        let gone = tokio::time::timeout(Duration::from_millis(10), ask()).await;
+        assert!(gone.is_err());
+        assert_eq!(&*ask().await.unwrap().access_key_id, "ASIA2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_ended_is_forgotten_when_something_new_comes() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        for number in 0..1000 {
+            let outcome = Ok(Some(clock.now() + Duration::from_secs(60)));
+            let _ = sessions.obtain(&clock, of(&number.to_string()), || upstream.ask(outcome)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert!(sessions.slots().len() < 70, "{sessions:?}");
+    }
+
+    #[test]
+    fn parts_never_run_together() {
+        let caller = Credentials::new("A", "s").unwrap();
+        let fingerprints = [
+            Parts::new("way").with("ab").with("c"),
+            Parts::new("way").with("a").with("bc"),
+            Parts::new("way").with("abc"),
+            Parts::new("wayab").with("c"),
+            Parts::new("way").with("ab").with_optional(None::<&str>).with("c"),
+            Parts::new("way").with("ab").with_optional(Some("")).with("c"),
+            Parts::new("way").with_caller(&caller),
+            Parts::new("way").with_caller(&caller.clone().with_session_token(Some("t")).unwrap()),
+            Parts::new("way").with_caller(&Credentials::new("A", "other").unwrap()),
+        ]
+        .map(Parts::fingerprint);
+        let distinct: std::collections::HashSet<_> = fingerprints.into_iter().collect();
+        assert_eq!(distinct.len(), fingerprints.len());
+    }
+}
