@@ -105,8 +105,8 @@ impl Published {
 }
 
 /// A keeper that is later than this does nothing any more. A busy machine, or the tick that notices that the clock was
-/// set or the machine slept, takes far less.
-const STUCK: Duration = Duration::from_secs(60);
+/// set or the machine slept, takes far less; a program that a source waits for (60 s) no more than half of it.
+const STUCK: Duration = Duration::from_secs(120);
 
 impl Published {
     /// Whether the keeper is long past the moment at which it said it would go on.
@@ -322,9 +322,9 @@ mod tests {
         };
         let expected = Health { awake: 2, asleep: 1, wanting: Some("b-loading".into()), ..Health::default() };
         assert_eq!(health(0), expected);
-        assert_eq!(health(70).stuck, None, "ten seconds, and a minute of patience");
-        assert_eq!(health(71).stuck, Some("b-loading".into()));
-        assert_eq!(board.health(later(121).0, instant).stuck, Some("c-backing-off".into()));
+        assert_eq!(health(130).stuck, None, "ten seconds, and two minutes of patience");
+        assert_eq!(health(131).stuck, Some("b-loading".into()));
+        assert_eq!(board.health(later(181).0, instant).stuck, Some("c-backing-off".into()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,6 +46,8 @@ pub struct Keeper {
     publish: watch::Sender<Arc<Published>>,
     wake: Arc<Wake>,
     held: Option<Arc<Lease>>,
+    /// When `held` is to be renewed.
+    due: SystemTime,
     /// The position of the source that supplied `held`; `None` for a lease that an earlier generation left.
     supplier: Option<usize>,
     failing: Option<Failing>,
@@ -84,6 +86,7 @@ impl Keeper {
             publish,
             wake,
             held: None,
+            due: SystemTime::UNIX_EPOCH,
             supplier: None,
             failing: None,
             vanished: None,
@@ -173,12 +176,15 @@ impl Keeper {
         if let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now) && lease.is_no_newer_than(held)) {
             let remaining = held.serve_until.duration_since(now).unwrap_or_default();
             tracing::debug!(identity = %self.key.identity(), source = %lease.source, "the same credentials came again");
-            return Ok(now + schedule::after_the_same(remaining));
+            // Before they were due, something else than time made us look; after the clock was set back nobody knows.
+            let due = if held.loaded <= now { self.due } else { now };
+            return Ok(due.max(now + schedule::after_the_same(remaining)));
         }
         let next = schedule::refresh_at(now, lease.serve_until, self.world.chance.draw());
         self.announce(&lease, next);
         self.supplier = Some(winner);
         self.held = Some(Arc::new(lease));
+        self.due = next;
         Ok(next)
     }
 
@@ -468,6 +474,17 @@ mod tests {
         stage.rewrite(Reply::Fixed("B1", start() + SECOND * 50 * 60));
         pass(SECOND * 61).await;
         assert_eq!(stage.serves().as_deref(), Some("B1"), "though it ends earlier");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_before_the_time_keeps_the_schedule() {
+        let stage = stage([Reply::Fixed("A1", start() + HOUR), Reply::Fixed("A1", start() + HOUR)]);
+        pass(SECOND).await;
+        stage.handle.wish(Wish::Reload);
+        pass(SECOND * 30 * 60).await;
+        assert_eq!(stage.loads(), 2, "the one at the start, the one that was asked for");
+        pass(SECOND * 10 * 60).await;
+        assert!(stage.loads() > 2, "and again when it is due");
     }
 
     #[tokio::test(start_paused = true)]
