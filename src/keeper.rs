@@ -231,9 +231,12 @@ impl Keeper {
         };
         let (times, since, name) = (failing.times, failing.since, self.chain.source_name(source));
         tracing::warn!(
-            identity = %self.key.identity(), source = %name, times, kind = ?failure.kind, error = %failure,
+            identity = %self.key.identity(), source = %name, times, kind = ?failure.kind, error = %failure.message,
             next_try_s = pause.as_secs_f32(), lease_held = held, "load failed"
         );
+        if let Some(said) = &failure.detail {
+            tracing::debug!(identity = %self.key.identity(), source = %name, %said, "the program that failed said");
+        }
         (Phase::BackingOff { next: now + pause }, Some(Trouble::Failing { source: name, failure, since, times }))
     }
 

@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod environment;
 pub mod imds;
 pub mod keys;
+pub mod process;
 pub mod profile;
 pub mod spec;
 pub mod sso;
@@ -58,6 +59,9 @@ pub struct Failure {
     pub kind: Kind,
     /// What was tried, on what, what came of it and what to do. Never a secret; foreign text is escaped in it.
     pub message: Box<str>,
+    /// What a program said about it. It goes to whoever asks and, since nobody knows what is in it, into no log above
+    /// debug.
+    pub detail: Option<Box<str>>,
     /// The earliest moment from now at which upstream wants to be asked again.
     pub retry_after: Option<Duration>,
 }
@@ -89,12 +93,18 @@ impl Kind {
 impl Failure {
     /// A failure of this kind with a message.
     pub fn new(kind: Kind, message: impl Into<Box<str>>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), detail: None, retry_after: None }
     }
 
     /// A failure that may pass.
     pub fn unavailable(message: impl Into<Box<str>>) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// The same failure with a message before its own.
+    #[must_use]
+    pub fn behind(self, place: &str) -> Self {
+        Self { message: format!("{place}: {}", self.message).into(), ..self }
     }
 
     /// A failure that lasts until an input changes.
@@ -105,7 +115,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, "; it said: {detail}"))
     }
 }
 

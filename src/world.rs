@@ -119,6 +119,11 @@ impl Environment {
         &self.variables
     }
 
+    /// The variables that programs started by us get: all but those between us and whoever started us.
+    pub fn for_children(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.variables.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| !is_ours(name))
+    }
+
     /// The path with a leading `~` replaced by the home directory; as it stands when there is no home.
     #[must_use]
     pub fn expand(&self, path: &Path) -> PathBuf {
@@ -127,6 +132,15 @@ impl Environment {
             _ => path.to_owned(),
         }
     }
+}
+
+/// Variables that are between us and whoever started us, never a child's. A name that ends in `_` is a prefix.
+const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
+
+/// Whether a variable is between us and whoever started us.
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
 }
 
 impl fmt::Debug for Environment {

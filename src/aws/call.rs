@@ -109,7 +109,7 @@ async fn attempt(
     let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
     let retry_after = kind.passes().then(|| response.retry_after(&world.clock)).flatten();
     let message = told(what, &tried, &response, &said, &world.clock);
-    Err(CallError { failure: Failure { kind, message: message.into(), retry_after }, code: said.code })
+    Err(CallError { failure: Failure { retry_after, ..Failure::new(kind, message) }, code: said.code })
 }
 
 /// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::secret::Secret;
-use crate::world::Environment;
+use crate::world::{Environment, is_ours};
 
 /// Variables that would win over the broker in one SDK or another, or belong to credentials that are not the lease's.
 const CLEARED: &[&str] = &[
@@ -25,9 +25,6 @@ const CLEARED: &[&str] = &[
     "AWS_CREDENTIAL_FILE",
 ];
 
-/// Variables that are between us and whoever started us, never a child's. A name that ends in `_` is a prefix.
-const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
-
 /// What the child has to know.
 #[derive(Debug)]
 pub struct Lent<'a> {
@@ -45,12 +42,6 @@ pub struct Lent<'a> {
     pub region: Option<&'a str>,
     /// The S3 endpoint that the keys are for.
     pub endpoint: Option<&'a str>,
-}
-
-/// Whether a variable is between us and whoever started us.
-#[must_use]
-pub fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
 }
 
 /// How the child's variables differ from its parent's: a new value, or `None` for one that is taken away. All others,

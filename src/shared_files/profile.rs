@@ -21,6 +21,7 @@ pub struct Property {
     file: File,
     path: Arc<Path>,
     line: u32,
+    hides_another_file: bool,
     /// Sorted by name, each name once.
     sub_properties: Box<[(Box<str>, SubProperty)]>,
 }
@@ -38,7 +39,10 @@ impl Section {
     }
 
     /// Takes over the properties of the other section, in the place of those with the same name.
-    pub(super) fn override_with(&mut self, other: Self) {
+    pub(super) fn override_with(&mut self, mut other: Self) {
+        for (name, property) in &mut other.properties {
+            property.hides_another_file = find(&self.properties, name).is_some_and(|ours| ours.file != property.file);
+        }
         let mut all = std::mem::take(&mut self.properties).into_vec();
         all.extend(other.properties);
         self.properties = last_of_each(all);
@@ -90,7 +94,7 @@ impl fmt::Debug for Section {
 
 impl Property {
     pub(super) fn new(value: Secret, file: File, path: Arc<Path>, line: u32) -> Self {
-        Self { value, file, path, line, sub_properties: Box::default() }
+        Self { value, file, path, line, hides_another_file: false, sub_properties: Box::default() }
     }
 
     /// Of sub-properties with one name, the last counts.
@@ -109,6 +113,12 @@ impl Property {
     #[must_use]
     pub fn file(&self) -> File {
         self.file
+    }
+
+    /// Whether the other file has a property of this name in the same profile, which does not count.
+    #[must_use]
+    pub fn hides_another_file(&self) -> bool {
+        self.hides_another_file
     }
 
     /// The path of that file.
@@ -148,7 +158,7 @@ impl Property {
 /// Shows where it stands, not what it says.
 impl fmt::Debug for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { value, file, path, line, sub_properties: _ } = self;
+        let Self { value, file, path, line, hides_another_file: _, sub_properties: _ } = self;
         let mut shown = f.debug_struct("Property");
         shown.field("value", value).field("file", file).field("path", path).field("line", line);
         shown.finish_non_exhaustive()

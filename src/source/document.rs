@@ -1,4 +1,4 @@
-//! The JSON document in which ECS, EKS and the instance metadata service hand out credentials.
+//! The JSON document in which ECS, EKS and the instance metadata service hand out credentials, and programs print them.
 //!
 //! Nothing of it is ever shown but `Code` and `Message`: what does not parse may still hold a secret, and so may the
 //! error of the parser.
@@ -44,6 +44,17 @@ pub fn credentials(body: &[u8], code: Code, tried: &str, hush: Option<&Secret>) 
     document.credentials().map_err(|why| failure(Kind::Misconfigured, format!("in the document, {why}")))
 }
 
+/// The credentials that a program has printed for `credential_process`; the reason when they are none.
+pub(super) fn printed(output: &[u8]) -> Result<Credentials, String> {
+    let document = parse(output).map_err(|why| why.replace("the answer", "its output"))?;
+    match document.values[Field::Version as usize] {
+        Some(Value::Number(1)) => {}
+        Some(Value::Number(version)) => return Err(format!("its output has Version {version}, and only 1 is known")),
+        _ => return Err("its output has no \"Version\": 1".into()),
+    }
+    document.credentials_with(Field::SessionToken).map_err(|why| format!("in its output, {why}"))
+}
+
 #[derive(Clone, Copy)]
 enum Field {
     AccessKeyId,
@@ -54,13 +65,26 @@ enum Field {
     RoleArn,
     Code,
     Message,
+    Version,
+    SessionToken,
 }
 
-const FIELDS: [&str; 8] =
-    ["AccessKeyId", "SecretAccessKey", "Token", "Expiration", "AccountId", "RoleArn", "Code", "Message"];
+const FIELDS: [&str; 10] = [
+    "AccessKeyId",
+    "SecretAccessKey",
+    "Token",
+    "Expiration",
+    "AccountId",
+    "RoleArn",
+    "Code",
+    "Message",
+    "Version",
+    "SessionToken",
+];
 
 enum Value {
     Text(Zeroizing<String>),
+    Number(u64),
     Null,
     Other,
 }
@@ -103,11 +127,15 @@ impl Document {
     }
 
     fn credentials(&self) -> Result<Credentials, String> {
+        self.credentials_with(Field::Token)
+    }
+
+    fn credentials_with(&self, token: Field) -> Result<Credentials, String> {
         if let Some(field) = self.twice {
             return Err(format!("{field} stands twice"));
         }
         let (key, secret) = (self.text(Field::AccessKeyId)?, self.text(Field::SecretAccessKey)?);
-        let token = self.text(Field::Token)?;
+        let token = self.text(token)?;
         let credentials = Credentials::new(key.unwrap_or_default(), secret.unwrap_or_default())
             .and_then(|keys| keys.with_session_token(token))
             .map_err(|unusable| unusable.to_string())?;
@@ -136,7 +164,7 @@ impl Document {
         match &self.values[field as usize] {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
-            Some(Value::Other) => Err(format!("{} is not a text", FIELDS[field as usize])),
+            Some(Value::Number(_) | Value::Other) => Err(format!("{} is not a text", FIELDS[field as usize])),
         }
     }
 }
@@ -220,8 +248,8 @@ impl<'de> Visitor<'de> for AnyValue {
         Ok(Value::Other)
     }
 
-    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number))
     }
 
     fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
@@ -261,6 +289,32 @@ mod tests {
         assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIA1", "hush-secret"));
         assert_eq!(found.session_token.unwrap().expose(), "hush-session");
         assert_eq!(found.expiration, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600)));
+    }
+
+    #[test]
+    fn what_a_program_prints() {
+        const KEYS: &str = r#""AccessKeyId":"ASIA1","SecretAccessKey":"hush""#;
+        let whole = format!(
+            r#"{{"Version":1,{KEYS},"SessionToken":"t","Expiration":"2026-11-23T16:00:00Z","AccountId":"123456789012"}}"#
+        );
+        let found = printed(whole.as_bytes()).unwrap();
+        assert_eq!((&*found.access_key_id, found.session_token.unwrap().expose()), ("ASIA1", "t"));
+        assert_eq!((found.expiration.is_some(), found.account_id.as_deref()), (true, Some("123456789012")));
+        assert!(printed(format!(r#"{{"Version":1,{KEYS}}}"#).as_bytes()).unwrap().is_long_lived());
+        for (output, why) in [
+            (format!("{{{KEYS}}}"), "its output has no \"Version\": 1"),
+            (format!(r#"{{"Version":2,{KEYS}}}"#), "Version 2"),
+            (format!(r#"{{"Version":"1",{KEYS}}}"#), "no \"Version\": 1"),
+            (r#"{"Version":1,"AccessKeyId":"A"}"#.into(), "the secret access key is empty"),
+            (format!(r#"{{"Version":1,{KEYS},"Token":"t","SessionToken":7}}"#), "SessionToken is not a text"),
+            (format!(r#"{{"Version":1,{KEYS},"Expiration":"soon"}}"#), "Expiration is not a timestamp"),
+            ("please log in".into(), "its output is not a JSON document"),
+            (String::new(), "its output is empty"),
+            (format!(r#"{{"Version":1,{KEYS}"#), "ends in the middle"),
+        ] {
+            let said = printed(output.as_bytes()).unwrap_err();
+            assert!(said.contains(why) && !said.contains("hush"), "{output}: {said}");
+        }
     }
 
     #[test]

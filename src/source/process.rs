@@ -1,0 +1,376 @@
+//! Credentials that a program prints: `credential_process` of a profile, `{ process = […] }` of `credenza.toml`.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
+
+use super::document;
+use super::endpoint::excerpt;
+use super::{Answer, Boxed, Failure, Source};
+use crate::credentials::{Credentials, Escaped};
+use crate::secret::Secret;
+use crate::world::World;
+
+/// How long a program may take. People touch security keys and type passwords meanwhile.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The most that a program may print. Session tokens have 1 to 12 kB.
+const LONGEST_OUTPUT: usize = 64 * 1024;
+
+/// What is kept of standard error: its end, where the reason stands.
+const LONGEST_COMPLAINT: usize = 4 * 1024;
+
+/// A program that has ended may leave others behind that hold its pipes; they are waited for so long.
+const AFTER_THE_END: Duration = Duration::from_millis(250);
+
+/// What is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: people write pipes there. It may hold a
+    /// secret, and is never shown.
+    Line(Secret),
+    /// A program and its arguments, without a shell.
+    Words(Vec<Box<str>>),
+}
+
+/// Runs a program that prints the JSON of `credential_process` (`Version` 1), at each load anew. It gets the environment
+/// less our own variables, nothing on standard input, and 60 s; then its whole process group ends. What it says on
+/// standard error stands in the failure.
+///
+/// ```
+/// use credenza::source::process::{ProcessCredentials, Program};
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::{Environment, World};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let line = r#"echo '{"Version":1,"AccessKeyId":"AKIAEXAMPLE","SecretAccessKey":"secret"}'"#;
+/// let source = ProcessCredentials::new(Program::Line(line.into()));
+/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProcessCredentials {
+    program: Program,
+    account_id: Option<Box<str>>,
+    deadline: Duration,
+}
+
+impl ProcessCredentials {
+    /// This program.
+    #[must_use]
+    pub fn new(program: Program) -> Self {
+        Self { program, account_id: None, deadline: DEADLINE }
+    }
+
+    /// The account, where the program does not say one (`aws_account_id` of the profile).
+    #[must_use]
+    pub fn with_account_id(self, account_id: Option<Box<str>>) -> Self {
+        Self { account_id, ..self }
+    }
+
+    /// The same with another deadline.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    async fn run(&self, world: &World) -> Result<Credentials, Failure> {
+        world.patience.grant(self.deadline + AFTER_THE_END);
+        let mut command = self.command()?;
+        command.env_clear().envs(world.environment.for_children());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let child = command.spawn().map_err(|error| {
+            let hint = if error.kind() == io::ErrorKind::NotFound { " (is it in PATH?)" } else { "" };
+            Failure::misconfigured(format!("cannot start {}: {error}{hint}", self.called()))
+        })?;
+        let printed = match tokio::time::timeout(self.deadline, Running::new(child).end()).await {
+            Ok(printed) => printed
+                .map_err(|error| Failure::unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
+            Err(_) => {
+                let message = format!("{} has not ended within {} s", self.called(), self.deadline.as_secs_f32());
+                return Err(Failure::unavailable(message));
+            }
+        };
+        self.understand(&printed)
+    }
+
+    fn understand(&self, printed: &Printed) -> Result<Credentials, Failure> {
+        let complaint = String::from_utf8_lossy(&printed.complaint);
+        let complaint = Some(complaint.trim()).filter(|complaint| !complaint.is_empty());
+        let failure = |why: String| Failure {
+            detail: complaint.map(|complaint| excerpt(complaint, None).into()),
+            ..Failure::unavailable(format!("{} {why}", self.called()))
+        };
+        let Some(status) = printed.status else {
+            let message = format!("{} printed more than 64 kB; these are no credentials", self.called());
+            return Err(Failure::misconfigured(message));
+        };
+        if !status.success() {
+            // It may be a network that is away as well as a login that has ended: it is tried again.
+            return Err(failure(format!("failed ({status})")));
+        }
+        let credentials = document::printed(&printed.output).map_err(|why| failure(format!("ran, and {why}")))?;
+        Ok(match credentials.account_id {
+            None => credentials.with_account_id(self.account_id.as_deref()),
+            Some(_) => credentials,
+        })
+    }
+
+    fn command(&self) -> Result<Command, Failure> {
+        match &self.program {
+            Program::Line(line) => {
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(line.expose());
+                Ok(command)
+            }
+            Program::Words(words) => {
+                let (program, arguments) =
+                    words.split_first().ok_or_else(|| Failure::misconfigured("there is no program to run"))?;
+                let mut command = Command::new(&**program);
+                command.args(arguments.iter().map(|argument| &**argument));
+                Ok(command)
+            }
+        }
+    }
+
+    /// Arguments may be secrets: a line is called by nothing of it, a list of words by its first.
+    fn called(&self) -> String {
+        match &self.program {
+            Program::Line(_) => "the credential_process".into(),
+            Program::Words(words) => {
+                format!("the process {}", Escaped(words.first().map_or("", |word| word)))
+            }
+        }
+    }
+}
+
+impl Source for ProcessCredentials {
+    fn name(&self) -> &str {
+        "process"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { Answer::from_result(self.run(world).await) })
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A program that runs, and all that it has started: they end when this is dropped.
+struct Running {
+    child: Child,
+    group: Option<Pid>,
+}
+
+struct Printed {
+    /// `None`: it has printed too much and was not waited for.
+    status: Option<ExitStatus>,
+    output: Zeroizing<Vec<u8>>,
+    complaint: Vec<u8>,
+}
+
+/// Why reading ended before the program did.
+enum End {
+    TooMuch,
+    Broken(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl Running {
+    fn new(child: Child) -> Self {
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Self { child, group }
+    }
+
+    /// Reads what it prints until it has ended. Whoever it leaves behind with its pipes is not waited for.
+    async fn end(mut self) -> io::Result<Printed> {
+        let (mut output, mut complaint) = (Zeroizing::new(Vec::with_capacity(LONGEST_OUTPUT)), Vec::new());
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let mut reading =
+            Box::pin(async { tokio::try_join!(head(stdout, &mut output), tail(stderr, &mut complaint)).map(drop) });
+        let (read, status) = tokio::select! {
+            read = &mut reading => (Some(read), None),
+            status = self.child.wait() => (None, Some(status?)),
+        };
+        let read = match read {
+            Some(read) => Some(read),
+            None => tokio::time::timeout(AFTER_THE_END, &mut reading).await.ok(),
+        };
+        drop(reading);
+        match read {
+            // It may go on printing for ever.
+            Some(Err(End::TooMuch)) => Ok(Printed { status: None, output, complaint }),
+            Some(Err(End::Broken(error))) => Err(error),
+            Some(Ok(())) => {
+                let status = match status {
+                    Some(status) => status,
+                    None => self.child.wait().await?,
+                };
+                // Nobody is left who holds its pipes; what else it started meant to stay.
+                self.group = None;
+                Ok(Printed { status: Some(status), output, complaint })
+            }
+            None => Ok(Printed { status, output, complaint }),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The group is there as long as one of it lives or the child has not been waited for: its number is not reused.
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// All that is printed, unless it is too much.
+async fn head(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), End> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut chunk = Zeroizing::new([0; 4096]);
+    loop {
+        let read = from.read(&mut *chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        if into.len() + read > LONGEST_OUTPUT {
+            return Err(End::TooMuch);
+        }
+        into.extend_from_slice(&chunk[..read]);
+    }
+}
+
+/// The end of what is printed.
+async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), End> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut chunk = [0; 4096];
+    loop {
+        let read = from.read(&mut chunk).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        into.extend_from_slice(&chunk[..read]);
+        let surplus = into.len().saturating_sub(LONGEST_COMPLAINT);
+        into.drain(..surplus);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::source::Kind;
+    use crate::world::Environment;
+
+    const GOOD: &str = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hush"}'"#;
+
+    async fn run_with(line: &str, variables: &[(&str, &str)], deadline: Duration) -> Result<Credentials, Failure> {
+        let path = [("PATH", "/usr/bin:/bin")];
+        let environment = Environment::new(path.into_iter().chain(variables.iter().copied()));
+        let world = World { environment, ..World::default() };
+        ProcessCredentials::new(Program::Line(line.into())).with_deadline(deadline).run(&world).await
+    }
+
+    async fn run(line: &str) -> Result<Credentials, Failure> {
+        run_with(line, &[], Duration::from_secs(20)).await
+    }
+
+    async fn refused(line: &str) -> String {
+        let failure = run(line).await.unwrap_err();
+        assert!(!failure.to_string().contains("hush"), "{failure}");
+        failure.to_string()
+    }
+
+    fn lives(pid: &str) -> bool {
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        rustix::process::test_kill_process(pid).is_ok()
+            && !std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()))
+                .is_ok_and(|stat| stat.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn a_line_is_run_by_a_shell_and_words_are_not() {
+        assert_eq!(&*run(&format!("true | {GOOD} | cat")).await.unwrap().access_key_id, "A");
+        let printed = r#"{"Version":1,"AccessKeyId":"A;B","SecretAccessKey":"s"}"#;
+        let words = ["printf", "%s", printed].map(Into::into).to_vec();
+        let source = ProcessCredentials::new(Program::Words(words)).with_account_id(Some("123456789012".into()));
+        let environment = Environment::new([("PATH", "/usr/bin:/bin")]);
+        let found = source.run(&World { environment, ..World::default() }).await.unwrap();
+        assert_eq!((&*found.access_key_id, found.account_id.as_deref()), ("A;B", Some("123456789012")));
+    }
+
+    #[tokio::test]
+    async fn the_environment_is_handed_down_less_our_own_variables() {
+        let line = r#"test -z "$CREDENZA_AUTH_TOKEN$NOTIFY_SOCKET$LISTEN_FDS" &&
+            echo "{\"Version\":1,\"AccessKeyId\":\"$MINE\",\"SecretAccessKey\":\"s\"}""#;
+        let variables =
+            [("MINE", "OURS"), ("CREDENZA_AUTH_TOKEN", "hush"), ("NOTIFY_SOCKET", "/x"), ("LISTEN_FDS", "1")];
+        let found = run_with(line, &variables, Duration::from_secs(20)).await.unwrap();
+        assert_eq!(&*found.access_key_id, "OURS");
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_said() {
+        for (line, expected) in [
+            ("echo please log in >&2; exit 3", "failed (exit status: 3); it said: please log in"),
+            ("exit 1", "failed (exit status: 1)"),
+            ("kill -9 $$", "failed (signal: 9"),
+            ("echo hush", "its output is not a JSON document"),
+            ("true", "its output is empty"),
+            ("printf '\\033[2Jx' >&2; exit 1", "it said: \\u{1b}[2Jx"),
+            ("nosuchprogram", "failed (exit status: 127); it said: sh: 1: nosuchprogram: not found"),
+            ("yes hush", "printed more than 64 kB"),
+            ("head -c 1000000000 /dev/zero", "printed more than 64 kB"),
+            ("trap '' PIPE; while :; do echo hush; done", "printed more than 64 kB"),
+        ] {
+            let message = refused(line).await;
+            assert!(message.contains(expected), "{line}: {message}");
+        }
+        let absent = ProcessCredentials::new(Program::Words(vec!["/nonexistent/x".into()]));
+        let failure = absent.run(&World::default()).await.unwrap_err();
+        assert_eq!(failure.kind, Kind::Misconfigured);
+        assert!(failure.message.contains("cannot start the process /nonexistent/x"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn standard_error_without_end_is_drained_and_its_end_kept() {
+        let line = format!("head -c 1000000 /dev/zero | tr '\\0' x >&2; echo the reason >&2; {GOOD}");
+        assert!(run(&line).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_whole_group_ends_with_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let line = format!("sleep 1000 & echo $! > {}; wait", pid.display());
+        let failure = run_with(&line, &[], Duration::from_millis(500)).await.unwrap_err();
+        assert!(failure.message.contains("has not ended within 0.5 s") && failure.kind == Kind::Unavailable);
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        let began = Instant::now();
+        while lives(&pid) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pid} lives on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_left_behind_with_the_pipes_is_not_waited_for() {
+        let began = Instant::now();
+        assert!(run(&format!("sleep 1000 & {GOOD}")).await.is_ok());
+        assert!(began.elapsed() < Duration::from_secs(15));
+    }
+}

@@ -1,0 +1,445 @@
+//! What a profile comes to: the way its credentials are obtained, hop by hop, down to where keys or a token are. Pure.
+//!
+//! The order of the ways within a profile is botocore's (`create_credential_resolver`): a role with a source, web
+//! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
+//! is the source of another one and has keys is taken for its keys, whatever else it says.
+
+use std::time::Duration;
+
+use crate::credentials::{Credentials, Escaped, Unusable, usable};
+use crate::secret::Secret;
+use crate::shared_files::{File, Property, Section, SharedFiles};
+use crate::source::{Failure, Kind};
+
+pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
+const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
+const SESSION_TOKEN: &str = "aws_session_token";
+const ACCOUNT_ID: &str = "aws_account_id";
+const ROLE_ARN: &str = "role_arn";
+const SOURCE_PROFILE: &str = "source_profile";
+const CREDENTIAL_SOURCE: &str = "credential_source";
+const WEB_IDENTITY_TOKEN_FILE: &str = "web_identity_token_file";
+const ROLE_SESSION_NAME: &str = "role_session_name";
+const DURATION_SECONDS: &str = "duration_seconds";
+const SSO_SESSION: &str = "sso_session";
+const SSO_START_URL: &str = "sso_start_url";
+const SSO_REGION: &str = "sso_region";
+const SSO_ACCOUNT_ID: &str = "sso_account_id";
+const SSO_ROLE_NAME: &str = "sso_role_name";
+const SSO_SCOPES: &str = "sso_registration_scopes";
+const CREDENTIAL_PROCESS: &str = "credential_process";
+const LOGIN_SESSION: &str = "login_session";
+
+/// Properties that decide what a profile comes to.
+pub(super) const USED: &[&str] = &[
+    ACCESS_KEY_ID,
+    SECRET_ACCESS_KEY,
+    SESSION_TOKEN,
+    ACCOUNT_ID,
+    ROLE_ARN,
+    SOURCE_PROFILE,
+    CREDENTIAL_SOURCE,
+    WEB_IDENTITY_TOKEN_FILE,
+    ROLE_SESSION_NAME,
+    DURATION_SECONDS,
+    "external_id",
+    "mfa_serial",
+    SSO_SESSION,
+    SSO_START_URL,
+    SSO_REGION,
+    SSO_ACCOUNT_ID,
+    SSO_ROLE_NAME,
+    SSO_SCOPES,
+    CREDENTIAL_PROCESS,
+    LOGIN_SESSION,
+    "services",
+    "region",
+    "endpoint_url",
+    "ignore_configure_endpoint_urls",
+    "ignore_configured_endpoint_urls",
+    "sts_regional_endpoints",
+    "use_fips_endpoint",
+    "use_dualstack_endpoint",
+    "ca_bundle",
+    // Those of a services section.
+    "sts",
+    "sso",
+    "sso_oidc",
+    "signin",
+];
+
+/// A chain longer than this is a mistake, and every hop costs a call.
+const MOST_HOPS: usize = 128;
+
+/// One profile on the way, and how it comes by its credentials.
+#[derive(Debug)]
+pub(super) struct Hop {
+    /// Its name.
+    pub(super) profile: Box<str>,
+    /// Where the property stands that decides the way: `/home/me/.aws/config, line 3`.
+    pub(super) stands: Box<str>,
+    /// How.
+    pub(super) way: Way,
+}
+
+/// How a profile comes by its credentials.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// Keys that stand in it.
+    Keys(Credentials),
+    /// A role, assumed with the credentials of another hop.
+    Role {
+        /// What is asked of STS.
+        role: Role,
+        /// Who asks.
+        base: Box<Hop>,
+    },
+    /// `credential_source` of the hop above.
+    CredentialSource(CredentialSource),
+    /// A role, assumed with a token from a file.
+    WebIdentity {
+        /// What is asked of STS.
+        role: Role,
+        /// `web_identity_token_file`.
+        token_file: Box<str>,
+    },
+    /// A role of IAM Identity Center.
+    Sso(Sso),
+    /// A program prints them.
+    Process {
+        /// `credential_process`, for `sh -c`. People write secrets there.
+        command: Secret,
+        /// `aws_account_id`, where the program does not say.
+        account_id: Option<Box<str>>,
+    },
+    /// What `aws login` left.
+    SignIn {
+        /// `login_session`.
+        session: Box<str>,
+    },
+}
+
+/// What a profile says about a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Role {
+    pub(super) arn: Box<str>,
+    pub(super) session_name: Option<Box<str>>,
+    pub(super) external_id: Option<Box<str>>,
+    pub(super) duration: Option<Duration>,
+    pub(super) mfa_serial: Option<Box<str>>,
+}
+
+/// The values of `credential_source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CredentialSource {
+    Environment,
+    Ec2InstanceMetadata,
+    EcsContainer,
+}
+
+/// What a profile says about SSO.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sso {
+    /// `None` for the legacy keys.
+    pub(super) session: Option<Box<str>>,
+    pub(super) start_url: Box<str>,
+    pub(super) region: Box<str>,
+    pub(super) scopes: Vec<Box<str>>,
+    pub(super) account_id: Box<str>,
+    pub(super) role_name: Box<str>,
+}
+
+/// Whether the file that a property stands in may say what is run and where tokens go; the reason when not.
+pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
+
+/// What a profile comes to; `None` when it says nothing about credentials.
+///
+/// # Errors
+/// Everything that contradicts itself, with file and line.
+pub(super) fn plan(files: &SharedFiles, section: &Section, trusted: Trusted<'_>) -> Result<Option<Hop>, Failure> {
+    Planner { files, trusted, path: Vec::new() }.hop(section)
+}
+
+/// Every section that a plan may look at, in the order in which it does: for noticing changes.
+pub(super) fn footprint<'f>(files: &'f SharedFiles, profile: &str) -> Vec<&'f Section> {
+    let mut sections: Vec<&Section> = Vec::new();
+    let mut next = files.profile(profile);
+    while let Some(section) = next.filter(|section| !sections.iter().any(|seen| std::ptr::eq(*seen, *section))) {
+        sections.push(section);
+        if sections.len() > MOST_HOPS {
+            break;
+        }
+        next = value(section, SOURCE_PROFILE).and_then(|(name, _)| files.profile(name));
+    }
+    let named = |key, find: fn(&'f SharedFiles, &str) -> Option<&'f Section>| {
+        sections.iter().filter_map(move |section| find(files, value(section, key)?.0)).collect::<Vec<_>>()
+    };
+    let (sessions, services) = (named(SSO_SESSION, SharedFiles::sso_session), named("services", SharedFiles::services));
+    sections.extend(sessions);
+    sections.extend(services);
+    sections
+}
+
+struct Planner<'a> {
+    files: &'a SharedFiles,
+    trusted: Trusted<'a>,
+    /// The profiles from the first one to this, for cycles and messages.
+    path: Vec<Box<str>>,
+}
+
+impl Planner<'_> {
+    fn hop(&mut self, section: &Section) -> Result<Option<Hop>, Failure> {
+        let is_source = !self.path.is_empty();
+        self.path.push(section.name().into());
+        let has_keys = section.get(ACCESS_KEY_ID).or_else(|| section.get(SECRET_ACCESS_KEY)).is_some();
+        if section.get(ROLE_ARN).is_some() && section.get(WEB_IDENTITY_TOKEN_FILE).is_none() && !(is_source && has_keys)
+        {
+            return self.role(section).map(Some);
+        }
+        if let Some(hop) = self.web_identity(section)? {
+            return Ok(Some(hop));
+        }
+        if let Some(hop) = self.sso(section)? {
+            return Ok(Some(hop));
+        }
+        let keys = keys(section)?;
+        let in_credentials_file = |section: &Section| {
+            [ACCESS_KEY_ID, SECRET_ACCESS_KEY].iter().any(|name| file_of(section, name) == Some(File::Credentials))
+        };
+        match keys {
+            Some(keys) if in_credentials_file(section) => Ok(Some(keys)),
+            keys => Ok(sign_in(section)?.or(self.process(section)?).or(keys)),
+        }
+    }
+
+    fn role(&mut self, section: &Section) -> Result<Hop, Failure> {
+        let (role, stands) = role(section)?;
+        let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+        let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
+            (Some((_, at)), Some(_)) => {
+                return Err(wrong(at, "source_profile and credential_source are both there; keep one of the two".into()));
+            }
+            (None, None) => {
+                let message = "role_arn stands there without source_profile, credential_source or \
+                               web_identity_token_file: nothing says who assumes the role";
+                return Err(wrong(stands, message.into()));
+            }
+            (None, Some((word, at))) => Hop {
+                profile: section.name().into(),
+                stands: place(at),
+                way: Way::CredentialSource(credential_source(word).ok_or_else(|| {
+                    let message = format!(
+                        "credential_source is Environment, Ec2InstanceMetadata or EcsContainer, not {}",
+                        Escaped(word)
+                    );
+                    wrong(at, message)
+                })?),
+            },
+            (Some((name, at)), None) => self.source(section, name, at)?,
+        };
+        Ok(Hop {
+            profile: section.name().into(),
+            stands: place(stands),
+            way: Way::Role { role, base: Box::new(base) },
+        })
+    }
+
+    /// The profile that another one names as its source.
+    fn source(&mut self, section: &Section, name: &str, at: &Property) -> Result<Hop, Failure> {
+        let path = || {
+            let names: Vec<String> = self.path.iter().map(|name| Escaped(name).to_string()).collect();
+            format!("{} → {}", names.join(" → "), Escaped(name))
+        };
+        let wrong = |message: String| Failure::misconfigured(said(at, section, message));
+        let Some(source) = self.files.profile(name) else {
+            // A file that is being written may not have come to it yet.
+            let message = format!("source_profile names a profile that is in neither file: {}", path());
+            return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
+        };
+        if name == section.name() {
+            return keys(section)?.ok_or_else(|| {
+                wrong(format!("source_profile names the profile itself, which has no keys of its own: {}", path()))
+            });
+        }
+        if self.path.iter().any(|seen| **seen == *name) {
+            return Err(wrong(format!("source_profile goes round in a circle: {}", path())));
+        }
+        if self.path.len() >= MOST_HOPS {
+            return Err(wrong(format!("more than {MOST_HOPS} profiles are each the source of another one")));
+        }
+        let (told, hop) = (path(), self.hop(source)?);
+        hop.ok_or_else(|| {
+            wrong(format!("source_profile names a profile that says nothing about credentials: {told}"))
+        })
+    }
+
+    fn web_identity(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+        let Some((token_file, at)) = value(section, WEB_IDENTITY_TOKEN_FILE) else { return Ok(None) };
+        self.obeyed(section, WEB_IDENTITY_TOKEN_FILE, at)?;
+        if section.get(ROLE_ARN).is_none() {
+            let message = "web_identity_token_file stands there without role_arn: nothing says which role";
+            return Err(Failure::misconfigured(said(at, section, message)));
+        }
+        let (role, _) = role(section)?;
+        let way = Way::WebIdentity { role, token_file: token_file.into() };
+        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+    }
+
+    /// As in botocore, a profile uses SSO when it names an account or a role of it.
+    fn sso(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+        let Some((_, at)) = value(section, SSO_ACCOUNT_ID).or_else(|| value(section, SSO_ROLE_NAME)) else {
+            return Ok(None);
+        };
+        let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+        let needed = |of: &Section, name: &str| -> Result<Box<str>, Failure> {
+            let Some((text, at)) = value(of, name) else {
+                let whose = if std::ptr::eq(of, section) { "this profile" } else { "its sso-session" };
+                return Err(wrong(at, format!("{whose} has no {name}; `aws configure sso` writes all that is needed")));
+            };
+            Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}")))?.into())
+        };
+        let (account_id, role_name) = (needed(section, SSO_ACCOUNT_ID)?, needed(section, SSO_ROLE_NAME)?);
+        let Some((name, at)) = value(section, SSO_SESSION) else {
+            let (start_url, region) = (needed(section, SSO_START_URL)?, needed(section, SSO_REGION)?);
+            let sso = Sso { session: None, start_url, region, scopes: Vec::new(), account_id, role_name };
+            return Ok(Some(Hop { profile: section.name().into(), stands: place(at), way: Way::Sso(sso) }));
+        };
+        let Some(session) = self.files.sso_session(name) else {
+            let message = format!("sso_session names a section [sso-session {}] that is not there", Escaped(name));
+            return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
+        };
+        for name in [SSO_START_URL, SSO_REGION] {
+            if let (Some((here, at)), Some((there, _))) = (value(section, name), value(session, name))
+                && here != there
+            {
+                return Err(wrong(at, format!("{name} differs from that of the sso-session; remove one of the two")));
+            }
+        }
+        let scopes = value(session, SSO_SCOPES).map_or("", |(text, _)| text);
+        let sso = Sso {
+            session: Some(name.into()),
+            start_url: needed(session, SSO_START_URL)?,
+            region: needed(session, SSO_REGION)?,
+            scopes: scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(Into::into).collect(),
+            account_id,
+            role_name,
+        };
+        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way: Way::Sso(sso) }))
+    }
+
+    fn process(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+        let Some((command, at)) = value(section, CREDENTIAL_PROCESS) else { return Ok(None) };
+        self.obeyed(section, CREDENTIAL_PROCESS, at)?;
+        if command.contains('\0') {
+            let message = "credential_process contains a NUL character, which no command can";
+            return Err(Failure::misconfigured(said(at, section, message)));
+        }
+        let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
+        let way = Way::Process { command: command.into(), account_id };
+        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+    }
+
+    /// What decides what is run and where tokens go counts in a trusted file only.
+    fn obeyed(&self, section: &Section, name: &str, at: &Property) -> Result<(), Failure> {
+        let path = Escaped(&at.path().to_string_lossy()).to_string();
+        (self.trusted)(at).map_err(|distrust| {
+            Failure::misconfigured(said(at, section, format!("{name} does not count there: {path} {distrust}")))
+        })
+    }
+}
+
+fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
+    let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
+    let session = usable("login session", session).map_err(|why| Failure::misconfigured(said(at, section, why)))?;
+    let way = Way::SignIn { session: session.into() };
+    Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+}
+
+fn role(section: &Section) -> Result<(Role, &Property), Failure> {
+    let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
+        let Some((text, at)) = value(section, name) else { return Ok(None) };
+        let text = usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
+        Ok(Some(text.into()))
+    };
+    let empty = || Failure::misconfigured(format!("profile {}: role_arn is empty", Escaped(section.name())));
+    let at = section.get(ROLE_ARN).ok_or_else(empty)?;
+    let arn = part(ROLE_ARN)?.ok_or_else(|| Failure::misconfigured(said(at, section, "role_arn is empty")))?;
+    if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
+        let message = format!("role_arn is no ARN of a role (arn:aws:iam::123456789012:role/NAME): {}", Escaped(&arn));
+        return Err(Failure::misconfigured(said(at, section, message)));
+    }
+    let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
+        text.parse().map(Duration::from_secs).map_err(|_| {
+            let message = format!("duration_seconds is a number of seconds, not {}", Escaped(text));
+            Failure::misconfigured(said(at, section, message))
+        })
+    });
+    let role = Role {
+        arn,
+        session_name: part(ROLE_SESSION_NAME)?,
+        external_id: part("external_id")?,
+        duration: duration.transpose()?,
+        mfa_serial: part("mfa_serial")?,
+    };
+    Ok((role, at))
+}
+
+/// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
+/// a half and nothing of the other, as some people keep them, the two halves are the pair.
+fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
+    let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+    let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
+        (Some(id), Some(secret)) => (id, secret),
+        (None, None) => return Ok(None),
+        (Some((_, at)), None) => return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}"))),
+        (None, Some((_, at))) => return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}"))),
+    };
+    let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
+    if id.1.file() != secret.1.file() && (hidden(ACCESS_KEY_ID) || hidden(SECRET_ACCESS_KEY)) {
+        let message = format!(
+            "{ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} come from different files, one of which has another key pair; keep \
+             both halves in one file"
+        );
+        return Err(wrong(id.1, message));
+    }
+    // A token of the other file belongs to other keys.
+    let token = value(section, SESSION_TOKEN)
+        .filter(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
+        .map(|(token, _)| token);
+    let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
+    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, why.to_string()))?;
+    let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
+    Ok(Some(Hop { profile: section.name().into(), stands: place(id.1), way: Way::Keys(credentials) }))
+}
+
+fn credential_source(word: &str) -> Option<CredentialSource> {
+    [
+        ("Environment", CredentialSource::Environment),
+        ("Ec2InstanceMetadata", CredentialSource::Ec2InstanceMetadata),
+        ("EcsContainer", CredentialSource::EcsContainer),
+    ]
+    .into_iter()
+    .find(|(name, _)| name.eq_ignore_ascii_case(word))
+    .map(|(_, source)| source)
+}
+
+/// A value that is not blank, and where it stands.
+fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {
+    let property = section.get(name)?;
+    let text = property.value().trim();
+    (!text.is_empty()).then_some((text, property))
+}
+
+fn file_of(section: &Section, name: &str) -> Option<File> {
+    value(section, name).map(|(_, property)| property.file())
+}
+
+/// `/home/me/.aws/config, line 3`.
+pub(super) fn place(property: &Property) -> Box<str> {
+    format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line()).into()
+}
+
+/// A message with file, line and profile before it.
+fn said(at: &Property, section: &Section, message: impl std::fmt::Display) -> String {
+    format!("{}: profile {}: {message}", place(at), Escaped(section.name()))
+}
