@@ -155,6 +155,9 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         token_group: arguments.server.token_group,
         sources,
         region,
+        serve_profiles: Some(arguments.sources.serve_profiles).filter(|patterns| !patterns.is_empty()),
+        credentials_file: arguments.sources.credentials_file,
+        config_file: arguments.sources.config_file,
     };
     Ok(Invocation {
         command,

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
-use crate::source::{Answer, Failure, Source};
+use crate::source::{Answer, Failure, Hop, Source};
 use crate::world::World;
 
 /// A source that was not reached before the deadline still gets this long, enough for anything that is at hand.
@@ -49,6 +49,8 @@ pub struct Step {
     pub source: Arc<str>,
     /// What it said; no credentials.
     pub said: Said,
+    /// What that stands on, where it was asked for.
+    pub hops: Vec<Hop>,
 }
 
 /// What a source said, without the credentials.
@@ -151,13 +153,15 @@ impl Chain {
         for (position, (name, source)) in self.sources.iter().enumerate() {
             let ended = verdict.as_ref().is_some_and(|verdict| self.ends_the_search(verdict));
             if ended && !all {
-                steps.push(Step { source: Arc::clone(name), said: Said::NotAsked });
+                steps.push(Step { source: Arc::clone(name), said: Said::NotAsked, hops: Vec::new() });
                 continue;
             }
             let share = if all { limit } else { self.share(limit.saturating_sub(began.elapsed()), position) };
-            let answer = within(share, world, source.load(world)).await.unwrap_or_else(|time| {
+            let asked = async { if all { source.trace(world).await } else { (Vec::new(), source.load(world).await) } };
+            let (hops, answer) = within(share, world, asked).await.unwrap_or_else(|time| {
                 let time = if time > share { time } else { limit };
-                Failure::unavailable(format!("no answer within {} s", time.as_secs_f32())).into()
+                let late = Failure::unavailable(format!("no answer within {} s", time.as_secs_f32()));
+                (Vec::new(), late.into())
             });
             let (said, means) = match self.unless_expired(answer, world) {
                 Answer::Found(credentials) => (Said::Found, Some(Verdict::Found { winner: position, credentials })),
@@ -169,7 +173,7 @@ impl Chain {
                     (Said::Failing(failure.clone()), Some(Verdict::Failing { source: position, failure }))
                 }
             };
-            steps.push(Step { source: Arc::clone(name), said });
+            steps.push(Step { source: Arc::clone(name), said, hops });
             // With several failures the first counts: it has precedence, as its credentials would have had.
             verdict = match (verdict, means) {
                 (Some(first), _) if ended => Some(first),

@@ -4,6 +4,8 @@
 //! Who reads the file, and whether its owner may be trusted, is decided by the caller.
 
 mod identity;
+mod profiles;
+mod roles;
 mod schema;
 mod server;
 mod sources;
@@ -20,8 +22,9 @@ use crate::credentials::Name;
 use crate::source::spec::SourceSpec;
 use crate::world::Environment;
 use identity::Habits;
-pub use identity::Identity;
-use schema::{DEFAULTS, FILES, ROOT, SERVER};
+pub use identity::{Identity, LongLivedKeys};
+pub use profiles::{Pattern, ServedProfiles};
+use schema::{DEFAULTS, FILES, PROFILES, ROOT, SERVER};
 pub use server::{Account, ServerConfig, Token};
 pub use sources::built_in_chain;
 use table::{Entry, Errors, Section};
@@ -33,6 +36,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// By name.
     pub identities: BTreeMap<Name, Identity>,
+    /// Profiles of the shared files that are identities, too.
+    pub profiles: Option<ServedProfiles>,
     /// Users beside us and root whose shared files may say what is run and where tokens go.
     pub trusted_owners: Vec<Account>,
     /// What is allowed and may surprise, for the log.
@@ -54,6 +59,12 @@ pub struct Overrides {
     pub sources: Option<Vec<SourceSpec>>,
     /// The region of every source of `default`.
     pub region: Option<Box<str>>,
+    /// Profiles that are served beside it.
+    pub serve_profiles: Option<Vec<Pattern>>,
+    /// The credentials file of those.
+    pub credentials_file: Option<PathBuf>,
+    /// The config file of those.
+    pub config_file: Option<PathBuf>,
 }
 
 /// Something wrong with `credenza.toml`. It never shows a value.
@@ -104,6 +115,13 @@ impl Place {
 }
 
 impl Config {
+    /// The identity of this name: one that is configured, else a profile that is served, whether it exists or not.
+    #[must_use]
+    pub fn identity(&self, name: &Name) -> Option<Identity> {
+        let served = || self.profiles.as_ref().filter(|served| served.matches(name.as_str()));
+        self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
+    }
+
     /// Reads a file (without one: no bytes) with what flags and variables say before it.
     ///
     /// # Errors
@@ -131,7 +149,10 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
     let defaults = root.section("defaults", &DEFAULTS, errors);
     let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
-    let tables = root.take("identities").map(|entry| entry.named_tables(errors)).unwrap_or_default();
+    let profiles = root.section("profiles", &PROFILES, errors);
+    let profiles =
+        served_profiles(profiles.and_then(|section| profiles::read(section, defaults, errors)), defaults, overrides);
+    let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
     for (name, at, entry) in tables {
@@ -140,7 +161,32 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
         }
     }
     let warnings = with_default(&mut identities, defaults, overrides);
-    Config { server, identities, trusted_owners, warnings }
+    Config { server, identities, profiles, trusted_owners, warnings }
+}
+
+/// What flags and variables make of `[profiles]`; nothing where no pattern stands.
+fn served_profiles(
+    configured: Option<ServedProfiles>,
+    defaults: Habits,
+    overrides: &Overrides,
+) -> Option<ServedProfiles> {
+    let mut served = match (configured, &overrides.serve_profiles) {
+        (Some(configured), None) => configured,
+        (Some(mut configured), Some(patterns)) => {
+            configured.patterns.clone_from(patterns);
+            configured
+        }
+        (None, Some(patterns)) => ServedProfiles::new(patterns.clone(), defaults),
+        (None, None) => return None,
+    };
+    for (file, given) in
+        [(&mut served.credentials_file, &overrides.credentials_file), (&mut served.config_file, &overrides.config_file)]
+    {
+        if given.is_some() {
+            file.clone_from(given);
+        }
+    }
+    (!served.patterns.is_empty()).then_some(served)
 }
 
 /// Sees to it that `default` exists, and that it is what flags and variables make of it.

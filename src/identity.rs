@@ -1,26 +1,37 @@
 //! From what the configuration says of an identity to what keeps it.
 
+use crate::aws::settings::Settings;
 use crate::chain::{Chain, merge_credentials};
-use crate::config::Identity;
+use crate::config::{Identity, LongLivedKeys};
+use crate::source::assume_role::AssumeRole;
 use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
 use crate::source::imds::MetadataCredentials;
 use crate::source::keys::StaticCredentials;
+use crate::source::process::ProcessCredentials;
 use crate::source::profile::ConfigCredentials;
+use crate::source::session_token::SessionToken;
 use crate::source::spec::{SourceKind, SourceSpec};
 use crate::source::url::UrlCredentials;
-use crate::source::{Answer, Boxed, Source};
+use crate::source::web_identity::WebIdentityCredentials;
+use crate::source::{Answer, Boxed, Hop, Source};
 use crate::world::World;
 
 /// The chain of an identity.
 #[must_use]
 pub fn chain(identity: &Identity) -> Chain {
     let alone = identity.sources.len() == 1;
-    let sources = identity.sources.iter().map(|spec| source(spec, alone));
+    let sources = identity.sources.iter().map(|spec| {
+        let source = source(spec, alone);
+        match identity.long_lived_keys {
+            LongLivedKeys::Direct => source,
+            LongLivedKeys::Session { duration } => Box::new(SessionToken::new(source, duration)) as _,
+        }
+    });
     merge_credentials(sources).on_failure(identity.on_failure)
 }
 
-/// The source that this describes. `alone` says whether it is the only one of its chain.
+/// The source that this describes. `alone` says whether there is no other that could be asked instead.
 fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
     let source: Box<dyn Source> = match &spec.kind {
         SourceKind::Static { access_key_id, secret_access_key, session_token } => Box::new(
@@ -33,6 +44,24 @@ fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
         }
         SourceKind::Container => Box::new(ContainerCredentials::new()),
         SourceKind::Imds { allow_v1 } => Box::new(MetadataCredentials::new(*allow_v1, alone)),
+        SourceKind::Process(program) => Box::new(ProcessCredentials::new(program.clone())),
+        SourceKind::AssumeRole { role, base } => {
+            let is_chained = matches!(
+                base.kind,
+                SourceKind::AssumeRole { .. }
+                    | SourceKind::WebIdentity { .. }
+                    | SourceKind::Sso { .. }
+                    | SourceKind::Container
+                    | SourceKind::Imds { .. }
+            );
+            let role = AssumeRole::new(role.clone(), source(base, true)).chained(is_chained);
+            Box::new(role.with_region(spec.region.clone()))
+        }
+        SourceKind::WebIdentity { role, token_file } => {
+            let role = WebIdentityCredentials::new(role.clone(), token_file.clone());
+            Box::new(role.with_region(spec.region.clone()))
+        }
+        SourceKind::Sso { .. } => todo!(),
     };
     match &spec.region {
         Some(region) => Box::new(Regional { source, region: region.clone() }),
@@ -58,5 +87,13 @@ impl Source for Regional {
 
     fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(Some(self.region.clone())))
+    }
+
+    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+        Box::pin(async move { self.source.settings(world).await.with_region(Some(self.region.clone())) })
+    }
+
+    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+        self.source.trace(world)
     }
 }

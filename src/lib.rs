@@ -36,6 +36,8 @@ pub mod keeper;
 pub mod lease;
 pub mod loader;
 pub mod logging;
+pub mod mfa;
+pub mod profiles;
 pub mod schedule;
 pub mod secret;
 pub mod server;
@@ -52,13 +54,16 @@ pub mod watch;
 pub mod world;
 
 pub use chain::merge_credentials;
+pub use source::assume_role::AssumeRole;
 pub use source::container::ContainerCredentials;
 pub use source::environment::EnvironmentCredentials;
 pub use source::imds::MetadataCredentials;
 pub use source::keys::StaticCredentials;
+pub use source::process::ProcessCredentials;
 pub use source::profile::ConfigCredentials;
 pub use source::sso::SsoCredentials;
 pub use source::url::UrlCredentials;
+pub use source::web_identity::WebIdentityCredentials;
 
 #[cfg(test)]
 #[path = "../tests/support/fakes/mod.rs"]

@@ -135,11 +135,11 @@ async fn obey(
             Ok(ExitCode::SUCCESS)
         }
         Command::Get { identity, format } => {
-            let text = command::get::get(&world, find(&config, &identity)?, format).await?;
+            let text = command::get::get(&world, &find(&config, &identity)?, format).await?;
             print(&text)
         }
         Command::Exec { identity, command } => {
-            let identity = find(&config, &identity)?.clone();
+            let identity = find(&config, &identity)?;
             Ok(ExitCode::from(command::exec::exec(world, watcher, identity, &command).await?))
         }
         Command::Check => {
@@ -177,8 +177,8 @@ async fn obey(
     }
 }
 
-fn find<'c>(config: &'c Config, name: &Name) -> Result<&'c Identity, Failed> {
-    config.identities.get(name).ok_or_else(|| {
+fn find(config: &Config, name: &Name) -> Result<Identity, Failed> {
+    config.identity(name).ok_or_else(|| {
         let names: Vec<String> = config.identities.keys().map(ToString::to_string).collect();
         Failed::because(format!("there is no identity {name}; there are {}", names.join(", ")))
     })

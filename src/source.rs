@@ -1,5 +1,6 @@
 //! What a source is: one place credentials come from, and its three answers.
 
+pub mod assume_role;
 pub mod container;
 pub mod document;
 pub mod endpoint;
@@ -8,9 +9,11 @@ pub mod imds;
 pub mod keys;
 pub mod process;
 pub mod profile;
+pub mod session_token;
 pub mod spec;
 pub mod sso;
 pub mod url;
+pub mod web_identity;
 
 pub(crate) use endpoint::excerpt;
 
@@ -20,6 +23,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use crate::aws::settings::Settings;
 use crate::credentials::{Credentials, Unusable};
 use crate::world::World;
 
@@ -39,6 +43,38 @@ pub trait Source: Send + Sync + fmt::Debug {
 
     /// The region this source knows, asked lazily and apart from the credentials. A failure is `None`.
     fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>>;
+
+    /// How services of AWS are called with what this source gives, when it is the base of a role.
+    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+        Box::pin(std::future::ready(Settings::of_environment(&world.environment)))
+    }
+
+    /// The same as [`Source::load`], and what the credentials stand on, from the base up, for `check`; nothing where that
+    /// is this source alone.
+    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+        Box::pin(async move { (Vec::new(), self.load(world).await) })
+    }
+}
+
+/// One step on the way to credentials, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// What was done, where it is written.
+    pub what: Box<str>,
+    /// The access key that it gave, or why it gave none.
+    pub gave: Result<Box<str>, Box<str>>,
+}
+
+impl Hop {
+    /// What was done, and the answer.
+    pub fn new(what: impl Into<Box<str>>, answer: &Answer) -> Self {
+        let gave = match answer {
+            Answer::Found(credentials) => Ok(credentials.access_key_id.clone()),
+            Answer::NotConfigured(why) => Err(why.to_string().into()),
+            Answer::Failing(failure) => Err(failure.to_string().into()),
+        };
+        Self { what: what.into(), gave }
+    }
 }
 
 /// The three answers of a source. Only the second lets a chain go on.

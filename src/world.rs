@@ -11,6 +11,7 @@ use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::files::Files;
 use crate::sso::Logins;
+use crate::mfa::Mfa;
 use crate::sessions::Sessions;
 use crate::upstream::Upstream;
 
@@ -31,6 +32,8 @@ pub struct World {
     pub logins: Logins,
     /// Temporary credentials that somebody in this process has obtained.
     pub sessions: Sessions,
+    /// Who types codes of multi-factor devices.
+    pub mfa: Mfa,
     /// How much time the load under way was granted.
     pub patience: Patience,
     /// Users beside us and root whose shared files may say what is run and where requests go.

@@ -9,7 +9,7 @@ use clap::{Args, Parser, ValueEnum};
 use clap_complete::Shell;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::config::{Account, value};
+use crate::config::{Account, Pattern, value};
 use crate::credentials::Name;
 use crate::secret::Secret;
 
@@ -156,6 +156,17 @@ pub(super) struct Sources {
     /// Read this file instead of ~/.aws/config
     #[arg(long, env = "CREDENZA_CONFIG_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     pub(super) config_file: Option<PathBuf>,
+
+    /// Serve every profile whose name matches, as an identity of that name, once somebody asks for it
+    #[arg(
+        long,
+        env = "CREDENZA_SERVE_PROFILES",
+        value_name = "PATTERN,…",
+        value_parser = Pattern::new,
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(super) serve_profiles: Vec<Pattern>,
 
     /// Use this region, whatever the sources say
     #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region, global = true)]

@@ -53,6 +53,10 @@ fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outc
             Said::NotAsked => "not asked".to_owned(),
         };
         let _ = writeln!(text, "  {}. {:<12} {said}{wins}", position + 1, step.source);
+        for hop in &step.hops {
+            let gave = hop.gave.as_ref().map_or_else(|_| "✗".to_owned(), ToString::to_string);
+            let _ = writeln!(text, "       {} → {gave}", hop.what);
+        }
     }
     match &outcome.verdict {
         Verdict::Found { credentials, .. } => found(text, world, credentials, region),

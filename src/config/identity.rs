@@ -17,6 +17,12 @@ const LONG_LIVED: Duration = Duration::from_secs(3600);
 /// Below a minute every client would ask anew all the time; above 12 hours no SDK is used to.
 const LONG_LIVED_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
 
+/// How long a session lasts that long-lived keys are exchanged for (the default of GetSessionToken).
+const SESSION: Duration = Duration::from_secs(12 * 3600);
+
+/// What GetSessionToken takes.
+const SESSION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(36 * 3600);
+
 /// The deadline of a load.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -33,10 +39,25 @@ pub struct Identity {
     pub on_failure: OnFailure,
     /// Whether it is loaded at the start.
     pub eager: bool,
+    /// What becomes of long-lived keys.
+    pub long_lived_keys: LongLivedKeys,
     /// How long credentials without an end are served before they are read again.
     pub long_lived_expiration: Duration,
     /// The deadline of a load.
     pub load_timeout: Duration,
+}
+
+/// What becomes of keys without a session token and without an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LongLivedKeys {
+    /// They are served as they are.
+    #[default]
+    Direct,
+    /// They are exchanged for a session, and only that leaves the broker.
+    Session {
+        /// How long each session lasts.
+        duration: Duration,
+    },
 }
 
 impl Identity {
@@ -70,11 +91,20 @@ pub(super) fn read(name: &str, at: usize, entry: Entry<'_>, defaults: Habits, er
     Some(Habits::read(section, errors).or(defaults).identity(name, sources))
 }
 
+/// The words for [`LongLivedKeys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LongLivedKeysWord {
+    Direct,
+    Session,
+}
+
 /// What an identity may say beside its sources, and `[defaults]` for all of them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Habits {
     on_failure: Option<OnFailure>,
     eager: Option<bool>,
+    long_lived_keys: Option<LongLivedKeysWord>,
+    session_duration: Option<Duration>,
     long_lived_expiration: Option<Duration>,
     load_timeout: Option<Duration>,
 }
@@ -84,25 +114,23 @@ impl Habits {
         let words = [("stop", OnFailure::Stop), ("next", OnFailure::Next)];
         let on_failure = section.take("on_failure").and_then(|entry| entry.word(errors, &words));
         let eager = section.take("eager").and_then(|entry| entry.boolean(errors));
-        if let Some(entry) = section.take("long_lived_keys") {
-            entry.read(errors, |text| match text {
-                "direct" => Ok(()),
-                "session" => Err("\"session\" is not supported yet; \"direct\" is"),
-                _ => Err("must be \"direct\""),
-            });
-        }
+        let words = [("direct", LongLivedKeysWord::Direct), ("session", LongLivedKeysWord::Session)];
+        let long_lived_keys = section.take("long_lived_keys").and_then(|entry| entry.word(errors, &words));
         let mut duration =
             |key, allowed| section.take(key).and_then(|entry| entry.read(errors, value::duration(allowed)));
         let long_lived_expiration = duration("long_lived_expiration", &LONG_LIVED_ALLOWED);
         let load_timeout = duration("load_timeout", &LOAD_TIMEOUT_ALLOWED);
+        let session_duration = duration("session_duration", &SESSION_ALLOWED);
         section.close();
-        Self { on_failure, eager, long_lived_expiration, load_timeout }
+        Self { on_failure, eager, long_lived_keys, session_duration, long_lived_expiration, load_timeout }
     }
 
     fn or(self, other: Self) -> Self {
         Self {
             on_failure: self.on_failure.or(other.on_failure),
             eager: self.eager.or(other.eager),
+            long_lived_keys: self.long_lived_keys.or(other.long_lived_keys),
+            session_duration: self.session_duration.or(other.session_duration),
             long_lived_expiration: self.long_lived_expiration.or(other.long_lived_expiration),
             load_timeout: self.load_timeout.or(other.load_timeout),
         }
@@ -114,6 +142,12 @@ impl Habits {
             sources,
             on_failure: self.on_failure.unwrap_or_default(),
             eager: self.eager.unwrap_or(true),
+            long_lived_keys: match self.long_lived_keys {
+                Some(LongLivedKeysWord::Session) => {
+                    LongLivedKeys::Session { duration: self.session_duration.unwrap_or(SESSION) }
+                }
+                Some(LongLivedKeysWord::Direct) | None => LongLivedKeys::Direct,
+            },
             long_lived_expiration: self.long_lived_expiration.unwrap_or(LONG_LIVED),
             load_timeout: self.load_timeout.unwrap_or(LOAD_TIMEOUT),
         }

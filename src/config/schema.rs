@@ -10,8 +10,11 @@ pub(super) struct Keys {
     later: &'static [&'static str],
 }
 
-pub(super) const ROOT: Keys =
-    Keys { place: "the top level", names: &["server", "defaults", "files", "identities"], later: &["clients"] };
+pub(super) const ROOT: Keys = Keys {
+    place: "the top level",
+    names: &["server", "defaults", "files", "profiles", "identities"],
+    later: &["clients"],
+};
 
 pub(super) const SERVER: Keys = Keys {
     place: "[server]",
@@ -30,15 +33,26 @@ pub(super) const SERVER: Keys = Keys {
 
 pub(super) const FILES: Keys = Keys { place: "[files]", names: &["trusted_owners"], later: &[] };
 
+pub(super) const PROFILES: Keys =
+    Keys { place: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
+
 pub(super) const DEFAULTS: Keys = Keys {
     place: "[defaults]",
-    names: &["on_failure", "eager", "long_lived_keys", "long_lived_expiration", "load_timeout"],
+    names: &["on_failure", "eager", "long_lived_keys", "session_duration", "long_lived_expiration", "load_timeout"],
     later: &[],
 };
 
 pub(super) const IDENTITY: Keys = Keys {
     place: "[identities.NAME]",
-    names: &["sources", "on_failure", "eager", "long_lived_keys", "long_lived_expiration", "load_timeout"],
+    names: &[
+        "sources",
+        "on_failure",
+        "eager",
+        "long_lived_keys",
+        "session_duration",
+        "long_lived_expiration",
+        "load_timeout",
+    ],
     later: &[],
 };
 
@@ -59,11 +73,25 @@ pub(super) const SOURCE: Keys = Keys {
         "credentials_file",
         "config_file",
         "allow_v1",
+        "process",
+        "role_arn",
+        "web_identity_token_file",
+        "external_id",
+        "session_name",
+        "duration",
+        "mfa_serial",
+        "policy_file",
+        "policy_arns",
+        "tags",
+        "source_identity",
+        "sso_session",
+        "account_id",
+        "role_name",
     ],
-    later: &["role_arn", "process", "credential_process", "sso_session", "web_identity_token_file"],
+    later: &[],
 };
 
-pub(super) const ALL: [&Keys; 6] = [&ROOT, &SERVER, &FILES, &DEFAULTS, &IDENTITY, &SOURCE];
+pub(super) const ALL: [&Keys; 7] = [&ROOT, &SERVER, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
 
 impl Keys {
     /// What to say about a key that is none of these, if it is none.

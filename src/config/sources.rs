@@ -2,7 +2,7 @@
 
 use super::schema::{SOURCE, nearest};
 use super::table::{Entry, Errors, Section};
-use super::value;
+use super::{roles, value};
 use crate::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec, Text};
 
@@ -75,11 +75,31 @@ fn word_or_url(text: &str) -> Result<SourceSpec, String> {
     })
 }
 
+/// The base of a role: a source as in a chain, or `"profile NAME"`.
+pub(super) fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
+    if !entry.is_text() {
+        return table(entry, &format!("the source of {called}"), errors);
+    }
+    entry.read(errors, |text| match text.strip_prefix("profile").map(|name| (name, name.trim())) {
+        Some((_, name)) if !name.is_empty() && text.as_bytes()["profile".len()].is_ascii_whitespace() => {
+            let name = Some(value::profile(name)?);
+            Ok(SourceKind::Profile { name, credentials_file: None, config_file: None }.into())
+        }
+        _ => word_or_url(text),
+    })
+}
+
 /// `called` is what the source is called in messages: `source 2 of identity minio`.
 fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
     let mut section = Section::open(entry, &SOURCE, errors)?;
-    let word = section.take("source").and_then(|entry| entry.word(errors, &WORDS));
+    let role = roles::role(&mut section, called, errors);
+    let word = match &role {
+        Some(_) => None,
+        None => section.take("source").and_then(|entry| entry.word(errors, &WORDS)),
+    };
+    let process = section.take("process").and_then(|entry| roles::process(entry, errors));
+    let sso = roles::sso(&mut section, called, errors);
     let region = section.take("region").and_then(|entry| entry.read(errors, value::region));
     let keys = keys(&mut section, called, errors);
     let url = text(&mut section, "url", "url_file", value::url, errors);
@@ -90,7 +110,9 @@ fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSp
         // What these errors leave out would only look like another one.
         return None;
     }
-    let mut kinds: Vec<_> = [keys, url.map(SourceKind::Url), profile].into_iter().flatten().collect();
+    let process = process.map(SourceKind::Process);
+    let kinds = [role, process, sso, keys, url.map(SourceKind::Url), profile];
+    let mut kinds: Vec<_> = kinds.into_iter().flatten().collect();
     if let Some(word) = word {
         let is_said_twice = word == Word::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
         kinds.extend((!is_said_twice).then(|| word.kind()));
@@ -103,7 +125,7 @@ fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSp
         (_, Some(_)) => Err("has allow_v1, which belongs to { source = \"imds\" }"),
         (Some(kind), None) => Ok(kind),
         (None, None) => Err("does not say which source it is: add source = \"environment\", \"profile\", \
-                             \"container\" or \"imds\", keys, a url or a profile"),
+                             \"container\" or \"imds\", keys, a url, a profile, a process, a role_arn or an sso_session"),
     };
     match kind {
         Ok(kind) => Some(SourceSpec { kind, region }),

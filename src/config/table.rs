@@ -220,14 +220,19 @@ impl<'t> Entry<'t> {
         Some(entries.collect())
     }
 
-    /// The tables in this table, whatever their names.
-    pub(super) fn named_tables(self, errors: &mut Errors) -> Vec<(Cow<'t, str>, usize, Self)> {
+    /// The values in this table, whatever their names.
+    pub(super) fn named(self, errors: &mut Errors) -> Vec<(Cow<'t, str>, usize, Self)> {
         let path = self.path.clone();
         let tables = self.table(errors).unwrap_or_default().into_iter().map(|(key, value)| {
             let entry = Self { path: format!("{path}.{}", quoted(&key.name)), value, is_element: false };
             (key.name, key.span.start, entry)
         });
         tables.collect()
+    }
+
+    /// Whether it is a list.
+    pub(super) fn is_list(&self) -> bool {
+        self.value.as_array().is_some()
     }
 
     fn table(mut self, errors: &mut Errors) -> Option<Table<'t>> {

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::chain::OnFailure;
 use crate::server::listeners::Listen;
-use crate::source::spec::{SourceKind, Text};
+use crate::source::process::Program;
+use crate::source::spec::{RoleSpec, SourceKind, Text};
 
 fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     Config::parse(text.as_bytes(), &Overrides::default())
@@ -44,7 +45,7 @@ token_group = -1
 max_connections = 0
 [defaults]
 on_failure = "go on"
-long_lived_keys = "session"
+long_lived_keys = "hunter2"
 long_lived_expiration = 60
 load_timeout = "1h"
 [files]
@@ -70,7 +71,7 @@ eager = true
             (9, "server.token_group", "not the number of an account"),
             (10, "server.max_connections", "between 1 and 65536"),
             (12, "defaults.on_failure", "must be \"stop\" or \"next\""),
-            (13, "defaults.long_lived_keys", "not supported yet"),
+            (13, "defaults.long_lived_keys", "must be \"direct\" or \"session\""),
             (14, "defaults.long_lived_expiration", "must be a text in quotes, not a number"),
             (15, "defaults.load_timeout", "between 1s and 5m"),
             (17, "files.trusted_owners, entry 1", "neither a name nor a number"),
@@ -82,7 +83,8 @@ eager = true
             (22, "identities.minio.sources, source 3", "must be a table, not a number"),
             (22, "identities.minio.sources, source 4", "does not say which source it is"),
             (22, "identities.minio.sources, source 5", "half a key pair"),
-            (22, "identities.minio.sources, source 6, role_arn", "not supported yet"),
+            (22, "identities.minio.sources, source 6, role_arn", "not the ARN of a role"),
+            (22, "identities.minio.sources, source 6, role_arn", "has no source: say whose credentials"),
             (23, "identities.bare", "sources is missing"),
         ],
     );
@@ -153,7 +155,46 @@ fn what_a_source_cannot_be() {
         (r#""http://k:hun/ter2@host""#, "", "%2F"),
         (r#"{ profile = 1 }"#, ", profile", "must be a text"),
         (r#"{ profile = "" }"#, ", profile", "is empty"),
-        (r#"{ process = "a" }"#, ", process", "not supported yet"),
+        (r#"{ process = "" }"#, ", process", "it must be a command"),
+        (r#"{ process = [] }"#, ", process", "it must be a program and its arguments"),
+        (r#"{ process = ["a", 1] }"#, ", process, word 2", "must be a text in quotes"),
+        (r#"{ process = ["a"], profile = "dev" }"#, "", "several sources at once"),
+        (r#"{ role_arn = "arn:aws:iam::1:role/a" }"#, ", role_arn", "has no source: say whose credentials"),
+        (r#"{ role_arn = "arn:aws:iam::1:role/a\nb", source = "imds" }"#, ", role_arn", "control character"),
+        (r#"{ role_arn = "arn:aws:iam::1:role/a", source = "profil" }"#, ", source", "did you mean \"profile\"?"),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", source = { } }"#,
+            ", source",
+            "the source of source 1 of identity minio",
+        ),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", duration = "1m" }"#,
+            ", duration",
+            "between 15m and 12h",
+        ),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", tags = { "" = "a" } }"#,
+            ", tags.\"\"",
+            "tag is empty",
+        ),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", policy_arns = ["x"] }"#,
+            ", policy_arns, policy 1",
+            "ARN",
+        ),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", external_id = "x" }"#,
+            ", external_id",
+            "does not take with a web identity",
+        ),
+        (
+            r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", source = "imds" }"#,
+            ", source",
+            "keep one of the two",
+        ),
+        (r#"{ web_identity_token_file = "/t" }"#, ", web_identity_token_file", "and no role_arn"),
+        (r#"{ profile = "dev", external_id = "x" }"#, ", external_id", "has external_id and no role_arn"),
+        (r#"{ sso_session = "work", account_id = "1" }"#, ", sso_session", "has no role_name"),
     ] {
         let text = format!("[identities.minio]\nsources = [{source}]\n");
         let key: &str = Box::leak(format!("identities.minio.sources, source 1{key}").into_boxed_str());
@@ -170,6 +211,12 @@ sources = [
     { access_key_id = "A", secret_access_key_file = "~/s", session_token = "t", region = "r" },
     { url_file = "/u" }, { profile = "dev" }, { source = "profile", config_file = "/c" },
     { source = "imds", allow_v1 = true }, { source = "environment", region = "eu" },
+    { process = "a | b" }, { process = ["a", "b c"] }, { sso_session = "work", account_id = "123456789012", role_name = "r" },
+    { role_arn = "arn:aws:iam::1:role/a", source = "profile base", external_id = "x", session_name = "s",
+      duration = "1h", policy_file = "/p", policy_arns = ["arn:aws:iam::aws:policy/p"], tags = { b = "2", a = "" },
+      source_identity = "me", mfa_serial = "m" },
+    { role_arn = "arn:aws:iam::1:role/a", source = { role_arn = "arn:aws:iam::1:role/b", source = "imds" } },
+    { role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t" },
 ]
 "#;
     let literal = |text: &str| Text::Literal(text.into());
@@ -178,6 +225,7 @@ sources = [
         credentials_file: None,
         config_file: config_file.map(Into::into),
     };
+    let role = |name: &str| RoleSpec { arn: format!("arn:aws:iam::1:role/{name}").into(), ..RoleSpec::default() };
     let keys = SourceKind::Static {
         access_key_id: literal("A"),
         secret_access_key: Text::File("~/s".into()),
@@ -192,8 +240,60 @@ sources = [
         profile(None, Some("/c")).into(),
         SourceKind::Imds { allow_v1: true }.into(),
         SourceSpec { kind: SourceKind::Environment, region: Some("eu".into()) },
+        SourceKind::Process(Program::Line("a | b".into())).into(),
+        SourceKind::Process(Program::Words(vec!["a".into(), "b c".into()])).into(),
+        SourceKind::Sso { session: "work".into(), account_id: "123456789012".into(), role_name: "r".into() }.into(),
+        SourceKind::AssumeRole {
+            role: RoleSpec {
+                session_name: Some("s".into()),
+                external_id: Some("x".into()),
+                duration: Some(Duration::from_secs(3600)),
+                mfa_serial: Some("m".into()),
+                policy_file: Some("/p".into()),
+                policy_arns: vec!["arn:aws:iam::aws:policy/p".into()],
+                tags: vec![("a".into(), "".into()), ("b".into(), "2".into())],
+                source_identity: Some("me".into()),
+                ..role("a")
+            },
+            base: Box::new(profile(Some("base"), None).into()),
+        }
+        .into(),
+        SourceKind::AssumeRole {
+            role: role("a"),
+            base: Box::new(
+                SourceKind::AssumeRole { role: role("b"), base: Box::new(SourceKind::Imds { allow_v1: false }.into()) }
+                    .into(),
+            ),
+        }
+        .into(),
+        SourceKind::WebIdentity { role: role("a"), token_file: "/t".into() }.into(),
     ]);
     assert_eq!(valid(text).identities["minio"].sources, expected);
+}
+
+#[test]
+fn long_lived_keys_and_profiles_that_are_served() {
+    let config = valid(
+        "[defaults]\nlong_lived_keys = \"session\"\n[profiles]\nserve = [\"dev\", \"team-*\"]\nidle = \"10m\"\n\
+         [identities.team-a]\nsources = [\"imds\"]\nlong_lived_keys = \"direct\"\n[identities.b]\n\
+         sources = [\"imds\"]\nsession_duration = \"1h\"\n",
+    );
+    let session = |hours: u64| LongLivedKeys::Session { duration: Duration::from_secs(hours * 3600) };
+    assert_eq!(config.identities["default"].long_lived_keys, session(12));
+    assert_eq!(config.identities["team-a"].long_lived_keys, LongLivedKeys::Direct);
+    assert_eq!(config.identities["b"].long_lived_keys, session(1));
+    let served = config.profiles.as_ref().unwrap();
+    assert_eq!(served.idle, Duration::from_secs(600));
+    assert_eq!(config.identity(&"team-a".into()).unwrap().sources, vec![SourceKind::Imds { allow_v1: false }.into()]);
+    let dev = config.identity(&"team-b".into()).unwrap();
+    let kind = SourceKind::Profile { name: Some("team-b".into()), credentials_file: None, config_file: None };
+    assert_eq!((dev.sources, dev.eager, dev.long_lived_keys), (vec![kind.into()], false, session(12)));
+    assert_eq!(config.identity(&"other".into()), None);
+    assert_eq!(valid("[profiles]\nserve = []\n").profiles, None);
+    refused(
+        "[profiles]\nserve = [1]\nidle = \"1s\"\n",
+        &[(2, "profiles.serve, pattern 1", "must be a text"), (3, "profiles.idle", "between 1m and 168h")],
+    );
 }
 
 #[test]
@@ -244,6 +344,7 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
         token_group: Some(Account::Name("g".into())),
         sources: Some(vec![SourceKind::Container.into()]),
         region: Some("eu".into()),
+        ..Overrides::default()
     };
     let server = valid("").server;
     assert_eq!((server.listen, server.allow_remote, server.token), (Listen::Default, false, Token::Kept(None)));
@@ -426,7 +527,7 @@ fn the_sample_shows_every_key_and_no_other() {
             shown.extend(value.as_table().unwrap().keys().map(|key| (place, key.name.to_string())));
         };
         show(schema::ROOT.place, &value);
-        for keys in [&schema::SERVER, &schema::DEFAULTS, &schema::FILES] {
+        for keys in [&schema::SERVER, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
             show(keys.place, &root[keys.place.trim_matches(['[', ']'])]);
         }
         for identity in root["identities"].as_table().unwrap().values() {
@@ -454,4 +555,5 @@ fn the_defaults_in_the_sample_are_the_real_ones() {
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();
     assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
     assert_eq!(shown.trusted_owners, []);
+    assert_eq!(shown.profiles, None);
 }

@@ -1,5 +1,6 @@
 //! Credentials from the `AWS_…` variables.
 
+use super::web_identity::WebIdentityCredentials;
 use super::{Answer, Boxed, Failure, Source};
 use crate::clock::parse_timestamp;
 use crate::credentials::Credentials;
@@ -12,7 +13,10 @@ const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_CREDENTIAL_EXPIRATION` and
 /// `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank variable counts as unset.
 ///
-/// Neither half of the key pair is *not configured*; one half alone, or an expiration that is no timestamp, is
+/// Without a key pair it is the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in the SDKs for Go and Java
+/// before any profile.
+///
+/// Neither half of the key pair and no token file is *not configured*; one half alone, or an expiration that is no timestamp, is
 /// misconfigured.
 ///
 /// ```
@@ -44,7 +48,16 @@ impl Source for EnvironmentCredentials {
     }
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(std::future::ready(answer(&world.environment)))
+        Box::pin(async move {
+            match answer(&world.environment) {
+                Answer::NotConfigured(why) => match WebIdentityCredentials::of_environment(&world.environment) {
+                    Ok(None) => Answer::NotConfigured(why),
+                    Ok(Some(role)) => Answer::from_result(role.assume(world).await),
+                    Err(failure) => failure.into(),
+                },
+                answer => answer,
+            }
+        })
     }
 
     fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
@@ -58,7 +71,9 @@ fn answer(environment: &Environment) -> Answer {
         Failure::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
     };
     match (environment.get(KEY), environment.get(SECRET)) {
-        (None, None) => Answer::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
+        (None, None) => Answer::not_configured(
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor is AWS_WEB_IDENTITY_TOKEN_FILE",
+        ),
         (Some(_), None) => half(KEY, SECRET),
         (None, Some(_)) => half(SECRET, KEY),
         (Some(key), Some(secret)) => Answer::from_result(credentials(environment, key, secret)),

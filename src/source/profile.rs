@@ -1,58 +1,26 @@
 //! A profile of the AWS shared files.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod plan;
+mod way;
 
-use crate::credentials::{Credentials, Escaped};
-use crate::files::{Contents, FileError, Owner, Wanted};
-use crate::shared_files::{Content, Location, Named, Origin, Place, Section, SharedFiles, locate, render};
+use std::path::PathBuf;
+
+use crate::aws::settings::Settings;
+use crate::credentials::Escaped;
+use crate::profiles::{Profiles, digest};
+use crate::shared_files::{Named, Property, Section, SharedFiles, render};
 use crate::source::spec::{SourceKind, SourceSpec};
-use crate::source::{Answer, Boxed, Failure, Kind, Source};
+use crate::source::{Answer, Boxed, Failure, Hop, Kind, Source};
 use crate::world::World;
 
 const DEFAULT: &str = "default";
 
-/// What this source looks at in a profile; it loads again when one of these changes.
-const USED: &[&str] = &[
-    ACCESS_KEY_ID,
-    SECRET_ACCESS_KEY,
-    SESSION_TOKEN,
-    ACCOUNT_ID,
-    REGION,
-    "role_arn",
-    "source_profile",
-    "credential_source",
-    "web_identity_token_file",
-    "sso_session",
-    "sso_start_url",
-    "sso_account_id",
-    "credential_process",
-    "login_session",
-];
-
-const ACCESS_KEY_ID: &str = "aws_access_key_id";
-const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
-const SESSION_TOKEN: &str = "aws_session_token";
-const ACCOUNT_ID: &str = "aws_account_id";
 const REGION: &str = "region";
 
-/// Settings that obtain credentials in a way that is not there yet, and that win over static keys in the SDKs' order.
-const BEFORE_KEYS: &[&str] = &[
-    "role_arn",
-    "source_profile",
-    "credential_source",
-    "web_identity_token_file",
-    "sso_session",
-    "sso_start_url",
-    "sso_account_id",
-];
-
-/// The same, for those that count only where there are no static keys.
-const AFTER_KEYS: &[&str] = &["credential_process", "login_session"];
-
-/// Static keys of a profile in `~/.aws/credentials` and `~/.aws/config`, or wherever `AWS_SHARED_CREDENTIALS_FILE`,
+/// The credentials of a profile in `~/.aws/credentials` and `~/.aws/config`, or wherever `AWS_SHARED_CREDENTIALS_FILE`,
 /// `AWS_CONFIG_FILE` and `AWS_SHARED_CONFIG_FILE` point.
 ///
+/// Whatever the profile says is done, as the SDKs do it: keys, a role over another profile, web identity, SSO, a process.
 /// The files are read through the [`World`], once per change however many sources look at them.
 ///
 /// ```
@@ -127,34 +95,29 @@ impl ConfigCredentials {
     /// Reads the files, which are parsed once per change in this process.
     async fn open<'a>(&'a self, world: &'a World) -> Result<Opened<'a>, Failure> {
         let named = Named { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
-        let environment = &world.environment;
-        let location = locate(environment.variables(), environment.home(), &named)
-            .map_err(|error| Failure::misconfigured(error.to_string()))?;
-        let (profile, is_named) = match (&self.profile, environment.get("AWS_PROFILE")) {
+        let (profile, is_named) = match (&self.profile, world.environment.get("AWS_PROFILE")) {
             (Some(profile), _) => (&**profile, true),
             (None, Some(profile)) => (profile, true),
             (None, None) => (DEFAULT, false),
         };
-        let wanted = |place: &Place| Wanted { path: place.path.clone(), required: place.origin == Origin::Named };
-        let key: Vec<Wanted> = [&location.config, &location.credentials].into_iter().flatten().map(wanted).collect();
-        let (of, digest_of) = (location.clone(), profile.to_owned());
-        let digest = move |parsed: &Parsed| parsed.as_ref().map_or(0, |read| read.digest(&digest_of));
-        let parsed = world.files.parsed(&key, move |contents| parse(&of, contents), digest).await;
-        Ok(Opened { parsed, location, profile, is_named })
+        let of = profile.to_owned();
+        let digest = move |files: &SharedFiles| digest(plan::footprint(files, &of), plan::USED);
+        Ok(Opened { profiles: Profiles::open(world, &named, digest).await?, profile, is_named })
     }
 
-    async fn look(&self, world: &World) -> Result<Answer, Failure> {
+    /// The source that the profile comes to; what is not configured says why.
+    async fn planned(&self, world: &World) -> Result<Result<Box<dyn Source>, String>, Failure> {
         let opened = self.open(world).await?;
         let Some(section) = opened.section()? else {
-            let message = format!("there is no profile {} in {}", Escaped(opened.profile), places(&opened.location));
+            let message = format!("there is no profile {} in {}", Escaped(opened.profile), opened.profiles.places());
             // A file that is being written may not have come to it yet.
-            return if opened.is_named {
-                Err(Failure::new(Kind::Unsettled, message))
-            } else {
-                Ok(Answer::not_configured(message))
-            };
+            return if opened.is_named { Err(Failure::new(Kind::Unsettled, message)) } else { Ok(Err(message)) };
         };
-        credentials(section)
+        let trusted = |property: &Property| opened.profiles.trusted(world, property);
+        Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
+            Some(hop) => Ok(way::carry_out(hop, &opened.settings(world)?)),
+            None => Err(format!("profile {} says nothing about credentials", Escaped(section.name()))),
+        })
     }
 }
 
@@ -164,7 +127,13 @@ impl Source for ConfigCredentials {
     }
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { self.look(world).await.unwrap_or_else(Answer::Failing) })
+        Box::pin(async move {
+            match self.planned(world).await {
+                Ok(Ok(source)) => source.load(world).await,
+                Ok(Err(reason)) => Answer::not_configured(reason),
+                Err(failure) => failure.into(),
+            }
+        })
     }
 
     fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
@@ -174,131 +143,45 @@ impl Source for ConfigCredentials {
             (!region.is_empty()).then(|| region.into())
         })
     }
-}
 
-/// Both files as they were read: what they say, and whose they are.
-struct Read {
-    files: SharedFiles,
-    owners: Vec<(PathBuf, Owner)>,
-}
+    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+        Box::pin(async move {
+            let settings = self.open(world).await.and_then(|opened| opened.settings(world));
+            settings.unwrap_or_else(|_| Settings::of_environment(&world.environment))
+        })
+    }
 
-/// The files, or why there are none; the kind of failure is the same for all of these.
-type Parsed = Result<Read, Box<str>>;
-
-impl Read {
-    fn digest(&self, profile: &str) -> u64 {
-        // A profile that is there and one that is not differ, whatever it says; 0 is for files that cannot be read.
-        self.files.profile(profile).map_or(1, |section| section.digest(USED) | 2)
+    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+        Box::pin(async move {
+            match self.planned(world).await {
+                Ok(Ok(source)) => source.trace(world).await,
+                Ok(Err(reason)) => (Vec::new(), Answer::not_configured(reason)),
+                Err(failure) => (Vec::new(), failure.into()),
+            }
+        })
     }
 }
 
 /// The files of a source and its profile in them.
 struct Opened<'a> {
-    parsed: Arc<Parsed>,
-    location: Location,
+    profiles: Profiles,
     profile: &'a str,
     is_named: bool,
 }
 
 impl Opened<'_> {
-    fn read(&self) -> Result<&Read, Failure> {
-        (*self.parsed).as_ref().map_err(|message| Failure::new(Kind::Unsettled, message.clone()))
-    }
-
     fn section(&self) -> Result<Option<&Section>, Failure> {
-        Ok(self.read()?.files.profile(self.profile))
+        Ok(self.profiles.files()?.profile(self.profile))
     }
-}
 
-/// What the bytes of both files come to. A missing file is as bad as whoever named it says.
-fn parse(location: &Location, contents: Vec<Result<Contents, FileError>>) -> Parsed {
-    let mut read: [Option<(&Place, Contents)>; 2] = [None, None];
-    let mut owners = Vec::new();
-    let places = [&location.config, &location.credentials].into_iter().enumerate();
-    let present = places.filter_map(|(slot, place)| place.as_ref().map(|place| (slot, place)));
-    for ((slot, place), content) in present.zip(contents) {
-        match content {
-            Ok(content) => {
-                owners.push((place.path.clone(), content.owner));
-                read[slot] = Some((place, content));
-            }
-            Err(error) if error.is_missing() => match place.origin {
-                Origin::Named => return Err(error.to_string().into()),
-                Origin::Variable(variable) => {
-                    tracing::warn!(variable, %error, "a variable names a shared file that is missing; it counts as empty, as in the SDKs");
-                }
-                Origin::Default => {}
-            },
-            Err(error) => return Err(error.to_string().into()),
-        }
+    fn settings(&self, world: &World) -> Result<Settings, Failure> {
+        let trusted = |property: &Property| {
+            self.profiles.trusted(world, property).map_err(|distrust| {
+                format!("{}: it says where requests go, and the file {distrust}", plan::place(property))
+            })
+        };
+        Ok(Settings::new(&world.environment, self.profiles.files()?, self.section()?, &trusted))
     }
-    let content =
-        |slot: usize| read[slot].as_ref().map(|(place, content)| Content { path: &place.path, bytes: &content.bytes });
-    let files = SharedFiles::parse(content(0), content(1)).map_err(|error| error.to_string())?;
-    for warning in files.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(Read { files, owners })
-}
-
-/// The static keys of a profile, in the order in which the SDKs look at its settings.
-fn credentials(section: &Section) -> Result<Answer, Failure> {
-    unsupported(section, BEFORE_KEYS)?;
-    let value = |name| section.get(name).map(|property| property.value().trim()).filter(|value| !value.is_empty());
-    let (key, secret) = match (value(ACCESS_KEY_ID), value(SECRET_ACCESS_KEY)) {
-        (Some(key), Some(secret)) => (key, secret),
-        (None, None) => {
-            unsupported(section, AFTER_KEYS)?;
-            return Ok(Answer::not_configured(format!(
-                "profile {} says nothing about credentials",
-                Escaped(section.name())
-            )));
-        }
-        (Some(_), None) => return Err(half(section, ACCESS_KEY_ID, SECRET_ACCESS_KEY)),
-        (None, Some(_)) => return Err(half(section, SECRET_ACCESS_KEY, ACCESS_KEY_ID)),
-    };
-    let said_at = |error: crate::credentials::Unusable| {
-        Failure::misconfigured(format!("{}: {error}", stands(section, ACCESS_KEY_ID)))
-    };
-    let credentials = Credentials::new(key, secret).map_err(said_at)?;
-    let credentials = credentials.with_session_token(value(SESSION_TOKEN)).map_err(said_at)?;
-    Ok(Answer::Found(credentials.with_account_id(value(ACCOUNT_ID))))
-}
-
-fn half(section: &Section, there: &str, missing: &str) -> Failure {
-    Failure::misconfigured(format!("{}: {there} stands there without {missing}", stands(section, there)))
-}
-
-/// Ways to obtain credentials that are known and not there yet are an error, not silence.
-fn unsupported(section: &Section, names: &[&str]) -> Result<(), Failure> {
-    match names.iter().find(|name| section.get(name).is_some()) {
-        None => Ok(()),
-        Some(name) => {
-            let message = format!(
-                "{}: profile {} uses {name}, which is not supported yet; static keys in a profile are",
-                stands(section, name),
-                Escaped(section.name())
-            );
-            Err(Failure::misconfigured(message))
-        }
-    }
-}
-
-/// Where a property stands: `/home/me/.aws/config, line 3`.
-fn stands(section: &Section, name: &str) -> String {
-    section.get(name).map_or_else(String::new, |property| {
-        format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line())
-    })
-}
-
-/// The places of both files, for messages.
-fn places(location: &Location) -> String {
-    let places: Vec<String> = [&location.credentials, &location.config]
-        .into_iter()
-        .flatten()
-        .map(|place| Escaped(&place.path.to_string_lossy()).to_string())
-        .collect();
-    if places.is_empty() { "the home directory, which is unknown".into() } else { places.join(" or ") }
 }
 
 /// The settings of the profile that a chain uses, except those about credentials and roles, as the text of a config
@@ -321,20 +204,24 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
         Err(_) if !needed => return Ok(String::new()),
         opened => opened?,
     };
-    let read = match opened.read() {
+    let files = match opened.profiles.files() {
         Err(_) if !needed => return Ok(String::new()),
-        read => read?,
+        files => files?,
     };
-    let Some(section) = read.files.profile(opened.profile) else { return Ok(String::new()) };
-    let text = render(&read.files, section);
+    let Some(section) = files.profile(opened.profile) else { return Ok(String::new()) };
+    let text = render(files, section);
     if text.contains("endpoint_url") {
-        for (path, owner) in &read.owners {
-            owner.trusted(world.uid(), &world.trusted_owners).map_err(|distrust| {
+        let services = section.get("services").and_then(|name| files.services(name.value()));
+        let endpoints = [Some(section), services].into_iter().flatten().flat_map(Section::properties);
+        let is_endpoint =
+            |name: &str, property: &Property| name == "endpoint_url" || property.sub_property("endpoint_url").is_some();
+        for (_, property) in endpoints.filter(|(name, property)| is_endpoint(name, property)) {
+            opened.profiles.trusted(world, property).map_err(|distrust| {
                 let message = format!(
-                    "profile {}: it sets endpoint_url{}, and {} {distrust}",
+                    "profile {}: it sets endpoint_url in line {}, and {} {distrust}",
                     Escaped(opened.profile),
-                    section.get("endpoint_url").map(|it| format!(" in line {}", it.line())).unwrap_or_default(),
-                    Escaped(&path.to_string_lossy())
+                    property.line(),
+                    Escaped(&property.path().to_string_lossy())
                 );
                 Failure::misconfigured(message)
             })?;
@@ -346,6 +233,7 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::credentials::Credentials;
     use crate::files::Files;
     use crate::world::Environment;
 
@@ -402,18 +290,22 @@ mod tests {
             (&unnamed, "", blank, "not configured: profile default says nothing"),
             (&named, "[profile dev]\nregion = x\n", "", "not configured: profile dev says nothing"),
             (&named, "", "", "Unsettled: there is no profile dev in"),
-            (&unnamed, "", half, "credentials, line 2: aws_access_key_id stands there without aws_secret_access_key"),
-            (&unnamed, "[default\n", "", "config, line 1: expected a `]`"),
-            (&unnamed, "[default]\nrole_arn = x\n", &format!("[default]\n{KEYS}"), "Misconfigured: "),
-            (&unnamed, "[default]\nrole_arn = x\n", "", "profile default uses role_arn, which is not supported yet"),
             (
                 &unnamed,
-                "[default]\ncredential_process = x\n",
                 "",
-                "uses credential_process, which is not supported yet",
+                half,
+                "credentials, line 2: profile default: aws_access_key_id stands there without aws_secret_access_key",
             ),
-            (&unnamed, "[default]\nsso_session = x\n", "", "uses sso_session, which is not supported yet"),
-            (&unnamed, "[default]\ncredential_process = x\n", &format!("[default]\n{KEYS}"), "found"),
+            (&unnamed, "[default\n", "", "config, line 1: expected a `]`"),
+            (&unnamed, "[default]\nsource_profile = x\n", &format!("[default]\n{KEYS}"), "found"),
+            (&unnamed, "[default]\nrole_arn = x\n", "", "config, line 2: profile default: role_arn is no ARN"),
+            (&unnamed, "[default]\ncredential_process = false\n", &format!("[default]\n{KEYS}"), "found"),
+            (
+                &unnamed,
+                "[default]\ncredential_process = exit 7\n",
+                "",
+                "profile default: the credential_process failed",
+            ),
         ];
         for (source, config, credentials, expected) in table {
             let shown = match load(source, config, credentials, &[]).await.0 {

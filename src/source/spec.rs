@@ -2,7 +2,9 @@
 //! reload changed anything.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::process::Program;
 use crate::secret::Secret;
 
 /// One entry of a chain.
@@ -46,6 +48,54 @@ pub enum SourceKind {
         /// Whether IMDSv1 may be tried where v2 does not answer (`allow_v1 = true`).
         allow_v1: bool,
     },
+    /// A program that prints credentials (`process = ["cmd", "arg"]`).
+    Process(Program),
+    /// A role, assumed with the credentials of another source.
+    AssumeRole {
+        /// What is asked of STS.
+        role: RoleSpec,
+        /// `source`: who asks.
+        base: Box<SourceSpec>,
+    },
+    /// A role, assumed with a token from a file.
+    WebIdentity {
+        /// What is asked of STS.
+        role: RoleSpec,
+        /// `web_identity_token_file`, read anew at each load and watched.
+        token_file: PathBuf,
+    },
+    /// A role of IAM Identity Center.
+    Sso {
+        /// `sso_session`: a section of the shared config file.
+        session: Box<str>,
+        /// `account_id`.
+        account_id: Box<str>,
+        /// `role_name`.
+        role_name: Box<str>,
+    },
+}
+
+/// What is asked of STS about a role. Who assumes it is said elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoleSpec {
+    /// `arn:aws:iam::123456789012:role/NAME`.
+    pub arn: Box<str>,
+    /// `None`: `credenza-` and the time of the call.
+    pub session_name: Option<Box<str>>,
+    /// What the other account wants to hear.
+    pub external_id: Option<Box<str>>,
+    /// `None`: as long as STS gives, an hour.
+    pub duration: Option<Duration>,
+    /// The device whose code a person has to type.
+    pub mfa_serial: Option<Box<str>>,
+    /// A file with a session policy in JSON, read anew at each load and watched.
+    pub policy_file: Option<PathBuf>,
+    /// Managed policies that narrow the session.
+    pub policy_arns: Vec<Box<str>>,
+    /// Session tags, by key.
+    pub tags: Vec<(Box<str>, Box<str>)>,
+    /// Who is behind the session, for the audit trail of AWS.
+    pub source_identity: Option<Box<str>>,
 }
 
 /// A text that is written down, or the file that holds it.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::credentials::{Credentials, Escaped, Unusable, usable};
 use crate::secret::Secret;
 use crate::shared_files::{File, Property, Section, SharedFiles};
+use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 
 pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
@@ -55,7 +56,6 @@ pub(super) const USED: &[&str] = &[
     "services",
     "region",
     "endpoint_url",
-    "ignore_configure_endpoint_urls",
     "ignore_configured_endpoint_urls",
     "sts_regional_endpoints",
     "use_fips_endpoint",
@@ -90,7 +90,7 @@ pub(super) enum Way {
     /// A role, assumed with the credentials of another hop.
     Role {
         /// What is asked of STS.
-        role: Role,
+        role: RoleSpec,
         /// Who asks.
         base: Box<Hop>,
     },
@@ -99,7 +99,7 @@ pub(super) enum Way {
     /// A role, assumed with a token from a file.
     WebIdentity {
         /// What is asked of STS.
-        role: Role,
+        role: RoleSpec,
         /// `web_identity_token_file`.
         token_file: Box<str>,
     },
@@ -117,16 +117,6 @@ pub(super) enum Way {
         /// `login_session`.
         session: Box<str>,
     },
-}
-
-/// What a profile says about a role.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Role {
-    pub(super) arn: Box<str>,
-    pub(super) session_name: Option<Box<str>>,
-    pub(super) external_id: Option<Box<str>>,
-    pub(super) duration: Option<Duration>,
-    pub(super) mfa_serial: Option<Box<str>>,
 }
 
 /// The values of `credential_source`.
@@ -217,7 +207,10 @@ impl Planner<'_> {
         let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
         let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
             (Some((_, at)), Some(_)) => {
-                return Err(wrong(at, "source_profile and credential_source are both there; keep one of the two".into()));
+                return Err(wrong(
+                    at,
+                    "source_profile and credential_source are both there; keep one of the two".into(),
+                ));
             }
             (None, None) => {
                 let message = "role_arn stands there without source_profile, credential_source or \
@@ -237,11 +230,7 @@ impl Planner<'_> {
             },
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
-        Ok(Hop {
-            profile: section.name().into(),
-            stands: place(stands),
-            way: Way::Role { role, base: Box::new(base) },
-        })
+        Ok(Hop { profile: section.name().into(), stands: place(stands), way: Way::Role { role, base: Box::new(base) } })
     }
 
     /// The profile that another one names as its source.
@@ -268,9 +257,7 @@ impl Planner<'_> {
             return Err(wrong(format!("more than {MOST_HOPS} profiles are each the source of another one")));
         }
         let (told, hop) = (path(), self.hop(source)?);
-        hop.ok_or_else(|| {
-            wrong(format!("source_profile names a profile that says nothing about credentials: {told}"))
-        })
+        hop.ok_or_else(|| wrong(format!("source_profile names a profile that says nothing about credentials: {told}")))
     }
 
     fn web_identity(&self, section: &Section) -> Result<Option<Hop>, Failure> {
@@ -355,10 +342,11 @@ fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
     Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
 }
 
-fn role(section: &Section) -> Result<(Role, &Property), Failure> {
+fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
     let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
         let Some((text, at)) = value(section, name) else { return Ok(None) };
-        let text = usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
+        let text =
+            usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
         Ok(Some(text.into()))
     };
     let empty = || Failure::misconfigured(format!("profile {}: role_arn is empty", Escaped(section.name())));
@@ -374,12 +362,13 @@ fn role(section: &Section) -> Result<(Role, &Property), Failure> {
             Failure::misconfigured(said(at, section, message))
         })
     });
-    let role = Role {
+    let role = RoleSpec {
         arn,
         session_name: part(ROLE_SESSION_NAME)?,
         external_id: part("external_id")?,
         duration: duration.transpose()?,
         mfa_serial: part("mfa_serial")?,
+        ..RoleSpec::default()
     };
     Ok((role, at))
 }
@@ -391,8 +380,12 @@ fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
     let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
-        (Some((_, at)), None) => return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}"))),
-        (None, Some((_, at))) => return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}"))),
+        (Some((_, at)), None) => {
+            return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}")));
+        }
+        (None, Some((_, at))) => {
+            return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}")));
+        }
     };
     let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
     if id.1.file() != secret.1.file() && (hidden(ACCESS_KEY_ID) || hidden(SECRET_ACCESS_KEY)) {
@@ -442,4 +435,197 @@ pub(super) fn place(property: &Property) -> Box<str> {
 /// A message with file, line and profile before it.
 fn said(at: &Property, section: &Section, message: impl std::fmt::Display) -> String {
     format!("{}: profile {}: {message}", place(at), Escaped(section.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::shared_files::Content;
+
+    const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
+    const ROLE: &str = "role_arn = arn:aws:iam::123456789012:role/r\n";
+
+    fn parse(config: &str, credentials: &str) -> SharedFiles {
+        let content = |path, text: &'static str| Content { path: Path::new(path), bytes: text.as_bytes() };
+        let leak = |text: &str| &*Box::leak(text.to_owned().into_boxed_str());
+        SharedFiles::parse(Some(content("/c", leak(config))), Some(content("/k", leak(credentials)))).unwrap()
+    }
+
+    /// What the profile `dev` comes to, hop by hop, or what is wrong with it.
+    fn told(config: &str, credentials: &str) -> String {
+        let files = parse(config, credentials);
+        match plan(&files, files.profile("dev").unwrap(), &|_| Ok(())) {
+            Ok(None) => "nothing".into(),
+            Ok(Some(hop)) => shown(&hop),
+            Err(failure) => {
+                assert!(!failure.to_string().contains("hush"), "{failure}");
+                failure.to_string()
+            }
+        }
+    }
+
+    fn shown(hop: &Hop) -> String {
+        let way = match &hop.way {
+            Way::Keys(keys) => {
+                let token = keys.session_token.as_ref().map_or("", |_| " with token");
+                format!("keys {}{token}", keys.access_key_id)
+            }
+            Way::Role { role, base } => {
+                format!("role {} < {}", role.arn.rsplit('/').next().unwrap_or_default(), shown(base))
+            }
+            Way::CredentialSource(source) => format!("{source:?}"),
+            Way::WebIdentity { role, token_file } => format!("web identity {token_file} {:?}", role.session_name),
+            Way::Sso(sso) => format!("sso {:?} {} {} {}", sso.session, sso.start_url, sso.account_id, sso.role_name),
+            Way::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
+            Way::SignIn { session } => format!("sign-in {session}"),
+        };
+        format!("{} {way}", hop.stands)
+    }
+
+    #[test]
+    fn ways_and_their_order() {
+        let sso = "sso_start_url = https://s\nsso_region = r\nsso_account_id = 1\nsso_role_name = n\n";
+        let web = "web_identity_token_file = /t\n";
+        let both = |config: &str, credentials: &str| {
+            let dev =
+                |text: &str, head: &str| if text.is_empty() { String::new() } else { format!("[{head}]\n{text}") };
+            told(&dev(config, "profile dev"), &dev(credentials, "dev"))
+        };
+        for (config, credentials, expected) in [
+            (KEYS, "", "/c, line 2 keys AKIA1"),
+            ("region = r\n", "", "nothing"),
+            ("sso_session = s\nsource_profile = x\n", "", "nothing"),
+            // Keys of one file are one unit.
+            ("aws_session_token = old\n", KEYS, "/k, line 2 keys AKIA1"),
+            ("", &format!("{KEYS}aws_session_token = t\n"), "/k, line 2 keys AKIA1 with token"),
+            (
+                "aws_access_key_id = B\naws_secret_access_key = hush\n",
+                "aws_access_key_id = A\n",
+                "aws_access_key_id and aws_secret_access_key come from different files",
+            ),
+            ("aws_secret_access_key = hush\n", "aws_access_key_id = A\n", "/k, line 2 keys A"),
+            ("aws_access_key_id = A\n", "", "/c, line 2: profile dev: aws_access_key_id stands there without"),
+            // Which way goes first.
+            (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
+            (&format!("{web}{ROLE}{sso}"), KEYS, "/c, line 2 web identity /t None"),
+            (&format!("{ROLE}{web}credential_source = EcsContainer\n"), "", "web identity /t"),
+            (&format!("{sso}credential_process = p\n"), KEYS, "sso None https://s 1 n"),
+            ("credential_process = p\n", KEYS, "/k, line 2 keys AKIA1"),
+            (&format!("credential_process = p | q\n{KEYS}"), "", "/c, line 2 process p | q None"),
+            ("credential_process = p\naws_account_id = 123456789012\n", "", "process p Some(\"123456789012\")"),
+            ("login_session = l\ncredential_process = p\n", "", "/c, line 2 sign-in l"),
+            ("login_session = l\n", KEYS, "keys AKIA1"),
+            // Contradictions.
+            (ROLE, "", "line 2: profile dev: role_arn stands there without source_profile, credential_source"),
+            (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "", "keep one of the two"),
+            (
+                &format!("{ROLE}credential_source = Nowhere\n"),
+                "",
+                "line 3: profile dev: credential_source is Environment",
+            ),
+            (&format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"), "", "is a number of seconds"),
+            ("role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n", "", "control character"),
+            ("role_arn = r\ncredential_source = Environment\n", "", "role_arn is no ARN of a role"),
+            (web, "", "web_identity_token_file stands there without role_arn"),
+            ("sso_account_id = 1\n", "", "line 2: profile dev: this profile has no sso_role_name"),
+            ("sso_account_id = 1\nsso_role_name = n\nsso_session = s\n", "", "[sso-session s] that is not there"),
+        ] {
+            let told = both(config, credentials);
+            assert!(told.contains(expected), "{config}---\n{credentials}---\n{told}\nnot: {expected}");
+        }
+    }
+
+    #[test]
+    fn sso_sessions() {
+        let session = "[sso-session s]\nsso_start_url = https://s\nsso_region = r\nsso_registration_scopes = a, b\n";
+        let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
+        assert_eq!(told(&format!("{session}{profile}"), ""), "/c, line 6 sso Some(\"s\") https://s 1 n");
+        let differing = told(&format!("{session}{profile}sso_region = other\n"), "");
+        assert!(
+            differing.contains("line 9: profile dev: sso_region differs from that of the sso-session"),
+            "{differing}"
+        );
+        let half = told(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
+        assert!(half.contains("its sso-session has no sso_start_url"), "{half}");
+    }
+
+    #[test]
+    fn chains_of_profiles() {
+        let chain = |source: &str| format!("[profile dev]\n{ROLE}source_profile = {source}\n");
+        let rest = "[profile a]\nrole_arn = arn:aws:iam::1:role/a\nsource_profile = b\n";
+        for (config, credentials, expected) in [
+            (
+                format!("{}{rest}", chain("a")),
+                format!("[b]\n{KEYS}"),
+                "/c, line 2 role r < /c, line 5 role a < /k, line 2 keys",
+            ),
+            (format!("{}{KEYS}", chain("dev")), String::new(), "role r < /c, line 4 keys AKIA1"),
+            // The source of another profile is taken for its keys, whatever role it has.
+            (format!("{}{rest}{KEYS}", chain("a")), String::new(), "role r < /c, line 7 keys AKIA1"),
+            (chain("dev"), String::new(), "has no keys of its own: dev → dev"),
+            (
+                chain("gone"),
+                String::new(),
+                "/c, line 3: profile dev: source_profile names a profile that is in neither file: dev → gone",
+            ),
+            (
+                format!("{}{rest}", chain("a")),
+                String::new(),
+                "profile a: source_profile names a profile that is in neither file: dev → a → b",
+            ),
+            (
+                format!("{}{rest}[profile b]\n{ROLE}source_profile=dev\n", chain("a")),
+                String::new(),
+                "goes round in a circle: dev → a → b → dev",
+            ),
+            (
+                format!("{}[profile a]\nregion = r\n", chain("a")),
+                String::new(),
+                "says nothing about credentials: dev → a",
+            ),
+        ] {
+            let told = told(&config, &credentials);
+            assert!(told.contains(expected), "{config}---\n{credentials}---\n{told}\nnot: {expected}");
+        }
+    }
+
+    #[test]
+    fn long_chains_are_followed_and_endless_ones_refused() {
+        let chain = |length: usize| {
+            let hops = (0..length).map(|n| {
+                let name = if n == 0 { "dev".to_owned() } else { format!("p{n}") };
+                format!("[profile {name}]\n{ROLE}source_profile = p{}\n", n + 1)
+            });
+            format!("{}[profile p{length}]\n{KEYS}", hops.collect::<String>())
+        };
+        assert!(told(&chain(100), "").ends_with("keys AKIA1"));
+        assert!(told(&chain(100_000), "").contains("more than 128 profiles"));
+    }
+
+    #[test]
+    fn a_distrusted_file_says_neither_what_is_run_nor_where_tokens_are() {
+        for config in [
+            "[profile dev]\ncredential_process = p\n".to_owned(),
+            format!("[profile dev]\n{ROLE}web_identity_token_file = /t\n"),
+        ] {
+            let files = parse(&config, "");
+            let distrust = |_: &Property| Err("belongs to user 7".into());
+            let failure = plan(&files, files.profile("dev").unwrap(), &distrust).unwrap_err();
+            assert!(failure.message.contains("does not count there: /c belongs to user 7"), "{failure}");
+        }
+        let files = parse(&format!("[profile dev]\n{KEYS}"), "");
+        assert!(plan(&files, files.profile("dev").unwrap(), &|_| Err(String::new())).unwrap().is_some());
+    }
+
+    #[test]
+    fn everything_that_a_plan_looks_at_leaves_a_footprint() {
+        let config = "[profile dev]\nsource_profile = a\nservices = v\n[profile a]\nsso_session = s\nsource_profile = dev\n\
+                      [sso-session s]\n[services v]\n[profile other]\n";
+        let files = parse(config, "");
+        let names: Vec<_> = footprint(&files, "dev").iter().map(|section| section.name()).collect();
+        assert_eq!(names, ["dev", "a", "s", "v"]);
+        assert!(footprint(&files, "gone").is_empty());
+    }
 }

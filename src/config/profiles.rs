@@ -1,0 +1,141 @@
+//! `[profiles]`: profiles of the shared files that are identities of their name.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::identity::{Habits, Identity};
+use super::table::{Errors, Section};
+use super::value;
+use crate::credentials::{Name, usable};
+use crate::source::spec::SourceKind;
+
+/// Who has asked for nothing so long is dropped.
+const IDLE: Duration = Duration::from_secs(2 * 3600);
+
+const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
+
+/// Which profiles are served, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedProfiles {
+    /// A profile is served when its name matches one of these.
+    pub patterns: Vec<Pattern>,
+    /// How long an identity is kept after it was last asked for.
+    pub idle: Duration,
+    /// `credentials_file`, in the place of the user's.
+    pub credentials_file: Option<PathBuf>,
+    /// `config_file`, in the place of the user's.
+    pub config_file: Option<PathBuf>,
+    defaults: Habits,
+}
+
+impl ServedProfiles {
+    /// Whether a profile of this name is served.
+    #[must_use]
+    pub fn matches(&self, profile: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.matches(profile))
+    }
+
+    /// What a profile of this name is as an identity.
+    #[must_use]
+    pub fn identity(&self, profile: &Name) -> Identity {
+        let kind = SourceKind::Profile {
+            name: Some(profile.as_str().into()),
+            credentials_file: self.credentials_file.clone(),
+            config_file: self.config_file.clone(),
+        };
+        let mut identity = self.defaults.identity(profile.clone(), vec![kind.into()]);
+        identity.eager = false;
+        identity
+    }
+
+    pub(super) fn new(patterns: Vec<Pattern>, defaults: Habits) -> Self {
+        Self { patterns, idle: IDLE, credentials_file: None, config_file: None, defaults }
+    }
+}
+
+/// A name in which `*` stands for any characters, none among them: `dev`, `team-*`, `*`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// When no profile can have such a name.
+    pub fn new(text: &str) -> Result<Self, String> {
+        Ok(Self(usable("pattern", text).map_err(|error| error.to_string())?.into()))
+    }
+
+    /// Whether the whole name is as the pattern has it.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = name.strip_prefix(first) else { return false };
+        let mut parts: Vec<&str> = parts.collect();
+        let Some(last) = parts.pop() else { return rest.is_empty() };
+        for part in parts {
+            match rest.find(part) {
+                Some(at) => rest = &rest[at + part.len()..],
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// `[profiles]`. Without `serve` nothing is served, whatever else stands there.
+pub(super) fn read(mut section: Section<'_>, defaults: Habits, errors: &mut Errors) -> Option<ServedProfiles> {
+    let entries = section.take("serve").and_then(|entry| entry.list(errors, "pattern"));
+    let patterns = entries.into_iter().flatten().filter_map(|entry| entry.read(errors, Pattern::new)).collect();
+    let idle = section.take("idle").and_then(|entry| entry.read(errors, value::duration(&IDLE_ALLOWED)));
+    let mut file = |key| section.take(key).and_then(|entry| entry.read(errors, value::path));
+    let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
+    section.close();
+    let served = ServedProfiles { credentials_file, config_file, ..ServedProfiles::new(patterns, defaults) };
+    Some(ServedProfiles { idle: idle.unwrap_or(IDLE), ..served })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, names, others) in [
+            ("dev", &["dev"][..], &["", "de", "devx", "xdev"][..]),
+            ("team-*", &["team-", "team-a", "team-a/b"], &["team", "ateam-a"]),
+            ("*-prod", &["-prod", "a-prod", "-prod-prod"], &["a-prod-x"]),
+            ("a*b*c", &["abc", "aXbYc", "abbcc"], &["acb", "ab", "aXc"]),
+            ("*", &["", "anything"], &[]),
+            ("a*a", &["aa", "aba"], &["a"]),
+        ] {
+            let pattern = Pattern::new(pattern).unwrap();
+            for name in names {
+                assert!(pattern.matches(name), "{pattern:?} {name}");
+            }
+            for other in others {
+                assert!(!pattern.matches(other), "{pattern:?} {other}");
+            }
+        }
+        assert!(Pattern::new(" ").is_err() && Pattern::new("a\n").is_ok() && Pattern::new("a\nb").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_for_the_star_matches(parts in prop::collection::vec("[ab]{0,3}", 1..4), between in "[abc/]{0,4}") {
+            let pattern = Pattern(parts.join("*").into());
+            prop_assert!(pattern.matches(&parts.join(&between)) || parts.len() == 1);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Sources that ask somebody else for credentials: a role, a process, SSO.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::sources::base;
+use super::table::{Entry, Errors, Section};
+use super::value;
+use crate::credentials::usable;
+use crate::secret::Secret;
+use crate::source::process::Program;
+use crate::source::spec::{RoleSpec, SourceKind};
+
+/// What AssumeRole takes.
+const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
+
+/// What belongs to a role and to nothing else.
+const OF_A_ROLE: [&str; 7] =
+    ["external_id", "session_name", "duration", "mfa_serial", "policy_file", "policy_arns", "tags"];
+
+/// What only a caller with credentials of its own may say.
+const OF_A_CALLER: [&str; 4] = ["external_id", "mfa_serial", "tags", "source_identity"];
+
+/// `{ role_arn = …, source = … }` or `{ role_arn = …, web_identity_token_file = … }`.
+pub(super) fn role(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+    let arn_at = section.at("role_arn");
+    let token_file_at = section.at("web_identity_token_file");
+    let arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));
+    let token_file = section.take("web_identity_token_file").and_then(|entry| entry.read(errors, value::path));
+    let Some((at, path)) = arn_at else {
+        let without = |(at, path): (usize, String), key: &str, errors: &mut Errors| {
+            errors.push(at, &path, format!("{called} has {key} and no role_arn"));
+        };
+        if let Some(place) = token_file_at {
+            without(place, "web_identity_token_file", errors);
+        }
+        for key in OF_A_ROLE.iter().chain(&["source_identity"]) {
+            if let Some(place) = section.at(key) {
+                without(place, key, errors);
+                section.take(key);
+            }
+        }
+        return None;
+    };
+    let base_entry = section.take("source");
+    if token_file_at.is_some() {
+        for key in OF_A_CALLER {
+            if let Some((at, path)) = section.at(key) {
+                errors.push(at, &path, format!("{called} has {key}, which STS does not take with a web identity"));
+            }
+        }
+    }
+    let role = RoleSpec {
+        arn: arn.unwrap_or_default(),
+        session_name: line(section, "session_name", errors),
+        external_id: line(section, "external_id", errors),
+        duration: section.take("duration").and_then(|entry| entry.read(errors, value::duration(&DURATION_ALLOWED))),
+        mfa_serial: line(section, "mfa_serial", errors),
+        policy_file: section.take("policy_file").and_then(|entry| entry.read(errors, value::path)),
+        policy_arns: policy_arns(section, errors),
+        tags: tags(section, errors),
+        source_identity: line(section, "source_identity", errors),
+    };
+    match (base_entry, token_file) {
+        (Some(entry), Some(_)) => {
+            entry.refuse(errors, format!("{called} has web_identity_token_file as well; keep one of the two"))
+        }
+        (None, Some(token_file)) => Some(SourceKind::WebIdentity { role, token_file }),
+        (Some(entry), None) => {
+            let base = base(entry, called, errors)?;
+            Some(SourceKind::AssumeRole { role, base: Box::new(base) })
+        }
+        (None, None) => {
+            if token_file_at.is_none() {
+                let message = "has no source: say whose credentials assume the role, such as source = \"profile base\", \
+                               or web_identity_token_file";
+                errors.push(at, &path, format!("{called} {message}"));
+            }
+            None
+        }
+    }
+}
+
+/// `process = ["cmd", "arg"]`, without a shell, or one text for `sh -c`.
+pub(super) fn process(entry: Entry<'_>, errors: &mut Errors) -> Option<Program> {
+    if !entry.is_list() {
+        return entry.read(errors, |text| match text.trim() {
+            "" => Err("empty; it must be a command"),
+            line if line.contains('\0') => Err("not a command: it contains a NUL character"),
+            line => Ok(Program::Line(Secret::new(line))),
+        });
+    }
+    let (at, path) = (entry.at(), entry.path.clone());
+    let words = entry.list(errors, "word")?;
+    if words.is_empty() {
+        errors.push(at, &path, "empty; it must be a program and its arguments");
+        return None;
+    }
+    let word = |text: &str| if text.contains('\0') { Err("contains a NUL character") } else { Ok(Box::from(text)) };
+    let count = words.len();
+    let words: Vec<Box<str>> = words.into_iter().filter_map(|entry| entry.read(errors, word)).collect();
+    (words.len() == count).then_some(Program::Words(words))
+}
+
+/// `{ sso_session = …, account_id = …, role_name = … }`.
+pub(super) fn sso(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+    const KEYS: [&str; 3] = ["sso_session", "account_id", "role_name"];
+    let places = KEYS.map(|key| section.at(key));
+    let [session, account_id, role_name] = KEYS.map(|key| line(section, key, errors));
+    let (at, path) = places.iter().flatten().next()?.clone();
+    if let Some(missing) = KEYS.iter().zip(&places).find(|(_, place)| place.is_none()) {
+        errors.push(
+            at,
+            &path,
+            format!("{called} has no {}; sso_session, account_id and role_name go together", missing.0),
+        );
+        return None;
+    }
+    Some(SourceKind::Sso { session: session?, account_id: account_id?, role_name: role_name? })
+}
+
+fn line(section: &mut Section<'_>, key: &'static str, errors: &mut Errors) -> Option<Box<str>> {
+    section.take(key)?.read(errors, |text| usable("text", text).map(Box::from))
+}
+
+fn arn(text: &str) -> Result<Box<str>, String> {
+    let text = usable("role ARN", text).map_err(|error| error.to_string())?;
+    if text.starts_with("arn:") && !text.contains(char::is_whitespace) {
+        Ok(text.into())
+    } else {
+        Err("not the ARN of a role; write it like arn:aws:iam::123456789012:role/NAME".into())
+    }
+}
+
+fn policy_arns(section: &mut Section<'_>, errors: &mut Errors) -> Vec<Box<str>> {
+    let entries = section.take("policy_arns").and_then(|entry| entry.list(errors, "policy")).unwrap_or_default();
+    entries.into_iter().filter_map(|entry| entry.read(errors, arn)).collect()
+}
+
+fn tags(section: &mut Section<'_>, errors: &mut Errors) -> Vec<(Box<str>, Box<str>)> {
+    let entries = section.take("tags").map(|entry| entry.named(errors)).unwrap_or_default();
+    let read = |(key, at, entry): (std::borrow::Cow<'_, str>, usize, Entry<'_>), errors: &mut Errors| {
+        let path = entry.path.clone();
+        let value = entry
+            .read(errors, |text| if text.is_empty() { Ok("".into()) } else { usable("text", text).map(Box::from) });
+        match usable("name of a tag", &key) {
+            Ok(key) => Some((key.into(), value?)),
+            Err(error) => {
+                errors.push(at, &path, error.to_string());
+                None
+            }
+        }
+    };
+    let mut tags: Vec<_> = entries.into_iter().filter_map(|entry| read(entry, errors)).collect();
+    tags.sort();
+    tags
+}

@@ -1,0 +1,236 @@
+//! A role, assumed with the credentials of another source.
+
+use std::time::{Duration, SystemTime};
+
+use super::keys::read;
+use super::spec::{RoleSpec, Text};
+use super::{Answer, Boxed, Failure, Hop, Source};
+use crate::aws::settings::Settings;
+use crate::aws::sts;
+use crate::clock::timestamp;
+use crate::credentials::{Credentials, Escaped};
+use crate::sessions::{Fingerprint, Parts};
+use crate::world::World;
+
+/// AWS gives a role that was assumed with the credentials of another role no more than this, whatever is asked for
+/// (AWS IAM User Guide, "Role chaining").
+const LONGEST_CHAINED: Duration = Duration::from_secs(3600);
+
+/// Asks STS for the credentials of a role. Those that somebody in this process has obtained for exactly the same request
+/// by the same caller are shared.
+///
+/// What its base says stands in the way as it would by itself; a base that is *not configured* is misconfigured here,
+/// since somebody named it.
+#[derive(Debug)]
+pub struct AssumeRole {
+    name: Box<str>,
+    place: Option<Box<str>>,
+    role: RoleSpec,
+    base: Box<dyn Source>,
+    settings: Option<Settings>,
+    region: Option<Box<str>>,
+    is_chained: bool,
+}
+
+impl AssumeRole {
+    /// This role, assumed by whatever `base` gives. STS is called as that source has it.
+    #[must_use]
+    pub fn new(role: RoleSpec, base: Box<dyn Source>) -> Self {
+        let name = format!("role {}", Escaped(&role.arn)).into();
+        Self { name, place: None, role, base, settings: None, region: None, is_chained: false }
+    }
+
+    /// The same, written at this place: its own failures begin with it, those of its base with theirs.
+    #[must_use]
+    pub fn at(self, place: impl Into<Box<str>>) -> Self {
+        Self { place: Some(place.into()), ..self }
+    }
+
+    /// The same, with STS called this way.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings: Some(settings), ..self }
+    }
+
+    /// The same, with STS called in this region, if there is one.
+    #[must_use]
+    pub fn with_region(self, region: Option<Box<str>>) -> Self {
+        Self { region, ..self }
+    }
+
+    /// The same, knowing that the base gives credentials of a role.
+    #[must_use]
+    pub fn chained(self, is_chained: bool) -> Self {
+        Self { is_chained, ..self }
+    }
+
+    /// The role, assumed by what the base gave.
+    async fn assume(&self, world: &World, base: Answer) -> Answer {
+        let role = async { self.ask(world, &self.caller(world, base)?).await.map_err(|failure| self.own(failure)) };
+        Answer::from_result(role.await)
+    }
+
+    async fn ask(&self, world: &World, caller: &Credentials) -> Result<Credentials, Failure> {
+        let policy = match &self.role.policy_file {
+            Some(path) => Some(read(world, &Text::File(path.clone())).await?),
+            None => None,
+        };
+        let settings = self.settings(world).await;
+        let policy = policy.as_ref().map(|policy| policy.as_str());
+        let of = fingerprint("assume role", &self.role, policy, &settings, |parts| parts.with_caller(caller));
+        let ask = || async {
+            let mfa = match &self.role.mfa_serial {
+                Some(serial) => {
+                    let code = world.mfa.code(serial, &world.patience).await?;
+                    Some(sts::Mfa { serial: serial.clone(), code })
+                }
+                None => None,
+            };
+            let asked = sts::AssumeRole {
+                role_arn: self.role.arn.clone(),
+                session_name: session_name(&self.role, world.clock.now()),
+                external_id: self.role.external_id.clone(),
+                duration: self.duration(),
+                mfa,
+                policy: policy.map(Into::into),
+                policy_arns: self.role.policy_arns.clone(),
+                tags: self.role.tags.clone(),
+                source_identity: self.role.source_identity.clone(),
+            };
+            sts::assume_role(world, &settings, caller, &asked).await
+        };
+        world.sessions.obtain(&world.clock, of, ask).await
+    }
+
+    fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {
+        let nobody = |why: &str| {
+            let arn = Escaped(&self.role.arn);
+            self.own(Failure::misconfigured(format!("nobody is there to assume {arn}: {}: {why}", self.base.name())))
+        };
+        match base {
+            Answer::Found(caller) => match caller.expiration.filter(|end| *end <= world.clock.now()) {
+                None => Ok(caller),
+                Some(end) => {
+                    let message = format!(
+                        "{}: its credentials, which assume {}, expired at {}",
+                        self.base.name(),
+                        Escaped(&self.role.arn),
+                        timestamp(end)
+                    );
+                    Err(self.own(Failure::unavailable(message)))
+                }
+            },
+            Answer::NotConfigured(why) => Err(nobody(&why)),
+            Answer::Failing(failure) => Err(failure),
+        }
+    }
+
+    fn own(&self, failure: Failure) -> Failure {
+        match &self.place {
+            Some(place) => failure.behind(place),
+            None => failure,
+        }
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        let asked = self.role.duration?;
+        if self.is_chained && asked > LONGEST_CHAINED {
+            tracing::info!(
+                role_arn = %Escaped(&self.role.arn), asked_s = asked.as_secs(), given_s = LONGEST_CHAINED.as_secs(),
+                "a role that is assumed by another role lasts an hour at most"
+            );
+            return Some(LONGEST_CHAINED);
+        }
+        Some(asked)
+    }
+}
+
+impl Source for AssumeRole {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { self.assume(world, self.base.load(world).await).await })
+    }
+
+    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        match &self.region {
+            Some(region) => Box::pin(std::future::ready(Some(region.clone()))),
+            None => self.base.region(world),
+        }
+    }
+
+    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+        Box::pin(async move {
+            let settings = match &self.settings {
+                Some(settings) => settings.clone(),
+                None => self.base.settings(world).await,
+            };
+            match &self.region {
+                Some(region) => settings.with_region(Some(region.clone())),
+                None => settings,
+            }
+        })
+    }
+
+    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+        Box::pin(async move {
+            let (mut hops, base) = self.base.trace(world).await;
+            if hops.is_empty() {
+                hops.push(Hop::new(self.base.name(), &base));
+            }
+            let answer = self.assume(world, base).await;
+            let what = self.place.as_ref().map_or_else(|| self.name.to_string(), |at| format!("{at}: {}", self.name));
+            hops.push(Hop::new(what, &answer));
+            (hops, answer)
+        })
+    }
+}
+
+/// Of all that makes the session of a role, and of its caller. A session name that we choose is the same for all.
+pub(super) fn fingerprint(
+    way: &str,
+    role: &RoleSpec,
+    policy: Option<&str>,
+    settings: &Settings,
+    caller: impl FnOnce(Parts) -> Parts,
+) -> Fingerprint {
+    let RoleSpec {
+        arn,
+        session_name,
+        external_id,
+        duration,
+        mfa_serial,
+        policy_file: _,
+        policy_arns,
+        tags,
+        source_identity,
+    } = role;
+    let text = |text: &Option<Box<str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
+    let mut parts = Parts::new(way)
+        .with(arn.as_bytes())
+        .with_optional(text(session_name))
+        .with_optional(text(external_id))
+        .with_optional(duration.map(|duration| duration.as_secs().to_be_bytes()))
+        .with_optional(text(mfa_serial))
+        .with_optional(policy)
+        .with_optional(text(source_identity))
+        .with((policy_arns.len() as u64).to_be_bytes());
+    for arn in policy_arns {
+        parts = parts.with(arn.as_bytes());
+    }
+    for (key, value) in tags {
+        parts = parts.with(key.as_bytes()).with(value.as_bytes());
+    }
+    // Region, endpoint, FIPS: where it is asked makes it another session, too.
+    caller(parts.with(format!("{settings:?}"))).fingerprint()
+}
+
+/// The name of the session as it stands in the audit trail of AWS.
+pub(super) fn session_name(role: &RoleSpec, now: SystemTime) -> Box<str> {
+    role.session_name.clone().unwrap_or_else(|| {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        format!("credenza-{}", since.as_secs()).into()
+    })
+}

@@ -1,0 +1,99 @@
+//! From the plan of a profile to the source that carries it out.
+
+use super::plan::{CredentialSource, Hop, Way};
+use crate::aws::settings::Settings;
+use crate::credentials::{Credentials, Escaped};
+use crate::source::assume_role::AssumeRole;
+use crate::source::container::ContainerCredentials;
+use crate::source::environment::EnvironmentCredentials;
+use crate::source::imds::MetadataCredentials;
+use crate::source::process::{ProcessCredentials, Program};
+use crate::source::web_identity::WebIdentityCredentials;
+use crate::source::{self, Answer, Boxed, Source};
+use crate::world::World;
+
+/// The source that a plan comes to. `settings` are those of the profile that was asked for: as in the SDKs, every call on
+/// the way is made in its region and to its endpoints.
+pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
+    let Hop { profile, stands, way } = hop;
+    let place = format!("{stands}: profile {}", Escaped(&profile));
+    let source: Box<dyn Source> = match way {
+        Way::Role { role, base } => {
+            let is_chained = gives_a_role(&base.way);
+            let role = AssumeRole::new(role, carry_out(*base, settings)).at(place);
+            return Box::new(role.with_settings(settings.clone()).chained(is_chained));
+        }
+        Way::Keys(credentials) => Box::new(Keys(credentials)),
+        Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::new()),
+        Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => Box::new(MetadataCredentials::new(false, true)),
+        Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
+        Way::WebIdentity { role, token_file } => {
+            Box::new(WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone()))
+        }
+        Way::Process { command, account_id } => {
+            Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
+        }
+        Way::Sso(_) | Way::SignIn { .. } => todo!(),
+    };
+    Box::new(Placed { place: place.into(), source })
+}
+
+/// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
+fn gives_a_role(way: &Way) -> bool {
+    match way {
+        Way::Role { .. } | Way::WebIdentity { .. } | Way::Sso(_) => true,
+        Way::CredentialSource(source) => *source != CredentialSource::Environment,
+        Way::Keys(_) | Way::Process { .. } | Way::SignIn { .. } => false,
+    }
+}
+
+/// Keys that stand in a profile.
+#[derive(Debug)]
+struct Keys(Credentials);
+
+impl Source for Keys {
+    fn name(&self) -> &str {
+        "keys"
+    }
+
+    fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(std::future::ready(Answer::Found(self.0.clone())))
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A source that is written down in a profile: its failures say where.
+#[derive(Debug)]
+struct Placed {
+    place: Box<str>,
+    source: Box<dyn Source>,
+}
+
+impl Source for Placed {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move {
+            match self.source.load(world).await {
+                Answer::Failing(failure) => failure.behind(&self.place).into(),
+                answer => answer,
+            }
+        })
+    }
+
+    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        self.source.region(world)
+    }
+
+    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<source::Hop>, Answer)> {
+        Box::pin(async move {
+            let answer = self.load(world).await;
+            (vec![source::Hop::new(format!("{}: {}", self.place, self.source.name()), &answer)], answer)
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! A role, assumed with a token that somebody keeps fresh in a file: Kubernetes service accounts, OIDC providers.
+
+use std::path::PathBuf;
+
+use super::assume_role::{fingerprint, session_name};
+use super::keys::read;
+use super::spec::{RoleSpec, Text};
+use super::{Answer, Boxed, Failure, Kind, Source};
+use crate::aws::settings::Settings;
+use crate::aws::sts;
+use crate::credentials::{Credentials, Escaped};
+use crate::secret::Secret;
+use crate::world::{Environment, World};
+
+const ROLE_ARN: &str = "AWS_ROLE_ARN";
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
+
+/// Asks STS for the credentials of a role with the token of a file, which is read anew at each load, since it rotates,
+/// and watched. Another token makes another session.
+#[derive(Clone, Debug)]
+pub struct WebIdentityCredentials {
+    name: Box<str>,
+    role: RoleSpec,
+    token_file: PathBuf,
+    settings: Option<Settings>,
+    region: Option<Box<str>>,
+}
+
+impl WebIdentityCredentials {
+    /// This role with the token of this file.
+    #[must_use]
+    pub fn new(role: RoleSpec, token_file: impl Into<PathBuf>) -> Self {
+        let name = format!("web identity {}", Escaped(&role.arn)).into();
+        Self { name, role, token_file: token_file.into(), settings: None, region: None }
+    }
+
+    /// What the variables `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME` say; `None` when the
+    /// first is not set.
+    ///
+    /// # Errors
+    /// When the first is set and the second is not.
+    pub fn of_environment(environment: &Environment) -> Result<Option<Self>, Failure> {
+        let Some(token_file) = environment.get(TOKEN_FILE) else { return Ok(None) };
+        let arn = environment.get(ROLE_ARN).ok_or_else(|| {
+            Failure::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not; set both, or unset both"))
+        })?;
+        let session_name = environment.get(SESSION_NAME).map(Into::into);
+        Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
+    }
+
+    /// The same, with STS called this way.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings: Some(settings), ..self }
+    }
+
+    /// The same, with STS called in this region, if there is one.
+    #[must_use]
+    pub fn with_region(self, region: Option<Box<str>>) -> Self {
+        Self { region, ..self }
+    }
+
+    pub(super) async fn assume(&self, world: &World) -> Result<Credentials, Failure> {
+        let token = read(world, &Text::File(self.token_file.clone())).await?;
+        if token.is_empty() {
+            let path = world.environment.expand(&self.token_file);
+            let message = format!("the token file {} is empty", Escaped(&path.to_string_lossy()));
+            return Err(Failure::new(Kind::Unsettled, message));
+        }
+        let policy = match &self.role.policy_file {
+            Some(path) => Some(read(world, &Text::File(path.clone())).await?),
+            None => None,
+        };
+        let policy = policy.as_ref().map(|policy| policy.as_str());
+        let (token, settings) = (Secret::new(token.as_str()), self.settings(world).await);
+        let of = fingerprint("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
+        let ask = || async {
+            let asked = sts::WebIdentity {
+                role_arn: self.role.arn.clone(),
+                session_name: session_name(&self.role, world.clock.now()),
+                duration: self.role.duration,
+                policy: policy.map(Into::into),
+                policy_arns: self.role.policy_arns.clone(),
+            };
+            sts::assume_role_with_web_identity(world, &settings, &asked, &token).await
+        };
+        world.sessions.obtain(&world.clock, of, ask).await
+    }
+}
+
+impl Source for WebIdentityCredentials {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { Answer::from_result(self.assume(world).await) })
+    }
+
+    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(async move { self.settings(world).await.region })
+    }
+
+    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+        let settings = self.settings.clone().unwrap_or_else(|| Settings::of_environment(&world.environment));
+        let settings = match &self.region {
+            Some(region) => settings.with_region(Some(region.clone())),
+            None => settings,
+        };
+        Box::pin(std::future::ready(settings))
+    }
+}
