@@ -1,12 +1,12 @@
 //! The published leases: all that the HTTP side can see. What goes up from there is a wake, never data.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::chain::Step;
@@ -143,11 +143,22 @@ pub struct Handle {
     wake: Arc<Wake>,
 }
 
+/// Somebody wants the lease of a profile that is known and that nobody keeps yet.
+#[derive(Debug)]
+pub struct Demand {
+    /// Its name.
+    pub name: Name,
+    /// Who keeps it from now on; dropped when there is no such profile any more.
+    pub reply: oneshot::Sender<Handle>,
+}
+
 /// What wakes a keeper beside its timer and its inputs.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
     notify: Notify,
     wishes: AtomicU8,
+    /// Seconds since 1970 at which the lease was last asked for.
+    used: AtomicU64,
 }
 
 /// Why a keeper was woken.
@@ -186,6 +197,19 @@ impl Handle {
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
         self.published.has_changed().is_err()
+    }
+
+    /// Notes that somebody asks for the lease at `now`: one store, since it is done at every request.
+    pub fn touch(&self, now: SystemTime) {
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.wake.used.store(seconds, Ordering::Relaxed);
+    }
+
+    /// For how long nobody has asked at `now`; a clock that was set back counts as asked just now.
+    #[must_use]
+    pub fn idle(&self, now: SystemTime) -> Duration {
+        let used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.wake.used.load(Ordering::Relaxed));
+        now.duration_since(used).unwrap_or_default()
     }
 
     /// Asks the keeper for something; many wishes at once are one.
@@ -233,6 +257,10 @@ pub struct Board {
     pub live: watch::Receiver<Arc<HashMap<LeaseKey, Handle>>>,
     /// What is wrong with the configuration on disk, when the last reload was refused.
     pub refused: watch::Receiver<Option<Arc<str>>>,
+    /// The profiles that are served once somebody asks; `None` until the shared files have been looked at.
+    pub known: watch::Receiver<Option<Arc<BTreeSet<Name>>>>,
+    /// Where it is said that somebody asks.
+    pub demand: mpsc::Sender<Demand>,
 }
 
 impl Board {
@@ -246,12 +274,31 @@ impl Board {
     #[must_use]
     pub fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
         let live = self.live.borrow();
-        let published = live.get(key)?.published.borrow();
-        published.usable(now).map(|lease| lease.body.clone())
+        let handle = live.get(key)?;
+        handle.touch(now);
+        handle.published.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
-    /// Waits until every eager identity of this moment has been tried once.
+    /// The handle of an identity, or of a profile that is served and gets a keeper now. It waits for nothing but the first
+    /// look at the shared files, and for the supervisor.
+    pub async fn find(&self, name: &Name) -> Option<Handle> {
+        let key = LeaseKey::Identity(name.clone());
+        if let Some(handle) = self.lookup(&key) {
+            return Some(handle);
+        }
+        let mut known = self.known.clone();
+        let known = known.wait_for(Option::is_some).await.ok()?.clone()?;
+        if !known.contains(name) {
+            return None;
+        }
+        let (reply, handle) = oneshot::channel();
+        self.demand.send(Demand { name: name.clone(), reply }).await.ok()?;
+        handle.await.ok()
+    }
+
+    /// Waits until the shared files have been looked at and every eager identity of this moment has been tried once.
     pub async fn first_loads(&self) {
+        let _ = self.known.clone().wait_for(Option::is_some).await;
         let live = Arc::clone(&self.live.borrow());
         for handle in live.values() {
             let mut handle = handle.clone();
@@ -299,7 +346,9 @@ mod tests {
             live.insert(LeaseKey::Identity((*name).into()), handle);
         }
         let live = watch::Sender::new(Arc::new(live)).subscribe();
-        (Board { live, refused: watch::Sender::new(None).subscribe() }, senders)
+        let known = watch::Sender::new(Some(Arc::default())).subscribe();
+        let (demand, _) = mpsc::channel(1);
+        (Board { live, refused: watch::Sender::new(None).subscribe(), known, demand }, senders)
     }
 
     fn published(phase: Phase) -> Published {

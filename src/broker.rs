@@ -1,7 +1,6 @@
 //! A whole broker: keepers behind a board, a door before it, listeners in front. `serve` runs one for everybody,
 //! `exec` one for a single program.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,13 +9,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
-use crate::config::Identity;
-use crate::credentials::Name;
 use crate::secret::Secret;
 use crate::server::connections::{self, Listener, ListenerEnded};
 use crate::server::guard::{Client, Clients, Hosts};
 use crate::server::routes::{Endpoint, Paths};
-use crate::supervisor::{KeeperEnded, Order, Supervisor};
+use crate::supervisor::{Generation, KeeperEnded, Order, Supervisor};
 use crate::watch::Watcher;
 use crate::world::World;
 
@@ -38,7 +35,7 @@ pub struct Parts<L = TcpListener> {
     /// Who tells them about changed files.
     pub watcher: Watcher,
     /// What it serves.
-    pub identities: BTreeMap<Name, Identity>,
+    pub generation: Generation,
     /// Where, already bound.
     pub listeners: Vec<L>,
     /// Under which further names.
@@ -68,7 +65,7 @@ impl<L: Listener> Broker<L> {
         let listening: Vec<_> = parts.listeners.iter().filter_map(Listener::address).collect();
         let clients = Clients::new(parts.clients);
         let clock = parts.world.clock.clone();
-        let (supervisor, board) = Supervisor::new(parts.world, parts.identities);
+        let (supervisor, board) = Supervisor::new(parts.world, parts.generation);
         let endpoint = Endpoint {
             board: board.clone(),
             started: clock.now(),

@@ -24,6 +24,7 @@ pub mod arguments;
 pub mod aws;
 pub mod board;
 pub mod broker;
+pub mod catalogue;
 pub mod chain;
 pub mod chance;
 pub mod clock;

@@ -1,31 +1,61 @@
 //! Generations of keepers: spawns them, publishes the board, swaps in a new configuration, stops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Board, Handle, LeaseKey, Wish};
-use crate::config::Identity;
+use crate::board::{Board, Demand, Handle, LeaseKey, Wish};
+use crate::catalogue::Catalogue;
+use crate::config::{Config, Identity, ServedProfiles};
 use crate::credentials::Name;
 use crate::identity;
 use crate::keeper::Keeper;
 use crate::lease::Lease;
+use crate::source::Failure;
 use crate::world::World;
 
 /// What the supervisor is told.
 #[derive(Debug)]
 pub enum Order {
-    /// A new and valid set of identities.
-    Replace(BTreeMap<Name, Identity>),
+    /// A new and valid configuration.
+    Replace(Generation),
     /// The configuration on disk is not valid, and why; nothing else changes.
     Refused(Arc<str>),
     /// Everybody loads now.
     Reload,
 }
+
+/// What a configuration has to be kept.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// By name.
+    pub identities: BTreeMap<Name, Identity>,
+    /// Profiles that are identities once somebody asks for them.
+    pub profiles: Option<ServedProfiles>,
+}
+
+impl Generation {
+    /// That of a configuration.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self { identities: config.identities.clone(), profiles: config.profiles.clone() }
+    }
+}
+
+/// How often it is looked who has not been asked for.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// How many may ask at once for what nobody keeps yet; the others wait a moment.
+const DEMANDS: usize = 64;
+
+/// A look at the shared files, which gives its catalogue back.
+type Look = Pin<Box<dyn Future<Output = (Catalogue, Result<BTreeSet<Name>, Failure>)> + Send>>;
 
 /// A keeper ended by itself: nobody keeps its lease fresh any more.
 #[derive(Debug, thiserror::Error)]
@@ -33,18 +63,22 @@ pub enum Order {
 pub struct KeeperEnded(Name, String);
 
 /// The owner of all keepers.
-#[derive(Debug)]
 pub struct Supervisor {
     world: World,
+    profiles: Option<ServedProfiles>,
     running: BTreeMap<Name, Running>,
     tasks: JoinSet<Infallible>,
+    look: Option<Look>,
+    demands: mpsc::Receiver<Demand>,
     live: watch::Sender<Arc<HashMap<LeaseKey, Handle>>>,
+    known: watch::Sender<Option<Arc<BTreeSet<Name>>>>,
     refused: watch::Sender<Option<Arc<str>>>,
 }
 
-#[derive(Debug)]
 struct Running {
     identity: Identity,
+    /// Whether it is a profile that somebody asked for, not an identity of the configuration.
+    on_demand: bool,
     handle: Handle,
     task: AbortHandle,
 }
@@ -52,11 +86,13 @@ struct Running {
 impl Supervisor {
     /// A supervisor with its first generation running.
     #[must_use]
-    pub fn new(world: World, identities: BTreeMap<Name, Identity>) -> (Self, Board) {
-        let (live, refused) = (watch::Sender::default(), watch::Sender::default());
-        let board = Board { live: live.subscribe(), refused: refused.subscribe() };
-        let mut supervisor = Self { world, running: BTreeMap::new(), tasks: JoinSet::new(), live, refused };
-        supervisor.replace(identities);
+    pub fn new(world: World, generation: Generation) -> (Self, Board) {
+        let (live, known, refused) = (watch::Sender::default(), watch::Sender::default(), watch::Sender::default());
+        let (demand, demands) = mpsc::channel(DEMANDS);
+        let board = Board { live: live.subscribe(), refused: refused.subscribe(), known: known.subscribe(), demand };
+        let (running, tasks) = (BTreeMap::new(), JoinSet::new());
+        let mut supervisor = Self { world, profiles: None, running, tasks, look: None, demands, live, known, refused };
+        supervisor.replace(generation);
         (supervisor, board)
     }
 
@@ -67,7 +103,10 @@ impl Supervisor {
     pub async fn run(mut self, mut orders: mpsc::Receiver<Order>, stop: CancellationToken) -> Result<(), KeeperEnded> {
         let clock = self.world.clock.clone();
         let mut ticker = std::pin::pin!(clock.watch_for_steps());
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
+            let sweeps = self.running.values().any(|running| running.on_demand);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -79,20 +118,24 @@ impl Supervisor {
                 },
                 () = &mut ticker => {}
                 Some(order) = orders.recv() => self.obey(order),
+                (catalogue, names) = looked(&mut self.look) => self.learn(catalogue, names),
+                Some(demand) = self.demands.recv() => self.answer(demand),
+                _ = sweep.tick(), if sweeps => self.sweep(),
             }
         }
     }
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Replace(identities) => {
+            Order::Replace(generation) => {
                 self.refused.send_replace(None);
-                self.replace(identities);
+                self.replace(generation);
             }
             Order::Refused(why) => {
                 self.refused.send_replace(Some(why));
             }
             Order::Reload => {
+                self.world.sessions.forget();
                 for running in self.running.values() {
                     running.handle.wish(Wish::Reload);
                 }
@@ -100,14 +143,14 @@ impl Supervisor {
         }
     }
 
-    /// Swaps in a set of identities. One that did not change keeps its keeper and its lease; a changed one serves its
-    /// old lease until its new chain has been loaded once.
-    fn replace(&mut self, identities: BTreeMap<Name, Identity>) {
+    /// Swaps in a generation. An identity that did not change keeps its keeper and its lease; a changed one serves its old
+    /// lease until its new chain has been loaded once.
+    fn replace(&mut self, Generation { identities, profiles }: Generation) {
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
             let old = before.remove(&name);
             let running = match old {
-                Some(old) if old.identity == identity => old,
+                Some(old) if old.identity == identity => Running { on_demand: false, ..old },
                 Some(old) => {
                     tracing::info!(identity = %name, "configured anew");
                     let lease = old.handle.now().lease.clone();
@@ -119,13 +162,97 @@ impl Supervisor {
             };
             self.running.insert(name, running);
         }
-        let live =
-            self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running.handle.clone()));
-        self.live.send_replace(Arc::new(live.collect()));
+        // Profiles that are still served as they were go on.
+        let known = self.known.borrow().clone().unwrap_or_default();
+        for (name, running) in std::mem::take(&mut before) {
+            let serves = |served: &ServedProfiles| served.matches(name.as_str()) && known.contains(&name);
+            match profiles.as_ref().filter(|served| running.on_demand && serves(served)) {
+                Some(served) if served.identity(&name) == running.identity => drop(self.running.insert(name, running)),
+                _ => drop(before.insert(name, running)),
+            }
+        }
+        if self.profiles != profiles {
+            self.profiles = profiles;
+            self.look = None;
+            match &self.profiles {
+                Some(served) => {
+                    self.known.send_replace(None);
+                    self.look = Some(Box::pin(look(Catalogue::new(&self.world, served.clone()))));
+                }
+                None => drop(self.known.send_replace(Some(Arc::default()))),
+            }
+        } else if self.profiles.is_none() {
+            self.known.send_replace(Some(Arc::default()));
+        }
+        self.publish();
         for (name, gone) in before {
             tracing::info!(identity = %name, "not configured any more");
             gone.task.abort();
         }
+    }
+
+    /// The names of the profiles have been looked up, or could not be: then those from before stand.
+    fn learn(&mut self, catalogue: Catalogue, names: Result<BTreeSet<Name>, Failure>) {
+        match names {
+            Ok(names) => {
+                tracing::info!(profiles = names.len(), "profiles are served on demand");
+                let gone = |name: &Name, running: &Running| running.on_demand && !names.contains(name);
+                self.drop_those(gone, "the profile is gone");
+                self.known.send_replace(Some(Arc::new(names)));
+            }
+            Err(failure) => {
+                tracing::warn!(error = %failure, "the profiles cannot be listed; those that were known are served on");
+                self.known.send_if_modified(|known| known.is_none().then(|| *known = Some(Arc::default())).is_some());
+            }
+        }
+        self.look = Some(Box::pin(async {
+            catalogue.changed().await;
+            look(catalogue).await
+        }));
+    }
+
+    /// Somebody asks for a profile that nobody keeps yet.
+    fn answer(&mut self, Demand { name, reply }: Demand) {
+        if let Some(running) = self.running.get(&name) {
+            let _ = reply.send(running.handle.clone());
+            return;
+        }
+        let is_known = self.known.borrow().as_ref().is_some_and(|known| known.contains(&name));
+        let Some(served) = self.profiles.as_ref().filter(|_| is_known) else { return };
+        let identity = served.identity(&name);
+        let running = Running { on_demand: true, ..self.spawn(&name, identity, None) };
+        running.handle.touch(self.world.clock.now());
+        let _ = reply.send(running.handle.clone());
+        self.running.insert(name, running);
+        self.publish();
+    }
+
+    /// Drops the keepers of profiles that nobody has asked for in a long time.
+    fn sweep(&mut self) {
+        let Some(served) = &self.profiles else { return };
+        let (now, idle) = (self.world.clock.now(), served.idle);
+        self.drop_those(
+            |_, running| running.on_demand && running.handle.idle(now) >= idle,
+            "nobody has asked for this profile in a long time; it is loaded when somebody does",
+        );
+    }
+
+    fn drop_those(&mut self, which: impl Fn(&Name, &Running) -> bool, why: &str) {
+        let dropped: Vec<(Name, Running)> = self.running.extract_if(.., |name, running| which(name, running)).collect();
+        if dropped.is_empty() {
+            return;
+        }
+        self.publish();
+        for (name, running) in dropped {
+            tracing::info!(identity = %name, "{why}");
+            running.task.abort();
+        }
+    }
+
+    fn publish(&self) {
+        let live =
+            self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running.handle.clone()));
+        self.live.send_replace(Arc::new(live.collect()));
     }
 
     fn spawn(&mut self, name: &Name, identity: Identity, inherited: Option<Arc<Lease>>) -> Running {
@@ -133,12 +260,35 @@ impl Supervisor {
         let (keeper, handle) =
             Keeper::new(key, identity::chain(&identity), self.world.for_keeper(), identity.policy(), inherited);
         let task = self.tasks.spawn(keeper.keep());
-        Running { identity, handle, task }
+        Running { identity, on_demand: false, handle, task }
     }
 
     fn ended(&self, id: tokio::task::Id, why: String) -> KeeperEnded {
         let name = self.running.iter().find(|(_, running)| running.task.id() == id).map(|(name, _)| name.clone());
         KeeperEnded(name.unwrap_or_else(|| Name::new("?")), why)
+    }
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("running", &self.running.keys()).finish_non_exhaustive()
+    }
+}
+
+async fn look(catalogue: Catalogue) -> (Catalogue, Result<BTreeSet<Name>, Failure>) {
+    let names = catalogue.names().await;
+    (catalogue, names)
+}
+
+/// What came of a look; nothing ever where nobody looks. The look is over then, and another one may begin.
+async fn looked(look: &mut Option<Look>) -> (Catalogue, Result<BTreeSet<Name>, Failure>) {
+    match look {
+        Some(looking) => {
+            let outcome = looking.await;
+            *look = None;
+            outcome
+        }
+        None => std::future::pending().await,
     }
 }
 
@@ -148,10 +298,10 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{Config, Overrides};
+    use crate::config::Overrides;
 
-    fn identities(text: &str) -> BTreeMap<Name, Identity> {
-        Config::parse(text.as_bytes(), &Overrides::default()).unwrap().identities
+    fn identities(text: &str) -> Generation {
+        Generation::of(&Config::parse(text.as_bytes(), &Overrides::default()).unwrap())
     }
 
     fn keys(identity: &str, key: &str) -> String {
@@ -213,5 +363,106 @@ mod tests {
         while !a.is_orphaned() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn profiles_are_kept_on_demand_and_dropped_when_idle_gone_or_not_served_any_more() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        let write = |names: &[&str]| {
+            let profile = |name: &&str| format!("[{name}]\naws_access_key_id = {name}\naws_secret_access_key = s\n");
+            let text: String = names.iter().map(profile).collect();
+            std::fs::write(home.path().join(".aws/credentials"), text).unwrap();
+        };
+        write(&["dev", "team-a", "team-b", "other"]);
+        let (files, watcher) = crate::files::Files::watched();
+        let environment = crate::world::Environment::new([("HOME", home.path().to_str().unwrap())]);
+        let world = World { files, environment, ..world() };
+        let clock = world.clock.clone();
+        let served = |text: &str| identities(&format!("[profiles]\nserve = [{text}]\n{}", keys("dev", "CONFIGURED")));
+        let (supervisor, board) = Supervisor::new(world, served("\"dev\", \"team-*\""));
+        let (orders, receiver) = mpsc::channel(1);
+        let stop = CancellationToken::new();
+        let until = async |what: &str, holds: &dyn Fn() -> bool| {
+            let patience = tokio::time::timeout(Duration::from_secs(20), async {
+                while !holds() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+            patience.await.unwrap_or_else(|_| panic!("{what}"));
+        };
+        let keeps = |name: &str| board.lookup(&LeaseKey::Identity(name.into())).is_some();
+        let acting = async {
+            assert!(board.find(&"other".into()).await.is_none(), "no pattern matches it");
+            assert!(board.find(&"team-x".into()).await.is_none(), "there is no such profile");
+            assert!(!keeps("team-a"), "nobody has asked");
+            let dev = board.find(&"dev".into()).await.unwrap();
+            until("the configured identity", &|| {
+                dev.now().lease.as_ref().is_some_and(|it| &*it.access_key_id == "CONFIGURED")
+            })
+            .await;
+            let name = Name::from("team-a");
+            let (a, again) = tokio::join!(board.find(&name), board.find(&name));
+            let (a, again) = (a.unwrap(), again.unwrap());
+            again.wish(Wish::Lease);
+            until("team-a", &|| a.now().lease.as_ref().is_some_and(|it| &*it.access_key_id == "team-a")).await;
+
+            write(&["team-a", "team-b", "team-new"]);
+            let new = async {
+                while board.find(&"team-new".into()).await.is_none() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), new).await.expect("a new profile appears");
+            assert!(!a.is_orphaned(), "the others go on");
+            write(&["team-b", "team-new"]);
+            until("a removed profile vanishes", &|| !keeps("team-a")).await;
+            assert!(board.find(&"team-a".into()).await.is_none());
+            write(&["[broken", "team-b"]);
+            assert!(keeps("team-new"));
+
+            orders.send(Order::Replace(served("\"team-b\""))).await.unwrap();
+            until("what is not served any more goes", &|| !keeps("team-new")).await;
+            write(&["team-b"]);
+            let b = async {
+                loop {
+                    match board.find(&"team-b".into()).await {
+                        Some(handle) => return handle,
+                        None => tokio::time::sleep(Duration::from_millis(5)).await,
+                    }
+                }
+            };
+            let b = tokio::time::timeout(Duration::from_secs(20), b).await.expect("it is served");
+            clock.step(3 * 3600 * 1000);
+            assert!(b.idle(clock.now()) >= Duration::from_secs(2 * 3600));
+            b.touch(clock.now());
+            assert!(b.idle(clock.now()) < Duration::from_secs(60));
+            stop.cancel();
+        };
+        let (ended, _, ()) =
+            tokio::join!(supervisor.run(receiver, stop.clone()), stop.run_until_cancelled(watcher.run()), acting);
+        ended.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_asks_and_the_keeper_goes() {
+        let (mut supervisor, board) = Supervisor::new(world(), identities("[profiles]\nserve = [\"*\"]\n"));
+        supervisor.known.send_replace(Some(Arc::new(["dev".into(), "used".into()].into())));
+        supervisor.look = None;
+        let (clock, stop) = (supervisor.world.clock.clone(), CancellationToken::new());
+        let (_orders, receiver) = mpsc::channel(1);
+        let acting = async {
+            let dev = board.find(&"dev".into()).await.unwrap();
+            let used = board.find(&"used".into()).await.unwrap();
+            for _ in 0..130 {
+                used.touch(clock.now());
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            assert!(dev.is_orphaned() && !used.is_orphaned());
+            assert!(board.find(&"dev".into()).await.is_some_and(|handle| !handle.is_orphaned()), "and comes again");
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(supervisor.run(receiver, stop.clone()), acting);
+        ended.unwrap();
     }
 }

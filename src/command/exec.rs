@@ -22,6 +22,7 @@ use crate::server::guard::Client;
 use crate::server::listeners::{self, Listen};
 use crate::signals::{self, Signals};
 use crate::source::profile::settings;
+use crate::supervisor::Generation;
 use crate::token::TokenFile;
 use crate::watch::Watcher;
 use crate::world::World;
@@ -56,7 +57,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
     let parts = Parts {
         world: world.clone(),
         watcher,
-        identities: [(identity.name.clone(), identity)].into(),
+        generation: Generation { identities: [(identity.name.clone(), identity)].into(), profiles: None },
         listeners,
         allowed_hosts: Vec::new(),
         clients: vec![(token.clone(), client)],

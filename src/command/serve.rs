@@ -23,7 +23,7 @@ use crate::server::listeners::{self, Listen};
 use crate::service_manager::ServiceManager;
 use crate::signals::{self, Signals};
 use crate::source::spec::Text;
-use crate::supervisor::Order;
+use crate::supervisor::{Generation, Order};
 use crate::token::{self, TokenFile};
 use crate::watch::Watcher;
 use crate::world::World;
@@ -70,7 +70,7 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
     let parts = Parts {
         world,
         watcher,
-        identities: config.identities.clone(),
+        generation: Generation::of(&config),
         listeners,
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
@@ -124,7 +124,7 @@ async fn steer(
                     tracing::warn!("[server] and [files] have changed: they take effect at the next start");
                 }
                 tracing::info!(identities = new.identities.len(), "configuration loaded");
-                let order = Order::Replace(new.identities.clone());
+                let order = Order::Replace(Generation::of(&new));
                 config = Config { server: config.server, trusted_owners: config.trusted_owners, ..new };
                 order
             }

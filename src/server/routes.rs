@@ -143,12 +143,15 @@ impl Endpoint {
 
     /// The lease of an identity, waiting for it while its load is young.
     async fn lease(&self, name: &Name) -> Result<Arc<Lease>, Error> {
-        let key = LeaseKey::Identity(name.clone());
-        let find = || self.board.lookup(&key).ok_or_else(|| Error::identity_not_found(name));
-        let (mut handle, asked) = (find()?, Instant::now());
+        let find = async || match tokio::time::timeout(HOLD, self.board.find(name)).await {
+            Ok(handle) => handle.ok_or_else(|| Error::identity_not_found(name)),
+            Err(_) => Err(Error::no_lease(name, &Published::default(), self.clock.now())),
+        };
+        let (mut handle, asked) = (find().await?, Instant::now());
         loop {
             let published = handle.latest();
             let now = self.clock.now();
+            handle.touch(now);
             if let Some(lease) = published.usable(now) {
                 return Ok(Arc::clone(lease));
             }
@@ -164,7 +167,7 @@ impl Endpoint {
                 biased;
                 changed = handle.changed() => if changed.is_err() {
                     // The keeper has ended: another may have taken its place, or the daemon stops.
-                    handle = find()?;
+                    handle = find().await?;
                     if handle.is_orphaned() {
                         return Err(Error::stopping(name));
                     }

@@ -10,6 +10,7 @@ use credenza::clock::Clock;
 use credenza::config::{Config, Overrides};
 use credenza::server::connections::Listener;
 use credenza::server::guard::Client;
+use credenza::supervisor::Generation;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
@@ -104,7 +105,7 @@ impl Days {
                 ..World::default()
             },
             watcher: Watcher::none(),
-            identities: Config::parse(CONFIGURATION.as_bytes(), &Overrides::default()).unwrap().identities,
+            generation: Generation::of(&Config::parse(CONFIGURATION.as_bytes(), &Overrides::default()).unwrap()),
             listeners: vec![Wire(calls)],
             allowed_hosts: Vec::new(),
             clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],

@@ -54,6 +54,8 @@ fn make() -> Paths {
         board: Board {
             live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
             refused: tokio::sync::watch::Sender::new(None).subscribe(),
+            known: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
+            demand: tokio::sync::mpsc::channel(1).0,
         },
         clock: Clock::injected(NOW),
         clients: Clients::new([(TOKEN.into(), client)]),
