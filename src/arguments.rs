@@ -16,6 +16,7 @@ use tracing_subscriber::filter::Targets;
 use crate::command::login::{Of, Wish};
 use crate::config::{Overrides, Token, built_in_chain, value};
 use crate::credentials::Name;
+use crate::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec};
 use given::Given;
 use options::{Arguments, Subcommand};
@@ -49,16 +50,25 @@ pub enum Command {
         identity: Name,
         /// In which form.
         format: Format,
+        /// The code of a multi-factor device.
+        mfa_code: Option<Secret>,
     },
     /// Run a command that is served by a broker of its own.
     Exec {
         /// With whose credentials.
         identity: Name,
+        /// The code of a multi-factor device.
+        mfa_code: Option<Secret>,
         /// The command and its arguments; never empty.
         command: Vec<OsString>,
     },
     /// Try the configuration.
     Check,
+    /// List the profiles of the shared files.
+    Profiles {
+        /// All that they say, in JSON.
+        json: bool,
+    },
     /// Ask a running daemon.
     Status {
         /// Only whether it is ready.
@@ -122,9 +132,10 @@ fn command() -> clap::Command {
 fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { identity, format }) => Command::Get { identity, format },
-        Some(Subcommand::Exec { identity, command }) => Command::Exec { identity, command },
+        Some(Subcommand::Get { identity, format, mfa_code }) => Command::Get { identity, format, mfa_code },
+        Some(Subcommand::Exec { identity, mfa_code, command }) => Command::Exec { identity, mfa_code, command },
         Some(Subcommand::Check) => Command::Check,
+        Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },
         Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(Wish {
             of: wanted(sso_session, all, arguments.sources.profile.clone(), matches)?,
@@ -177,6 +188,7 @@ impl Command {
             Self::Exec { .. } => ("exec", &options::SERVER[..]),
             Self::Status { .. } => ("status", &options::SOURCES[..]),
             Self::Login(_) => ("login", &options::NOT_FOR_LOGIN[..]),
+            Self::Profiles { .. } => ("profiles", &options::SERVER[..]),
             Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
         match given.flags(unread).first() {

@@ -6,6 +6,7 @@ pub mod exec;
 pub mod format;
 pub mod get;
 pub mod login;
+pub mod profiles;
 pub mod serve;
 pub mod status;
 

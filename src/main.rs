@@ -15,8 +15,10 @@ use credenza::config::{Config, Identity, Place};
 use credenza::credentials::Name;
 use credenza::files::Files;
 use credenza::loader::{self, Loader};
+use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::sso::Logins;
+use credenza::shared_files::Named;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
@@ -84,6 +86,10 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
         Command::Serve | Command::Exec { .. } => Files::watched(),
         _ => (Files::unwatched(), Watcher::none()),
     };
+    let named = Named {
+        credentials: invocation.overrides.credentials_file.clone(),
+        config: invocation.overrides.config_file.clone(),
+    };
     let place = Place::new(invocation.config.as_deref(), &environment);
     let loader = Loader::new(place, invocation.overrides, files.fresh());
     let config = match loader.load().await {
@@ -114,6 +120,12 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
         trusted_owners,
         ..World::default()
     };
+    if let Command::Profiles { json } = invocation.command {
+        return match command::profiles::profiles(&world, &named, json).await.and_then(|text| print(&text)) {
+            Ok(code) => code,
+            Err(error) => failed(&error.to_string(), 1),
+        };
+    }
     match obey(invocation.command, world, watcher, loader, config, service).await {
         Ok(code) => code,
         Err(error) => failed(&error.to_string(), 1),
@@ -122,7 +134,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
 
 async fn obey(
     command: Command,
-    world: World,
+    mut world: World,
     watcher: Watcher,
     loader: Loader,
     config: Config,
@@ -134,15 +146,18 @@ async fn obey(
             command::serve::serve(Start { world, watcher, loader, config, manager, sockets }).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Get { identity, format } => {
+        Command::Get { identity, format, mfa_code } => {
+            world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let text = command::get::get(&world, &find(&config, &identity)?, format).await?;
             print(&text)
         }
-        Command::Exec { identity, command } => {
+        Command::Exec { identity, mfa_code, command } => {
+            world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find(&config, &identity)?;
             Ok(ExitCode::from(command::exec::exec(world, watcher, identity, &command).await?))
         }
         Command::Check => {
+            world.mfa = Mfa::at_the_terminal();
             let report = command::check::check(&world, &config).await;
             print(&report.text)?;
             Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -174,6 +189,7 @@ async fn obey(
             })
         }
         Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
+        Command::Completions(_) | Command::Manual(_) | Command::Profiles { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 

@@ -100,7 +100,7 @@ fn check_explains_each_source_and_is_1_when_an_identity_has_nothing() {
     let home = Home::new();
     home.write(
         ".aws/credentials",
-        format!("{}{}", keys_file("AKIAFILE"), "[role]\nrole_arn = arn:x\nsource_profile = default\n"),
+        format!("{}{}", keys_file("AKIAFILE"), "[role]\nrole_arn = arn:x\nsource_profile = gone\n"),
     );
     let good = home.run(&["check"], &[]);
     assert_eq!(good.code, Some(0), "{good:?}");
@@ -111,7 +111,7 @@ fn check_explains_each_source_and_is_1_when_an_identity_has_nothing() {
     }
     let bad = home.run(&["check", "--profile", "role"], &[]);
     assert_eq!(bad.code, Some(1));
-    assert!(bad.stdout.contains("profile role uses role_arn, which is not supported yet"), "{}", bad.stdout);
+    assert!(bad.stdout.contains("source_profile names a profile that is in neither file: role → gone"), "{bad:?}");
     assert!(!format!("{good:?}{bad:?}").contains(HUSH));
 }
 

@@ -238,6 +238,10 @@ In ~/.aws/config, for programs that know no container endpoint:
         /// Print for credential_process, as shell variables, or as the HTTP answer
         #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
         format: Format,
+
+        /// The code of the multi-factor device, where a profile has mfa_serial [else asked for at the terminal]
+        #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
+        mfa_code: Option<Secret>,
     },
 
     /// Run one command with a broker of its own, so that every AWS SDK in it finds the credentials
@@ -251,6 +255,10 @@ The command starts when there are credentials, and its exit code is ours.")]
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]
         identity: Name,
 
+        /// The code of the multi-factor device, where a profile has mfa_serial [else asked for at the terminal]
+        #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
+        mfa_code: Option<Secret>,
+
         /// The command and its arguments, behind --
         #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
         command: Vec<OsString>,
@@ -258,6 +266,17 @@ The command starts when there are credentials, and its exit code is ours.")]
 
     /// Try the configuration, the files and every source, and explain the outcome line by line
     Check,
+
+    /// List the profiles of the AWS shared files and what each of them uses; no secret is shown
+    #[command(after_help = "\
+Examples:
+  credenza profiles
+  credenza profiles --config-file ./config --json | jq '.profiles.dev'")]
+    Profiles {
+        /// Print all properties as JSON: {\"profiles\": {NAME: {PROPERTY: VALUE}}}
+        #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new())]
+        json: bool,
+    },
 
     /// Ask a running daemon for its identities, their sources and expirations
     #[command(after_help = "\

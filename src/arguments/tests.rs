@@ -54,7 +54,7 @@ fn every_flag_has_a_variable_and_shows_no_value_of_it() {
 
 #[test]
 fn commands() {
-    let get = |identity: &str, format| Command::Get { identity: identity.into(), format };
+    let get = |identity: &str, format| Command::Get { identity: identity.into(), format, mfa_code: None };
     for (line, expected) in [
         ("", Command::Serve),
         ("--profile dev", Command::Serve),
@@ -63,9 +63,13 @@ fn commands() {
         ("get --identity a/b --format env", get("a/b", Format::Env)),
         (
             "exec -- ls -l --help",
-            Command::Exec { identity: Name::default(), command: vec!["ls".into(), "-l".into(), "--help".into()] },
+            Command::Exec {
+                identity: Name::default(),
+                mfa_code: None,
+                command: vec!["ls".into(), "-l".into(), "--help".into()],
+            },
         ),
-        ("exec --identity a -- ls", Command::Exec { identity: "a".into(), command: vec!["ls".into()] }),
+        ("exec --identity a -- ls", Command::Exec { identity: "a".into(), mfa_code: None, command: vec!["ls".into()] }),
         ("check", Command::Check),
         ("status --ready", Command::Status { ready: true, json: false, watch: false }),
         ("status --json", Command::Status { ready: false, json: true, watch: false }),

@@ -184,6 +184,16 @@ impl Opened<'_> {
     }
 }
 
+/// How a profile comes by its credentials, in a few words: `role arn:… ← profile base (keys)`; what is wrong, if that is it.
+#[must_use]
+pub fn describe(files: &SharedFiles, section: &Section, trusted: &dyn Fn(&Property) -> Result<(), String>) -> String {
+    match plan::plan(files, section, trusted) {
+        Ok(Some(hop)) => hop.to_string(),
+        Ok(None) => "no credentials".into(),
+        Err(failure) => format!("wrong: {failure}"),
+    }
+}
+
 /// The settings of the profile that a chain uses, except those about credentials and roles, as the text of a config
 /// file of their own whose `[default]` they are; empty when the chain has no profile, or it does not exist.
 ///

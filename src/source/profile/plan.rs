@@ -4,6 +4,7 @@
 //! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
 //! is the source of another one and has keys is taken for its keys, whatever else it says.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::credentials::{Credentials, Escaped, Unusable, usable};
@@ -141,6 +142,32 @@ pub(super) struct Sso {
 
 /// Whether the file that a property stands in may say what is run and where tokens go; the reason when not.
 pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
+
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.way {
+            Way::Keys(keys) if keys.session_token.is_some() => f.write_str("temporary keys"),
+            Way::Keys(_) => f.write_str("keys"),
+            Way::Role { role, base } if matches!(base.way, Way::CredentialSource(_)) => {
+                write!(f, "role {} ← {base}", Escaped(&role.arn))
+            }
+            Way::Role { role, base } => {
+                write!(f, "role {} ← profile {} ({base})", Escaped(&role.arn), Escaped(&base.profile))
+            }
+            Way::CredentialSource(source) => write!(f, "{source:?}"),
+            Way::WebIdentity { role, token_file } => {
+                write!(f, "role {} ← token in {}", Escaped(&role.arn), Escaped(token_file))
+            }
+            Way::Sso(sso) => {
+                let session = sso.session.as_deref().unwrap_or(&sso.start_url);
+                let (session, account, role) = (Escaped(session), Escaped(&sso.account_id), Escaped(&sso.role_name));
+                write!(f, "SSO session {session}, account {account}, role {role}")
+            }
+            Way::Process { .. } => f.write_str("credential_process"),
+            Way::SignIn { session } => write!(f, "sign-in {}", Escaped(session)),
+        }
+    }
+}
 
 /// What a profile comes to; `None` when it says nothing about credentials.
 ///
