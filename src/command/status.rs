@@ -115,6 +115,10 @@ pub fn for_people(document: &Value) -> String {
             why.replace('\n', "\n  ")
         );
     }
+    let profiles = &document["profiles"];
+    if let (Some(known @ 1..), Some(live)) = (profiles["known"].as_u64(), profiles["live"].as_u64()) {
+        let _ = writeln!(text, "{known} profiles are served when somebody asks for them, {live} of them now");
+    }
     for (name, identity) in document["identities"].as_object().into_iter().flatten() {
         show(&mut text, name, identity, now);
     }

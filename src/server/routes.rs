@@ -271,7 +271,9 @@ async fn status(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
             }
         }
     }
-    let shown = status::Status::new(&endpoint.board, endpoint.started, endpoint.clock.now(), &identities);
+    let may_have = |name: &Name| client.may_have(name);
+    let (started, now) = (endpoint.started, endpoint.clock.now());
+    let shown = status::Status::new(&endpoint.board, started, now, &identities, may_have);
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

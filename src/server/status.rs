@@ -19,7 +19,17 @@ pub(super) struct Status {
     started: String,
     /// Why the configuration on disk is not the one in force.
     configuration_refused: Option<String>,
+    profiles: Profiles,
     identities: BTreeMap<String, Identity>,
+}
+
+/// Profiles of the shared files that are served when somebody asks for them.
+#[derive(Debug, Serialize)]
+struct Profiles {
+    /// How many there are that this client may have.
+    known: usize,
+    /// How many of them somebody has asked for.
+    live: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,13 +67,26 @@ struct Source {
 }
 
 impl Status {
-    pub(super) fn new(board: &Board, started: SystemTime, now: SystemTime, identities: &[(Name, Handle)]) -> Self {
+    /// The status of these identities; `may_have` says of further ones whether the client may know of them.
+    pub(super) fn new(
+        board: &Board,
+        started: SystemTime,
+        now: SystemTime,
+        identities: &[(Name, Handle)],
+        may_have: impl Fn(&Name) -> bool,
+    ) -> Self {
+        let known = board.known.borrow().clone().unwrap_or_default();
+        let profiles = Profiles {
+            known: known.iter().filter(|name| may_have(name)).count(),
+            live: identities.iter().filter(|(name, _)| known.contains(name)).count(),
+        };
         let identity = |(name, handle): &(Name, Handle)| (name.as_str().to_owned(), Identity::new(&handle.now(), now));
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: timestamp(now),
             started: timestamp(started),
             configuration_refused: board.refused.borrow().as_deref().map(ToOwned::to_owned),
+            profiles,
             identities: identities.iter().map(identity).collect(),
         }
     }

@@ -1,0 +1,416 @@
+//! What profiles can say, over a strict STS: the exact requests, and what becomes of refusals, rotation and expiry.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "support/fakes/mod.rs"]
+mod fakes;
+mod support;
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use fakes::server::Reply;
+use fakes::sts::{self, Form, Role, Sts};
+use support::{Ended, HUSH, Home, PATIENCE};
+
+const REGION: &str = "eu-central-1";
+const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+
+fn base() -> String {
+    format!("[base]\naws_access_key_id = {}\naws_secret_access_key = {}\n", Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY)
+}
+
+fn sts(roles: &[&str]) -> Sts {
+    let sts = Sts::start(REGION);
+    roles.iter().for_each(|role| sts.allow(role, Role::default()));
+    sts
+}
+
+fn variables(sts: &Sts) -> [(&'static str, String); 2] {
+    [("AWS_ENDPOINT_URL_STS", sts.url()), ("AWS_REGION", REGION.into())]
+}
+
+fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> Ended {
+    let variables = variables(sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let ended = home.run(&[&["get"], arguments].concat(), &variables);
+    assert!(!ended.stderr.contains(HUSH), "{ended:?}");
+    ended
+}
+
+fn key(ended: &Ended) -> String {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    printed["AccessKeyId"].as_str().unwrap().to_owned()
+}
+
+fn value<'f>(form: &'f Form, name: &str) -> Option<&'f str> {
+    form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn a_role_is_assumed_with_everything_that_the_profile_says() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    sts.allow(ROLE, Role { external_id: Some("ex".into()), ..Role::default() });
+    home.write(".aws/credentials", base());
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = ex\nrole_session_name = me\n\
+             duration_seconds = 7200\n"
+        ),
+    );
+    let ended = get(&home, &sts, &["--profile", "dev"]);
+    assert_eq!(key(&ended), "ASIA1");
+    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(printed["AccountId"], "123456789012");
+    assert!(printed["Expiration"].is_string() && printed["SessionToken"].is_string());
+    let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
+    for (name, expected) in [
+        ("Action", "AssumeRole"),
+        ("RoleArn", ROLE),
+        ("ExternalId", "ex"),
+        ("RoleSessionName", "me"),
+        ("DurationSeconds", "7200"),
+    ] {
+        assert_eq!(value(form, name), Some(expected));
+    }
+    assert_eq!(sts.callers(), [Sts::ACCESS_KEY_ID]);
+}
+
+#[test]
+fn a_chain_of_three_lasts_an_hour_and_says_so() {
+    let roles = ["a", "b", "c"].map(|name| format!("arn:aws:iam::123456789012:role/{name}"));
+    let (home, sts) = (Home::new(), sts(&roles.each_ref().map(String::as_str)));
+    home.write(".aws/credentials", base());
+    let mut config = String::new();
+    for (name, source, role) in [("a", "base", &roles[0]), ("b", "a", &roles[1]), ("c", "b", &roles[2])] {
+        writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = {source}\nduration_seconds = 7200").unwrap();
+    }
+    home.write(".aws/config", config);
+    let ended = get(&home, &sts, &["--profile", "c", "--log-level", "info"]);
+    assert_eq!(key(&ended), "ASIA3");
+    let durations: Vec<_> =
+        sts.forms().iter().map(|form| value(form, "DurationSeconds").map(ToOwned::to_owned)).collect();
+    assert_eq!(durations, [Some("7200".into()), Some("3600".into()), Some("3600".into())]);
+    assert_eq!(sts.callers(), [Sts::ACCESS_KEY_ID, "ASIA1", "ASIA2"]);
+    assert!(ended.stderr.contains("lasts an hour at most"), "{ended:?}");
+    assert!(value(&sts.forms()[0], "RoleSessionName").unwrap().starts_with("credenza-"));
+}
+
+#[test]
+fn web_identity_of_a_profile_and_of_the_environment() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    sts.trust_tokens(&["hush-jwt-1"]);
+    let token = home.write("token", "hush-jwt-1\n");
+    home.write(
+        ".aws/config",
+        format!("[profile web]\nrole_arn = {ROLE}\nweb_identity_token_file = {}\n", token.display()),
+    );
+    assert_eq!(key(&get(&home, &sts, &["--profile", "web"])), "ASIA1");
+    assert_eq!(value(&sts.forms()[0], "WebIdentityToken"), Some("hush-jwt-1"));
+    assert_eq!(sts.callers(), ["-"], "it is not signed");
+
+    let (url, token) = (sts.url(), token.to_str().unwrap());
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", &*url),
+        ("AWS_REGION", REGION),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+        ("AWS_ROLE_ARN", ROLE),
+        ("AWS_ROLE_SESSION_NAME", "pod"),
+    ];
+    assert_eq!(key(&home.run(&["get"], &variables)), "ASIA2");
+    assert_eq!(value(&sts.forms()[1], "RoleSessionName"), Some("pod"));
+    let half = home.run(&["get"], &variables[..3]);
+    assert!(half.code == Some(1) && half.stderr.contains("AWS_ROLE_ARN is not"), "{half:?}");
+}
+
+#[test]
+fn a_rotated_token_reaches_a_running_broker() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    sts.trust_tokens(&["hush-jwt-1"]);
+    let token = home.write("token", "hush-jwt-1");
+    home.write(
+        "credenza.toml",
+        format!(
+            "[identities.default]\nsources = [{{ role_arn = \"{ROLE}\", web_identity_token_file = \"{}\", \
+             region = \"{REGION}\" }}]\n",
+            token.display()
+        ),
+    );
+    let url = sts.url();
+    let broker = home.serve(&["--config", "credenza.toml"], &[("AWS_ENDPOINT_URL_STS", &url)]);
+    broker.until_key(&home.token(), "ASIA1");
+    sts.trust_tokens(&["hush-jwt-2"]);
+    home.write("token", "hush-jwt-2");
+    broker.until_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let refused = get(&home, &sts, &["--profile", "dev"]);
+    assert_eq!(refused.code, Some(1));
+    for part in [".aws/config, line 2: profile dev: ", "AccessDenied", "is not authorized to perform", "trust policy"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    sts.know(Sts::ACCESS_KEY_ID, "hush-another", None);
+    let wrong = get(&home, &sts, &["--profile", "dev"]);
+    assert!(wrong.stderr.contains("SignatureDoesNotMatch: "), "{wrong:?}");
+    sts.know(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY, None);
+    sts.set_clock_off(-3600);
+    let late = get(&home, &sts, &["--profile", "dev"]);
+    assert!(late.stderr.contains("the clock of this machine is 60 minutes ahead"), "{late:?}");
+    assert_eq!(sts.actions().len(), 3, "what is refused is not tried again");
+}
+
+#[test]
+fn throttling_is_tried_three_times_and_nonsense_is_no_answer() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let throttled = || sts::error(400, "Throttling", "Rate exceeded");
+    sts.script([throttled(), throttled()]);
+    assert_eq!(key(&get(&home, &sts, &["--profile", "dev"])), "ASIA1");
+    assert_eq!(sts.actions().len(), 3);
+    let bomb = format!(
+        "<?xml version=\"1.0\"?><!DOCTYPE lolz [<!ENTITY lol \"lol\">{}]><lolz>&lol9;</lolz>",
+        (1..10).map(|n| format!("<!ENTITY lol{n} \"{}\">", format!("&lol{};", n - 1).repeat(10))).collect::<String>()
+    );
+    for (answer, expected) in [
+        (Reply::ok(bomb), "AssumeRole"),
+        (Reply::ok("<html>hello</html>"), "the answer has no Credentials/Expiration"),
+        (Reply::ok(""), "AssumeRole"),
+        (Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n<A".to_vec()), "AssumeRole"),
+        (Reply::of(404, "<html>"), "status 404"),
+    ] {
+        sts.script([answer.clone(), answer.clone(), answer]);
+        let ended = get(&home, &sts, &["--profile", "dev"]);
+        assert!(ended.code == Some(1) && ended.stderr.contains(expected), "{expected}: {ended:?}");
+        // What was not asked for is not left for the next one.
+        while sts.actions().len() % 3 != 0 {
+            get(&home, &sts, &["--profile", "dev"]);
+        }
+    }
+}
+
+#[test]
+fn a_code_of_a_device_is_given_or_the_daemon_says_that_it_cannot_ask() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    let mfa = Some(("arn:aws:iam::123456789012:mfa/me".into(), "123456".into()));
+    sts.allow(ROLE, Role { mfa, ..Role::default() });
+    home.write(".aws/credentials", base());
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+        ),
+    );
+    assert_eq!(key(&get(&home, &sts, &["--profile", "dev", "--mfa-code", "123456"])), "ASIA1");
+    let wrong = get(&home, &sts, &["--profile", "dev", "--mfa-code", "654321"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("AccessDenied"), "{wrong:?}");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--profile", "dev"], &variables);
+    let (answer, _) = broker.until("/credentials", &home.token(), |answer| answer.status == 403);
+    assert_eq!(answer.code(), "LoginRequired");
+    assert!(answer.message().contains("the daemon cannot ask"), "{}", answer.message());
+}
+
+#[test]
+fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_nothing() {
+    let base_role = "arn:aws:iam::123456789012:role/base";
+    let (home, sts) = (Home::new(), sts(&[base_role]));
+    home.write(".aws/credentials", base());
+    let mut config = format!("[profile hub]\nrole_arn = {base_role}\nsource_profile = base\n");
+    for number in 0..1000 {
+        let role = format!("arn:aws:iam::123456789012:role/n{number}");
+        sts.allow(&role, Role::default());
+        writeln!(config, "[profile p{number}]\nrole_arn = {role}\nsource_profile = hub").unwrap();
+    }
+    // The same role twice over the same base is one session, a different session name is another.
+    writeln!(config, "[profile twin]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub").unwrap();
+    writeln!(
+        config,
+        "[profile other]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub\nrole_session_name = x"
+    )
+    .unwrap();
+    home.write(".aws/config", config);
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--serve-profiles", "p*,twin,other"], &variables);
+    let token = home.token();
+    std::thread::scope(|scope| {
+        for worker in 0..10 {
+            let (broker, token) = (&broker, &token);
+            scope.spawn(move || {
+                for number in 0..10 {
+                    broker.until_identity(token, &format!("p{}", worker * 10 + number));
+                }
+            });
+        }
+    });
+    assert_eq!(sts.actions().len(), 101);
+    assert_eq!(sts.callers().iter().filter(|caller| *caller == Sts::ACCESS_KEY_ID).count(), 1);
+    let served = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key();
+    broker.until_identity(&token, "twin");
+    assert_eq!(served("twin"), served("p0"));
+    assert_eq!(sts.actions().len(), 101);
+    broker.until_identity(&token, "other");
+    assert_ne!(served("other"), served("p0"));
+    let status = broker.get("/status", &token).json();
+    assert_eq!(status["profiles"]["known"], 1002);
+    assert_eq!(status["profiles"]["live"], 102);
+    let nobody = broker.get("/credentials/hub", &token);
+    assert_eq!((nobody.status, nobody.code()), (404, "IdentityNotFound".into()));
+}
+
+#[test]
+fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() {
+    let home = Home::new();
+    home.write(".aws/credentials", support::profile("team/a%b", "AKIAA"));
+    home.write(
+        "credenza.toml",
+        format!(
+            "[profiles]\nserve = [\"team*\"]\n[identities.team-x]\nsources = [{{ access_key_id = \"AKIACONF\", \
+             secret_access_key = \"{HUSH}\" }}]\n"
+        ),
+    );
+    let broker = home.serve(&["--config", "credenza.toml"], &[]);
+    let token = home.token();
+    let key = |path: &str, key: &str| broker.until(path, &token, |answer| answer.key().as_deref() == Some(key));
+    key("/credentials/team%2Fa%25b", "AKIAA");
+    home.write(".aws/credentials", support::profile("team-new", "AKIANEW") + &support::profile("team-x", "AKIAX"));
+    key("/credentials/team-new", "AKIANEW");
+    key("/credentials/team-x", "AKIACONF");
+    broker.until("/credentials/team%2Fa%25b", &token, |answer| answer.status == 404);
+}
+
+#[test]
+fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base().replace("[base]", "[default]"));
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"1h\"\n");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--config", "credenza.toml"], &variables);
+    broker.until_key(&home.token(), "ASIA1");
+    let body = broker.get("/credentials", &home.token()).body;
+    assert!(!body.contains(Sts::ACCESS_KEY_ID) && !body.contains(Sts::SECRET_ACCESS_KEY), "they never leave");
+    let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
+    assert_eq!((value(form, "Action"), value(form, "DurationSeconds")), (Some("GetSessionToken"), Some("3600")));
+    // A rotated key makes another session at once.
+    sts.know("AKIAROTATED", "hush-rotated", None);
+    home.write(".aws/credentials", "[default]\naws_access_key_id = AKIAROTATED\naws_secret_access_key = hush-rotated\n");
+    broker.until_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn keys_for_another_store_are_not_shown_to_sts() {
+    let home = Home::new();
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
+    let url = format!("http://AKIAMINIO:{HUSH}@127.0.0.1:9000");
+    let ended = home.run(&["get", "--config", "credenza.toml", "--url", &url], &[("AWS_REGION", REGION)]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("set long_lived_keys = \"direct\""), "{ended:?}");
+}
+
+#[test]
+fn a_lease_goes_on_while_sts_fails_and_recovers() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut broker = home.serve(&["--profile", "dev"], &variables);
+    broker.until_key(&home.token(), "ASIA1");
+    sts.forbid(ROLE);
+    broker.signal(rustix::process::Signal::HUP);
+    broker.wait_for_log("load failed");
+    assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIA1"));
+    sts.allow(ROLE, Role::default());
+    broker.signal(rustix::process::Signal::HUP);
+    broker.until_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn credential_processes() {
+    let home = Home::new();
+    let printed = r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"hush-proc"}"#;
+    home.write("keys.json", printed);
+    home.write(
+        ".aws/config",
+        "[profile good]\ncredential_process = cat keys.json | cat\n[profile bad]\ncredential_process = echo hush-no >&2; exit 4\n\
+         [profile slow]\ncredential_process = sleep 12; cat keys.json\n",
+    );
+    assert_eq!(key(&home.run(&["get", "--profile", "good"], &[])), "AKIAPROC");
+    let bad = home.run(&["get", "--profile", "bad"], &[]);
+    assert!(bad.code == Some(1) && bad.stderr.contains("line 4: profile bad: the credential_process failed"), "{bad:?}");
+    assert!(bad.stderr.contains("it said: hush-no"), "whoever asked is told what it said");
+    let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
+    broker.wait_for_log("load failed");
+    let (answer, _) = broker.until("/credentials", &home.token(), |answer| answer.status == 503);
+    assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
+    drop(broker);
+    // A program may take longer than a load may otherwise.
+    let began = Instant::now();
+    assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
+    assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < PATIENCE * 2);
+}
+
+#[test]
+fn check_explains_a_chain_hop_by_hop() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let refused = home.run(&["check", "--profile", "dev"], &variables);
+    for line in [
+        &format!("credentials, line 2: profile base: keys → {}", Sts::ACCESS_KEY_ID),
+        &format!("config, line 2: profile dev: role {ROLE} → ✗"),
+        "AccessDenied",
+    ] {
+        assert!(refused.stdout.contains(line), "{line}\n{}", refused.stdout);
+    }
+    sts.allow(ROLE, Role::default());
+    let good = home.run(&["check", "--profile", "dev"], &variables);
+    assert!(good.code == Some(0) && good.stdout.contains("→ ASIA1"), "{good:?}");
+    assert_eq!(sts.actions().len(), 2, "explaining costs no further call");
+}
+
+#[test]
+fn profiles_are_listed_and_no_secret_is() {
+    let home = Home::new();
+    home.write(".aws/credentials", base() + &support::profile("other", "AKIAOTHER"));
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\ns3 =\n  addressing_style = path\n\
+             [profile broken]\nrole_arn = {ROLE}\nsource_profile = gone\n[profile empty]\n"
+        ),
+    );
+    let text = home.run(&["profiles"], &[]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    for line in [
+        "base    keys",
+        &format!("dev     role {ROLE} ← profile base (keys)"),
+        "broken  wrong: ",
+        "empty   no credentials",
+    ] {
+        assert!(text.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", text.stdout);
+    }
+    let json = home.run(&["profiles", "--json"], &[]);
+    let listed: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let profiles = &listed["profiles"];
+    assert_eq!(profiles["base"]["aws_access_key_id"], Sts::ACCESS_KEY_ID);
+    assert_eq!(profiles["base"]["aws_secret_access_key"], "[redacted]");
+    assert_eq!(profiles["dev"]["s3"]["addressing_style"], "path");
+    assert_eq!(profiles["empty"], serde_json::json!({}));
+    assert!(!format!("{text:?}{json:?}").contains(HUSH));
+    let elsewhere = home.run(&["profiles", "--credentials-file", "/dev/null", "--config-file", "/dev/null"], &[]);
+    assert!(elsewhere.stdout.contains("there are no profiles in /dev/null"), "{elsewhere:?}");
+    let missing = home.run(&["profiles", "--config-file", "/nonexistent/config"], &[]);
+    assert!(missing.code == Some(1) && missing.stderr.contains("/nonexistent/config"), "{missing:?}");
+}
