@@ -12,6 +12,7 @@ use crate::source::process::ProcessCredentials;
 use crate::source::profile::ConfigCredentials;
 use crate::source::session_token::SessionToken;
 use crate::source::spec::{SourceKind, SourceSpec};
+use crate::source::sso::SsoRole;
 use crate::source::url::UrlCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{Answer, Boxed, Hop, Source};
@@ -61,7 +62,7 @@ fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
             let role = WebIdentityCredentials::new(role.clone(), token_file.clone());
             Box::new(role.with_region(spec.region.clone()))
         }
-        SourceKind::Sso { .. } => todo!(),
+        SourceKind::Sso { session, account_id, role_name } => Box::new(SsoRole::new(session, account_id, role_name)),
     };
     match &spec.region {
         Some(region) => Box::new(Regional { source, region: region.clone() }),

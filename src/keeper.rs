@@ -18,6 +18,9 @@ use crate::world::World;
 /// A region is a courtesy; nobody waits longer for it.
 const REGION_LIMIT: Duration = Duration::from_secs(3);
 
+/// The end of a log-in is told so long ahead.
+const LOGIN_NOTICE: Duration = Duration::from_secs(3600);
+
 /// How a keeper treats its lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -53,6 +56,8 @@ pub struct Keeper {
     failing: Option<Failing>,
     vanished: Option<Instant>,
     told_long_lived: bool,
+    /// The end of a log-in that was told ahead.
+    told_login: Option<SystemTime>,
 }
 
 /// A row of failures.
@@ -91,6 +96,7 @@ impl Keeper {
             failing: None,
             vanished: None,
             told_long_lived: false,
+            told_login: None,
         };
         (keeper, handle)
     }
@@ -256,7 +262,7 @@ impl Keeper {
     }
 
     /// Waits until the next load is due: by time, by a changed input, by a clock that was set, by a client that waits.
-    async fn wait(&self, next: SystemTime, steps: &mut watch::Receiver<u64>) {
+    async fn wait(&mut self, next: SystemTime, steps: &mut watch::Receiver<u64>) {
         let planned = next.duration_since(self.world.clock.now()).unwrap_or_default();
         loop {
             let left = next.duration_since(self.world.clock.now()).unwrap_or_default();
@@ -264,10 +270,11 @@ impl Keeper {
             if left.is_zero() || left > planned + Duration::from_secs(1) {
                 return;
             }
+            let tell = self.tell_login();
             tokio::select! {
                 // In order, so that a run with injected time and chance repeats.
                 biased;
-                () = tokio::time::sleep(left) => {}
+                () = tokio::time::sleep(left.min(tell)) => {}
                 () = self.world.files.changed() => return,
                 _ = steps.changed() => {}
                 wishes = self.wake.wishes() => {
@@ -278,6 +285,22 @@ impl Keeper {
                         self.publish_region().await;
                     }
                 }
+            }
+        }
+    }
+
+    /// Says once that a person will have to log in, an hour ahead; how long it is until there is something to say.
+    fn tell_login(&mut self) -> Duration {
+        let Some(ends) = self.held.as_ref().and_then(|lease| lease.login_ends) else { return Duration::MAX };
+        let left = ends.duration_since(self.world.clock.now()).unwrap_or_default();
+        match left.checked_sub(LOGIN_NOTICE) {
+            Some(left) if !left.is_zero() => left,
+            _ if self.told_login == Some(ends) => Duration::MAX,
+            _ => {
+                self.told_login = Some(ends);
+                let (identity, ends) = (self.key.identity(), timestamp(ends));
+                tracing::warn!(%identity, %ends, "the log-in behind this identity ends soon; run: credenza login");
+                Duration::MAX
             }
         }
     }

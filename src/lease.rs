@@ -34,6 +34,8 @@ pub struct Lease {
     pub expiration: Option<SystemTime>,
     /// Whether SDKs have to sign without a session token.
     pub without_token: bool,
+    /// The moment from which a person has to log in again before there are others, where it is known.
+    pub login_ends: Option<SystemTime>,
     /// The account, where the source is certain of it.
     pub account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
@@ -56,6 +58,7 @@ impl Lease {
             loaded: now,
             expiration,
             without_token: credentials.session_token.is_none(),
+            login_ends: credentials.login_ends,
             account_id: credentials.account_id.clone(),
             endpoint: credentials.endpoint.clone(),
         }

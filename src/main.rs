@@ -17,8 +17,8 @@ use credenza::files::Files;
 use credenza::loader::{self, Loader};
 use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
-use credenza::sso::Logins;
 use credenza::shared_files::Named;
+use credenza::sso::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
@@ -188,7 +188,6 @@ async fn obey(
                 Ended::Interrupted(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
             })
         }
-        Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
         Command::Completions(_) | Command::Manual(_) | Command::Profiles { .. } => Ok(ExitCode::SUCCESS),
     }
 }

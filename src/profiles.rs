@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::aws::settings::Settings;
 use crate::credentials::Escaped;
 use crate::files::{Contents, FileError, Owner, Wanted};
 use crate::shared_files::{Content, Location, Named, Origin, Place, Property, Section, SharedFiles, locate};
@@ -75,6 +76,22 @@ impl Profiles {
                 owner.trusted(world.uid(), &world.trusted_owners).map_err(|distrust| distrust.to_string())
             }
             None => Err("is of an unknown owner".into()),
+        }
+    }
+
+    /// How services of AWS are called for this profile, or without one.
+    #[must_use]
+    pub fn settings(&self, world: &World, profile: Option<&Section>) -> Settings {
+        let trusted = |property: &Property| {
+            self.trusted(world, property).map_err(|distrust| {
+                let path = Escaped(&property.path().to_string_lossy()).to_string();
+                format!("{path}, line {}: it says where requests go, and the file {distrust}", property.line())
+            })
+        };
+        let files = self.parsed.as_ref().as_ref().map(|read| &read.files).ok();
+        match files {
+            Some(files) => Settings::new(&world.environment, files, profile, &trusted),
+            None => Settings::of_environment(&world.environment),
         }
     }
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::files::Files;
-use crate::sso::Logins;
 use crate::mfa::Mfa;
 use crate::sessions::Sessions;
+use crate::sso::Logins;
 use crate::upstream::Upstream;
 
 /// What a source may reach. Each keeper has a clone of its own, since [`Files`] remembers what was read through it.

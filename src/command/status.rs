@@ -160,6 +160,10 @@ fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     if word("next_refresh").is_some() {
         let _ = writeln!(text, "  next load {}", relative(&identity["next_refresh"], now));
     }
+    if word("login_ends").is_some() {
+        let ends = relative(&identity["login_ends"], now);
+        let _ = writeln!(text, "  the log-in behind it ends {ends}; then somebody has to run `credenza login`");
+    }
     let failure = &identity["failure"];
     if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
         let (times, since) = (failure["times"].as_u64().unwrap_or(1), relative(&failure["since"], now));

@@ -45,6 +45,7 @@ struct Identity {
     expiration: Option<String>,
     serve_until: Option<String>,
     next_refresh: Option<String>,
+    login_ends: Option<String>,
     notice: Option<&'static str>,
     failure: Option<Failed>,
     sources: Vec<Source>,
@@ -118,6 +119,7 @@ impl Identity {
                 Phase::Waiting { next } | Phase::BackingOff { next } => Some(timestamp(next)),
                 Phase::Asleep | Phase::Loading { .. } => None,
             },
+            login_ends: lease.and_then(|lease| lease.login_ends).map(timestamp),
             notice: lease.filter(|lease| lease.without_token).map(|_| crate::lease::LONG_LIVED_NOTICE),
             failure: match &published.trouble {
                 Some(Trouble::Failing { source, failure, since, times }) => Some(Failed {

@@ -99,7 +99,9 @@ impl AssumeRole {
             };
             sts::assume_role(world, &settings, caller, &asked).await
         };
-        world.sessions.obtain(&world.clock, of, ask).await
+        let session = world.sessions.obtain(&world.clock, of, ask).await?;
+        // Who has to log in for the base has to for what stands on it.
+        Ok(Credentials { login_ends: caller.login_ends, ..session })
     }
 
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {

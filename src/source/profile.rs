@@ -175,12 +175,7 @@ impl Opened<'_> {
     }
 
     fn settings(&self, world: &World) -> Result<Settings, Failure> {
-        let trusted = |property: &Property| {
-            self.profiles.trusted(world, property).map_err(|distrust| {
-                format!("{}: it says where requests go, and the file {distrust}", plan::place(property))
-            })
-        };
-        Ok(Settings::new(&world.environment, self.profiles.files()?, self.section()?, &trusted))
+        Ok(self.profiles.settings(world, self.section()?))
     }
 }
 

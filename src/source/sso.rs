@@ -4,6 +4,9 @@ use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::aws::settings::Settings;
 use crate::aws::sso::role_credentials;
 use crate::credentials::{Credentials, Escaped};
+use crate::profiles::{Profiles, digest};
+use crate::sessions::Parts;
+use crate::shared_files::{Named, SharedFiles};
 use crate::sso::{self, Login, Session};
 use crate::world::World;
 
@@ -79,7 +82,17 @@ impl SsoCredentials {
     /// The credentials that the portal gives for this log-in. They are those of the session's region and endpoint, this
     /// account, this role, and [`Login::lineage`].
     async fn role(&self, world: &World, login: &Login) -> Result<Credentials, Failure> {
-        role_credentials(world, &self.settings, &login.token.token, &self.account_id, &self.role_name).await
+        let Self { session, account_id, role_name, settings, .. } = self;
+        let of = Parts::new("sso")
+            .with(session.start_url.as_bytes())
+            .with(session.region.as_bytes())
+            .with(account_id.as_bytes())
+            .with(role_name.as_bytes())
+            .with(login.lineage.to_be_bytes())
+            .with(format!("{settings:?}"))
+            .fingerprint();
+        let ask = || role_credentials(world, settings, &login.token.token, account_id, role_name);
+        world.sessions.obtain(&world.clock, of, ask).await
     }
 
     fn explained(&self, failure: Failure) -> Failure {
@@ -111,6 +124,58 @@ impl Source for SsoCredentials {
     }
 
     /// Where the portal lives is no region for the credentials.
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A role of a session that the shared config file describes: `{ sso_session = …, account_id = …, role_name = … }`.
+#[derive(Clone, Debug)]
+pub struct SsoRole {
+    name: Box<str>,
+    session: Box<str>,
+    account_id: Box<str>,
+    role_name: Box<str>,
+}
+
+impl SsoRole {
+    /// This role, by the section `[sso-session NAME]` of the config file.
+    #[must_use]
+    pub fn new(session: &str, account_id: &str, role_name: &str) -> Self {
+        let name = format!("sso {}", Escaped(session)).into();
+        Self { name, session: session.into(), account_id: account_id.into(), role_name: role_name.into() }
+    }
+
+    async fn source(&self, world: &World) -> Result<SsoCredentials, Failure> {
+        let name = self.session.clone();
+        let of = move |files: &SharedFiles| digest(files.sso_session(&name), SESSION_PROPERTIES);
+        let profiles = Profiles::open(world, &Named::default(), of).await?;
+        let section = profiles.files()?.sso_session(&self.session).ok_or_else(|| {
+            let message = format!("there is no [sso-session {}] in {}", Escaped(&self.session), profiles.places());
+            Failure::new(Kind::Unsettled, message)
+        })?;
+        let sso = SsoCredentials::new(Session::of_section(section)?, &self.account_id, &self.role_name);
+        Ok(sso.with_settings(self.settings(world).await))
+    }
+}
+
+/// What of a session's section is used.
+const SESSION_PROPERTIES: &[&str] = &["sso_start_url", "sso_region", "sso_registration_scopes"];
+
+impl Source for SsoRole {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move {
+            match self.source(world).await {
+                Ok(source) => source.load(world).await,
+                Err(failure) => failure.into(),
+            }
+        })
+    }
+
     fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }

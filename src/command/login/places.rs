@@ -1,13 +1,13 @@
 //! Which log-ins are meant: what the shared files say of them.
 
-use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::{Of, Wish};
 use crate::aws::settings::Settings;
 use crate::command::Failed;
 use crate::credentials::Escaped;
-use crate::files::{Contents, Owner};
-use crate::shared_files::{Content, Location, Named, Origin, Property, Section, SharedFiles, locate};
+use crate::profiles::Profiles;
+use crate::shared_files::{Named, Property, Section, SharedFiles};
 use crate::source::Failure;
 use crate::sso::Session;
 use crate::world::World;
@@ -48,7 +48,7 @@ pub(super) async fn find(world: &World, wish: &Wish) -> Result<(Vec<Place>, Vec<
         Of::Default => read.of_profile(current).map(|session| (vec![place(session, Some(current))], Vec::new())),
         Of::Profile(name) => read.of_profile(name).map(|session| (vec![place(session, Some(name))], Vec::new())),
         Of::Session(name) => {
-            let section = read.files.sso_session(name).ok_or_else(|| {
+            let section = read.files().sso_session(name).ok_or_else(|| {
                 Failed::because(format!(
                     "there is no [sso-session {}] in {}; {}",
                     Escaped(name),
@@ -60,7 +60,7 @@ pub(super) async fn find(world: &World, wish: &Wish) -> Result<(Vec<Place>, Vec<
             Ok((vec![place(session, None)], Vec::new()))
         }
         Of::All => {
-            let (sessions, failures) = Session::all(&read.files);
+            let (sessions, failures) = Session::all(read.files());
             if sessions.is_empty() && failures.is_empty() {
                 return Err(Failed::because(format!("no profile of {} uses SSO; {}", read.shown(), read.offer())));
             }
@@ -70,43 +70,31 @@ pub(super) async fn find(world: &World, wish: &Wish) -> Result<(Vec<Place>, Vec<
     }
 }
 
-/// Both shared files, and whose they are.
+/// Both shared files.
 struct Read {
-    files: SharedFiles,
-    location: Location,
-    owners: Vec<(PathBuf, Owner)>,
+    profiles: Profiles,
 }
 
 impl Read {
     async fn of(world: &World, wish: &Wish) -> Result<Self, Failed> {
         let named = Named { credentials: wish.credentials_file.clone(), config: wish.config_file.clone() };
-        let environment = &world.environment;
-        let location = locate(environment.variables(), environment.home(), &named).map_err(Failed::because)?;
-        let mut contents: [Option<(&Path, Contents)>; 2] = [None, None];
-        for (slot, place) in [&location.config, &location.credentials].into_iter().enumerate() {
-            let Some(place) = place else { continue };
-            match world.files.read(&place.path).await {
-                Ok(content) => contents[slot] = Some((&place.path, content)),
-                Err(error) if error.is_missing() && place.origin != Origin::Named => {}
-                Err(error) => return Err(Failed::because(error)),
-            }
-        }
-        let owners = contents.iter().flatten().map(|(path, content)| ((*path).to_owned(), content.owner)).collect();
-        let content =
-            |slot: usize| contents[slot].as_ref().map(|(path, content)| Content { path, bytes: &content.bytes });
-        let files = SharedFiles::parse(content(0), content(1)).map_err(Failed::because)?;
-        for warning in files.warnings() {
-            tracing::warn!("{warning}");
-        }
-        Ok(Self { files, location, owners })
+        let profiles = Profiles::open(world, &named, |_| 0).await.map_err(Failed::because)?;
+        profiles.files().map_err(Failed::because)?;
+        Ok(Self { profiles })
+    }
+
+    /// They could be read when this was made.
+    fn files(&self) -> &SharedFiles {
+        static NONE: LazyLock<SharedFiles> = LazyLock::new(SharedFiles::default);
+        self.profiles.files().unwrap_or(&NONE)
     }
 
     fn of_profile(&self, name: &str) -> Result<Session, Failed> {
         let (shown, offer) = (Escaped(name), self.offer());
-        let Some(profile) = self.files.profile(name) else {
+        let Some(profile) = self.files().profile(name) else {
             return Err(Failed::because(format!("there is no profile {shown} in {}; {offer}", self.shown())));
         };
-        let session = Session::of_profile(&self.files, profile)
+        let session = Session::of_profile(self.files(), profile)
             .map_err(|failure| Failed::because(format!("profile {shown}: {failure}")))?;
         session.ok_or_else(|| {
             let at = profile.properties().next().map_or_else(|| self.shown(), |(_, property)| at(property));
@@ -119,45 +107,31 @@ impl Read {
         let user = match profile {
             Some(profile) => Some(profile),
             None => std::iter::once(current)
-                .chain(self.files.profiles())
-                .find(|name| self.files.profile(name).is_some_and(|profile| uses(profile, &session)))
+                .chain(self.files().profiles())
+                .find(|name| self.files().profile(name).is_some_and(|profile| uses(profile, &session)))
                 .or(Some(current)),
         };
-        let section = user.and_then(|name| self.files.profile(name));
+        let section = user.and_then(|name| self.files().profile(name));
         let described = match &session.name {
-            Some(name) => self.files.sso_session(name),
+            Some(name) => self.files().sso_session(name),
             None => section,
         };
         let origin = described.and_then(|section| section.get("sso_start_url")).map(at);
-        let trusted = |property: &Property| self.trusted(world, property);
         Place {
-            settings: Settings::new(&world.environment, &self.files, section, &trusted)
-                .with_region(Some(session.region.clone())),
+            settings: self.profiles.settings(world, section).with_region(Some(session.region.clone())),
             origin: origin.unwrap_or_else(|| self.shown()),
             remedy: session.login_command(profile),
             session,
         }
     }
 
-    fn trusted(&self, world: &World, property: &Property) -> Result<(), String> {
-        let path = property.path();
-        let owner = self.owners.iter().find(|(known, _)| known.as_path() == &**path).map(|(_, owner)| owner);
-        let Some(owner) = owner else { return Err("its owner is unknown".into()) };
-        owner
-            .trusted(world.uid(), &world.trusted_owners)
-            .map_err(|distrust| format!("{} {distrust}", Escaped(&path.to_string_lossy())))
-    }
-
     fn shown(&self) -> String {
-        let path = |place: &crate::shared_files::Place| Escaped(&place.path.to_string_lossy()).to_string();
-        let places: Vec<_> =
-            [&self.location.config, &self.location.credentials].into_iter().flatten().map(path).collect();
-        if places.is_empty() { "the AWS shared files".into() } else { places.join(" and ") }
+        self.profiles.places()
     }
 
     /// What could be meant instead.
     fn offer(&self) -> String {
-        let (sessions, _) = Session::all(&self.files);
+        let (sessions, _) = Session::all(self.files());
         let commands: Vec<_> =
             sessions.iter().take(5).map(|(session, profile)| session.login_command(profile.as_deref())).collect();
         if commands.is_empty() {

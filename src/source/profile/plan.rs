@@ -12,6 +12,7 @@ use crate::secret::Secret;
 use crate::shared_files::{File, Property, Section, SharedFiles};
 use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
+use crate::sso::Session;
 
 pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
 const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
@@ -24,11 +25,8 @@ const WEB_IDENTITY_TOKEN_FILE: &str = "web_identity_token_file";
 const ROLE_SESSION_NAME: &str = "role_session_name";
 const DURATION_SECONDS: &str = "duration_seconds";
 const SSO_SESSION: &str = "sso_session";
-const SSO_START_URL: &str = "sso_start_url";
-const SSO_REGION: &str = "sso_region";
 const SSO_ACCOUNT_ID: &str = "sso_account_id";
 const SSO_ROLE_NAME: &str = "sso_role_name";
-const SSO_SCOPES: &str = "sso_registration_scopes";
 const CREDENTIAL_PROCESS: &str = "credential_process";
 const LOGIN_SESSION: &str = "login_session";
 
@@ -47,11 +45,11 @@ pub(super) const USED: &[&str] = &[
     "external_id",
     "mfa_serial",
     SSO_SESSION,
-    SSO_START_URL,
-    SSO_REGION,
+    "sso_start_url",
+    "sso_region",
     SSO_ACCOUNT_ID,
     SSO_ROLE_NAME,
-    SSO_SCOPES,
+    "sso_registration_scopes",
     CREDENTIAL_PROCESS,
     LOGIN_SESSION,
     "services",
@@ -105,7 +103,14 @@ pub(super) enum Way {
         token_file: Box<str>,
     },
     /// A role of IAM Identity Center.
-    Sso(Sso),
+    Sso {
+        /// Where the person logs in.
+        session: Session,
+        /// `sso_account_id`.
+        account_id: Box<str>,
+        /// `sso_role_name`.
+        role_name: Box<str>,
+    },
     /// A program prints them.
     Process {
         /// `credential_process`, for `sh -c`. People write secrets there.
@@ -128,18 +133,6 @@ pub(super) enum CredentialSource {
     EcsContainer,
 }
 
-/// What a profile says about SSO.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sso {
-    /// `None` for the legacy keys.
-    pub(super) session: Option<Box<str>>,
-    pub(super) start_url: Box<str>,
-    pub(super) region: Box<str>,
-    pub(super) scopes: Vec<Box<str>>,
-    pub(super) account_id: Box<str>,
-    pub(super) role_name: Box<str>,
-}
-
 /// Whether the file that a property stands in may say what is run and where tokens go; the reason when not.
 pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
@@ -158,10 +151,8 @@ impl fmt::Display for Hop {
             Way::WebIdentity { role, token_file } => {
                 write!(f, "role {} ← token in {}", Escaped(&role.arn), Escaped(token_file))
             }
-            Way::Sso(sso) => {
-                let session = sso.session.as_deref().unwrap_or(&sso.start_url);
-                let (session, account, role) = (Escaped(session), Escaped(&sso.account_id), Escaped(&sso.role_name));
-                write!(f, "SSO session {session}, account {account}, role {role}")
+            Way::Sso { session, account_id, role_name } => {
+                write!(f, "{session}, account {}, role {}", Escaped(account_id), Escaped(role_name))
             }
             Way::Process { .. } => f.write_str("credential_process"),
             Way::SignIn { session } => write!(f, "sign-in {}", Escaped(session)),
@@ -304,41 +295,22 @@ impl Planner<'_> {
         let Some((_, at)) = value(section, SSO_ACCOUNT_ID).or_else(|| value(section, SSO_ROLE_NAME)) else {
             return Ok(None);
         };
-        let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
-        let needed = |of: &Section, name: &str| -> Result<Box<str>, Failure> {
-            let Some((text, at)) = value(of, name) else {
-                let whose = if std::ptr::eq(of, section) { "this profile" } else { "its sso-session" };
-                return Err(wrong(at, format!("{whose} has no {name}; `aws configure sso` writes all that is needed")));
+        let needed = |name: &str| -> Result<Box<str>, Failure> {
+            let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+            let Some((text, at)) = value(section, name) else {
+                return Err(wrong(at, format!("there is no {name}; `aws configure sso` writes all that is needed")));
             };
             Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}")))?.into())
         };
-        let (account_id, role_name) = (needed(section, SSO_ACCOUNT_ID)?, needed(section, SSO_ROLE_NAME)?);
-        let Some((name, at)) = value(section, SSO_SESSION) else {
-            let (start_url, region) = (needed(section, SSO_START_URL)?, needed(section, SSO_REGION)?);
-            let sso = Sso { session: None, start_url, region, scopes: Vec::new(), account_id, role_name };
-            return Ok(Some(Hop { profile: section.name().into(), stands: place(at), way: Way::Sso(sso) }));
-        };
-        let Some(session) = self.files.sso_session(name) else {
-            let message = format!("sso_session names a section [sso-session {}] that is not there", Escaped(name));
-            return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
-        };
-        for name in [SSO_START_URL, SSO_REGION] {
-            if let (Some((here, at)), Some((there, _))) = (value(section, name), value(session, name))
-                && here != there
-            {
-                return Err(wrong(at, format!("{name} differs from that of the sso-session; remove one of the two")));
-            }
-        }
-        let scopes = value(session, SSO_SCOPES).map_or("", |(text, _)| text);
-        let sso = Sso {
-            session: Some(name.into()),
-            start_url: needed(session, SSO_START_URL)?,
-            region: needed(session, SSO_REGION)?,
-            scopes: scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(Into::into).collect(),
-            account_id,
-            role_name,
-        };
-        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way: Way::Sso(sso) }))
+        let (account_id, role_name) = (needed(SSO_ACCOUNT_ID)?, needed(SSO_ROLE_NAME)?);
+        let session = Session::of_profile(self.files, section)
+            .map_err(|failure| failure.behind(&format!("profile {}", Escaped(section.name()))))?
+            .ok_or_else(|| {
+                let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region)";
+                Failure::misconfigured(said(at, section, message))
+            })?;
+        let way = Way::Sso { session, account_id, role_name };
+        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
     }
 
     fn process(&self, section: &Section) -> Result<Option<Hop>, Failure> {
@@ -362,6 +334,7 @@ impl Planner<'_> {
     }
 }
 
+/// Known, and not there yet: an error, not silence.
 fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
     let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
     let session = usable("login session", session).map_err(|why| Failure::misconfigured(said(at, section, why)))?;
@@ -504,7 +477,9 @@ mod tests {
             }
             Way::CredentialSource(source) => format!("{source:?}"),
             Way::WebIdentity { role, token_file } => format!("web identity {token_file} {:?}", role.session_name),
-            Way::Sso(sso) => format!("sso {:?} {} {} {}", sso.session, sso.start_url, sso.account_id, sso.role_name),
+            Way::Sso { session, account_id, role_name } => {
+                format!("sso {:?} {} {account_id} {role_name}", session.name, session.start_url)
+            }
             Way::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
             Way::SignIn { session } => format!("sign-in {session}"),
         };
@@ -556,8 +531,12 @@ mod tests {
             ("role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n", "", "control character"),
             ("role_arn = r\ncredential_source = Environment\n", "", "role_arn is no ARN of a role"),
             (web, "", "web_identity_token_file stands there without role_arn"),
-            ("sso_account_id = 1\n", "", "line 2: profile dev: this profile has no sso_role_name"),
-            ("sso_account_id = 1\nsso_role_name = n\nsso_session = s\n", "", "[sso-session s] that is not there"),
+            ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
+            (
+                "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
+                "",
+                "profile dev: /c, line 4 names the sso_session s, and no [sso-session s]",
+            ),
         ] {
             let told = both(config, credentials);
             assert!(told.contains(expected), "{config}---\n{credentials}---\n{told}\nnot: {expected}");
@@ -568,14 +547,17 @@ mod tests {
     fn sso_sessions() {
         let session = "[sso-session s]\nsso_start_url = https://s\nsso_region = r\nsso_registration_scopes = a, b\n";
         let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
-        assert_eq!(told(&format!("{session}{profile}"), ""), "/c, line 6 sso Some(\"s\") https://s 1 n");
+        assert_eq!(told(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
         let differing = told(&format!("{session}{profile}sso_region = other\n"), "");
         assert!(
-            differing.contains("line 9: profile dev: sso_region differs from that of the sso-session"),
+            differing.contains("profile dev: sso_region says one thing in the profile (/c, line 9)"),
             "{differing}"
         );
         let half = told(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
-        assert!(half.contains("its sso-session has no sso_start_url"), "{half}");
+        assert!(
+            half.contains("profile dev: ") && half.contains("/c, line 2") && half.contains("sso_start_url"),
+            "{half}"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
 use crate::source::imds::MetadataCredentials;
 use crate::source::process::{ProcessCredentials, Program};
+use crate::source::sso::SsoCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{self, Answer, Boxed, Source};
 use crate::world::World;
@@ -33,7 +34,11 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
         Way::Process { command, account_id } => {
             Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
         }
-        Way::Sso(_) | Way::SignIn { .. } => todo!(),
+        Way::Sso { session, account_id, role_name } => {
+            let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
+            Box::new(sso.with_settings(settings.clone()))
+        }
+        Way::SignIn { .. } => Box::new(NotYet("login_session")),
     };
     Box::new(Placed { place: place.into(), source })
 }
@@ -41,7 +46,7 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
 /// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
 fn gives_a_role(way: &Way) -> bool {
     match way {
-        Way::Role { .. } | Way::WebIdentity { .. } | Way::Sso(_) => true,
+        Way::Role { .. } | Way::WebIdentity { .. } | Way::Sso { .. } => true,
         Way::CredentialSource(source) => *source != CredentialSource::Environment,
         Way::Keys(_) | Way::Process { .. } | Way::SignIn { .. } => false,
     }
@@ -58,6 +63,25 @@ impl Source for Keys {
 
     fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
         Box::pin(std::future::ready(Answer::Found(self.0.clone())))
+    }
+
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A setting that is known and not supported: an error, not silence.
+#[derive(Debug)]
+struct NotYet(&'static str);
+
+impl Source for NotYet {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
+        let failure = source::Failure::misconfigured(format!("{} is not supported yet", self.0));
+        Box::pin(std::future::ready(failure.into()))
     }
 
     fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
