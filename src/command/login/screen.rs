@@ -83,3 +83,41 @@ impl<'a> Screen<'a> {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        let name = Some("work".into());
+        Session { name, start_url: "https://d".into(), region: "r".into(), scopes: Vec::new() }
+    }
+
+    async fn shown(is_terminal: bool) -> String {
+        let mut out = Vec::new();
+        let mut screen = Screen::new(&mut out, is_terminal);
+        screen.ask(&session(), "https://d/\x1b[2J", "A-B");
+        let end = Instant::now() + Duration::from_secs(600);
+        screen.wait(Instant::now() + Duration::from_millis(1500), end).await;
+        screen.done("done");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_moves_on_a_terminal_and_goes_at_the_end() {
+        let asked = "SSO session work: to log in, open this page, and agree only if it shows this code:\n\n  \
+                     https://d/\\u{1b}[2J\n  code A-B\n\n";
+        assert_eq!(shown(false).await, format!("{asked}done\n"));
+        let line = |left| format!("{CLEAR}waiting for the browser, {left} left (Ctrl-C gives up)");
+        assert_eq!(shown(true).await, format!("{asked}{}{}{CLEAR}done\n", line("10:00"), line("9:59")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_beyond_the_end() {
+        let mut nowhere = std::io::sink();
+        let mut screen = Screen::new(&mut nowhere, true);
+        let began = Instant::now();
+        screen.wait(began + Duration::from_secs(60), began + Duration::from_secs(2)).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(2));
+    }
+}
