@@ -264,6 +264,17 @@ async fn who_lost_the_race_against_another_process_takes_its_token() {
 }
 
 #[tokio::test]
+async fn a_token_that_we_refreshed_is_the_same_log_in() {
+    let stage = Stage::new();
+    stage.cached("hush-access", LATER);
+    let first = stage.login().await.unwrap();
+    let nearly_eight_hours = Duration::from_secs(8 * 3600) - WINDOW / 2;
+    stage.world.clock.step(nearly_eight_hours.as_millis().try_into().unwrap());
+    let refreshed = stage.login().await.unwrap();
+    assert_eq!((refreshed.token.token.expose(), refreshed.lineage), ("hush-access-1", first.lineage));
+}
+
+#[tokio::test]
 async fn a_token_that_somebody_else_put_there_is_another_log_in() {
     let stage = Stage::new();
     stage.cached("hush-one", LATER);
