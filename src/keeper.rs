@@ -656,6 +656,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_log_in_is_told_once_an_hour_ahead() {
+        let clock = Clock::injected(start());
+        let world = World { clock: clock.clone(), ..World::default() };
+        let (mut keeper, _handle) =
+            Keeper::new(LeaseKey::Identity("i".into()), merge_credentials([]), world, policy(), None);
+        assert_eq!(keeper.tell_login(), Duration::MAX, "there is nothing to tell");
+        let mut hold = |ends| {
+            let credentials = Credentials { login_ends: Some(ends), ..Credentials::new("A", "s").unwrap() };
+            keeper.held = Some(Arc::new(Lease::new(&credentials, "sso".into(), start(), HOUR)));
+            (keeper.tell_login(), keeper.told_login, keeper.tell_login())
+        };
+        let ends = start() + HOUR * 3;
+        assert_eq!(hold(ends), (HOUR * 2, None, HOUR * 2), "until then it can wait");
+        clock.step(2 * 3600 * 1000);
+        assert_eq!(hold(ends), (Duration::MAX, Some(ends), Duration::MAX), "told, and not again");
+        assert_eq!(hold(ends + HOUR).1, Some(ends), "a new log-in lasts longer");
+        clock.step(9 * 3600 * 1000);
+        assert_eq!(hold(ends + HOUR).1, Some(ends + HOUR), "one that has ended is told as well");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_panic_ends_the_task() {
         let mut stage = stage([Reply::Panics]);
         assert!((&mut stage.task).await.unwrap_err().is_panic());
