@@ -10,6 +10,8 @@ pub mod endpoint;
 mod form;
 pub mod oidc;
 mod partition;
+pub mod registration;
+pub mod service;
 pub mod settings;
 mod sign;
 pub mod sso;

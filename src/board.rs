@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::chain::Step;
 use crate::credentials::Name;
+use crate::failure::Failure;
 use crate::lease::Lease;
-use crate::source::Failure;
 
 /// What a keeper keeps: an identity. An identity narrowed for one client, or a base that several identities stand on,
 /// would be further kinds of key.

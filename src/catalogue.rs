@@ -6,9 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::config::ServedProfiles;
 use crate::credentials::Name;
+use crate::failure::Failure;
 use crate::profiles::Profiles;
 use crate::shared_files::{Named, SharedFiles};
-use crate::source::Failure;
 use crate::world::World;
 
 /// The profiles that one configuration serves.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::credentials::Escaped;
+use crate::failure::{Failure, Kind};
+use crate::patience::Patience;
 use crate::secret::Secret;
-use crate::source::{Failure, Kind};
-use crate::world::Patience;
 
 /// How long a person is waited for.
 const PATIENCE: Duration = Duration::from_secs(180);

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::aws::settings::Settings;
 use crate::credentials::Escaped;
+use crate::failure::{Failure, Kind};
 use crate::files::{Contents, FileError, Owner, Wanted};
 use crate::shared_files::{Content, Location, Named, Origin, Place, Property, Section, SharedFiles, locate};
-use crate::source::{Failure, Kind};
 use crate::world::World;
 
 /// Both files as they are now.

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::credentials::Credentials;
+use crate::failure::Failure;
 use crate::schedule::{self, SHORTEST_PAUSE};
 use crate::secret::Secret;
-use crate::source::Failure;
 
 /// What was obtained in this process. Clones share it.
 #[derive(Clone, Default)]
@@ -176,7 +176,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::source::Kind;
+    use crate::failure::Kind;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

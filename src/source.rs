@@ -15,16 +15,14 @@ pub mod sso;
 pub mod url;
 pub mod web_identity;
 
-pub(crate) use endpoint::excerpt;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use crate::aws::settings::Settings;
-use crate::credentials::{Credentials, Unusable};
+use crate::credentials::Credentials;
+pub use crate::failure::{Failure, Kind};
 use crate::world::World;
 
 /// A future on the heap, so that sources of different types stand in one chain.
@@ -88,85 +86,9 @@ pub enum Answer {
     Failing(Failure),
 }
 
-/// Why a configured source gives nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// Decides the status code and the backoff.
-    pub kind: Kind,
-    /// What was tried, on what, what came of it and what to do. Never a secret; foreign text is escaped in it.
-    pub message: Box<str>,
-    /// What a program said about it. It goes to whoever asks and, since nobody knows what is in it, into no log above
-    /// debug.
-    pub detail: Option<Box<str>>,
-    /// The earliest moment from now at which upstream wants to be asked again.
-    pub retry_after: Option<Duration>,
-}
-
-/// Kinds of failure. The first two pass by themselves, the others last until an input changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Time-out, 5xx, throttling, connection refused, an answer that has already expired.
-    Unavailable,
-    /// A named file that is missing, unreadable or does not parse: somebody may be writing it this very moment. Once it
-    /// has stayed so for 5 s the keeper takes it for [`Kind::Misconfigured`].
-    Unsettled,
-    /// Asking again cannot mend it: half a key pair, a host that is not allowed, an unsupported setting.
-    Misconfigured,
-    /// Upstream refused us.
-    Denied,
-    /// A person has to log in.
-    LoginRequired,
-}
-
-impl Kind {
-    /// Whether it may pass without a change of any input.
-    #[must_use]
-    pub fn passes(self) -> bool {
-        matches!(self, Self::Unavailable | Self::Unsettled)
-    }
-}
-
-impl Failure {
-    /// A failure of this kind with a message.
-    pub fn new(kind: Kind, message: impl Into<Box<str>>) -> Self {
-        Self { kind, message: message.into(), detail: None, retry_after: None }
-    }
-
-    /// A failure that may pass.
-    pub fn unavailable(message: impl Into<Box<str>>) -> Self {
-        Self::new(Kind::Unavailable, message)
-    }
-
-    /// The same failure with a message before its own.
-    #[must_use]
-    pub fn behind(self, place: &str) -> Self {
-        Self { message: format!("{place}: {}", self.message).into(), ..self }
-    }
-
-    /// A failure that lasts until an input changes.
-    pub fn misconfigured(message: impl Into<Box<str>>) -> Self {
-        Self::new(Kind::Misconfigured, message)
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, "; it said: {detail}"))
-    }
-}
-
-impl std::error::Error for Failure {}
-
 impl From<Failure> for Answer {
     fn from(failure: Failure) -> Self {
         Self::Failing(failure)
-    }
-}
-
-impl From<Unusable> for Failure {
-    fn from(unusable: Unusable) -> Self {
-        Self::misconfigured(unusable.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Log-ins at IAM Identity Center (SSO): the token cache that is shared with the AWS CLI, and the tokens in it.
 
 pub mod cache;
-mod logins;
+pub mod logins;
 mod session;
 mod write;
 
@@ -17,8 +17,8 @@ use crate::aws::oidc::{self, Issued, Registration};
 use crate::aws::settings::Settings;
 use crate::clock::timestamp;
 use crate::credentials::Escaped;
+use crate::failure::{Failure, Kind};
 use crate::secret::Secret;
-use crate::source::{Failure, Kind};
 use crate::world::World;
 use cache::{AccessToken, Entry};
 use logins::Slot;

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc2822;
 use crate::aws::settings::Settings;
 use crate::clock::Clock;
 use crate::credentials::Escaped;
-use crate::source::{Failure, Kind, excerpt};
+use crate::failure::{Failure, Kind, excerpt};
 use crate::upstream::{Request, Response};
 use crate::world::World;
 

@@ -1,9 +1,10 @@
 //! Which URL a service has, and which region its requests are signed for: the rule sets that all SDKs share.
 
+pub use super::service::Service;
 use crate::aws::partition::Partition;
 use crate::aws::settings::{Settings, StsRegional};
 use crate::credentials::Escaped;
-use crate::source::Failure;
+use crate::failure::Failure;
 use crate::upstream::Url;
 
 /// Where requests are signed for that go to `sts.amazonaws.com`.
@@ -31,19 +32,6 @@ const LEGACY_STS_REGIONS: [&str; 16] = [
     "us-west-1",
     "us-west-2",
 ];
-
-/// The services that sources ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Service {
-    /// Security Token Service.
-    Sts,
-    /// The portal of IAM Identity Center, which gives role credentials for an access token.
-    Sso,
-    /// The OIDC service of IAM Identity Center, which gives access tokens.
-    SsoOidc,
-    /// AWS Sign-In, behind `aws login`.
-    Signin,
-}
 
 /// Where a service is asked, and the region its requests are signed for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use super::registration::Registration;
 use crate::aws::call::{PATIENCE, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::settings::Settings;
 use crate::aws::sign::Post;
+use crate::failure::{Failure, Kind};
 use crate::secret::Secret;
-use crate::source::{Failure, Kind};
 use crate::upstream::Response;
 use crate::world::World;
 
@@ -36,17 +37,6 @@ const LARGEST_REQUEST: usize = 32 * 1024;
 
 /// The first of January 2100, in seconds since 1970.
 const END_OF_TIME: u64 = 4_102_444_800;
-
-/// This program as it is registered with SSO-OIDC.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
-    /// Its name there.
-    pub client_id: Secret,
-    /// Its proof.
-    pub client_secret: Secret,
-    /// The moment from which SSO-OIDC does not know it any more.
-    pub expires: SystemTime,
-}
 
 /// A log-in that waits for a person.
 #[derive(Clone, Debug)]
@@ -347,10 +337,10 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
+    use crate::environment::Environment;
     use crate::fakes::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
     use crate::fakes::server::Reply;
     use crate::upstream::Upstream;
-    use crate::world::Environment;
 
     const START_URL: &str = "https://d.awsapps.com/start";
 

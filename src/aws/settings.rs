@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use crate::aws::endpoint::Service;
+use crate::aws::service::Service;
 use crate::credentials::Escaped;
+use crate::environment::Environment;
 use crate::shared_files::{Property, Section, SharedFiles};
 use crate::upstream::Url;
-use crate::world::Environment;
 
 /// Whether the file a property stands in may decide where requests go; if not, why, for the user.
 pub type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;

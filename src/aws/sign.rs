@@ -11,8 +11,8 @@ use tracing::subscriber::{NoSubscriber, with_default};
 
 use crate::aws::endpoint::Endpoint;
 use crate::credentials::Credentials;
+use crate::failure::Failure;
 use crate::secret::Secret;
-use crate::source::Failure;
 use crate::upstream::{Reach, Request};
 
 /// A `POST` to the endpoint itself, not yet signed.

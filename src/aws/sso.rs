@@ -11,8 +11,8 @@ use crate::aws::call::{PATIENCE, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::settings::Settings;
 use crate::credentials::Credentials;
+use crate::failure::{Failure, Kind};
 use crate::secret::Secret;
-use crate::source::{Failure, Kind};
 use crate::upstream::{Reach, Request, Response};
 use crate::world::World;
 

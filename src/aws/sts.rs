@@ -14,8 +14,8 @@ use crate::aws::sign::Post;
 use crate::aws::xml::{BadXml, Document};
 use crate::clock::parse_timestamp;
 use crate::credentials::{Credentials, usable};
+use crate::failure::Failure;
 use crate::secret::Secret;
-use crate::source::Failure;
 use crate::upstream::Response;
 use crate::world::World;
 

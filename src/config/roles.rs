@@ -3,13 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::sources::base;
 use super::table::{Entry, Errors, Section};
 use super::value;
 use crate::credentials::usable;
 use crate::secret::Secret;
 use crate::source::process::Program;
-use crate::source::spec::{RoleSpec, SourceKind};
+use crate::source::spec::{RoleSpec, SourceKind, SourceSpec};
 
 /// What AssumeRole takes.
 const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
@@ -21,8 +20,16 @@ const OF_A_ROLE: [&str; 7] =
 /// What only a caller with credentials of its own may say.
 const OF_A_CALLER: [&str; 4] = ["external_id", "mfa_serial", "tags", "source_identity"];
 
+/// Reads the base of a role; the name is for messages.
+pub(super) type Base<'t> = fn(Entry<'t>, &str, &mut Errors) -> Option<SourceSpec>;
+
 /// `{ role_arn = …, source = … }` or `{ role_arn = …, web_identity_token_file = … }`.
-pub(super) fn role(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+pub(super) fn role<'t>(
+    section: &mut Section<'t>,
+    called: &str,
+    base: Base<'t>,
+    errors: &mut Errors,
+) -> Option<SourceKind> {
     let arn_at = section.at("role_arn");
     let token_file_at = section.at("web_identity_token_file");
     let arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));

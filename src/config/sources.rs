@@ -76,7 +76,7 @@ fn word_or_url(text: &str) -> Result<SourceSpec, String> {
 }
 
 /// The base of a role: a source as in a chain, or `"profile NAME"`.
-pub(super) fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
+fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
     if !entry.is_text() {
         return table(entry, &format!("the source of {called}"), errors);
     }
@@ -93,7 +93,7 @@ pub(super) fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Optio
 fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
     let mut section = Section::open(entry, &SOURCE, errors)?;
-    let role = roles::role(&mut section, called, errors);
+    let role = roles::role(&mut section, called, base, errors);
     let word = match &role {
         Some(_) => None,
         None => section.take("source").and_then(|entry| entry.word(errors, &WORDS)),

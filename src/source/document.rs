@@ -10,11 +10,11 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::endpoint::excerpt;
 use super::{Failure, Kind};
 use crate::aws::arn::account_of_role;
 use crate::clock::parse_timestamp;
 use crate::credentials::Credentials;
+use crate::failure::excerpt;
 use crate::secret::Secret;
 
 /// The first of January 2100. A later end (endpoints write 9999 for "never") is no moment to plan by, and several SDKs

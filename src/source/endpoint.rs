@@ -6,12 +6,9 @@ use serde::Deserialize;
 
 use super::{Failure, Kind};
 use crate::clock::Clock;
-use crate::credentials::Escaped;
+use crate::failure::excerpt;
 use crate::secret::Secret;
 use crate::upstream::{Response, SendError};
-
-/// What is longer is cut: messages go into logs and to users.
-const LONGEST_EXCERPT: usize = 300;
 
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
@@ -53,18 +50,6 @@ fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
     let said: Said = serde_json::from_slice(body).ok()?;
     let texts: Vec<_> = [said.code, said.message].into_iter().flatten().map(|text| excerpt(&text, hush)).collect();
     (!texts.is_empty()).then(|| texts.join(": "))
-}
-
-/// A foreign text as it may be shown: escaped, not too long, without `hush`.
-pub(crate) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
-    let text = match hush.map(Secret::expose) {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
-        _ => text.to_owned(),
-    };
-    match text.char_indices().nth(LONGEST_EXCERPT) {
-        None => Escaped(&text).to_string(),
-        Some((end, _)) => format!("{}…", Escaped(&text[..end])),
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
 use super::document;
-use super::endpoint::excerpt;
 use super::{Answer, Boxed, Failure, Source};
 use crate::credentials::{Credentials, Escaped};
+use crate::failure::excerpt;
 use crate::secret::Secret;
 use crate::world::World;
 

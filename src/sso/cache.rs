@@ -12,10 +12,10 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::Session;
-use crate::aws::oidc::Registration;
+use crate::aws::registration::Registration;
 use crate::clock::{parse_timestamp, timestamp};
+use crate::environment::Environment;
 use crate::secret::Secret;
-use crate::world::Environment;
 
 /// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
 const LARGEST: usize = 256 * 1024;

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::cache::{AccessToken, Entry};
+use crate::failure::Failure;
 use crate::secret::Secret;
-use crate::source::Failure;
 
 /// The log-ins of a process, one for each file of the token cache. Clones share them.
 #[derive(Clone, Default)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credentials::{Escaped, usable};
+use crate::failure::Failure;
 use crate::shared_files::{Property, Section, SharedFiles};
-use crate::source::Failure;
 
 /// Without this scope there is no refresh token; the AWS CLI writes it into every session that it configures.
 const DEFAULT_SCOPE: &str = "sso:account:access";

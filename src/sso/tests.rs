@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::{Clock, parse_timestamp};
+use crate::environment::Environment;
 use crate::fakes::oidc::{Oidc, TOKEN, refusal};
 use crate::fakes::server::{Reply, nobody};
 use crate::files::Files;
 use crate::upstream::Upstream;
-use crate::world::Environment;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";

@@ -3,9 +3,9 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::clock::Clock;
+use crate::failure::Kind;
 use crate::fakes::server::{Reply, Server, nobody};
 use crate::fakes::sts::{Form, Role, Sts, error};
-use crate::source::Kind;
 use crate::upstream::{Upstream, Url};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";

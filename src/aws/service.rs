@@ -1,0 +1,14 @@
+//! The services of AWS that are known here.
+
+/// The services that sources ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Service {
+    /// Security Token Service.
+    Sts,
+    /// The portal of IAM Identity Center, which gives role credentials for an access token.
+    Sso,
+    /// The OIDC service of IAM Identity Center, which gives access tokens.
+    SsoOidc,
+    /// AWS Sign-In, behind `aws login`.
+    Signin,
+}
