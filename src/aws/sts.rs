@@ -234,7 +234,10 @@ fn advice(code: &str, action: &str) -> Option<&'static str> {
 }
 
 /// The credentials of a success; without one of their four parts there are none.
-fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
+///
+/// # Errors
+/// What is wrong with the answer; nothing of it is shown.
+pub fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
     let bad = |bad: BadXml| Box::from(bad.to_string());
     let document = Document::parse(body).map_err(bad)?;
     let need = |path: &'static str| {

@@ -44,8 +44,11 @@ pub fn credentials(body: &[u8], code: Code, tried: &str, hush: Option<&Secret>) 
     document.credentials().map_err(|why| failure(Kind::Misconfigured, format!("in the document, {why}")))
 }
 
-/// The credentials that a program has printed for `credential_process`; the reason when they are none.
-pub(super) fn printed(output: &[u8]) -> Result<Credentials, String> {
+/// The credentials that a program has printed for `credential_process`.
+///
+/// # Errors
+/// Why they are none; nothing of the output is shown.
+pub fn printed(output: &[u8]) -> Result<Credentials, String> {
     let document = parse(output).map_err(|why| why.replace("the answer", "its output"))?;
     match document.values[Field::Version as usize] {
         Some(Value::Number(1)) => {}

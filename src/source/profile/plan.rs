@@ -239,11 +239,7 @@ impl Planner<'_> {
                 profile: section.name().into(),
                 stands: place(at),
                 way: Way::CredentialSource(credential_source(word).ok_or_else(|| {
-                    let message = format!(
-                        "credential_source is Environment, Ec2InstanceMetadata or EcsContainer, not {}",
-                        Escaped(word)
-                    );
-                    wrong(at, message)
+                    wrong(at, "credential_source is Environment, Ec2InstanceMetadata or EcsContainer".into())
                 })?),
             },
             (Some((name, at)), None) => self.source(section, name, at)?,
@@ -353,12 +349,13 @@ fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
     let at = section.get(ROLE_ARN).ok_or_else(empty)?;
     let arn = part(ROLE_ARN)?.ok_or_else(|| Failure::misconfigured(said(at, section, "role_arn is empty")))?;
     if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
-        let message = format!("role_arn is no ARN of a role (arn:aws:iam::123456789012:role/NAME): {}", Escaped(&arn));
+        // Not shown: a line that was mistyped can make a secret of it.
+        let message = "role_arn is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME";
         return Err(Failure::misconfigured(said(at, section, message)));
     }
     let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
         text.parse().map(Duration::from_secs).map_err(|_| {
-            let message = format!("duration_seconds is a number of seconds, not {}", Escaped(text));
+            let message = "duration_seconds is a number of seconds";
             Failure::misconfigured(said(at, section, message))
         })
     });
