@@ -113,9 +113,9 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
     let world = World {
         clock: Clock::system(),
         chance: Chance::default(),
+        upstream: Upstream::system(Arc::default()).with_environment(&environment),
         environment,
         files,
-        upstream: Upstream::system(Arc::default()),
         logins: Logins::default(),
         trusted_owners,
         ..World::default()

@@ -1,11 +1,16 @@
 //! HTTP to places that hand out credentials.
 //!
 //! One request is one connection, driven inside the future that asked for it: nothing runs on when a load is dropped,
-//! and the addresses that were judged are the ones connected to. No proxy, no redirect, no cookie, HTTP/1.1.
+//! and the addresses that were judged are the ones connected to. No redirect, no cookie, HTTP/1.1, and a proxy only for
+//! requests that ask for one.
 
 mod error;
+mod exceptions;
 mod message;
+mod proxy;
 mod reach;
+mod roots;
+mod tunnel;
 mod url;
 
 use std::collections::{HashMap, HashSet};
@@ -14,24 +19,29 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
+use http::StatusCode;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use zeroize::Zeroizing;
 
 pub use error::{Cause, SendError};
 pub use message::{Request, Response};
 pub use reach::Reach;
+pub use roots::{BadRoots, Roots};
 pub use url::{BadUrl, Url};
 
+use crate::environment::Environment;
+use proxy::{Proxies, Proxy};
+use roots::{Bundles, SystemRoots};
 use url::Host;
 
 /// Credential documents have 2 kB, identity documents 1 kB, answers of STS and SSO at most 10.
@@ -47,6 +57,15 @@ const MOST_ADDRESSES: usize = 8;
 #[derive(Clone, Default)]
 pub struct Upstream {
     network: Option<Arc<Network>>,
+    machine: Arc<Machine>,
+    bundles: Arc<Bundles>,
+}
+
+/// What the environment says about the way out.
+#[derive(Default)]
+struct Machine {
+    proxies: Proxies,
+    roots: SystemRoots,
 }
 
 /// What a connection is made of.
@@ -62,7 +81,6 @@ struct Network {
     /// Makes connections in the place of the operating system.
     dial: Option<Box<dyn Fn(SocketAddr) -> Dialled + Send + Sync>>,
     own: Arc<OnceLock<Vec<SocketAddr>>>,
-    tls: OnceLock<Arc<ClientConfig>>,
     answered: Mutex<HashSet<Box<str>>>,
 }
 
@@ -100,8 +118,27 @@ impl Upstream {
         own: Arc<OnceLock<Vec<SocketAddr>>>,
         dial: Option<Box<dyn Fn(SocketAddr) -> Dialled + Send + Sync>>,
     ) -> Self {
-        let network = Network { names, dial, own, tls: OnceLock::new(), answered: Mutex::default() };
-        Self { network: Some(Arc::new(network)) }
+        let network = Network { names, dial, own, answered: Mutex::default() };
+        Self { network: Some(Arc::new(network)), ..Self::default() }
+    }
+
+    /// The same with the proxies and the certificate authorities that this environment names: `HTTPS_PROXY` and its kin,
+    /// `NO_PROXY`, `SSL_CERT_FILE`, `SSL_CERT_DIR`.
+    #[must_use]
+    pub fn with_environment(self, environment: &Environment) -> Self {
+        let machine = Machine { proxies: Proxies::of(environment), roots: SystemRoots::of(environment) };
+        Self { machine: Arc::new(machine), ..self }
+    }
+
+    /// The authorities of a bundle in PEM, for [`Request::with_roots`]. The same content is made ready once.
+    ///
+    /// # Errors
+    /// When there is no certificate in it that can be used, or one that is broken; the message goes on after the name of
+    /// the file.
+    pub async fn roots(&self, pem: impl AsRef<[u8]> + Send + 'static) -> Result<Roots, BadRoots> {
+        let bundles = Arc::clone(&self.bundles);
+        let made = tokio::task::spawn_blocking(move || bundles.roots(pem.as_ref())).await;
+        made.unwrap_or_else(|_| Err(BadRoots::Tls("reading it was broken off".into())))
     }
 
     /// Tells where this process listens, once: nothing is sent there from then on.
@@ -117,13 +154,19 @@ impl Upstream {
     /// When there is no whole answer, or the request must not be sent there; the error says what was tried, on what.
     pub async fn send(&self, request: Request) -> Result<Response, SendError> {
         let (tried, patience) = (request.to_string(), request.patience());
-        let outcome = match &self.network {
-            None => Err(Cause::NoUpstream),
-            Some(network) => {
-                timeout(patience, network.exchange(request)).await.unwrap_or(Err(Cause::TimedOut(patience)))
+        let deadline = Instant::now() + patience;
+        let proxy = if request.asks_for_proxy() { self.machine.proxies.towards(request.url()) } else { Ok(None) };
+        let via = proxy.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
+        let outcome = match (&self.network, proxy) {
+            (None, _) => Err(Cause::NoUpstream),
+            (_, Err(bad)) => Err(bad),
+            (Some(network), Ok(proxy)) => {
+                let exchange = network.exchange(request, &self.machine.roots, proxy.as_deref(), deadline);
+                timeout_at(deadline, exchange).await.unwrap_or(Err(Cause::TimedOut(patience)))
             }
         };
-        tracing::debug!(request = %tried, status = outcome.as_ref().ok().map(|r| r.status.as_u16()), "asked upstream");
+        let status = outcome.as_ref().ok().map(|response| response.status.as_u16());
+        tracing::debug!(request = %tried, via, status, "asked upstream");
         outcome.map_err(|cause| SendError::new(tried, cause))
     }
 
@@ -141,29 +184,64 @@ impl fmt::Debug for Upstream {
 }
 
 impl Network {
-    async fn exchange(&self, request: Request) -> Result<Response, Cause> {
-        let stream = self.connect(&request).await?;
+    async fn exchange(
+        &self,
+        request: Request,
+        system: &SystemRoots,
+        proxy: Option<&Proxy>,
+        deadline: Instant,
+    ) -> Result<Response, Cause> {
+        let patience = request.patience();
+        let stream = match proxy {
+            None => self.connect(request.url(), request.reach(), patience, deadline).await,
+            Some(proxy) => {
+                let stream = timeout_at(deadline, self.through(proxy, &request, system, deadline)).await;
+                stream.unwrap_or(Err(Cause::TimedOut(patience))).map_err(|cause| proxy.blamed(cause))
+            }
+        }?;
         let origin = request.url().origin();
         let answered = || {
             self.answered().insert(origin);
         };
-        if !request.url().is_https() {
-            return speak(stream, request, answered).await;
+        if request.url().is_https() {
+            let stream = secure(stream, request.url(), request.roots(), system).await?;
+            return speak(stream, request.into_http(), answered).await;
         }
-        let name = match request.url().host() {
-            Host::Address(ip) => ServerName::from(*ip),
-            Host::Name(name) => ServerName::try_from(String::from(&**name)).map_err(|_| Cause::NoCertificateFor)?,
-        };
-        let stream = TlsConnector::from(self.tls()?).connect(name, stream).await?;
-        speak(stream, request, answered).await
+        let Some(proxy) = proxy else { return speak(stream, request.into_http(), answered).await };
+        let response = speak(stream, request.into_http_through(proxy), answered).await?;
+        if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            let refused = Cause::ProxyRefused { status: response.status, variable: proxy.variable() };
+            return Err(proxy.blamed(refused));
+        }
+        Ok(response)
+    }
+
+    /// A connection to the proxy, or through it to a host that speaks TLS with us alone.
+    async fn through(
+        &self,
+        proxy: &Proxy,
+        request: &Request,
+        system: &SystemRoots,
+        deadline: Instant,
+    ) -> Result<Box<dyn Stream>, Cause> {
+        let mut stream = self.connect(proxy.url(), Reach::Anywhere, request.patience(), deadline).await?;
+        if proxy.url().is_https() {
+            stream = secure(stream, proxy.url(), request.roots(), system).await?;
+        }
+        if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
     }
 
     /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
-    async fn connect(&self, request: &Request) -> Result<Box<dyn Stream>, Cause> {
-        let deadline = Instant::now() + request.patience();
-        let mut addresses = self.resolve(request.url()).await?;
+    async fn connect(
+        &self,
+        url: &Url,
+        reach: Reach,
+        patience: Duration,
+        deadline: Instant,
+    ) -> Result<Box<dyn Stream>, Cause> {
+        let mut addresses = self.resolve(url).await?;
         let own = self.own.get().map_or(&[][..], Vec::as_slice);
-        reach::judge(request.reach(), request.url().host(), &addresses, own)?;
+        reach::judge(reach, url.host(), &addresses, own)?;
         addresses.truncate(MOST_ADDRESSES);
         let mut failure = Cause::NoAddress;
         while !addresses.is_empty() {
@@ -174,7 +252,7 @@ impl Network {
             match timeout(share, self.dial(address, own)).await {
                 Ok(Err(Cause::Unreachable(error))) => failure = Cause::Unreachable(error),
                 Ok(dialled) => return dialled,
-                Err(_) => failure = Cause::TimedOut(request.patience()),
+                Err(_) => failure = Cause::TimedOut(patience),
             }
         }
         Err(failure)
@@ -210,34 +288,49 @@ impl Network {
         if addresses.is_empty() { Err(Cause::NoAddress) } else { Ok(addresses) }
     }
 
-    /// Built when it is first needed: a broker that asks plain endpoints only never pays for it.
-    fn tls(&self) -> Result<Arc<ClientConfig>, Cause> {
-        if let Some(config) = self.tls.get() {
-            return Ok(Arc::clone(config));
-        }
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Arc::clone(self.tls.get_or_init(|| Arc::new(config))))
-    }
-
     fn answered(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// TLS over the stream, with a certificate for the host of the URL.
+async fn secure(
+    stream: Box<dyn Stream>,
+    url: &Url,
+    roots: Option<&Roots>,
+    system: &SystemRoots,
+) -> Result<Box<dyn Stream>, Cause> {
+    let name = match url.host() {
+        Host::Address(ip) => ServerName::from(*ip),
+        Host::Name(name) => ServerName::try_from(String::from(&**name)).map_err(|_| Cause::NoCertificateFor)?,
+    };
+    // Built when it is first needed: a broker that asks plain endpoints only never pays for it.
+    let config = match roots {
+        Some(Roots(config)) => Arc::clone(config),
+        None => system.config().await?,
+    };
+    match TlsConnector::from(config).connect(name, stream).await.map_err(Cause::from) {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(cause) => {
+            if roots.is_none() && cause.is_untrusted() {
+                system.forget();
+            }
+            Err(cause)
+        }
+    }
+}
+
 /// Speaks HTTP over a connection of its own, which ends with this future.
-async fn speak<S>(stream: S, request: Request, answered: impl FnOnce()) -> Result<Response, Cause>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn speak(
+    stream: Box<dyn Stream>,
+    request: http::Request<Full<Bytes>>,
+    answered: impl FnOnce(),
+) -> Result<Response, Cause> {
     let mut http = http1::Builder::new();
     http.max_buf_size(LARGEST_HEAD);
     let (mut sender, connection) = http.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
     let mut exchange = pin!(async {
-        let (head, body) = sender.send_request(request.into_http()).await?.into_parts();
+        let (head, body) = sender.send_request(request).await?.into_parts();
         answered();
         Ok(Response { status: head.status, headers: head.headers, body: read(body).await? })
     });
@@ -275,7 +368,6 @@ mod tests {
     use super::*;
     use crate::fakes::server::{Reply, Server, nobody};
     use http::Method;
-    use std::time::Duration;
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(100);
@@ -455,3 +547,9 @@ mod tests {
         assert_eq!(format!("{upstream:?} {:?}", Upstream::default()), "Upstream(network) Upstream(nothing)");
     }
 }
+
+#[cfg(test)]
+mod proxied;
+
+#[cfg(test)]
+mod trusted;

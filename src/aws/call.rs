@@ -1,5 +1,6 @@
 //! One call of a service: sent up to three times, and whatever went wrong told in the service's own words.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -11,7 +12,7 @@ use crate::aws::settings::Settings;
 use crate::clock::Clock;
 use crate::credentials::Escaped;
 use crate::failure::{Failure, Kind, excerpt};
-use crate::upstream::{Request, Response};
+use crate::upstream::{Request, Response, Roots};
 use crate::world::World;
 
 /// For each attempt. With the pauses all of them fit into the 10 s that a load has; services answer within one.
@@ -73,12 +74,10 @@ pub async fn call(
     request: impl Fn() -> Result<Request, Failure>,
     understand: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
-    if let Some(Err(refusal)) = &settings.ca_bundle {
-        return Err(Failure::misconfigured(refusal.clone()).into());
-    }
     let mut pauses = PAUSES.into_iter();
     loop {
-        let error = match attempt(world, what, request()?, &understand).await {
+        let request = equipped(world, settings, request()?).await?;
+        let error = match attempt(world, settings, what, request, &understand).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -90,17 +89,41 @@ pub async fn call(
     }
 }
 
+/// The request by way of the proxy and with the authorities that somebody chose for AWS.
+async fn equipped(world: &World, settings: &Settings, request: Request) -> Result<Request, Failure> {
+    let request = request.through_proxy();
+    match &settings.ca_bundle {
+        Some(path) if request.is_https() => {
+            let path = path.as_ref().map_err(|refusal| Failure::misconfigured(refusal.clone()))?;
+            Ok(request.with_roots(bundle(world, path).await?))
+        }
+        _ => Ok(request),
+    }
+}
+
+/// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names. They are read at every use, so that the keeper
+/// notices when they change.
+async fn bundle(world: &World, path: &Path) -> Result<Roots, Failure> {
+    const NAMED: &str = "the CA bundle that AWS_CA_BUNDLE or ca_bundle names";
+    let unsettled = |message: String| Failure::new(Kind::Unsettled, message);
+    let contents = world.files.read(path).await.map_err(|error| unsettled(format!("{NAMED}, {error}")))?;
+    let shown = path.to_string_lossy();
+    let roots = world.upstream.roots(contents.bytes).await;
+    roots.map_err(|bad| unsettled(format!("{NAMED}, {} {bad}", Escaped(&shown))))
+}
+
 async fn attempt(
     world: &World,
+    settings: &Settings,
     what: &str,
     request: Request,
     understand: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
     let tried = request.to_string();
     let response = world.upstream.send(request).await.map_err(|error| {
-        let mut failure = Failure::from(error);
-        failure.message = format!("{}: {}", Escaped(what), failure.message).into();
-        failure
+        let advice = if error.cause().is_untrusted() { untrusted(settings) } else { String::new() };
+        let message = format!("{}: {error}{advice}", Escaped(what)).into();
+        Failure { message, ..Failure::from(error) }
     })?;
     if response.status.is_success() {
         return Ok(response);
@@ -110,6 +133,19 @@ async fn attempt(
     let retry_after = kind.passes().then(|| response.retry_after(&world.clock)).flatten();
     let message = told(what, &tried, &response, &said, &world.clock);
     Err(CallError { failure: Failure { retry_after, ..Failure::new(kind, message) }, code: said.code })
+}
+
+/// What to do about a certificate that none of the authorities has signed.
+fn untrusted(settings: &Settings) -> String {
+    match &settings.ca_bundle {
+        Some(Ok(path)) => {
+            let path = path.to_string_lossy();
+            format!("; trusted are those in {} and no others: add the missing one", Escaped(&path))
+        }
+        _ => "; if a proxy or a service of your own uses one, name the authority's certificate (a PEM file) in \
+              AWS_CA_BUNDLE or ca_bundle"
+            .to_owned(),
+    }
 }
 
 /// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.
@@ -202,3 +238,6 @@ fn kind_of(status: StatusCode, code: Option<&str>) -> Kind {
         _ => Kind::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests;

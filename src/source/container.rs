@@ -171,6 +171,7 @@ fn checked(origin: &str, text: &str) -> Result<Secret, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::{Arc, OnceLock};
 
     use super::*;
@@ -178,6 +179,7 @@ mod tests {
     use crate::fakes::document as body;
     use crate::fakes::ecs::Ecs;
     use crate::fakes::server::{Reply, Server, nobody};
+    use crate::fakes::tls::{Authority, Tls};
     use crate::upstream::Upstream;
 
     const LATER: &str = "2026-11-23T16:00:00Z";
@@ -200,6 +202,29 @@ mod tests {
         let Answer::Failing(failure) = load(variables).await else { panic!("{variables:?}") };
         assert!(!failure.message.contains("hush"), "{failure}");
         failure
+    }
+
+    #[tokio::test]
+    async fn no_proxy_is_asked_whatever_the_environment_names() {
+        let (ecs, proxy) = (Ecs::start(None, &body("ASIA1", LATER)), Server::start(|_| Reply::of(502, "")));
+        let authority = Authority::new("a");
+        let tls = Tls::before(ecs.server().address(), authority.sign("agent.example.com"));
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("ca.pem");
+        std::fs::write(&bundle, authority.pem()).unwrap();
+        let (named, ports) = (proxy.url(""), (ecs.server().address().port(), tls.address().port()));
+        let proxies =
+            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"].map(|name| (name, &*named));
+        for url in [format!("http://agent.example.com:{}", ports.0), format!("https://agent.example.com:{}", ports.1)] {
+            let full = url + Ecs::TARGET;
+            let own = [(FULL, &*full), ("SSL_CERT_FILE", bundle.to_str().unwrap())];
+            let world = world(&[&proxies[..], &own].concat());
+            let names = HashMap::from([("agent.example.com".into(), vec![tls.address().ip()])]);
+            let upstream = Upstream::with_names(Arc::default(), names).with_environment(&world.environment);
+            let answer = ContainerCredentials::new().load(&World { upstream, ..world }).await;
+            assert!(matches!(answer, Answer::Found(_)), "{full}: {answer:?}");
+        }
+        assert!(proxy.lines().is_empty());
     }
 
     #[tokio::test]

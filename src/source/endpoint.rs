@@ -13,7 +13,8 @@ use crate::upstream::{Response, SendError};
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         let kind = if error.cause().passes() { Kind::Unavailable } else { Kind::Misconfigured };
-        Self::new(kind, error.to_string())
+        let advice = if error.cause().is_untrusted() { " (SSL_CERT_FILE names others than the system's)" } else { "" };
+        Self::new(kind, format!("{error}{advice}"))
     }
 }
 

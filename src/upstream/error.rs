@@ -4,7 +4,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio_rustls::rustls;
+use http::StatusCode;
+use tokio_rustls::rustls::pki_types::UnixTime;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use crate::credentials::Escaped;
 
@@ -49,6 +51,31 @@ pub enum Cause {
     /// TLS came to no agreement, above all on the certificate.
     #[error("TLS failed: {0}")]
     Tls(Box<str>),
+    /// Nobody who is believed here has signed the certificate.
+    #[error("TLS failed: no certificate authority that is trusted here has signed the certificate of the host")]
+    Untrusted,
+    /// The authorities that somebody named are none.
+    #[error("no certificate authorities: {0}")]
+    NoRoots(Box<str>),
+    /// A variable that should name a proxy does not.
+    #[error("{0}")]
+    BadProxy(Box<str>),
+    /// The proxy does not let us through.
+    #[error("it refused with status {status}{}", advice(*status, variable))]
+    ProxyRefused {
+        /// What it answered.
+        status: StatusCode,
+        /// What names the proxy.
+        variable: &'static str,
+    },
+    /// What went wrong on the way through a proxy.
+    #[error("proxy {proxy}: {cause}")]
+    Proxy {
+        /// Its address and the variable that names it.
+        proxy: Box<str>,
+        /// What came of asking it.
+        cause: Box<Cause>,
+    },
     /// The host of the URL is nothing a certificate could be issued for.
     #[error("no certificate can be valid for this host")]
     NoCertificateFor,
@@ -73,13 +100,29 @@ impl Cause {
     /// Whether nobody answered: no address, no connection, or nothing in time.
     #[must_use]
     pub fn is_silence(&self) -> bool {
-        matches!(self, Self::TimedOut(_) | Self::Unresolved(_) | Self::NoAddress | Self::Unreachable(_))
+        match self {
+            Self::Proxy { cause, .. } => cause.is_silence(),
+            _ => matches!(self, Self::TimedOut(_) | Self::Unresolved(_) | Self::NoAddress | Self::Unreachable(_)),
+        }
+    }
+
+    /// Whether another set of authorities might mend it.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        match self {
+            Self::Proxy { cause, .. } => cause.is_untrusted(),
+            _ => matches!(self, Self::Untrusted),
+        }
     }
 
     /// Whether asking again may mend it.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.is_silence() || matches!(self, Self::TooLarge(_) | Self::Protocol(_))
+        match self {
+            Self::Proxy { cause, .. } => cause.passes(),
+            Self::ProxyRefused { status, .. } => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+            _ => self.is_silence() || matches!(self, Self::TooLarge(_) | Self::Protocol(_)),
+        }
     }
 
     fn text(error: &dyn std::error::Error) -> Box<str> {
@@ -95,7 +138,41 @@ impl Cause {
 
 impl From<rustls::Error> for Cause {
     fn from(error: rustls::Error) -> Self {
-        Self::Tls(Self::text(&error))
+        Self::from(&error)
+    }
+}
+
+impl From<&rustls::Error> for Cause {
+    fn from(error: &rustls::Error) -> Self {
+        let rustls::Error::InvalidCertificate(wrong) = error else { return Self::Tls(Self::text(error)) };
+        let days = |from: UnixTime, to: UnixTime| to.as_secs().saturating_sub(from.as_secs()) / (24 * 60 * 60);
+        Self::Tls(match wrong {
+            CertificateError::UnknownIssuer => return Self::Untrusted,
+            CertificateError::ExpiredContext { time, not_after } => format!(
+                "by the clock of this machine the certificate of the host has expired {} days ago",
+                days(*not_after, *time)
+            )
+            .into(),
+            CertificateError::NotValidYetContext { time, not_before } => format!(
+                "by the clock of this machine the certificate of the host is valid only in {} days",
+                days(*time, *not_before)
+            )
+            .into(),
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                "the certificate of the host is that of an authority (CA:TRUE); issue one for the host".into()
+            }
+            _ => Self::text(error),
+        })
+    }
+}
+
+fn advice(status: StatusCode, variable: &str) -> String {
+    match status {
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+            format!(": give it a user name and a password that it takes, {variable}=http://user:password@host:port")
+        }
+        _ if status.is_client_error() => ": see that it admits this host, or list the host in NO_PROXY".into(),
+        _ => String::new(),
     }
 }
 
@@ -103,7 +180,7 @@ impl From<rustls::Error> for Cause {
 impl From<io::Error> for Cause {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => Self::Tls(Self::text(tls)),
+            Some(tls) => Self::from(tls),
             None => Self::Unreachable(Self::text(&error)),
         }
     }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
+};
 use http::{Method, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -11,11 +13,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use zeroize::Zeroizing;
 
+use super::proxy::Proxy;
 use super::reach::Reach;
+use super::roots::Roots;
 use super::url::Url;
 use crate::clock::Clock;
 use crate::credentials::Unusable;
 use crate::secret::Secret;
+
+/// Who we say we are.
+pub(super) const AGENT: HeaderValue = HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION")));
 
 /// Nobody is believed who asks for a longer pause.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
@@ -25,6 +32,8 @@ pub struct Request {
     method: Method,
     url: Url,
     reach: Reach,
+    proxied: bool,
+    roots: Option<Roots>,
     patience: Duration,
     headers: HeaderMap,
     body: Bytes,
@@ -44,7 +53,16 @@ impl Request {
     /// A request without a body that goes no farther than `reach` and takes no longer than `patience` in all.
     #[must_use]
     pub fn new(method: Method, url: Url, reach: Reach, patience: Duration) -> Self {
-        Self { method, url, reach, patience, headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            method,
+            url,
+            reach,
+            proxied: false,
+            roots: None,
+            patience,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 
     /// The same with a header that is no secret.
@@ -72,8 +90,37 @@ impl Request {
         self
     }
 
+    /// The same by way of the proxy that the environment names for its URL, if it names one.
+    #[must_use]
+    pub fn through_proxy(mut self) -> Self {
+        self.proxied = true;
+        self
+    }
+
+    /// The same where these authorities are believed in the place of those of the system.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Roots) -> Self {
+        self.roots = Some(roots);
+        self
+    }
+
+    /// Whether it goes over TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.is_https()
+    }
+
     pub(super) fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// What may only go to certain addresses goes there by itself: a proxy would look the name up anew.
+    pub(super) fn asks_for_proxy(&self) -> bool {
+        self.proxied && self.reach == Reach::Anywhere
+    }
+
+    pub(super) fn roots(&self) -> Option<&Roots> {
+        self.roots.as_ref()
     }
 
     pub(super) fn reach(&self) -> Reach {
@@ -98,8 +145,21 @@ impl Request {
             // An empty one, too: without its length some servers answer 411.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, AGENT);
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        request
+    }
+
+    /// In the form that a proxy takes: the whole URL, and what only the proxy is told.
+    pub(super) fn into_http_through(self, proxy: &Proxy) -> http::Request<Full<Bytes>> {
+        let url = self.url.clone();
+        let mut request = self.into_http();
+        if let Ok(whole) = format!("{}{}", url.origin(), url.target()).parse() {
+            *request.uri_mut() = whole;
+        }
+        if let Some(authorization) = proxy.authorization() {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
         request
     }
 }

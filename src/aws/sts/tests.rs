@@ -434,7 +434,8 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
     let failure = assume_role(&world(), &settings, &caller(), &role()).await.unwrap_err();
     assert!(failure.message.starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
-    let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&sts.url()) };
+    let https = sts.url().replace("http:", "https:");
+    let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&https) };
     let failure = assume_role(&world(), &refused, &caller(), &role()).await.unwrap_err();
     assert_eq!(failure, Failure::misconfigured("not this file"));
     assert!(sts.actions().is_empty());

@@ -269,6 +269,7 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::sync::{Arc, OnceLock};
 
     use super::*;
@@ -345,6 +346,22 @@ mod tests {
         let told = lines[*seen..].iter().map(short).collect();
         *seen = lines.len();
         told
+    }
+
+    #[tokio::test]
+    async fn no_proxy_is_asked_whatever_the_environment_names() {
+        let (imds, proxy) = (imds(), Server::start(|_| Reply::of(502, "")));
+        let address = imds.server().address();
+        let endpoint = format!("http://metadata.example.com:{}/", address.port());
+        let named = proxy.url("");
+        let variables =
+            [("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*endpoint), ("HTTP_PROXY", &named), ("http_proxy", &named)];
+        let world = world_with(&[&variables[..], &[("ALL_PROXY", &named)]].concat());
+        let names = HashMap::from([("metadata.example.com".into(), vec![address.ip()])]);
+        let upstream = Upstream::with_names(Arc::default(), names).with_environment(&world.environment);
+        let world = World { upstream, ..world };
+        assert_eq!(&*found(&source(), &world).await.access_key_id, "ASIA1");
+        assert!(proxy.lines().is_empty());
     }
 
     #[tokio::test]

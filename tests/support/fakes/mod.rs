@@ -14,9 +14,11 @@
 pub mod ecs;
 pub mod imds;
 pub mod oidc;
+pub mod proxy;
 pub mod server;
 pub mod sso;
 pub mod sts;
+pub mod tls;
 
 /// A document as ECS, EKS and IMDS give it, ending at this timestamp.
 pub fn document(access_key_id: &str, expiration: &str) -> String {

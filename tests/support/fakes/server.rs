@@ -146,7 +146,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(stream: &TcpStream) -> Option<Seen> {
+pub(super) fn read(stream: impl Read) -> Option<Seen> {
     let mut reader = BufReader::new(stream);
     let mut line = || {
         let mut text = String::new();
@@ -170,7 +170,7 @@ fn read(stream: &TcpStream) -> Option<Seen> {
     Some(seen)
 }
 
-fn write(mut stream: &TcpStream, reply: Reply) -> std::io::Result<()> {
+pub(super) fn write(mut stream: impl Read + Write, reply: Reply) -> std::io::Result<()> {
     match reply {
         Reply::Answer { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} -\r\n");

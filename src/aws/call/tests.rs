@@ -1,0 +1,192 @@
+//! The way to AWS: through a proxy, and past an authority of one's own.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::aws::sts::{AssumeRole, assume_role};
+use crate::credentials::Credentials;
+use crate::environment::Environment;
+use crate::fakes::proxy::{Proxy, Verdict};
+use crate::fakes::server::{Reply, nobody};
+use crate::fakes::sts::{Role, Sts};
+use crate::fakes::tls::{Authority, Tls};
+use crate::files::Files;
+use crate::upstream::Upstream;
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
+const HOST: &str = "sts.eu-west-1.amazonaws.com";
+const PASSWORD: &str = "hush-password";
+
+/// STS at its real address, as far as TLS and the proxy go.
+struct Scene {
+    sts: Sts,
+    authority: Authority,
+    proxy: Proxy,
+    _tls: Tls,
+    folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (sts, authority) = (Sts::start("eu-west-1"), Authority::new("Company Root"));
+        sts.allow(ROLE, Role::default());
+        let tls = Tls::before(sts.server().address(), authority.sign(HOST));
+        let proxy = Proxy::start(Verdict::to(tls.address()));
+        Self { sts, authority, proxy, _tls: tls, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn bundle(&self, pem: &str) -> PathBuf {
+        let path = self.folder.path().join("ca.pem");
+        std::fs::write(&path, pem).unwrap();
+        path
+    }
+
+    fn world(&self, files: Files) -> World {
+        within(&format!("http://me:{PASSWORD}@{}", self.proxy.address()), files)
+    }
+}
+
+fn within(proxy: &str, files: Files) -> World {
+    let environment = Environment::new([("https_proxy", proxy)]);
+    let upstream = Upstream::system(Arc::default()).with_environment(&environment);
+    World { clock: Clock::system(), environment, files, upstream, ..World::default() }
+}
+
+fn trusting(bundle: Option<&Path>) -> Settings {
+    let ca_bundle = bundle.map(|path| Ok(path.into()));
+    Settings { region: Some("eu-west-1".into()), ca_bundle, ..Settings::default() }
+}
+
+async fn assume(world: &World, settings: &Settings) -> Result<Credentials, Failure> {
+    let caller = Credentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY).unwrap();
+    let role = AssumeRole { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRole::default() };
+    let outcome = assume_role(world, settings, &caller, &role).await;
+    assert!(outcome.as_ref().err().is_none_or(|failure| !failure.message.contains("hush")), "{outcome:?}");
+    outcome
+}
+
+#[tokio::test]
+async fn sts_is_asked_through_the_proxy_and_believed_by_the_bundle() {
+    let scene = Scene::new();
+    let bundle = scene.bundle(scene.authority.pem());
+    let found = assume(&scene.world(Files::unwatched()), &trusting(Some(&bundle))).await.unwrap();
+    assert_eq!(&*found.access_key_id, "ASIA1");
+    let [seen] = &scene.proxy.seen()[..] else { panic!() };
+    assert_eq!(seen.line(), "CONNECT sts.eu-west-1.amazonaws.com:443");
+    assert_eq!(seen.header("proxy-authorization"), Some("Basic bWU6aHVzaC1wYXNzd29yZA=="));
+    assert_eq!(scene.sts.server().seen()[0].header("host"), Some(HOST));
+}
+
+#[tokio::test]
+async fn without_the_authority_the_message_says_where_to_name_it() {
+    let scene = Scene::new();
+    let world = scene.world(Files::unwatched());
+    let without = assume(&world, &trusting(None)).await.unwrap_err();
+    assert_eq!(without.kind, Kind::Misconfigured);
+    let told = format!("AssumeRole {ROLE}: POST https://{HOST}/: TLS failed: no certificate authority");
+    assert!(without.message.starts_with(&told), "{without}");
+    assert!(without.message.contains("in AWS_CA_BUNDLE or ca_bundle"), "{without}");
+    let other = scene.bundle(Authority::new("other").pem());
+    let other = assume(&world, &trusting(Some(&other))).await.unwrap_err();
+    assert!(other.message.contains("ca.pem and no others: add the missing one"), "{other}");
+    assert!(scene.sts.actions().is_empty());
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_none_is_named_and_waited_for() {
+    let scene = Scene::new();
+    let (files, watcher) = Files::watched();
+    let world = scene.world(files);
+    let path = scene.folder.path().join("ca.pem");
+    let settings = trusting(Some(&path));
+    let watching = watcher.run();
+    let work = async {
+        for (pem, expected) in [
+            (None, "there is no such file"),
+            (Some("hush"), "holds no certificate in PEM"),
+            (Some("-----BEGIN CERTIFICATE-----\n"), "is broken at certificate 1: its END line is missing"),
+        ] {
+            if let Some(pem) = pem {
+                scene.bundle(pem);
+            }
+            world.files.forget();
+            let failure = assume(&world, &settings).await.unwrap_err();
+            assert_eq!(failure.kind, Kind::Unsettled, "{failure}");
+            let told = format!("the CA bundle that AWS_CA_BUNDLE or ca_bundle names, {}", path.display());
+            assert!(failure.message.starts_with(&told) && failure.message.contains(expected), "{failure}");
+        }
+        scene.bundle(scene.authority.pem());
+        // The keeper hears of it, and tries again.
+        tokio::time::timeout(Duration::from_secs(20), world.files.changed()).await.unwrap();
+        assume(&world, &settings).await.unwrap();
+    };
+    tokio::select! {
+        _ = watching => unreachable!("nobody stops it"),
+        () = work => {}
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_is_not_looked_at_where_nothing_is_proved() {
+    let scene = Scene::new();
+    for bundle in [Ok(Path::new("/nowhere").into()), Err("not this file".into())] {
+        let mut settings = Settings { ca_bundle: Some(bundle), ..trusting(None) };
+        settings.endpoints.sts = Some(Ok(crate::upstream::Url::parse(&scene.sts.url()).unwrap()));
+        assume(&scene.world(Files::unwatched()), &settings).await.unwrap();
+    }
+    assert!(scene.proxy.seen().is_empty(), "nor is the proxy on the way to loopback");
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_or_is_not_there_is_the_one_that_is_named() {
+    let closed = Proxy::start(Verdict::Answer(Reply::of(407, "")));
+    let named = format!("http://me:{PASSWORD}@{}", closed.address());
+    let failure = assume(&within(&named, Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert_eq!((failure.kind, closed.seen().len()), (Kind::Misconfigured, 1), "{failure}");
+    let told = format!("proxy http://{} (https_proxy): it refused with status 407", closed.address());
+    assert!(failure.message.contains(&told), "{failure}");
+    let busy = Proxy::start(Verdict::Answer(Reply::of(503, "")));
+    let failure = assume(&within(&busy.address().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert_eq!((failure.kind, busy.seen().len()), (Kind::Unavailable, 3), "{failure}");
+    let failure = assume(&within(&nobody().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert!(failure.kind == Kind::Unavailable && failure.message.contains("(https_proxy): "), "{failure}");
+}
+
+#[tokio::test]
+async fn no_level_of_logging_shows_what_a_proxy_is_told() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let scene = Scene::new();
+    let bundle = scene.bundle(scene.authority.pem());
+    let world = scene.world(Files::unwatched());
+    assume(&world, &trusting(Some(&bundle))).await.unwrap();
+    assume(&world, &trusting(None)).await.unwrap_err();
+    drop(guard);
+    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &format!("{world:?}");
+    assert!(shown.contains(&format!("via=\"http://{} (https_proxy)\"", scene.proxy.address())), "{shown}");
+    for secret in ["hush", "bWU6aHVzaC1wYXNzd29yZA", "104, 117, 115, 104"] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
