@@ -8,6 +8,8 @@ mod support;
 
 use fakes::ecs::Ecs;
 use fakes::imds::Imds;
+use fakes::proxy::{Proxy, Verdict};
+use fakes::sts::{Role, Sts};
 use fakes::tls::{Authority, Tls};
 use support::{HUSH, Home};
 
@@ -52,4 +54,33 @@ fn a_container_endpoint_over_tls_is_believed_by_the_authorities_of_the_system() 
     assert!(refused.code == Some(1) && refused.stderr.contains("SSL_CERT_FILE"), "{refused:?}");
     let bundle = home.write("ca.pem", authority.pem());
     assert_eq!(got(&home, &[(FULL, &url), ("SSL_CERT_FILE", bundle.to_str().unwrap())]), "ASIAECS");
+}
+
+#[test]
+fn a_role_is_assumed_through_a_proxy_that_looks_into_tls() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
+    let (home, sts, authority) = (Home::new(), Sts::start("eu-west-1"), Authority::new("Company Root"));
+    sts.allow(ROLE, Role::default());
+    let tls = Tls::before(sts.server().address(), authority.sign("sts.eu-west-1.amazonaws.com"));
+    let proxy = Proxy::start(Verdict::to(tls.address()));
+    let named = format!("http://me:hush-password@{}", proxy.address());
+    let (id, secret) = (Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY);
+    home.write(".aws/credentials", format!("[base]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n"));
+    let config = format!("[default]\nrole_arn = {ROLE}\nsource_profile = base\nregion = eu-west-1\n");
+    home.write(".aws/config", &config);
+    let untrusted = home.run(&["get"], &[("HTTPS_PROXY", &named)]);
+    assert!(untrusted.code == Some(1) && untrusted.stderr.contains("in AWS_CA_BUNDLE or ca_bundle"), "{untrusted:?}");
+    assert!(!untrusted.stderr.contains(HUSH), "{untrusted:?}");
+    let bundle = home.write("ca.pem", authority.pem());
+    let by_variable = [("HTTPS_PROXY", &*named), ("AWS_CA_BUNDLE", bundle.to_str().unwrap())];
+    home.write("own.config", format!("{config}ca_bundle = ~/ca.pem\n"));
+    let own = home.path().join("own.config");
+    let by_profile = [("HTTPS_PROXY", &*named), ("AWS_CONFIG_FILE", own.to_str().unwrap())];
+    for variables in [by_variable, by_profile] {
+        let ended = home.run(&["get"], &variables);
+        assert!(ended.code == Some(0) && !ended.stderr.contains(HUSH), "{ended:?}");
+        assert!(ended.stdout.contains("ASIA"), "{ended:?}");
+    }
+    assert!(proxy.seen().iter().all(|seen| seen.line() == "CONNECT sts.eu-west-1.amazonaws.com:443"));
+    assert_eq!((proxy.seen().len(), sts.actions().len()), (3, 2));
 }
