@@ -1,0 +1,246 @@
+"""A strict STS on loopback whose answers say how they came about, so that two clients can be held against each other.
+
+It checks the signature of AssumeRole and GetSessionToken by code that shares nothing with the program or botocore, knows
+no state, and derives what it issues from what was asked: the same question from the same caller gets the same keys. Their
+token spells that question (see `principal`), so a test reads from the keys alone who assumed which role, and how.
+
+* a long-lived key is any `AKIA…` whose secret is `secret_of` it;
+* a temporary one is what was issued here; AssumeRole by such a caller lasts an hour at most, as on AWS;
+* every role may be assumed, except those whose name starts with `Denied`, and `Guarded…`, which want the external id `ex`;
+* a web identity token is any text that starts with `token-of-`; `expired-token` is refused as one.
+
+A path before the root is the name of an endpoint of its own, `/here`, and part of what the token spells.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+from xml.sax.saxutils import escape
+
+ACCOUNT = "123456789012"
+DEFAULT_REGION = "us-east-1"
+STAMP = "%Y-%m-%dT%H:%M:%SZ"
+SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
+DEFAULT_NAME = re.compile(r"botocore-session-\d+|credenza-[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A key pair, with a token when it is temporary."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+class Refusal(Exception):
+    def __init__(self, status: int, code: str, message: str):
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+def secret_of(access_key_id: str) -> str:
+    """The secret of a long-lived key. Of characters that parsers and URLs like to trip over."""
+    return f"of/{access_key_id}+="
+
+
+def issue(principal: str) -> Issued:
+    """The temporary keys of this principal."""
+    digest = hashlib.sha256(principal.encode()).hexdigest()
+    spelled = base64.urlsafe_b64encode(principal.encode()).decode()
+    return Issued("ASIA" + digest[:16].upper(), digest[16:48] + "/+", f"{spelled}.{digest[48:]}")
+
+
+def principal(token: str) -> str | None:
+    """What a token that was issued here spells: `AKIABASE > Role(external=ex)`; None for any other."""
+    try:
+        spelled = base64.urlsafe_b64decode(token.partition(".")[0]).decode()
+    except ValueError:
+        return None
+    return spelled if issue(spelled).token == token else None
+
+
+class Sts:
+    """A context manager: inside it listens.
+
+    `others` names the caller of a key pair and token that come from elsewhere, and the secret; `session_token` gives what
+    GetSessionToken answers in the place of keys of our own.
+    """
+
+    def __init__(
+        self,
+        others: Callable[[str, str | None], tuple[str, str] | None] = lambda _key, _token: None,
+        session_token: Callable[[], Issued] | None = None,
+    ):
+        self.others = others
+        self.session_token = session_token
+        self.calls: list[tuple[str, str]] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.sts = self
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "Sts":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, Issued, int]:
+        """Action, keys and the seconds that they live."""
+        form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        action, version = form.pop("Action", ""), form.pop("Version", "")
+        if version != "2011-06-15" or action not in PARAMETERS:
+            raise Refusal(400, "InvalidAction", f"Could not find operation {action} for version {version}")
+        if unknown := form.keys() - PARAMETERS[action]:
+            raise Refusal(400, "ValidationError", f"no such parameter: {sorted(unknown)}")
+        details = []
+        if action == "AssumeRoleWithWebIdentity":
+            if "authorization" in headers:
+                raise Refusal(400, "ValidationError", "this operation is not signed")
+            caller = f"web {_token(form)}"
+        else:
+            caller, region = self._caller(path, headers, body)
+            details += [f"region={region}"] if region != DEFAULT_REGION else []
+        self.calls.append((action, caller))
+        details += [f"at={path.strip('/')}"] if path.strip("/") else []
+        if action == "GetSessionToken":
+            seconds = int(form.get("DurationSeconds", 43200))
+            if _is_temporary(caller) or not 900 <= seconds <= 129600:
+                raise Refusal(403, "AccessDenied", "Cannot call GetSessionToken with session credentials, or for so long")
+            return action, self.session_token() if self.session_token else issue(f"{caller} > session"), seconds
+        return self._role(action, caller, form, details)
+
+    def _role(self, action: str, caller: str, form: dict[str, str], details: list[str]) -> tuple[str, Issued, int]:
+        arn, name = form.get("RoleArn", ""), form.get("RoleSessionName", "")
+        if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn) or not SESSION_NAME.fullmatch(name):
+            raise Refusal(400, "ValidationError", f"{arn!r} is no role or {name!r} no session name")
+        role, seconds = arn.rpartition("/")[2], int(form.get("DurationSeconds", 3600))
+        is_guarded = role.startswith("Guarded")
+        if role.startswith("Denied") or (is_guarded and form.get("ExternalId") != "ex"):
+            raise Refusal(403, "AccessDenied", f"{caller} is not authorized to perform: sts:{action} on {arn}")
+        if not 900 <= seconds <= (3600 if _is_temporary(caller) else 43200):
+            raise Refusal(400, "ValidationError", "The requested DurationSeconds exceeds what is allowed")
+        told = {
+            "external": form.get("ExternalId"),
+            "name": None if DEFAULT_NAME.fullmatch(name) else name,
+            "seconds": None if seconds == 3600 else seconds,
+        }
+        details = [f"{word}={value}" for word, value in told.items() if value is not None] + details
+        suffix = f"({', '.join(details)})" if details else ""
+        return action, issue(f"{caller} > {role}{suffix}"), seconds
+
+    def _caller(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, str]:
+        """Who signed, and for which region."""
+        given = re.fullmatch(
+            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([\w-]+)/sts/aws4_request, ?"
+            r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})",
+            headers.get("authorization", ""),
+        )
+        if given is None:
+            raise Refusal(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
+        key, day, region, signed, signature = given.groups()
+        names, token, at = signed.split(";"), headers.get("x-amz-security-token"), headers.get("x-amz-date", "")
+        if not {"host", "x-amz-date"} <= set(names) or (token is not None and "x-amz-security-token" not in names):
+            raise Refusal(403, "SignatureDoesNotMatch", "host, date and token have to be signed")
+        now = datetime.now(timezone.utc)
+        if not at.startswith(day) or abs(now - datetime.strptime(at + "+0000", "%Y%m%dT%H%M%SZ%z")) > timedelta(minutes=5):
+            raise Refusal(403, "SignatureDoesNotMatch", "Signature expired or not yet current")
+        caller, secret = self._known(key, token)
+        lines = [f"{name}:{' '.join(headers.get(name, '').split())}" for name in names]
+        request = "\n".join(["POST", path or "/", "", *lines, "", signed, hashlib.sha256(body).hexdigest()])
+        scope = f"{day}/{region}/sts/aws4_request"
+        text = "\n".join(["AWS4-HMAC-SHA256", at, scope, hashlib.sha256(request.encode()).hexdigest()])
+        signer = b"AWS4" + secret.encode()
+        for part in (*scope.split("/"), text):
+            signer = hmac.digest(signer, part.encode(), "sha256")
+        if not hmac.compare_digest(signer.hex(), signature):
+            raise Refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match")
+        return caller, region
+
+    def _known(self, key: str, token: str | None) -> tuple[str, str]:
+        """The caller's name and secret."""
+        if other := self.others(key, token):
+            return other
+        if token is None and key.startswith("AKIA"):
+            return key, secret_of(key)
+        known = principal(token or "")
+        if known is None or issue(known).access_key_id != key:
+            raise Refusal(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
+        return known, issue(known).secret_access_key
+
+
+PARAMETERS = {
+    "AssumeRole": {"RoleArn", "RoleSessionName", "ExternalId", "DurationSeconds", "SerialNumber", "TokenCode"},
+    "AssumeRoleWithWebIdentity": {"RoleArn", "RoleSessionName", "WebIdentityToken", "DurationSeconds"},
+    "GetSessionToken": {"DurationSeconds", "SerialNumber", "TokenCode"},
+}
+
+
+def _is_temporary(caller: str) -> bool:
+    return " > " in caller or not caller.startswith(("AKIA", "web "))
+
+
+def _token(form: dict[str, str]) -> str:
+    token = form.get("WebIdentityToken", "")
+    if token.strip() == "expired-token":
+        raise Refusal(400, "ExpiredTokenException", "Token expired")
+    if not re.fullmatch(r"token-of-\w+", token.strip()):
+        raise Refusal(400, "InvalidIdentityToken", "The web identity token that was passed could not be validated")
+    return token.strip()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        try:
+            action, keys, seconds = self.server.sts.answer(urlsplit(self.path).path, headers, body)
+        except Refusal as refusal:
+            kind = "Sender" if refusal.status < 500 else "Receiver"
+            text = f"<Type>{kind}</Type><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"
+            return self._send(refusal.status, f"<ErrorResponse {XMLNS}><Error>{text}</Error></ErrorResponse>")
+        end = (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(STAMP)
+        credentials = (
+            f"<Credentials><AccessKeyId>{keys.access_key_id}</AccessKeyId>"
+            f"<SecretAccessKey>{escape(keys.secret_access_key)}</SecretAccessKey>"
+            f"<SessionToken>{escape(keys.token)}</SessionToken><Expiration>{end}</Expiration></Credentials>"
+        )
+        role = f"arn:aws:sts::{ACCOUNT}:assumed-role/x/y"
+        who = "" if action == "GetSessionToken" else (
+            f"<AssumedRoleUser><Arn>{role}</Arn><AssumedRoleId>AROAX:y</AssumedRoleId></AssumedRoleUser>"
+        )  # fmt: skip
+        return self._send(
+            200, f"<{action}Response {XMLNS}><{action}Result>{credentials}{who}</{action}Result></{action}Response>"
+        )
+
+    def _send(self, status: int, text: str) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments) -> None:
+        """Calls are kept on the service instead."""
+
+
+XMLNS = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'

@@ -1,0 +1,269 @@
+"""The same `~/.aws` resolved by boto3 and by `credenza get`: the cases are in `profiles/`, which says how they are written."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from conftest import _missing
+from imds import Credentials, Imds, in_seconds
+from programs import HERE, environment, once
+from sts import ACCOUNT, STAMP, Issued, Sts, issue, principal, secret_of
+
+NOBODY = "nobody"
+CONTAINER_TOKEN = "open-sesame"
+PRINT_KEYS = """\
+import boto3, json, sys
+keys = boto3.Session(profile_name=sys.argv[1] if sys.argv[1:] else None).get_credentials()
+if keys is None:
+    sys.exit("no credentials")
+print(json.dumps(keys.get_frozen_credentials()[:3]))
+"""
+
+
+@dataclass
+class Case:
+    """Files, an environment, and who that is."""
+
+    name: str
+    shows: str
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> str | None:
+        named = self.parts.get("profile", "dev").strip()
+        return None if named == "-" or "AWS_PROFILE=" in self.parts.get("env", "") else named
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """boto3's and ours."""
+        if "answer" in self.parts:
+            return self.parts["answer"].strip(), self.parts["answer"].strip()
+        assert self.parts["because"].strip()
+        return self.parts["boto3"].strip(), self.parts["credenza"].strip()
+
+
+class Stage:
+    """What is around both programs: the services, and a home for each of them."""
+
+    def __init__(self, services: dict[str, str], home: Path):
+        self.services, self.home = services, home
+
+    def fill(self, text: str) -> str:
+        now = datetime.now(timezone.utc)
+        words = self.services | {
+            "HOME": str(self.home),
+            "SOON": (now + timedelta(hours=2)).strftime(STAMP),
+            "PAST": (now - timedelta(hours=2)).strftime(STAMP),
+        }
+        text = re.sub(r"@([A-Z_]+)@", lambda word: words[word[1]], text)
+        pair = r"aws_access_key_id = \1\naws_secret_access_key = secret(\1)"
+        text = re.sub(r"keys\((\w+)\)", pair, text)
+        return re.sub(r"secret\((\w+)\)", lambda key: secret_of(key[1]), text)
+
+    def set(self, case: Case) -> dict[str, str]:
+        """Writes the files; the environment."""
+        variables = environment(
+            self.home,
+            AWS_ENDPOINT_URL_STS=self.services["STS"],
+            AWS_ENDPOINT_URL_SSO=self.services["PORTAL"],
+            AWS_ENDPOINT_URL_SSO_OIDC=self.services["OIDC"],
+        )
+        for part, text in case.parts.items():
+            text = self.fill(text)
+            match part.split():
+                case ["config" | "credentials" as name]:
+                    self.write(f".aws/{name}", text)
+                case ["credentials", "crlf"]:
+                    self.write(".aws/credentials", text.replace("\n", "\r\n"))
+                case ["file", name]:
+                    self.write(name, text)
+                case ["log-in", name]:
+                    self.log_in(self.fill(name), text.strip())
+                case ["env"]:
+                    for line in text.split("\n"):
+                        name, is_set, value = line.partition("=")
+                        if is_set:
+                            variables[name] = value
+                        elif name:
+                            del variables[name.removeprefix("-")]
+                case ["profile" | "answer" | "boto3" | "credenza" | "because"]:
+                    pass
+                case _:
+                    raise ValueError(f"{case.name}: there is no part {part!r}")
+        return variables
+
+    def write(self, name: str, text: str) -> None:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, newline="")
+        path.chmod(0o700 if text.startswith("#!") else 0o600)
+
+    def log_in(self, session: str, expires: str) -> None:
+        """What `aws sso login` leaves: a token that the portal takes, and with a session the means to refresh it."""
+        has_refresh = "://" not in session
+        scopes = ["sso:account:access"] if has_refresh else []
+        client = self.oidc("/client/register", clientName="table", clientType="public", scopes=scopes)
+        known = {"clientId": client["clientId"], "clientSecret": client["clientSecret"]}
+        device = self.oidc("/device_authorization", startUrl=self.services["START_URL"], **known)
+        grant = {"grantType": "urn:ietf:params:oauth:grant-type:device_code", "deviceCode": device["deviceCode"]}
+        with pytest.raises(urllib.error.HTTPError):
+            self.oidc("/token", **known, **grant)
+        token = self.oidc("/token", **known, **grant)
+        cache = {
+            "startUrl": self.services["START_URL"],
+            "region": "eu-west-1",
+            "accessToken": token["accessToken"],
+            "expiresAt": expires,
+        }
+        if has_refresh:
+            cache |= known | {
+                "refreshToken": token["refreshToken"],
+                "registrationExpiresAt": self.fill("@SOON@"),
+            }
+        self.write(f".aws/sso/cache/{sha1(session.encode()).hexdigest()}.json", json.dumps(cache))
+
+    def oidc(self, path: str, **body) -> dict:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.services["OIDC"] + path, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+
+def read() -> list[Case]:
+    cases = []
+    for file in sorted((HERE / "profiles").glob("*.txt")):
+        for text in file.read_text().split("==== ")[1:]:
+            head, *parts = re.split(r"^---- ", text, flags=re.MULTILINE)
+            case = Case(*(word.strip() for word in head.split(":", 1)))
+            for part in parts:
+                name, _, content = part.partition("\n")
+                case.parts[name] = content
+            # The empty line before the next case is not part of a file.
+            last = list(case.parts)[-1]
+            case.parts[last] = case.parts[last].rstrip("\n") + "\n"
+            cases.append(case)
+    return cases
+
+
+CASES = read()
+
+
+class Container(BaseHTTPRequestHandler):
+    """A container endpoint that wants its token."""
+
+    def do_GET(self) -> None:
+        is_known = self.path == "/role" and self.headers["Authorization"] == CONTAINER_TOKEN
+        keys = issue("container")
+        end = in_seconds(3600).strftime(STAMP)
+        document = {
+            "AccessKeyId": keys.access_key_id,
+            "SecretAccessKey": keys.secret_access_key,
+            "Token": keys.token,
+            "Expiration": end,
+        }
+        body = json.dumps(document if is_known else {"code": "no"}).encode()
+        self.send_response(200 if is_known else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def services() -> Iterator[dict[str, str]]:
+    """The words of `Stage.fill` that are addresses."""
+    program = os.environ.get("SSO_FAKES", "")
+    if not os.access(program, os.X_OK):
+        _missing(f"SSO_FAKES={program} is no program: cargo build --example sso-fakes makes it")
+    instance = issue("instance")
+    credentials = Credentials(instance.access_key_id, instance.secret_access_key, instance.token, in_seconds(6 * 3600))
+    container = ThreadingHTTPServer(("127.0.0.1", 0), Container)
+    with (
+        Sts(others=of_the_portal) as sts,
+        Imds(credentials) as imds,
+        container,
+        subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sso,
+    ):
+        threading.Thread(target=container.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        told = json.loads(sso.stdout.readline())
+        yield {
+            "STS": sts.endpoint,
+            "IMDS": imds.endpoint,
+            "CONTAINER": f"http://127.0.0.1:{container.server_address[1]}/role",
+            "OIDC": told["oidc"],
+            "PORTAL": told["portal"],
+            "START_URL": told["start_url"],
+        }
+        sso.stdin.close()
+        container.shutdown()
+
+
+def of_the_portal(key: str, token: str | None) -> tuple[str, str] | None:
+    """The role that the stand-in for the SSO portal gave this key for, and the secret."""
+    given = re.fullmatch(rf"ASIA{ACCOUNT}(\D+)(\d+)", key)
+    return (f"sso {given[1]}", f"hush-secret-{given[2]}") if given and token == f"hush-session-{given[2]}" else None
+
+
+def who(keys: Issued | None) -> str:
+    """As the cases write it."""
+    if keys is None:
+        return NOBODY
+    if spelled := principal(keys.token or ""):
+        assert keys == issue(spelled), "the parts do not belong together"
+        return spelled
+    if portal := of_the_portal(keys.access_key_id, keys.token):
+        role, secret = portal
+        assert keys.secret_access_key == secret, "the parts do not belong together"
+        return role
+    secret = "" if keys.secret_access_key == secret_of(keys.access_key_id) else f"/{keys.secret_access_key}"
+    return f"{keys.access_key_id}{secret}{'+' + keys.token if keys.token else ''}"
+
+
+def boto3(case: Case, stage: Stage) -> tuple[Issued | None, str]:
+    named = [case.profile] if case.profile else []
+    done = once([sys.executable, "-c", PRINT_KEYS, *named], stage.set(case), stage.home)
+    return Issued(*json.loads(done.stdout)) if done.returncode == 0 else None, done.stderr
+
+
+def credenza(binary: Path, case: Case, stage: Stage) -> tuple[Issued | None, str]:
+    named = ["--profile", case.profile] if case.profile else []
+    done = once([str(binary), "get", *named], stage.set(case), stage.home)
+    if done.returncode != 0:
+        assert (done.returncode, done.stdout) == (1, "") and done.stderr, done
+        return None, done.stderr
+    told = json.loads(done.stdout)
+    return Issued(told["AccessKeyId"], told["SecretAccessKey"], told.get("SessionToken")), done.stderr
+
+
+def test_the_table_is_there():
+    assert len(CASES) >= 40
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_profile_is_who_boto3_says(case: Case, services: dict[str, str], binary: Path, tmp_path: Path):
+    homes = [tmp_path / "boto3", tmp_path / "credenza"]
+    for home in homes:
+        home.mkdir(mode=0o700)
+    (theirs, why), (ours, our_why) = boto3(case, Stage(services, homes[0])), credenza(binary, case, Stage(services, homes[1]))
+    assert (who(theirs), who(ours)) == case.answers, f"{case.shows}\n--- boto3\n{why}\n--- credenza\n{our_why}"
+    if "answer" in case.parts and not (ours and of_the_portal(ours.access_key_id, ours.token)):
+        assert theirs == ours
+    secrets = re.findall(r"of/AKIA\w+\+=|hush-[\w-]+", our_why)
+    assert not secrets, "no secret in a message"
