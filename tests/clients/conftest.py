@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from identity_provider import IdentityProvider  # noqa: E402
 from imds import Credentials, Imds, in_seconds  # noqa: E402
 from programs import Client, Credenza, boto3_command, build_rust_client, environment  # noqa: E402
 from relay import Relay  # noqa: E402
@@ -27,7 +28,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     directory = Path(tempfile.mkdtemp(prefix="credenza-clients-"))
-    config.seaweedfs = SeaweedFS(directory, [new_key()])
+    config.identity_provider = IdentityProvider().__enter__()
+    config.seaweedfs = SeaweedFS(directory, [new_key()], config.identity_provider.issuer)
     config.seaweedfs.__enter__()
     config.seaweedfs.s3().create_bucket(Bucket=BUCKET)
 
@@ -36,12 +38,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node) -> None:
     server = node.config.seaweedfs
     node.workerinput["seaweedfs"] = json.dumps({"endpoint": server.endpoint, "key": asdict(server.keys[0])})
+    provider = node.config.identity_provider
+    node.workerinput["identity_provider"] = json.dumps({"issuer": provider.issuer, "key": provider.key})
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     if (server := getattr(config, "seaweedfs", None)) is not None:
         server.stop()
         shutil.rmtree(server.directory, ignore_errors=True)
+        config.identity_provider.__exit__()
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +58,14 @@ def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
     server = SeaweedFS(Path("/nonexistent"), [Key(**told["key"])])
     server.endpoint = told["endpoint"]
     return server
+
+
+@pytest.fixture(scope="session")
+def identity_provider(request: pytest.FixtureRequest) -> IdentityProvider:
+    """Whose tokens SeaweedFS takes."""
+    if (provider := getattr(request.config, "identity_provider", None)) is not None:
+        return provider
+    return IdentityProvider(**json.loads(request.config.workerinput["identity_provider"]))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,10 @@ from pathlib import Path
 
 START_DEADLINE = 60.0
 ROLE = "arn:aws:iam::role/S3Role"
+CHAIN = ["arn:aws:iam::role/First", "arn:aws:iam::role/Second", "arn:aws:iam::role/Third"]
+WEB_ROLE = "arn:aws:iam::role/WebRole"
 REGION = "us-east-1"
+AUDIENCE = "sts.amazonaws.com"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ def new_key(prefix: str = "AKIA") -> Key:
 class SeaweedFS:
     """One `weed server` with data, ports and log of its own. A context manager."""
 
-    def __init__(self, directory: Path, keys: list[Key]):
+    def __init__(self, directory: Path, keys: list[Key], issuer: str | None = None):
+        """Takes web identity tokens of the issuer, whose keys are at `/jwks` below it."""
+        self.issuer = issuer
         self.directory = directory
         self.keys = list(keys)
         self.endpoint = ""
@@ -49,7 +54,7 @@ class SeaweedFS:
     def __enter__(self) -> "SeaweedFS":
         self.directory.mkdir(parents=True, exist_ok=True)
         self._write_keys()
-        (self.directory / "iam.json").write_text(json.dumps(_iam()))
+        (self.directory / "iam.json").write_text(json.dumps(_iam(self.issuer)))
         for _attempt in range(3):
             if self._start():
                 return self
@@ -191,16 +196,12 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports on loopback")
 
 
-def _iam() -> dict:
+def _iam(issuer: str | None) -> dict:
     everything = {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Action": ["s3:*", "sts:*"], "Resource": ["*"]}],
     }
-    anybody = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}],
-    }
-    return {
+    config = {
         "sts": {
             "tokenDuration": "1h",
             "maxSessionLength": "12h",
@@ -209,5 +210,20 @@ def _iam() -> dict:
         },
         "policy": {"defaultEffect": "Deny", "storeType": "memory"},
         "policies": [{"name": "S3Full", "document": everything}],
-        "roles": [{"roleName": "S3Role", "roleArn": ROLE, "trustPolicy": anybody, "attachedPolicies": ["S3Full"]}],
+        "roles": [_role(role, {"AWS": "*"}, "AssumeRole") for role in [ROLE, *CHAIN]],
+    }
+    if issuer is not None:
+        known = {"issuer": issuer, "clientId": AUDIENCE, "jwksUri": f"{issuer}/jwks"}
+        config["providers"] = [{"name": "oidc", "type": "oidc", "enabled": True, "config": known}]
+        config["roles"].append(_role(WEB_ROLE, {"Federated": "*"}, "AssumeRoleWithWebIdentity"))
+    return config
+
+
+def _role(arn: str, principal: dict, action: str) -> dict:
+    trust = {"Effect": "Allow", "Principal": principal, "Action": [f"sts:{action}"]}
+    return {
+        "roleName": arn.rpartition("/")[2],
+        "roleArn": arn,
+        "trustPolicy": {"Version": "2012-10-17", "Statement": [trust]},
+        "attachedPolicies": ["S3Full"],
     }

@@ -1,0 +1,84 @@
+"""An OpenID Connect provider on loopback: its keys for who checks a token, and tokens for who shows one."""
+
+import json
+import threading
+import time
+from base64 import urlsafe_b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from seaweedfs import AUDIENCE
+
+KEY_ID = "key-1"
+
+
+class IdentityProvider:
+    """Signs with RS256. Listens while it is entered; who has its issuer and key can sign elsewhere."""
+
+    def __init__(self, issuer: str = "", key: str = ""):
+        if key:
+            self.issuer, self._key = issuer, serialization.load_pem_private_key(key.encode(), None)
+            return
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.provider = self
+        self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> "IdentityProvider":
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def key(self) -> str:
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return self._key.private_bytes(*form).decode()
+
+    def token(self, subject: str = "system:serviceaccount:default:app", seconds: int = 3600, audience: str = AUDIENCE) -> str:
+        now = int(time.time())
+        claims = {"iss": self.issuer, "sub": subject, "aud": audience, "iat": now, "exp": now + seconds}
+        text = f"{_part({'alg': 'RS256', 'kid': KEY_ID, 'typ': 'JWT'})}.{_part(claims)}"
+        return f"{text}.{_encode(self._key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+    def documents(self) -> dict[str, dict]:
+        numbers = self._key.public_key().public_numbers()
+        key = {
+            "kty": "RSA",
+            "use": "sig",
+            "alg": "RS256",
+            "kid": KEY_ID,
+            "n": _encode(numbers.n.to_bytes(256, "big")),
+            "e": _encode(numbers.e.to_bytes(3, "big")),
+        }
+        return {
+            "/.well-known/openid-configuration": {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/jwks"},
+            "/jwks": {"keys": [key]},
+        }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        document = self.server.provider.documents().get(self.path)
+        body = json.dumps(document).encode()
+        self.send_response(200 if document else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments) -> None:
+        pass
+
+
+def _part(value: dict) -> str:
+    return _encode(json.dumps(value).encode())
+
+
+def _encode(value: bytes) -> str:
+    return urlsafe_b64encode(value).rstrip(b"=").decode()

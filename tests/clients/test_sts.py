@@ -1,0 +1,172 @@
+"""Profiles that assume roles, at an STS that is not ours: SeaweedFS, whose S3 then checks the keys, and moto."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from conftest import BUCKET
+from identity_provider import IdentityProvider
+from moto_server import ACCOUNT, Moto
+from programs import environment, once
+from seaweedfs import CHAIN, ROLE, WEB_ROLE, Key, SeaweedFS, new_key
+from sts import Issued, Sts
+
+LISTED = f"buckets: {BUCKET}"
+SESSION = '[defaults]\nlong_lived_keys = "session"\nsession_duration = "1h"\n'
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def profiles(home: Path, key: Key, provider: IdentityProvider | None = None) -> None:
+    """`role` over a key, `chain` of three over it, `web` over a token."""
+    pair = f"aws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}\n"
+    write(home / ".aws/credentials", f"[base]\n{pair}")
+    role = "[profile {}]\nrole_arn = {}\nsource_profile = {}\n".format
+    first, second, third = CHAIN
+    config = role("role", ROLE, "base") + role("first", first, "base") + role("second", second, "first")
+    config += role("chain", third, "second")
+    if provider is not None:
+        token = write(home / "token", provider.token())
+        config += f"[profile web]\nrole_arn = {WEB_ROLE}\nweb_identity_token_file = {token}\nrole_session_name = pod\n"
+    write(home / ".aws/config", config)
+
+
+def get(binary: Path, home: Path, endpoint: str, *flags: str):
+    return once([str(binary), "get", *flags], environment(home, AWS_ENDPOINT_URL_STS=endpoint), home)
+
+
+def keys(done) -> Key:
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    return Key(told["AccessKeyId"], told["SecretAccessKey"], told["SessionToken"], told["Expiration"])
+
+
+# SeaweedFS.
+
+
+@pytest.mark.parametrize("profile", ["role", "chain", "web"])
+def test_seaweedfs_takes_the_keys_that_its_sts_gave_us(binary, home, seaweedfs, identity_provider, profile):
+    profiles(home, seaweedfs.keys[0], identity_provider)
+    issued = keys(get(binary, home, seaweedfs.endpoint, "--profile", profile))
+    assert issued.access_key_id.startswith("ASIA")
+    assert BUCKET in [bucket["Name"] for bucket in seaweedfs.s3(issued).list_buckets()["Buckets"]]
+
+
+@pytest.mark.parametrize("profile", ["role", "chain", "web"])
+def test_sdks_use_a_role_through_the_broker(sdk, home, seaweedfs, identity_provider, credenza, client, relay, profile):
+    profiles(home, seaweedfs.keys[0], identity_provider)
+    broker = credenza("--profile", profile, AWS_ENDPOINT_URL_STS=seaweedfs.endpoint)
+    assert client(sdk, broker.variables_for_clients(), relay.endpoint).list() == LISTED
+    (request,) = relay.requests()
+    assert request["x-amz-security-token"] and seaweedfs.keys[0].access_key_id not in request["authorization"]
+
+
+def test_a_rotated_web_identity_token_is_read_anew(binary, home, seaweedfs, identity_provider):
+    profiles(home, seaweedfs.keys[0], identity_provider)
+    for bad in (identity_provider.token(seconds=-60), identity_provider.token() + "x", identity_provider.token(audience="x")):
+        write(home / "token", bad)
+        refused = get(binary, home, seaweedfs.endpoint, "--profile", "web")
+        assert refused.returncode == 1 and f"{home}/.aws/config, line" in refused.stderr, refused
+        assert bad not in refused.stderr
+    write(home / "token", identity_provider.token())
+    keys(get(binary, home, seaweedfs.endpoint, "--profile", "web"))
+
+
+def test_a_refusal_of_seaweedfs_says_what_it_said_and_where_that_stands(binary, home, seaweedfs):
+    profiles(home, Key(seaweedfs.keys[0].access_key_id, "another-secret"))
+    refused = get(binary, home, seaweedfs.endpoint, "--profile", "role")
+    assert refused.returncode == 1 and "SignatureDoesNotMatch" in refused.stderr, refused
+    assert f"{home}/.aws/config, line 2: profile role" in refused.stderr, refused
+    assert "another-secret" not in refused.stderr
+
+
+# moto, which has GetSessionToken.
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
+    with Moto(tmp_path_factory.mktemp("moto") / "log", ["S3Role", "First", "Second", "Third"]) as server:
+        yield server
+
+
+def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp_path: Path):
+    """First as it is, for a web identity, which it cannot serve once it checks signatures; then it does."""
+    roles = f"arn:aws:iam::{ACCOUNT}:role/"
+    token = write(tmp_path / "token", "any-token")
+    profiles(home, moto.key)
+    file = home / ".aws/config"
+    config = file.read_text().replace("arn:aws:iam::role/", roles)
+    write(file, config + f"[profile web]\nrole_arn = {roles}First\nweb_identity_token_file = {token}\n")
+    assert keys(get(binary, home, moto.endpoint, "--profile", "web")).access_key_id.startswith("ASIA")
+
+    moto.check_signatures()
+    with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+        moto.client("sts", Key(moto.key.access_key_id, "another")).get_caller_identity()
+    for profile, role in (("role", "S3Role"), ("chain", "Third")):
+        issued = keys(get(binary, home, moto.endpoint, "--profile", profile))
+        who = moto.client("sts", issued).get_caller_identity()["Arn"]
+        assert who.startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/{role}/credenza-"), who
+
+    toml = write(home / "credenza.toml", SESSION)
+    session = keys(get(binary, home, moto.endpoint, "--config", str(toml), "--profile", "base"))
+    assert session.access_key_id != moto.key.access_key_id and session.token
+
+    profiles(home, Key(moto.key.access_key_id, "another"))
+    for flags in (["--profile", "role"], ["--profile", "base", "--config", str(toml)]):
+        refused = get(binary, home, moto.endpoint, *flags)
+        assert refused.returncode == 1 and "SignatureDoesNotMatch" in refused.stderr, refused
+
+
+# Long-lived keys that never leave the broker.
+
+
+@pytest.fixture
+def session_tokens(seaweedfs: SeaweedFS) -> Iterator[Sts]:
+    """GetSessionToken for the long-lived key of SeaweedFS, which has no such operation: what it answers is a session that
+    SeaweedFS issued, so that its S3 can check what becomes of it."""
+    key = seaweedfs.keys[0]
+
+    def others(access_key_id: str, token: str | None) -> tuple[str, str] | None:
+        known = access_key_id == key.access_key_id and token is None
+        return (access_key_id, key.secret_access_key) if known else None
+
+    def session() -> Issued:
+        issued = seaweedfs.session()
+        return Issued(issued.access_key_id, issued.secret_access_key, issued.token)
+
+    with Sts(others, session) as sts:
+        yield sts
+
+
+def test_sdks_work_with_keys_of_a_file_that_never_leave_the_broker(
+    sdk, home, seaweedfs, session_tokens, credenza, client, relay
+):
+    """The SDK for Rust signs an empty token with long-lived keys, which AWS refuses; here it gets a real one."""
+    key = seaweedfs.keys[0]
+    profiles(home, key)
+    toml = write(home / "credenza.toml", SESSION)
+    broker = credenza("--config", str(toml), "--profile", "base", AWS_ENDPOINT_URL_STS=session_tokens.endpoint)
+    assert client(sdk, broker.variables_for_clients(), relay.endpoint).list() == LISTED
+    assert session_tokens.calls == [("GetSessionToken", key.access_key_id)]
+    (request,) = relay.requests()
+    assert request["x-amz-security-token"] and key.access_key_id not in request["authorization"]
+    served = json.dumps(broker.ask()[1])
+    assert key.access_key_id not in served and key.secret_access_key not in served
+
+
+def test_a_wrong_key_becomes_no_session(home, seaweedfs, session_tokens, credenza):
+    profiles(home, Key(seaweedfs.keys[0].access_key_id, new_key().secret_access_key))
+    toml = write(home / "credenza.toml", SESSION)
+    broker = credenza("--config", str(toml), "--profile", "base", AWS_ENDPOINT_URL_STS=session_tokens.endpoint)
+    status, body = broker.ask()
+    assert (status, body["code"]) == (403, "SourceDenied"), body
+    assert "SignatureDoesNotMatch" in body["message"]
+    assert session_tokens.calls == []
