@@ -102,10 +102,11 @@ pub fn human(duration: Duration) -> String {
     shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A moment as seen from another: `in 5 min`, `2 h ago`.
+/// A moment as seen from another: `in 5 min`, `now`, `2 h ago`.
 #[must_use]
 pub fn instant(at: SystemTime, now: SystemTime) -> String {
     match at.duration_since(now) {
+        Ok(left) if left.as_secs() == 0 => "now".into(),
         Ok(left) => format!("in {}", human(left)),
         Err(since) => format!("{} ago", human(since.duration())),
     }
@@ -157,7 +158,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
         assert_eq!(
             (instant(now - Duration::from_secs(60), now), instant(now, now)),
-            ("1 min ago".into(), "in 0 s".into())
+            ("1 min ago".into(), "now".into())
         );
     }
 

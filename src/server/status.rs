@@ -100,6 +100,12 @@ impl Identity {
         Self {
             state: match (usable, &published.trouble, published.phase) {
                 (true, None, _) => "ok",
+                (true, Some(Trouble::Failing { failure, .. }), _) if failure.kind == Kind::LoginRequired => {
+                    "ok, login required"
+                }
+                (false, Some(Trouble::Failing { failure, .. }), _) if failure.kind == Kind::LoginRequired => {
+                    "login required"
+                }
                 (true, Some(_), _) => "ok, refresh failing",
                 (false, Some(Trouble::NotConfigured), _) => "not configured",
                 (false, Some(Trouble::Failing { .. }), _) => "failing",
