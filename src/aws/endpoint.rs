@@ -59,7 +59,10 @@ impl Endpoint {
             None if service == Service::Sts && configured.is_none() => GLOBAL,
             None => {
                 let at = if configured.is_some() { " at a configured endpoint" } else { "" };
-                let message = format!("{}{at} needs a region: set region or AWS_REGION", service.title());
+                let message = format!(
+                    "{}{at} needs a region: set region in the profile that is asked for, or AWS_REGION",
+                    service.title()
+                );
                 return Err(Failure::misconfigured(message));
             }
         };
@@ -185,7 +188,12 @@ mod tests {
                 }
                 Err(failure) => {
                     assert_eq!(url, "NoRegionError", "{row}: {failure}");
-                    assert!(failure.message.ends_with("needs a region: set region or AWS_REGION"), "{failure}");
+                    assert!(
+                        failure
+                            .message
+                            .ends_with("needs a region: set region in the profile that is asked for, or AWS_REGION"),
+                        "{failure}"
+                    );
                 }
             }
             rows += 1;
