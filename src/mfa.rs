@@ -65,9 +65,9 @@ impl Mfa {
                 patience.grant(PATIENCE);
                 let serial = Escaped(serial).to_string();
                 let typed = tokio::task::spawn_blocking(move || ask(&serial)).await;
-                typed.map_err(|_| lasting("the question could not be put")).and_then(|typed| {
-                    typed.map_err(|error| lasting(&format!("cannot ask at the terminal ({error}); give --mfa-code")))
-                })?
+                typed
+                    .map_err(|_| lasting("the question could not be put"))
+                    .and_then(|typed| typed.map_err(|_| lasting("there is no terminal to ask at; give --mfa-code")))?
             }
         };
         // As STS wants it: six digits. What else was typed never leaves.

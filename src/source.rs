@@ -59,8 +59,8 @@ pub trait Source: Send + Sync + fmt::Debug {
 pub struct Hop {
     /// What was done, where it is written.
     pub what: Box<str>,
-    /// The access key that it gave, or why it gave none.
-    pub gave: Result<Box<str>, Box<str>>,
+    /// The access key that it gave, or why it gave none; `None` when it was not tried, for a step below it gave none.
+    pub gave: Option<Result<Box<str>, Box<str>>>,
 }
 
 impl Hop {
@@ -71,7 +71,12 @@ impl Hop {
             Answer::NotConfigured(why) => Err(why.to_string().into()),
             Answer::Failing(failure) => Err(failure.to_string().into()),
         };
-        Self { what: what.into(), gave }
+        Self { what: what.into(), gave: Some(gave) }
+    }
+
+    /// What was not even tried.
+    pub fn not_tried(what: impl Into<Box<str>>) -> Self {
+        Self { what: what.into(), gave: None }
     }
 }
 

@@ -54,7 +54,11 @@ fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outc
         };
         let _ = writeln!(text, "  {}. {:<12} {said}{wins}", position + 1, step.source);
         for hop in &step.hops {
-            let gave = hop.gave.as_ref().map_or_else(|_| "✗".to_owned(), ToString::to_string);
+            let gave = match &hop.gave {
+                Some(Ok(access_key_id)) => access_key_id,
+                Some(Err(_)) => "✗",
+                None => "not tried",
+            };
             let _ = writeln!(text, "       {} → {gave}", hop.what);
         }
     }

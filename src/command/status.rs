@@ -167,7 +167,11 @@ fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     let failure = &identity["failure"];
     if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
         let (times, since) = (failure["times"].as_u64().unwrap_or(1), relative(&failure["since"], now));
-        let _ = writeln!(text, "  {source} fails ({times} times, first {since}): {message}");
+        let _ = writeln!(
+            text,
+            "  {source} fails ({}): {message}",
+            if times == 1 { format!("once, {since}") } else { format!("{times} times, first {since}") }
+        );
     }
     for (position, source) in identity["sources"].as_array().into_iter().flatten().enumerate() {
         let word = |key: &str| source[key].as_str().unwrap_or_default();

@@ -182,9 +182,10 @@ impl Source for AssumeRole {
             if hops.is_empty() {
                 hops.push(Hop::new(self.base.name(), &base));
             }
+            let is_tried = matches!(base, Answer::Found(_));
             let answer = self.assume(world, base).await;
             let what = self.place.as_ref().map_or_else(|| self.name.to_string(), |at| format!("{at}: {}", self.name));
-            hops.push(Hop::new(what, &answer));
+            hops.push(if is_tried { Hop::new(what, &answer) } else { Hop::not_tried(what) });
             (hops, answer)
         })
     }

@@ -109,7 +109,9 @@ impl ConfigCredentials {
     async fn planned(&self, world: &World) -> Result<Result<Box<dyn Source>, String>, Failure> {
         let opened = self.open(world).await?;
         let Some(section) = opened.section()? else {
-            let message = format!("there is no profile {} in {}", Escaped(opened.profile), opened.profiles.places());
+            let (profile, places) = (Escaped(opened.profile), opened.profiles.places());
+            let message =
+                format!("there is no profile {profile} in {places}; `credenza profiles` lists those that are");
             // A file that is being written may not have come to it yet.
             return if opened.is_named { Err(Failure::new(Kind::Unsettled, message)) } else { Ok(Err(message)) };
         };

@@ -256,7 +256,10 @@ impl Planner<'_> {
         let wrong = |message: String| Failure::misconfigured(said(at, section, message));
         let Some(source) = self.files.profile(name) else {
             // A file that is being written may not have come to it yet.
-            let message = format!("source_profile names a profile that is in neither file: {}", path());
+            let message = format!(
+                "source_profile names a profile that is in neither file: {}; `credenza profiles` lists those that are",
+                path()
+            );
             return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
         };
         if name == section.name() {
@@ -265,7 +268,10 @@ impl Planner<'_> {
             });
         }
         if self.path.iter().any(|seen| **seen == *name) {
-            return Err(wrong(format!("source_profile goes round in a circle: {}", path())));
+            return Err(wrong(format!(
+                "source_profile goes round in a circle: {}; one of them needs keys of its own",
+                path()
+            )));
         }
         if self.path.len() >= MOST_HOPS {
             return Err(wrong(format!("more than {MOST_HOPS} profiles are each the source of another one")));
@@ -299,12 +305,10 @@ impl Planner<'_> {
             Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}")))?.into())
         };
         let (account_id, role_name) = (needed(SSO_ACCOUNT_ID)?, needed(SSO_ROLE_NAME)?);
-        let session = Session::of_profile(self.files, section)
-            .map_err(|failure| failure.behind(&format!("profile {}", Escaped(section.name()))))?
-            .ok_or_else(|| {
-                let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region)";
-                Failure::misconfigured(said(at, section, message))
-            })?;
+        let session = Session::of_profile(self.files, section)?.ok_or_else(|| {
+            let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region)";
+            Failure::misconfigured(said(at, section, message))
+        })?;
         let way = Way::Sso { session, account_id, role_name };
         Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
     }
@@ -532,7 +536,7 @@ mod tests {
             (
                 "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
                 "",
-                "profile dev: /c, line 4 names the sso_session s, and no [sso-session s]",
+                "/c, line 4 names the sso_session s, and no [sso-session s]",
             ),
         ] {
             let told = both(config, credentials);
@@ -546,15 +550,9 @@ mod tests {
         let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
         assert_eq!(told(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
         let differing = told(&format!("{session}{profile}sso_region = other\n"), "");
-        assert!(
-            differing.contains("profile dev: sso_region says one thing in the profile (/c, line 9)"),
-            "{differing}"
-        );
+        assert!(differing.contains("sso_region says one thing in the profile (/c, line 9)"), "{differing}");
         let half = told(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
-        assert!(
-            half.contains("profile dev: ") && half.contains("/c, line 2") && half.contains("sso_start_url"),
-            "{half}"
-        );
+        assert!(half.contains("/c, line 2") && half.contains("sso_start_url"), "{half}");
     }
 
     #[test]
