@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{HUSH, Home, PATIENCE, keys_file, profile};
+use support::{Answer, HUSH, Home, PATIENCE, keys_file, profile};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -31,6 +32,27 @@ fn the_body_is_what_every_sdk_takes() {
     );
     assert!(body["Expiration"].as_str().unwrap().ends_with('Z'));
     assert_eq!(broker.get("/credentials/default", &home.token()).key().as_deref(), Some("AKIAENV"));
+}
+
+#[test]
+fn the_short_way_and_the_router_answer_alike() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let token = home.token();
+    let seen = |answer: &Answer| {
+        let head = answer.head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
+        head.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let short = broker.get("/credentials", &token);
+    assert_eq!(short.key().as_deref(), Some("AKIAENV"));
+    // An escaped name and HEAD are the router's.
+    for path in ["/credentials/default", "/credentials/%64efault"] {
+        let other = broker.get(path, &token);
+        assert_eq!((seen(&other), &other.body), (seen(&short), &short.body), "{path}");
+    }
+    let host = broker.address();
+    let head = broker.ask(&format!("HEAD /credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n"));
+    assert_eq!((seen(&head), head.body.as_str()), (seen(&short), ""));
 }
 
 #[test]
