@@ -436,6 +436,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Where every program that starts opens something, which wakes whoever watches (notify always asks to hear of it). A
+/// folder that is missing there, such as `/etc/credenza`, is looked for by the poll alone.
+const EVERYBODYS: [&str; 2] = ["/", "/etc"];
+
 /// The directories in which a change could put another file at the path: those of each link on the way, and the one of
 /// the file itself or, as long as that is missing, the nearest one that exists.
 fn directories(path: &Path) -> BTreeSet<PathBuf> {
@@ -466,7 +470,9 @@ fn directories(path: &Path) -> BTreeSet<PathBuf> {
             }
             Ok(meta) if meta.is_dir() && !ahead.is_empty() => here = there,
             _ => {
-                directories.insert(here.clone());
+                if ahead.is_empty() || !EVERYBODYS.iter().any(|busy| here == Path::new(busy)) {
+                    directories.insert(here.clone());
+                }
                 break;
             }
         }
@@ -513,6 +519,9 @@ mod tests {
             let expected: BTreeSet<PathBuf> =
                 expected.iter().map(|name| root.join(name).components().collect()).collect();
             assert_eq!(directories(&root.join(path)), expected, "{path}");
+        }
+        for (path, expected) in [("/etc/absent/file", None), ("/absent/file", None), ("/etc/absent", Some("/etc"))] {
+            assert_eq!(directories(Path::new(path)), expected.map(PathBuf::from).into_iter().collect(), "{path}");
         }
     }
 }
