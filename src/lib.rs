@@ -53,6 +53,7 @@ pub mod source;
 pub mod sso;
 pub mod supervisor;
 pub mod token;
+pub mod token_cache;
 pub mod upstream;
 pub mod watch;
 pub mod world;

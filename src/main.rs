@@ -18,7 +18,7 @@ use credenza::loader::{self, Loader};
 use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::shared_files::Named;
-use credenza::sso::Logins;
+use credenza::token_cache::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};

@@ -9,7 +9,7 @@ use crate::files::Files;
 use crate::mfa::Mfa;
 pub use crate::patience::Patience;
 use crate::sessions::Sessions;
-use crate::sso::logins::Logins;
+use crate::token_cache::logins::Logins;
 use crate::upstream::Upstream;
 
 /// What a source may reach. Each keeper has a clone of its own, since [`Files`] remembers what was read through it.
@@ -25,7 +25,7 @@ pub struct World {
     pub files: Files,
     /// HTTP.
     pub upstream: Upstream,
-    /// What this process remembers of SSO log-ins; shared by all keepers.
+    /// What this process remembers of log-ins; shared by all keepers.
     pub logins: Logins,
     /// Temporary credentials that somebody in this process has obtained.
     pub sessions: Sessions,

@@ -1,7 +1,7 @@
 //! A file of the SSO token cache.
 #![cfg_attr(fuzzing, no_main)]
 
-use credenza::sso::cache::Entry;
+use credenza::token_cache::Entry;
 
 pub fn check(data: &[u8]) {
     let entry = match Entry::parse(data) {

@@ -1,24 +1,15 @@
-//! The token cache that the AWS CLI, the SDKs and we share: `~/.aws/sso/cache`, one file for each log-in.
+//! The files of IAM Identity Center in the token cache: `~/.aws/sso/cache`, one for each log-in.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
-use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
-use zeroize::Zeroizing;
+use ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
 use super::Session;
 use crate::aws::registration::Registration;
-use crate::clock::{parse_timestamp, timestamp};
+use crate::clock::timestamp;
 use crate::environment::Environment;
 use crate::secret::Secret;
-
-/// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
-const LARGEST: usize = 256 * 1024;
+use crate::token_cache::{AccessToken, Entry, Unusable, file_name};
 
 /// The folder below the home directory. No variable moves it, as in botocore.
 const FOLDER: &str = ".aws/sso/cache";
@@ -36,7 +27,7 @@ const START_URL: &str = "startUrl";
 /// `None` without a home directory.
 #[must_use]
 pub fn path(environment: &Environment, session: &Session) -> Option<PathBuf> {
-    Some(environment.home()?.join(FOLDER).join(file_name(session.key())))
+    Some(environment.home()?.join(FOLDER).join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, session.key())))
 }
 
 /// The file in which a registration is kept for the next log-in with the same arguments, as botocore keeps its own: it
@@ -50,125 +41,17 @@ pub fn registration_path(environment: &Environment, session: &Session) -> Option
         "scopes": session.scopes,
         "session_name": session.name,
     });
-    Some(environment.home()?.join(FOLDER).join(file_name(&arguments.to_string())))
+    Some(environment.home()?.join(FOLDER).join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, &arguments.to_string())))
 }
 
-fn file_name(key: &str) -> String {
-    use fmt::Write as _;
-    let mut name = String::with_capacity(45);
-    for byte in digest(&SHA1_FOR_LEGACY_USE_ONLY, key.as_bytes()).as_ref() {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name.push_str(".json");
-    name
-}
-
-/// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
-#[derive(Clone, Default)]
-pub struct Entry {
-    fields: Vec<(Box<str>, Field)>,
-}
-
-/// Every text may be a secret.
-#[derive(Clone)]
-enum Field {
-    Text(Secret),
-    Other(Value),
-}
-
-/// A token for the portal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccessToken {
-    /// What the portal is shown.
-    pub token: Secret,
-    /// The moment from which the portal refuses it.
-    pub expires: SystemTime,
-}
-
-/// Why a file of the cache says nothing usable. It never shows what the file holds.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// More than a token ever takes.
-    #[error("it is larger than {} kB", LARGEST / 1024)]
-    TooLarge,
-    /// Nothing in it, as while somebody is writing it.
-    #[error("it is empty")]
-    Empty,
-    /// It ends before its object does.
-    #[error("it ends in the middle")]
-    Truncated,
-    /// No JSON, or no object.
-    #[error("it is not a JSON object (line {line}, column {column})")]
-    NotAnObject {
-        /// Counted from 1.
-        line: usize,
-        /// Counted from 1.
-        column: usize,
-    },
-    /// A field that has to be there.
-    #[error("it has no {0}")]
-    Missing(&'static str),
-    /// A number, a list, …
-    #[error("its {0} is not a text")]
-    NotText(&'static str),
-    /// Not of the form that botocore writes.
-    #[error("its {field} {why}")]
-    Time {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// No header could carry it.
-    #[error("its {0} contains a control character")]
-    ControlCharacter(&'static str),
-}
-
+/// What a log-in at IAM Identity Center keeps in its file.
 impl Entry {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// When it is no JSON object. Fields that are missing or wrong are found when they are asked for.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
-        if bytes.len() > LARGEST {
-            return Err(Unusable::TooLarge);
-        }
-        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        if text.trim_ascii().is_empty() {
-            return Err(Unusable::Empty);
-        }
-        serde_json::from_slice(text).map_err(|error| match error.classify() {
-            serde_json::error::Category::Eof => Unusable::Truncated,
-            _ => Unusable::NotAnObject { line: error.line(), column: error.column() },
-        })
-    }
-
-    /// The bytes to write, as botocore reads them.
-    #[must_use]
-    pub fn render(&self) -> Zeroizing<Vec<u8>> {
-        // Sized so that the buffer never grows: a growing one would leave copies of the secrets behind. Escaping takes
-        // at most six bytes for one.
-        let length = |(name, field): &(Box<str>, Field)| match field {
-            Field::Text(text) => 6 * (name.len() + text.expose().len()) + 16,
-            Field::Other(value) => 6 * name.len() + value.to_string().len() + 16,
-        };
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.fields.iter().map(length).sum::<usize>() + 2));
-        // Writing texts into memory cannot fail.
-        let _ = serde_json::to_writer(&mut *bytes, self);
-        bytes
-    }
-
     /// The token and its end.
     ///
     /// # Errors
     /// When one of the two is missing or unusable.
     pub fn access_token(&self) -> Result<AccessToken, Unusable> {
-        let token = self.text(ACCESS_TOKEN)?.ok_or(Unusable::Missing(ACCESS_TOKEN))?;
-        if token.expose().chars().any(char::is_control) {
-            return Err(Unusable::ControlCharacter(ACCESS_TOKEN));
-        }
-        let expires = self.time(EXPIRES_AT)?.ok_or(Unusable::Missing(EXPIRES_AT))?;
-        Ok(AccessToken { token: token.clone(), expires })
+        Ok(AccessToken { token: self.required(ACCESS_TOKEN)?.clone(), expires: self.end(EXPIRES_AT)? })
     }
 
     /// What a new access token can be had for; `None` when something of it is missing or unusable, as in files of
@@ -200,7 +83,7 @@ impl Entry {
         self.set(EXPIRES_AT, timestamp(token.expires).into());
         match refresh_token {
             Some(refresh_token) => self.set(REFRESH_TOKEN, refresh_token),
-            None => self.fields.retain(|(name, _)| **name != *REFRESH_TOKEN),
+            None => self.remove(REFRESH_TOKEN),
         }
     }
 
@@ -220,94 +103,18 @@ impl Entry {
         entry.set(EXPIRES_AT, timestamp(registration.expires).into());
         entry
     }
-
-    fn set(&mut self, name: &str, text: Secret) {
-        let field = Field::Text(text);
-        match self.fields.iter_mut().rev().find(|(known, _)| **known == *name) {
-            Some((_, known)) => *known = field,
-            None => self.fields.push((name.into(), field)),
-        }
-    }
-
-    /// The text of a field; null and blank are none.
-    fn text(&self, name: &'static str) -> Result<Option<&Secret>, Unusable> {
-        // Of a name that stands twice the last counts, as in Python.
-        match self.fields.iter().rev().find(|(known, _)| **known == *name) {
-            None | Some((_, Field::Other(Value::Null))) => Ok(None),
-            Some((_, Field::Text(text))) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
-            Some((_, Field::Other(_))) => Err(Unusable::NotText(name)),
-        }
-    }
-
-    fn time(&self, field: &'static str) -> Result<Option<SystemTime>, Unusable> {
-        let Some(text) = self.text(field)? else { return Ok(None) };
-        read_time(text.expose()).map(Some).map_err(|why| Unusable::Time { field, why })
-    }
-}
-
-/// RFC 3339, and the `2020-06-17T10:02:08UTC` of older botocores.
-fn read_time(text: &str) -> Result<SystemTime, &'static str> {
-    let text = text.trim();
-    let text = text.strip_suffix("UTC").map_or(Cow::Borrowed(text), |time| format!("{}Z", time.trim_end()).into());
-    parse_timestamp(&text)
-}
-
-impl fmt::Debug for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("fields", &self.fields.len()).finish()
-    }
-}
-
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Entry;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry::<Box<str>, Field>()? {
-                    fields.push(field);
-                }
-                Ok(Entry { fields })
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::String(text) => Self::Text(text.into()),
-            other => Self::Other(other),
-        })
-    }
-}
-
-impl Serialize for Entry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
-        for (name, field) in &self.fields {
-            match field {
-                Field::Text(text) => map.serialize_entry(name, text.expose())?,
-                Field::Other(value) => map.serialize_entry(name, value)?,
-            }
-        }
-        map.end()
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::path::Path;
+    use std::time::SystemTime;
 
     use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::clock::parse_timestamp;
 
     const GOOD: &str = r#"{"startUrl": "https://d.awsapps.com/start", "region": "eu-west-1", "accessToken": "hush-a",
         "expiresAt": "2026-11-25T01:02:03Z", "clientId": "hush-c", "clientSecret": "hush-s",
@@ -412,7 +219,7 @@ mod tests {
             (r#""hush""#.into(), "not a JSON object (line 1, column 6)"),
             ("hush".into(), "not a JSON object"),
             (format!("{GOOD} hush"), "not a JSON object"),
-            (format!("{{\"x\":\"{}\"}}", "y".repeat(LARGEST)), "larger than 256 kB"),
+            (format!("{{\"x\":\"{}\"}}", "y".repeat(256 * 1024)), "larger than 256 kB"),
             ("{}".into(), "it has no accessToken"),
             (without("accessToken"), "it has no accessToken"),
             (with("hush-a", "  "), "it has no accessToken"),

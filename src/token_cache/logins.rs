@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
-use super::cache::{AccessToken, Entry};
+use super::entry::{AccessToken, Entry};
 use crate::failure::Failure;
 use crate::secret::Secret;
 
@@ -24,7 +24,7 @@ struct Shared {
 
 /// One file of the cache.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// Held by the one who refreshes.
     pub(super) attempts: tokio::sync::Mutex<Attempts>,
     memory: Mutex<Memory>,
@@ -54,9 +54,15 @@ struct Unwritten {
 }
 
 impl Logins {
-    pub(super) fn slot(&self, path: &Path) -> Arc<Slot> {
+    pub(crate) fn slot(&self, path: &Path) -> Arc<Slot> {
         let mut slots = lock(&self.0.slots);
         Arc::clone(slots.entry(path.to_owned()).or_default())
+    }
+
+    /// The log-in that a token of this file belongs to; a token that nobody here has seen begins one.
+    #[must_use]
+    pub fn lineage(&self, path: &Path, token: &Secret) -> u64 {
+        self.slot(path).lineage(self, token)
     }
 }
 
@@ -67,8 +73,7 @@ impl fmt::Debug for Logins {
 }
 
 impl Slot {
-    /// The log-in that a token belongs to; a token that nobody here has seen begins one.
-    pub(super) fn lineage(&self, logins: &Logins, token: &Secret) -> u64 {
+    fn lineage(&self, logins: &Logins, token: &Secret) -> u64 {
         let mut memory = lock(&self.memory);
         match &memory.lineage {
             Some((known, lineage)) if known == token => *lineage,
@@ -88,7 +93,7 @@ impl Slot {
     }
 
     /// Remembers a refresh for as long as this token stands in the file.
-    pub(super) fn keep(&self, file: &Secret, entry: Entry, token: AccessToken) {
+    pub(crate) fn keep(&self, file: &Secret, entry: Entry, token: AccessToken) {
         let mut memory = lock(&self.memory);
         // Refreshed again: the file still says what it said at first.
         let file = match memory.unwritten.take() {

@@ -1,0 +1,275 @@
+//! One file of the cache: a JSON object whose texts may be secrets.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::clock::parse_timestamp;
+use crate::secret::Secret;
+
+/// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
+const LARGEST: usize = 256 * 1024;
+
+/// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
+#[derive(Clone, Default)]
+pub struct Entry {
+    fields: Vec<(Box<str>, Field)>,
+}
+
+/// Every text may be a secret.
+#[derive(Clone)]
+enum Field {
+    Text(Secret),
+    Object(Entry),
+    Other(Value),
+}
+
+/// A token, or what stands for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    /// What tells it from any other.
+    pub token: Secret,
+    /// The moment from which it is refused.
+    pub expires: SystemTime,
+}
+
+/// Why a file of the cache says nothing usable. It never shows what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// More than a token ever takes.
+    #[error("it is larger than {} kB", LARGEST / 1024)]
+    TooLarge,
+    /// Nothing in it, as while somebody is writing it.
+    #[error("it is empty")]
+    Empty,
+    /// It ends before its object does.
+    #[error("it ends in the middle")]
+    Truncated,
+    /// No JSON, or no object.
+    #[error("it is not a JSON object (line {line}, column {column})")]
+    NotAnObject {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A field that has to be there.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// A number, a list, …
+    #[error("its {0} is not a text")]
+    NotText(&'static str),
+    /// A text, a number, a list, …
+    #[error("its {0} is not an object")]
+    NotObject(&'static str),
+    /// Not of the form that botocore writes.
+    #[error("its {field} {why}")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// No header could carry it.
+    #[error("its {0} contains a control character")]
+    ControlCharacter(&'static str),
+}
+
+impl Entry {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is no JSON object. Fields that are missing or wrong are found when they are asked for.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Unusable> {
+        if bytes.len() > LARGEST {
+            return Err(Unusable::TooLarge);
+        }
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if text.trim_ascii().is_empty() {
+            return Err(Unusable::Empty);
+        }
+        serde_json::from_slice(text).map_err(|error| match error.classify() {
+            serde_json::error::Category::Eof => Unusable::Truncated,
+            _ => Unusable::NotAnObject { line: error.line(), column: error.column() },
+        })
+    }
+
+    /// The bytes to write, as botocore reads them.
+    #[must_use]
+    pub fn render(&self) -> Zeroizing<Vec<u8>> {
+        // Sized so that the buffer never grows: a growing one would leave copies of the secrets behind. Escaping takes
+        // at most six bytes for one.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.longest()));
+        // Writing texts into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *bytes, self);
+        bytes
+    }
+
+    fn longest(&self) -> usize {
+        let longest = |(name, field): &(Box<str>, Field)| {
+            let value = match field {
+                Field::Text(text) => 6 * text.expose().len(),
+                Field::Object(object) => object.longest(),
+                // Escaped already, and no text of ours.
+                Field::Other(value) => value.to_string().len(),
+            };
+            6 * name.len() + value + 16
+        };
+        self.fields.iter().map(longest).sum::<usize>() + 2
+    }
+
+    /// Puts a text into a field.
+    pub fn set(&mut self, name: &str, text: Secret) {
+        self.put(name, Field::Text(text));
+    }
+
+    /// Puts an object into a field.
+    pub fn set_object(&mut self, name: &str, object: Entry) {
+        self.put(name, Field::Object(object));
+    }
+
+    /// Takes a field away.
+    pub fn remove(&mut self, name: &str) {
+        self.fields.retain(|(known, _)| **known != *name);
+    }
+
+    fn put(&mut self, name: &str, field: Field) {
+        match self.fields.iter_mut().rev().find(|(known, _)| **known == *name) {
+            Some((_, known)) => *known = field,
+            None => self.fields.push((name.into(), field)),
+        }
+    }
+
+    /// The text of a field; null and blank are none.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn text(&self, name: &'static str) -> Result<Option<&Secret>, Unusable> {
+        match self.field(name) {
+            None => Ok(None),
+            Some(Field::Text(text)) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
+            Some(Field::Object(_) | Field::Other(_)) => Err(Unusable::NotText(name)),
+        }
+    }
+
+    /// The text of a field that has to be there and travels in a header.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn required(&self, name: &'static str) -> Result<&Secret, Unusable> {
+        let text = self.text(name)?.ok_or(Unusable::Missing(name))?;
+        if text.expose().chars().any(char::is_control) {
+            return Err(Unusable::ControlCharacter(name));
+        }
+        Ok(text)
+    }
+
+    /// The object in a field that has to be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn object(&self, name: &'static str) -> Result<&Entry, Unusable> {
+        match self.field(name) {
+            None => Err(Unusable::Missing(name)),
+            Some(Field::Object(object)) => Ok(object),
+            Some(Field::Text(_) | Field::Other(_)) => Err(Unusable::NotObject(name)),
+        }
+    }
+
+    /// The moment in a field that has to be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn end(&self, name: &'static str) -> Result<SystemTime, Unusable> {
+        self.time(name)?.ok_or(Unusable::Missing(name))
+    }
+
+    /// What a field holds; null is nothing.
+    fn field(&self, name: &str) -> Option<&Field> {
+        // Of a name that stands twice the last counts, as in Python.
+        let (_, field) = self.fields.iter().rev().find(|(known, _)| **known == *name)?;
+        Some(field).filter(|field| !matches!(field, Field::Other(Value::Null)))
+    }
+
+    /// The moment in a field, as RFC 3339 or as older botocores write it.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub fn time(&self, field: &'static str) -> Result<Option<SystemTime>, Unusable> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        read_time(text.expose()).map(Some).map_err(|why| Unusable::Time { field, why })
+    }
+}
+
+/// RFC 3339, and the `2020-06-17T10:02:08UTC` of older botocores.
+fn read_time(text: &str) -> Result<SystemTime, &'static str> {
+    let text = text.trim();
+    let text = text.strip_suffix("UTC").map_or(Cow::Borrowed(text), |time| format!("{}Z", time.trim_end()).into());
+    parse_timestamp(&text)
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("fields", &self.fields.len()).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry::<Box<str>, Field>()? {
+                    fields.push(field);
+                }
+                Ok(Entry { fields })
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Value> for Field {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text.into()),
+            Value::Object(object) => {
+                let fields = object.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+                Self::Object(Entry { fields })
+            }
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (name, field) in &self.fields {
+            match field {
+                Field::Text(text) => map.serialize_entry(name, text.expose())?,
+                Field::Object(object) => map.serialize_entry(name, object)?,
+                Field::Other(value) => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
