@@ -6,6 +6,7 @@
 
 pub mod arn;
 pub mod call;
+pub mod dpop;
 pub mod endpoint;
 mod form;
 pub mod oidc;
@@ -14,6 +15,7 @@ pub mod registration;
 pub mod service;
 pub mod settings;
 mod sign;
+pub mod signin;
 pub mod sso;
 pub mod sts;
 mod xml;

@@ -66,6 +66,7 @@ pub use source::imds::MetadataCredentials;
 pub use source::keys::StaticCredentials;
 pub use source::process::ProcessCredentials;
 pub use source::profile::ConfigCredentials;
+pub use source::sign_in::SignInCredentials;
 pub use source::sso::SsoCredentials;
 pub use source::url::UrlCredentials;
 pub use source::web_identity::WebIdentityCredentials;

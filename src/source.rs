@@ -10,6 +10,7 @@ pub mod keys;
 pub mod process;
 pub mod profile;
 pub mod session_token;
+pub mod sign_in;
 pub mod spec;
 pub mod sso;
 pub mod url;

@@ -95,6 +95,11 @@ impl Url {
         self.port
     }
 
+    /// What stands before the query, as it is: for whoever has to say to upstream what was asked.
+    pub(crate) fn without_query(&self) -> String {
+        format!("{}{}", self.origin(), self.uri.path())
+    }
+
     /// Scheme, host and port.
     pub(super) fn origin(&self) -> Box<str> {
         format!("{}://{}", self.uri.scheme_str().unwrap_or("http"), self.authority()).into()

@@ -334,7 +334,6 @@ impl Planner<'_> {
     }
 }
 
-/// Known, and not there yet: an error, not silence.
 fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
     let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
     let session = usable("login session", session).map_err(|why| Failure::misconfigured(said(at, section, why)))?;

@@ -8,6 +8,7 @@ use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
 use crate::source::imds::MetadataCredentials;
 use crate::source::process::{ProcessCredentials, Program};
+use crate::source::sign_in::SignInCredentials;
 use crate::source::sso::SsoCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{self, Answer, Boxed, Source};
@@ -38,7 +39,9 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
             let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
             Box::new(sso.with_settings(settings.clone()))
         }
-        Way::SignIn { .. } => Box::new(NotYet("login_session")),
+        Way::SignIn { session } => {
+            Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
+        }
     };
     Box::new(Placed { place: place.into(), source })
 }
@@ -48,7 +51,8 @@ fn gives_a_role(way: &Way) -> bool {
     match way {
         Way::Role { .. } | Way::WebIdentity { .. } | Way::Sso { .. } => true,
         Way::CredentialSource(source) => *source != CredentialSource::Environment,
-        Way::Keys(_) | Way::Process { .. } | Way::SignIn { .. } => false,
+        Way::SignIn { session } => session.contains(":assumed-role/"),
+        Way::Keys(_) | Way::Process { .. } => false,
     }
 }
 
@@ -63,25 +67,6 @@ impl Source for Keys {
 
     fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
         Box::pin(std::future::ready(Answer::Found(self.0.clone())))
-    }
-
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
-    }
-}
-
-/// A setting that is known and not supported: an error, not silence.
-#[derive(Debug)]
-struct NotYet(&'static str);
-
-impl Source for NotYet {
-    fn name(&self) -> &str {
-        self.0
-    }
-
-    fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
-        let failure = source::Failure::misconfigured(format!("{} is not supported yet", self.0));
-        Box::pin(std::future::ready(failure.into()))
     }
 
     fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {

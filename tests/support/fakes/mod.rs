@@ -16,6 +16,7 @@ pub mod imds;
 pub mod oidc;
 pub mod proxy;
 pub mod server;
+pub mod signin;
 pub mod sso;
 pub mod sts;
 pub mod tls;

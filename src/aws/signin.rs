@@ -1,0 +1,175 @@
+//! AWS Sign-In: CreateOAuth2Token, which exchanges the refresh token of an `aws login` for new credentials.
+//!
+//! It is JSON over POST without a signature; a DPoP proof in a header shows that we hold the key of the log-in.
+
+use std::time::Duration;
+
+use http::header::HeaderName;
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::aws::call::{PATIENCE, ServiceError, call};
+use crate::aws::dpop::Key;
+use crate::aws::endpoint::{Endpoint, Service};
+use crate::aws::settings::Settings;
+use crate::aws::sign::Post;
+use crate::credentials::Credentials;
+use crate::failure::{Failure, Kind};
+use crate::secret::Secret;
+use crate::upstream::Response;
+use crate::world::World;
+
+const WHAT: &str = "CreateOAuth2Token";
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// Nobody is believed who speaks of a longer time: credentials live for 15 minutes, says the service.
+const LONGEST: Duration = Duration::from_secs(12 * 3600);
+
+/// What `aws login` left for the next exchange.
+#[derive(Debug)]
+pub struct Grant<'a> {
+    /// `arn:aws:signin:::devtools/same-device`.
+    pub client_id: &'a Secret,
+    /// Good for one exchange.
+    pub refresh_token: &'a Secret,
+    /// The key that the refresh token is bound to.
+    pub key: &'a Key,
+}
+
+/// What came of an exchange.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Temporary ones; neither their end nor the account is told.
+    pub credentials: Credentials,
+    /// How long they are good.
+    pub expires_in: Duration,
+    /// For the next exchange.
+    pub refresh_token: Secret,
+}
+
+/// There were none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whether a person has to log in again.
+    pub ends_the_session: bool,
+    /// The same for people.
+    pub failure: Failure,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { ends_the_session: false, failure }
+    }
+}
+
+/// Exchanges a refresh token for new credentials and the next refresh token.
+///
+/// # Errors
+/// When Sign-In refuses or cannot be asked.
+pub async fn refresh(world: &World, settings: &Settings, grant: &Grant<'_>) -> Result<Issued, Refused> {
+    let endpoint = Endpoint::of(Service::Signin, settings)?;
+    let url = endpoint.url.join("/v1/token");
+    let url = url.map_err(|bad| Failure::misconfigured(format!("the URL of AWS Sign-In {bad}")))?;
+    let (endpoint, proven) = (Endpoint { url: url.clone(), ..endpoint }, url.without_query());
+    let body = Bytes::from_owner(body(grant)?);
+    // The name of a service matters to signatures alone.
+    let post =
+        Post { endpoint: &endpoint, service: "signin", content_type: "application/json", body, patience: PATIENCE };
+    let request = || {
+        let proof = grant.key.proof(&proven, world.clock.now());
+        let proof = proof.map_err(|_| Failure::unavailable(format!("{WHAT}: cannot draw random numbers")))?;
+        Ok(post.unsigned().with_secret(DPOP, "proof", &proof)?)
+    };
+    let response =
+        call(world, settings, WHAT, request, |response| understand(response, grant)).await.map_err(|error| {
+            Refused {
+                ends_the_session: error.code.as_deref().is_some_and(|code| ENDING.contains(&code)),
+                failure: error.failure,
+            }
+        })?;
+    read(&response.body).map_err(|why| Failure::unavailable(format!("{WHAT} (POST {url}): {why}")).into())
+}
+
+fn body(grant: &Grant<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Parameters<'a> {
+        client_id: &'a str,
+        grant_type: &'a str,
+        refresh_token: &'a str,
+    }
+    let parameters = Parameters {
+        client_id: grant.client_id.expose(),
+        grant_type: "refresh_token",
+        refresh_token: grant.refresh_token.expose(),
+    };
+    // Room for all of it at once, and escaped: a buffer that grows leaves copies behind.
+    let room = 6 * (parameters.client_id.len() + parameters.refresh_token.len()) + 128;
+    let mut body = Zeroizing::new(Vec::with_capacity(room));
+    serde_json::to_writer(&mut *body, &parameters)
+        .map_err(|_| Failure::misconfigured(format!("{WHAT}: the parameters are no text")))?;
+    Ok(body)
+}
+
+/// Codes after which only a person can go on: those of botocore's `LoginRefreshRequired`, and what OAuth 2.0 (RFC 6749,
+/// section 5.2) says of a refresh token that is not good any more.
+const ENDING: [&str; 5] =
+    ["TOKEN_EXPIRED", "USER_CREDENTIALS_CHANGED", "AUTHCODE_EXPIRED", "invalid_grant", "invalid_client"];
+
+/// `error` has the code, `message` the words; without the first, the class of the error in a header has to do.
+fn understand(response: &Response, grant: &Grant<'_>) -> ServiceError {
+    #[derive(Default, Deserialize)]
+    struct Body {
+        error: Option<Box<str>>,
+        #[serde(alias = "error_description", alias = "Message")]
+        message: Option<Box<str>>,
+    }
+    let Body { error, message } = serde_json::from_slice(&response.body).unwrap_or_default();
+    let class = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
+    // `com.amazonaws.signin#AccessDeniedException:http://internal/`
+    let class = class.map(|class| class.split(':').next().unwrap_or_default());
+    let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
+    let (kind, advice) = match (error.as_deref(), class) {
+        (Some(code), _) if ENDING.contains(&code) => (Some(Kind::Denied), None),
+        (Some("INSUFFICIENT_PERMISSIONS"), _) => {
+            (Some(Kind::Denied), Some("ask who administers the account for the permission signin:CreateOAuth2Token"))
+        }
+        (Some("rate_exceeded" | "server_error" | "service_unavailable"), _) => (Some(Kind::Unavailable), None),
+        (_, Some("AccessDeniedException")) => (Some(Kind::Denied), Some("if this lasts, log in again with aws login")),
+        _ if response.status.is_client_error() => (None, Some("if this lasts, log in again with aws login")),
+        _ => (None, None),
+    };
+    let hushed = |text: &str| Box::from(text.replace(grant.refresh_token.expose(), "[redacted]"));
+    let code = error.as_deref().or(class);
+    ServiceError { code: code.map(hushed), message: message.as_deref().map(hushed), kind, advice }
+}
+
+fn read(body: &[u8]) -> Result<Issued, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        access_token: Keys,
+        expires_in: u64,
+        refresh_token: Secret,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Keys {
+        access_key_id: Box<str>,
+        secret_access_key: Secret,
+        session_token: Secret,
+    }
+    // What does not parse may still hold a secret, and so may the error of the parser.
+    let Answer { access_token, expires_in, refresh_token } = serde_json::from_slice(body).map_err(|error| {
+        format!("the answer has not what was asked for (line {}, column {})", error.line(), error.column())
+    })?;
+    if access_token.session_token.is_empty() || refresh_token.is_empty() || expires_in == 0 {
+        return Err("the answer has no session token, no refresh token or no end".into());
+    }
+    let credentials = Credentials::new(&access_token.access_key_id, access_token.secret_access_key.expose())
+        .and_then(|keys| keys.with_session_token(Some(access_token.session_token.expose())))
+        .map_err(|unusable| format!("in the answer, {unusable}"))?;
+    Ok(Issued { credentials, expires_in: Duration::from_secs(expires_in).min(LONGEST), refresh_token })
+}

@@ -1,0 +1,148 @@
+//! Credentials of an `aws login`: what a person may do in the console, at the command line.
+
+mod cache;
+
+use std::time::{Duration, SystemTime};
+
+use super::{Answer, Boxed, Source};
+use crate::aws::dpop::Key;
+use crate::aws::settings::Settings;
+use crate::aws::signin::{self, Grant};
+use crate::credentials::{Credentials, Escaped};
+use crate::failure::Failure;
+use crate::secret::Secret;
+use crate::token_cache::{self, AccessToken, Current, Entry, Login, Refused, Unusable};
+use crate::world::World;
+
+/// Credentials with no more than this left are refreshed, as in botocore and the SDK for Rust.
+const WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Uses the credentials that `aws login` left in its cache, and has them refreshed as the AWS CLI and the SDKs do.
+///
+/// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. When a person has to log in,
+/// it fails with [`super::Kind::LoginRequired`] and the command to run, and loads again as soon as the cache says
+/// something else. It is always configured.
+///
+/// ```
+/// use credenza::source::{Answer, Kind, Source, sign_in::SignInCredentials};
+/// use credenza::{clock::Clock, files::Files, world::{Environment, World}};
+///
+/// # let home = tempfile::tempdir().unwrap();
+/// # let path = home.path().to_str().unwrap().to_owned();
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let source = SignInCredentials::new("arn:aws:iam::123456789012:user/me").of_profile("dev");
+/// let environment = Environment::new([("HOME", path)]);
+/// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
+/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
+/// assert_eq!(failure.kind, Kind::LoginRequired);
+/// assert!(failure.message.ends_with("run: aws login --profile dev"));
+/// # });
+/// ```
+#[derive(Clone, Debug)]
+pub struct SignInCredentials {
+    session: Box<str>,
+    settings: Settings,
+    profile: Option<Box<str>>,
+}
+
+impl SignInCredentials {
+    /// The log-in of this name: the ARN that stands behind `login_session`.
+    #[must_use]
+    pub fn new(session: &str) -> Self {
+        Self { session: session.into(), settings: Settings::default(), profile: None }
+    }
+
+    /// The same with these settings for calling AWS Sign-In; the region of the log-in goes before theirs.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The same, described by this profile: for the message that says where to log in.
+    #[must_use]
+    pub fn of_profile(mut self, profile: &str) -> Self {
+        self.profile = Some(profile.into());
+        self
+    }
+
+    async fn look(&self, world: &World) -> Result<Credentials, Failure> {
+        let login = Cached { world, source: self };
+        let path = cache::path(&world.environment, &self.session).ok_or_else(|| {
+            let session = login.session();
+            Failure::misconfigured(format!(
+                "{session}: the home directory, and so the cache of aws login, is unknown; set HOME or {}",
+                cache::FOLDER_VARIABLE
+            ))
+        })?;
+        let Current { entry, token, is_last } = token_cache::current(world, &path, &login).await?;
+        let credentials = cache::credentials(&entry).map_err(|why| Failure::misconfigured(why.to_string()))?;
+        // How long AWS goes on refreshing them stands nowhere: it is known only once it has said no.
+        Ok(Credentials { login_ends: is_last.then_some(token.expires), ..credentials })
+    }
+}
+
+impl Source for SignInCredentials {
+    fn name(&self) -> &'static str {
+        "sign-in"
+    }
+
+    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+        Box::pin(async move { Answer::from_result(self.look(world).await) })
+    }
+
+    /// Where Sign-In lives is no region for the credentials.
+    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A sign-in session as the cache knows it.
+struct Cached<'a> {
+    world: &'a World,
+    source: &'a SignInCredentials,
+}
+
+impl Login for Cached<'_> {
+    fn session(&self) -> String {
+        format!("sign-in session {}", Escaped(&self.source.session))
+    }
+
+    fn remedy(&self) -> String {
+        match &self.source.profile {
+            Some(profile) => format!("aws login --profile {}", Escaped(profile)),
+            None => "aws login".into(),
+        }
+    }
+
+    fn token(&self, entry: &Entry) -> Result<AccessToken, Unusable> {
+        cache::token(entry)
+    }
+
+    fn is_due(&self, token: &AccessToken, now: SystemTime) -> bool {
+        token.expires <= now + WINDOW
+    }
+
+    fn refresh_token<'e>(&self, entry: &'e Entry, _: SystemTime) -> Option<&'e Secret> {
+        Some(cache::grant(entry).ok()?.refresh_token)
+    }
+
+    async fn refresh(&self, mut entry: Entry) -> Result<Entry, Refused> {
+        // Another key does not come of trying again.
+        let lasting = |why: String| Refused { ends_the_session: true, failure: Failure::misconfigured(why) };
+        let found = cache::grant(&entry).map_err(|why| lasting(why.to_string()))?;
+        let key = Key::from_pem(found.key).map_err(|why| lasting(format!("the {} {why}", cache::KEY)))?;
+        let region = found.region.map(|region| region.expose().into()).or_else(|| self.source.settings.region.clone());
+        let settings = self.source.settings.clone().with_region(region);
+        let grant = Grant { client_id: found.client_id, refresh_token: found.refresh_token, key: &key };
+        let issued = signin::refresh(self.world, &settings, &grant).await;
+        let issued =
+            issued.map_err(|signin::Refused { ends_the_session, failure }| Refused { ends_the_session, failure })?;
+        let expires = self.world.clock.now() + issued.expires_in;
+        cache::renew(&mut entry, &issued.credentials, expires, issued.refresh_token);
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

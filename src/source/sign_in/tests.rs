@@ -1,0 +1,301 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::*;
+use crate::clock::{Clock, parse_timestamp};
+use crate::environment::Environment;
+use crate::failure::Kind;
+use crate::fakes::server::{Reply, nobody};
+use crate::fakes::signin::{KEY, Signin, cached, denied, error, invalid};
+use crate::files::Files;
+use crate::upstream::Upstream;
+
+const SESSION: &str = "arn:aws:iam::123456789012:user/me";
+const NOW: &str = "2026-11-25T12:00:00Z";
+const SOON: &str = "2026-11-25T12:05:00Z";
+const LATER: &str = "2026-11-25T12:05:01Z";
+const BEFORE: &str = "2026-11-25T11:00:00Z";
+
+fn at(text: &str) -> SystemTime {
+    parse_timestamp(text).unwrap()
+}
+
+/// A home, a clock that shows NOW, and a Sign-In that knows one refresh token.
+struct Stage {
+    signin: Signin,
+    world: World,
+    source: SignInCredentials,
+    _home: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let signin = Signin::start(at(NOW).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        signin.known("hush-refresh");
+        let endpoint = signin.endpoint();
+        Self::asking(signin, &endpoint)
+    }
+
+    fn asking(signin: Signin, endpoint: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let variables = [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SIGNIN", endpoint)];
+        let environment = Environment::new(variables);
+        let source =
+            SignInCredentials::new(SESSION).with_settings(Settings::of_environment(&environment)).of_profile("dev");
+        let world = World {
+            clock: Clock::injected(at(NOW)),
+            environment,
+            files: Files::unwatched(),
+            upstream: Upstream::system(Arc::default()),
+            ..World::default()
+        };
+        Self { signin, world, source, _home: home }
+    }
+
+    fn path(&self) -> PathBuf {
+        cache::path(&self.world.environment, SESSION).unwrap()
+    }
+
+    fn write(&self, content: &str) {
+        let path = self.path();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn cached(&self, expires: &str) {
+        self.write(&cached("ASIA0", expires, "hush-refresh"));
+    }
+
+    fn read(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path()).unwrap()).unwrap()
+    }
+
+    async fn found(&self) -> Credentials {
+        match self.source.load(&self.world).await {
+            Answer::Found(found) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn failure(&self) -> Failure {
+        let Answer::Failing(failure) = self.source.load(&self.world).await else { panic!() };
+        assert!(!failure.message.contains("hush"), "{failure}");
+        failure
+    }
+}
+
+#[tokio::test]
+async fn good_credentials_are_used_as_they_are() {
+    let stage = Stage::new();
+    stage.cached(LATER);
+    let found = stage.found().await;
+    assert_eq!((&*found.access_key_id, found.expiration), ("ASIA0", Some(at(LATER))));
+    assert_eq!((found.account_id.as_deref(), found.login_ends), (Some("123456789012"), None));
+    assert_eq!(stage.signin.asked(), 0);
+    assert_eq!((stage.source.name(), stage.source.region(&stage.world).await), ("sign-in", None));
+}
+
+#[tokio::test]
+async fn old_ones_are_refreshed_and_written_back() {
+    for expires in [SOON, BEFORE] {
+        let stage = Stage::new();
+        stage.cached(expires);
+        let found = stage.found().await;
+        assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIASIGNIN1", "hush-secret-1"));
+        assert_eq!(found.session_token.unwrap().expose(), "hush-session-1");
+        assert_eq!((found.account_id.as_deref(), found.login_ends), (Some("123456789012"), None));
+        let written = stage.read();
+        assert!(written["accessToken"]["expiresAt"].as_str().unwrap().starts_with("2026-11-25T12:15:0"), "{written}");
+        assert_eq!(
+            (&written["accessToken"]["accessKeyId"], &written["refreshToken"], &written["idToken"]),
+            (&"ASIASIGNIN1".into(), &"hush-refresh-1".into(), &"hush-id".into())
+        );
+        assert_eq!(fs::metadata(stage.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        let [seen] = &stage.signin.server().seen()[..] else { panic!() };
+        let sent: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+        let expected = serde_json::json!({
+            "clientId": "arn:aws:signin:::devtools/same-device", "grantType": "refresh_token",
+            "refreshToken": "hush-refresh"
+        });
+        assert_eq!((seen.line(), sent), ("POST /v1/token".into(), expected));
+        assert_eq!(&*stage.found().await.access_key_id, "ASIASIGNIN1");
+        assert_eq!(stage.signin.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_region_of_the_log_in_goes_before_that_of_the_profile() {
+    let stage = Stage::new();
+    stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("eu-west-1", "no/region"));
+    let source =
+        stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
+    let Answer::Failing(failure) = source.load(&stage.world).await else { panic!() };
+    assert!(failure.message.contains("the region \"no/region\" is none"), "{failure}");
+    // Older log-ins have none.
+    stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
+    assert!(stage.failure().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
+    assert!(matches!(source.load(&stage.world).await, Answer::Found(_)));
+}
+
+#[tokio::test]
+async fn every_attempt_has_a_proof_of_its_own() {
+    let stage = Stage::new();
+    stage.cached(BEFORE);
+    stage.signin.script(error(429, "TooManyRequestsError", "rate_exceeded", "slow"));
+    stage.signin.script(Reply::of(500, "<html>"));
+    assert_eq!(&*stage.found().await.access_key_id, "ASIASIGNIN1");
+    let proofs: std::collections::HashSet<_> =
+        stage.signin.server().seen().iter().map(|seen| seen.header("dpop").unwrap().to_owned()).collect();
+    assert_eq!(proofs.len(), 3);
+}
+
+#[tokio::test]
+async fn many_at_once_are_one_refresh() {
+    let stage = Stage::new();
+    stage.cached(BEFORE);
+    let (one, two, three) = tokio::join!(stage.found(), stage.found(), stage.found());
+    assert!([one, two, three].iter().all(|found| &*found.access_key_id == "ASIASIGNIN1"));
+    assert_eq!(stage.signin.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_end_of_the_session() {
+    for code in ["TOKEN_EXPIRED", "USER_CREDENTIALS_CHANGED", "invalid_grant"] {
+        let stage = Stage::new();
+        stage.signin.set(|state| {
+            state.refresh_tokens.clear();
+            state.refuses_with = code;
+        });
+        stage.cached(SOON);
+        for _ in 0..2 {
+            assert_eq!(stage.found().await.login_ends, Some(at(SOON)), "{code}");
+        }
+        stage.cached(BEFORE);
+        let failure = stage.failure().await;
+        let message = format!(
+            "the sign-in session {SESSION} has expired (ended 2026-11-25T11:00:00Z); run: aws login --profile dev"
+        );
+        assert_eq!((failure.kind, &*failure.message), (Kind::LoginRequired, &*message));
+        assert_eq!(stage.signin.asked(), 1, "it is not asked again with the same token");
+        // Another log-in heals it.
+        stage.signin.known("hush-other");
+        stage.write(&cached("ASIA0", BEFORE, "hush-other"));
+        assert_eq!(&*stage.found().await.access_key_id, "ASIASIGNIN1");
+    }
+}
+
+#[tokio::test]
+async fn who_lost_the_race_against_another_process_takes_what_it_got() {
+    let stage = Stage::new();
+    stage.cached(BEFORE);
+    let (path, winner) = (stage.path(), cached("ASIATHEIRS", "2026-11-25T12:15:00Z", "hush-next"));
+    stage.signin.set(|state| {
+        state.refresh_tokens.clear();
+        state.before_token = Some(Box::new(move || fs::write(&path, &winner).unwrap()));
+    });
+    assert_eq!(&*stage.found().await.access_key_id, "ASIATHEIRS");
+    assert_eq!(stage.read()["refreshToken"], "hush-next");
+}
+
+#[tokio::test]
+async fn what_sign_in_says_is_told() {
+    let permission = "ask who administers the account for the permission signin:CreateOAuth2Token";
+    for (reply, kind, says) in [
+        (denied("INSUFFICIENT_PERMISSIONS", "no"), Kind::Denied, permission),
+        (denied("NEW", "no"), Kind::Denied, "NEW: no; if this lasts, log in again with aws login"),
+        (invalid("INVALID_REQUEST", "hush-refresh?"), Kind::Misconfigured, "INVALID_REQUEST: [redacted]?"),
+        (invalid("INVALID_REQUEST", "x"), Kind::Misconfigured, "; if this lasts, log in again with aws login"),
+        (error(429, "TooManyRequestsError", "rate_exceeded", "slow"), Kind::Unavailable, "rate_exceeded: slow"),
+        (error(500, "InternalServerException", "server_error", "x"), Kind::Unavailable, "server_error: x"),
+        (Reply::of(503, "<html>hush"), Kind::Unavailable, "status 503"),
+        (Reply::of(403, ""), Kind::Denied, "status 403"),
+        (Reply::ok("<html>hush"), Kind::Unavailable, "has not what was asked for (line 1, column 1)"),
+        (Reply::ok("{}"), Kind::Unavailable, "has not what was asked for"),
+        (Reply::ok(answer("", 900)), Kind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok(answer("hush", 0)), Kind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok(answer("hush\\n\\u0007s", 900)), Kind::Unavailable, "contains a control character"),
+    ] {
+        let stage = Stage::new();
+        stage.cached(BEFORE);
+        for _ in 0..3 {
+            stage.signin.script(reply.clone());
+        }
+        let failure = stage.failure().await;
+        assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
+        assert!(failure.message.contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{failure}");
+    }
+    let stage = Stage::asking(Stage::new().signin, &format!("http://{}", nobody()));
+    stage.cached(BEFORE);
+    assert_eq!(stage.failure().await.kind, Kind::Unavailable);
+    stage.cached(SOON);
+    assert_eq!(stage.found().await.login_ends, None, "what is good is used");
+}
+
+fn answer(session: &str, seconds: u32) -> String {
+    format!(
+        r#"{{"accessToken":{{"accessKeyId":"A","secretAccessKey":"hush","sessionToken":"{session}"}},"expiresIn":{seconds},"refreshToken":"hush"}}"#
+    )
+}
+
+#[tokio::test]
+async fn numbers_beyond_reason_are_not_believed() {
+    let stage = Stage::new();
+    stage.cached(BEFORE);
+    stage.signin.script(Reply::ok(answer("hush", u32::MAX)));
+    assert!(stage.found().await.expiration.unwrap() <= at("2026-11-26T00:00:10Z"));
+}
+
+#[tokio::test]
+async fn without_a_usable_cache_a_person_has_to_log_in() {
+    let stage = Stage::new();
+    let failure = stage.failure().await;
+    assert_eq!(failure.kind, Kind::LoginRequired);
+    let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
+    assert!(failure.message.starts_with(&says), "{failure}");
+    assert!(failure.message.ends_with("; run: aws login --profile dev"), "{failure}");
+    let whole = cached("ASIA0", LATER, "hush-refresh");
+    for (content, says) in [
+        ("", "it is empty"),
+        (&whole[..300], "it ends in the middle"),
+        ("{}", "it has no clientId"),
+        ("[]", "not a JSON"),
+    ] {
+        stage.write(content);
+        let failure = stage.failure().await;
+        assert!(failure.kind == Kind::LoginRequired && failure.message.contains(says), "{says}: {failure}");
+    }
+    // A key that is none counts when it is needed, as in botocore.
+    let without_key = |expires| cached("ASIA0", expires, "hush-refresh").replace(&escaped(KEY), "hush!");
+    stage.write(&without_key(LATER));
+    assert_eq!(stage.found().await.login_ends, None);
+    stage.write(&without_key(SOON));
+    assert_eq!(stage.found().await.login_ends, Some(at(SOON)));
+    stage.write(&without_key(BEFORE));
+    assert_eq!(stage.failure().await.kind, Kind::LoginRequired);
+    let homeless = World { environment: Environment::default(), ..stage.world.clone() };
+    let Answer::Failing(failure) = stage.source.load(&homeless).await else { panic!() };
+    assert!(failure.message.ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{failure}");
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\n', "\\n")
+}
+
+#[tokio::test]
+async fn files_that_others_may_have_written_are_not_used() {
+    let stage = Stage::new();
+    stage.cached(LATER);
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
+    let failure = stage.failure().await;
+    assert_eq!(failure.kind, Kind::Misconfigured);
+    assert!(failure.message.contains("may be written by everybody"), "{failure}");
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(&*stage.found().await.access_key_id, "ASIA0");
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
+        assert!(stage.failure().await.message.contains("belongs to user 12345"));
+    }
+}
