@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -124,6 +125,17 @@ def credenza(binary: Path, home: Path):
             return running.enter_context(broker)
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def sso():
+    """Where the stand-ins for the portal, SSO-OIDC and Sign-In are."""
+    program = os.environ.get("SSO_FAKES", "")
+    if not os.access(program, os.X_OK):
+        _missing(f"SSO_FAKES={program} is no program: cargo build --example sso-fakes makes it")
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What `credenza login` writes is a log-in for the AWS SDKs, and our stand-ins for SSO are real enough for boto3."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
 
-from conftest import _missing
 from programs import environment, once
 
 WORK = ".aws/sso/cache/e274eeff768c6396088ec6eb091f4bf4d47ab1e0.json"
@@ -35,17 +32,6 @@ import boto3, json, sys
 keys = boto3.Session(profile_name=sys.argv[1]).get_credentials().get_frozen_credentials()
 print(json.dumps(keys._asdict()))
 """
-
-
-@pytest.fixture(scope="module")
-def sso():
-    """Where the portal and SSO-OIDC are."""
-    program = os.environ.get("SSO_FAKES", "")
-    if not os.access(program, os.X_OK):
-        _missing(f"SSO_FAKES={program} is no program: cargo build --example sso-fakes makes it")
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield json.loads(process.stdout.readline())
-        process.stdin.close()
 
 
 @pytest.fixture
