@@ -37,6 +37,6 @@ put 644 "$generated/fish" share/fish/vendor_completions.d/credenza.fish
 for page in "$generated"/man/*.1; do
   put 644 "$page" "share/man/man1/${page##*/}"
 done
-for text in README.md CHANGELOG.md SECURITY.md LICENSE config/credenza.toml systemd/credenza.service.d/*.conf; do
+for text in README.md CHANGELOG.md SECURITY.md LICENSE config/credenza.toml systemd/drop-ins/*.conf; do
   put 644 "$text" "share/doc/credenza/${text##*/}"
 done
