@@ -73,8 +73,10 @@ impl Drop for Folder {
 fn tidy(above: &Path, uid: u32) {
     let Ok(entries) = fs::read_dir(above) else { return };
     for entry in entries.flatten() {
-        let ours = entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid);
-        if !ours || !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+        // The name first: what else stands there is not looked at, for it may be the door to a file system that hangs.
+        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            || !entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid)
+        {
             continue;
         }
         let path = entry.path();
