@@ -101,6 +101,7 @@ fn what_a_killed_exec_leaves_is_removed_by_the_next() {
     let home = Home::new();
     let runtime = home.path().join("runtime");
     fs::create_dir(&runtime).unwrap();
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).unwrap();
     let variables = [KEYS[0], KEYS[1], ("XDG_RUNTIME_DIR", runtime.to_str().unwrap())];
     let start = |seconds: &str| {
         let mut exec = home.command(&["exec", "--", "sleep", seconds]);

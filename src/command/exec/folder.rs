@@ -30,8 +30,8 @@ impl Folder {
     /// Makes one below the runtime directory of the user, else that for temporary files, and removes what others who
     /// were killed have left there.
     pub(super) fn make(world: &World) -> io::Result<Self> {
-        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
-        let above = runtime.unwrap_or_else(std::env::temp_dir);
+        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let above = runtime.filter(|path| is_closed(path, world.uid())).unwrap_or_else(std::env::temp_dir);
         tidy(&above, world.uid());
         Self::make_below(&above)
     }
@@ -69,6 +69,12 @@ impl Drop for Folder {
     }
 }
 
+/// Whether nobody else may rename what we make there. After `su` or `sudo -E` the variable names the folder of the user
+/// before, who could put files of his own in the place of ours.
+fn is_closed(above: &Path, uid: u32) -> bool {
+    fs::metadata(above).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0)
+}
+
 /// Removes folders of ours that nobody holds. Whatever fails is left for the next.
 fn tidy(above: &Path, uid: u32) {
     let Ok(entries) = fs::read_dir(above) else { return };
@@ -104,7 +110,23 @@ fn is_at(lock: &File, path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn only_a_folder_that_is_ours_alone_is_closed() {
+        let above = tempfile::tempdir().unwrap();
+        let uid = rustix::process::geteuid().as_raw();
+        let mode = |mode| fs::set_permissions(above.path(), fs::Permissions::from_mode(mode)).unwrap();
+        for (bits, closed) in [(0o700, true), (0o755, true), (0o770, false), (0o707, false), (0o1777, false)] {
+            mode(bits);
+            assert_eq!(is_closed(above.path(), uid), closed, "{bits:o}");
+        }
+        mode(0o700);
+        assert!(!is_closed(above.path(), uid.wrapping_add(1)), "another's");
+        assert!(!is_closed(&above.path().join("none"), uid));
+    }
 
     #[test]
     fn what_nobody_holds_is_removed_and_nothing_else() {
