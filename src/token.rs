@@ -157,13 +157,15 @@ impl TokenFile {
     /// # Errors
     /// When it is missing, or no token.
     pub fn read(&self) -> Result<Secret, TokenError> {
-        self.open().and_then(|(file, _)| self.content(file))
+        self.open().and_then(|(file, _)| self.content(&file))
     }
 
     fn keep(&self) -> Result<Secret, TokenError> {
         let (file, meta) = self.open()?;
-        self.check_file(&file, &meta)?;
-        self.content(file)
+        self.check_file(&meta)?;
+        let token = self.content(&file)?;
+        self.open_to_a_new_group(&file, &meta)?;
+        Ok(token)
     }
 
     fn open(&self) -> Result<(File, fs::Metadata), TokenError> {
@@ -174,7 +176,7 @@ impl TokenFile {
         if meta.is_file() { Ok((file, meta)) } else { Err(self.unfit("it is not a regular file")) }
     }
 
-    fn content(&self, file: File) -> Result<Secret, TokenError> {
+    fn content(&self, file: &File) -> Result<Secret, TokenError> {
         let mut text = Zeroizing::new(String::with_capacity(LONGEST + 1));
         match file.take(LONGEST as u64 + 1).read_to_string(&mut text) {
             Ok(_) => {}
@@ -185,7 +187,7 @@ impl TokenFile {
         Ok(Secret::new(text.as_str()))
     }
 
-    fn check_file(&self, file: &File, meta: &fs::Metadata) -> Result<(), TokenError> {
+    fn check_file(&self, meta: &fs::Metadata) -> Result<(), TokenError> {
         let ours = rustix::process::geteuid().as_raw();
         if ours != meta.uid() && meta.uid() != 0 {
             return Err(self.unfit(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid())));
@@ -195,13 +197,15 @@ impl TokenFile {
         if mode & !allowed != 0 {
             return Err(self.unfit(format!("its mode {mode:04o} opens it to others (chmod 600 closes it)")));
         }
-        // A group configured since then may read it from now on.
-        if let Some(group) =
-            self.group.filter(|group| ours == meta.uid() && (meta.gid() != *group || mode & 0o040 == 0))
-        {
-            self.open_to(file, group)?;
-        }
         Ok(())
+    }
+
+    /// A group configured since then may read it from now on. Only what has been found to be a token is opened: in its
+    /// place there may be a link to something else of ours.
+    fn open_to_a_new_group(&self, file: &File, meta: &fs::Metadata) -> Result<(), TokenError> {
+        let ours = rustix::process::geteuid().as_raw();
+        let closed = |group: &u32| ours == meta.uid() && (meta.gid() != *group || meta.mode() & 0o040 == 0);
+        self.group.filter(closed).map_or(Ok(()), |group| self.open_to(file, group))
     }
 
     fn make_folder(&self, folder: &Path) -> Result<(), TokenError> {
@@ -253,8 +257,9 @@ impl TokenFile {
         if meta.uid() != ours && meta.uid() != 0 {
             return open(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid()));
         }
-        // A group of the folder's owner alone (as Debian gives every user) is not the others.
-        let private_group = meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw();
+        // A group of the folder's owner alone (as Debian gives every user) is not the others; that of the clients is.
+        let private_group = self.group != Some(meta.gid())
+            && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
             return open(format!("its mode {mode:04o} lets others write there"));
         }
@@ -438,6 +443,25 @@ mod tests {
         let fifo = folder.path().join("fifo");
         rustix::fs::mkfifoat(CWD, &fifo, 0o600.into()).unwrap();
         assert!(matches!(file(fifo).keep_or_make(), Err(TokenError::Unfit { .. })), "and it does not hang");
+    }
+
+    #[test]
+    fn the_group_that_may_read_may_not_write_and_nothing_but_a_token_is_opened_to_it() {
+        let folder = folder();
+        let gid = fs::metadata(folder.path()).unwrap().gid();
+        let ours = |name: &str| TokenFile { path: folder.path().join(name), group: Some(gid) };
+        fs::write(folder.path().join("keys"), "[default]\naws_secret_access_key = hush\n").unwrap();
+        fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink("keys", folder.path().join("link")).unwrap();
+        assert!(matches!(ours("link").keep_or_make(), Err(TokenError::Unfit { .. })));
+        assert_eq!(fs::metadata(folder.path().join("keys")).unwrap().mode() & 0o777, 0o600);
+
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(ours("token").keep_or_make(), Err(TokenError::OpenFolder { .. })));
+        assert!(file(folder.path().join("token")).keep_or_make().is_ok(), "no clients are in it then");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(ours("token").keep_or_make().is_ok());
+        assert_eq!(fs::metadata(folder.path().join("token")).unwrap().mode() & 0o777, 0o640);
     }
 
     #[test]
