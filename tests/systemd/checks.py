@@ -286,17 +286,18 @@ def a_crash_is_followed_by_a_start():
 @check
 def a_reload_takes_a_new_configuration():
     pid = main_pid()
-    write(CONFIG, GOOD + '[identities.later]\nsources = ["profile"]\n', 0o640, group="credenza")
-    systemctl("reload", SERVICE)
-    found = until("the new identity", lambda: (answer := key("later")) == "AKIDPROFILE" and answer)
-    write(CONFIG, BAD, 0o640, group="credenza")
-    systemctl("reload", SERVICE)
-    line = until("it is told", lambda: "refused" in (text := show(SERVICE, "StatusText")) and text)
-    assert key("later") == found and main_pid() == pid
-    write(CONFIG, GOOD, 0o640, group="credenza")
-    systemctl("reload", SERVICE)
-    until("the old one again", lambda: key("later").startswith("404 IdentityNotFound"))
-    return f"and a refused one changes nothing: {line!r}"
+    with Load() as load:
+        write(CONFIG, GOOD + '[identities.later]\nsources = ["profile"]\n', 0o640, group="credenza")
+        systemctl("reload", SERVICE)
+        found = until("the new identity", lambda: (answer := key("later")) == "AKIDPROFILE" and answer)
+        write(CONFIG, BAD, 0o640, group="credenza")
+        systemctl("reload", SERVICE)
+        line = until("it is told", lambda: "refused" in (text := show(SERVICE, "StatusText")) and text)
+        assert key("later") == found and main_pid() == pid
+        write(CONFIG, GOOD, 0o640, group="credenza")
+        systemctl("reload", SERVICE)
+        until("the old one again", lambda: key("later").startswith("404 IdentityNotFound"))
+    return f"and a refused one changes nothing: {line!r}; {load.answers} answers meanwhile"
 
 
 @check
