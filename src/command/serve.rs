@@ -24,7 +24,7 @@ use crate::service_manager::ServiceManager;
 use crate::signals::{self, Signals};
 use crate::source::spec::Text;
 use crate::supervisor::{Generation, Order};
-use crate::token::{self, TokenFile};
+use crate::token::{self, TokenError, TokenFile};
 use crate::watch::Watcher;
 use crate::world::World;
 
@@ -200,7 +200,10 @@ fn token(config: &Config, world: &World) -> Result<(Secret, Option<TokenFile>), 
         }
         Token::Kept(Some(path)) => {
             let file = TokenFile { path: world.environment.expand(path), group };
-            let elsewhere = |error| Failed::because(format!("{error}; --token-file names another place"));
+            let elsewhere = |error: TokenError| match error {
+                TokenError::OpenFolder { .. } => Failed::because(error),
+                _ => Failed::because(format!("{error}; --token-file names another place")),
+            };
             Ok((file.keep_or_make().map_err(elsewhere)?, Some(file)))
         }
         Token::Kept(None) => {
