@@ -38,10 +38,15 @@ pub(super) async fn report(manager: ServiceManager, board: Board, clock: Clock) 
 /// Feeds the watchdog three times within its patience, as long as every keeper does what it said it would. That this
 /// runs at all shows that the runtime turns; a keeper or a listener that ends by itself ends the daemon.
 async fn watch(manager: ServiceManager, board: &Board, clock: &Clock) {
-    let Some(patience) = manager.watchdog() else { return };
+    if let Some(patience) = manager.watchdog() {
+        feed(patience, board, clock, || manager.alive()).await;
+    }
+}
+
+async fn feed(patience: Duration, board: &Board, clock: &Clock, mut alive: impl FnMut()) {
     loop {
         match board.health(clock.now(), Instant::now()).stuck {
-            None => manager.alive(),
+            None => alive(),
             Some(identity) => {
                 tracing::error!(%identity, "its keeper is stuck: the watchdog of the service manager is not fed");
             }
@@ -70,7 +75,37 @@ fn line(health: &Health) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use tokio::sync::{mpsc, watch};
+
     use super::*;
+    use crate::board::{Handle, LeaseKey, Phase, Published};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_until_a_keeper_is_stuck() {
+        let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
+        let loading = Phase::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
+        let (_keeper, _, handle) = Handle::new(Published { phase: loading, eager: true, ..Published::default() });
+        let live = HashMap::from([(LeaseKey::Identity("a".into()), handle)]);
+        let board = Board {
+            live: watch::Sender::new(Arc::new(live)).subscribe(),
+            refused: watch::Sender::new(None).subscribe(),
+            known: watch::Sender::new(Some(Arc::default())).subscribe(),
+            demand: mpsc::channel(1).0,
+        };
+        let mut fed = 0;
+        let mut within = async |time| {
+            let before = fed;
+            let _ = tokio::time::timeout(time, feed(Duration::from_secs(30), &board, &clock, || fed += 1)).await;
+            fed - before
+        };
+        assert_eq!(within(Duration::from_secs(125)).await, 13, "every ten seconds");
+        assert_eq!(within(Duration::from_secs(300)).await, 1, "and not any more once its keeper is long overdue");
+        assert_eq!(within(Duration::from_secs(300)).await, 0);
+    }
 
     #[test]
     fn one_line_for_people() {
