@@ -74,8 +74,8 @@ demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
-systemd: static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
-	@tests/systemd/suite.sh "$(STATIC_BIN)"
+systemd: build static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
+	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
 	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture

@@ -38,6 +38,7 @@ deb() {
   mv "$root/usr/share/zsh/site-functions/_credenza" "$root/usr/share/zsh/vendor-completions/"
   rmdir "$root/usr/share/zsh/site-functions"
   # The newest symbols of the C library that the program asks for; a static program asks for none.
+  command -v objdump >/dev/null || { echo "dist.sh: objdump is missing (Debian: binutils)" >&2; exit 1; }
   libc=$(objdump -T "$binary" 2>/dev/null | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
   depends=${libc:+"libc6 (>= $libc), libgcc-s1, "}
   size=$(du -sk "$root" | cut -f 1)
