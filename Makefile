@@ -27,6 +27,10 @@ TOOLS_STAMP := $(TOOLS)/tools.stamp
 FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
+# Measured beside: AWS_CLI=/usr/local/bin/aws takes one that is installed.
+OWN_AWS_CLI := .cache/aws-cli/aws/aws
+AWS_CLI ?= $(OWN_AWS_CLI)
+BESIDE = --aws "$(AWS_CLI)" --python $(VENV)/bin/python
 BENCH_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/bench,$(CURDIR)/.cache/bench)
 
 .PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install dist static clean image kubernetes
@@ -89,13 +93,15 @@ kubernetes: $(STAMP) ## a real Kubernetes API server takes the manifests (etcd, 
 	tests/kubernetes/apiserver.sh build
 	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
 
-bench: build ## every target beside a bare hyper server, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
+bench: build ## every target beside a bare hyper server, the AWS CLI and boto3, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
-	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
+	@# What is not there is said in the table.
+	@$(MAKE) --keep-going $(STAMP) $(AWS_CLI) || true
+	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(BESIDE) $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
 
 bench-works: debug-binary ## the benchmark itself, so short that its numbers mean nothing
 	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --locked --manifest-path benches/Cargo.toml
-	@"$(BENCH_TARGET)/debug/bench" --program "$(CREDENZA_BIN)" --rounds 1 --turn 100 --scale 0.002
+	@"$(BENCH_TARGET)/debug/bench" --program "$(CREDENZA_BIN)" $(BESIDE) --rounds 1 --turn 100 --scale 0.002
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: then what was built before is installed.
@@ -135,6 +141,9 @@ $(TOOLS_STAMP): tests/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
 	@touch $@
+
+$(OWN_AWS_CLI): benches/aws-cli.txt benches/aws-cli.sh | $(STAMP)
+	benches/aws-cli.sh $(VENV)/bin/python .cache/aws-cli
 
 $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \

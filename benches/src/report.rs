@@ -48,22 +48,40 @@ pub struct Row {
     value: Sample,
     beside: Option<Sample>,
     ratios: Option<Sample>,
+    /// What should have been measured beside it, and was not there.
+    missing: Option<String>,
     target: Target,
 }
 
 impl Row {
     /// A measurement by itself.
     pub fn alone(what: impl Into<String>, unit: Unit, values: Vec<f64>, target: Target) -> Self {
-        Self { what: what.into(), unit, value: Sample::new(values), beside: None, ratios: None, target }
+        Self { what: what.into(), unit, value: Sample::new(values), beside: None, ratios: None, missing: None, target }
     }
 
     /// A measurement in turn with another.
     pub fn pairs(what: impl Into<String>, unit: Unit, pairs: Pairs, target: Target) -> Self {
         let Pairs { first, second, ratios } = pairs;
-        Self { what: what.into(), unit, value: first, beside: Some(second), ratios: Some(ratios), target }
+        Self {
+            what: what.into(),
+            unit,
+            value: first,
+            beside: Some(second),
+            ratios: Some(ratios),
+            missing: None,
+            target,
+        }
+    }
+
+    /// A measurement that lacks the other one.
+    pub fn without(what: impl Into<String>, unit: Unit, values: Vec<f64>, missing: String) -> Self {
+        Self { missing: Some(missing), ..Self::alone(what, unit, values, Target::Reported) }
     }
 
     fn verdict(&self) -> &'static str {
+        if self.missing.is_some() {
+            return "**not measured**";
+        }
         let ratio = self.ratios.as_ref().map_or(f64::NAN, Sample::median);
         let reached = match self.target {
             Target::AtMost(most) => self.value.median() <= most,
@@ -88,7 +106,11 @@ impl Row {
                 Some(_) => self.unit.write(self.value.median()),
                 None => spread(&self.value, |value| self.unit.write(value)),
             },
-            self.beside.as_ref().map_or_else(String::new, |beside| self.unit.write(beside.median())),
+            match (&self.beside, &self.missing) {
+                (Some(beside), _) => self.unit.write(beside.median()),
+                (None, Some(missing)) => format!("**no {missing}**"),
+                (None, None) => String::new(),
+            },
             self.ratios.as_ref().map_or_else(String::new, |ratios| spread(ratios, |ratio| format!("{ratio:.3}"))),
             target,
             self.verdict().into(),

@@ -4,6 +4,7 @@ pub mod files;
 pub mod idle;
 pub mod load;
 pub mod memory;
+pub mod profiles;
 pub mod start;
 
 use std::io;
@@ -21,6 +22,10 @@ pub struct Setting {
     pub program: PathBuf,
     /// The bare server.
     pub bare: PathBuf,
+    /// The AWS CLI, where there is one.
+    pub aws: Option<PathBuf>,
+    /// A Python that has boto3, where there is one.
+    pub python: Option<PathBuf>,
     /// How many pairs of turns.
     pub rounds: usize,
     /// How long a turn lasts.

@@ -11,12 +11,14 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::fakes::document;
 use crate::fakes::imds::Imds;
 use crate::load::request;
 use crate::process::Process;
 
 pub const TOKEN: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO";
+
+/// How many profiles are served.
+pub const SERVED: usize = 1000;
 
 /// A home directory of its own.
 pub struct Scene {
@@ -50,6 +52,34 @@ impl Scene {
         Ok(self)
     }
 
+    /// All profiles are served: `base` with these keys, `hub`, a role that it assumes, and by halves those with keys of their
+    /// own, `keys0`, …, and those with a role that `hub` assumes, `role0`, …. The roles are told.
+    pub fn with_served_profiles(self, keys: (&str, &str), mut told: impl FnMut(&str)) -> io::Result<Self> {
+        let (base, hub) = ("base", "arn:aws:iam::123456789012:role/hub");
+        let mut text = format!("[{base}]\naws_access_key_id = {}\naws_secret_access_key = {}\n", keys.0, keys.1);
+        let mut config = format!("[profile hub]\nrole_arn = {hub}\nsource_profile = {base}\n");
+        told(hub);
+        for index in 0..SERVED / 2 - 1 {
+            let _ = write!(
+                text,
+                "[keys{index}]\naws_access_key_id = AKIA{index:016}\n\
+                 aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfi{index:012}\n"
+            );
+            let role = format!("arn:aws:iam::123456789012:role/of-a-team-{index}");
+            let _ = writeln!(config, "[profile role{index}]\nrole_arn = {role}\nsource_profile = hub");
+            told(&role);
+        }
+        self.write(".aws/credentials", &text)?;
+        self.write(".aws/config", &config)?;
+        self.write("credenza.toml", "[profiles]\nserve = [\"*\"]\n")?;
+        Ok(self)
+    }
+
+    /// A file of this home.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
     /// Writes the credentials file anew, all at once, with this at the end of every key.
     pub fn write_profiles(&self, count: usize, key: &str) -> io::Result<()> {
         self.write(".aws/credentials", &Self::profiles(count, key))
@@ -79,14 +109,8 @@ impl Scene {
 
     /// The program in this home, with nothing of our own environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .env_clear()
-            .env("HOME", self.home.path())
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("CREDENZA_TOKEN_FILE", self.home.path().join("token"))
-            .current_dir(self.home.path())
-            .args(arguments);
+        let mut command = self.surround(Command::new(&self.program));
+        command.env("CREDENZA_TOKEN_FILE", self.home.path().join("token")).args(arguments);
         let config = self.home.path().join("credenza.toml");
         if config.exists() {
             command.env("CREDENZA_CONFIG", config);
@@ -94,11 +118,26 @@ impl Scene {
         command
     }
 
-    /// The daemon on a free port, ready to answer.
-    pub fn serve(&self, variables: &[(&str, &str)]) -> io::Result<Process> {
+    /// Any program in this home, with nothing of our own environment.
+    pub fn surround(&self, mut command: Command) -> Command {
+        command
+            .env_clear()
+            .env("HOME", self.home.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .current_dir(self.home.path());
+        command
+    }
+
+    /// The daemon on a free port, whatever it has to serve.
+    pub fn listen(&self, variables: &[(&str, &str)]) -> io::Result<Process> {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
         command.envs(variables.iter().copied());
-        let process = Process::start(command)?;
+        Process::start(command)
+    }
+
+    /// The daemon on a free port, ready to answer: it has an identity `default`.
+    pub fn serve(&self, variables: &[(&str, &str)]) -> io::Result<Process> {
+        let process = self.listen(variables)?;
         let ready = request("/readyz", process.address, TOKEN);
         for _ in 0..1000 {
             if matches!(crate::load::ask(process.address, &ready)?, Some((200, _))) {
@@ -120,5 +159,8 @@ pub fn upstream() -> io::Result<Imds> {
     let end =
         (OffsetDateTime::now_utc() + Duration::from_secs(6 * 3600)).replace_nanosecond(0).map_err(io::Error::other)?;
     let end = end.format(&Rfc3339).map_err(io::Error::other)?;
-    Ok(Imds::start("role", &document("ASIAEXAMPLE", &end)))
+    let document = format!(
+        r#"{{"Code":"Success","Type":"AWS-HMAC","LastUpdated":"2026-11-23T15:00:00Z","AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"secret","Token":"session","Expiration":"{end}"}}"#
+    );
+    Ok(Imds::start("role", &document))
 }

@@ -10,10 +10,10 @@ use crate::report::{MB, Row, Target, Unit};
 use crate::scene::{Scene, TOKEN, in_turn, upstream};
 use crate::stats::Pairs;
 
-const STARTS: usize = 3;
+pub(super) const STARTS: usize = 3;
 
 /// What a start needed is given back by then.
-const SETTLED: Duration = Duration::from_secs(1);
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
 
 /// What flat means: no more than this between half of the work and all of it. Before that the allocator is still finding
 /// out how much it needs.
