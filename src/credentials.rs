@@ -134,10 +134,10 @@ impl Credentials {
         self
     }
 
-    /// Whether they are long-lived keys: no token, no end.
+    /// Whether they are long-lived keys: those without a token. Whoever gave them may say when they end all the same.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
-        self.session_token.is_none() && self.expiration.is_none()
+        self.session_token.is_none()
     }
 }
 

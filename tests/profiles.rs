@@ -314,6 +314,23 @@ fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
 }
 
 #[test]
+fn long_lived_keys_of_which_somebody_knows_the_end_become_a_session_too() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
+    let [endpoint, region] = variables(&sts);
+    let variables = [
+        (endpoint.0, endpoint.1.as_str()),
+        (region.0, region.1.as_str()),
+        ("AWS_ACCESS_KEY_ID", Sts::ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", Sts::SECRET_ACCESS_KEY),
+        ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z"),
+    ];
+    let ended = home.run(&["get", "--config", "credenza.toml"], &variables);
+    assert_eq!(key(&ended), "ASIA1");
+    assert!(ended.stdout.contains("2020-01-01T00:00:00Z"), "a session does not outlive them: {ended:?}");
+}
+
+#[test]
 fn keys_for_another_store_are_not_shown_to_sts() {
     let home = Home::new();
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");

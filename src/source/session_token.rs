@@ -47,7 +47,9 @@ impl SessionToken {
             .fingerprint();
         let ask = || sts::get_session_token(world, &settings, &keys, self.duration);
         let session = world.sessions.obtain(&world.clock, of, ask).await?;
-        Ok(Credentials { account_id: session.account_id.or(keys.account_id), ..session })
+        // Nor does a session outlive the keys, where somebody says when they end.
+        let expiration = keys.expiration.into_iter().chain(session.expiration).min();
+        Ok(Credentials { account_id: session.account_id.or(keys.account_id), expiration, ..session })
     }
 }
 
