@@ -18,6 +18,7 @@ use credenza::loader::{self, Loader};
 use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::shared_files::Named;
+use credenza::signals::{self, Signals};
 use credenza::token_cache::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
@@ -148,8 +149,11 @@ async fn obey(
         }
         Command::Get { identity, format, mfa_code } => {
             world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let text = command::get::get(&world, &find(&config, &identity)?, format).await?;
-            print(&text)
+            let identity = find(&config, &identity)?;
+            match unless_ended(command::get::get(&world, &identity, format)).await? {
+                Ok(text) => print(&text?),
+                Err(code) => Ok(code),
+            }
         }
         Command::Exec { identity, mfa_code, command } => {
             world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
@@ -158,7 +162,10 @@ async fn obey(
         }
         Command::Check => {
             world.mfa = Mfa::at_the_terminal();
-            let report = command::check::check(&world, &config).await;
+            let report = match unless_ended(command::check::check(&world, &config)).await? {
+                Ok(report) => report,
+                Err(code) => return Ok(code),
+            };
             print(&report.text)?;
             Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -185,11 +192,18 @@ async fn obey(
             let is_terminal = screen.is_terminal();
             Ok(match command::login::login(&world, &wish, &mut screen, is_terminal).await? {
                 Ended::Done => ExitCode::SUCCESS,
-                Ended::Interrupted(signal) => ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
+                Ended::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
             })
         }
         Command::Completions(_) | Command::Manual(_) | Command::Profiles { .. } => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// What the command comes to, or the exit code of one that a signal ended.
+async fn unless_ended<T>(work: impl Future<Output = T>) -> Result<Result<T, ExitCode>, Failed> {
+    let signals = Signals::listen(signals::ENDING);
+    let mut signals = signals.map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
+    Ok(signals.unless_ended(work).await.map_err(|signal| ExitCode::from(signals::exit_code(signal))))
 }
 
 fn find(config: &Config, name: &Name) -> Result<Identity, Failed> {

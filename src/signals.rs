@@ -15,6 +15,15 @@ pub const DAEMON: &[i32] = &[SIGHUP, SIGINT, SIGTERM];
 /// What a program that runs another one passes on.
 pub const WRAPPER: &[i32] = &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
+/// What ends a command that is not done yet.
+pub const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+/// The exit code of one whom a signal ended, as a shell reports it.
+#[must_use]
+pub fn exit_code(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
@@ -50,6 +59,26 @@ impl Signals {
             }
         })?;
         Ok(Self { arrived, handle, thread: Some(thread) })
+    }
+
+    /// What this comes to, or the signal that ends the command before: then it is dropped, and what its sources had
+    /// started ends with it, as it would not if the signal simply ended us.
+    ///
+    /// # Errors
+    /// The signal.
+    pub async fn unless_ended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, i32> {
+        let ended = async {
+            loop {
+                let arrived = self.next().await;
+                if ENDING.contains(&arrived.signal) {
+                    return arrived.signal;
+                }
+            }
+        };
+        tokio::select! {
+            done = work => Ok(done),
+            signal = ended => Err(signal),
+        }
     }
 
     /// The next signal; never when the thread is gone.

@@ -7,7 +7,11 @@ mod fakes;
 mod support;
 
 use std::fmt::Write as _;
+use std::fs;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use fakes::server::Reply;
 use fakes::sts::{self, Form, Role, Sts};
@@ -383,6 +387,36 @@ fn credential_processes() {
     let began = Instant::now();
     assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
     assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < PATIENCE * 2);
+}
+
+#[test]
+fn a_program_ends_with_the_command_that_waits_for_it() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[profile dev]\ncredential_process = echo $$ > pid.new && mv pid.new pid && exec sleep 1000\n",
+    );
+    for arguments in
+        [&["get", "--profile", "dev"][..], &["check", "--profile", "dev"], &["exec", "--profile", "dev", "--", "true"]]
+    {
+        let mut command = home.command(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let (began, pid) = (Instant::now(), home.path().join("pid"));
+        while !pid.exists() {
+            assert!(began.elapsed() < PATIENCE, "{arguments:?}: the program has not started");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let program = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
+        fs::remove_file(&pid).unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(support::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
+        // Init may take its time to bury it.
+        let status = format!("/proc/{}/stat", program.as_raw_nonzero());
+        while fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
+            assert!(began.elapsed() < PATIENCE, "{arguments:?}: the program lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 #[test]

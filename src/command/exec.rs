@@ -68,9 +68,16 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
     let board = broker.board();
     let (_orders, receiver) = mpsc::channel(1);
     let serving = broker.run(receiver);
+    // Before the child is there, so that no signal is lost between the two.
+    let mut signals = Signals::listen(signals::WRAPPER)
+        .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
     let running = async {
         let ended = async {
-            let (lease, region) = first_lease(&board, &key).await?;
+            let (lease, region) = match signals.unless_ended(first_lease(&board, &key)).await {
+                Ok(first) => first?,
+                // Nothing has been started, and what sources started ends with the broker.
+                Err(signal) => return Ok(signals::exit_code(signal)),
+            };
             let config_file = folder.write("config", &settings).map_err(Failed::because)?;
             let credentials_file = folder.write("credentials", "").map_err(Failed::because)?;
             let lent = Lent {
@@ -82,7 +89,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
                 region: region.as_deref(),
                 endpoint: lease.endpoint.as_deref(),
             };
-            run(&world, &lent, command).await
+            run(&world, &lent, command, signals).await
         };
         let ended = ended.await;
         stop.cancel();
@@ -123,13 +130,10 @@ async fn region(mut handle: Handle) -> Option<Box<str>> {
     }
 }
 
-async fn run(world: &World, lent: &Lent<'_>, command: &[OsString]) -> Result<u8, Failed> {
+async fn run(world: &World, lent: &Lent<'_>, command: &[OsString], mut signals: Signals) -> Result<u8, Failed> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failed::because("there is no command to run"));
     };
-    // Before the child is there, so that no signal is lost between the two.
-    let mut signals = Signals::listen(signals::WRAPPER)
-        .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
     let mut spawned = Command::new(program);
     spawned.args(arguments);
     for (name, value) in changes(&world.environment, lent) {
