@@ -8,6 +8,7 @@ mod support;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -417,6 +418,18 @@ fn a_program_ends_with_the_command_that_waits_for_it() {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+#[test]
+fn exec_hands_on_no_authorities_from_a_file_that_everybody_may_write() {
+    let home = Home::new();
+    let keys = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
+    let config = home.write(".aws/config", format!("[profile dev]\n{keys}ca_bundle = /tmp/ca.pem\n"));
+    let run = || home.run(&["exec", "--profile", "dev", "--", "sh", "-c", "cat $AWS_CONFIG_FILE"], &[]);
+    assert!(run().stdout.contains("ca_bundle=/tmp/ca.pem"));
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = run();
+    assert!(refused.code == Some(1) && refused.stderr.contains("it sets ca_bundle in line 4"), "{refused:?}");
 }
 
 #[test]

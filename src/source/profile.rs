@@ -191,12 +191,15 @@ pub fn describe(files: &SharedFiles, section: &Section, trusted: &dyn Fn(&Proper
     }
 }
 
+/// Settings that say where requests go and whose certificates are good there.
+const DECIDING: [&str; 2] = ["endpoint_url", "ca_bundle"];
+
 /// The settings of the profile that a chain uses, except those about credentials and roles, as the text of a config
 /// file of their own whose `[default]` they are; empty when the chain has no profile, or it does not exist.
 ///
 /// # Errors
-/// When the settings say where requests go (`endpoint_url`) and the file belongs to somebody who is not trusted with
-/// that, or the files cannot be read.
+/// When the settings say where requests go or who may answer them (`endpoint_url`, `ca_bundle`) and the file belongs to
+/// somebody who is not trusted with that, or the files cannot be read.
 pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, Failure> {
     let profile = sources.iter().find_map(|spec| match &spec.kind {
         SourceKind::Profile { name, credentials_file, config_file } => {
@@ -217,15 +220,15 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
     };
     let Some(section) = files.profile(opened.profile) else { return Ok(String::new()) };
     let text = render(files, section);
-    if text.contains("endpoint_url") {
+    if DECIDING.iter().any(|name| text.contains(name)) {
         let services = section.get("services").and_then(|name| files.services(name.value()));
-        let endpoints = [Some(section), services].into_iter().flatten().flat_map(Section::properties);
-        let is_endpoint =
-            |name: &str, property: &Property| name == "endpoint_url" || property.sub_property("endpoint_url").is_some();
-        for (_, property) in endpoints.filter(|(name, property)| is_endpoint(name, property)) {
+        let of_services = services.into_iter().flat_map(Section::properties);
+        for (name, property) in section.properties().chain(of_services) {
+            let decides = |known: &&str| name == *known || property.sub_property(known).is_some();
+            let Some(setting) = DECIDING.iter().find(|known| decides(known)) else { continue };
             opened.profiles.trusted(world, property).map_err(|distrust| {
                 let message = format!(
-                    "profile {}: it sets endpoint_url in line {}, and {} {distrust}",
+                    "profile {}: it sets {setting} in line {}, and {} {distrust}",
                     Escaped(opened.profile),
                     property.line(),
                     Escaped(&property.path().to_string_lossy())
