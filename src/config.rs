@@ -160,7 +160,8 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
             identities.insert(identity.name.clone(), identity);
         }
     }
-    let warnings = with_default(&mut identities, defaults, overrides);
+    let is_alone = identities.is_empty() && profiles.is_none();
+    let warnings = with_default(&mut identities, is_alone, defaults, overrides);
     Config { server, identities, profiles, trusted_owners, warnings }
 }
 
@@ -190,9 +191,13 @@ fn served_profiles(
 }
 
 /// Sees to it that `default` exists, and that it is what flags and variables make of it.
-fn with_default(identities: &mut BTreeMap<Name, Identity>, defaults: Habits, overrides: &Overrides) -> Vec<String> {
+fn with_default(
+    identities: &mut BTreeMap<Name, Identity>,
+    is_alone: bool,
+    defaults: Habits,
+    overrides: &Overrides,
+) -> Vec<String> {
     let mut warnings = Vec::new();
-    let is_alone = identities.is_empty();
     let name = Name::default();
     if let Some(sources) = &overrides.sources {
         if identities.insert(name.clone(), defaults.identity(name.clone(), sources.clone())).is_some() {
@@ -200,7 +205,7 @@ fn with_default(identities: &mut BTreeMap<Name, Identity>, defaults: Habits, ove
         }
     } else if !identities.contains_key(&name) {
         let mut implicit = defaults.identity(name.clone(), built_in_chain());
-        // As soon as others are configured nobody may want this one.
+        // As soon as others are configured, or profiles served, nobody may want this one.
         implicit.eager &= is_alone;
         identities.insert(name.clone(), implicit);
     }

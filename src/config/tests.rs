@@ -310,6 +310,7 @@ fn default_always_exists() {
     let implicit = valid("[identities.a]\nsources = [\"imds\"]\n");
     assert!(!implicit.identities["default"].eager && implicit.identities["a"].eager);
     assert_eq!(implicit.identities["default"].sources, built_in_chain());
+    assert!(!valid("[profiles]\nserve = [\"*\"]\n").identities["default"].eager, "profiles are identities, too");
     let configured = valid("[identities.default]\n[identities.a]\nsources = [\"imds\"]\neager = false\n");
     assert!(configured.identities["default"].eager && !configured.identities["a"].eager);
 }
