@@ -34,6 +34,9 @@ pub async fn check(world: &World, config: &Config) -> Report {
             report.without += 1;
         }
     }
+    if config.profiles.is_some() {
+        report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
+    }
     report
 }
 
