@@ -273,7 +273,7 @@ Examples:
   credenza profiles
   credenza profiles --config-file ./config --json | jq '.profiles.dev'")]
     Profiles {
-        /// Print all properties as JSON: {\"profiles\": {NAME: {PROPERTY: VALUE}}}
+        /// Print all properties as JSON: {"profiles": {NAME: {PROPERTY: VALUE}}}
         #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new())]
         json: bool,
     },

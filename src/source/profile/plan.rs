@@ -249,10 +249,7 @@ impl Planner<'_> {
 
     /// The profile that another one names as its source.
     fn source(&mut self, section: &Section, name: &str, at: &Property) -> Result<Hop, Failure> {
-        let path = || {
-            let names: Vec<String> = self.path.iter().map(|name| Escaped(name).to_string()).collect();
-            format!("{} → {}", names.join(" → "), Escaped(name))
-        };
+        let path = || format!("{} → {}", self.told(), Escaped(name));
         let wrong = |message: String| Failure::misconfigured(said(at, section, message));
         let Some(source) = self.files.profile(name) else {
             // A file that is being written may not have come to it yet.
@@ -276,8 +273,16 @@ impl Planner<'_> {
         if self.path.len() >= MOST_HOPS {
             return Err(wrong(format!("more than {MOST_HOPS} profiles are each the source of another one")));
         }
-        let (told, hop) = (path(), self.hop(source)?);
-        hop.ok_or_else(|| wrong(format!("source_profile names a profile that says nothing about credentials: {told}")))
+        self.hop(source)?.ok_or_else(|| {
+            // The path has come to it.
+            wrong(format!("source_profile names a profile that says nothing about credentials: {}", self.told()))
+        })
+    }
+
+    /// `A → B → C`.
+    fn told(&self) -> String {
+        let names: Vec<String> = self.path.iter().map(|name| Escaped(name).to_string()).collect();
+        names.join(" → ")
     }
 
     fn web_identity(&self, section: &Section) -> Result<Option<Hop>, Failure> {
