@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::{Board, Demand, Handle, LeaseKey, Wish};
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Identity, ServedProfiles};
+use crate::config::{Config, Identity, LongLivedKeys, ServedProfiles};
 use crate::credentials::Name;
 use crate::identity;
 use crate::keeper::Keeper;
@@ -153,7 +153,7 @@ impl Supervisor {
                 Some(old) if old.identity == identity => Running { on_demand: false, ..old },
                 Some(old) => {
                     tracing::info!(identity = %name, "configured anew");
-                    let lease = old.handle.now().lease.clone();
+                    let lease = old.handle.now().lease.clone().filter(|lease| may_go_on(lease, &identity));
                     let running = self.spawn(&name, identity, lease);
                     old.task.abort();
                     running
@@ -275,6 +275,12 @@ impl std::fmt::Debug for Supervisor {
     }
 }
 
+/// Whether a lease from before may be served until the new chain has been loaded: not long-lived keys that are to be
+/// exchanged from now on.
+fn may_go_on(lease: &Lease, identity: &Identity) -> bool {
+    !(lease.without_token && matches!(identity.long_lived_keys, LongLivedKeys::Session { .. }))
+}
+
 async fn look(catalogue: Catalogue) -> (Catalogue, Result<BTreeSet<Name>, Failure>) {
     let names = catalogue.names().await;
     (catalogue, names)
@@ -363,6 +369,17 @@ mod tests {
         while !a.is_orphaned() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    #[tokio::test]
+    async fn long_lived_keys_that_are_to_be_exchanged_from_now_on_are_served_no_longer() {
+        let (mut supervisor, board) = Supervisor::new(world(), identities(&keys("a", "A1")));
+        until_key(&board, "a", "A1").await;
+        let lease = || board.lookup(&LeaseKey::Identity("a".into())).unwrap().now().lease.clone();
+        supervisor.replace(identities(&format!("{}long_lived_expiration = \"15m\"\n", keys("a", "A1"))));
+        assert!(lease().is_some(), "what changes otherwise goes on");
+        supervisor.replace(identities(&format!("{}long_lived_keys = \"session\"\n", keys("a", "A1"))));
+        assert!(lease().is_none());
     }
 
     #[tokio::test]
