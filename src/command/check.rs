@@ -77,7 +77,8 @@ fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outc
         }
         Verdict::NotConfigured | Verdict::Vanished { .. } => {
             let _ = writeln!(text, "  => nothing: no source is configured");
-            false
+            // Nobody has asked for it yet, and perhaps nobody will: `default` beside other identities.
+            !identity.eager
         }
     }
 }
