@@ -52,6 +52,7 @@ pub mod signals;
 pub mod source;
 pub mod sso;
 pub mod supervisor;
+pub mod terminal;
 pub mod token;
 pub mod token_cache;
 pub mod upstream;

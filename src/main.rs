@@ -19,6 +19,7 @@ use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::shared_files::Named;
 use credenza::signals::{self, Signals};
+use credenza::terminal::Terminal;
 use credenza::token_cache::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
@@ -141,6 +142,9 @@ async fn obey(
     config: Config,
     service: Service,
 ) -> Result<ExitCode, Failed> {
+    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
+        world.terminal = Terminal::ours();
+    }
     match command {
         Command::Serve => {
             let Service { manager, sockets } = service;

@@ -9,6 +9,7 @@ use crate::files::Files;
 use crate::mfa::Mfa;
 pub use crate::patience::Patience;
 use crate::sessions::Sessions;
+use crate::terminal::Terminal;
 use crate::token_cache::logins::Logins;
 use crate::upstream::Upstream;
 
@@ -31,6 +32,8 @@ pub struct World {
     pub sessions: Sessions,
     /// Who types codes of multi-factor devices.
     pub mfa: Mfa,
+    /// Where programs that sources start may ask a person.
+    pub terminal: Terminal,
     /// How much time the load under way was granted.
     pub patience: Patience,
     /// Users beside us and root whose shared files may say what is run and where requests go.

@@ -142,6 +142,8 @@ async fn run(world: &World, lent: &Lent<'_>, command: &[OsString], mut signals: 
             None => spawned.env_remove(name),
         };
     }
+    // From here on it is the child's.
+    world.terminal.hand_over();
     let mut child = match spawned.spawn() {
         Ok(child) => child,
         Err(error) => {

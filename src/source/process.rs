@@ -4,7 +4,7 @@ use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
@@ -39,7 +39,8 @@ pub enum Program {
 }
 
 /// Runs a program that prints the JSON of `credential_process` (`Version` 1), at each load anew. It gets the environment
-/// less our own variables, nothing on standard input, and 60 s; then its whole process group ends. What it says on
+/// less our own variables and 60 s; then all that it has started ends. Where a person sits at the terminal (`get`, `check`,
+/// `exec`) it may ask there, elsewhere it has nothing on standard input and a process group of its own. What it says on
 /// standard error stands in the failure.
 ///
 /// ```
@@ -84,12 +85,19 @@ impl ProcessCredentials {
         world.patience.grant(self.deadline + AFTER_THE_END);
         let mut command = self.command()?;
         command.env_clear().envs(world.environment.for_children());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // A group of its own is not the one that may read from the terminal: who may ask a person stays in ours.
+        let asks = world.terminal.is_ours();
+        if asks {
+            command.stdin(Stdio::inherit());
+        } else {
+            command.stdin(Stdio::null()).process_group(0);
+        }
         let child = command.spawn().map_err(|error| {
             let hint = if error.kind() == io::ErrorKind::NotFound { " (is it in PATH?)" } else { "" };
             Failure::misconfigured(format!("cannot start {}: {error}{hint}", self.called()))
         })?;
-        let printed = match tokio::time::timeout(self.deadline, Running::new(child).end()).await {
+        let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end()).await {
             Ok(printed) => printed
                 .map_err(|error| Failure::unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
             Err(_) => {
@@ -190,8 +198,8 @@ impl From<io::Error> for End {
 }
 
 impl Running {
-    fn new(child: Child) -> Self {
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    fn new(child: Child, leads_a_group: bool) -> Self {
+        let group = child.id().and_then(pid).filter(|_| leads_a_group);
         Self { child, group }
     }
 
@@ -233,8 +241,32 @@ impl Drop for Running {
         // The group is there as long as one of it lives or the child has not been waited for: its number is not reused.
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
+        } else if let Some(id) = self.child.id() {
+            for started in descendants(id).into_iter().filter_map(pid) {
+                let _ = kill_process(started, Signal::KILL);
+            }
         }
     }
+}
+
+fn pid(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
+}
+
+/// What a process that lives has started, and what that has, as the kernel tells.
+fn descendants(id: u32) -> Vec<u32> {
+    let mut found = vec![id];
+    let mut next = 0;
+    while let Some(id) = found.get(next) {
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let children: Vec<u32> = children
+            .flat_map(|line| line.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        found.extend(children);
+        next += 1;
+    }
+    found
 }
 
 /// All that is printed, unless it is too much.
@@ -274,6 +306,7 @@ mod tests {
 
     use super::*;
     use crate::source::Kind;
+    use crate::terminal::Terminal;
     use crate::world::Environment;
 
     const GOOD: &str = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hush"}'"#;
@@ -353,11 +386,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_whole_group_ends_with_the_deadline() {
+    async fn all_that_it_has_started_ends_with_the_deadline() {
+        for terminal in [Terminal::default(), Terminal::ours()] {
+            ends_with_the_deadline(terminal).await;
+        }
+    }
+
+    async fn ends_with_the_deadline(terminal: Terminal) {
         let folder = tempfile::tempdir().unwrap();
         let pid = folder.path().join("pid");
-        let line = format!("sleep 1000 & echo $! > {}; wait", pid.display());
-        let failure = run_with(&line, &[], Duration::from_millis(500)).await.unwrap_err();
+        let line = format!("sh -c 'sleep 1000 & echo $! > {}; wait'; true", pid.display());
+        let environment = Environment::new([("PATH", "/usr/bin:/bin")]);
+        let world = World { environment, terminal, ..World::default() };
+        let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
+        let failure = source.with_deadline(Duration::from_millis(500)).run(&world).await.unwrap_err();
         assert!(failure.message.contains("has not ended within 0.5 s") && failure.kind == Kind::Unavailable);
         let pid = std::fs::read_to_string(&pid).unwrap();
         let began = Instant::now();
