@@ -202,11 +202,12 @@ impl Chain {
     /// they end it, whoever holds the lease judges them.
     fn unless_expired(&self, answer: Answer, world: &World) -> Answer {
         match answer {
-            Answer::Found(Credentials { expiration: Some(end), .. })
+            Answer::Found(Credentials { expiration: Some(end), origin, .. })
                 if self.on_failure == OnFailure::Next && end <= world.clock.now() =>
             {
                 let expired = timestamp(end);
-                Failure::unavailable(format!("it gave credentials that had already expired at {expired}")).into()
+                let message = format!("it gave credentials that had already expired at {expired}; renew them there");
+                Failure::unavailable(origin.before(&message)).into()
             }
             answer => answer,
         }

@@ -75,7 +75,34 @@ pub struct Credentials {
     pub endpoint: Option<Box<str>>,
     /// The moment from which there will be no new ones until a person has logged in again, where it is known.
     pub login_ends: Option<SystemTime>,
+    /// Where they are written or asked for, for messages.
+    pub origin: Origin,
 }
+
+/// A file and a line, or nothing; behind one pointer, for it travels with every answer. It is a note for people: credentials that differ in it alone are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Origin(Option<Arc<Box<str>>>);
+
+impl Origin {
+    /// This place.
+    pub fn new(place: impl Into<Box<str>>) -> Self {
+        Self(Some(Arc::new(place.into())))
+    }
+
+    /// The message with the place before it.
+    #[must_use]
+    pub fn before(&self, message: &str) -> String {
+        self.0.as_ref().map_or_else(|| message.to_owned(), |place| format!("{place}: {message}"))
+    }
+}
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
 
 /// Why a text cannot be part of credentials. It names the part and never shows the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +129,7 @@ impl Credentials {
             account_id: None,
             endpoint: None,
             login_ends: None,
+            origin: Origin::default(),
         })
     }
 
@@ -197,6 +225,14 @@ mod tests {
             assert_eq!(Credentials::new("A", bad).unwrap_err(), Unusable::ControlCharacter("secret access key"));
             assert!(keys.clone().with_session_token(Some(bad)).is_err());
         }
+    }
+
+    #[test]
+    fn where_they_are_written_is_a_note() {
+        let keys = Credentials::new("A", "s").unwrap();
+        let noted = Credentials { origin: Origin::new("/f, line 3"), ..keys.clone() };
+        assert_eq!(noted, keys);
+        assert_eq!((noted.origin.before("no"), keys.origin.before("no")), ("/f, line 3: no".into(), "no".into()));
     }
 
     #[test]

@@ -173,7 +173,8 @@ impl Keeper {
         let lease = Lease::new(credentials, self.chain.source_name(winner), now, self.policy.long_lived);
         if !lease.is_usable(now) {
             let expired = timestamp(lease.serve_until);
-            return Err(Failure::unavailable(format!("it gave credentials that had already expired at {expired}")));
+            let message = format!("it gave credentials that had already expired at {expired}; renew them there");
+            return Err(Failure::unavailable(credentials.origin.before(&message)));
         }
         self.vanished = None;
         if let Some(failing) = self.failing.take() {

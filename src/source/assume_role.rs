@@ -8,7 +8,7 @@ use super::{Answer, Boxed, Failure, Hop, Source};
 use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::clock::timestamp;
-use crate::credentials::{Credentials, Escaped};
+use crate::credentials::{Credentials, Escaped, Origin};
 use crate::sessions::{Fingerprint, Parts};
 use crate::world::World;
 
@@ -101,7 +101,8 @@ impl AssumeRole {
         };
         let session = world.sessions.obtain(&world.clock, of, ask).await?;
         // Who has to log in for the base has to for what stands on it.
-        Ok(Credentials { login_ends: caller.login_ends, ..session })
+        let origin = self.place.as_ref().map_or_else(Origin::default, |place| Origin::new(&**place));
+        Ok(Credentials { login_ends: caller.login_ends, origin, ..session })
     }
 
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {

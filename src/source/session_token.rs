@@ -46,10 +46,17 @@ impl SessionToken {
             .with(format!("{settings:?}"))
             .fingerprint();
         let ask = || sts::get_session_token(world, &settings, &keys, self.duration);
-        let session = world.sessions.obtain(&world.clock, of, ask).await?;
+        let session = world.sessions.obtain(&world.clock, of, ask).await;
+        let session =
+            session.map_err(|failure| Failure { message: keys.origin.before(&failure.message).into(), ..failure })?;
         // Nor does a session outlive the keys, where somebody says when they end.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();
-        Ok(Credentials { account_id: session.account_id.or(keys.account_id), expiration, ..session })
+        Ok(Credentials {
+            account_id: session.account_id.or(keys.account_id),
+            expiration,
+            origin: keys.origin,
+            ..session
+        })
     }
 }
 

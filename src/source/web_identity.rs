@@ -62,7 +62,8 @@ impl WebIdentityCredentials {
     }
 
     pub(super) async fn assume(&self, world: &World) -> Result<Credentials, Failure> {
-        let token = read(world, &Text::File(self.token_file.clone())).await?;
+        let token = read(world, &Text::File(self.token_file.clone())).await;
+        let token = token.map_err(|failure| failure.behind("web_identity_token_file"))?;
         if token.is_empty() {
             let path = world.environment.expand(&self.token_file);
             let message = format!("the token file {} is empty", Escaped(&path.to_string_lossy()));

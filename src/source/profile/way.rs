@@ -2,7 +2,7 @@
 
 use super::plan::{CredentialSource, Hop, Way};
 use crate::aws::settings::Settings;
-use crate::credentials::{Credentials, Escaped};
+use crate::credentials::{Credentials, Escaped, Origin};
 use crate::source::assume_role::AssumeRole;
 use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
@@ -90,7 +90,8 @@ impl Source for Placed {
         Box::pin(async move {
             match self.source.load(world).await {
                 Answer::Failing(failure) => failure.behind(&self.place).into(),
-                answer => answer,
+                Answer::Found(found) => Answer::Found(Credentials { origin: Origin::new(&*self.place), ..found }),
+                answer @ Answer::NotConfigured(_) => answer,
             }
         })
     }
