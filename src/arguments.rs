@@ -20,7 +20,7 @@ use crate::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec};
 use given::Given;
 use options::{Arguments, Subcommand};
-pub use options::{Format, LogFormat, parse_log_level};
+pub use options::{Dialect, Format, LogFormat, parse_log_level};
 
 /// A command line that makes sense.
 #[derive(Clone, Debug)]

@@ -226,6 +226,8 @@ Example, in a shell:
     #[command(after_help = "\
 Examples:
   eval \"$(credenza get --format env)\"
+  credenza get --format fish | source
+  credenza get --format powershell | Out-String | Invoke-Expression
   credenza get --identity minio --format ecs
 In ~/.aws/config, for programs that know no container endpoint:
   [profile broker]
@@ -235,7 +237,7 @@ In ~/.aws/config, for programs that know no container endpoint:
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]
         identity: Name,
 
-        /// Print for credential_process, as shell variables, or as the HTTP answer
+        /// Print for credential_process, as variables for a shell, or as the HTTP answer
         #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
         format: Format,
 
@@ -348,10 +350,44 @@ pub enum Format {
     /// The JSON of `credential_process`
     #[default]
     Process,
-    /// Lines for a shell: `export AWS_ACCESS_KEY_ID=…`
+    /// Lines for a POSIX shell: `export AWS_ACCESS_KEY_ID=…`
     Env,
+    /// Lines of a .env file, as python-dotenv and Compose read it: `AWS_ACCESS_KEY_ID=…`
+    Dotenv,
+    /// Lines for fish: `set -gx AWS_ACCESS_KEY_ID …`
+    Fish,
+    /// Lines for PowerShell: `$env:AWS_ACCESS_KEY_ID = …`
+    Powershell,
     /// The JSON of the HTTP endpoint
     Ecs,
+}
+
+impl Format {
+    /// Whose language its lines are in; `None` where it is a document.
+    #[must_use]
+    pub fn dialect(self) -> Option<Dialect> {
+        match self {
+            Self::Env => Some(Dialect::Env),
+            Self::Dotenv => Some(Dialect::Dotenv),
+            Self::Fish => Some(Dialect::Fish),
+            Self::Powershell => Some(Dialect::Powershell),
+            Self::Process | Self::Ecs => None,
+        }
+    }
+}
+
+/// The language in which variables are set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Dialect {
+    /// For a POSIX shell: `export NAME=…`
+    #[default]
+    Env,
+    /// For a .env file: `NAME=…`
+    Dotenv,
+    /// For fish: `set -gx NAME …`
+    Fish,
+    /// For PowerShell: `$env:NAME = …`
+    Powershell,
 }
 
 /// How logs are written.

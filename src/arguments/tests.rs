@@ -61,6 +61,7 @@ fn commands() {
         ("serve", Command::Serve),
         ("get", get("default", Format::Process)),
         ("get --identity a/b --format env", get("a/b", Format::Env)),
+        ("get --format powershell", get("default", Format::Powershell)),
         (
             "exec -- ls -l --help",
             Command::Exec {

@@ -1,9 +1,15 @@
-//! The forms in which `get` prints credentials.
+//! The forms in which `get` prints credentials, and variables in the language of each shell.
+
+mod dotenv;
+mod fish;
+mod posix;
+mod powershell;
 
 use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+use crate::arguments::Dialect;
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
 
@@ -48,31 +54,17 @@ impl Printed<'_> {
         Zeroizing::new(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Lines for `eval` in a POSIX shell. What these credentials lack is unset, so that nothing of others stays behind.
-    #[must_use]
-    pub fn env(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
-        for (name, value) in self.variables() {
-            match value {
-                Some(value) => {
-                    text.push_str("export ");
-                    text.push_str(name);
-                    text.push('=');
-                    quote(&mut text, &value);
-                }
-                None => {
-                    text.push_str("unset ");
-                    text.push_str(name);
-                }
-            }
-            text.push('\n');
-        }
-        text
+    /// Lines for a shell. What these credentials lack is unset, so that nothing of others stays behind.
+    ///
+    /// # Errors
+    /// When one of them cannot be written so that every reader reads the same.
+    pub fn lines(&self, dialect: Dialect) -> Result<Zeroizing<String>, Unwritable> {
+        lines(dialect, &self.variables())
     }
 
     /// The variables of these credentials; `None` for those that have to be unset. The region and the endpoint of
     /// before stay where these credentials say nothing of them.
-    fn variables(&self) -> Vec<(&'static str, Option<Zeroizing<String>>)> {
+    fn variables(&self) -> Vec<Variable> {
         let credentials = self.credentials;
         let text = |text: &str| Some(Zeroizing::new(text.to_owned()));
         let mut variables = vec![
@@ -90,6 +82,47 @@ impl Printed<'_> {
         }
         variables
     }
+}
+
+/// A variable and its value; `None` for one that has to be unset.
+pub type Variable = (&'static str, Option<Zeroizing<String>>);
+
+/// Why a value cannot be written; the value is not shown.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} cannot be written for a .env file: {why}; choose another --format")]
+pub struct Unwritable {
+    /// The variable.
+    pub name: &'static str,
+    /// What is in the way.
+    pub why: &'static str,
+}
+
+/// Variables in the language of a shell. What is unset goes first: unsetting what is not there is a failure to fish, and
+/// the last line's outcome is that of all.
+///
+/// # Errors
+/// When a value cannot be written so that every reader reads the same.
+pub fn lines(dialect: Dialect, variables: &[Variable]) -> Result<Zeroizing<String>, Unwritable> {
+    // So large that it does not move while it grows and leaves no secret behind.
+    let longest: usize = variables.iter().flat_map(|(_, value)| value).map(|value| 4 * value.len()).sum();
+    let mut text = Zeroizing::new(String::with_capacity(longest + 64 * variables.len()));
+    for (name, _) in variables.iter().filter(|(_, value)| value.is_none()) {
+        match dialect {
+            Dialect::Env => posix::unset(&mut text, name),
+            Dialect::Dotenv => dotenv::unset(&mut text, name),
+            Dialect::Fish => fish::unset(&mut text, name),
+            Dialect::Powershell => powershell::unset(&mut text, name),
+        }
+    }
+    for (name, value) in variables.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?))) {
+        match dialect {
+            Dialect::Env => posix::set(&mut text, name, value),
+            Dialect::Dotenv => dotenv::set(&mut text, name, value)?,
+            Dialect::Fish => fish::set(&mut text, name, value),
+            Dialect::Powershell => powershell::set(&mut text, name, value),
+        }
+    }
+    Ok(text)
 }
 
 /// A duration in its two largest units: `2 h 5 min`, `45 s`.
@@ -112,101 +145,5 @@ pub fn instant(at: SystemTime, now: SystemTime) -> String {
     }
 }
 
-/// Quotes for a POSIX shell: everything between single quotes stands for itself, but for the single quote.
-fn quote(text: &mut String, value: &str) {
-    text.push('\'');
-    for part in value.split_inclusive('\'') {
-        match part.strip_suffix('\'') {
-            Some(before) => {
-                text.push_str(before);
-                text.push_str("'\\''");
-            }
-            None => text.push_str(part),
-        }
-    }
-    text.push('\'');
-}
-
 #[cfg(test)]
-mod tests {
-    use std::process::Command;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn temporary() -> Credentials {
-        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600);
-        let keys = Credentials::new("AKIA1", "se'cr\"et").unwrap().with_session_token(Some("tok")).unwrap();
-        keys.with_expiration(Some(end)).with_account_id(Some("123456789012"))
-    }
-
-    #[test]
-    fn durations_for_people() {
-        let table = [
-            (0, "0 s"),
-            (59, "59 s"),
-            (60, "1 min"),
-            (61, "1 min 1 s"),
-            (3600, "1 h"),
-            (7500, "2 h 5 min"),
-            (90_061, "1 d 1 h"),
-        ];
-        for (seconds, text) in table {
-            assert_eq!(human(Duration::from_secs(seconds)), text);
-        }
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-        assert_eq!(
-            (instant(now - Duration::from_secs(60), now), instant(now, now)),
-            ("1 min ago".into(), "now".into())
-        );
-    }
-
-    #[test]
-    fn process_prints_version_1_and_only_what_there_is() {
-        let json = |credentials: &Credentials| -> serde_json::Value {
-            serde_json::from_str(&Printed { credentials, region: None }.process()).unwrap()
-        };
-        let expected = serde_json::json!({
-            "Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": "se'cr\"et", "SessionToken": "tok",
-            "Expiration": "2026-11-23T16:00:00Z", "AccountId": "123456789012",
-        });
-        assert_eq!(json(&temporary()), expected);
-        let expected = serde_json::json!({ "Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s" });
-        assert_eq!(json(&Credentials::new("A", "s").unwrap()), expected);
-    }
-
-    #[test]
-    fn env_unsets_what_is_not_there() {
-        let keys = Credentials { endpoint: Some("http://h:9000".into()), ..Credentials::new("A", "s").unwrap() };
-        let text = Printed { credentials: &keys, region: Some("eu-west-1") }.env();
-        let expected = "export AWS_ACCESS_KEY_ID='A'\nexport AWS_SECRET_ACCESS_KEY='s'\nunset AWS_SESSION_TOKEN\n\
-                        unset AWS_CREDENTIAL_EXPIRATION\nunset AWS_ACCOUNT_ID\nexport AWS_REGION='eu-west-1'\n\
-                        export AWS_DEFAULT_REGION='eu-west-1'\nexport AWS_ENDPOINT_URL_S3='http://h:9000'\n";
-        assert_eq!(*text, expected);
-        assert!(Printed { credentials: &temporary(), region: None }.env().contains("export AWS_SESSION_TOKEN='tok'\n"));
-    }
-
-    /// What a shell makes of the printed lines.
-    fn evaluated(text: &str) -> String {
-        let script = format!("{text}printf %s \"$AWS_SECRET_ACCESS_KEY\"");
-        let output = Command::new("sh").arg("-c").arg(script).output().unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    #[test]
-    fn a_shell_reads_every_printable_byte_as_it_was() {
-        let secret: String = (0x21..0x7f_u8).map(char::from).collect();
-        let keys = Credentials::new("A", &secret).unwrap();
-        assert_eq!(evaluated(&Printed { credentials: &keys, region: None }.env()), secret);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn a_shell_reads_any_secret_as_it_was(secret in "[^\\p{C}\\s]{1,40}") {
-            let keys = Credentials::new("A", &secret).unwrap();
-            prop_assert_eq!(evaluated(&Printed { credentials: &keys, region: None }.env()), secret);
-        }
-    }
-}
+mod tests;

@@ -21,20 +21,21 @@ pub async fn get(world: &World, identity: &Identity, format: Format) -> Result<Z
     if let Some(end) = credentials.expiration.filter(|end| *end <= now) {
         tracing::warn!(source = %resolved.source, expired = %timestamp(end), "these credentials have already expired");
     }
-    // The region is asked only where it is printed: it may cost a call.
-    let region = match format {
-        Format::Env => resolved.chain.region(world, Some(resolved.winner)).await,
-        Format::Process | Format::Ecs => None,
+    if format == Format::Ecs {
+        let lease = Lease::new(credentials, resolved.source, now, identity.long_lived_expiration);
+        return Ok(line(&lease.body));
+    }
+    let Some(dialect) = format.dialect() else {
+        return Ok(Printed { credentials, region: None }.process());
     };
-    let printed = Printed { credentials, region: region.as_deref() };
-    Ok(match format {
-        Format::Process => printed.process(),
-        Format::Env => printed.env(),
-        Format::Ecs => {
-            let lease = Lease::new(credentials, resolved.source, now, identity.long_lived_expiration);
-            let mut text = Zeroizing::new(String::from_utf8_lossy(&lease.body).into_owned());
-            text.push('\n');
-            text
-        }
-    })
+    // The region is asked only where it is printed: it may cost a call.
+    let region = resolved.chain.region(world, Some(resolved.winner)).await;
+    Printed { credentials, region: region.as_deref() }.lines(dialect).map_err(Failed::because)
+}
+
+fn line(body: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(2 * body.len() + 1));
+    text.push_str(&String::from_utf8_lossy(body));
+    text.push('\n');
+    text
 }
