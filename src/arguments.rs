@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use clap_complete::Shell;
 use tracing_subscriber::filter::Targets;
@@ -50,8 +51,17 @@ pub enum Command {
         identity: Name,
         /// In which form.
         format: Format,
+        /// Those that a running daemon holds.
+        from_daemon: bool,
         /// The code of a multi-factor device.
         mfa_code: Option<Secret>,
+    },
+    /// Print the variables that lead to a running daemon.
+    Env {
+        /// To whose credentials.
+        identity: Name,
+        /// For which shell.
+        format: Dialect,
     },
     /// Run a command that is served by a broker of its own.
     Exec {
@@ -132,7 +142,14 @@ fn command() -> clap::Command {
 fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { identity, format, mfa_code }) => Command::Get { identity, format, mfa_code },
+        Some(Subcommand::Get { identity, format, from_daemon, mfa_code }) => {
+            let code = matches.subcommand_matches("get").and_then(|get| get.value_source("mfa_code"));
+            if from_daemon && code == Some(ValueSource::CommandLine) {
+                return Err("--mfa-code has no meaning with --from-daemon; leave out one of them".into());
+            }
+            Command::Get { identity, format, from_daemon, mfa_code }
+        }
+        Some(Subcommand::Env { identity, format }) => Command::Env { identity, format },
         Some(Subcommand::Exec { identity, mfa_code, command }) => Command::Exec { identity, mfa_code, command },
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
@@ -150,7 +167,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     command.refuse_what_it_does_not_read(&given)?;
     let sources = sources(&mut given, &arguments.sources)?;
     let region = arguments.sources.region;
-    if let Command::Get { identity, .. } | Command::Exec { identity, .. } = &command
+    if let Command::Get { identity, from_daemon: false, .. } | Command::Exec { identity, .. } = &command
         && identity.as_str() != Name::DEFAULT
         && (sources.is_some() || region.is_some())
     {
@@ -184,7 +201,9 @@ impl Command {
     /// A flag that would do nothing is a mistake; a variable may be there for another command.
     fn refuse_what_it_does_not_read(&self, given: &Given<'_>) -> Result<(), String> {
         let (name, unread) = match self {
-            Self::Get { .. } => ("get", &options::SERVER[..]),
+            Self::Get { from_daemon: false, .. } => ("get", &options::SERVER[..]),
+            Self::Get { from_daemon: true, .. } => ("get --from-daemon", &options::SOURCES[..]),
+            Self::Env { .. } => ("env", &options::SOURCES[..]),
             Self::Exec { .. } => ("exec", &options::SERVER[..]),
             Self::Status { .. } => ("status", &options::SOURCES[..]),
             Self::Login(_) => ("login", &options::NOT_FOR_LOGIN[..]),

@@ -2,6 +2,8 @@
 
 pub mod check;
 pub mod child;
+pub mod daemon;
+pub mod env;
 pub mod exec;
 pub mod format;
 pub mod get;

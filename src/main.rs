@@ -15,6 +15,7 @@ use credenza::config::{Config, Identity, Place};
 use credenza::credentials::Name;
 use credenza::files::Files;
 use credenza::loader::{self, Loader};
+use credenza::logging;
 use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::shared_files::Named;
@@ -24,7 +25,6 @@ use credenza::token_cache::Logins;
 use credenza::upstream::Upstream;
 use credenza::watch::Watcher;
 use credenza::world::{Environment, World};
-use credenza::{logging, secret::Secret};
 
 /// A configuration that cannot be used (EX_CONFIG of sysexits(3)); systemd does not start such a service again.
 const BAD_CONFIGURATION: u8 = 78;
@@ -151,13 +151,20 @@ async fn obey(
             command::serve::serve(Start { world, watcher, loader, config, manager, sockets }).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Get { identity, format, mfa_code } => {
+        Command::Get { identity, format, from_daemon: true, .. } => {
+            let text = command::get::from_daemon(&config.server, &world, &identity, format).await?;
+            print(&text)
+        }
+        Command::Get { identity, format, from_daemon: false, mfa_code } => {
             world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find(&config, &identity)?;
             match unless_ended(command::get::get(&world, &identity, format)).await? {
                 Ok(text) => print(&text?),
                 Err(code) => Ok(code),
             }
+        }
+        Command::Env { identity, format } => {
+            print(&command::env::env(&config.server, &world, &identity, format).await?)
         }
         Command::Exec { identity, mfa_code, command } => {
             world.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
@@ -174,13 +181,13 @@ async fn obey(
             Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Status { ready, json, watch } => {
-            let address = command::status::address(&config.server.listen);
+            let address = command::daemon::address(&config.server.listen);
             if ready {
                 let ready = command::status::ready(address).await?;
                 return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             let ask = async || {
-                let token: Secret = command::serve::known_token(&config.server, &world)?;
+                let token = command::serve::known_token(&config.server, &world)?.token;
                 command::status::document(address, &token).await
             };
             if watch {

@@ -157,7 +157,16 @@ impl TokenFile {
     /// # Errors
     /// When it is missing, or no token.
     pub fn read(&self) -> Result<Secret, TokenError> {
-        self.open().and_then(|(file, _)| self.content(&file))
+        Ok(self.read_owned()?.0)
+    }
+
+    /// The same, and the user to whom the file belongs.
+    ///
+    /// # Errors
+    /// As for [`TokenFile::read`].
+    pub fn read_owned(&self) -> Result<(Secret, u32), TokenError> {
+        let (file, meta) = self.open()?;
+        Ok((self.content(&file)?, meta.uid()))
     }
 
     fn keep(&self) -> Result<Secret, TokenError> {

@@ -175,7 +175,7 @@ pub(super) struct Sources {
 
 /// The daemon.
 #[derive(Args)]
-#[command(next_help_heading = "Daemon (serve, check, status)")]
+#[command(next_help_heading = "Daemon (serve, check, status, env, get --from-daemon)")]
 pub(super) struct Server {
     /// Where to listen.
     #[arg(
@@ -222,7 +222,7 @@ Example, in a shell:
   aws sts get-caller-identity")]
     Serve,
 
-    /// Find credentials once, without a daemon, and print them
+    /// Find credentials once and print them, without a daemon or from a running one
     #[command(after_help = "\
 Examples:
   eval \"$(credenza get --format env)\"
@@ -231,7 +231,9 @@ Examples:
   credenza get --identity minio --format ecs
 In ~/.aws/config, for programs that know no container endpoint:
   [profile broker]
-  credential_process = credenza get --identity minio")]
+  credential_process = credenza get --from-daemon --identity minio
+A daemon is asked where the configuration, --listen and --token-file say that it is, and gets the token only if its \
+listener belongs to root or the owner of the token file.")]
     Get {
         /// Print the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]
@@ -241,9 +243,30 @@ In ~/.aws/config, for programs that know no container endpoint:
         #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
         format: Format,
 
+        /// Ask a running daemon instead of the sources
+        #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
+        from_daemon: bool,
+
         /// The code of the multi-factor device, where a profile has mfa_serial [else asked for at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
         mfa_code: Option<Secret>,
+    },
+
+    /// Print the variables that lead AWS SDKs to a running daemon, and unset those that would win over it
+    #[command(after_help = "\
+Examples:
+  eval \"$(credenza env)\"
+  credenza env --identity minio --format fish | source
+  credenza env --format powershell | Out-String | Invoke-Expression
+They name the daemon's token file; neither the token nor a key is printed.")]
+    Env {
+        /// Lead to the credentials of this identity
+        #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]
+        identity: Name,
+
+        /// Print for this shell
+        #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
+        format: Dialect,
     },
 
     /// Run one command with a broker of its own, so that every AWS SDK in it finds the credentials

@@ -54,7 +54,9 @@ fn every_flag_has_a_variable_and_shows_no_value_of_it() {
 
 #[test]
 fn commands() {
-    let get = |identity: &str, format| Command::Get { identity: identity.into(), format, mfa_code: None };
+    let get =
+        |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
+    let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
     for (line, expected) in [
         ("", Command::Serve),
         ("--profile dev", Command::Serve),
@@ -62,6 +64,12 @@ fn commands() {
         ("get", get("default", Format::Process)),
         ("get --identity a/b --format env", get("a/b", Format::Env)),
         ("get --format powershell", get("default", Format::Powershell)),
+        (
+            "get --from-daemon --identity a --token-file t --listen 127.0.0.1:1",
+            Command::Get { identity: "a".into(), format: Format::Process, from_daemon: true, mfa_code: None },
+        ),
+        ("env", env("default", Dialect::Env)),
+        ("env --identity a --format fish --token-file t", env("a", Dialect::Fish)),
         (
             "exec -- ls -l --help",
             Command::Exec {
@@ -98,6 +106,10 @@ fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
         ("--url-file - --auth-token-file -", "--url-file and --auth-token-file both read standard input"),
         ("--auth-token hunter2", "--auth-token: "),
         ("--auth-token-file t --token-file u", "leave out --token-file, or --auth-token"),
+        ("get --from-daemon --profile dev", "--profile has no meaning for `credenza get --from-daemon`"),
+        ("get --from-daemon --mfa-code 1", "--mfa-code has no meaning"),
+        ("env --url-file u", "--url-file has no meaning for `credenza env`"),
+        ("env --format ecs", "possible values: env, dotenv, fish, powershell"),
         ("get --profile dev --identity minio", "--profile would make the identity default"),
         ("exec --region eu --identity minio -- ls", "--region would"),
         ("get --identity=", "1 to 256 bytes"),

@@ -7,7 +7,7 @@ use crate::secret::Secret;
 use crate::world::{Environment, is_ours};
 
 /// Variables that would win over the broker in one SDK or another, or belong to credentials that are not the lease's.
-const CLEARED: &[&str] = &[
+pub(super) const CLEARED: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCESS_KEY",
     "AWS_SECRET_ACCESS_KEY",

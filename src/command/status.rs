@@ -3,37 +3,17 @@
 pub mod watch;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::net::SocketAddr;
+use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http::StatusCode;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
 use super::Failed;
+use super::daemon::{ask, foreign, refused};
 use super::format::instant;
 use crate::clock::parse_timestamp;
 use crate::secret::Secret;
-use crate::server::listeners::{Listen, PORT};
-
-/// A daemon on this host answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A status of a thousand identities is about this long, in bytes.
-const LIMIT: usize = 16 * 1024 * 1024;
-
-/// Where the daemon of this configuration listens, as far as one can know.
-#[must_use]
-pub fn address(listen: &Listen) -> SocketAddr {
-    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-    match listen {
-        Listen::Default => default,
-        Listen::Addresses(addresses) => addresses.first().copied().unwrap_or(default),
-    }
-}
 
 /// Whether every eager identity has credentials; asked without a token.
 ///
@@ -49,56 +29,8 @@ pub async fn ready(address: SocketAddr) -> Result<bool, Failed> {
 /// When no daemon answers, or it refuses the token.
 pub async fn document(address: SocketAddr, token: &Secret) -> Result<Value, Failed> {
     let (status, body) = ask(address, "/status", Some(token)).await?;
-    let document: Value = serde_json::from_slice(&body)
-        .map_err(|error| Failed::because(format!("{address}: that is not a Credenza daemon: {error}")))?;
-    if status == StatusCode::OK {
-        return Ok(document);
-    }
-    let text = |name: &str| document[name].as_str().unwrap_or_default();
-    Err(Failed::because(format!("{address}: {} {}: {}", status.as_u16(), text("code"), text("message"))))
-}
-
-async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, Bytes), Failed> {
-    let asked = tokio::time::timeout(PATIENCE, request(address, path, token)).await;
-    let failed = |why: String| {
-        Failed::because(format!(
-            "no daemon answers at {address}: {why}; start one with `credenza serve`, or name its address with --listen"
-        ))
-    };
-    match asked {
-        Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("nothing came for {} s", PATIENCE.as_secs()))),
-    }
-}
-
-async fn request(
-    address: SocketAddr,
-    path: &str,
-    token: Option<&Secret>,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::get(path).header(header::HOST, address.to_string());
-    if let Some(token) = token {
-        let mut value = http::HeaderValue::from_str(token.expose())?;
-        value.set_sensitive(true);
-        request = request.header(header::AUTHORIZATION, value);
-    }
-    let asking = async {
-        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), LIMIT).collect().await?.to_bytes();
-        Ok((status, body))
-    };
-    let mut connection = std::pin::pin!(connection);
-    let mut asking = std::pin::pin!(asking);
-    tokio::select! {
-        answer = &mut asking => answer,
-        ended = &mut connection => {
-            ended?;
-            asking.await
-        }
-    }
+    let document: Value = serde_json::from_slice(&body).map_err(|error| foreign(address, error))?;
+    if status == StatusCode::OK { Ok(document) } else { Err(refused(address, status, &document)) }
 }
 
 /// The document for people.

@@ -1,0 +1,275 @@
+//! A running daemon, as the commands that ask it see it.
+
+mod listening;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::Failed;
+use super::serve::{Known, known_token};
+use crate::config::ServerConfig;
+use crate::credentials::Name;
+use crate::secret::Secret;
+use crate::server::listeners::{Listen, PORT};
+use crate::world::World;
+
+/// A daemon on this host answers at once or not at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A status of a thousand identities is about this long, in bytes.
+const LIMIT: usize = 16 * 1024 * 1024;
+
+/// What of a name stands in a path as it is.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Where the daemon of this configuration listens, as far as one can know; on loopback, if it listens on all addresses.
+#[must_use]
+pub fn address(listen: &Listen) -> SocketAddr {
+    let first = match listen {
+        Listen::Default => None,
+        Listen::Addresses(addresses) => addresses.first().copied(),
+    };
+    match first {
+        None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT),
+        Some(SocketAddr::V4(all)) if all.ip().is_unspecified() => {
+            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), all.port())
+        }
+        Some(SocketAddr::V6(all)) if all.ip().is_unspecified() => {
+            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), all.port())
+        }
+        Some(address) => address,
+    }
+}
+
+/// The path of an identity's credentials.
+#[must_use]
+pub fn path(identity: &Name) -> String {
+    if identity.as_str() == Name::DEFAULT {
+        return "/credentials".into();
+    }
+    format!("/credentials/{}", utf8_percent_encode(identity.as_str(), IN_A_PATH))
+}
+
+/// A daemon whose listener has to be its own: nobody else may get its token.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it is asked.
+    pub address: SocketAddr,
+    /// Where its token stands, if it is kept in a file.
+    pub token_file: Option<PathBuf>,
+    token: Secret,
+    owner: u32,
+}
+
+impl Daemon {
+    /// The daemon that the configuration names.
+    ///
+    /// # Errors
+    /// When its token is not where it should be.
+    pub fn find(server: &ServerConfig, world: &World) -> Result<Self, Failed> {
+        let Known { token, file } = known_token(server, world)?;
+        let (token_file, owner) = file.map_or((None, world.uid()), |(path, owner)| (Some(path), owner));
+        Ok(Self { address: address(&server.listen), token_file, token, owner })
+    }
+
+    /// The answer at a path, word for word.
+    ///
+    /// # Errors
+    /// When no daemon answers, the listener is not its own, or it refuses; with its message.
+    pub async fn ask(&self, path: &str) -> Result<Bytes, Failed> {
+        let (status, body) = within_patience(self.address, async {
+            let stream = self.connect().await?;
+            Ok(request(stream, self.address, path, Some(&self.token)).await?)
+        })
+        .await?;
+        if status == StatusCode::OK {
+            return Ok(body);
+        }
+        Err(refused(
+            self.address,
+            status,
+            &serde_json::from_slice(&body).map_err(|error| foreign(self.address, error))?,
+        ))
+    }
+
+    /// Whether it runs, without telling it the token.
+    ///
+    /// # Errors
+    /// When no daemon answers, or the listener is not its own.
+    pub async fn is_there(&self) -> Result<(), Failed> {
+        let (status, _) = within_patience(self.address, async {
+            let stream = self.connect().await?;
+            Ok(request(stream, self.address, "/healthz", None).await?)
+        })
+        .await?;
+        if status == StatusCode::OK { Ok(()) } else { Err(foreign(self.address, status)) }
+    }
+
+    /// A connection that only a listener of the daemon's can have taken: the same sockets listen before and after, and all
+    /// of them are the token owner's or root's.
+    async fn connect(&self) -> Result<TcpStream, Trouble> {
+        let look = || {
+            listening::at(self.address)
+                .map_err(|error| self.untold(&format!("neither sock_diag nor /proc/net/tcp says it: {error}")))
+        };
+        let before = look()?;
+        let stream = TcpStream::connect(self.address).await.map_err(Trouble::from)?;
+        let after = look()?;
+        if after.is_empty() {
+            return Err(self.untold("no socket of this host and network namespace listens there"));
+        }
+        if before != after {
+            return Err(self.untold("it changed this moment; ask again"));
+        }
+        for listener in after {
+            if listener.uid != self.owner && listener.uid != 0 {
+                return Err(self.not_its_own(listener.uid));
+            }
+            if listening::is_ambiguous(listener.uid).map_err(|error| self.untold(&error.to_string()))? {
+                return Err(self.untold("its user has no number in this user namespace"));
+            }
+        }
+        Ok(stream)
+    }
+
+    fn not_its_own(&self, uid: u32) -> Trouble {
+        let owner = match &self.token_file {
+            Some(path) => format!("the token file {} belongs to user {}", path.display(), self.owner),
+            None => format!("the token is that of user {}", self.owner),
+        };
+        Trouble::Final(Failed::because(format!(
+            "{}: user {uid} listens there, and {owner}: the token stays here; find out whose program that is, or name the \
+             daemon's own address with --listen and its token with --token-file",
+            self.address
+        )))
+    }
+
+    fn untold(&self, why: &str) -> Trouble {
+        Trouble::Final(Failed::because(format!(
+            "{}: it cannot be told whose listener that is: {why}; the token stays here",
+            self.address
+        )))
+    }
+}
+
+/// Asks without looking whose listener it is.
+///
+/// # Errors
+/// When no daemon answers.
+pub async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, Bytes), Failed> {
+    within_patience(address, async {
+        let stream = TcpStream::connect(address).await.map_err(Trouble::from)?;
+        Ok(request(stream, address, path, token).await?)
+    })
+    .await
+}
+
+/// The daemon's own words for why it does not give something.
+pub fn refused(address: SocketAddr, status: StatusCode, document: &Value) -> Failed {
+    let text = |name: &str| document[name].as_str().unwrap_or_default();
+    Failed::because(format!("{address}: {} {}: {}", status.as_u16(), text("code"), text("message")))
+}
+
+/// What answered is something else.
+pub fn foreign(address: SocketAddr, why: impl std::fmt::Display) -> Failed {
+    Failed::because(format!("{address}: that is not a Credenza daemon: {why}"))
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why there is no answer.
+enum Trouble {
+    /// Nobody there, or nobody who speaks HTTP.
+    NoAnswer(AnyError),
+    /// It is not even asked.
+    Final(Failed),
+}
+
+impl<E: Into<AnyError>> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self::NoAnswer(error.into())
+    }
+}
+
+async fn within_patience<T>(
+    address: SocketAddr,
+    asking: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Failed> {
+    let failed = |why: String| {
+        Failed::because(format!(
+            "no daemon answers at {address}: {why}; start one with `credenza serve`, or name its address with --listen"
+        ))
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer.map_err(|trouble| match trouble {
+            Trouble::NoAnswer(error) => failed(error.to_string()),
+            Trouble::Final(error) => error,
+        }),
+        Err(_) => Err(failed(format!("nothing came for {} s", PATIENCE.as_secs()))),
+    }
+}
+
+async fn request(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<(StatusCode, Bytes), AnyError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    if let Some(token) = token {
+        let mut value = http::HeaderValue::from_str(token.expose())?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let asking = async {
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LIMIT).collect().await?.to_bytes();
+        Ok((status, body))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut asking = std::pin::pin!(asking);
+    tokio::select! {
+        answer = &mut asking => answer,
+        ended = &mut connection => {
+            ended?;
+            asking.await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_is_asked_on_loopback_where_it_has_all_addresses() {
+        let of = |text: &str| address(&Listen::Addresses(vec![text.parse().unwrap()])).to_string();
+        assert_eq!(address(&Listen::Default).to_string(), "127.0.0.1:9733");
+        for (listens, asked) in [
+            ("127.0.0.2:1", "127.0.0.2:1"),
+            ("0.0.0.0:1", "127.0.0.1:1"),
+            ("[::]:1", "[::1]:1"),
+            ("[::1]:2", "[::1]:2"),
+        ] {
+            assert_eq!(of(listens), asked);
+        }
+    }
+
+    #[test]
+    fn every_name_fits_into_a_path() {
+        assert_eq!(path(&Name::default()), "/credentials");
+        assert_eq!(path(&"team-a.b_c~".into()), "/credentials/team-a.b_c~");
+        assert_eq!(path(&"a/b c?é".into()), "/credentials/a%2Fb%20c%3F%C3%A9");
+    }
+}

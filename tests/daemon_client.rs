@@ -1,0 +1,277 @@
+//! `get --from-daemon` and `env`: what they get of a running daemon, and who never gets its token.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown, fchown};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use support::{Broker, Ended, HUSH, Home, is_left_out, keys_file, profile};
+
+const TEMPORARY: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "ASIAENV"),
+    ("AWS_SECRET_ACCESS_KEY", "hush-env"),
+    ("AWS_SESSION_TOKEN", "hush-token"),
+    ("AWS_REGION", "eu-west-1"),
+];
+
+/// Nobody: neither root, nor the user of the tests.
+const STRANGER: u32 = 65_533;
+
+fn get(home: &Home, address: SocketAddr, more: &[&str]) -> Ended {
+    let address = address.to_string();
+    home.run(&[&["get", "--from-daemon", "--listen", &address], more].concat(), &[])
+}
+
+fn env(home: &Home, broker: &Broker, more: &[&str]) -> Ended {
+    let address = broker.address().to_string();
+    home.run(&[&["env", "--listen", &address], more].concat(), &[])
+}
+
+#[test]
+fn every_form_of_what_a_daemon_holds() {
+    let home = Home::new();
+    home.write(".aws/credentials", profile("other", "AKIAOTHER"));
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.\"a/b\"]\nsources = [{ profile = \"other\" }]\n\
+         [identities.minio]\nsources = [\"http://AKIAURL:hush-url@127.0.0.1:9000/\"]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &TEMPORARY);
+    let process = get(&home, broker.address(), &[]);
+    let process: serde_json::Value = serde_json::from_str(&process.stdout).unwrap_or_else(|_| panic!("{process:?}"));
+    assert_eq!(process["Version"], 1);
+    assert_eq!((&process["AccessKeyId"], &process["SecretAccessKey"]), (&"ASIAENV".into(), &"hush-env".into()));
+    assert_eq!(process["SessionToken"], "hush-token");
+    assert!(process["Expiration"].as_str().unwrap().ends_with('Z'));
+
+    let long_lived = get(&home, broker.address(), &["--identity", "a/b", "--format", "process"]);
+    let long_lived: serde_json::Value =
+        serde_json::from_str(&long_lived.stdout).unwrap_or_else(|_| panic!("{long_lived:?}"));
+    assert_eq!(long_lived["AccessKeyId"], "AKIAOTHER");
+    assert!(long_lived.get("SessionToken").is_none(), "an empty token is none: {long_lived}");
+
+    let lines = get(&home, broker.address(), &["--format", "env"]).stdout;
+    for line in ["export AWS_SESSION_TOKEN='hush-token'\n", "export AWS_REGION='eu-west-1'\n"] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+    let lines = get(&home, broker.address(), &["--identity", "minio", "--format", "fish"]).stdout;
+    for line in ["set -eg AWS_SESSION_TOKEN\n", "set -gx AWS_ENDPOINT_URL_S3 'http://127.0.0.1:9000'\n"] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+    let ecs = get(&home, broker.address(), &["--format", "ecs"]).stdout;
+    assert_eq!(ecs, broker.get("/credentials", &home.token()).body + "\n");
+}
+
+#[test]
+fn the_daemon_is_found_by_its_configuration() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let text = format!("[server]\nlisten = [\"{}\"]\ntoken_file = \"run/token\"\n", broker.address());
+    home.write(".config/credenza/credenza.toml", text);
+    let mut command = home.command(&["get", "--from-daemon"]);
+    let output = command.env_remove("CREDENZA_TOKEN_FILE").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ASIAENV"), "{output:?}");
+    let by_variable =
+        home.run(&["get"], &[("CREDENZA_FROM_DAEMON", "true"), ("CREDENZA_URL", "http://AKIAURL:hush@127.0.0.1")]);
+    assert!(by_variable.stdout.contains("ASIAENV"), "a source is not asked: {by_variable:?}");
+}
+
+#[test]
+fn a_daemon_that_has_none_says_why() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
+         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\n",
+    );
+    let expired = [TEMPORARY[0], TEMPORARY[1], TEMPORARY[2], ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")];
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.dev]\nsources = [{ profile = \"dev\" }]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &expired);
+    for (identity, words) in [
+        ("default", &["environment", "expired"][..]),
+        ("dev", &["403 LoginRequired", "run: credenza login --sso-session work"]),
+        ("nobody", &["404 IdentityNotFound", "identity nobody"]),
+    ] {
+        let ended = get(&home, broker.address(), &["--identity", identity]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in words {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+        assert!(!ended.stderr.contains(HUSH), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_wrong_token_and_no_daemon_are_said() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let other = home.write("other", "0123456789012345678901234567890123456789");
+    let wrong = get(&home, broker.address(), &["--token-file", other.to_str().unwrap()]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("401 InvalidAuthorizationToken"), "{wrong:?}");
+    assert!(!wrong.stderr.contains("0123456789"), "{wrong:?}");
+    let absent = get(&home, broker.address(), &["--token-file", "absent"]);
+    assert!(absent.code == Some(1) && absent.stderr.contains("token file absent"), "{absent:?}");
+    let address = broker.address();
+    drop(broker);
+    let none = get(&home, address, &[]);
+    assert!(none.code == Some(1) && none.stderr.contains(&format!("no daemon answers at {address}")), "{none:?}");
+    let none = home.run(&["env", "--listen", &address.to_string()], &[]);
+    assert_eq!((none.code, &*none.stdout), (Some(1), ""), "{none:?}");
+}
+
+/// A program that keeps what it hears and answers nothing.
+struct Eavesdropper {
+    address: SocketAddr,
+    heard: Arc<Mutex<String>>,
+}
+
+impl Eavesdropper {
+    /// `None` where a socket cannot be given to another user.
+    fn start(uid: u32) -> Option<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        fchown(&listener, Some(uid), None).ok()?;
+        let eavesdropper = Self { address: listener.local_addr().unwrap(), heard: Arc::default() };
+        let heard = Arc::clone(&eavesdropper.heard);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut bytes = [0; 4096];
+                // Whoever asks has an end when this is dropped, and by then it is written down.
+                let mut stream = stream.unwrap();
+                let read = stream.read(&mut bytes).unwrap();
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Some(eavesdropper)
+    }
+}
+
+#[test]
+fn the_listener_of_another_user_never_gets_the_token() {
+    let Some(stranger) = Eavesdropper::start(STRANGER) else {
+        assert!(is_left_out("this user cannot give a socket to another one"));
+        return;
+    };
+    let home = Home::new();
+    let token = home.write("run/token", "0123456789012345678901234567890123456789");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    for arguments in [
+        &["get", "--from-daemon", "--listen"][..],
+        &["get", "--from-daemon", "--format", "ecs", "--listen"],
+        &["env", "--listen"],
+    ] {
+        let ended = home.run(&[arguments, &[&stranger.address.to_string()]].concat(), &[]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in ["user 65533 listens there", "run/token belongs to user 0", "the token stays here"] {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+    }
+    // A token of that very user is meant for it, which shows that it hears.
+    chown(&token, Some(STRANGER), None).unwrap();
+    let ended = get(&home, stranger.address, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let heard = stranger.heard.lock().unwrap().clone();
+    assert_eq!(heard.matches("GET /").count(), 1, "{heard}");
+    assert_eq!(heard.matches("0123456789").count(), 4, "once, and the token has ten digits four times: {heard}");
+}
+
+#[test]
+fn a_listener_that_nobody_knows_never_gets_the_token() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let command = format!("exec \"$0\" get --from-daemon --listen {}", broker.address());
+    // Without /proc, and with that of another network namespace: the tables are there, and the listener is not in them.
+    for tables in ["", "mkdir /proc/net && echo head >/proc/net/tcp &&"] {
+        let script = format!("mount -t tmpfs none /proc && {tables} {command}");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_credenza")]);
+        unshare.env("HOME", home.path()).env("CREDENZA_TOKEN_FILE", home.path().join("run/token"));
+        let said = unshare.output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        let Ok(said) = said
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|said| if said.starts_with("credenza: ") { Ok(said) } else { Err(said.clone()) })
+        else {
+            assert!(is_left_out(&format!("a mount namespace cannot be made: {said:?}")));
+            return;
+        };
+        assert!(said.contains("it cannot be told whose listener that is"), "{said}");
+    }
+    assert!(!broker.log().contains("path=/credentials"), "{}", broker.log());
+    assert_eq!(get(&home, broker.address(), &[]).code, Some(0));
+    assert!(broker.log().contains("path=/credentials"), "{}", broker.log());
+}
+
+#[test]
+fn what_speaks_something_else_is_no_daemon() {
+    let home = Home::new();
+    home.write("run/token", "0123456789012345678901234567890123456789");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        for answer in
+            ["{}", "[1", "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush\",\"Token\":\"\",\"Expiration\":\"soon\"}"]
+        {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let ended = get(&home, address, &[]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        assert!(ended.stderr.contains("that is not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
+    }
+    answering.join().unwrap();
+}
+
+#[test]
+fn env_leads_to_the_daemon_and_shows_no_secret() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    let broker = home.serve(&[], &TEMPORARY);
+    for format in ["env", "dotenv", "fish", "powershell"] {
+        let ended = env(&home, &broker, &["--format", format]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let uri = format!("http://{}/credentials", broker.address());
+        for word in [&uri, &home.path().join("run/token").display().to_string(), "AWS_PROFILE", "AWS_ACCESS_KEY_ID"] {
+            assert!(ended.stdout.contains(word), "{word}: {ended:?}");
+        }
+        let all = format!("{ended:?}");
+        assert!(!all.contains(&home.token()) && !all.contains(HUSH), "{all}");
+    }
+    // What a program finds after `eval`, whatever was there before.
+    let script = "eval \"$(\"$0\" env --listen \"$1\" --identity default)\"; exec printenv";
+    let program = env!("CARGO_BIN_EXE_credenza");
+    let mut command = Command::new("sh");
+    command.args(["-c", script, program, &broker.address().to_string()]).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("CREDENZA_TOKEN_FILE", "run/token");
+    command.envs([("AWS_PROFILE", "x"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "old")]);
+    let found = String::from_utf8(command.current_dir(home.path()).output().unwrap().stdout).unwrap();
+    let mut aws: Vec<&str> = found.lines().filter(|line| line.starts_with("AWS_")).collect();
+    aws.sort_unstable();
+    let token = fs::canonicalize(home.path()).unwrap().join("run/token");
+    let expected = [
+        format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", token.display()),
+        format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{}/credentials", broker.address()),
+    ];
+    assert_eq!(aws, expected);
+
+    let given = home.run(
+        &["env", "--listen", &broker.address().to_string(), "--auth-token-file", "-"],
+        &[("CREDENZA_TOKEN_FILE", "")],
+    );
+    assert_eq!(given.code, Some(2), "an empty standard input is no token: {given:?}");
+    let mut command = home.command(&["env", "--listen", &broker.address().to_string()]);
+    command.env_remove("CREDENZA_TOKEN_FILE").env("CREDENZA_AUTH_TOKEN", home.token());
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stands in no file"), "{output:?}");
+}
