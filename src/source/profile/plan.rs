@@ -2,7 +2,7 @@
 //!
 //! The order of the ways within a profile is botocore's (`create_credential_resolver`): a role with a source, web
 //! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
-//! is the source of another one and has keys is taken for its keys, whatever else it says.
+//! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
 use std::fmt;
 use std::time::Duration;
