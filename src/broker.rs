@@ -12,6 +12,7 @@ use crate::board::Board;
 use crate::secret::Secret;
 use crate::server::connections::{self, Listener, ListenerEnded};
 use crate::server::guard::{Client, Clients, Hosts};
+use crate::server::leases::Leases;
 use crate::server::routes::{Endpoint, Paths};
 use crate::supervisor::{Generation, KeeperEnded, Order, Supervisor};
 use crate::watch::Watcher;
@@ -67,12 +68,10 @@ impl<L: Listener> Broker<L> {
         let clock = parts.world.clock.clone();
         let (supervisor, board) = Supervisor::new(parts.world, parts.generation);
         let endpoint = Endpoint {
-            board: board.clone(),
             started: clock.now(),
-            clock,
+            leases: Leases { board: board.clone(), clock, stopping: stop.clone() },
             clients,
             hosts: Hosts::new(listening, parts.allowed_hosts),
-            stopping: stop.clone(),
         };
         Self {
             supervisor,

@@ -4,6 +4,7 @@ pub mod connections;
 pub mod descriptors;
 pub mod guard;
 mod head_timer;
+pub mod leases;
 pub mod listeners;
 pub mod responses;
 pub mod routes;

@@ -46,7 +46,8 @@ fn the_short_way_and_the_router_answer_alike() {
     let short = broker.get("/credentials", &token);
     assert_eq!(short.key().as_deref(), Some("AKIAENV"));
     // An escaped name and HEAD are the router's.
-    for path in ["/credentials/default", "/credentials/%64efault"] {
+    let paths = ["/credentials/default", "/credentials/%64efault", "/v2/credentials", "/v2/credentials/%64efault"];
+    for path in paths {
         let other = broker.get(path, &token);
         assert_eq!((seen(&other), &other.body), (seen(&short), &short.body), "{path}");
     }
@@ -87,6 +88,13 @@ fn every_path_and_code() {
         ("/credentials/missing", &token, 503, "CredentialsUnavailable"),
         ("/credentials/%ff", &token, 404, "IdentityNotFound"),
         ("/credentials/", &token, 404, "NotFound"),
+        ("/v2/credentials", &token, 404, "CredentialsNotConfigured"),
+        ("/v2/credentials/a/b%25c", &token, 200, ""),
+        ("/v2/credentials/half", &token, 403, "SourceMisconfigured"),
+        ("/v2/credentials/a/b%25c", "", 401, "InvalidAuthorizationToken"),
+        ("/v2/credentials/", &token, 404, "NotFound"),
+        ("/v2credentials", &token, 404, "NotFound"),
+        ("/v2/status", &token, 404, "NotFound"),
         ("/", &token, 404, "NotFound"),
         ("/latest/meta-data/", &token, 404, "NotFound"),
         ("/", "", 401, "InvalidAuthorizationToken"),

@@ -47,7 +47,7 @@ impl Error {
     /// No such path.
     #[must_use]
     pub fn not_found() -> Self {
-        let paths = "/credentials, /credentials/{identity}, /healthz, /readyz, /status";
+        let paths = "/credentials, /credentials/{identity} (both also below /v2), /healthz, /readyz, /status";
         Self::new(StatusCode::NOT_FOUND, "NotFound", format!("there is nothing here; the paths are {paths}"))
     }
 

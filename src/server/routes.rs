@@ -17,20 +17,14 @@ use http::{Method, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
 use super::guard::{Admitted, Client, Clients, Hosts, admit};
+use super::leases::Leases;
 use super::responses::{Error, json, whole};
 use super::status;
-use crate::board::{Board, Handle, LeaseKey, Phase, Published, Wish};
-use crate::clock::Clock;
+use crate::board::{Handle, Published};
 use crate::credentials::Name;
-use crate::lease::Lease;
-
-/// A request without a lease is held while the load it waits for is younger than this. Clients give up on one attempt
-/// after 1 to 5 s and come back, so that holding carries more of them through than an early refusal (measured).
-const HOLD: Duration = Duration::from_millis(4500);
 
 /// `status` waits this long for keepers to find out their regions.
 const REGION_PATIENCE: Duration = Duration::from_secs(1);
@@ -38,18 +32,14 @@ const REGION_PATIENCE: Duration = Duration::from_secs(1);
 /// Everything a request may see.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// The published leases.
-    pub board: Board,
-    /// The wall clock, to compare with an expiration.
-    pub clock: Clock,
+    /// What is published.
+    pub leases: Leases,
     /// Who may ask.
     pub clients: Clients,
     /// Under which names.
     pub hosts: Hosts,
     /// When the daemon started.
     pub started: SystemTime,
-    /// Cancelled when the daemon stops: those who wait are answered at once.
-    pub stopping: CancellationToken,
 }
 
 /// The endpoint as a service: the door, then the lease that is at hand, then the router.
@@ -88,6 +78,8 @@ impl Paths {
         let router = Router::new()
             .route("/credentials", get(credentials))
             .route("/credentials/{*identity}", get(credentials))
+            .route("/v2/credentials", get(credentials))
+            .route("/v2/credentials/{*identity}", get(credentials))
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/status", get(status))
@@ -131,56 +123,19 @@ impl Endpoint {
         if request.method != Method::GET {
             return None;
         }
-        let name = match request.uri.path().strip_prefix("/credentials")? {
+        let name = match below_credentials(request.uri.path())? {
             "" => client.own_identity(),
             below => Name::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
         };
         if !client.may_have(&name) {
             return None;
         }
-        self.board.body(&LeaseKey::Identity(name), self.clock.now())
-    }
-
-    /// The lease of an identity, waiting for it while its load is young.
-    async fn lease(&self, name: &Name) -> Result<Arc<Lease>, Error> {
-        let find = async || match tokio::time::timeout(HOLD, self.board.find(name)).await {
-            Ok(handle) => handle.ok_or_else(|| Error::identity_not_found(name)),
-            Err(_) => Err(Error::no_lease(name, &Published::default(), self.clock.now())),
-        };
-        let (mut handle, asked) = (find().await?, Instant::now());
-        loop {
-            let published = handle.latest();
-            let now = self.clock.now();
-            handle.touch(now);
-            if let Some(lease) = published.usable(now) {
-                return Ok(Arc::clone(lease));
-            }
-            let until = match published.phase {
-                Phase::Loading { since, .. } => since + HOLD,
-                Phase::Asleep | Phase::Waiting { .. } => {
-                    handle.wish(Wish::Lease);
-                    asked + HOLD
-                }
-                Phase::BackingOff { .. } => return Err(Error::no_lease(name, &published, now)),
-            };
-            tokio::select! {
-                biased;
-                changed = handle.changed() => if changed.is_err() {
-                    // The keeper has ended: another may have taken its place, or the daemon stops.
-                    handle = find().await?;
-                    if handle.is_orphaned() {
-                        return Err(Error::stopping(name));
-                    }
-                },
-                () = self.stopping.cancelled() => return Err(Error::stopping(name)),
-                () = tokio::time::sleep_until(until) => return Err(Error::no_lease(name, &published, now)),
-            }
-        }
+        self.leases.at_hand(name)
     }
 
     /// The identities this client may see, in order of their names.
     fn identities(&self, client: &Client) -> Vec<(Name, Handle)> {
-        let live = self.board.live.borrow();
+        let live = self.leases.board.live.borrow();
         let mut identities: Vec<_> = live
             .iter()
             .map(|(key, handle)| (key.identity().clone(), handle.clone()))
@@ -205,15 +160,20 @@ async fn credentials(State(endpoint): State<Arc<Endpoint>>, request: Request) ->
     if !client.may_have(&name) {
         return Error::identity_not_allowed(&name).into();
     }
-    match endpoint.lease(&name).await {
+    match endpoint.leases.lease(&name).await {
         Ok(lease) => json(StatusCode::OK, lease.body.clone()),
         Err(error) => error.into(),
     }
 }
 
+/// What stands below `/credentials`, or below `/v2/credentials`, where the agent of ECS has it.
+fn below_credentials(path: &str) -> Option<&str> {
+    path.strip_prefix("/credentials").or_else(|| path.strip_prefix("/v2/credentials"))
+}
+
 /// The identity in the path, percent-decoded once: names hold `/` and `%`.
 fn asked_for(uri: &Uri) -> Result<Option<Name>, Error> {
-    match uri.path().strip_prefix("/credentials/") {
+    match below_credentials(uri.path()).and_then(|below| below.strip_prefix('/')) {
         None => Ok(None),
         Some(name) => percent_decode_str(name)
             .decode_utf8()
@@ -232,7 +192,7 @@ async fn readyz(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
         Some(Admitted::Client(client)) => (&**client, true),
         _ => (&anyone, false),
     };
-    let now = endpoint.clock.now();
+    let now = endpoint.leases.now();
     let lacking = |published: &Published| published.eager && published.usable(now).is_none();
     let lacking: Vec<Name> = endpoint
         .identities(client)
@@ -258,22 +218,11 @@ async fn status(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
     };
     let mut identities = endpoint.identities(client);
     let deadline = Instant::now() + REGION_PATIENCE;
-    for (_, handle) in &identities {
-        if handle.now().region.is_none() {
-            handle.wish(Wish::Region);
-        }
-    }
-    for (_, handle) in &mut identities {
-        while handle.latest().region.is_none() {
-            match tokio::time::timeout_at(deadline, handle.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => break,
-            }
-        }
-    }
+    let mut handles: Vec<_> = identities.iter_mut().map(|(_, handle)| handle).collect();
+    endpoint.leases.regions(&mut handles, deadline).await;
     let may_have = |name: &Name| client.may_have(name);
-    let (started, now) = (endpoint.started, endpoint.clock.now());
-    let shown = status::Status::new(&endpoint.board, started, now, &identities, may_have);
+    let (started, now) = (endpoint.started, endpoint.leases.now());
+    let shown = status::Status::new(&endpoint.leases.board, started, now, &identities, may_have);
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

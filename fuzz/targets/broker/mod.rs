@@ -13,6 +13,7 @@ use credenza::keeper::{Keeper, Policy};
 use credenza::lease::Lease;
 use credenza::merge_credentials;
 use credenza::server::guard::{Client, Clients, Hosts};
+use credenza::server::leases::Leases;
 use credenza::server::routes::{Endpoint, Paths};
 use credenza::world::World;
 
@@ -50,18 +51,17 @@ fn make() -> Paths {
         })
         .collect();
     let client = Client { name: "fuzz".into(), identities: None };
+    let board = Board {
+        live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
+        refused: tokio::sync::watch::Sender::new(None).subscribe(),
+        known: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
+        demand: tokio::sync::mpsc::channel(1).0,
+    };
     let endpoint = Endpoint {
-        board: Board {
-            live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
-            refused: tokio::sync::watch::Sender::new(None).subscribe(),
-            known: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
-            demand: tokio::sync::mpsc::channel(1).0,
-        },
-        clock: Clock::injected(NOW),
+        leases: Leases { board, clock: Clock::injected(NOW), stopping: Default::default() },
         clients: Clients::new([(TOKEN.into(), client)]),
         hosts: Hosts::default(),
         started: NOW,
-        stopping: Default::default(),
     };
     Paths::new(Arc::new(endpoint))
 }
