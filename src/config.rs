@@ -4,6 +4,7 @@
 //! Who reads the file, and whether its owner may be trusted, is decided by the caller.
 
 mod identity;
+mod imds;
 mod profiles;
 mod roles;
 mod schema;
@@ -23,8 +24,9 @@ use crate::source::spec::SourceSpec;
 use crate::world::Environment;
 use identity::Habits;
 pub use identity::{Identity, LongLivedKeys};
+pub use imds::ImdsConfig;
 pub use profiles::{Pattern, ServedProfiles};
-use schema::{DEFAULTS, FILES, PROFILES, ROOT, SERVER};
+use schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 pub use server::{Account, ServerConfig, Token};
 pub use sources::built_in_chain;
 use table::{Entry, Errors, Section};
@@ -34,6 +36,8 @@ use table::{Entry, Errors, Section};
 pub struct Config {
     /// The HTTP side.
     pub server: ServerConfig,
+    /// The metadata service, where it is wanted.
+    pub imds: Option<ImdsConfig>,
     /// By name.
     pub identities: BTreeMap<Name, Identity>,
     /// Profiles of the shared files that are identities, too.
@@ -147,6 +151,8 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
     let files = root.section("files", &FILES, errors);
     let trusted_owners = files.map(|section| trusted_owners(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
+    let imds = root.section("imds", &IMDS, errors).and_then(|section| imds::read(section, &server, errors));
+    let (imds, named) = imds.unzip();
     let defaults = root.section("defaults", &DEFAULTS, errors);
     let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
     let profiles = root.section("profiles", &PROFILES, errors);
@@ -162,7 +168,14 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
     }
     let is_alone = identities.is_empty() && profiles.is_none();
     let warnings = with_default(&mut identities, is_alone, defaults, overrides);
-    Config { server, identities, profiles, trusted_owners, warnings }
+    let config = Config { server, imds, identities, profiles, trusted_owners, warnings };
+    if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
+        && config.identity(&imds.identity).is_none()
+    {
+        let names: Vec<String> = config.identities.keys().map(ToString::to_string).collect();
+        errors.push(at, &path, format!("there is no identity {}; there are {}", imds.identity, names.join(", ")));
+    }
+    config
 }
 
 /// What flags and variables make of `[profiles]`; nothing where no pattern stands.

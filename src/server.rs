@@ -6,6 +6,8 @@ pub mod guard;
 mod head_timer;
 pub mod leases;
 pub mod listeners;
+pub mod metadata;
+pub mod protocol;
 pub mod responses;
 pub mod routes;
 mod status;

@@ -1,7 +1,7 @@
 //! Bytes on a connection, through hyper as the daemon sets it up, the door and the router.
 #![cfg_attr(fuzzing, no_main)]
 
-use credenza::server::connections::protocol;
+use credenza::server::connections::builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +42,7 @@ fn converse(data: &[u8]) -> Vec<u8> {
             service_fn(move |request: http::Request<hyper::body::Incoming>| paths.answer(request, || ()).wait());
         let serve = async move {
             // What is no HTTP ends the connection with an error, as it should.
-            let _ = protocol().serve_connection(TokioIo::new(server), service).await;
+            let _ = builder().serve_connection(TokioIo::new(server), service).await;
         };
         let ask = async move {
             let mut answered = Vec::new();

@@ -62,6 +62,7 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
         allowed_hosts: Vec::new(),
         clients: vec![(token.clone(), client)],
         max_connections: MAX_CONNECTIONS,
+        metadata: None,
     };
     let stop = CancellationToken::new();
     let broker = Broker::new(parts, stop.clone());

@@ -13,13 +13,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
-use crate::broker::{Broker, Parts, addresses};
-use crate::config::{Config, ServerConfig, Token};
+use crate::broker::{Broker, MetadataParts, Parts, addresses};
+use crate::config::{Config, ImdsConfig, ServerConfig, Token};
 use crate::loader::{self, LoadError, Loader};
 use crate::secret::Secret;
 use crate::server::descriptors;
 use crate::server::guard::Client;
 use crate::server::listeners::{self, Listen};
+use crate::server::metadata::sessions::Sessions;
 use crate::service_manager::ServiceManager;
 use crate::signals::{self, Signals};
 use crate::source::spec::Text;
@@ -61,9 +62,20 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| Failed::because(format!("cannot listen to signals: {error}")))?;
     let server = &config.server;
+    let is_metadata = |socket: &std::net::TcpListener| {
+        let address = socket.local_addr().ok();
+        config.imds.as_ref().zip(address).is_some_and(|(imds, address)| imds.listen.contains(&address))
+    };
+    let (for_metadata, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_metadata);
     let listeners = listeners(sockets, server).await?;
+    let metadata = match &config.imds {
+        Some(imds) => Some(metadata(for_metadata, imds).await?),
+        None => None,
+    };
     let bound = addresses(&listeners);
-    world.upstream.listening_on(&bound);
+    let metadata_bound = metadata.as_ref().map(|metadata| addresses(&metadata.listeners)).unwrap_or_default();
+    world.upstream.listening_on(&[&bound[..], &metadata_bound].concat());
+    let protocols = 1 + usize::from(metadata.is_some());
     let (token, file) = token(&config, &world)?;
     let clock = world.clock.clone();
     let stop = CancellationToken::new();
@@ -74,10 +86,14 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
         listeners,
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
-        max_connections: descriptors::make_room(server.max_connections),
+        max_connections: (descriptors::make_room(server.max_connections * protocols) / protocols).max(1),
+        metadata,
     };
     let broker = Broker::new(parts, stop.clone());
     announce(&bound, file.as_ref().map(|file| file.path.as_path()));
+    if let Some(imds) = &config.imds {
+        announce_metadata(&metadata_bound, imds);
+    }
     let (orders, receiver) = mpsc::channel(8);
     let reporting = report::report(manager, broker.board(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
@@ -120,12 +136,14 @@ async fn steer(
         let order = match loader.load().await {
             Ok(new) => {
                 unreadable = None;
-                if new.server != config.server || new.trusted_owners != config.trusted_owners {
-                    tracing::warn!("[server] and [files] have changed: they take effect at the next start");
+                if new.server != config.server || new.imds != config.imds || new.trusted_owners != config.trusted_owners
+                {
+                    tracing::warn!("[server], [imds] or [files] has changed: that takes effect at the next start");
                 }
                 tracing::info!(identities = new.identities.len(), "configuration loaded");
                 let order = Order::Replace(Generation::of(&new));
-                config = Config { server: config.server, trusted_owners: config.trusted_owners, ..new };
+                config =
+                    Config { server: config.server, imds: config.imds, trusted_owners: config.trusted_owners, ..new };
                 order
             }
             Err(error) => {
@@ -162,6 +180,22 @@ async fn listeners(sockets: Vec<std::net::TcpListener>, server: &ServerConfig) -
         );
     }
     Ok(adopted)
+}
+
+/// The metadata service: at the sockets that were handed over for it, or where the configuration says.
+async fn metadata(sockets: Vec<std::net::TcpListener>, imds: &ImdsConfig) -> Result<MetadataParts, Failed> {
+    let listeners = if sockets.is_empty() {
+        listeners::bind(&Listen::Addresses(imds.listen.clone()), false).await
+    } else {
+        listeners::adopt(sockets, false)
+    };
+    let sessions = Sessions::new().map_err(|_| Failed::because("this machine has no randomness for a key"))?;
+    Ok(MetadataParts {
+        listeners: listeners.map_err(Failed::because)?,
+        identity: imds.identity.clone(),
+        allow_v1: imds.allow_v1,
+        sessions,
+    })
 }
 
 /// The token of a running daemon, as those know it who ask it.
@@ -241,5 +275,25 @@ fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
             Some(path) => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", path.display()),
             None => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN=…   # the token you gave"),
         }
+    }
+}
+
+/// Says where the metadata service listens, and what that means.
+#[allow(clippy::print_stdout, reason = "for eval and for people")]
+fn announce_metadata(bound: &[SocketAddr], imds: &ImdsConfig) {
+    for address in bound {
+        tracing::info!(%address, "imds listening on http://{address}");
+    }
+    tracing::info!(identity = %imds.identity, "every program that reaches the metadata service may have this identity");
+    if imds.allow_v1 {
+        tracing::warn!(
+            "allow_v1: the metadata service answers requests without a token, which a server that fetches URLs for others \
+             can be led to make; leave it out when no program needs IMDSv1"
+        );
+    }
+    if let Some(address) = bound.first().filter(|_| std::io::stdout().is_terminal()) {
+        println!(
+            "export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}/   # for programs that know no container endpoint"
+        );
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Keys {
 
 pub(super) const ROOT: Keys = Keys {
     place: "the top level",
-    names: &["server", "defaults", "files", "profiles", "identities"],
+    names: &["server", "defaults", "imds", "files", "profiles", "identities"],
     later: &["clients"],
 };
 
@@ -30,6 +30,8 @@ pub(super) const SERVER: Keys = Keys {
     ],
     later: &[],
 };
+
+pub(super) const IMDS: Keys = Keys { place: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
 
 pub(super) const FILES: Keys = Keys { place: "[files]", names: &["trusted_owners"], later: &[] };
 
@@ -91,7 +93,7 @@ pub(super) const SOURCE: Keys = Keys {
     later: &[],
 };
 
-pub(super) const ALL: [&Keys; 7] = [&ROOT, &SERVER, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
+pub(super) const ALL: [&Keys; 8] = [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
 
 impl Keys {
     /// What to say about a key that is none of these, if it is none.

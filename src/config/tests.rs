@@ -528,7 +528,7 @@ fn the_sample_shows_every_key_and_no_other() {
             shown.extend(value.as_table().unwrap().keys().map(|key| (place, key.name.to_string())));
         };
         show(schema::ROOT.place, &value);
-        for keys in [&schema::SERVER, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
+        for keys in [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
             show(keys.place, &root[keys.place.trim_matches(['[', ']'])]);
         }
         for identity in root["identities"].as_table().unwrap().values() {
@@ -555,6 +555,8 @@ fn the_defaults_in_the_sample_are_the_real_ones() {
     // Of the token and its group the sample says that there is no one default.
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();
     assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
+    let imds = shown.imds.unwrap();
+    assert_eq!((imds.identity, imds.allow_v1, real.imds), (Name::default(), false, None));
     assert_eq!(shown.trusted_owners, []);
     assert_eq!(shown.profiles, None);
 }

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::head_timer::HeadTimer;
-use super::routes::{Answer, Paths};
+use super::protocol::{Answer, Protocol};
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -131,14 +131,14 @@ pub struct ListenerEnded(#[source] JoinError);
 /// When a listener panicked.
 pub async fn serve<L: Listener>(
     listeners: Vec<L>,
-    paths: Paths,
+    protocol: Protocol,
     limit: usize,
     stop: CancellationToken,
 ) -> Result<(), ListenerEnded> {
     let connections = Arc::new(Connections { limit: limit.max(1), open: Mutex::default(), freed: Notify::new() });
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, paths.clone(), Arc::clone(&connections), stop.clone()));
+        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&connections), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -146,7 +146,12 @@ pub async fn serve<L: Listener>(
     Ok(())
 }
 
-async fn accept<L: Listener>(mut listener: L, paths: Paths, connections: Arc<Connections>, stop: CancellationToken) {
+async fn accept<L: Listener>(
+    mut listener: L,
+    protocol: Protocol,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
@@ -175,7 +180,7 @@ async fn accept<L: Listener>(mut listener: L, paths: Paths, connections: Arc<Con
             () = stop.cancelled() => break,
             seat = connections.seat() => seat,
         };
-        tasks.spawn(speak(stream, paths.clone(), seat, stop.clone()));
+        tasks.spawn(speak(stream, protocol.clone(), seat, stop.clone()));
     }
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -192,28 +197,28 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// HTTP as every connection speaks it.
 #[must_use]
-pub fn protocol() -> http1::Builder {
-    let mut protocol = http1::Builder::new();
-    protocol.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
-    protocol
+pub fn builder() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
+    http
 }
 
 /// One connection from its first byte to its last.
-async fn speak<S>(stream: S, paths: Paths, seat: Seat, stop: CancellationToken)
+async fn speak<S>(stream: S, protocol: Protocol, seat: Seat, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
         place.begun.notify_one();
-        let answer = paths.answer(request, || place.admitted.store(true, Ordering::Relaxed));
+        let answer = protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed));
         let busy = matches!(answer, Answer::Later(_)).then(|| Busy::new(&place));
         async move {
             let _busy = busy;
             answer.wait().await
         }
     });
-    let connection = protocol().serve_connection(TokioIo::new(stream), service);
+    let connection = builder().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let called = async {
         tokio::select! {

@@ -1,4 +1,4 @@
-//! The door: one pure function before every path of every protocol.
+//! The door: one pure function before every path of every protocol; some protocols have clients beside.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -144,6 +144,28 @@ pub enum Admitted {
 /// # Errors
 /// The refusal, ready to be answered.
 pub fn admit(request: &Parts, hosts: &Hosts, clients: &Clients) -> Result<Admitted, Refusal> {
+    let seen = look(request, hosts)?;
+    let path = request.uri.path();
+    let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
+    let client = seen.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
+    match client {
+        Ok(client) => Ok(Admitted::Client(Arc::clone(client))),
+        Err(_) if health => Ok(Admitted::Anyone),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Lets a request in whatever it proves, for protocols that know no clients: it is addressed to us, and neither a proxy
+/// nor a browser is speaking.
+///
+/// # Errors
+/// The refusal, ready to be answered.
+pub fn addressed(request: &Parts, hosts: &Hosts) -> Result<(), Refusal> {
+    look(request, hosts).map(|_| ())
+}
+
+/// The rules that hold for every request of every protocol.
+fn look<'r>(request: &'r Parts, hosts: &Hosts) -> Result<Seen<'r>, Refusal> {
     let seen = Seen::of(&request.headers);
     // An absolute-form target has to be ours too (DNS rebinding, proxies).
     let target = request.uri.authority().is_none_or(|authority| hosts.hold(authority.as_str()));
@@ -154,14 +176,7 @@ pub fn admit(request: &Parts, hosts: &Hosts, clients: &Clients) -> Result<Admitt
     if seen.foreign {
         return Err(Refusal::Forwarded);
     }
-    let path = request.uri.path();
-    let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
-    let client = seen.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
-    match client {
-        Ok(client) => Ok(Admitted::Client(Arc::clone(client))),
-        Err(_) if health => Ok(Admitted::Anyone),
-        Err(refusal) => Err(refusal),
-    }
+    Ok(seen)
 }
 
 /// What the door looks at, found in one pass over the headers.
@@ -341,6 +356,9 @@ mod tests {
         ];
         for (target, headers, expected) in table {
             assert_eq!(&ask(target, headers), expected, "{target} {headers:?}");
+            let refused =
+                expected.as_ref().err().filter(|refusal| !matches!(refusal, Refusal::NoToken | Refusal::WrongToken));
+            assert_eq!(addressed(&request(target, headers), &hosts()).err().as_ref(), refused, "{target} {headers:?}");
         }
     }
 

@@ -41,6 +41,13 @@ impl Leases {
         self.board.body(&LeaseKey::Identity(name), self.clock.now())
     }
 
+    /// A lease that can be served this moment, with all that is known of it.
+    #[must_use]
+    pub fn now_held(&self, name: &Name) -> Option<Arc<Lease>> {
+        let handle = self.board.lookup(&LeaseKey::Identity(name.clone()))?;
+        handle.now().usable(self.clock.now()).map(Arc::clone)
+    }
+
     /// The lease of an identity, waiting for it while its load is young.
     ///
     /// # Errors

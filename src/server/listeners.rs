@@ -55,6 +55,12 @@ pub enum ListenError {
     /// No interface of this host has the address.
     #[error("{0}: no interface of this host has this address; `ip addr add {address}/{bits} dev lo` adds it", address = .0.ip(), bits = if .0.is_ipv4() { 32 } else { 128 })]
     NotOurs(SocketAddr),
+    /// A port that not everybody may have.
+    #[error(
+        "{0}: not allowed to listen there; ports below 1024 are for root and for those with CAP_NET_BIND_SERVICE \
+         (in a unit: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
+    )]
+    Denied(SocketAddr),
     /// Something else.
     #[error("{0}: cannot listen there: {1}")]
     Io(SocketAddr, #[source] io::Error),
@@ -154,6 +160,7 @@ fn why(address: SocketAddr, error: io::Error) -> ListenError {
     match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
+        io::ErrorKind::PermissionDenied => ListenError::Denied(address),
         _ => ListenError::Io(address, error),
     }
 }

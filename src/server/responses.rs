@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::board::{Phase, Published, Trouble};
@@ -14,6 +14,8 @@ use crate::source::Kind;
 
 /// A message longer than this helps nobody; boto prints it word for word.
 const LONGEST_MESSAGE: usize = 2000;
+
+const IDENTITY_NOT_FOUND: &str = "IdentityNotFound";
 
 /// What the door says to those it does not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,13 @@ impl Error {
     #[must_use]
     pub fn identity_not_found(name: &Name) -> Self {
         let message = format!("identity {name}: there is none of this name; `credenza status` lists those that exist");
-        Self::new(StatusCode::NOT_FOUND, "IdentityNotFound", message)
+        Self::new(StatusCode::NOT_FOUND, IDENTITY_NOT_FOUND, message)
+    }
+
+    /// Whether it says that there is no such identity.
+    #[must_use]
+    pub fn is_identity_not_found(&self) -> bool {
+        self.code == IDENTITY_NOT_FOUND
     }
 
     /// The client may not have it, whether it exists or not.
@@ -151,11 +159,7 @@ impl From<Refusal> for Error {
 
 impl From<Error> for Response<Body> {
     fn from(mut error: Error) -> Self {
-        if error.message.len() > LONGEST_MESSAGE {
-            let cut = error.message.floor_char_boundary(LONGEST_MESSAGE);
-            error.message.truncate(cut);
-            error.message.push('…');
-        }
+        cut(&mut error.message);
         let body = serde_json::json!({ "code": error.code, "message": error.message }).to_string();
         let mut response = json(error.status, body.into());
         if error.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -166,6 +170,19 @@ impl From<Error> for Response<Body> {
         }
         response
     }
+}
+
+/// Cuts a message that is too long to help.
+pub fn cut(message: &mut String) {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.push('…');
+    }
+}
+
+/// Nobody may keep the body of this response.
+pub fn unkept(headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
 /// A JSON body that nobody may keep.
@@ -181,7 +198,7 @@ pub fn whole(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    unkept(headers);
     response
 }
 

@@ -1,8 +1,5 @@
 //! The paths: admit, look up, compare one time, hand out bytes.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +11,14 @@ use axum::routing::get;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, StatusCode, Uri};
-use http_body_util::{Either, Full};
+use http_body_util::Either;
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::guard::{Admitted, Client, Clients, Hosts, admit};
 use super::leases::Leases;
+use super::protocol::Answer;
 use super::responses::{Error, json, whole};
 use super::status;
 use crate::board::{Handle, Published};
@@ -47,28 +45,6 @@ pub struct Endpoint {
 pub struct Paths {
     endpoint: Arc<Endpoint>,
     router: Router,
-}
-
-/// A response as it leaves: from memory, or from the router.
-pub type Answered = Result<http::Response<Either<Full<Bytes>, Body>>, Infallible>;
-
-/// What a request gets.
-#[allow(missing_debug_implementations, reason = "a future shows nothing")]
-pub enum Answer {
-    /// Nothing has to be waited for.
-    Now(Answered),
-    /// The router answers.
-    Later(Pin<Box<dyn Future<Output = Answered> + Send>>),
-}
-
-impl Answer {
-    /// Waits for it.
-    pub async fn wait(self) -> Answered {
-        match self {
-            Self::Now(answered) => answered,
-            Self::Later(answered) => answered.await,
-        }
-    }
 }
 
 impl Paths {

@@ -1,6 +1,7 @@
 """Real clients list buckets on a real S3 with what the broker serves."""
 
 import json
+import socket
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -244,6 +245,25 @@ def test_exec_hands_on_the_exit_code_and_no_settings_of_its_own(seaweedfs: Seawe
 def test_exec_does_not_start_the_command_without_a_lease(binary, home):
     ended = once([str(binary), "exec", "--", "sh", "-c", "echo started"], environment(home), home)
     assert ended.returncode == 1 and "started" not in ended.stdout and ended.stderr.strip(), ended
+
+
+# Other ways in.
+
+
+def test_sdks_take_the_credentials_of_the_metadata_service(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
+    session = seaweedfs.session()
+    imds.rotate(as_role(session))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config = home / "credenza.toml"
+    config.write_text(f'[imds]\nlisten = "{address}"\n')
+    sources = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": imds.endpoint}
+    broker = credenza("--config", str(config), **sources)
+    way = {"AWS_EC2_METADATA_DISABLED": "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://{address}/"}
+    program = client(sdk, way)
+    assert [program.list() for _ in range(2)] == [LISTED] * 2
+    broker.restart()
+    assert program.list("fresh") == LISTED
 
 
 # What users see when it goes wrong.

@@ -110,6 +110,7 @@ impl Days {
             allowed_hosts: Vec::new(),
             clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],
             max_connections: 64,
+            metadata: None,
         };
         let broker = Broker::new(parts, CancellationToken::new());
         let board = broker.board();

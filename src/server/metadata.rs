@@ -1,0 +1,295 @@
+//! The instance metadata service, version 2, before the same board: for programs that know no other way.
+//!
+//! Paths, headers and codes are those of the EC2 user guide ("Use IMDS"); what it leaves open is answered as SDKs want it
+//! (docs/PROTOCOL.md). The protocol knows no clients: whoever reaches the listener may have the identity (SECURITY.md).
+
+pub mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{Either, Full};
+use percent_encoding::percent_decode_str;
+use tokio::time::Instant;
+
+use super::guard::{Hosts, addressed};
+use super::leases::Leases;
+use super::protocol::{Answer, Answered};
+use super::responses::{Error, cut, unkept};
+use crate::clock::timestamp;
+use crate::credentials::{Escaped, Name};
+use crate::lease::Lease;
+use sessions::Sessions;
+
+const TOKEN_PATH: &str = "/latest/api/token";
+const ROLES: &str = "/latest/meta-data/iam/security-credentials";
+const INFO: &str = "/latest/meta-data/iam/info";
+const REGION: &str = "/latest/meta-data/placement/region";
+const ZONE: &str = "/latest/meta-data/placement/availability-zone";
+const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
+
+const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
+
+/// A request is held so long until the keeper has found out its region: SDKs give up after a second.
+const REGION_PATIENCE: Duration = Duration::from_millis(800);
+
+/// The metadata service over one identity.
+#[derive(Debug)]
+pub struct Metadata {
+    /// What is published.
+    pub leases: Leases,
+    /// Whose credentials it serves. Its name is the name of the role.
+    pub identity: Name,
+    /// Under which names.
+    pub hosts: Hosts,
+    /// The tokens of the protocol.
+    pub sessions: Sessions,
+    /// Whether requests without a token are answered (IMDSv1).
+    pub allow_v1: bool,
+}
+
+/// What a request comes to, less what every answer has.
+struct Reply {
+    status: StatusCode,
+    /// A lease as it is, or a text.
+    body: Bytes,
+    /// How long a token lives that was just issued, in seconds.
+    ttl: Option<u64>,
+}
+
+impl Metadata {
+    /// Answers one request.
+    #[must_use]
+    pub fn answer(self: &Arc<Self>, request: &Parts) -> Answer {
+        let (path, method) = (request.uri.path(), &request.method);
+        if let Err(refusal) = addressed(request, &self.hosts) {
+            tracing::debug!(path = %Escaped(path), ?refusal, "metadata: refused");
+            let error = Error::from(refusal);
+            return Answer::Now(sent(Reply::new(error.status, error.message)));
+        }
+        if path == TOKEN_PATH {
+            return Answer::Now(sent(self.token(method, &request.headers)));
+        }
+        if let Err(refused) = self.prove(&request.headers) {
+            tracing::debug!(path = %Escaped(path), "metadata: no token, or not a good one");
+            return Answer::Now(sent(refused));
+        }
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Answer::Now(sent(Reply::not_allowed("only GET is answered here")));
+        }
+        tracing::debug!(path = %Escaped(path), "metadata request");
+        let Some(wanted) = self.wanted(path) else {
+            return Answer::Now(sent(Reply::new(StatusCode::NOT_FOUND, "there is nothing here")));
+        };
+        let service = Arc::clone(self);
+        Answer::Later(Box::pin(async move { sent(service.give(wanted).await.unwrap_or_else(|refused| refused)) }))
+    }
+
+    /// `PUT /latest/api/token`.
+    fn token(&self, method: &Method, headers: &HeaderMap) -> Reply {
+        if *method != Method::PUT {
+            return Reply::not_allowed("a token is asked for with PUT");
+        }
+        let seconds = only(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(|ttl| ttl.trim().parse().ok());
+        match seconds.filter(|seconds| sessions::TTL.contains(seconds)) {
+            Some(seconds) => Reply {
+                ttl: Some(seconds),
+                ..Reply::new(StatusCode::OK, self.sessions.issue(Duration::from_secs(seconds)))
+            },
+            None => Reply::new(
+                StatusCode::BAD_REQUEST,
+                "X-aws-ec2-metadata-token-ttl-seconds must be a whole number of seconds from 1 to 21600",
+            ),
+        }
+    }
+
+    /// Whether the request bears a good token, or none where version 1 is allowed. A bad one is a bad one even then.
+    fn prove(&self, headers: &HeaderMap) -> Result<(), Reply> {
+        let refused = |why: &str| Err(Reply::new(StatusCode::UNAUTHORIZED, why.to_owned()));
+        if !headers.contains_key(TOKEN) {
+            if self.allow_v1 {
+                return Ok(());
+            }
+            return refused(
+                "this metadata service wants a token (IMDSv2): PUT /latest/api/token; allow_v1 = true in [imds] of \
+                 credenza.toml answers programs that know only IMDSv1",
+            );
+        }
+        match only(headers, &TOKEN) {
+            Some(token) if self.sessions.hold(token.as_bytes()) => Ok(()),
+            _ => refused(
+                "the token has ended, or is not one of this metadata service: PUT /latest/api/token gives another",
+            ),
+        }
+    }
+
+    /// What stands at a path. Some SDKs write folders with a slash behind them, some without.
+    fn wanted(&self, path: &str) -> Option<Wanted> {
+        if let Some(role) = path.strip_prefix(ROLES) {
+            return match role {
+                "" | "/" => Some(Wanted::Roles),
+                role => role.strip_prefix('/').filter(|role| self.is_role(role)).map(|_| Wanted::Role),
+            };
+        }
+        match path.strip_suffix('/').unwrap_or(path) {
+            REGION => Some(Wanted::Region),
+            ZONE => Some(Wanted::Zone),
+            _ => match path {
+                INFO => Some(Wanted::Info),
+                DOCUMENT => Some(Wanted::Document),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether this is the identity's name, as the list has it or percent-encoded.
+    fn is_role(&self, text: &str) -> bool {
+        let name = self.identity.as_str();
+        text == name || percent_decode_str(text).decode_utf8().is_ok_and(|text| text == name)
+    }
+
+    async fn give(&self, wanted: Wanted) -> Result<Reply, Reply> {
+        let missing = |why: &str| Reply::new(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
+        match wanted {
+            Wanted::Roles => {
+                self.has_token()?;
+                Ok(Reply::new(StatusCode::OK, self.identity.as_str().to_owned()))
+            }
+            Wanted::Role => {
+                let lease = self.lease().await?;
+                Ok(Reply { status: StatusCode::OK, body: lease.body.clone(), ttl: None })
+            }
+            Wanted::Info => {
+                let lease = self.lease().await?;
+                let account = lease.account_id.as_deref().ok_or_else(|| missing("its account is not known"))?;
+                Ok(Reply::json(&serde_json::json!({
+                    "Code": "Success",
+                    "LastUpdated": timestamp(lease.loaded),
+                    "InstanceProfileArn": format!("arn:aws:iam::{account}:instance-profile/{}", self.identity.as_str()),
+                })))
+            }
+            Wanted::Region | Wanted::Zone | Wanted::Document => {
+                let region = self.region().await;
+                let region =
+                    region.ok_or_else(|| missing("its region is not known; region = \"…\" in its sources tells it"))?;
+                let zone = format!("{region}a");
+                Ok(match wanted {
+                    Wanted::Region => Reply::new(StatusCode::OK, region),
+                    Wanted::Zone => Reply::new(StatusCode::OK, zone),
+                    _ => {
+                        let mut document = serde_json::json!({
+                            "version": "2017-09-30", "region": region, "availabilityZone": zone,
+                        });
+                        if let Some(account) = self.account() {
+                            document["accountId"] = (&*account).into();
+                        }
+                        Reply::json(&document)
+                    }
+                })
+            }
+        }
+    }
+
+    /// The lease, if it can be served by this protocol.
+    async fn lease(&self) -> Result<Arc<Lease>, Reply> {
+        let lease = self.leases.lease(&self.identity).await.map_err(|error| {
+            // What lasts and what passes is one to the SDKs: they try a metadata service again, whatever it says.
+            let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
+            Reply::new(status, error.message)
+        })?;
+        self.refuse_without_token(&lease)?;
+        Ok(lease)
+    }
+
+    /// Refuses when the lease at hand cannot be served, so that SDKs see no role at all; without one there may come one.
+    fn has_token(&self) -> Result<(), Reply> {
+        match self.leases.now_held(&self.identity) {
+            Some(lease) => self.refuse_without_token(&lease),
+            None => Ok(()),
+        }
+    }
+
+    /// Credentials without a session token: the CRT ends the whole program over them, others sign with an empty one.
+    fn refuse_without_token(&self, lease: &Lease) -> Result<(), Reply> {
+        if !lease.without_token {
+            return Ok(());
+        }
+        let why = format!(
+            "identity {}: long-lived keys without a session token are not served as those of an instance, for SDKs end or \
+             sign wrongly over them; long_lived_keys = \"session\" exchanges them for a session, and \
+             AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are",
+            self.identity
+        );
+        Err(Reply::new(StatusCode::NOT_FOUND, why))
+    }
+
+    async fn region(&self) -> Option<Box<str>> {
+        let deadline = Instant::now() + REGION_PATIENCE;
+        let mut handle = tokio::time::timeout_at(deadline, self.leases.board.find(&self.identity)).await.ok()??;
+        self.leases.regions(&mut [&mut handle], deadline).await;
+        handle.now().region.clone().flatten()
+    }
+
+    fn account(&self) -> Option<Box<str>> {
+        self.leases.now_held(&self.identity)?.account_id.clone()
+    }
+}
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// The list of roles, which has one.
+    Roles,
+    /// The credentials.
+    Role,
+    Info,
+    Region,
+    /// The region and `a`: an availability zone has to be of some letter.
+    Zone,
+    Document,
+}
+
+impl Reply {
+    fn new(status: StatusCode, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        cut(&mut text);
+        Self { status, body: text.into(), ttl: None }
+    }
+
+    fn json(document: &serde_json::Value) -> Self {
+        Self::new(StatusCode::OK, document.to_string())
+    }
+
+    fn not_allowed(why: &str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, why)
+    }
+}
+
+/// The value of a header that stands once.
+fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+/// As the service answers, whatever it is: text.
+#[allow(clippy::unnecessary_wraps, reason = "an answer cannot fail, and its type says so")]
+fn sent(reply: Reply) -> Answered {
+    let mut response = Response::new(Either::Left(Full::new(reply.body)));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    unkept(headers);
+    if let Some(ttl) = reply.ttl {
+        headers.insert(TTL, ttl.into());
+    }
+    match reply.status {
+        StatusCode::SERVICE_UNAVAILABLE => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+        StatusCode::METHOD_NOT_ALLOWED => headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, PUT")),
+        _ => None,
+    };
+    Ok(response)
+}

@@ -1,0 +1,250 @@
+//! The metadata service as a way in: every path, code and header, and who is not let in.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use support::{Broker, Home, PATIENCE};
+
+const TEMPORARY: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("AWS_SESSION_TOKEN", "hush-token")];
+const ROLE: &str = "/latest/meta-data/iam/security-credentials/default";
+
+/// A status, the head, and the body.
+type Said = (u16, String, String);
+
+struct Service {
+    address: SocketAddr,
+    _broker: Broker,
+}
+
+fn serve(home: &Home, more: &str, variables: &[(&str, &str)]) -> Service {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n{more}"));
+    Service { address, _broker: home.serve(&["--config", config.to_str().unwrap()], variables) }
+}
+
+/// The service listens a moment after the container endpoint said that it does.
+fn connect(address: SocketAddr) -> TcpStream {
+    let start = std::time::Instant::now();
+    loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => return stream,
+            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(10)),
+            Err(error) => panic!("{address}: {error}"),
+        }
+    }
+}
+
+impl Service {
+    fn ask(&self, method: &str, path: &str, headers: &str) -> Said {
+        let host = if headers.to_ascii_lowercase().contains("host:") {
+            String::new()
+        } else {
+            format!("Host: {}\r\n", self.address)
+        };
+        let mut stream = connect(self.address);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    fn token(&self) -> String {
+        let (status, head, token) =
+            self.ask("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n");
+        assert_eq!(status, 200, "{head}");
+        assert!(head.contains("\r\nx-aws-ec2-metadata-token-ttl-seconds: 60"), "{head}");
+        format!("X-aws-ec2-metadata-token: {token}\r\n")
+    }
+
+    fn get(&self, path: &str) -> Said {
+        self.ask("GET", path, &self.token())
+    }
+}
+
+#[test]
+fn every_path() {
+    let home = Home::new();
+    let more = [("AWS_REGION", "eu-north-1"), ("AWS_ACCOUNT_ID", "123456789012")];
+    let service = serve(&home, "", &[&TEMPORARY[..], &more].concat());
+    for (path, body) in [
+        ("/latest/meta-data/iam/security-credentials", "default"),
+        ("/latest/meta-data/iam/security-credentials/", "default"),
+        ("/latest/meta-data/placement/region", "eu-north-1"),
+        ("/latest/meta-data/placement/region/", "eu-north-1"),
+        ("/latest/meta-data/placement/availability-zone", "eu-north-1a"),
+        ("/latest/meta-data/placement/availability-zone/", "eu-north-1a"),
+    ] {
+        let (status, head, said) = service.get(path);
+        assert_eq!((status, &*said), (200, body), "{path}");
+        assert!(head.contains("content-type: text/plain") && head.contains("cache-control: no-store"), "{head}");
+    }
+    let json = |path| serde_json::from_str::<serde_json::Value>(&service.get(path).2).unwrap();
+    let credentials = json(ROLE);
+    for (name, value) in [
+        ("Code", "Success"),
+        ("Type", "AWS-HMAC"),
+        ("AccessKeyId", "ASIAENV"),
+        ("SecretAccessKey", "hush-env"),
+        ("Token", "hush-token"),
+    ] {
+        assert_eq!(credentials[name], value, "{name}");
+    }
+    assert!(credentials["LastUpdated"].is_string() && credentials["Expiration"].as_str().unwrap().ends_with('Z'));
+    let document = json("/latest/dynamic/instance-identity/document");
+    assert_eq!((&document["region"], &document["accountId"]), (&"eu-north-1".into(), &"123456789012".into()));
+    let info = json("/latest/meta-data/iam/info");
+    assert_eq!(
+        (&info["Code"], &info["InstanceProfileArn"]),
+        (&"Success".into(), &"arn:aws:iam::123456789012:instance-profile/default".into())
+    );
+    for path in [
+        "/",
+        "/latest",
+        "/latest/meta-data/",
+        "/latest/meta-data/iam/security-credentials-extended/",
+        "/latest/meta-data/iam/security-credentials-extended/default",
+        "/latest/meta-data/iam/security-credentials/other",
+        "/latest/meta-data/iam/security-credentials/default/",
+        "/latest/user-data",
+        "/credentials",
+        "/status",
+        "/healthz",
+    ] {
+        let (status, head, _) = service.get(path);
+        assert!(status == 404 && head.contains("content-type: text/plain"), "{path}: {head}");
+    }
+    let (status, head, body) = service.ask("HEAD", ROLE, &service.token());
+    assert!(status == 200 && body.is_empty() && head.contains("content-length"), "{head}");
+    assert_eq!(service.ask("POST", ROLE, &service.token()).0, 405);
+}
+
+#[test]
+fn tokens() {
+    let home = Home::new();
+    let service = serve(&home, "", &TEMPORARY);
+    for ttl in ["0", "21601", "-1", "", "x", "1.5", "99999999999999999999999"] {
+        let asked = format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n");
+        assert_eq!(service.ask("PUT", "/latest/api/token", &asked).0, 400, "{ttl:?}");
+    }
+    assert_eq!(service.ask("PUT", "/latest/api/token", "").0, 400);
+    for ttl in ["1", "21600"] {
+        let asked = format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n");
+        assert_eq!(service.ask("PUT", "/latest/api/token", &asked).0, 200, "{ttl}");
+        assert_eq!(service.ask("GET", "/latest/api/token", &asked).0, 405);
+        assert_eq!(service.ask("PUT", "/latest/api/token", &format!("{asked}X-Forwarded-For: 1.2.3.4\r\n")).0, 403);
+    }
+    let token = service.token();
+    let mut forged = token.trim_end().to_owned();
+    let last = forged.pop().unwrap();
+    forged.push(if last == 'A' { 'E' } else { 'A' });
+    let other = serve(&Home::new(), "", &TEMPORARY).token();
+    for refused in ["", "X-aws-ec2-metadata-token: \r\n", &format!("{forged}\r\n"), &format!("{token}{token}"), &other]
+    {
+        for path in [ROLE, "/", "/latest/meta-data/placement/region"] {
+            let (status, _, body) = service.ask("GET", path, refused);
+            assert!(status == 401 && !body.contains("hush"), "{path} {refused}");
+        }
+    }
+    assert_eq!(service.ask("GET", ROLE, &token).0, 200, "a token is good for more than one request");
+    let end = service.ask("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 1\r\n").2;
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(service.ask("GET", ROLE, &format!("X-aws-ec2-metadata-token: {end}\r\n")).0, 401);
+}
+
+#[test]
+fn the_rules_of_the_door_hold() {
+    let home = Home::new();
+    let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
+    for foreign in [
+        "Host: evil.example\r\n",
+        "Host: a\r\nHost: b\r\n",
+        "Origin: null\r\n",
+        "Via: 1.1 x\r\n",
+        "X-Forwarded-For: 1.2.3.4\r\n",
+        "Sec-Fetch-Mode: cors\r\n",
+    ] {
+        for (method, path) in [("GET", ROLE), ("PUT", "/latest/api/token"), ("GET", "/")] {
+            let (status, head, body) = service.ask(method, path, foreign);
+            assert!(status == 403 && head.contains("text/plain") && !body.contains("hush"), "{foreign} {path}");
+        }
+    }
+}
+
+#[test]
+fn version_1_where_it_is_allowed() {
+    let home = Home::new();
+    let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
+    assert_eq!(service.ask("GET", ROLE, "").0, 200);
+    assert_eq!(service.ask("GET", ROLE, "X-aws-ec2-metadata-token: wrong\r\n").0, 401, "a bad one is a bad one");
+    assert_eq!(service.ask("GET", ROLE, &service.token()).0, 200);
+    assert_eq!(service.ask("GET", "/latest/nothing", "").0, 404);
+}
+
+#[test]
+fn what_is_not_served_says_why() {
+    let home = Home::new();
+    let long_lived = serve(&home, "", &TEMPORARY[..2]);
+    for path in [ROLE, "/latest/meta-data/iam/security-credentials/"] {
+        let (status, _, body) = long_lived.get(path);
+        assert!(status == 404 && body.contains("session token") && !body.contains("hush"), "{path}: {body}");
+    }
+    for path in ["/latest/meta-data/placement/region", "/latest/dynamic/instance-identity/document"] {
+        let (status, _, body) = long_lived.get(path);
+        assert!(status == 404 && body.contains("region"), "{path}: {body}");
+    }
+    let home = Home::new();
+    let missing = serve(
+        &home,
+        "[identities.default]\nsources = [{ profile = \"nobody\", credentials_file = \"~/gone\" }]\n",
+        &[],
+    );
+    let (status, head, body) = missing.get(ROLE);
+    assert!(status == 503 && body.contains("gone") && head.contains("retry-after: 1"), "{head} {body}");
+    let nothing = serve(&Home::new(), "[identities.default]\nsources = [\"environment\"]\n", &[]);
+    let (status, _, body) = nothing.get(ROLE);
+    assert!(status == 503 && body.contains("environment"), "{body}");
+}
+
+#[test]
+fn another_identity_and_one_that_is_not_there() {
+    let home = Home::new();
+    let table = "identity = \"team/x\"\n[identities.\"team/x\"]\nsources = [\"environment\"]\n";
+    let service = serve(&home, table, &TEMPORARY);
+    assert_eq!(service.get("/latest/meta-data/iam/security-credentials/").2, "team/x");
+    for role in ["team/x", "team%2Fx"] {
+        assert_eq!(service.get(&format!("/latest/meta-data/iam/security-credentials/{role}")).0, 200, "{role}");
+    }
+    for (wrong, word) in [
+        ("listen = \"127.0.0.1:0\"\nidentity = \"nobody\"", "no identity nobody"),
+        ("listen = \"10.0.0.1:80\"", "other hosts must not reach it"),
+        ("listen = [\"127.0.0.1:9734\", \"127.0.0.1:9734\"]", "listens there already"),
+        ("listen = \"127.0.0.1:9733\"", "listens there already"),
+        ("listen = []", "nowhere to listen"),
+    ] {
+        let config = home.write("wrong.toml", format!("[imds]\n{wrong}\n"));
+        let ended = home.run(&["serve", "--config", config.to_str().unwrap()], &[]);
+        assert!(ended.code == Some(78) && ended.stderr.contains(word), "{wrong}: {ended:?}");
+    }
+}
+
+#[test]
+fn it_is_no_source_of_its_own() {
+    let home = Home::new();
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let table = format!("[imds]\nlisten = \"{address}\"\n[identities.default]\nsources = [\"imds\"]\n");
+    let config = home.write("credenza.toml", table);
+    let endpoint = format!("http://{address}/");
+    let variables = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*endpoint)];
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
+    let answer = broker.get("/credentials", &home.token());
+    assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
+    drop(TcpStream::connect(address).unwrap());
+}
