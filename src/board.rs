@@ -46,6 +46,8 @@ pub struct Published {
     pub region: Option<Option<Box<str>>>,
     /// Whether the identity is loaded at the start and counts for readiness.
     pub eager: bool,
+    /// Whether the identity is a profile that is served, and nothing of it stands in the configuration.
+    pub is_profile: bool,
 }
 
 /// Why there is no fresh lease.

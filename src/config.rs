@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::credentials::Name;
-use crate::source::spec::SourceSpec;
+use crate::source::spec::{SourceKind, SourceSpec};
 use crate::world::Environment;
 use identity::Habits;
 pub use identity::{Identity, LongLivedKeys};
@@ -156,8 +156,9 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
     let defaults = root.section("defaults", &DEFAULTS, errors);
     let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
     let profiles = root.section("profiles", &PROFILES, errors);
-    let profiles =
-        served_profiles(profiles.and_then(|section| profiles::read(section, defaults, errors)), defaults, overrides);
+    let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
+    let sources = overrides.sources.clone().map(|sources| in_files_of(profiles.as_ref(), sources));
+    let profiles = served_profiles(profiles, defaults, overrides);
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -167,7 +168,7 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
         }
     }
     let is_alone = identities.is_empty() && profiles.is_none();
-    let warnings = with_default(&mut identities, is_alone, defaults, overrides);
+    let warnings = with_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     let config = Config { server, imds, identities, profiles, trusted_owners, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && config.identity(&imds.identity).is_none()
@@ -203,17 +204,35 @@ fn served_profiles(
     (!served.patterns.is_empty()).then_some(served)
 }
 
+/// A profile that flags name by its name alone stands in the files of `[profiles]`, where the served one of this name does.
+fn in_files_of(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) -> Vec<SourceSpec> {
+    let Some(profiles) = profiles else { return sources };
+    for source in &mut sources {
+        if let SourceKind::Profile { name: Some(_), credentials_file, config_file } = &mut source.kind {
+            for (file, configured) in
+                [(credentials_file, &profiles.credentials_file), (config_file, &profiles.config_file)]
+            {
+                if file.is_none() {
+                    file.clone_from(configured);
+                }
+            }
+        }
+    }
+    sources
+}
+
 /// Sees to it that `default` exists, and that it is what flags and variables make of it.
 fn with_default(
     identities: &mut BTreeMap<Name, Identity>,
     is_alone: bool,
     defaults: Habits,
-    overrides: &Overrides,
+    sources: Option<Vec<SourceSpec>>,
+    region: Option<&str>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let name = Name::default();
-    if let Some(sources) = &overrides.sources {
-        if identities.insert(name.clone(), defaults.identity(name.clone(), sources.clone())).is_some() {
+    if let Some(sources) = sources {
+        if identities.insert(name.clone(), defaults.identity(name.clone(), sources)).is_some() {
             warnings.push("source flags or variables take the place of [identities.default]".into());
         }
     } else if !identities.contains_key(&name) {
@@ -222,8 +241,8 @@ fn with_default(
         implicit.eager &= is_alone;
         identities.insert(name.clone(), implicit);
     }
-    if let (Some(region), Some(default)) = (&overrides.region, identities.get_mut(&name)) {
-        default.sources.iter_mut().for_each(|source| source.region = Some(region.clone()));
+    if let (Some(region), Some(default)) = (region, identities.get_mut(&name)) {
+        default.sources.iter_mut().for_each(|source| source.region = Some(region.into()));
     }
     warnings
 }

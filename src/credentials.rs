@@ -211,9 +211,36 @@ impl fmt::Debug for Escaped<'_> {
     }
 }
 
+/// The same as a word of a POSIX shell, for commands that a message tells to run: in quotes where it needs them.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'t>(pub &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_/.%@:+,=".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            return f.write_str(self.0);
+        }
+        write!(f, "'{}'", Escaped(&self.0.replace('\'', "'\\''")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_for_a_shell_is_quoted_where_it_needs_it() {
+        for (text, quoted) in [
+            ("team/a%b", "team/a%b"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("o'brien; rm", "'o'\\''brien; rm'"),
+            ("$x\n", "'$x\\n'"),
+        ] {
+            assert_eq!(Quoted(text).to_string(), quoted);
+        }
+    }
 
     #[test]
     fn keys_are_trimmed_and_checked() {

@@ -30,6 +30,8 @@ pub struct Policy {
     pub load_timeout: Duration,
     /// Whether the first load happens at the start, not when somebody asks.
     pub eager: bool,
+    /// Whether the identity is a profile that is served, for whoever tells about it.
+    pub is_profile: bool,
 }
 
 impl Policy {
@@ -82,6 +84,7 @@ impl Keeper {
     ) -> (Self, Handle) {
         let phase = if policy.eager { policy.loading() } else { Phase::Asleep };
         let first = Published { lease: inherited, phase, eager: policy.eager, ..Published::default() };
+        let first = Published { is_profile: policy.is_profile, ..first };
         let (publish, wake, handle) = Handle::new(first);
         let keeper = Self {
             key,
@@ -160,7 +163,8 @@ impl Keeper {
         let lease = self.held.clone();
         self.update(|published| {
             // The region may have changed with the source: it is asked again when somebody wants it.
-            *published = Published { lease, trouble, phase, steps: steps.into(), region: None, eager: published.eager };
+            let (eager, is_profile) = (published.eager, published.is_profile);
+            *published = Published { lease, trouble, phase, steps: steps.into(), region: None, eager, is_profile };
         });
         match phase {
             Phase::Waiting { next } | Phase::BackingOff { next } => next,
@@ -408,7 +412,7 @@ mod tests {
     }
 
     fn policy() -> Policy {
-        Policy { long_lived: HOUR, load_timeout: SECOND * 10, eager: true }
+        Policy { long_lived: HOUR, load_timeout: SECOND * 10, eager: true, is_profile: false }
     }
 
     #[allow(clippy::disallowed_methods, reason = "the stage aborts its task when it is dropped")]

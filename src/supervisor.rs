@@ -77,8 +77,6 @@ pub struct Supervisor {
 
 struct Running {
     identity: Identity,
-    /// Whether it is a profile that somebody asked for, not an identity of the configuration.
-    on_demand: bool,
     handle: Handle,
     task: AbortHandle,
 }
@@ -106,7 +104,7 @@ impl Supervisor {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            let sweeps = self.running.values().any(|running| running.on_demand);
+            let sweeps = self.running.values().any(|running| running.identity.is_profile);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -150,7 +148,7 @@ impl Supervisor {
         for (name, identity) in identities {
             let old = before.remove(&name);
             let running = match old {
-                Some(old) if old.identity == identity => Running { on_demand: false, ..old },
+                Some(old) if old.identity == identity => old,
                 Some(old) => {
                     tracing::info!(identity = %name, "configured anew");
                     let lease = old.handle.now().lease.clone().filter(|lease| may_go_on(lease, &identity));
@@ -166,7 +164,7 @@ impl Supervisor {
         let known = self.known.borrow().clone().unwrap_or_default();
         for (name, running) in std::mem::take(&mut before) {
             let serves = |served: &ServedProfiles| served.matches(name.as_str()) && known.contains(&name);
-            match profiles.as_ref().filter(|served| running.on_demand && serves(served)) {
+            match profiles.as_ref().filter(|served| running.identity.is_profile && serves(served)) {
                 Some(served) if served.identity(&name) == running.identity => drop(self.running.insert(name, running)),
                 _ => drop(before.insert(name, running)),
             }
@@ -196,7 +194,7 @@ impl Supervisor {
         match names {
             Ok(names) => {
                 tracing::info!(profiles = names.len(), "profiles are served on demand");
-                let gone = |name: &Name, running: &Running| running.on_demand && !names.contains(name);
+                let gone = |name: &Name, running: &Running| running.identity.is_profile && !names.contains(name);
                 self.drop_those(gone, "the profile is gone");
                 self.known.send_replace(Some(Arc::new(names)));
             }
@@ -220,7 +218,7 @@ impl Supervisor {
         let is_known = self.known.borrow().as_ref().is_some_and(|known| known.contains(&name));
         let Some(served) = self.profiles.as_ref().filter(|_| is_known) else { return };
         let identity = served.identity(&name);
-        let running = Running { on_demand: true, ..self.spawn(&name, identity, None) };
+        let running = self.spawn(&name, identity, None);
         running.handle.touch(self.world.clock.now());
         let _ = reply.send(running.handle.clone());
         self.running.insert(name, running);
@@ -232,7 +230,7 @@ impl Supervisor {
         let Some(served) = &self.profiles else { return };
         let (now, idle) = (self.world.clock.now(), served.idle);
         self.drop_those(
-            |_, running| running.on_demand && running.handle.idle(now) >= idle,
+            |_, running| running.identity.is_profile && running.handle.idle(now) >= idle,
             "nobody has asked for this profile in a long time; it is loaded when somebody does",
         );
     }
@@ -260,7 +258,7 @@ impl Supervisor {
         let (keeper, handle) =
             Keeper::new(key, identity::chain(&identity), self.world.for_keeper(), identity.policy(), inherited);
         let task = self.tasks.spawn(keeper.keep());
-        Running { identity, on_demand: false, handle, task }
+        Running { identity, handle, task }
     }
 
     fn ended(&self, id: tokio::task::Id, why: String) -> KeeperEnded {

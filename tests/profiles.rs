@@ -297,6 +297,20 @@ fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() 
 }
 
 #[test]
+fn what_a_served_profile_lacks_is_explained_by_the_command_that_the_answer_names() {
+    let home = Home::new();
+    home.write("shared/config", "[profile a+b]\nrole_arn = arn:aws:iam::1:role/r\nexternal_id = x\n");
+    home.write("credenza.toml", "[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n");
+    let broker = home.serve(&["--config", "credenza.toml"], &[]);
+    let (answer, _) = broker.until("/credentials/a+b", &home.token(), |answer| answer.status == 403);
+    let named = answer.message().split('`').nth(1).unwrap().to_owned();
+    assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
+    let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
+    let explained = home.run(&arguments, &[]);
+    assert!(explained.stdout.contains("shared/config, line 2: profile a+b: role_arn stands there"), "{explained:?}");
+}
+
+#[test]
 fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
     let (home, sts) = (Home::new(), sts(&[]));
     home.write(".aws/credentials", base().replace("[base]", "[default]"));

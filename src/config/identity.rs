@@ -39,6 +39,8 @@ pub struct Identity {
     pub on_failure: OnFailure,
     /// Whether it is loaded at the start.
     pub eager: bool,
+    /// Whether it is a profile that is served once somebody asks, and not configured itself.
+    pub is_profile: bool,
     /// What becomes of long-lived keys.
     pub long_lived_keys: LongLivedKeys,
     /// How long credentials without an end are served before they are read again.
@@ -64,7 +66,12 @@ impl Identity {
     /// How its keeper treats its lease.
     #[must_use]
     pub fn policy(&self) -> Policy {
-        Policy { long_lived: self.long_lived_expiration, load_timeout: self.load_timeout, eager: self.eager }
+        Policy {
+            long_lived: self.long_lived_expiration,
+            load_timeout: self.load_timeout,
+            eager: self.eager,
+            is_profile: self.is_profile,
+        }
     }
 }
 
@@ -142,6 +149,7 @@ impl Habits {
             sources,
             on_failure: self.on_failure.unwrap_or_default(),
             eager: self.eager.unwrap_or(true),
+            is_profile: false,
             long_lived_keys: match self.long_lived_keys {
                 Some(LongLivedKeysWord::Session) => {
                     LongLivedKeys::Session { duration: self.session_duration.unwrap_or(SESSION) }

@@ -47,6 +47,7 @@ impl ServedProfiles {
         };
         let mut identity = self.defaults.identity(profile.clone(), vec![kind.into()]);
         identity.eager = false;
+        identity.is_profile = true;
         identity
     }
 

@@ -297,6 +297,28 @@ fn long_lived_keys_and_profiles_that_are_served() {
 }
 
 #[test]
+fn a_profile_that_is_named_alone_stands_in_the_files_of_the_served_ones() {
+    let sources = |text: &str, given: [Option<&str>; 3]| {
+        let [name, credentials_file, config_file] = given;
+        let kind = SourceKind::Profile {
+            name: name.map(Into::into),
+            credentials_file: credentials_file.map(Into::into),
+            config_file: config_file.map(Into::into),
+        };
+        let overrides = Overrides { sources: Some(vec![kind.into()]), ..Overrides::default() };
+        let source = &Config::parse(text.as_bytes(), &overrides).unwrap().identities["default"].sources[0].kind;
+        let SourceKind::Profile { credentials_file, config_file, .. } = source else { panic!("{source:?}") };
+        [credentials_file, config_file].map(|file| file.as_ref().map(|path| path.to_str().unwrap().to_owned()))
+    };
+    let text = "[profiles]\nserve = [\"*\"]\ncredentials_file = \"/k\"\nconfig_file = \"/c\"\n";
+    let files = |credentials: Option<&str>, config: Option<&str>| [credentials, config].map(|it| it.map(String::from));
+    assert_eq!(sources(text, [Some("dev"), None, None]), files(Some("/k"), Some("/c")));
+    assert_eq!(sources(text, [Some("dev"), Some("/x"), None]), files(Some("/x"), Some("/c")));
+    assert_eq!(sources(text, [None, Some("/x"), None]), files(Some("/x"), None), "no profile is named");
+    assert_eq!(sources("", [Some("dev"), None, None]), files(None, None));
+}
+
+#[test]
 fn default_always_exists() {
     let nothing = valid("");
     assert_eq!(nothing.identities.len(), 1);

@@ -9,7 +9,7 @@ use http_body_util::Full;
 
 use crate::board::{Phase, Published, Trouble};
 use crate::clock::timestamp;
-use crate::credentials::Name;
+use crate::credentials::{Name, Quoted};
 use crate::source::Kind;
 
 /// A message longer than this helps nobody; boto prints it word for word.
@@ -83,11 +83,15 @@ impl Error {
     #[must_use]
     pub fn no_lease(name: &Name, published: &Published, now: SystemTime) -> Self {
         const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable");
+        let check = match published.is_profile {
+            true => format!("credenza check --profile {}", Quoted(name.as_str())),
+            false => "credenza check".to_owned(),
+        };
         match &published.trouble {
             Some(Trouble::NotConfigured) => {
                 let tried: Vec<&str> = published.steps.iter().map(|step| &*step.source).collect();
                 let message = format!(
-                    "identity {name}: no credentials are configured; tried {}; `credenza check` explains each source",
+                    "identity {name}: no credentials are configured; tried {}; `{check}` explains each source",
                     tried.join(", ")
                 );
                 Self::new(StatusCode::NOT_FOUND, "CredentialsNotConfigured", message)
@@ -109,7 +113,7 @@ impl Error {
                 let expired = published.lease.as_ref().map_or_else(String::new, |lease| {
                     format!("; the last credentials expired at {}", timestamp(lease.serve_until))
                 });
-                let advice = if failure.kind.passes() { "" } else { "; `credenza check` explains it" };
+                let advice = if failure.kind.passes() { String::new() } else { format!("; `{check}` explains it") };
                 let message = format!("identity {name}: {source}: {failure} ({next}{expired}{advice})");
                 Self::new(status, code, message)
             }
@@ -240,6 +244,20 @@ mod tests {
         let published = Published { trouble: Some(Trouble::NotConfigured), ..Published::default() };
         let error = Error::no_lease(&Name::default(), &published, SystemTime::UNIX_EPOCH);
         assert_eq!((error.status.as_u16(), error.code), (404, "CredentialsNotConfigured"));
+    }
+
+    #[test]
+    fn a_served_profile_is_explained_by_its_own_check() {
+        let message = |published: Published| Error::no_lease(&"a b".into(), &published, SystemTime::UNIX_EPOCH).message;
+        let unset = Published { trouble: Some(Trouble::NotConfigured), ..Published::default() };
+        for (published, says) in
+            [(published(Kind::Denied), "explains it)"), (unset.clone(), "explains each source"), (unset, "explains")]
+        {
+            let of_profile = message(Published { is_profile: true, ..published.clone() });
+            assert!(of_profile.contains(&format!("`credenza check --profile 'a b'` {says}")), "{of_profile}");
+            let configured = message(published);
+            assert!(configured.contains(&format!("`credenza check` {says}")), "{configured}");
+        }
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use super::{Answer, Boxed, Source};
 use crate::aws::dpop::Key;
 use crate::aws::settings::Settings;
 use crate::aws::signin::{self, Grant};
-use crate::credentials::{Credentials, Escaped};
+use crate::credentials::{Credentials, Escaped, Quoted};
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::token_cache::{self, AccessToken, Current, Entry, Login, Refused, Unusable};
@@ -110,7 +110,7 @@ impl Login for Cached<'_> {
 
     fn remedy(&self) -> String {
         match &self.source.profile {
-            Some(profile) => format!("aws login --profile {}", Escaped(profile)),
+            Some(profile) => format!("aws login --profile {}", Quoted(profile)),
             None => "aws login".into(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credentials::{Escaped, usable};
+use crate::credentials::{Escaped, Quoted, usable};
 use crate::failure::Failure;
 use crate::shared_files::{Property, Section, SharedFiles};
 
@@ -149,8 +149,8 @@ impl Session {
     #[must_use]
     pub fn login_command(&self, profile: Option<&str>) -> String {
         match (&self.name, profile) {
-            (Some(name), _) => format!("credenza login --sso-session {}", Escaped(name)),
-            (None, Some(profile)) => format!("credenza login --profile {}", Escaped(profile)),
+            (Some(name), _) => format!("credenza login --sso-session {}", Quoted(name)),
+            (None, Some(profile)) => format!("credenza login --profile {}", Quoted(profile)),
             (None, None) => "credenza login".into(),
         }
     }

@@ -44,7 +44,7 @@ fn make() -> Paths {
         .map(|name| {
             let key = LeaseKey::Identity((*name).into());
             let second = Duration::from_secs(1);
-            let policy = Policy { long_lived: second, load_timeout: second, eager: true };
+            let policy = Policy { long_lived: second, load_timeout: second, eager: true, is_profile: false };
             let lease = Some(Arc::new(lease(name)));
             let (_, handle) = Keeper::new(key.clone(), merge_credentials([]), World::default(), policy, lease);
             (key, handle)
