@@ -4,15 +4,19 @@
 //! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
 //! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
-use std::fmt;
-use std::time::Duration;
+mod keys;
+mod role;
 
-use crate::credentials::{Credentials, Escaped, Unusable, usable};
+use std::fmt;
+
+use crate::credentials::{Credentials, Escaped, usable};
 use crate::secret::Secret;
 use crate::shared_files::{File, Property, Section, SharedFiles};
 use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 use crate::sso::Session;
+use keys::{file_of, keys};
+use role::{credential_source, role};
 
 pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
 const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
@@ -346,90 +350,11 @@ fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
     Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
 }
 
-fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
-    let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
-        let Some((text, at)) = value(section, name) else { return Ok(None) };
-        let text =
-            usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
-        Ok(Some(text.into()))
-    };
-    let empty = || Failure::misconfigured(format!("profile {}: role_arn is empty", Escaped(section.name())));
-    let at = section.get(ROLE_ARN).ok_or_else(empty)?;
-    let arn = part(ROLE_ARN)?.ok_or_else(|| Failure::misconfigured(said(at, section, "role_arn is empty")))?;
-    if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
-        // Not shown: a line that was mistyped can make a secret of it.
-        let message = "role_arn is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME";
-        return Err(Failure::misconfigured(said(at, section, message)));
-    }
-    let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
-        text.parse().map(Duration::from_secs).map_err(|_| {
-            let message = "duration_seconds is a number of seconds";
-            Failure::misconfigured(said(at, section, message))
-        })
-    });
-    let role = RoleSpec {
-        arn,
-        session_name: part(ROLE_SESSION_NAME)?,
-        external_id: part("external_id")?,
-        duration: duration.transpose()?,
-        mfa_serial: part("mfa_serial")?,
-        ..RoleSpec::default()
-    };
-    Ok((role, at))
-}
-
-/// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
-/// a half and nothing of the other, as some people keep them, the two halves are the pair.
-fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
-    let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
-    let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
-        (Some(id), Some(secret)) => (id, secret),
-        (None, None) => return Ok(None),
-        (Some((_, at)), None) => {
-            return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}")));
-        }
-        (None, Some((_, at))) => {
-            return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}")));
-        }
-    };
-    let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
-    if id.1.file() != secret.1.file() && (hidden(ACCESS_KEY_ID) || hidden(SECRET_ACCESS_KEY)) {
-        let message = format!(
-            "{ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} come from different files, one of which has another key pair; keep \
-             both halves in one file"
-        );
-        return Err(wrong(id.1, message));
-    }
-    // A token of the other file belongs to other keys.
-    let token = value(section, SESSION_TOKEN)
-        .filter(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
-        .map(|(token, _)| token);
-    let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
-    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, why.to_string()))?;
-    let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
-    Ok(Some(Hop { profile: section.name().into(), stands: place(id.1), way: Way::Keys(credentials) }))
-}
-
-fn credential_source(word: &str) -> Option<CredentialSource> {
-    [
-        ("Environment", CredentialSource::Environment),
-        ("Ec2InstanceMetadata", CredentialSource::Ec2InstanceMetadata),
-        ("EcsContainer", CredentialSource::EcsContainer),
-    ]
-    .into_iter()
-    .find(|(name, _)| name.eq_ignore_ascii_case(word))
-    .map(|(_, source)| source)
-}
-
 /// A value that is not blank, and where it stands.
 fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {
     let property = section.get(name)?;
     let text = property.value().trim();
     (!text.is_empty()).then_some((text, property))
-}
-
-fn file_of(section: &Section, name: &str) -> Option<File> {
-    value(section, name).map(|(_, property)| property.file())
 }
 
 /// `/home/me/.aws/config, line 3`.

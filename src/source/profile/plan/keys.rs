@@ -1,0 +1,43 @@
+//! The keys of a profile.
+
+use super::{ACCESS_KEY_ID, ACCOUNT_ID, Hop, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value};
+use crate::credentials::{Credentials, Unusable};
+use crate::shared_files::{File, Property, Section};
+use crate::source::Failure;
+
+/// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
+/// a half and nothing of the other, as some people keep them, the two halves are the pair.
+pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
+    let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+    let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
+        (Some(id), Some(secret)) => (id, secret),
+        (None, None) => return Ok(None),
+        (Some((_, at)), None) => {
+            return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}")));
+        }
+        (None, Some((_, at))) => {
+            return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}")));
+        }
+    };
+    let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
+    if id.1.file() != secret.1.file() && (hidden(ACCESS_KEY_ID) || hidden(SECRET_ACCESS_KEY)) {
+        let message = format!(
+            "{ACCESS_KEY_ID} and {SECRET_ACCESS_KEY} come from different files, one of which has another key pair; keep \
+             both halves in one file"
+        );
+        return Err(wrong(id.1, message));
+    }
+    // A token of the other file belongs to other keys.
+    let token = value(section, SESSION_TOKEN)
+        .filter(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
+        .map(|(token, _)| token);
+    let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
+    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, why.to_string()))?;
+    let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
+    Ok(Some(Hop { profile: section.name().into(), stands: place(id.1), way: Way::Keys(credentials) }))
+}
+
+/// The file of a property that says something.
+pub(super) fn file_of(section: &Section, name: &str) -> Option<File> {
+    value(section, name).map(|(_, property)| property.file())
+}

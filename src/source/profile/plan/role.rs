@@ -1,0 +1,57 @@
+//! The role of a profile: what is asked of STS.
+
+use std::time::Duration;
+
+use super::{CredentialSource, DURATION_SECONDS, ROLE_ARN, ROLE_SESSION_NAME, said, value};
+use crate::credentials::{Escaped, usable};
+use crate::shared_files::{Property, Section};
+use crate::source::Failure;
+use crate::source::spec::RoleSpec;
+
+/// What is asked of STS for the role of a profile, and where it stands.
+///
+/// # Errors
+/// When something of it is no value that STS could take.
+pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
+    let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
+        let Some((text, at)) = value(section, name) else { return Ok(None) };
+        let text =
+            usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
+        Ok(Some(text.into()))
+    };
+    let empty = || Failure::misconfigured(format!("profile {}: role_arn is empty", Escaped(section.name())));
+    let at = section.get(ROLE_ARN).ok_or_else(empty)?;
+    let arn = part(ROLE_ARN)?.ok_or_else(|| Failure::misconfigured(said(at, section, "role_arn is empty")))?;
+    if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
+        // Not shown: a line that was mistyped can make a secret of it.
+        let message = "role_arn is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME";
+        return Err(Failure::misconfigured(said(at, section, message)));
+    }
+    let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
+        text.parse().map(Duration::from_secs).map_err(|_| {
+            let message = "duration_seconds is a number of seconds";
+            Failure::misconfigured(said(at, section, message))
+        })
+    });
+    let role = RoleSpec {
+        arn,
+        session_name: part(ROLE_SESSION_NAME)?,
+        external_id: part("external_id")?,
+        duration: duration.transpose()?,
+        mfa_serial: part("mfa_serial")?,
+        ..RoleSpec::default()
+    };
+    Ok((role, at))
+}
+
+/// The word for a source that needs no profile, in any case.
+pub(super) fn credential_source(word: &str) -> Option<CredentialSource> {
+    [
+        ("Environment", CredentialSource::Environment),
+        ("Ec2InstanceMetadata", CredentialSource::Ec2InstanceMetadata),
+        ("EcsContainer", CredentialSource::EcsContainer),
+    ]
+    .into_iter()
+    .find(|(name, _)| name.eq_ignore_ascii_case(word))
+    .map(|(_, source)| source)
+}
