@@ -65,7 +65,7 @@ suite unit cargo
 suite doc cargo rustdoc
 suite deny cargo "${PYTHON:-python3}" python3-venv
 suite clients cargo "${PYTHON:-python3}" python3-venv
-suite image cargo root "${PYTHON:-python3}" python3-venv podman buildah runc catatonit jq unshare
+suite image cargo root "${PYTHON:-python3}" python3-venv podman buildah runc catatonit jq unshare ip
 suite restarts cargo "${PYTHON:-python3}" python3-venv curl
 suite systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "${PYTHON:-python3}" curl
 suite bench-works cargo

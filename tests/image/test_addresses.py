@@ -1,0 +1,55 @@
+"""The addresses that SDKs know by heart, owned by the tests' network: no variable names a port, boto3 finds the broker there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import until
+
+ADDRESSES = ["169.254.170.2/32", "169.254.170.23/32", "169.254.169.254/32", "fd00:ec2::254/128"]
+PRINT = "import boto3; c = boto3.Session().get_credentials(); print(c and (c.method, c.get_frozen_credentials().access_key))"
+CONFIGURATION = """
+[server]
+listen = ["127.0.0.1:0", "169.254.170.2:80", "169.254.170.23:80"]
+token_file = "{home}/run/token"
+
+[imds]
+listen = ["169.254.169.254:80", "[fd00:ec2::254]:80"]
+"""
+
+
+@pytest.fixture(scope="module")
+def broker(binary: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The home folder of a broker at all of them, with temporary keys of its environment."""
+    for address in ADDRESSES:
+        subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
+    home = tmp_path_factory.mktemp("addresses")
+    configuration = home / "credenza.toml"
+    configuration.write_text(CONFIGURATION.format(home=home))
+    keys = {"AWS_ACCESS_KEY_ID": "ASIAHERE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
+    command = [str(binary), "serve", "--config", str(configuration)]
+    with (home / "log").open("wb") as log, subprocess.Popen(command, env=keys, cwd=home, stdout=log, stderr=log) as running:
+        until("the broker has credentials", lambda: b"lease renewed" in (home / "log").read_bytes())
+        yield home
+        running.terminate()
+
+
+TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+
+
+@pytest.mark.parametrize(
+    ("variables", "method"),
+    [
+        ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/default", TOKEN_FILE: "run/token"}, "container-role"),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/credentials", TOKEN_FILE: "run/token"}, "container-role"),
+        ({}, "iam-role"),
+        ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, "iam-role"),
+    ],
+    ids=["relative-uri", "pod-identity", "imds", "imds-ipv6"],
+)
+def test_boto3_finds_the_broker(broker: Path, variables: dict[str, str], method: str):
+    environment = {"PATH": os.environ["PATH"], "HOME": str(broker)} | variables
+    ended = subprocess.run([sys.executable, "-c", PRINT], env=environment, cwd=broker, capture_output=True, text=True)
+    assert ended.stdout.strip() == str((method, "ASIAHERE")), ended
