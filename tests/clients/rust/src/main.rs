@@ -2,6 +2,8 @@
 //!
 //! Prints the buckets in one line (`buckets: a b`) or what went wrong (`error: …`). With `--loop` it does so once for
 //! every line on standard input, with one client, as a long-running program would; the words `exit` or end of file stop it.
+//! With `--listed` the line says `listed:` and ends after 2000 bytes, as the matrix of clients wants it. `--version` tells
+//! what it is made of.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -11,14 +13,22 @@ use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::DisplayErrorContext;
 
+const LONGEST_LINE: usize = 2000;
+const LOCK_FILE: &str = include_str!("../Cargo.lock");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    if is_given("--version") {
+        let sdk = ["aws-config", "aws-sdk-s3"].map(|name| format!("{name} {}", locked(name)));
+        println!("{}", sdk.join(", "));
+        return ExitCode::SUCCESS;
+    }
     let http = aws_smithy_http_client::Builder::new().build_http();
     let shared = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
     // Buckets in the path: on loopback there is no name to put a bucket in front of.
     let client = Client::from_conf(aws_sdk_s3::config::Builder::from(&shared).force_path_style(true).build());
 
-    if std::env::args().any(|argument| argument == "--loop") {
+    if is_given("--loop") {
         for line in io::stdin().lock().lines().map_while(Result::ok).take_while(|line| line.trim() != "exit") {
             drop(line);
             report(&list(&client).await);
@@ -28,6 +38,10 @@ async fn main() -> ExitCode {
     let listed = list(&client).await;
     report(&listed);
     if listed.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn is_given(flag: &str) -> bool {
+    std::env::args().skip(1).any(|argument| argument == flag)
 }
 
 async fn list(client: &Client) -> Result<Vec<String>, String> {
@@ -41,9 +55,21 @@ fn explain(error: impl Error) -> String {
 }
 
 fn report(listed: &Result<Vec<String>, String>) {
-    match listed {
-        Ok(names) => println!("buckets: {}", names.join(" ")),
-        Err(reason) => println!("error: {reason}"),
+    let short = is_given("--listed");
+    let mut line = match listed {
+        Ok(names) => format!("{}: {}", if short { "listed" } else { "buckets" }, names.join(" ")),
+        Err(reason) => format!("error: {reason}"),
+    };
+    if short {
+        line.truncate(line.floor_char_boundary(LONGEST_LINE));
     }
+    println!("{line}");
     io::stdout().flush().expect("standard output is open");
+}
+
+/// The version of a crate that was built in: the lock file is that of this build.
+fn locked(name: &str) -> &'static str {
+    let entry = format!("name = \"{name}\"\nversion = \"");
+    let version = LOCK_FILE.split_once(&entry).and_then(|(_, rest)| rest.split('"').next());
+    version.expect("a dependency is in the lock file")
 }
