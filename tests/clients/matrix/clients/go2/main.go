@@ -1,0 +1,71 @@
+// The AWS SDK for Go v2 as a client of the broker: lists the buckets with one client at every line on standard input.
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+const longestLine = 2000
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "--version" {
+		fmt.Println(versions())
+		return
+	}
+	var client *s3.Client
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		if client == nil {
+			shared, err := config.LoadDefaultConfig(context.Background())
+			if err != nil {
+				fmt.Println(explain(err))
+				continue
+			}
+			client = s3.NewFromConfig(shared, func(options *s3.Options) { options.UsePathStyle = true })
+		}
+		fmt.Println(list(client))
+	}
+}
+
+func list(client *s3.Client) string {
+	answer, err := client.ListBuckets(context.Background(), &s3.ListBucketsInput{})
+	if err != nil {
+		return explain(err)
+	}
+	line := "listed:"
+	for _, bucket := range answer.Buckets {
+		line += " " + *bucket.Name
+	}
+	return line
+}
+
+// explain makes one line of an error, whose own text holds those of its causes.
+func explain(err error) string {
+	line := "error: " + strings.ReplaceAll(err.Error(), "\n", " ")
+	return strings.ToValidUTF8(line[:min(len(line), longestLine)], "")
+}
+
+// versions tells what was linked in.
+func versions() string {
+	built, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "built without modules"
+	}
+	found := map[string]string{}
+	for _, module := range built.Deps {
+		found[module.Path] = strings.TrimPrefix(module.Version, "v")
+	}
+	const sdk = "github.com/aws/aws-sdk-go-v2"
+	return fmt.Sprintf("aws-sdk-go-v2 %s, config %s, credentials %s, s3 %s, %s",
+		found[sdk], found[sdk+"/config"], found[sdk+"/credentials"], found[sdk+"/service/s3"],
+		strings.Replace(runtime.Version(), "go", "go ", 1))
+}

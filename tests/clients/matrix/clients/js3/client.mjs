@@ -1,0 +1,39 @@
+// The AWS SDK for JavaScript v3 as a client of the broker: lists the buckets with one client at every line on standard input.
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+const LONGEST_LINE = 2000;
+// The packages are beside nothing of ours: install.sh puts them into a cache, whose folder is the first argument.
+const load = createRequire(join(process.argv[2], "packages.js"));
+
+if (process.argv[3] === "--version") {
+  const version = (name) => `${name} ${load(`${name}/package.json`).version}`;
+  console.log(`${version("@aws-sdk/client-s3")}, ${version("@aws-sdk/credential-provider-node")}, node ${process.versions.node}`);
+  process.exit();
+}
+
+const { ListBucketsCommand, S3Client } = load("@aws-sdk/client-s3");
+let client;
+
+for await (const _line of createInterface({ input: process.stdin })) {
+  try {
+    client ??= new S3Client({ forcePathStyle: true });
+    const { Buckets = [] } = await client.send(new ListBucketsCommand({}));
+    say(["listed:", ...Buckets.map((bucket) => bucket.Name)].join(" "));
+  } catch (error) {
+    say(`error: ${explain(error)}`);
+  }
+}
+
+/** The error with its causes, and the errors of the providers where it holds several. */
+function explain(error) {
+  const parts = [String(error)];
+  if (error instanceof AggregateError) parts.push(...error.errors.map(explain));
+  if (error?.cause !== undefined) parts.push(`cause: ${explain(error.cause)}`);
+  return parts.join(" ");
+}
+
+function say(line) {
+  process.stdout.write(`${line.replaceAll("\n", " ").slice(0, LONGEST_LINE)}\n`);
+}
