@@ -72,6 +72,10 @@ clients: $(STAMP) debug-binary fakes ## real clients on a real S3: boto3, the AW
 	@! command -v cargo >/dev/null || CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" cargo build --locked --manifest-path tests/clients/rust/Cargo.toml
 	$(VENV)/bin/pytest -n 2 tests/clients $(ARGS)
 
+.PHONY: matrix
+matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; keeps docs/CLIENTS.md and the symptoms in README.md (ARGS="--clients go2 --ways imds" runs some and keeps nothing)
+	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --readme README.md)
+
 demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP=1 leaves it running
 	@$(VENV)/bin/python tests/clients/demo.py
 

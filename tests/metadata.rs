@@ -77,6 +77,7 @@ fn every_path() {
     for (path, body) in [
         ("/latest/meta-data/iam/security-credentials", "default"),
         ("/latest/meta-data/iam/security-credentials/", "default"),
+        ("//latest/meta-data/iam/security-credentials/", "default"),
         ("/latest/meta-data/placement/region", "eu-north-1"),
         ("/latest/meta-data/placement/region/", "eu-north-1"),
         ("/latest/meta-data/placement/availability-zone", "eu-north-1a"),

@@ -65,7 +65,7 @@ impl Metadata {
     /// Answers one request.
     #[must_use]
     pub fn answer(self: &Arc<Self>, request: &Parts) -> Answer {
-        let (path, method) = (request.uri.path(), &request.method);
+        let (path, method) = (below_one_slash(request.uri.path()), &request.method);
         if let Err(refusal) = addressed(request, &self.hosts) {
             tracing::debug!(path = %Escaped(path), ?refusal, "metadata: refused");
             let error = Error::from(refusal);
@@ -267,6 +267,12 @@ impl Reply {
     fn not_allowed(why: &str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, why)
     }
+}
+
+/// The SDK for Java joins an endpoint that ends in a slash and its paths with two.
+fn below_one_slash(path: &str) -> &str {
+    let slashes = path.bytes().take_while(|b| *b == b'/').count();
+    &path[slashes.saturating_sub(1)..]
 }
 
 /// The value of a header that stands once.

@@ -84,7 +84,7 @@ class Credenza:
         def address() -> str | None:
             said = self.log.read_bytes()[start:].decode(errors="replace")
             for line in said.splitlines():
-                if "listening" in line and (found := ADDRESS.search(line)):
+                if "listening" in line and "imds" not in line.lower() and (found := ADDRESS.search(line)):
                     return found[0]
             if self._process.poll() is not None:
                 raise AssertionError(f"credenza serve ended with {self._process.returncode}:\n{said}")

@@ -8,18 +8,19 @@ import re
 import socket
 import socketserver
 import threading
+from pathlib import Path
 from urllib.parse import urlsplit
 
 HEAD = re.compile(rb"(?:^|(?<=\n)|(?<=\}))(?:GET|PUT|POST|HEAD|DELETE) \S+ HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*\r\n")
 
 
 class Relay:
-    """A context manager: inside it listens at `endpoint` and relays to `upstream`."""
+    """A context manager: inside it listens at `endpoint` and relays to `upstream`, a URL or a socket in the file system."""
 
-    def __init__(self, upstream: str):
-        parts = urlsplit(upstream)
+    def __init__(self, upstream: str | Path):
         self._server = _Server(("127.0.0.1", 0), _Connection)
-        self._server.upstream = (parts.hostname, parts.port)
+        self._server.upstream = upstream
+        self._told: dict[int, int] = {}
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
@@ -37,17 +38,21 @@ class Relay:
 
     def requests(self) -> list[dict[str, str]]:
         """The headers of every request so far, names in lower case."""
+        return [_headers(head) for stream in list(self._server.streams) for head in HEAD.findall(bytes(stream))]
+
+    def news(self) -> list[dict[str, str]]:
+        """The same of the requests that came since this was called last."""
         heads = []
-        for stream in list(self._server.streams):
-            for head in HEAD.findall(bytes(stream)):
-                lines = head.decode("latin-1").strip().split("\r\n")[1:]
-                heads.append({name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)})
-        return heads
+        for number, stream in enumerate(list(self._server.streams)):
+            found = HEAD.findall(bytes(stream))
+            heads += found[self._told.get(number, 0) :]
+            self._told[number] = len(found)
+        return [_headers(head) for head in heads]
 
 
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    upstream: tuple
+    upstream: str | Path
 
     def __init__(self, *arguments):
         self.streams: list[bytearray] = []
@@ -60,14 +65,29 @@ class _Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         stream = bytearray()
         self.server.streams.append(stream)
-        with socket.create_connection(self.server.upstream) as upstream:
-            back = threading.Thread(target=_copy, args=(upstream, self.request), daemon=True)
+        with _connect(self.server.upstream) as upstream:
+            back = threading.Thread(target=copy, args=(upstream, self.request), daemon=True)
             back.start()
-            _copy(self.request, upstream, stream)
+            copy(self.request, upstream, stream)
             back.join()
 
 
-def _copy(source: socket.socket, target: socket.socket, seen: bytearray | None = None) -> None:
+def _connect(upstream: str | Path) -> socket.socket:
+    if isinstance(upstream, Path):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(upstream))
+        return connection
+    parts = urlsplit(upstream)
+    return socket.create_connection((parts.hostname, parts.port))
+
+
+def _headers(head: bytes) -> dict[str, str]:
+    lines = head.decode("latin-1").strip().split("\r\n")[1:]
+    return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def copy(source: socket.socket, target: socket.socket, seen: bytearray | None = None) -> None:
+    """Until either side hangs up; `seen` gets the bytes, too."""
     try:
         while chunk := source.recv(65536):
             if seen is not None:

@@ -87,18 +87,21 @@ class SeaweedFS:
 
     def session(self, duration: int = 3600, key: Key | None = None) -> Key:
         """Temporary keys from its STS."""
+        issued = self.sts(key).assume_role(RoleArn=ROLE, RoleSessionName="tests", DurationSeconds=duration)["Credentials"]
+        return Key(issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"], issued["Expiration"])
+
+    def sts(self, key: Key | None = None):
+        """A boto3 client of its STS."""
         import boto3
 
         key = key or self.keys[0]
-        sts = boto3.client(
+        return boto3.client(
             "sts",
             endpoint_url=self.endpoint,
             region_name=REGION,
             aws_access_key_id=key.access_key_id,
             aws_secret_access_key=key.secret_access_key,
         )
-        issued = sts.assume_role(RoleArn=ROLE, RoleSessionName="tests", DurationSeconds=duration)["Credentials"]
-        return Key(issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"], issued["Expiration"])
 
     def s3(self, key: Key | None = None):
         """A boto3 client with a key of its own, that asks nobody for credentials."""

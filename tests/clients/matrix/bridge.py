@@ -1,0 +1,46 @@
+"""SeaweedFS for rows that have a network of their own: a socket in the file system, which every namespace reaches."""
+
+import socket
+import socketserver
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from relay import copy
+
+
+class Bridge:
+    """A context manager: inside it hands what arrives at `path` on to `upstream`, a URL."""
+
+    def __init__(self, path: Path, upstream: str):
+        parts = urlsplit(upstream)
+        self.path = path
+        self._server = _Server(str(path), _Connection)
+        self._server.upstream = (parts.hostname, parts.port)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> "Bridge":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(socketserver.ThreadingUnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 128
+    upstream: tuple
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: _Server
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.upstream) as upstream:
+            back = threading.Thread(target=copy, args=(upstream, self.request), daemon=True)
+            back.start()
+            copy(self.request, upstream)
+            back.join()

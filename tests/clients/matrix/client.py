@@ -1,0 +1,132 @@
+"""One client of the matrix as its folder describes it: what it is, how it is installed, which cells cannot work."""
+
+import os
+import shutil
+import subprocess
+import sysconfig
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+FOLDERS = HERE / "clients"
+CACHES = HERE.parent.parent.parent / ".cache" / "clients"
+INSTALL_DEADLINE = 1500.0
+KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "na"}
+
+
+class Missing(Exception):
+    """A command that the client needs is not on this machine."""
+
+
+class NotInstalled(Exception):
+    """install.sh failed; the words are its own."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """An entry of `[na]`."""
+
+    key: str
+    text: str
+
+
+@dataclass
+class Client:
+    """`clients/NAME/client.toml`, read and checked."""
+
+    name: str
+    title: str
+    kind: str
+    run: list[str]
+    version_command: list[str]
+    six: bool = False
+    needs: list[str] = field(default_factory=list)
+    token: str = "file"
+    imds: str = "endpoint"
+    na: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+
+    @property
+    def here(self) -> Path:
+        return FOLDERS / self.name
+
+    @property
+    def cache(self) -> Path:
+        return CACHES / self.name
+
+    def reason(self, way: str, column: str) -> "Reason | None":
+        """Why a cell is said not to work: of a whole way, of this very cell, or of a whole column."""
+        for key in (f"{way}/*", f"{way}/{column}", f"*/{column}"):
+            if key in self.na:
+                return Reason(key, self.na[key])
+        return None
+
+    def install(self, log: Path) -> float:
+        """Runs install.sh and asks for the version. Seconds."""
+        began = time.monotonic()
+        missing = [need for need in self.needs if shutil.which(need) is None]
+        if missing:
+            raise Missing(" ".join(missing))
+        self.cache.mkdir(parents=True, exist_ok=True)
+        script = self.here / "install.sh"
+        if script.exists():
+            self._run([str(script), str(self.cache)], log, INSTALL_DEADLINE)
+        said = self._run(self.version_command, log, 120.0).strip()
+        self.version = said.splitlines()[0] if said else "?"
+        return time.monotonic() - began
+
+    def _run(self, command: list[str], log: Path, seconds: float) -> str:
+        # Python of the virtual environment that runs us comes first, as it does for the clients.
+        path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "/usr/bin:/bin")])
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.here,
+                env=os.environ | {"PATH": path},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=seconds,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise NotInstalled(f"{command[0]}: {error}") from None
+        with log.open("a") as file:
+            file.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
+        if done.returncode != 0:
+            raise NotInstalled(f"{command[0]} ended with {done.returncode}: {done.stderr.strip()[-600:]} (all of it: {log})")
+        return done.stdout or done.stderr
+
+
+def load(name: str) -> Client:
+    file = FOLDERS / name / "client.toml"
+    written = tomllib.loads(file.read_text())
+    if unknown := written.keys() - KEYS:
+        raise ValueError(f"{file}: no such keys: {', '.join(sorted(unknown))}")
+    places = {"cache": str(CACHES / name), "here": str(FOLDERS / name)}
+    client = Client(
+        name=name,
+        title=written["title"],
+        kind=written["kind"],
+        run=[word.format(**places) for word in written["run"]],
+        version_command=[word.format(**places) for word in written["version"]],
+        six=written.get("six", False),
+        needs=written.get("needs", []),
+        token=written.get("token", "file"),
+        imds=written.get("imds", "endpoint"),
+        na=written.get("na", {}),
+    )
+    for word, known in ((client.kind, ("loop", "once")), (client.token, ("file", "variable")), (client.imds, ("endpoint", "address-v1"))):
+        if word not in known:
+            raise ValueError(f"{file}: {word} is none of {', '.join(known)}")
+    return client
+
+
+def names() -> list[str]:
+    """The folders that describe a client."""
+    found = sorted(path.parent.name for path in FOLDERS.glob("*/client.toml"))
+    if not found:
+        raise ValueError(f"{FOLDERS}: no client at all")
+    return found

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# list.sh AWS [--version]: lists buckets with the AWS CLI at this path.
+set -u
+aws=$1
+if [ "${2:-}" = --version ]; then
+  "$aws" --version
+  exit
+fi
+if said=$("$aws" s3api list-buckets --query 'Buckets[].Name' --output text --no-cli-pager 2>&1); then
+  echo "listed: $said"
+else
+  echo "error: $(tr '\n' ' ' <<<"$said")" | cut -c 1-2000
+  exit 1
+fi

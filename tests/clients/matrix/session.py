@@ -1,0 +1,176 @@
+"""A client at work: asked for one call at a time, whether it is one process for all of them or a process for each."""
+
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+LONGEST_LINE = 4000
+
+
+@dataclass(frozen=True)
+class Said:
+    """What came of one call."""
+
+    text: str
+    seconds: float = 0.0
+
+    @property
+    def listed(self) -> bool:
+        return self.text.startswith("listed:")
+
+
+class Hung(Exception):
+    """No answer within the time that a call may take."""
+
+
+class Session:
+    """`ask` begins a call, `answer` waits for its end. A context manager; what it started ends with it."""
+
+    def __init__(self, command: list[str], variables: dict[str, str], home: Path, errors: Path):
+        self.command, self.variables, self.home, self.errors = command, variables, home, errors
+        self.asked = 0.0
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.end()
+
+    def call(self, seconds: float) -> Said:
+        self.ask()
+        said = self.answer(seconds)
+        if said is None:
+            raise Hung(f"no answer within {seconds:g} s")
+        return said
+
+    def start(self) -> None:
+        """Before the first call, where there is something to start."""
+
+    def _open(self, stdin: int) -> subprocess.Popen:
+        with self.errors.open("ab") as errors:
+            return subprocess.Popen(
+                self.command,
+                cwd=self.home,
+                env=self.variables,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+
+    def _errors_since(self, position: int) -> str:
+        with self.errors.open("rb") as file:
+            file.seek(position)
+            return " ".join(file.read().decode(errors="replace").split())
+
+    def _position(self) -> int:
+        return self.errors.stat().st_size if self.errors.exists() else 0
+
+
+class Loop(Session):
+    """One process that answers every line on its standard input."""
+
+    _process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        if self._process is None:
+            self._answers: queue.Queue[str | None] = queue.Queue()
+            self._process = self._open(subprocess.PIPE)
+            threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def ask(self) -> None:
+        self.start()
+        self.asked = time.monotonic()
+        try:
+            self._process.stdin.write("list\n")
+            self._process.stdin.flush()
+        except OSError:
+            pass  # it has ended, which is what `answer` finds
+
+    def answer(self, seconds: float) -> Said | None:
+        try:
+            line = self._answers.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if line is None:
+            self._answers.put(None)
+            code = self._process.wait()
+            line = f"error: the process ended with {code} instead of answering: {self._errors_since(0)[-1500:]}"
+        return Said(line, time.monotonic() - self.asked)
+
+    def end(self) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.stdin.close()
+        except OSError:
+            pass
+        _end(self._process, 2.0)
+
+    def _read(self, stream) -> None:
+        for line in stream:
+            if line.strip():
+                self._answers.put(line.strip()[:LONGEST_LINE])
+        self._answers.put(None)
+
+
+class Once(Session):
+    """A process for each call. `input` is what it reads on its standard input."""
+
+    def __init__(self, *arguments, input: str | None = None):
+        super().__init__(*arguments)
+        self.input = input
+        self._process: subprocess.Popen | None = None
+
+    def ask(self) -> None:
+        self.asked = time.monotonic()
+        self._said: list[str] = []
+        self._from = self._position()
+        self._process = self._open(subprocess.DEVNULL if self.input is None else subprocess.PIPE)
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout, self._said), daemon=True)
+        self._reader.start()
+        if self.input is not None:
+            try:
+                self._process.stdin.write(self.input)
+                self._process.stdin.close()
+            except OSError:
+                pass  # it did not want to read
+
+    def answer(self, seconds: float) -> Said | None:
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join(5)
+        took = time.monotonic() - self.asked
+        lines = [line for line in self._said if line.startswith(("listed:", "error:"))]
+        if lines:
+            return Said(lines[-1][:LONGEST_LINE], took)
+        rest = " ".join([*self._said, self._errors_since(self._from)])[:LONGEST_LINE]
+        return Said(f"error: {rest or f'nothing was said, exit code {code}'}", took)
+
+    def end(self) -> None:
+        if self._process is not None:
+            _end(self._process, 0.0)
+
+    def _read(self, stream, said: list[str]) -> None:
+        said.extend(line.strip() for line in stream if line.strip())
+
+
+def _end(process: subprocess.Popen, patience: float) -> None:
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # the group is its own; what it started is in it
+    except ProcessLookupError:
+        pass
+    process.wait()

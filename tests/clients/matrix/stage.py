@@ -1,0 +1,172 @@
+"""Everything around one cell: a home, an upstream, a broker, a relay before S3, and the client."""
+
+import hashlib
+import json
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from client import Client
+from imds import Credentials, Imds, in_seconds
+from programs import Credenza, environment
+from relay import Relay
+from seaweedfs import Key, free_ports
+from session import Loop, Once, Said, Session
+from ways import Way
+
+SSO_PROFILE = """\
+[sso-session work]
+sso_start_url = https://example.awsapps.com/start
+sso_region = us-east-1
+[profile dev]
+sso_session = work
+sso_account_id = 123456789012
+sso_role_name = Dev
+"""
+
+
+class Wrong(Exception):
+    """The cell failed; the words say what was seen."""
+
+
+class EmptyToken(Exception):
+    """The client signed an empty X-Amz-Security-Token."""
+
+
+@dataclass(frozen=True)
+class Rolling(Credentials):
+    """Credentials that are always about to end: each document says so many seconds from now."""
+
+    seconds: float = 3600.0
+    told: list = field(default_factory=list, compare=False)
+
+    def document(self) -> dict:
+        end = in_seconds(self.seconds)
+        self.told.append(end)
+        return super().document() | {"Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+def lent(key: Key, seconds: float) -> Rolling:
+    return Rolling(key.access_key_id, key.secret_access_key, key.token, in_seconds(seconds), seconds)
+
+
+class Stage:
+    """A context manager; whatever it started ends with it. What they wrote stays in `folder`."""
+
+    def __init__(self, client: Client, way: Way, folder: Path, binary: Path, s3: Path | str, bucket: str):
+        self.client, self.way, self.folder, self.binary, self.bucket = client, way, folder, binary, bucket
+        self.home, self.brokers_home = folder / "home", folder / "broker"
+        for home in (self.home, self.brokers_home):
+            home.mkdir(mode=0o700, parents=True)
+        self.relay = Relay(s3)
+        (self.port,) = free_ports(1)
+        # How long a call may take that should work.
+        self.patience = 60.0
+        self.upstream: Imds | None = None
+        self.broker: Credenza | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Stage":
+        self._stack.enter_context(self.relay)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._stack.close()
+
+    # The broker, over one source or another.
+
+    def over_keys(self, key: Key) -> None:
+        """Long-lived keys; they are served for so short a time that every client comes back."""
+        pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
+        self._start(f"[identities.default]\nsources = [{{ {pair} }}]\n")
+
+    def over_instance_role(self, key: Key, seconds: float) -> None:
+        self.upstream = self._stack.enter_context(Imds(lent(key, seconds)))
+        self._start(
+            '[identities.default]\nsources = ["imds"]\n',
+            AWS_EC2_METADATA_DISABLED="false",
+            AWS_EC2_METADATA_SERVICE_ENDPOINT=self.upstream.endpoint,
+        )
+
+    def over_an_ended_log_in(self) -> None:
+        cache = self.brokers_home / ".aws" / "sso" / "cache"
+        cache.mkdir(mode=0o700, parents=True)
+        (cache.parent.parent / "config").write_text(SSO_PROFILE)
+        log_in = {
+            "startUrl": "https://example.awsapps.com/start",
+            "region": "us-east-1",
+            "accessToken": "ended",
+            "expiresAt": "2020-01-01T00:00:00Z",
+        }
+        (cache / f"{hashlib.sha1(b'work').hexdigest()}.json").write_text(json.dumps(log_in))
+        self._start('[identities.default]\nsources = [{ profile = "dev" }]\n')
+
+    def _start(self, config: str, **variables: str) -> None:
+        file = self.brokers_home / "credenza.toml"
+        file.write_text(config + self.way.settings(self))
+        file.chmod(0o600)
+        broker = Credenza(self.binary, self.brokers_home, "--config", str(file), *self.way.listen(), **variables)
+        self.broker = self._stack.enter_context(broker)
+
+    # The client.
+
+    def session(self, token_file: Path | None = None) -> Session:
+        approach = self.way.approach(self, token_file or self.broker.token_file)
+        variables = environment(self.home, **approach.variables)
+        variables |= {"AWS_ENDPOINT_URL_S3": self.relay.endpoint, "MATRIX_BUCKET": self.bucket}
+        if self.way.name == "imds":
+            del variables["AWS_EC2_METADATA_DISABLED"]
+        arguments = ([*approach.around, *self.client.run], variables, self.home, self.folder / "client.err")
+        if self.client.kind == "once":
+            session = Once(*arguments)
+        elif approach.around:
+            session = Once(*arguments, input="list\n")
+        else:
+            session = Loop(*arguments)
+        return self._stack.enter_context(session)
+
+    def wrong_token_file(self) -> Path:
+        file = self.home / "wrong-token"
+        file.write_text("not-the-token-" + "x" * 40)
+        file.chmod(0o600)
+        return file
+
+    # What the relay saw.
+
+    def signers(self) -> list[str | None]:
+        """The access key ids of the requests since the last look, in no order; None for one without a signature."""
+        return [_signer(head) for head in self.relay.news()]
+
+    def works_with(self, said: Said, *keys: Key) -> Key:
+        """Which of the keys a call was signed with; Wrong unless it worked, with one of them and its token."""
+        heads = self.relay.news()
+        if not said.listed:
+            raise Wrong(f"a call failed: {said.text}")
+        if self.bucket not in said.text and "was-here" not in said.text:
+            raise Wrong(f"listed something else: {said.text}")
+        if not heads:
+            raise Wrong("no request reached S3 through the relay")
+        used = None
+        for head in heads:
+            used = next((key for key in keys if key.access_key_id == _signer(head)), None)
+            if used is None:
+                raise Wrong(f"signed with {_signer(head)}, the broker serves {' and '.join(key.access_key_id for key in keys)}")
+            token = head.get("x-amz-security-token")
+            if used.token is None and token == "":
+                raise EmptyToken
+            if token != used.token:
+                raise Wrong(f"signed with {'no token' if token is None else 'another token'} than the one of {used.access_key_id}")
+        return used
+
+    def beware_of_keys(self) -> str:
+        """After a refusal: nothing was signed. What was sent without a signature is told."""
+        signers = self.signers()
+        if signed := [signer for signer in signers if signer is not None]:
+            raise Wrong(f"signed with {signed[0]} although it was given nothing")
+        return "sends its request unsigned" if signers else ""
+
+
+def _signer(head: dict[str, str]) -> str | None:
+    found = re.search(r"Credential=([^/]+)/", head.get("authorization", ""))
+    return found[1] if found else None

@@ -1,0 +1,146 @@
+"""What the runs came to: a table for the terminal, docs/CLIENTS.md, and the symptoms in the README."""
+
+import re
+import subprocess
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from client import Client
+from columns import COLUMNS
+from row import Cell
+from ways import WAYS
+
+
+@dataclass
+class Results:
+    cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)
+
+    def count(self, result: str) -> int:
+        return sum(cell.result == result for cell in self.cells.values())
+
+    def failed(self, skipped_too: bool) -> int:
+        return self.count("FAILED") + len(self.broken) + (len(self.skipped) if skipped_too else 0)
+
+    def of(self, client: Client, way: str, columns: list[str]) -> list[Cell]:
+        return [self.cells[client.name, way, column] for column in columns if (client.name, way, column) in self.cells]
+
+
+def text(results: Results, clients: list[Client], ways: list[str], columns: list[str]) -> str:
+    lines = ["  ".join([f"{'':14}", *[f"{way:16}" for way in ways]]).rstrip()]
+    for it in clients:
+        lines.append("  ".join([f"{it.name:14}", *[f"{_short(results.of(it, way, columns)):16}" for way in ways]]).rstrip())
+    for (name, way, column), cell in sorted(results.cells.items()):
+        if cell.result == "FAILED":
+            lines.append(f"FAILED {name} {way} {column}: {cell.reason}")
+    lines += [f"NOT INSTALLED {name}: {words}" for name, words in results.broken.items()]
+    lines += [f"!!! did not run: {what}" for what in results.skipped]
+    lines.append(f"{results.count('n/a')} cells are n/a")
+    return "\n".join(lines)
+
+
+def _short(cells: list[Cell]) -> str:
+    if not cells:
+        return "-"
+    words = [f"{sum(cell.result == result for cell in cells)} {result}" for result in ("works", "n/a", "FAILED")]
+    return ", ".join(word for word in words if not word.startswith("0 "))
+
+
+BEGIN, END = "<!-- made by make matrix: begin -->", "<!-- made by make matrix: end -->"
+LONGEST_SYMPTOM = 160
+
+# What changes from run to run, and what stands for it.
+CHANGING = [
+    (re.compile(r"/[^\s'\":,]*credenza-matrix-[^\s'\":,]*"), "…"),
+    (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:PORT"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "ID"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"), "TIME"),
+    (re.compile(r"next try in \d+ s"), "next try in N s"),
+    (re.compile(r"0x[0-9a-f]{6,}"), "0x…"),
+]
+ADVICE = {
+    "wrong-token": "the token is not the broker's: `eval \"$(credenza env)\"` names its token file",
+    "login-required": "a log-in has ended: `credenza status` says which, `credenza login --sso-session NAME` renews it",
+}
+
+
+def document(results: Results, clients: list[Client], binary: Path) -> str:
+    """docs/CLIENTS.md: what worked at this run, with versions."""
+    version = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    notes: list[str] = []
+    lines = [
+        "# Clients",
+        "",
+        "Real clients on every way to the broker, each cell a run against an S3 that verifies signatures and session tokens.",
+        f"Made by `make matrix` on {date.today():%Y-%m-%d} with {version}; not written by hand.",
+        "",
+        "| client | version |",
+        "|---|---|",
+        *[f"| {it.title} | {_cell(it.version)} |" for it in clients],
+        "",
+        "The columns: long-lived keys (L), temporary keys (T), rotation while it runs (R), the broker restarted (B), expired and",
+        "healed (H), a wrong token (W) and an ended log-in (S), which fail with words for the user. ✓ all of them, else what works,",
+        "and the notes say why the others cannot.",
+        "",
+        f"| client | {' | '.join(WAYS)} |",
+        f"|---|{'---|' * len(WAYS)}",
+    ]
+    for it in clients:
+        shown = [_works(results.of(it, way, list(COLUMNS)), notes) for way in WAYS]
+        lines.append(f"| {it.title} | {' | '.join(shown)} |")
+    lines += ["", *[f"{number}. {note}" for number, note in enumerate(notes, 1)], "", "## What the user sees", ""]
+    for column, words in (("wrong-token", "A wrong token"), ("login-required", "An ended log-in")):
+        lines += [f"{words}, on the way full-uri:", "", "| client | it says |", "|---|---|"]
+        for it in clients:
+            if (cell := results.cells.get((it.name, "full-uri", column))) is not None and cell.said:
+                lines.append(f"| {it.title} | {_cell(_steady(cell.said))} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def rewrite(readme: Path, results: Results, clients: list[Client]) -> None:
+    """The symptoms between the marks of the README, those that are alike in one line."""
+    seen: dict[tuple[str, str], list[str]] = {}
+    for column in ADVICE:
+        for it in clients:
+            cell = results.cells.get((it.name, "full-uri", column))
+            if cell is not None and cell.said:
+                symptom = _steady(cell.said).removeprefix("error: ")
+                if len(symptom) > LONGEST_SYMPTOM:
+                    symptom = symptom[:LONGEST_SYMPTOM].rsplit(" ", 1)[0] + " …"
+                seen.setdefault((column, symptom), []).append(it.title)
+    lines = ["| a program says | with | what it means, what to do |", "|---|---|---|"]
+    lines += [f"| {_cell(symptom)} | {', '.join(titles)} | {ADVICE[column]} |" for (column, symptom), titles in seen.items()]
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, marked, after = rest.partition(END)
+    if not marked:
+        raise ValueError(f"{readme}: {BEGIN} and {END} do not stand there")
+    readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def _works(cells: list[Cell], notes: list[str]) -> str:
+    letters = dict(zip(COLUMNS, "LTRBHWS", strict=True))
+    good = "".join(letters[cell.column] for cell in cells if cell.result == "works")
+    words = "✓" if len(good) == len(COLUMNS) else good or "–"
+    numbers = set()
+    for cell in cells:
+        if cell.result == "works":
+            continue
+        note = cell.reason if cell.result == "n/a" else f"FAILED: {_steady(cell.reason)}"
+        if note not in notes:
+            notes.append(note)
+        numbers.add(notes.index(note) + 1)
+    return f"{words} <sup>{', '.join(map(str, sorted(numbers)))}</sup>" if numbers else words
+
+
+def _steady(text: str) -> str:
+    for pattern, word in CHANGING:
+        text = pattern.sub(word, text)
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of its cell."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")

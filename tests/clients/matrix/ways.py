@@ -1,0 +1,108 @@
+"""The ways in: how a client is led to the broker, and what of the broker it takes."""
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stage import Stage
+
+CONTAINER, POD, METADATA = "169.254.170.2", "169.254.170.23", "169.254.169.254"
+FED = 'settings=$("$0" get --from-daemon --format env --listen "$1" --token-file "$2") || exit; shift 2; eval "$settings"; exec "$@"'
+
+
+@dataclass
+class Approach:
+    """What a way comes to for one client: its variables, and for some ways a command around every call."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    around: list[str] = field(default_factory=list)
+
+
+class Way:
+    """Full URI on loopback, which is also what the others differ from."""
+
+    name = "full-uri"
+    # Where the broker listens beside a port of its own on loopback.
+    address: str | None = None
+    # Whether a person gives this way a token that can be wrong.
+    token = True
+
+    def listen(self) -> list[str]:
+        return ["--listen", f"{self.address}:80"] if self.address else []
+
+    def settings(self, stage: "Stage") -> str:
+        """Lines of credenza.toml."""
+        return ""
+
+    def approach(self, stage: "Stage", token_file: Path) -> Approach:
+        return Approach(self.uri(stage) | _token(stage, token_file))
+
+    def uri(self, stage: "Stage") -> dict[str, str]:
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{stage.broker.address}/credentials"}
+
+
+class RelativeUri(Way):
+    name, address = "relative-uri", CONTAINER
+
+    def uri(self, stage: "Stage") -> dict[str, str]:
+        return {"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/default"}
+
+
+class PodIdentity(Way):
+    name, address = "pod-identity", POD
+
+    def uri(self, stage: "Stage") -> dict[str, str]:
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{POD}/credentials"}
+
+
+class Imds(Way):
+    name, token = "imds", False
+
+    def settings(self, stage: "Stage") -> str:
+        first = 'allow_v1 = true\nlisten = "%s:80"' % METADATA if self._by_heart(stage) else f'listen = "127.0.0.1:{stage.port}"'
+        return f'[imds]\n{first}\nidentity = "default"\n'
+
+    def approach(self, stage: "Stage", token_file: Path) -> Approach:
+        if self._by_heart(stage):
+            return Approach({})
+        return Approach({"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{stage.port}/"})
+
+    @staticmethod
+    def _by_heart(stage: "Stage") -> bool:
+        return stage.client.imds == "address-v1"
+
+
+class Process(Way):
+    name = "process"
+
+    def approach(self, stage: "Stage", token_file: Path) -> Approach:
+        ask = [str(stage.binary), "get", "--format", "process", "--from-daemon"]
+        ask += ["--listen", stage.broker.address.removeprefix("http://"), "--token-file", str(token_file)]
+        folder = stage.home / ".aws"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "config").write_text(f"[default]\ncredential_process = {shlex.join(ask)}\n")
+        return Approach()
+
+
+class Environment(Way):
+    name = "env"
+
+    def approach(self, stage: "Stage", token_file: Path) -> Approach:
+        listen = stage.broker.address.removeprefix("http://")
+        return Approach(around=["sh", "-c", FED, str(stage.binary), listen, str(token_file)])
+
+
+WAYS = {way.name: way for way in (Way(), RelativeUri(), PodIdentity(), Imds(), Process(), Environment())}
+
+
+def needs_address(way: Way, imds: str) -> bool:
+    """Whether the row owns a well-known address, and so needs a network of its own."""
+    return way.address is not None or (way.name == "imds" and imds == "address-v1")
+
+
+def _token(stage: "Stage", file: Path) -> dict[str, str]:
+    if stage.client.token == "variable":
+        return {"AWS_CONTAINER_AUTHORIZATION_TOKEN": file.read_text()}
+    return {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file)}
