@@ -15,6 +15,8 @@ GOOD = 3600.0
 PAUSE = 0.3
 REFUSAL = 120.0
 PATIENCE = 20.0
+# The broker's longest pause after a failure, and some.
+BACKOFF = 75.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def healed(stage: Stage, old: Key, new: Key) -> Seen:
         stage.beware_of_keys()
     stage.upstream.clear()
     stage.upstream.rotate(lent(new, GOOD))
-    until("the broker serves the new keys", lambda: stage.broker.served_key() == new.access_key_id, PATIENCE)
+    until("the broker serves the new keys", lambda: stage.broker.served_key() == new.access_key_id, BACKOFF)
     if said is None:
         waited = session.answer(REFUSAL)
         if waited is None or not waited.listed:

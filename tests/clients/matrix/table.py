@@ -51,6 +51,9 @@ def _short(cells: list[Cell]) -> str:
 BEGIN, END = "<!-- made by make matrix: begin -->", "<!-- made by make matrix: end -->"
 LONGEST_SYMPTOM = 160
 
+# What the AWS CLI tells of the machine beside its version.
+MACHINE = re.compile(r" Linux/.*")
+
 # What changes from run to run, and what stands for it.
 CHANGING = [
     (re.compile(r"/[^\s'\":,]*credenza-matrix-[^\s'\":,]*"), "…"),
@@ -78,7 +81,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
         "",
         "| client | version |",
         "|---|---|",
-        *[f"| {it.title} | {_cell(it.version)} |" for it in clients],
+        *[f"| {it.title} | {_cell(MACHINE.sub('', it.version))} |" for it in clients],
         "",
         "The columns: long-lived keys (L), temporary keys (T), rotation while it runs (R), the broker restarted (B), expired and",
         "healed (H), a wrong token (W) and an ended log-in (S), which fail with words for the user. ✓ all of them, else what works,",
