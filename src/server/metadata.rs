@@ -3,25 +3,25 @@
 //! Paths, headers and codes are those of the EC2 user guide ("Use IMDS"); what it leaves open is answered as SDKs want it
 //! (docs/PROTOCOL.md). The protocol knows no clients: whoever reaches the listener may have the identity (SECURITY.md).
 
+mod reply;
 pub mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
 use super::guard::{Hosts, addressed};
 use super::leases::Leases;
-use super::protocol::{Answer, Answered};
-use super::responses::{Error, cut, unkept};
+use super::protocol::Answer;
+use super::responses::Error;
 use crate::clock::timestamp;
 use crate::credentials::{Escaped, Name};
 use crate::lease::Lease;
+use reply::Reply;
 use sessions::Sessions;
 
 const TOKEN_PATH: &str = "/latest/api/token";
@@ -32,6 +32,7 @@ const ZONE: &str = "/latest/meta-data/placement/availability-zone";
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+/// How long a token shall live, in seconds; the answer bears it, too.
 const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
 /// A request is held so long until the keeper has found out its region: SDKs give up after a second.
@@ -52,15 +53,6 @@ pub struct Metadata {
     pub allow_v1: bool,
 }
 
-/// What a request comes to, less what every answer has.
-struct Reply {
-    status: StatusCode,
-    /// A lease as it is, or a text.
-    body: Bytes,
-    /// How long a token lives that was just issued, in seconds.
-    ttl: Option<u64>,
-}
-
 impl Metadata {
     /// Answers one request.
     #[must_use]
@@ -69,24 +61,24 @@ impl Metadata {
         if let Err(refusal) = addressed(request, &self.hosts) {
             tracing::debug!(path = %Escaped(path), ?refusal, "metadata: refused");
             let error = Error::from(refusal);
-            return Answer::Now(sent(Reply::new(error.status, error.message)));
+            return Answer::Now(Reply::refusal(error.status, error.message).sent());
         }
         if path == TOKEN_PATH {
-            return Answer::Now(sent(self.token(method, &request.headers)));
+            return Answer::Now(self.token(method, &request.headers).sent());
         }
         if let Err(refused) = self.prove(&request.headers) {
             tracing::debug!(path = %Escaped(path), "metadata: no token, or not a good one");
-            return Answer::Now(sent(refused));
+            return Answer::Now(refused.sent());
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return Answer::Now(sent(Reply::not_allowed("only GET is answered here")));
+            return Answer::Now(Reply::not_allowed("only GET is answered here").sent());
         }
         tracing::debug!(path = %Escaped(path), "metadata request");
         let Some(wanted) = self.wanted(path) else {
-            return Answer::Now(sent(Reply::new(StatusCode::NOT_FOUND, "there is nothing here")));
+            return Answer::Now(Reply::refusal(StatusCode::NOT_FOUND, "there is nothing here").sent());
         };
         let service = Arc::clone(self);
-        Answer::Later(Box::pin(async move { sent(service.give(wanted).await.unwrap_or_else(|refused| refused)) }))
+        Answer::Later(Box::pin(async move { service.give(wanted).await.unwrap_or_else(|refused| refused).sent() }))
     }
 
     /// `PUT /latest/api/token`.
@@ -94,13 +86,9 @@ impl Metadata {
         if *method != Method::PUT {
             return Reply::not_allowed("a token is asked for with PUT");
         }
-        let seconds = only(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(|ttl| ttl.trim().parse().ok());
-        match seconds.filter(|seconds| sessions::TTL.contains(seconds)) {
-            Some(seconds) => Reply {
-                ttl: Some(seconds),
-                ..Reply::new(StatusCode::OK, self.sessions.issue(Duration::from_secs(seconds)))
-            },
-            None => Reply::new(
+        match only(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(sessions::ttl) {
+            Some(seconds) => Reply::token(self.sessions.issue(Duration::from_secs(seconds)), seconds),
+            None => Reply::refusal(
                 StatusCode::BAD_REQUEST,
                 "X-aws-ec2-metadata-token-ttl-seconds must be a whole number of seconds from 1 to 21600",
             ),
@@ -109,7 +97,7 @@ impl Metadata {
 
     /// Whether the request bears a good token, or none where version 1 is allowed. A bad one is a bad one even then.
     fn prove(&self, headers: &HeaderMap) -> Result<(), Reply> {
-        let refused = |why: &str| Err(Reply::new(StatusCode::UNAUTHORIZED, why.to_owned()));
+        let refused = |why: &str| Err(Reply::refusal(StatusCode::UNAUTHORIZED, why));
         if !headers.contains_key(TOKEN) {
             if self.allow_v1 {
                 return Ok(());
@@ -153,24 +141,25 @@ impl Metadata {
     }
 
     async fn give(&self, wanted: Wanted) -> Result<Reply, Reply> {
-        let missing = |why: &str| Reply::new(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
+        let missing = |why: &str| Reply::refusal(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
         match wanted {
             Wanted::Roles => {
                 self.has_token()?;
-                Ok(Reply::new(StatusCode::OK, self.identity.as_str().to_owned()))
+                Ok(Reply::text(self.identity.as_str().to_owned()))
             }
             Wanted::Role => {
                 let lease = self.lease().await?;
-                Ok(Reply { status: StatusCode::OK, body: lease.body.clone(), ttl: None })
+                Ok(Reply::text(lease.body.clone()))
             }
             Wanted::Info => {
                 let lease = self.lease().await?;
                 let account = lease.account_id.as_deref().ok_or_else(|| missing("its account is not known"))?;
-                Ok(Reply::json(&serde_json::json!({
+                Ok(Reply::text(
+                    serde_json::json!({
                     "Code": "Success",
                     "LastUpdated": timestamp(lease.loaded),
                     "InstanceProfileArn": format!("arn:aws:iam::{account}:instance-profile/{}", self.identity.as_str()),
-                })))
+                }).to_string()))
             }
             Wanted::Region | Wanted::Zone | Wanted::Document => {
                 let region = self.region().await;
@@ -178,8 +167,8 @@ impl Metadata {
                     region.ok_or_else(|| missing("its region is not known; region = \"…\" in its sources tells it"))?;
                 let zone = format!("{region}a");
                 Ok(match wanted {
-                    Wanted::Region => Reply::new(StatusCode::OK, region),
-                    Wanted::Zone => Reply::new(StatusCode::OK, zone),
+                    Wanted::Region => Reply::text(String::from(region)),
+                    Wanted::Zone => Reply::text(zone),
                     _ => {
                         let mut document = serde_json::json!({
                             "version": "2017-09-30", "region": region, "availabilityZone": zone,
@@ -187,7 +176,7 @@ impl Metadata {
                         if let Some(account) = self.account() {
                             document["accountId"] = (&*account).into();
                         }
-                        Reply::json(&document)
+                        Reply::text(document.to_string())
                     }
                 })
             }
@@ -197,9 +186,9 @@ impl Metadata {
     /// The lease, if it can be served by this protocol.
     async fn lease(&self) -> Result<Arc<Lease>, Reply> {
         let lease = self.leases.lease(&self.identity).await.map_err(|error| {
-            // What lasts and what passes is one to the SDKs: they try a metadata service again, whatever it says.
+            // One code for what lasts and what passes, as instances have it. The SDK for Go tries it again for minutes.
             let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
-            Reply::new(status, error.message)
+            Reply::refusal(status, error.message)
         })?;
         self.refuse_without_token(&lease)?;
         Ok(lease)
@@ -224,7 +213,7 @@ impl Metadata {
              AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are",
             self.identity
         );
-        Err(Reply::new(StatusCode::NOT_FOUND, why))
+        Err(Reply::refusal(StatusCode::NOT_FOUND, why))
     }
 
     async fn region(&self) -> Option<Box<str>> {
@@ -253,22 +242,6 @@ enum Wanted {
     Document,
 }
 
-impl Reply {
-    fn new(status: StatusCode, text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        cut(&mut text);
-        Self { status, body: text.into(), ttl: None }
-    }
-
-    fn json(document: &serde_json::Value) -> Self {
-        Self::new(StatusCode::OK, document.to_string())
-    }
-
-    fn not_allowed(why: &str) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, why)
-    }
-}
-
 /// The SDK for Java joins an endpoint that ends in a slash and its paths with two.
 fn below_one_slash(path: &str) -> &str {
     let slashes = path.bytes().take_while(|b| *b == b'/').count();
@@ -279,23 +252,4 @@ fn below_one_slash(path: &str) -> &str {
 fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
-}
-
-/// As the service answers, whatever it is: text.
-#[allow(clippy::unnecessary_wraps, reason = "an answer cannot fail, and its type says so")]
-fn sent(reply: Reply) -> Answered {
-    let mut response = Response::new(Either::Left(Full::new(reply.body)));
-    *response.status_mut() = reply.status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    unkept(headers);
-    if let Some(ttl) = reply.ttl {
-        headers.insert(TTL, ttl.into());
-    }
-    match reply.status {
-        StatusCode::SERVICE_UNAVAILABLE => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
-        StatusCode::METHOD_NOT_ALLOWED => headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, PUT")),
-        _ => None,
-    };
-    Ok(response)
 }

@@ -10,7 +10,15 @@ use ring::rand::SystemRandom;
 use tokio::time::Instant;
 
 /// How long a token may live, in seconds (six hours at most; EC2 user guide).
-pub const TTL: RangeInclusive<u64> = 1..=21_600;
+const TTL: RangeInclusive<u64> = 1..=21_600;
+
+/// The lifetime that a header asks for, in seconds; `None` when it is no number, or none that is allowed.
+#[must_use]
+pub fn ttl(text: &str) -> Option<u64> {
+    // `parse` alone would take a sign.
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|seconds| digits && TTL.contains(seconds))
+}
 
 /// The bytes of a token: when it ends, in nanoseconds since our start, and the HMAC-SHA-256 of that.
 const END: usize = 8;
@@ -68,7 +76,24 @@ impl fmt::Debug for Sessions {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_that_was_not_issued_is_held(token in prop::collection::vec(any::<u8>(), 0..80), text in "[A-Za-z0-9_-]{54}") {
+            let sessions = Sessions::new().unwrap();
+            prop_assert!(!sessions.hold(&token) && !sessions.hold(text.as_bytes()));
+        }
+
+        #[test]
+        fn a_lifetime_is_a_number_of_seconds_that_is_allowed(text in "[-+ 0-9.]{0,6}", seconds in 0u64..30_000) {
+            prop_assert_eq!(ttl(&seconds.to_string()), TTL.contains(&seconds).then_some(seconds));
+            prop_assert_eq!(ttl(&text).is_some(), !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+                && text.parse().is_ok_and(|seconds| TTL.contains(&seconds)));
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_token_lives_for_its_seconds() {
