@@ -86,14 +86,17 @@ pub async fn serve(start: Start) -> Result<(), Failed> {
         listeners,
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
-        max_connections: (descriptors::make_room(server.max_connections * protocols) / protocols).max(1),
+        max_connections: descriptors::make_room(server.max_connections, protocols),
         metadata,
     };
     let broker = Broker::new(parts, stop.clone());
-    announce(&bound, file.as_ref().map(|file| file.path.as_path()));
+    for address in &bound {
+        tracing::info!(%address, "listening on http://{address}");
+    }
     if let Some(imds) = &config.imds {
         announce_metadata(&metadata_bound, imds);
     }
+    announce(&bound, file.as_ref().map(|file| file.path.as_path()));
     let (orders, receiver) = mpsc::channel(8);
     let reporting = report::report(manager, broker.board(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
@@ -261,12 +264,9 @@ fn token(config: &Config, world: &World) -> Result<(Secret, Option<TokenFile>), 
     }
 }
 
-/// Says where it listens; to a person also what to set.
+/// Says that it is ready; to a person also what to set.
 #[allow(clippy::print_stdout, reason = "for eval and for people")]
 fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
-    for address in bound {
-        tracing::info!(%address, "listening on http://{address}");
-    }
     let Some(address) = bound.first() else { return };
     tracing::info!(token_file = token_file.map(|path| path.display().to_string()), "ready to answer");
     if std::io::stdout().is_terminal() {

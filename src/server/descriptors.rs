@@ -5,18 +5,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// For all that is no connection of a client: files, watches, and one connection upstream per identity that loads.
 const BESIDE: u64 = 1024;
 
-/// Makes room for so many connections as far as this process may, and says how many there is room for: a flood of
-/// connections must not take the descriptors with which files are read and upstream is asked.
+/// Makes room for so many connections at each of the protocols as far as this process may, and says how many of each there
+/// is room for: a flood of connections must not take the descriptors with which files are read and upstream is asked.
 #[must_use]
-pub fn make_room(connections: usize) -> usize {
+pub fn make_room(connections: usize, protocols: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // `None` is no limit.
     let mut available = current.unwrap_or(u64::MAX);
-    let reachable = maximum.unwrap_or(u64::MAX).min(wanted(connections));
+    let reachable = maximum.unwrap_or(u64::MAX).min(wanted(connections * protocols));
     if available < reachable && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok() {
         available = reachable;
     }
-    let room = share(available, connections);
+    let room = (share(available, connections * protocols) / protocols).max(1);
     if room < connections {
         tracing::warn!(
             limit = available,
