@@ -83,8 +83,8 @@ impl Keeper {
         inherited: Option<Arc<Lease>>,
     ) -> (Self, Handle) {
         let phase = if policy.eager { policy.loading() } else { Phase::Asleep };
-        let first = Published { lease: inherited, phase, eager: policy.eager, ..Published::default() };
-        let first = Published { is_profile: policy.is_profile, ..first };
+        let Policy { eager, is_profile, .. } = policy;
+        let first = Published { lease: inherited, phase, eager, is_profile, ..Published::default() };
         let (publish, wake, handle) = Handle::new(first);
         let keeper = Self {
             key,

@@ -250,9 +250,7 @@ mod tests {
     fn a_served_profile_is_explained_by_its_own_check() {
         let message = |published: Published| Error::no_lease(&"a b".into(), &published, SystemTime::UNIX_EPOCH).message;
         let unset = Published { trouble: Some(Trouble::NotConfigured), ..Published::default() };
-        for (published, says) in
-            [(published(Kind::Denied), "explains it)"), (unset.clone(), "explains each source"), (unset, "explains")]
-        {
+        for (published, says) in [(published(Kind::Denied), "explains it)"), (unset, "explains each source")] {
             let of_profile = message(Published { is_profile: true, ..published.clone() });
             assert!(of_profile.contains(&format!("`credenza check --profile 'a b'` {says}")), "{of_profile}");
             let configured = message(published);
