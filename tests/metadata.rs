@@ -18,25 +18,13 @@ type Said = (u16, String, String);
 
 struct Service {
     address: SocketAddr,
-    _broker: Broker,
+    broker: Broker,
 }
 
 fn serve(home: &Home, more: &str, variables: &[(&str, &str)]) -> Service {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n{more}"));
-    Service { address, _broker: home.serve(&["--config", config.to_str().unwrap()], variables) }
-}
-
-/// The service listens a moment after the container endpoint said that it does.
-fn connect(address: SocketAddr) -> TcpStream {
-    let start = std::time::Instant::now();
-    loop {
-        match TcpStream::connect(address) {
-            Ok(stream) => return stream,
-            Err(_) if start.elapsed() < PATIENCE => std::thread::sleep(std::time::Duration::from_millis(10)),
-            Err(error) => panic!("{address}: {error}"),
-        }
-    }
+    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"127.0.0.1:0\"\n{more}"));
+    let broker = home.serve(&["--config", config.to_str().unwrap()], variables);
+    Service { address: broker.addresses[1], broker }
 }
 
 impl Service {
@@ -46,7 +34,7 @@ impl Service {
         } else {
             format!("Host: {}\r\n", self.address)
         };
-        let mut stream = connect(self.address);
+        let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         write!(stream, "{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -131,7 +119,7 @@ fn every_path() {
 fn tokens() {
     let home = Home::new();
     let service = serve(&home, "", &TEMPORARY);
-    for ttl in ["0", "21601", "-1", "", "x", "1.5", "99999999999999999999999"] {
+    for ttl in ["0", "21601", "-1", "+5", "", "x", "1.5", "99999999999999999999999"] {
         let asked = format!("X-aws-ec2-metadata-token-ttl-seconds: {ttl}\r\n");
         assert_eq!(service.ask("PUT", "/latest/api/token", &asked).0, 400, "{ttl:?}");
     }
@@ -237,6 +225,37 @@ fn another_identity_and_one_that_is_not_there() {
 }
 
 #[test]
+fn a_profile_that_is_served() {
+    let home = Home::new();
+    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
+    home.write(".aws/credentials", keys);
+    let service = serve(&home, "identity = \"dev\"\n[profiles]\nserve = [\"dev\"]\n", &[]);
+    let (status, _, body) = service.get("/latest/meta-data/iam/security-credentials/dev");
+    assert!(status == 200 && body.contains("ASIADEV"), "{status}");
+}
+
+/// The protocol knows no clients, so that nobody on it can be told from a flood: it has connections of its own.
+#[test]
+fn its_connections_take_no_place_of_those_with_a_token() {
+    let home = Home::new();
+    let service = serve(&home, "[server]\nmax_connections = 2\n", &TEMPORARY);
+    let mut waiting = TcpStream::connect(service.broker.address()).unwrap();
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    let flood: Vec<_> = (0..8).map(|_| TcpStream::connect(service.address).unwrap()).collect();
+    assert_eq!(service.get(ROLE).0, 200, "the oldest makes room for the newest");
+    write!(
+        waiting,
+        "GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
+        home.token()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "who came first, and has shown nothing yet, is still there");
+    drop(flood);
+}
+
+#[test]
 fn it_is_no_source_of_its_own() {
     let home = Home::new();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -247,5 +266,4 @@ fn it_is_no_source_of_its_own() {
     let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
     let answer = broker.get("/credentials", &home.token());
     assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
-    drop(TcpStream::connect(address).unwrap());
 }

@@ -182,3 +182,23 @@ fn handed_over_sockets_keep_the_rules() {
     assert_eq!(broker.addresses, [address]);
     assert!(broker.log().contains("its addresses count"), "{}", broker.log());
 }
+
+/// The port is taken by the socket that was handed over: a broker that bound it again would say that it is in use.
+#[test]
+fn a_socket_at_the_address_of_the_metadata_service_is_its_own() {
+    let home = Home::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n"));
+    let arguments = ["--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut command = with_socket(&home, socket.into(), &arguments);
+    command.envs([("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", HUSH), ("AWS_SESSION_TOKEN", HUSH)]);
+    let broker = Broker::start(command);
+    assert_eq!(broker.addresses[1], address);
+    assert_eq!(broker.get("/credentials", &home.token()).status, 200, "the container endpoint is elsewhere");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /latest/meta-data/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut status = String::new();
+    BufReader::new(stream).read_line(&mut status).unwrap();
+    assert!(status.contains(" 401 "), "{status}");
+}
