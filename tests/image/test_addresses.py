@@ -1,6 +1,7 @@
 """The addresses that SDKs know by heart, owned by the tests' network: no variable names a port, boto3 finds the broker there."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,24 @@ def test_boto3_finds_the_broker(broker: Path, variables: dict[str, str], method:
     environment = {"PATH": os.environ["PATH"], "HOME": str(broker)} | variables
     ended = subprocess.run([sys.executable, "-c", PRINT], env=environment, cwd=broker, capture_output=True, text=True)
     assert ended.stdout.strip() == str((method, "ASIAHERE")), ended
+
+
+@pytest.mark.parametrize(("address", "hops"), [("169.254.169.254", 1), ("169.254.170.2", 1), ("169.254.170.23", 1), ("127.0.0.1", 64)])
+def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, address: str, hops: int):
+    """The time to live of what the broker sends, as it is on the wire."""
+    port = 80 if hops == 1 else int((broker / "log").read_text().split("listening on http://127.0.0.1:")[1].split()[0])
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as wire:
+        wire.bind(("lo", 0x0800))
+        wire.settimeout(5)
+        with socket.create_connection((address, port)) as asking:
+            asking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert asking.recv(100).startswith(b"HTTP/1.1 401")
+            ours = asking.getsockname()[1]
+        seen = set()
+        while not seen:
+            packet = wire.recv(65536)
+            head = (packet[0] & 15) * 4
+            # Protocol 6 is TCP; from the broker's port to ours, with its answer in it.
+            if packet[9] == 6 and packet[head : head + 4] == port.to_bytes(2) + ours.to_bytes(2) and b"HTTP/1.1 401" in packet:
+                seen.add(packet[8])
+    assert seen == {hops}
