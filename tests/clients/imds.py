@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from serving import Serving
+
 TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials"
 LONGEST_SESSION = 21600
@@ -82,7 +84,7 @@ class Request:
     status: int
 
 
-class Imds:
+class Imds(Serving):
     """The service. A context manager: inside it listens, afterwards it does not."""
 
     def __init__(self, credentials: Credentials, role: str = "instance-role", port: int = 0):
@@ -94,21 +96,12 @@ class Imds:
         self._faults: list[Fault] = []
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.imds = self
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        super().__init__(self._server)
 
     @property
     def endpoint(self) -> str:
         """For AWS_EC2_METADATA_SERVICE_ENDPOINT. Some clients need the slash at the end, all accept it."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
-
-    def __enter__(self) -> "Imds":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def rotate(self, credentials: Credentials) -> None:
         with self._lock:

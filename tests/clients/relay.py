@@ -11,30 +11,23 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from serving import Serving
+
 HEAD = re.compile(rb"(?:^|(?<=\n)|(?<=\}))(?:GET|PUT|POST|HEAD|DELETE) \S+ HTTP/1\.1\r\n(?:[^\r\n]+\r\n)*\r\n")
 
 
-class Relay:
+class Relay(Serving):
     """A context manager: inside it listens at `endpoint` and relays to `upstream`, a URL or a socket in the file system."""
 
     def __init__(self, upstream: str | Path):
         self._server = _Server(("127.0.0.1", 0), _Connection)
         self._server.upstream = upstream
         self._told: dict[int, int] = {}
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        super().__init__(self._server)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> "Relay":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def requests(self) -> list[dict[str, str]]:
         """The headers of every request so far, names in lower case."""

@@ -16,13 +16,14 @@ import base64
 import hashlib
 import hmac
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
+
+from serving import Serving
 
 ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
@@ -67,7 +68,7 @@ def principal(token: str) -> str | None:
     return spelled if issue(spelled).token == token else None
 
 
-class Sts:
+class Sts(Serving):
     """A context manager: inside it listens.
 
     `others` names the caller of a key pair and token that come from elsewhere, and the secret; `session_token` gives what
@@ -85,20 +86,11 @@ class Sts:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         self._server.sts = self
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        super().__init__(self._server)
 
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> "Sts":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, Issued, int]:
         """Action, keys and the seconds that they live."""

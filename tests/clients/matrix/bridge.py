@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from relay import copy
+from serving import Serving
 
 
-class Bridge:
+class Bridge(Serving):
     """A context manager: inside it hands what arrives at `path` on to `upstream`, a URL."""
 
     def __init__(self, path: Path, upstream: str):
@@ -17,16 +18,7 @@ class Bridge:
         self.path = path
         self._server = _Server(str(path), _Connection)
         self._server.upstream = (parts.hostname, parts.port)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    def __enter__(self) -> "Bridge":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(self._server)
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):

@@ -1,0 +1,21 @@
+"""What stand-ins and relays have in common: a server in a thread of its own, for as long as a `with` lasts."""
+
+import socketserver
+import threading
+
+
+class Serving:
+    """A context manager: inside it `server`, whose threads are daemons, takes connections."""
+
+    def __init__(self, server: socketserver.BaseServer):
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
