@@ -63,6 +63,8 @@ CHANGING = [
     (re.compile(r"next try in \d+ s"), "next try in N s"),
     (re.compile(r"0x[0-9a-f]{6,}"), "0x…"),
 ]
+# Codes of the broker that these cells may show.
+CODES = ["InvalidAuthorizationToken", "LoginRequired"]
 ADVICE = {
     "wrong-token": "the token is not the broker's: `eval \"$(credenza env)\"` names its token file",
     "login-required": "a log-in has ended: `credenza status` says which, `credenza login --sso-session NAME` renews it",
@@ -85,7 +87,8 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
         "",
         "The columns: long-lived keys (L), temporary keys (T), rotation while it runs (R), the broker restarted (B), expired and",
         "healed (H), a wrong token (W) and an ended log-in (S), which fail with words for the user. ✓ all of them, else what works,",
-        "and the notes say why the others cannot.",
+        "and the notes say why the others cannot. On the way env each call is a program of its own, fed by `credenza get`: nothing",
+        "there goes on from one call to the next.",
         "",
         f"| client | {' | '.join(WAYS)} |",
         f"|---|{'---|' * len(WAYS)}",
@@ -105,22 +108,32 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
 
 def rewrite(readme: Path, results: Results, clients: list[Client]) -> None:
     """The symptoms between the marks of the README, those that are alike in one line."""
-    seen: dict[tuple[str, str], list[str]] = {}
-    for column in ADVICE:
+    seen: dict[str, tuple[list[str], list[str]]] = {}
+    for column, advice in ADVICE.items():
         for it in clients:
             cell = results.cells.get((it.name, "full-uri", column))
             if cell is not None and cell.said:
-                symptom = _steady(cell.said).removeprefix("error: ")
-                if len(symptom) > LONGEST_SYMPTOM:
-                    symptom = symptom[:LONGEST_SYMPTOM].rsplit(" ", 1)[0] + " …"
-                seen.setdefault((column, symptom), []).append(it.title)
+                titles, advices = seen.setdefault(_symptom(cell.said), ([], []))
+                titles += [it.title] if it.title not in titles else []
+                advices += [advice] if advice not in advices else []
     lines = ["| a program says | with | what it means, what to do |", "|---|---|---|"]
-    lines += [f"| {_cell(symptom)} | {', '.join(titles)} | {ADVICE[column]} |" for (column, symptom), titles in seen.items()]
+    for symptom, (titles, advices) in seen.items():
+        lines.append(f"| {_cell(symptom)} | {', '.join(titles)} | {'; or '.join(advices)} |")
     before, _, rest = readme.read_text().partition(BEGIN)
     _, marked, after = rest.partition(END)
     if not marked:
         raise ValueError(f"{readme}: {BEGIN} and {END} do not stand there")
     readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+
+
+def _symptom(said: str) -> str:
+    """What to look for in a log: from the front, and where the broker's own code stands further behind, that too."""
+    text = _steady(said).removeprefix("error: ").removeprefix("TIME ERROR : ")
+    if len(text) <= LONGEST_SYMPTOM:
+        return text
+    front = text[:LONGEST_SYMPTOM].rsplit(" ", 1)[0]
+    code = next((code for code in CODES if code in text and code not in front), None)
+    return f"{front} … {code} …" if code else f"{front} …"
 
 
 def _works(cells: list[Cell], notes: list[str]) -> str:
