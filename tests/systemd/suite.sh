@@ -9,5 +9,5 @@ trap 'rm -rf "$work"' EXIT
 
 "$here/../../packaging/dist.sh" deb "$binary" "$work"
 "$here/../../packaging/dist.sh" tarball "$static" "$work"
-cp "$here/checks.py" "$here/host.py" "$here/../clients/imds.py" "$work/"
+cp "$here/checks.py" "$here/host.py" "$here/../clients/imds.py" "$here/../clients/serving.py" "$work/"
 "$here/boot.sh" "$work" python3 -B checks.py
