@@ -5,6 +5,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -69,11 +70,15 @@ class Credenza:
         self.stop()
 
     def start(self, listen: str = "127.0.0.1:0") -> None:
-        command = [str(self.binary), "serve", "--listen", listen, "--token-file", str(self.token_file), *self.flags]
+        self._start(["--listen", listen])
+
+    def _start(self, listen: list[str], sockets: list[socket.socket] | None = None) -> None:
+        command = [str(self.binary), "serve", *listen, "--token-file", str(self.token_file), *self.flags]
         start = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                handed_over(sockets, command) if sockets else command,
+                pass_fds=[held.fileno() for held in sockets or []],
                 cwd=self.home,
                 env=environment(self.home, **self.variables),
                 stdin=subprocess.DEVNULL,
@@ -133,6 +138,30 @@ class Credenza:
         """The access key id it hands out at this moment."""
         status, body = self.ask()
         return body.get("AccessKeyId") if status == 200 else None
+
+
+class Held(Credenza):
+    """The same behind sockets that outlive it, as those of credenza.socket do: nobody is refused while it is down."""
+
+    def __init__(self, binary: Path, home: Path, ports: list[int], *flags: str, **variables: str):
+        super().__init__(binary, home, *flags, **variables)
+        self._sockets = [socket.create_server(("127.0.0.1", port), backlog=4096) for port in ports]
+
+    def __exit__(self, *_exception) -> None:
+        super().__exit__()
+        for held in self._sockets:
+            held.close()
+
+    def start(self, listen: str = "") -> None:
+        self._start([], self._sockets)
+
+
+def handed_over(sockets: list[socket.socket], command: list[str]) -> list[str]:
+    """The command as a service manager starts it, the sockets from descriptor 3 on: sd_listen_fds(3)."""
+    # In this order none is overwritten before its turn.
+    numbers = sorted(held.fileno() for held in sockets)
+    moves = " ".join(f"{to}<&{number}" for to, number in enumerate(numbers, 3))
+    return ["bash", "-c", f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(numbers)} exec "$@"', "bash", *command]
 
 
 class Client:

@@ -21,7 +21,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from programs import STOP_DEADLINE, environment, until
+from programs import STOP_DEADLINE, environment, handed_over, until
 
 KEY = "AKIARESTARTS"
 SEED = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
@@ -43,10 +43,9 @@ class Daemon:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        descriptor = self.socket.fileno()
         self.process = subprocess.Popen(
-            ["bash", "-c", f'exec 3<&{descriptor}; LISTEN_PID=$$ LISTEN_FDS=1 exec "$0" serve', self.binary],
-            pass_fds=[descriptor],
+            handed_over([self.socket], [self.binary, "serve"]),
+            pass_fds=[self.socket.fileno()],
             cwd=self.home,
             env=environment(self.home, CREDENZA_TOKEN_FILE=str(self.token_file), NOTIFY_SOCKET=str(self.home / "notify")),
             stdin=subprocess.DEVNULL,

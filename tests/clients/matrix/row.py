@@ -14,10 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import client  # noqa: E402
 import namespace  # noqa: E402
-from columns import COLUMNS, Seen  # noqa: E402
+from columns import Seen  # noqa: E402
 from seaweedfs import Key  # noqa: E402
 from session import Hung  # noqa: E402
 from stage import EmptyToken, Stage, Wrong  # noqa: E402
+from storm import CELLS, STORM  # noqa: E402
 from ways import WAYS  # noqa: E402
 
 EMPTY_TOKEN = "signs an empty X-Amz-Security-Token, which AWS refuses"
@@ -54,6 +55,8 @@ class Row:
         return cell
 
     def _judge(self, column: str) -> Cell:
+        if column == STORM:
+            return self._run(column)
         given = self.client.reason(self.way.name, column)
         if given is not None and given.key == f"{self.way.name}/*":
             return self._unknown_way(column, given.text)
@@ -82,7 +85,7 @@ class Row:
         return Cell(column, "n/a", text)
 
     def _run(self, column: str, patience: float | None = None) -> Cell:
-        run, _keys = COLUMNS[column]
+        run, _keys = CELLS[column]
         keys = [Key(**key) for key in self.told["keys"][column]]
         stage = Stage(
             self.client, self.way, self.folder / column, Path(self.told["binary"]), Path(self.told["s3"]), self.told["bucket"]

@@ -27,9 +27,9 @@ import namespace  # noqa: E402
 import table  # noqa: E402
 from bridge import Bridge  # noqa: E402
 from client import Client, Missing, NotInstalled  # noqa: E402
-from columns import COLUMNS  # noqa: E402
 from row import Cell  # noqa: E402
 from seaweedfs import ROLE, SeaweedFS, new_key  # noqa: E402
+from storm import CELLS, STORM, has_storm  # noqa: E402
 from table import Results  # noqa: E402
 from ways import WAYS, needs_address  # noqa: E402
 
@@ -85,19 +85,23 @@ class Runner:
             for way in sorted({way for _, way in lacking}):
                 self.skip(f"{way} at an address of its own (no network namespace: needs root or user namespaces, and ip)")
             pairs = [pair for pair in pairs if pair not in lacking]
-        self._all = len(pairs) * len(self.given.columns)
+        self._all = sum(len(self.columns(*pair)) for pair in pairs)
         with ThreadPoolExecutor(self.given.jobs) as pool:
             for done in [pool.submit(self.row, it, way, s3, sts, long_lived) for it, way in pairs]:
                 done.result()
 
+    def columns(self, it: Client, way: str) -> list[str]:
+        return [column for column in self.given.columns if column != STORM or has_storm(it, way)]
+
     def row(self, it: Client, way: str, s3: Path, sts, long_lived) -> None:
         folder = self.folder / it.name / way
         folder.mkdir(parents=True)
+        columns = self.columns(it, way)
         told = {
             "client": it.name,
             "way": way,
-            "columns": self.given.columns,
-            "keys": {column: self._keys(column, sts, long_lived) for column in self.given.columns},
+            "columns": columns,
+            "keys": {column: self._keys(column, sts, long_lived) for column in columns},
             "folder": str(folder),
             "binary": str(self.binary),
             "s3": str(s3),
@@ -109,7 +113,7 @@ class Runner:
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
             process.stdin.write(json.dumps(told) + "\n")
             process.stdin.close()
-            left = list(self.given.columns)
+            left = list(columns)
             for line in process.stdout:
                 cell = Cell(**json.loads(line))
                 left.remove(cell.column)
@@ -127,7 +131,7 @@ class Runner:
 
     @staticmethod
     def _keys(column: str, sts, long_lived) -> list[dict]:
-        _run, temporary = COLUMNS[column]
+        _run, temporary = CELLS[column]
         if column == "long-lived":
             return [{"access_key_id": long_lived.access_key_id, "secret_access_key": long_lived.secret_access_key}]
         issued = [
@@ -145,15 +149,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--six", action="store_true", help="the six clients of `make test`")
     parser.add_argument("--clients", **words, help=f"of {', '.join(client.names())}")
     parser.add_argument("--ways", **words, default=list(WAYS), help=f"of {', '.join(WAYS)}")
-    parser.add_argument("--columns", **words, default=list(COLUMNS), help=f"of {', '.join(COLUMNS)}")
+    parser.add_argument("--columns", **words, default=list(CELLS), help=f"of {', '.join(CELLS)}")
     parser.add_argument("--jobs", type=int, default=6, help="rows beside each other; they mostly wait")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the table there (a run of everything only)")
     parser.add_argument("--readme", type=Path, metavar="FILE", help="rewrite the symptoms between the marks in there")
     given = parser.parse_args()
-    for asked, known in ((given.clients or [], client.names()), (given.ways, list(WAYS)), (given.columns, list(COLUMNS))):
+    for asked, known in ((given.clients or [], client.names()), (given.ways, list(WAYS)), (given.columns, list(CELLS))):
         if unknown := set(asked) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
-    given.part = bool(given.six or given.clients or given.ways != list(WAYS) or given.columns != list(COLUMNS))
+    given.part = bool(given.six or given.clients or given.ways != list(WAYS) or given.columns != list(CELLS))
     if given.part and (given.write or given.readme):
         parser.error("--write and --readme take a run of everything")
     return given

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from client import Client
 from imds import Credentials, Imds, in_seconds
-from programs import Credenza, environment
+from programs import Credenza, Held, environment
 from relay import Relay
 from seaweedfs import Key, free_ports
 from session import Loop, Once, Said, Session
@@ -81,10 +81,12 @@ class Stage:
         pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
         self._start(f"[identities.default]\nsources = [{{ {pair} }}]\n")
 
-    def over_instance_role(self, key: Key, seconds: float) -> None:
+    def over_instance_role(self, key: Key, seconds: float, held: bool = False) -> None:
+        """`held`: behind sockets that outlive the broker."""
         self.upstream = self._stack.enter_context(Imds(lent(key, seconds)))
         self._start(
             '[identities.default]\nsources = ["imds"]\n',
+            held,
             AWS_EC2_METADATA_DISABLED="false",
             AWS_EC2_METADATA_SERVICE_ENDPOINT=self.upstream.endpoint,
         )
@@ -102,11 +104,19 @@ class Stage:
         (cache / f"{hashlib.sha1(b'work').hexdigest()}.json").write_text(json.dumps(log_in))
         self._start('[identities.default]\nsources = [{ profile = "dev" }]\n')
 
-    def _start(self, config: str, **variables: str) -> None:
-        file = self.brokers_home / "credenza.toml"
-        file.write_text(config + self.way.settings(self))
-        file.chmod(0o600)
-        broker = Credenza(self.binary, self.brokers_home, "--config", str(file), *self.way.listen(), **variables)
+    @property
+    def config(self) -> Path:
+        return self.brokers_home / "credenza.toml"
+
+    def _start(self, config: str, held: bool = False, **variables: str) -> None:
+        self.config.write_text(config + self.way.settings(self))
+        self.config.chmod(0o600)
+        given = ["--config", str(self.config), *self.way.listen()]
+        if held:
+            ports = [0, self.port] if self.way.name == "imds" else [0]
+            broker = Held(self.binary, self.brokers_home, ports, *given, **variables)
+        else:
+            broker = Credenza(self.binary, self.brokers_home, *given, **variables)
         self.broker = self._stack.enter_context(broker)
 
     # The client.

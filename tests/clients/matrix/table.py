@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
+import storm
 from client import Client
 from columns import COLUMNS
 from row import Cell
@@ -103,7 +104,32 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
             if (cell := results.cells.get((it.name, "full-uri", column))) is not None and cell.said:
                 lines.append(f"| {it.title} | {_cell(_steady(cell.said))} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_storms(results, clients)])
+
+
+def _storms(results: Results, clients: list[Client]) -> list[str]:
+    """What the storm left, with what was left out of it and why."""
+    lines = [
+        "## In a storm",
+        "",
+        "A call after another while the broker, behind a socket that outlives it, is restarted, reloaded (also with a file that",
+        "cannot be read) and starved of its upstream in an order of chance. Its lease is good all the time: no call may fail.",
+        "",
+        f"| client | {' | '.join(storm.WAYS)} |",
+        f"|---|{'---|' * len(storm.WAYS)}",
+    ]
+    reasons = []
+    for it in clients:
+        shown = []
+        for way in storm.WAYS:
+            if (cell := results.cells.get((it.name, way, storm.STORM))) is None:
+                continue
+            shown.append(_cell(cell.remark if cell.result == "works" else f"FAILED: {_steady(cell.reason)}"))
+            if (without := it.reason(way, storm.STORM)) is not None:
+                reasons.append(f"{it.title}, {way}: {without.text}.")
+        if shown:
+            lines.append(f"| {it.title} | {' | '.join(shown)} |")
+    return [*lines, "", *reasons, ""]
 
 
 def rewrite(readme: Path, results: Results, clients: list[Client]) -> None:

@@ -1,0 +1,141 @@
+"""The storm: a client calls without a pause while its broker is restarted, reloaded and starved of its upstream.
+
+The broker stands behind sockets that outlive it, as it does under systemd, and has a good lease all the time, which is
+watched. So no call may fail, whatever happens between two of them. SEED repeats the order of events.
+"""
+
+import os
+import random
+import threading
+import time
+
+from client import Client
+from columns import COLUMNS, LEASE, PATIENCE, Seen
+from programs import until
+from seaweedfs import Key
+from session import Hung
+from stage import Stage, Wrong, lent
+
+STORM = "storm"
+# The container endpoint, which four of the ways share, and the one that is another protocol.
+WAYS = ("full-uri", "imds")
+ROUNDS = 2
+# Beside each other, so that a broker meets every event more than once and after every other.
+GAP = (0.2, 1.2)
+PAUSE = 0.05
+BROKEN = "[identities.default\n"
+
+
+def has_storm(client: Client, way: str) -> bool:
+    return client.six and way in WAYS
+
+
+class Caller(threading.Thread):
+    """The client, call after call. `used` are the keys that it signed with; the first failure ends it."""
+
+    def __init__(self, stage: Stage, keys: tuple[Key, ...]):
+        super().__init__(daemon=True)
+        self.stage, self.keys = stage, keys
+        self.used: list[Key] = []
+        self.failure: Exception | None = None
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        session = self.stage.session()
+        while not self._over.wait(PAUSE):
+            try:
+                self.used.append(self.stage.works_with(session.call(self.stage.patience), *self.keys))
+            except (Wrong, Hung) as failure:
+                self.failure = failure
+                return
+
+    def end(self) -> None:
+        self._over.set()
+        self.join(self.stage.patience + PATIENCE)
+
+
+class Storm:
+    """What befalls the broker. Each event ends when its effect was seen."""
+
+    def __init__(self, stage: Stage, chance: random.Random):
+        self.stage, self.chance = stage, chance
+        self.config = stage.config.read_text()
+        self.counts = {"restarted": 0, "reloaded": 0, "starved": 0}
+
+    def restarted(self) -> None:
+        self.stage.broker.restart()
+
+    def reloaded(self) -> None:
+        """By turns with another configuration, which counts, and with one that cannot be read, which does not."""
+        odd = self.counts["reloaded"] % 2
+        said = "the one before stays in force" if odd else "configuration loaded"
+        before = self._log().count(said)
+        self.stage.config.write_text(BROKEN if odd else f"{self.config}[identities.another]\nsources = ['environment']\n")
+        self.stage.broker.reload()
+        until(f"the log says: {said}", lambda: self._log().count(said) > before)
+        self.stage.config.write_text(self.config)
+
+    def starved(self) -> None:
+        """Its upstream fails from before it asks for the next lease until after it asked in vain."""
+        upstream = self.stage.upstream
+        before = len(upstream.requests)
+        upstream.fail(503, times=None)
+        until("the broker asks in vain", lambda: any(r.status == 503 for r in upstream.requests[before:]), LEASE)
+        time.sleep(self.chance.uniform(*GAP))
+        upstream.clear()
+
+    def _log(self) -> str:
+        return self.stage.broker.log.read_text(errors="replace")
+
+
+def storm(stage: Stage, *keys: Key) -> Seen:
+    seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
+    stage.over_instance_role(keys[0], LEASE, held=True)
+    until("the broker has a lease", stage.broker.served_key)
+    events = Storm(stage, random.Random(seed))
+    names = ["reloaded", "starved"] if stage.client.reason(stage.way.name, STORM) else ["restarted", "reloaded", "starved"]
+    order = [name for _ in range(ROUNDS) for name in events.chance.sample(names, len(names))]
+    caller = Caller(stage, keys)
+    caller.start()
+    until("a first call", lambda: caller.used or caller.failure, stage.patience)
+    newest = keys[0]
+    try:
+        for number, name in enumerate(order):
+            newest = keys[(number + 1) % len(keys)]
+            stage.upstream.rotate(lent(newest, LEASE))
+            getattr(events, name)()
+            events.counts[name] += 1
+            _watch(stage, caller, events.chance.uniform(*GAP), f"{name} (SEED={seed}, {order})")
+        if stage.client.reason(stage.way.name, "rotation") is None:
+            end = time.monotonic() + LEASE + PATIENCE
+            while caller.used[-1] is not newest:
+                _watch(stage, caller, PAUSE, f"the last of {order} (SEED={seed})")
+                if time.monotonic() > end:
+                    raise Wrong(f"still signs with old keys {LEASE + PATIENCE:g} s after the last rotation (SEED={seed})")
+    finally:
+        caller.end()
+    _judge(caller, f"the end (SEED={seed})")
+    told = ", ".join(f"{name} {count}×" for name, count in events.counts.items() if count)
+    return Seen(f"{len(caller.used)} calls, none failed: {told}")
+
+
+def _watch(stage: Stage, caller: Caller, seconds: float, after: str) -> None:
+    """For so long, and at least once: the client has not failed, and the lease is good."""
+    end = time.monotonic() + seconds
+    while True:
+        _judge(caller, after)
+        status, body = stage.broker.ask()
+        if status != 200:
+            raise Wrong(f"the broker itself had no lease after {after}: {status} {body}")
+        if time.monotonic() > end:
+            return
+        time.sleep(PAUSE)
+
+
+def _judge(caller: Caller, after: str) -> None:
+    if caller.failure is not None:
+        raise Wrong(f"call {len(caller.used) + 1}, after {after}: {caller.failure}")
+
+
+# Every cell there is, each with the number of temporary keys that it takes.
+CELLS = COLUMNS | {STORM: (storm, 4)}
