@@ -1,5 +1,6 @@
 //! The HTTP side: listeners, connections, the door, the paths. It sees the board and nothing else.
 
+pub mod answer;
 pub mod connections;
 pub mod descriptors;
 pub mod guard;

@@ -20,8 +20,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::answer::Answer;
 use super::head_timer::HeadTimer;
-use super::protocol::{Answer, Protocol};
+use super::protocol::Protocol;
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);

@@ -14,14 +14,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
+use super::answer::Answer;
 use super::guard::{Hosts, addressed};
 use super::leases::Leases;
-use super::protocol::Answer;
 use super::responses::Error;
 use crate::clock::timestamp;
 use crate::credentials::{Escaped, Name};
 use crate::lease::Lease;
-use reply::Reply;
+use reply::{Reply, TTL};
 use sessions::Sessions;
 
 const TOKEN_PATH: &str = "/latest/api/token";
@@ -32,9 +32,6 @@ const ZONE: &str = "/latest/meta-data/placement/availability-zone";
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
-/// How long a token shall live, in seconds; the answer bears it, too.
-const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
-
 /// A request is held so long until the keeper has found out its region: SDKs give up after a second.
 const REGION_PATIENCE: Duration = Duration::from_millis(800);
 

@@ -1,38 +1,12 @@
 //! What stands behind a listener: one protocol or another, before the same board.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{Either, Full};
 
+use super::answer::Answer;
 use super::metadata::Metadata;
 use super::routes::Paths;
-
-/// A response as it leaves: from memory, or from the router.
-pub type Answered = Result<http::Response<Either<Full<Bytes>, Body>>, Infallible>;
-
-/// What a request gets.
-#[allow(missing_debug_implementations, reason = "a future shows nothing")]
-pub enum Answer {
-    /// Nothing has to be waited for.
-    Now(Answered),
-    /// Something has.
-    Later(Pin<Box<dyn Future<Output = Answered> + Send>>),
-}
-
-impl Answer {
-    /// Waits for it.
-    pub async fn wait(self) -> Answered {
-        match self {
-            Self::Now(answered) => answered,
-            Self::Later(answered) => answered.await,
-        }
-    }
-}
 
 /// What is spoken on a connection.
 #[derive(Clone, Debug)]

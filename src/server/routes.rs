@@ -16,9 +16,9 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::answer::Answer;
 use super::guard::{Admitted, Client, Clients, Hosts, admit};
 use super::leases::Leases;
-use super::protocol::Answer;
 use super::responses::{Error, json, whole};
 use super::status;
 use crate::board::{Handle, Published};

@@ -2,12 +2,14 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 
-use super::TTL;
-use crate::server::protocol::Answered;
+use crate::server::answer::Answered;
 use crate::server::responses::{cut, unkept};
+
+/// How long a token shall live, in seconds; the answer bears it, too.
+pub(super) const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
 /// A status and a text.
 pub(super) struct Reply {
