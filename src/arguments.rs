@@ -179,6 +179,9 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     let overrides = Overrides {
         listen: Some(arguments.server.listen).filter(|listen| !listen.is_empty()),
         allow_remote: given.rank("allow_remote").map(|_| arguments.server.allow_remote),
+        imds_listen: Some(arguments.metadata.imds_listen).filter(|listen| !listen.is_empty()),
+        imds_identity: arguments.metadata.imds_identity,
+        imds_allow_v1: given.rank("imds_allow_v1").map(|_| arguments.metadata.imds_allow_v1),
         token: token(&mut given, arguments.server.token_file)?,
         token_group: arguments.server.token_group,
         sources,
@@ -210,7 +213,7 @@ impl Command {
             Self::Profiles { .. } => ("profiles", &options::SERVER[..]),
             Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
-        match given.flags(unread).first() {
+        match given.flags(unread).into_iter().chain(given.flags(&options::METADATA)).next() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; leave it out")),
             None => Ok(()),
         }

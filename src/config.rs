@@ -55,6 +55,12 @@ pub struct Overrides {
     pub listen: Option<Vec<SocketAddr>>,
     /// Whether other hosts may reach that.
     pub allow_remote: Option<bool>,
+    /// Where the metadata service listens.
+    pub imds_listen: Option<Vec<SocketAddr>>,
+    /// Whose credentials it serves.
+    pub imds_identity: Option<Name>,
+    /// Whether it answers requests without a token.
+    pub imds_allow_v1: Option<bool>,
     /// Where the broker's own token comes from.
     pub token: Option<Token>,
     /// Who may read its file.
@@ -126,6 +132,25 @@ impl Config {
         self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
     }
 
+    /// Why there is no identity of this name, if there is none.
+    #[must_use]
+    pub fn missing(&self, name: &Name) -> Option<String> {
+        if self.identity(name).is_some() {
+            return None;
+        }
+        let names: Vec<String> = self.identities.keys().map(ToString::to_string).collect();
+        Some(format!("there is no identity {name}; there are {}", names.join(", ")))
+    }
+
+    /// What flags and variables say of the metadata service that does not go with the rest. The file's own words have been
+    /// checked with it: what is left came by flag or variable.
+    #[must_use]
+    pub fn metadata_misfit(&self) -> Option<String> {
+        let imds = self.imds.as_ref()?;
+        imds.misfit(&self.server)
+            .or_else(|| Some(format!("--imds-identity (or CREDENZA_IMDS_IDENTITY): {}", self.missing(&imds.identity)?)))
+    }
+
     /// Reads a file (without one: no bytes) with what flags and variables say before it.
     ///
     /// # Errors
@@ -151,7 +176,7 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
     let files = root.section("files", &FILES, errors);
     let trusted_owners = files.map(|section| trusted_owners(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
-    let imds = root.section("imds", &IMDS, errors).and_then(|section| imds::read(section, &server, errors));
+    let imds = imds::read(root.section("imds", &IMDS, errors), &server, overrides, errors);
     let (imds, named) = imds.unzip();
     let defaults = root.section("defaults", &DEFAULTS, errors);
     let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
@@ -168,13 +193,13 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
         }
     }
     let is_alone = identities.is_empty() && profiles.is_none();
-    let warnings = with_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
+    let mut warnings = with_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
+    warnings.extend(imds::of_no_use(imds.as_ref(), overrides));
     let config = Config { server, imds, identities, profiles, trusted_owners, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
-        && config.identity(&imds.identity).is_none()
+        && let Some(missing) = config.missing(&imds.identity)
     {
-        let names: Vec<String> = config.identities.keys().map(ToString::to_string).collect();
-        errors.push(at, &path, format!("there is no identity {}; there are {}", imds.identity, names.join(", ")));
+        errors.push(at, &path, missing);
     }
     config
 }

@@ -24,6 +24,8 @@ pub struct Loader {
 pub enum LoadError {
     /// The file itself.
     File(String),
+    /// Flags or variables: exit code 2.
+    Usage(String),
     /// Everything that is wrong in it.
     Content(Box<Path>, Vec<ConfigError>),
 }
@@ -52,6 +54,19 @@ impl Loader {
                 .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
             Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
                 .map_err(|errors| LoadError::Content(path.into(), errors)),
+        }
+    }
+
+    /// The configuration for a daemon, or for those who try it.
+    ///
+    /// # Errors
+    /// As for [`Self::load`], and when flags and variables of the metadata service do not go with the rest: other commands
+    /// have nothing to do with them.
+    pub async fn load_for_daemon(&self) -> Result<Config, LoadError> {
+        let config = self.load().await?;
+        match config.metadata_misfit() {
+            Some(misfit) => Err(LoadError::Usage(misfit)),
+            None => Ok(config),
         }
     }
 
@@ -122,7 +137,7 @@ pub fn resolve(config: &Config) -> Result<Numbers, LoadError> {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(message) => f.write_str(message),
+            Self::File(message) | Self::Usage(message) => f.write_str(message),
             Self::Content(path, errors) => {
                 write!(
                     f,

@@ -14,7 +14,7 @@ use credenza::command::{self, Failed};
 use credenza::config::{Config, Identity, Place};
 use credenza::credentials::Name;
 use credenza::files::Files;
-use credenza::loader::{self, Loader};
+use credenza::loader::{self, LoadError, Loader};
 use credenza::logging;
 use credenza::mfa::Mfa;
 use credenza::service_manager::{self, ServiceManager};
@@ -94,11 +94,16 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
     };
     let place = Place::new(invocation.config.as_deref(), &environment);
     let loader = Loader::new(place, invocation.overrides, files.fresh());
-    let config = match loader.load().await {
+    let loaded = match invocation.command {
+        Command::Serve | Command::Check => loader.load_for_daemon().await,
+        _ => loader.load().await,
+    };
+    let config = match loaded {
         Ok(config) => config,
         Err(error) => {
             service.manager.status(&format!("bad configuration: {error}"));
-            return failed(&error.to_string(), BAD_CONFIGURATION);
+            let code = if matches!(error, LoadError::Usage(_)) { BAD_USAGE } else { BAD_CONFIGURATION };
+            return failed(&error.to_string(), code);
         }
     };
     for warning in &config.warnings {
@@ -218,10 +223,7 @@ async fn unless_ended<T>(work: impl Future<Output = T>) -> Result<Result<T, Exit
 }
 
 fn find(config: &Config, name: &Name) -> Result<Identity, Failed> {
-    config.identity(name).ok_or_else(|| {
-        let names: Vec<String> = config.identities.keys().map(ToString::to_string).collect();
-        Failed::because(format!("there is no identity {name}; there are {}", names.join(", ")))
-    })
+    config.identity(name).ok_or_else(|| Failed::because(config.missing(name).unwrap_or_default()))
 }
 
 /// The environment as it is now; names and values that are no UTF-8 are nobody's credentials.

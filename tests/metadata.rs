@@ -225,6 +225,53 @@ fn another_identity_and_one_that_is_not_there() {
 }
 
 #[test]
+fn flags_and_variables_make_one_without_a_file() {
+    let home = Home::new();
+    let two = "127.0.0.1:0,127.0.0.1:0";
+    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
+    home.write(".aws/credentials", keys);
+    let broker = home.serve(
+        &["--imds-listen", two, "--imds-identity", "dev", "--serve-profiles", "d*"],
+        &[("CREDENZA_IMDS_ALLOW_V1", "true"), ("CREDENZA_IMDS_IDENTITY", "nobody")],
+    );
+    let addresses = broker.addresses.clone();
+    assert_eq!(addresses.len(), 3, "{addresses:?}");
+    let service = Service { address: addresses[2], broker };
+    let (status, _, body) = service.ask("GET", "/latest/meta-data/iam/security-credentials/dev", "");
+    assert!(status == 200 && body.contains("ASIADEV"), "{status}");
+    assert!(service.broker.log().contains("allow_v1: the metadata service answers requests without a token"));
+}
+
+#[test]
+fn flags_and_variables_that_are_wrong() {
+    let home = Home::new();
+    let config = home.write("credenza.toml", "[server]\nlisten = [\"127.0.0.1:9735\"]\n");
+    let config = config.to_str().unwrap();
+    type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
+    let table: [Case<'_>; 7] = [
+        (&["--imds-listen", "0.0.0.0:80"], &[], "other hosts must not reach it"),
+        (&["--imds-listen", "10.0.0.1:80", "--allow-remote"], &[], "other hosts must not reach it"),
+        (&["check"], &[("CREDENZA_IMDS_LISTEN", "nowhere")], "write it like 127.0.0.1:9733"),
+        (&["check", "--imds-listen", "127.0.0.1:9735"], &[], "listens there already"),
+        (&["serve", "--imds-listen", "127.0.0.1:0", "--imds-identity", "nobody"], &[], "no identity nobody"),
+        (
+            &["serve"],
+            &[("CREDENZA_IMDS_LISTEN", "[::1]:0"), ("CREDENZA_IMDS_IDENTITY", "nobody")],
+            "no identity nobody",
+        ),
+        (&["serve"], &[("CREDENZA_IMDS_ALLOW_V1", "perhaps")], "--imds-allow-v1"),
+    ];
+    for (arguments, variables, word) in table {
+        let ended = home.run(&[arguments, &["--config", config]].concat(), variables);
+        assert!(ended.code == Some(2) && ended.stderr.contains(word), "{arguments:?}: {ended:?}");
+    }
+    // They may be there for another command.
+    let variables = [("CREDENZA_IMDS_LISTEN", "127.0.0.1:9735"), ("CREDENZA_IMDS_IDENTITY", "nobody")];
+    let ended = home.run(&["get", "--config", config], &[&TEMPORARY[..], &variables].concat());
+    assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
 fn a_profile_that_is_served() {
     let home = Home::new();
     let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";

@@ -52,6 +52,9 @@ pub(super) const NOT_FOR_LOGIN: [&str; 15] = [
 pub(super) const SERVER: [&str; 6] =
     ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
 
+/// Flags of the metadata service, which only those read who run a daemon or try its configuration.
+pub(super) const METADATA: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
+
 const EXAMPLES: &str = "\
 Examples:
   credenza                                        serve the AWS credentials found on this host
@@ -101,6 +104,9 @@ pub(super) struct Arguments {
 
     #[command(flatten)]
     pub(super) server: Server,
+
+    #[command(flatten)]
+    pub(super) metadata: Metadata,
 }
 
 /// Where the credentials of `default` come from.
@@ -208,6 +214,31 @@ pub(super) struct Server {
     /// The same, from a file that is only read (- is standard input)
     #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     auth_token_file: Option<PathBuf>,
+}
+
+/// The metadata service beside the daemon's own protocol.
+#[derive(Args)]
+#[command(next_help_heading = "Metadata service (serve, check), for programs that know only IMDSv2")]
+pub(super) struct Metadata {
+    /// Where to listen.
+    #[arg(
+        help = "Serve one identity here as well, to every program that reaches it; again for more [default: nowhere]",
+        long,
+        env = "CREDENZA_IMDS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_parser = value::metadata_address,
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(super) imds_listen: Vec<SocketAddr>,
+
+    /// Serve this identity there; only credentials with a session token are [default: default]
+    #[arg(long, env = "CREDENZA_IMDS_IDENTITY", value_name = "NAME", value_parser = value::identity, global = true)]
+    pub(super) imds_identity: Option<Name>,
+
+    /// Answer requests without a token of the protocol, too (IMDSv1)
+    #[arg(long, env = "CREDENZA_IMDS_ALLOW_V1", value_parser = BoolishValueParser::new(), global = true)]
+    pub(super) imds_allow_v1: bool,
 }
 
 /// What to do.

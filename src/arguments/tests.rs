@@ -114,6 +114,16 @@ fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
         ("exec --region eu --identity minio -- ls", "--region would"),
         ("get --identity=", "1 to 256 bytes"),
         ("get --listen 127.0.0.1:1", "--listen has no meaning for `credenza get`"),
+        ("--imds-listen 10.0.0.1:80", "other hosts must not reach it"),
+        ("check --imds-listen 127.0.0.1", "write it like 127.0.0.1:9733"),
+        ("--imds-identity=", "1 to 256 bytes"),
+        ("--imds-listen 127.0.0.1:1 status", "--imds-listen has no meaning for `credenza status`"),
+        ("get --imds-allow-v1", "--imds-allow-v1 has no meaning for `credenza get`"),
+        ("get --from-daemon --imds-identity a", "--imds-identity has no meaning for `credenza get --from-daemon`"),
+        ("exec --imds-identity a -- ls", "--imds-identity has no meaning for `credenza exec`"),
+        ("env --imds-identity a", "--imds-identity has no meaning for `credenza env`"),
+        ("login --imds-identity a", "--imds-identity has no meaning for `credenza login`"),
+        ("profiles --imds-identity a", "--imds-identity has no meaning for `credenza profiles`"),
         ("exec --allow-remote -- ls", "--allow-remote has no meaning for `credenza exec`"),
         ("status --profile dev", "--profile has no meaning for `credenza status`"),
         ("exec", "<CMD>"),
@@ -181,6 +191,17 @@ fn server_flags() {
 }
 
 #[test]
+fn metadata_flags() {
+    let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2"].map(|text| text.parse().unwrap()).to_vec();
+    for line in ["--imds-listen 127.0.0.1:1,[::1]:2", "check --imds-listen 127.0.0.1:1 --imds-listen [::1]:2"] {
+        let overrides = valid(line).overrides;
+        assert_eq!(overrides, Overrides { imds_listen: Some(addresses.clone()), ..Overrides::default() }, "{line}");
+    }
+    let overrides = valid("serve --imds-identity a/b --imds-allow-v1").overrides;
+    assert_eq!((overrides.imds_identity, overrides.imds_allow_v1), (Some("a/b".into()), Some(true)));
+}
+
+#[test]
 fn standard_input_is_read_at_once() {
     let long = "0123456789abcdef0123456789abcdef";
     let invocation = run("--auth-token-file -", &format!("{long}\n")).unwrap();
@@ -207,15 +228,17 @@ fn a_secret_on_the_command_line_works_with_a_warning() {
     assert!(valid("--url http://k:s@h").warnings[0].contains("--url-file"));
 }
 
+const IN_THE_FILE: &[u8] = b"[server]\ntoken_file = \"/from-file\"\nallow_remote = true\n\
+    [imds]\nlisten = \"127.0.0.1:5\"\nidentity = \"default\"\nallow_v1 = true\n\
+    [identities.a]\nsources = [\"imds\"]\n[identities.b]\nsources = [\"imds\"]\n";
+
 /// Not a test of its own: prints what the arguments and variables that it was started with come to.
 #[test]
 fn child() {
     let Some(line) = std::env::var_os(CHILD) else { return };
     match run(line.to_str().unwrap(), "") {
         Ok(invocation) => {
-            let config =
-                Config::parse(b"[server]\ntoken_file = \"/from-file\"\nallow_remote = true\n", &invocation.overrides)
-                    .unwrap();
+            let config = Config::parse(IN_THE_FILE, &invocation.overrides).unwrap();
             let (server, sources) = (&config.server, &config.identities["default"].sources);
             let show = |text: &Text| match text {
                 Text::Literal(secret) => secret.expose().to_owned(),
@@ -238,6 +261,8 @@ fn child() {
                 invocation.warnings.len()
             ));
             print_line(&format!("{:?} {:?}", server.listen, invocation.command));
+            let imds = config.imds.unwrap();
+            print_line(&format!("imds={:?} {} v1={}", imds.listen, imds.identity, imds.allow_v1));
         }
         Err(error) => print_line(&error),
     }
@@ -260,7 +285,7 @@ fn run_with(line: &str, variables: &[(&str, &str)]) -> String {
 fn flags_go_before_variables_and_variables_before_the_file() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str]);
-    let cases: [Case<'_>; 18] = [
+    let cases: [Case<'_>; 23] = [
         ("", &[], &["first=Environment token=Some(\"/from-file\") remote=true warnings=0", "Default Serve"]),
         ("", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:s@h", "warnings=0"]),
         ("--url http://k:flag@h", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:flag@h", "warnings=1"]),
@@ -280,9 +305,29 @@ fn flags_go_before_variables_and_variables_before_the_file() {
                 ("CREDENZA_URL", ""),
                 ("CREDENZA_LISTEN", ""),
                 ("CREDENZA_ALLOW_REMOTE", ""),
+                ("CREDENZA_IMDS_LISTEN", ""),
+                ("CREDENZA_IMDS_IDENTITY", ""),
+                ("CREDENZA_IMDS_ALLOW_V1", ""),
             ],
-            &["first=Environment", "Default Serve"],
+            &["first=Environment", "Default Serve", "imds=[127.0.0.1:5] default v1=true"],
         ),
+        (
+            "",
+            &[("CREDENZA_IMDS_LISTEN", "127.0.0.1:1,[::1]:2"), ("CREDENZA_IMDS_ALLOW_V1", "no")],
+            &["imds=[127.0.0.1:1, [::1]:2] default v1=false"],
+        ),
+        ("", &[("CREDENZA_IMDS_IDENTITY", "a")], &["imds=[127.0.0.1:5] a v1=true"]),
+        (
+            "serve --imds-listen [::1]:3 --imds-identity b --imds-allow-v1",
+            &[
+                ("CREDENZA_IMDS_LISTEN", "127.0.0.1:1"),
+                ("CREDENZA_IMDS_IDENTITY", "a"),
+                ("CREDENZA_IMDS_ALLOW_V1", "false"),
+            ],
+            &["imds=[[::1]:3] b v1=true"],
+        ),
+        ("", &[("CREDENZA_IMDS_LISTEN", "10.0.0.1:80")], &["other hosts must not reach it"]),
+        ("get", &[("CREDENZA_IMDS_IDENTITY", "a")], &["Get"]),
         ("", &[("CREDENZA_ALLOW_REMOTE", "false")], &["remote=false"]),
         ("--allow-remote", &[("CREDENZA_ALLOW_REMOTE", "no")], &["remote=true"]),
         ("", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=Some(\"/v\")"]),

@@ -136,7 +136,7 @@ async fn steer(
             () = tokio::time::sleep(UNREADABLE), if unreadable.is_some() => false,
         };
         manager.reloading();
-        let order = match loader.load().await {
+        let order = match loader.load_for_daemon().await {
             Ok(new) => {
                 unreadable = None;
                 if new.server != config.server || new.imds != config.imds || new.trusted_owners != config.trusted_owners

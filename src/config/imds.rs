@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
+use super::schema::IMDS;
 use super::server::ServerConfig;
-use super::table::{Errors, Section};
-use super::value;
+use super::table::{Entry, Errors, Section};
+use super::{Overrides, value};
 use crate::credentials::Name;
-use crate::server::listeners::{Listen, PORT, is_local};
+use crate::server::listeners::{Listen, PORT};
 
 /// The metadata service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,42 +23,76 @@ pub struct ImdsConfig {
 /// Where the identity is named, to say that there is none.
 pub(super) type Named = Option<(usize, String)>;
 
-/// What `[imds]` says. Without `listen` there is no such service, whatever else stands there.
+impl ImdsConfig {
+    /// An address that somebody else has already, or another entry.
+    pub(super) fn misfit(&self, server: &ServerConfig) -> Option<String> {
+        let taken = self.listen.iter().enumerate().find(|(position, address)| {
+            address.port() != 0 && (self.listen[..*position].contains(address) || is_taken(**address, &server.listen))
+        });
+        taken.map(|(_, address)| {
+            format!("--imds-listen (or CREDENZA_IMDS_LISTEN): {address}: {TAKEN}; choose another address")
+        })
+    }
+}
+
+/// Why an address cannot be had.
+const TAKEN: &str = "[server] or another entry listens there already";
+
+/// What `[imds]` says, behind flags and variables. Without an address there is no such service, whatever else stands there.
 pub(super) fn read(
-    mut section: Section<'_>,
+    section: Option<Section<'_>>,
     server: &ServerConfig,
+    overrides: &Overrides,
     errors: &mut Errors,
 ) -> Option<(ImdsConfig, Named)> {
-    let mut listen = Vec::new();
-    if let Some(entry) = section.take("listen") {
-        let (at, path) = (entry.at(), entry.path.clone());
-        let entries = if entry.is_text() { vec![entry] } else { entry.list(errors, "entry").unwrap_or_default() };
-        let before = errors.count();
-        for entry in entries {
-            let address = entry.read(errors, |text| {
-                let address = value::address(text)?;
-                if !is_local(address.ip()) {
-                    return Err(format!(
-                        "{address}: neither a loopback address nor 169.254.169.254, fd00:ec2::254, 169.254.170.2, \
-                         169.254.170.23 or fd00:ec2::23: the protocol knows no clients, so other hosts must not reach it"
-                    ));
-                }
-                if address.port() != 0 && (listen.contains(&address) || is_taken(address, &server.listen)) {
-                    return Err("[server] or another entry listens there already".into());
-                }
-                Ok(address)
-            });
-            listen.extend(address);
-        }
-        if listen.is_empty() && errors.count() == before {
-            errors.push(at, &path, "nowhere to listen; name an address, or leave the key out for no metadata service");
-        }
-    }
-    let named = section.at("identity");
-    let identity = section.take("identity").and_then(|entry| entry.read(errors, value::identity)).unwrap_or_default();
-    let allow_v1 = section.take("allow_v1").and_then(|entry| entry.boolean(errors)).unwrap_or(false);
+    let mut section = section.unwrap_or_else(|| Section::empty(&IMDS));
+    let listen = section.take("listen").map(|entry| {
+        // What goes before it stands in nobody's way.
+        let server = overrides.imds_listen.is_none().then_some(server);
+        addresses(entry, server, errors)
+    });
+    let named = section.at("identity").filter(|_| overrides.imds_identity.is_none());
+    let identity = section.take("identity").and_then(|entry| entry.read(errors, value::identity));
+    let allow_v1 = section.take("allow_v1").and_then(|entry| entry.boolean(errors));
     section.close();
-    (!listen.is_empty()).then_some((ImdsConfig { listen, identity, allow_v1 }, named))
+    let imds = ImdsConfig {
+        listen: overrides.imds_listen.clone().or(listen).unwrap_or_default(),
+        identity: overrides.imds_identity.clone().or(identity).unwrap_or_default(),
+        allow_v1: overrides.imds_allow_v1.or(allow_v1).unwrap_or(false),
+    };
+    (!imds.listen.is_empty()).then_some((imds, named))
+}
+
+/// What flags and variables say of a metadata service that listens nowhere.
+pub(super) fn of_no_use(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Option<String> {
+    let said = overrides.imds_identity.is_some() || overrides.imds_allow_v1 == Some(true);
+    (imds.is_none() && said).then(|| {
+        "--imds-identity and --imds-allow-v1 (or their variables) do nothing: the metadata service listens nowhere; \
+         --imds-listen (or listen in [imds]) names an address"
+            .into()
+    })
+}
+
+fn addresses(entry: Entry<'_>, server: Option<&ServerConfig>, errors: &mut Errors) -> Vec<SocketAddr> {
+    let (at, path) = (entry.at(), entry.path.clone());
+    let entries = if entry.is_text() { vec![entry] } else { entry.list(errors, "entry").unwrap_or_default() };
+    let before = errors.count();
+    let mut listen = Vec::new();
+    for entry in entries {
+        let address = entry.read(errors, |text| {
+            let address = value::metadata_address(text)?;
+            let taken = listen.contains(&address) || server.is_some_and(|server| is_taken(address, &server.listen));
+            if address.port() != 0 && taken {
+                return Err(TAKEN.to_owned());
+            }
+            Ok(address)
+        });
+        listen.extend(address);
+    }
+    if listen.is_empty() && errors.count() == before {
+        errors.push(at, &path, "nowhere to listen; name an address, or leave the key out for no metadata service");
+    }
+    listen
 }
 
 fn is_taken(address: SocketAddr, listen: &Listen) -> bool {

@@ -395,6 +395,51 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
 }
 
 #[test]
+fn the_metadata_service_of_flags_and_file() {
+    const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\n[imds]\nlisten = \"127.0.0.1:2\"\nidentity = \"a\"\n\
+                        [identities.a]\nsources = [\"imds\"]\n";
+    let listen = |addresses: &[&str]| Some(addresses.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+    let with = |file: &str, overrides: &Overrides| Config::parse(file.as_bytes(), overrides).unwrap();
+    let moved = Overrides { imds_listen: listen(&["127.0.0.1:3"]), ..Overrides::default() };
+    let imds = with(FILE, &moved).imds.unwrap();
+    assert_eq!((Some(imds.listen), imds.identity, imds.allow_v1), (moved.imds_listen.clone(), "a".into(), false));
+    let imds = with("", &moved).imds.unwrap();
+    assert_eq!((imds.identity, imds.allow_v1), (Name::default(), false), "no table is needed");
+
+    // What a flag takes the place of stands in nobody's way.
+    let file = FILE.replace("127.0.0.1:2", "127.0.0.1:1").replace("\"a\"", "\"gone\"");
+    assert_eq!(Config::parse(file.as_bytes(), &moved).unwrap_err().len(), 1, "the identity");
+    let here = Overrides { imds_identity: Some(Name::default()), ..moved.clone() };
+    assert_eq!(with(&file, &here).metadata_misfit(), None);
+
+    for (overrides, expected) in [
+        (
+            Overrides { imds_listen: listen(&["127.0.0.1:1"]), ..Overrides::default() },
+            "127.0.0.1:1: [server] or another",
+        ),
+        (
+            Overrides { imds_listen: listen(&["[::1]:3", "[::1]:3"]), ..Overrides::default() },
+            "[::1]:3: [server] or another",
+        ),
+        (
+            Overrides { imds_identity: Some("gone".into()), ..Overrides::default() },
+            "no identity gone; there are a, default",
+        ),
+    ] {
+        let misfit = with(FILE, &overrides).metadata_misfit().unwrap();
+        assert!(misfit.starts_with("--imds-") && misfit.contains(expected), "{misfit}");
+    }
+    let default = Overrides { imds_listen: listen(&["[::1]:9733"]), ..Overrides::default() };
+    assert!(with("", &default).metadata_misfit().is_some(), "[server] listens there by default");
+    let any = Overrides { imds_listen: listen(&["127.0.0.1:0", "127.0.0.1:0"]), ..Overrides::default() };
+    assert_eq!(with(FILE, &any).metadata_misfit(), None, "port 0 is another each time");
+
+    let nowhere = Overrides { imds_allow_v1: Some(true), ..Overrides::default() };
+    assert!(with("", &nowhere).warnings[0].contains("--imds-listen"));
+    assert!(with(FILE, &nowhere).warnings.is_empty() && with(FILE, &nowhere).imds.unwrap().allow_v1);
+}
+
+#[test]
 fn a_token_is_given_or_kept() {
     let long = "x".repeat(32);
     let given = valid(&format!("[server]\nauth_token = \"{long}\"")).server.token;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Account;
 use crate::credentials::{Name, usable};
 use crate::secret::Secret;
+use crate::server::listeners::is_local;
 
 /// How long the longest name of a host, user or group may be.
 const LONGEST_NAME: usize = 253;
@@ -18,6 +19,18 @@ const LONGEST_IDENTITY: usize = 256;
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address with a port; write it like 127.0.0.1:9733 or [::1]:9733".into())
+}
+
+/// Where the metadata service may listen.
+pub(crate) fn metadata_address(text: &str) -> Result<SocketAddr, String> {
+    let address = address(text)?;
+    if is_local(address.ip()) {
+        return Ok(address);
+    }
+    Err(format!(
+        "{address}: neither a loopback address nor 169.254.169.254, fd00:ec2::254, 169.254.170.2, 169.254.170.23 or \
+         fd00:ec2::23: the protocol knows no clients, so other hosts must not reach it"
+    ))
 }
 
 /// A host name or an address, without a port.
