@@ -17,6 +17,12 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 pub const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
      can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor object_store and opendal";
 
+/// Why the metadata service serves none of them: the CRT ends the whole program over such an answer, others sign with an
+/// empty token.
+pub const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served as those of an instance, for SDKs end or sign \
+     wrongly over them; long_lived_keys = \"session\" exchanges them for a session, and \
+     AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are";
+
 /// Credentials in the form in which they leave: no secret but the rendered body.
 #[derive(Clone)]
 pub struct Lease {

@@ -183,7 +183,7 @@ async fn obey(
                 Err(code) => return Ok(code),
             };
             print(&report.text)?;
-            Ok(if report.without == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Status { ready, json, watch } => {
             let address = command::daemon::address(&config.server.listen);

@@ -272,6 +272,51 @@ fn flags_and_variables_that_are_wrong() {
 }
 
 #[test]
+fn check_says_what_it_comes_to() {
+    let home = Home::new();
+    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
+    home.write(".aws/credentials", keys);
+    let check = |imds: &str, more: &str, variables: &[(&str, &str)]| {
+        let config = home.write("credenza.toml", format!("[imds]\n{imds}\n{more}"));
+        home.run(&["check", "--config", config.to_str().unwrap()], variables)
+    };
+    let (one, two) = ("listen = \"127.0.0.1:9734\"", "listen = [\"127.0.0.1:9734\", \"[::1]:9734\"]");
+    let served = check(two, "", &TEMPORARY);
+    let lines = "metadata service http://127.0.0.1:9734, http://[::1]:9734\n  => identity default, for every program";
+    assert!(served.code == Some(0) && served.stdout.contains(lines), "{served:?}");
+    assert!(!served.stdout.contains("allow_v1"), "{served:?}");
+    let version_1 = check("allow_v1 = true", "", &[&TEMPORARY[..], &[("CREDENZA_IMDS_LISTEN", "[::1]:9734")]].concat());
+    let warning = "     allow_v1: the metadata service answers requests without a token";
+    assert!(version_1.code == Some(0) && version_1.stdout.contains(warning), "{version_1:?}");
+
+    let long_lived = check(one, "", &TEMPORARY[..2]);
+    let refusal = "  => nothing: identity default: long-lived keys without a session token are not served";
+    assert!(long_lived.code == Some(1) && long_lived.stdout.contains(refusal), "{long_lived:?}");
+    assert!(long_lived.stdout.contains("long_lived_keys = \"session\" exchanges them"), "{long_lived:?}");
+    let ended = [&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")]].concat();
+    let expired = check(one, "", &ended);
+    assert!(expired.code == Some(1) && expired.stdout.contains("default: its credentials have expired"), "{expired:?}");
+    // Nobody needs `default` beside another identity, unless it is what the metadata service has.
+    let other =
+        "[identities.a]\nsources = [\"environment\"]\n[identities.default]\neager = false\nsources = [\"container\"]\n";
+    let nothing = check(one, other, &TEMPORARY);
+    let line = "  => nothing: identity default: it has no credentials";
+    assert!(nothing.code == Some(1) && nothing.stdout.contains(line), "{nothing:?}");
+    assert_eq!(check("identity = \"a\"", other, &TEMPORARY).code, Some(0));
+
+    // A served profile is tried although nobody asks for it yet.
+    let profiles = "[profiles]\nserve = [\"*\"]\n";
+    let dev = check(&format!("{one}\nidentity = \"dev\""), profiles, &[]);
+    assert!(dev.code == Some(0) && dev.stdout.contains("identity dev\n") && dev.stdout.contains("ASIADEV"), "{dev:?}");
+    assert!(dev.stdout.contains("  => identity dev, for every program"), "{dev:?}");
+    let gone = check(&format!("{one}\nidentity = \"gone\""), profiles, &[]);
+    assert!(gone.code == Some(1) && gone.stdout.contains("  => nothing: identity gone: it has no"), "{gone:?}");
+    let unknown = check(&format!("{one}\nidentity = \"gone\""), "", &[]);
+    assert!(unknown.code == Some(78) && unknown.stderr.contains("there is no identity gone"), "{unknown:?}");
+    assert!(!format!("{served:?}{long_lived:?}{dev:?}").contains("hush"));
+}
+
+#[test]
 fn a_profile_that_is_served() {
     let home = Home::new();
     let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";

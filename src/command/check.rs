@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use super::format::{human, instant};
 use crate::chain::{Outcome, Said, Verdict};
-use crate::config::{Config, Identity};
+use crate::config::{Config, Identity, ImdsConfig};
 use crate::credentials::Credentials;
 use crate::identity;
-use crate::lease::LONG_LIVED_NOTICE;
+use crate::lease::{LONG_LIVED_NOTICE, LONG_LIVED_REFUSAL};
+use crate::server::metadata::ALLOW_V1_NOTICE;
 use crate::world::World;
 
 /// What came of it.
@@ -15,14 +16,18 @@ use crate::world::World;
 pub struct Report {
     /// Lines for people.
     pub text: String,
-    /// How many identities have nothing.
-    pub without: usize,
+    /// Whether every identity that somebody may ask for has credentials, and the metadata service those that it can serve.
+    pub is_good: bool,
 }
 
 /// Tries every source of every identity.
 pub async fn check(world: &World, config: &Config) -> Report {
-    let mut report = Report { text: String::new(), without: 0 };
-    for identity in config.identities.values() {
+    let mut report = Report { text: String::new(), is_good: true };
+    // A profile waits for somebody who asks for it, but the one of the metadata service has been named.
+    let named = config.imds.as_ref().filter(|imds| !config.identities.contains_key(&imds.identity));
+    let profile = named.and_then(|imds| config.identity(&imds.identity));
+    let mut for_metadata = None;
+    for identity in config.identities.values().chain(&profile) {
         let text = &mut report.text;
         let chain = identity::chain(identity);
         let outcome = chain.survey(world, identity.load_timeout).await;
@@ -30,9 +35,13 @@ pub async fn check(world: &World, config: &Config) -> Report {
             Verdict::Found { winner, .. } => chain.region(world, Some(*winner)).await,
             _ => None,
         };
-        if !explain(text, world, identity, &outcome, region.as_deref()) {
-            report.without += 1;
+        report.is_good &= explain(text, world, identity, &outcome, region.as_deref());
+        if config.imds.as_ref().is_some_and(|imds| imds.identity == identity.name) {
+            for_metadata = Some(outcome.verdict);
         }
+    }
+    if let Some((imds, verdict)) = config.imds.as_ref().zip(for_metadata) {
+        report.is_good &= metadata_service(&mut report.text, world, imds, &verdict);
     }
     if config.profiles.is_some() {
         report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
@@ -85,7 +94,7 @@ fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outc
 
 fn found(text: &mut String, world: &World, credentials: &Credentials, region: Option<&str>) -> bool {
     let now = world.clock.now();
-    let usable = credentials.expiration.is_none_or(|end| end > now);
+    let usable = is_usable(credentials, world);
     let _ = write!(text, "  => {}", credentials.access_key_id);
     let _ = match credentials.expiration {
         Some(end) if usable => write!(text, ", expires in {}", human(end.duration_since(now).unwrap_or_default())),
@@ -106,4 +115,28 @@ fn found(text: &mut String, world: &World, credentials: &Credentials, region: Op
         let _ = writeln!(text, "     {LONG_LIVED_NOTICE}");
     }
     usable
+}
+
+fn is_usable(credentials: &Credentials, world: &World) -> bool {
+    credentials.expiration.is_none_or(|end| end > world.clock.now())
+}
+
+/// Writes what `[imds]` comes to; says whether it serves anything.
+fn metadata_service(text: &mut String, world: &World, imds: &ImdsConfig, verdict: &Verdict) -> bool {
+    let addresses: Vec<_> = imds.listen.iter().map(|address| format!("http://{address}")).collect();
+    let _ = writeln!(text, "metadata service {}", addresses.join(", "));
+    let lacking = match verdict {
+        Verdict::Found { credentials, .. } if !is_usable(credentials, world) => Some("its credentials have expired"),
+        Verdict::Found { credentials, .. } if credentials.session_token.is_none() => Some(LONG_LIVED_REFUSAL),
+        Verdict::Found { .. } => None,
+        Verdict::Failing { .. } | Verdict::NotConfigured | Verdict::Vanished { .. } => Some("it has no credentials"),
+    };
+    let _ = match lacking {
+        Some(lacking) => writeln!(text, "  => nothing: identity {}: {lacking}", imds.identity),
+        None => writeln!(text, "  => identity {}, for every program that reaches it", imds.identity),
+    };
+    if imds.allow_v1 {
+        let _ = writeln!(text, "     {ALLOW_V1_NOTICE}");
+    }
+    lacking.is_none()
 }

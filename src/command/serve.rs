@@ -20,6 +20,7 @@ use crate::secret::Secret;
 use crate::server::descriptors;
 use crate::server::guard::Client;
 use crate::server::listeners::{self, Listen};
+use crate::server::metadata::ALLOW_V1_NOTICE;
 use crate::server::metadata::sessions::Sessions;
 use crate::service_manager::ServiceManager;
 use crate::signals::{self, Signals};
@@ -286,10 +287,7 @@ fn announce_metadata(bound: &[SocketAddr], imds: &ImdsConfig) {
     }
     tracing::info!(identity = %imds.identity, "every program that reaches the metadata service may have this identity");
     if imds.allow_v1 {
-        tracing::warn!(
-            "allow_v1: the metadata service answers requests without a token, which a server that fetches URLs for others \
-             can be led to make; leave it out when no program needs IMDSv1"
-        );
+        tracing::warn!("{ALLOW_V1_NOTICE}");
     }
     if let Some(address) = bound.first().filter(|_| std::io::stdout().is_terminal()) {
         println!(

@@ -20,7 +20,7 @@ use super::leases::Leases;
 use super::responses::Error;
 use crate::clock::timestamp;
 use crate::credentials::{Escaped, Name};
-use crate::lease::Lease;
+use crate::lease::{LONG_LIVED_REFUSAL, Lease};
 use reply::{Reply, TTL};
 use sessions::Sessions;
 
@@ -32,6 +32,11 @@ const ZONE: &str = "/latest/meta-data/placement/availability-zone";
 const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
+
+/// What `allow_v1` means.
+pub const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers requests without a token, which a server that fetches URLs for others can \
+     be led to make; leave it out when no program needs IMDSv1";
+
 /// A request is held so long until the keeper has found out its region: SDKs give up after a second.
 const REGION_PATIENCE: Duration = Duration::from_millis(800);
 
@@ -199,18 +204,12 @@ impl Metadata {
         }
     }
 
-    /// Credentials without a session token: the CRT ends the whole program over them, others sign with an empty one.
+    /// Credentials without a session token.
     fn refuse_without_token(&self, lease: &Lease) -> Result<(), Reply> {
         if !lease.without_token {
             return Ok(());
         }
-        let why = format!(
-            "identity {}: long-lived keys without a session token are not served as those of an instance, for SDKs end or \
-             sign wrongly over them; long_lived_keys = \"session\" exchanges them for a session, and \
-             AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are",
-            self.identity
-        );
-        Err(Reply::refusal(StatusCode::NOT_FOUND, why))
+        Err(Reply::refusal(StatusCode::NOT_FOUND, format!("identity {}: {LONG_LIVED_REFUSAL}", self.identity)))
     }
 
     async fn region(&self) -> Option<Box<str>> {
