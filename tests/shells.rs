@@ -10,6 +10,7 @@ use credenza::arguments::Dialect;
 use credenza::command::format::lines;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use support::Home;
 use zeroize::Zeroizing;
 
 /// Everything that means something to one shell or another, more often than it would come up by chance.
@@ -42,6 +43,79 @@ fn reads_everything_as_it_was(shell: &[&str], dialect: Dialect, cases: u32) {
         Ok(())
     });
     outcome.unwrap();
+}
+
+/// What programs find in `NO_PROXY` and `no_proxy` after the shell has read what `credenza env` prints.
+fn exceptions(shell: &[&str], format: &str, script: &str, variables: &[(&str, &str)]) -> String {
+    let home = Home::new();
+    let broker = home.serve(&[], &[]);
+    let address = broker.address().to_string();
+    let printed = home.run(&["env", "--listen", &address, "--format", format], variables);
+    assert!(printed.code == Some(0) && printed.stdout.contains(&address), "{printed:?}");
+    let lines = home.write("lines", &printed.stdout);
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(script).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    let output =
+        command.env("HOME", home.path()).env("LINES_OF", lines).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().replace('\n', " ")
+}
+
+fn keeps_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
+    let all = "example.org,.o'brien,127.0.0.1,localhost";
+    for (variables, expected) in [
+        (&[][..], ""),
+        (&[("http_proxy", ""), ("NO_PROXY", "example.org")], "example.org"),
+        (&[("HTTP_PROXY", "http://p:1")], "127.0.0.1,localhost 127.0.0.1,localhost"),
+        (
+            &[("all_proxy", "http://p:1"), ("NO_PROXY", "example.org"), ("no_proxy", ".o'brien, 127.0.0.1")],
+            &*format!("{all} {all}"),
+        ),
+        (&[("https_proxy", "p:1"), ("no_proxy", "*")], "* *"),
+    ] {
+        assert_eq!(exceptions(shell, format, script, variables), expected, "{format} {variables:?}");
+    }
+}
+
+const POSIX: &str = ". \"$LINES_OF\"; printenv NO_PROXY; printenv no_proxy";
+
+#[test]
+fn sh_asks_the_daemon_through_no_proxy() {
+    keeps_the_daemon_from_proxies(&["sh", "-c"], "env", POSIX);
+}
+
+#[test]
+fn bash_asks_the_daemon_through_no_proxy() {
+    if !is_here("bash") && support::is_left_out("bash is not installed") {
+        return;
+    }
+    keeps_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
+}
+
+#[test]
+fn fish_asks_the_daemon_through_no_proxy() {
+    if !is_here("fish") && support::is_left_out("fish is not installed") {
+        return;
+    }
+    let script = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
+    keeps_the_daemon_from_proxies(&["fish", "--no-config", "-c"], "fish", script);
+}
+
+#[test]
+fn powershell_asks_the_daemon_through_no_proxy() {
+    if is_here("pwsh") {
+        let script = "Invoke-Expression (Get-Content -Raw $env:LINES_OF); $env:NO_PROXY; $env:no_proxy";
+        keeps_the_daemon_from_proxies(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", script);
+    }
+}
+
+/// Lines without quotes are those of a shell, too.
+#[test]
+fn a_file_names_the_exceptions() {
+    let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "example.org")];
+    let all = "example.org,127.0.0.1,localhost";
+    let found = exceptions(&["sh", "-ac"], "dotenv", POSIX, &variables);
+    assert_eq!(found, format!("{all} {all}"));
 }
 
 fn is_here(shell: &str) -> bool {

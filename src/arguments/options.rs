@@ -289,7 +289,8 @@ Examples:
   eval \"$(credenza env)\"
   credenza env --identity minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
-They name the daemon's token file; neither the token nor a key is printed.")]
+They name the daemon's token file; neither the token nor a key is printed. Where a proxy is set, NO_PROXY and no_proxy get \
+loopback beside what they have, for no proxy is to see the token.")]
     Env {
         /// Lead to the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]

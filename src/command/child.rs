@@ -1,6 +1,7 @@
 //! The environment of a program that runs under a broker of its own, so that every SDK in it uses that broker.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use crate::secret::Secret;
@@ -24,6 +25,17 @@ pub(super) const CLEARED: &[&str] = &[
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CREDENTIAL_FILE",
 ];
+
+/// Which hosts are reached without a proxy.
+pub(super) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// Variables that name a proxy, in one program or another.
+const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+
+/// Whether a program may ask through a proxy.
+pub(super) fn has_proxy(parent: &Environment) -> bool {
+    PROXIES.iter().any(|name| parent.get(name).is_some())
+}
 
 /// What the child has to know.
 #[derive(Debug)]
@@ -69,18 +81,19 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option
     }
     // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
     // Programs read one of the two or the other: both get what stands in either.
-    let exceptions = no_proxy(parent);
-    for name in ["NO_PROXY", "no_proxy"] {
+    let exceptions = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
+    for name in NO_PROXY {
         child.insert(name.to_owned(), Some(exceptions.clone()));
     }
     child
 }
 
-/// The hosts that are reached without a proxy, and loopback; `*` is all of them already.
-fn no_proxy(parent: &Environment) -> String {
+/// The hosts that are reached without a proxy, loopback, and where the broker listens; `*` is all of them already.
+pub(super) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
     let mut hosts: Vec<&str> = Vec::new();
-    let before = ["NO_PROXY", "no_proxy"].iter().filter_map(|name| parent.get(name)).flat_map(|list| list.split(','));
-    for host in before.chain(["127.0.0.1", "localhost"]).map(str::trim).filter(|host| !host.is_empty()) {
+    let broker = broker.to_string();
+    let before = NO_PROXY.iter().filter_map(|name| parent.get(name)).flat_map(|list| list.split(','));
+    for host in before.chain(["127.0.0.1", "localhost", &broker]).map(str::trim).filter(|host| !host.is_empty()) {
         if host == "*" {
             return host.to_owned();
         }
@@ -141,10 +154,15 @@ mod tests {
 
     #[test]
     fn exceptions_from_proxies_are_kept() {
-        let of = |variables: &[(&str, &str)]| no_proxy(&Environment::new(variables.iter().copied()));
+        let at = |broker: &str, variables: &[(&str, &str)]| {
+            no_proxy(&Environment::new(variables.iter().copied()), broker.parse().unwrap())
+        };
+        let of = |variables: &[(&str, &str)]| at("127.0.0.1", variables);
         assert_eq!(of(&[]), "127.0.0.1,localhost");
         assert_eq!(of(&[("no_proxy", "a, b"), ("NO_PROXY", "b,c,localhost")]), "b,c,localhost,a,127.0.0.1");
         assert_eq!(of(&[("no_proxy", "*")]), "*");
+        assert_eq!(at("::1", &[("no_proxy", "a")]), "a,127.0.0.1,localhost,::1");
+        assert_eq!(at("169.254.170.2", &[("no_proxy", "169.254.170.2")]), "169.254.170.2,127.0.0.1,localhost");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::Failed;
-use super::child::CLEARED;
+use super::child::{CLEARED, NO_PROXY, has_proxy, no_proxy};
 use super::daemon::{Daemon, path};
 use super::format::{Unwritable, Variable, lines};
 use crate::arguments::Dialect;
@@ -31,13 +31,16 @@ pub async fn env(server: &ServerConfig, world: &World, identity: &Name, dialect:
     let token_file = std::path::absolute(token_file)
         .map_err(|error| Failed::because(format!("token file {}: {error}", token_file.display())))?;
     daemon.is_there().await?;
-    Ok(leading_to(daemon.address, identity, &token_file, dialect)?.to_string())
+    let environment = &world.environment;
+    let exceptions = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
+    Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), dialect)?.to_string())
 }
 
 fn leading_to(
     address: SocketAddr,
     identity: &Name,
     token_file: &Path,
+    exceptions: Option<&str>,
     dialect: Dialect,
 ) -> Result<Zeroizing<String>, Failed> {
     let token_file = token_file.to_str().ok_or_else(|| {
@@ -45,8 +48,16 @@ fn leading_to(
     })?;
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
     let uri = format!("http://{address}{}", path(identity));
-    let there =
-        [set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri), set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file)];
+    // Where there is a proxy, two libraries send the credential request, and the token with it, there.
+    let direct = exceptions.map(|exceptions| NO_PROXY.map(|name| set(name, exceptions)));
+    let there: Vec<_> = direct
+        .into_iter()
+        .flatten()
+        .chain([
+            set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri),
+            set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file),
+        ])
+        .collect();
     let gone = CLEARED.iter().chain(&[TOKEN]);
     let text = |variables: &[Variable]| lines(dialect, variables).map_err(|error: Unwritable| Failed::because(error));
     if dialect == Dialect::Dotenv {
@@ -62,9 +73,31 @@ fn leading_to(
 mod tests {
     use super::*;
 
-    fn printed(dialect: Dialect) -> String {
+    fn with(exceptions: Option<&str>, dialect: Dialect) -> Result<String, String> {
         let address = "127.0.0.1:9733".parse().unwrap();
-        leading_to(address, &"a b".into(), Path::new("/run/o'brien/token"), dialect).unwrap().to_string()
+        let text = leading_to(address, &"a b".into(), Path::new("/run/o'brien/token"), exceptions, dialect);
+        text.map(|text| text.to_string()).map_err(|error| error.to_string())
+    }
+
+    fn printed(dialect: Dialect) -> String {
+        with(None, dialect).unwrap()
+    }
+
+    #[test]
+    fn exceptions_from_proxies_are_quoted_like_all_else() {
+        let hosts = "o'brien,::1";
+        for (dialect, expected) in [
+            (Dialect::Env, ["export NO_PROXY='o'\\''brien,::1'\n", "export no_proxy='o'\\''brien,::1'\n"]),
+            (Dialect::Dotenv, ["\nNO_PROXY='o\\'brien,::1'\n", "\nno_proxy='o\\'brien,::1'\n"]),
+            (Dialect::Fish, ["set -gx NO_PROXY 'o\\'brien,::1'\n", "set -gx no_proxy 'o\\'brien,::1'\n"]),
+            (Dialect::Powershell, ["$env:NO_PROXY = 'o''brien,::1'\n", "$env:no_proxy = 'o''brien,::1'\n"]),
+        ] {
+            let text = with(Some(hosts), dialect).unwrap();
+            assert!(expected.iter().all(|line| text.contains(line)), "{text}");
+            assert!(!printed(dialect).to_lowercase().contains("no_proxy"));
+        }
+        let refused = with(Some("a\\'b"), Dialect::Dotenv).unwrap_err();
+        assert!(refused.starts_with("NO_PROXY cannot be written for a .env file"), "{refused}");
     }
 
     #[test]
