@@ -33,6 +33,7 @@ targets! {
     identity: "../fuzz/targets/identity.rs",
     login_cache: "../fuzz/targets/login_cache.rs",
     metadata: "../fuzz/targets/metadata.rs",
+    metadata_door: "../fuzz/targets/metadata_door.rs",
     plan: "../fuzz/targets/plan.rs",
     printed: "../fuzz/targets/printed.rs",
     request: "../fuzz/targets/request.rs",

@@ -1,4 +1,5 @@
 //! A broker without sources: a few identities with credentials, and a client with a token.
+#![allow(dead_code, reason = "each target uses its own part")]
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,10 +27,22 @@ const NOW: SystemTime = SystemTime::UNIX_EPOCH;
 
 /// What a client is given for an identity.
 pub fn lease(name: &str) -> Lease {
+    of(&keys(name))
+}
+
+/// The same with a session token, which the metadata service wants.
+pub fn temporary_lease(name: &str) -> Lease {
+    of(&keys(name).with_session_token(Some("hush-session")).expect("a usable token"))
+}
+
+fn keys(name: &str) -> Credentials {
     let number = NAMES.iter().position(|other| *other == name).unwrap_or_default();
-    let credentials = Credentials::new(&format!("AKIA{number}"), &format!("hush-{number}")).expect("usable keys");
+    Credentials::new(&format!("AKIA{number}"), &format!("hush-{number}")).expect("usable keys")
+}
+
+fn of(credentials: &Credentials) -> Lease {
     // The clock runs on while the fuzzer does.
-    Lease::new(&credentials, Arc::from("fuzz"), NOW, Duration::from_secs(1 << 30))
+    Lease::new(credentials, Arc::from("fuzz"), NOW, Duration::from_secs(1 << 30))
 }
 
 /// All paths.
@@ -37,8 +50,8 @@ pub fn paths() -> Paths {
     PATHS.with(Paths::clone)
 }
 
-/// The keepers are gone, so that nobody waits for one.
-fn make() -> Paths {
+/// These leases for all names. The keepers are gone, so that nobody waits for one.
+pub fn leases(lease: fn(&str) -> Lease) -> Leases {
     let live: HashMap<_, _> = NAMES
         .iter()
         .map(|name| {
@@ -50,15 +63,19 @@ fn make() -> Paths {
             (key, handle)
         })
         .collect();
-    let client = Client { name: "fuzz".into(), identities: None };
     let board = Board {
         live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
         refused: tokio::sync::watch::Sender::new(None).subscribe(),
         known: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
         demand: tokio::sync::mpsc::channel(1).0,
     };
+    Leases { board, clock: Clock::injected(NOW), stopping: Default::default() }
+}
+
+fn make() -> Paths {
+    let client = Client { name: "fuzz".into(), identities: None };
     let endpoint = Endpoint {
-        leases: Leases { board, clock: Clock::injected(NOW), stopping: Default::default() },
+        leases: leases(lease),
         clients: Clients::new([(TOKEN.into(), client)]),
         hosts: Hosts::default(),
         started: NOW,
