@@ -265,6 +265,11 @@ fn flags_and_variables_that_are_wrong() {
         let ended = home.run(&[arguments, &["--config", config]].concat(), variables);
         assert!(ended.code == Some(2) && ended.stderr.contains(word), "{arguments:?}: {ended:?}");
     }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--imds-listen", &address], &[]);
+    assert!(ended.code == Some(1) && ended.stderr.contains(&address), "{ended:?}");
+    assert!(ended.stderr.contains("for the metadata service with --imds-listen"), "{ended:?}");
     // They may be there for another command.
     let variables = [("CREDENZA_IMDS_LISTEN", "127.0.0.1:9735"), ("CREDENZA_IMDS_IDENTITY", "nobody")];
     let ended = home.run(&["get", "--config", config], &[&TEMPORARY[..], &variables].concat());

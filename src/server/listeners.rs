@@ -49,7 +49,8 @@ pub enum ListenError {
     Remote(SocketAddr),
     /// Another program has the port.
     #[error(
-        "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with --listen"
+        "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with \
+         --listen, for the metadata service with --imds-listen"
     )]
     InUse(SocketAddr),
     /// No interface of this host has the address.
