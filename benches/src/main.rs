@@ -26,6 +26,9 @@ struct Arguments {
     /// The bare server; it stands beside this program
     #[arg(long)]
     bare: Option<PathBuf>,
+    /// The bare client; it stands beside this program
+    #[arg(long)]
+    ask: Option<PathBuf>,
     /// The AWS CLI to measure beside, version 2
     #[arg(long)]
     aws: Option<PathBuf>,
@@ -44,20 +47,21 @@ struct Arguments {
     /// Keep the table in this file, between its marks
     #[arg(long)]
     write: Option<PathBuf>,
-    /// Measure only this: load, identities, memory, long, start, get, profiles, files, upstream, idle, size
+    /// Measure only this: load, identities, memory, long, start, get, daemon, profiles, files, upstream, idle, size
     only: Vec<String>,
 }
 
 type Measure = fn(&Setting) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-const SUBJECTS: [(&str, Measure); 11] = [
+const SUBJECTS: [(&str, Measure); 12] = [
     ("load", rows::load::one_identity),
     ("identities", rows::load::a_thousand_identities),
     ("memory", rows::memory::at_rest),
     ("long", rows::memory::after_long),
     ("start", rows::start::cold),
     ("get", rows::start::get),
+    ("daemon", rows::start::get_from_daemon),
     ("profiles", rows::profiles::of_a_thousand),
     ("files", rows::files::changes),
     ("upstream", rows::files::hanging_upstream),
@@ -76,12 +80,13 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> io::Result<()> {
-    let beside = std::env::current_exe()?.with_file_name("bare");
+    let beside = std::env::current_exe()?;
     let version = Command::new(&arguments.program).arg("--version").output()?;
     let machine = report::machine(String::from_utf8_lossy(&version.stdout).trim())?;
     let setting = Setting {
         program: arguments.program.canonicalize()?,
-        bare: arguments.bare.unwrap_or(beside),
+        bare: arguments.bare.unwrap_or_else(|| beside.with_file_name("bare")),
+        ask: arguments.ask.unwrap_or_else(|| beside.with_file_name("ask")),
         // Not canonical: `python` is a link, and where it stands says which packages it has.
         aws: arguments.aws.map(std::path::absolute).transpose()?,
         python: arguments.python.map(std::path::absolute).transpose()?,

@@ -22,6 +22,8 @@ pub struct Setting {
     pub program: PathBuf,
     /// The bare server.
     pub bare: PathBuf,
+    /// The bare client.
+    pub ask: PathBuf,
     /// The AWS CLI, where there is one.
     pub aws: Option<PathBuf>,
     /// A Python that has boto3, where there is one.

@@ -81,3 +81,38 @@ pub fn get(setting: &Setting) -> io::Result<Vec<Row>> {
         Row::alone("the same from 10,000 profiles", Unit::Milliseconds, whole(10_000)?, Target::Reported),
     ])
 }
+
+/// `credenza get --from-daemon`, as a `credential_process` runs it, beside a process that does nothing but ask.
+pub fn get_from_daemon(setting: &Setting) -> io::Result<Vec<Row>> {
+    let scene = Scene::new(&setting.program)?.with_profiles(1)?;
+    let broker = scene.serve(&[])?;
+    let address = broker.address.to_string();
+    let whole = |mut command: Command| {
+        let began = Instant::now();
+        let output = command.stdin(Stdio::null()).output()?;
+        let took = began.elapsed().as_secs_f64();
+        if output.status.success() && String::from_utf8_lossy(&output.stdout).contains("\"AKIA") {
+            return Ok(took);
+        }
+        Err(io::Error::other(format!(
+            "{command:?} printed no credentials: {}",
+            String::from_utf8_lossy(&output.stderr)
+        )))
+    };
+    let ours = || whole(scene.command(&["get", "--from-daemon", "--format", "process", "--listen", &address]));
+    let theirs = || {
+        let mut command = scene.surround(Command::new(&setting.ask));
+        command.arg(&address).arg(scene.path("token"));
+        whole(command)
+    };
+    // The first start reads the programs from disk.
+    ours()?;
+    theirs()?;
+    let pairs = Pairs::of(&in_turn(setting.rounds, ours, theirs)?, |took| *took);
+    Ok(vec![Row::pairs(
+        "credenza get --from-daemon, whole process, beside a bare request",
+        Unit::Milliseconds,
+        pairs,
+        Target::AtMost(0.005),
+    )])
+}
