@@ -9,11 +9,23 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ways import WAYS
+
 HERE = Path(__file__).resolve().parent
 FOLDERS = HERE / "clients"
 CACHES = HERE.parent.parent.parent / ".cache" / "clients"
 INSTALL_DEADLINE = 1500.0
-KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "na"}
+# Seconds. Long enough for a slow start on a busy machine, short enough to be waited for: nearly every client comes back before
+# the end of so short a lease, most of them at each call. Those that keep keys for a time of their own on some way name a
+# longer one for it under `lease`.
+LEASE = 12.0
+KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "na"}
+
+KINDS = ("loop", "once")
+# The variables that lead to the token; both is what `credenza exec` sets.
+TOKENS = ("file", "variable", "both")
+# Whether AWS_EC2_METADATA_SERVICE_ENDPOINT is honoured, or 169.254.169.254 known by heart, with or without session tokens.
+ADDRESSES = ("endpoint", "address", "address-v1")
 
 
 class Missing(Exception):
@@ -45,6 +57,7 @@ class Client:
     needs: list[str] = field(default_factory=list)
     token: str = "file"
     imds: str = "endpoint"
+    lease: dict[str, float] = field(default_factory=dict)
     na: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -116,11 +129,14 @@ def load(name: str) -> Client:
         needs=written.get("needs", []),
         token=written.get("token", "file"),
         imds=written.get("imds", "endpoint"),
+        lease=written.get("lease", {}),
         na=written.get("na", {}),
     )
-    for word, known in ((client.kind, ("loop", "once")), (client.token, ("file", "variable")), (client.imds, ("endpoint", "address-v1"))):
+    for word, known in ((client.kind, KINDS), (client.token, TOKENS), (client.imds, ADDRESSES)):
         if word not in known:
             raise ValueError(f"{file}: {word} is none of {', '.join(known)}")
+    if unknown := client.lease.keys() - WAYS.keys():
+        raise ValueError(f"{file}: a lease for no such ways: {', '.join(sorted(unknown))}")
     return client
 
 

@@ -8,9 +8,6 @@ from seaweedfs import Key
 from session import Hung, Said, Session
 from stage import Stage, Wrong, lent
 
-# Long enough for a slow start on a busy machine, short enough to be waited for: every client that comes back at all
-# comes back before the end of so short a lease, most of them at each call.
-LEASE = 12.0
 GOOD = 3600.0
 PAUSE = 0.3
 REFUSAL = 120.0
@@ -44,14 +41,14 @@ def temporary(stage: Stage, key: Key) -> Seen:
 
 
 def rotation(stage: Stage, old: Key, new: Key) -> Seen:
-    stage.over_instance_role(old, LEASE)
+    stage.over_instance_role(old, stage.lease)
     session = _started_with(stage, old)
     stage.upstream.rotate(lent(new, GOOD))
     return _goes_over(stage, session, old, new)
 
 
 def restart(stage: Stage, old: Key, new: Key) -> Seen:
-    stage.over_instance_role(old, LEASE)
+    stage.over_instance_role(old, stage.lease)
     session = _started_with(stage, old)
     stage.broker.stop()
     stage.upstream.rotate(lent(new, GOOD))
@@ -60,10 +57,10 @@ def restart(stage: Stage, old: Key, new: Key) -> Seen:
 
 
 def healed(stage: Stage, old: Key, new: Key) -> Seen:
-    stage.over_instance_role(old, LEASE)
+    stage.over_instance_role(old, stage.lease)
     session = _started_with(stage, old)
     stage.upstream.fail(503, times=None)
-    until("the broker's lease has ended", lambda: stage.broker.served_key() is None, LEASE + PATIENCE)
+    until("the broker's lease has ended", lambda: stage.broker.served_key() is None, stage.lease + PATIENCE)
     session.ask()
     said = session.answer(PATIENCE)
     remark = ""
@@ -118,7 +115,7 @@ def _started_with(stage: Stage, key: Key) -> Session:
 
 def _goes_over(stage: Stage, session: Session, old: Key, new: Key) -> Seen:
     """Calls without a pause worth the name, none of which may fail, until the new key is used; never the old one too long."""
-    end = time.monotonic() + LEASE + 1
+    end = time.monotonic() + stage.lease + 1
     calls = 0
     while True:
         began = time.monotonic()
@@ -133,7 +130,7 @@ def _goes_over(stage: Stage, session: Session, old: Key, new: Key) -> Seen:
 
 
 def _recovers(stage: Stage, session: Session, *keys: Key) -> None:
-    end = time.monotonic() + PATIENCE + LEASE
+    end = time.monotonic() + PATIENCE + stage.lease
     while True:
         said = session.call(stage.patience)
         if said.listed:
@@ -141,7 +138,7 @@ def _recovers(stage: Stage, session: Session, *keys: Key) -> None:
             return
         stage.signers()
         if time.monotonic() > end:
-            raise Wrong(f"still fails {PATIENCE + LEASE:g} s after the broker serves again: {said.text}")
+            raise Wrong(f"still fails {PATIENCE + stage.lease:g} s after the broker serves again: {said.text}")
         time.sleep(PAUSE)
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from client import Client
+from client import LEASE, Client
 from imds import Credentials, Imds, in_seconds
 from programs import Credenza, Held, environment
 from relay import Relay
@@ -73,6 +73,11 @@ class Stage:
 
     def __exit__(self, *exception) -> None:
         self._stack.close()
+
+    @property
+    def lease(self) -> float:
+        """How long the keys of an instance role live, in seconds, where they are to end."""
+        return float(self.client.lease.get(self.way.name, LEASE))
 
     # The broker, over one source or another.
 

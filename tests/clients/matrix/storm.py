@@ -10,7 +10,7 @@ import threading
 import time
 
 from client import Client
-from columns import COLUMNS, LEASE, PATIENCE, Seen
+from columns import COLUMNS, PATIENCE, Seen
 from programs import until
 from seaweedfs import Key
 from session import Hung
@@ -80,7 +80,7 @@ class Storm:
         upstream = self.stage.upstream
         before = len(upstream.requests)
         upstream.fail(503, times=None)
-        until("the broker asks in vain", lambda: any(r.status == 503 for r in upstream.requests[before:]), LEASE)
+        until("the broker asks in vain", lambda: any(r.status == 503 for r in upstream.requests[before:]), self.stage.lease)
         time.sleep(self.chance.uniform(*GAP))
         upstream.clear()
 
@@ -90,7 +90,7 @@ class Storm:
 
 def storm(stage: Stage, *keys: Key) -> Seen:
     seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
-    stage.over_instance_role(keys[0], LEASE, held=True)
+    stage.over_instance_role(keys[0], stage.lease, held=True)
     until("the broker has a lease", stage.broker.served_key)
     events = Storm(stage, random.Random(seed))
     names = ["reloaded", "starved"] if stage.client.reason(stage.way.name, STORM) else ["restarted", "reloaded", "starved"]
@@ -102,16 +102,16 @@ def storm(stage: Stage, *keys: Key) -> Seen:
     try:
         for number, name in enumerate(order):
             newest = keys[(number + 1) % len(keys)]
-            stage.upstream.rotate(lent(newest, LEASE))
+            stage.upstream.rotate(lent(newest, stage.lease))
             getattr(events, name)()
             events.counts[name] += 1
             _watch(stage, caller, events.chance.uniform(*GAP), f"{name} (SEED={seed}, {order})")
         if stage.client.reason(stage.way.name, "rotation") is None:
-            end = time.monotonic() + LEASE + PATIENCE
+            end = time.monotonic() + stage.lease + PATIENCE
             while caller.used[-1] is not newest:
                 _watch(stage, caller, PAUSE, f"the last of {order} (SEED={seed})")
                 if time.monotonic() > end:
-                    raise Wrong(f"still signs with old keys {LEASE + PATIENCE:g} s after the last rotation (SEED={seed})")
+                    raise Wrong(f"still signs with old keys {stage.lease + PATIENCE:g} s after the last rotation (SEED={seed})")
     finally:
         caller.end()
     _judge(caller, f"the end (SEED={seed})")

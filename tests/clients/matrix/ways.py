@@ -61,17 +61,14 @@ class Imds(Way):
     name, token = "imds", False
 
     def settings(self, stage: "Stage") -> str:
-        first = 'allow_v1 = true\nlisten = "%s:80"' % METADATA if self._by_heart(stage) else f'listen = "127.0.0.1:{stage.port}"'
-        return f'[imds]\n{first}\nidentity = "default"\n'
+        listen = f"{METADATA}:80" if _by_heart(stage.client.imds) else f"127.0.0.1:{stage.port}"
+        first = "allow_v1 = true\n" if stage.client.imds == "address-v1" else ""
+        return f'[imds]\n{first}listen = "{listen}"\nidentity = "default"\n'
 
     def approach(self, stage: "Stage", token_file: Path) -> Approach:
-        if self._by_heart(stage):
+        if _by_heart(stage.client.imds):
             return Approach({})
         return Approach({"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"http://127.0.0.1:{stage.port}/"})
-
-    @staticmethod
-    def _by_heart(stage: "Stage") -> bool:
-        return stage.client.imds == "address-v1"
 
 
 class Process(Way):
@@ -99,10 +96,15 @@ WAYS = {way.name: way for way in (Way(), RelativeUri(), PodIdentity(), Imds(), P
 
 def needs_address(way: Way, imds: str) -> bool:
     """Whether the row owns a well-known address, and so needs a network of its own."""
-    return way.address is not None or (way.name == "imds" and imds == "address-v1")
+    return way.address is not None or (way.name == "imds" and _by_heart(imds))
+
+
+def _by_heart(imds: str) -> bool:
+    return imds.startswith("address")
 
 
 def _token(stage: "Stage", file: Path) -> dict[str, str]:
-    if stage.client.token == "variable":
-        return {"AWS_CONTAINER_AUTHORIZATION_TOKEN": file.read_text()}
-    return {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file)}
+    variables = {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(file)} if stage.client.token != "variable" else {}
+    if stage.client.token != "file":
+        variables["AWS_CONTAINER_AUTHORIZATION_TOKEN"] = file.read_text()
+    return variables
