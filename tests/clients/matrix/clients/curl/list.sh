@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# list.sh [--version]: lists buckets with curl, which signs with the keys of the environment.
+set -uo pipefail
+if [ "${1:-}" = --version ]; then
+  curl --version | awk 'NR == 1 { print $1, $2 }'
+  exit
+fi
+if [ -z "${AWS_ACCESS_KEY_ID:-}" ]; then
+  echo "error: there are no keys in the environment, and curl looks for none anywhere"
+  exit 1
+fi
+
+# The keys are told on standard input: arguments stand in the list of processes, for everybody to read.
+keys() {
+  printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
+  [ -z "${AWS_SESSION_TOKEN:-}" ] || printf 'header = "x-amz-security-token: %s"\n' "$AWS_SESSION_TOKEN"
+}
+request=(--silent --show-error --fail-with-body --aws-sigv4 "aws:amz:$AWS_REGION:s3" "$AWS_ENDPOINT_URL_S3/")
+if said=$(keys | curl --config - "${request[@]}" 2>&1); then
+  echo "listed: $(grep -o '<Name>[^<]*' <<<"$said" | cut -d '>' -f 2 | tr '\n' ' ')"
+else
+  echo "error: $(tr '\n' ' ' <<<"$said")" | cut -c 1-2000
+  exit 1
+fi
