@@ -7,6 +7,9 @@ if [ "${2:-}" = --version ]; then
   exit
 fi
 
+# Three tries for a call, as the SDK has it. With rclone's ten it is nearly five minutes before it tells that the metadata
+# service has no credentials. RCLONE_RETRIES changes nothing there.
+export RCLONE_LOW_LEVEL_RETRIES=3
 export RCLONE_CONFIG=/dev/null
 export RCLONE_CONFIG_HERE_TYPE=s3 RCLONE_CONFIG_HERE_PROVIDER=SeaweedFS RCLONE_CONFIG_HERE_ENV_AUTH=true
 export RCLONE_CONFIG_HERE_ENDPOINT=$AWS_ENDPOINT_URL_S3 RCLONE_CONFIG_HERE_REGION=$AWS_REGION
