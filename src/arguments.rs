@@ -1,7 +1,9 @@
 //! The command line and the `CREDENZA_…` variables: what to do, and what goes before `credenza.toml`.
 
+mod choices;
 mod given;
 mod options;
+mod subcommands;
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -19,9 +21,10 @@ use crate::config::{Overrides, Token, built_in_chain, value};
 use crate::credentials::Name;
 use crate::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec};
+pub use choices::{Dialect, Format, LogFormat, parse_log_level};
 use given::Given;
-use options::{Arguments, Subcommand};
-pub use options::{Dialect, Format, LogFormat, parse_log_level};
+use options::Arguments;
+use subcommands::Subcommand;
 
 /// A command line that makes sense.
 #[derive(Clone, Debug)]
