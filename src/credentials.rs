@@ -79,8 +79,9 @@ pub struct Credentials {
     pub origin: Origin,
 }
 
-/// A file and a line, or nothing; behind one pointer, for it travels with every answer. It is a note for people: credentials that differ in it alone are equal.
-#[derive(Clone, Debug, Default)]
+/// A file and a line, or nothing; behind one pointer, for it travels with every answer. It is a note for people: what
+/// differs in it alone is equal, and looks equal.
+#[derive(Clone, Default)]
 pub struct Origin(Option<Arc<Box<str>>>);
 
 impl Origin {
@@ -94,6 +95,22 @@ impl Origin {
     pub fn before(&self, message: &str) -> String {
         self.0.as_ref().map_or_else(|| message.to_owned(), |place| format!("{place}: {message}"))
     }
+
+    /// The place itself.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.0.as_ref().map(|place| &***place)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Origin")
+    }
+}
+
+impl std::hash::Hash for Origin {
+    fn hash<H: std::hash::Hasher>(&self, _: &mut H) {}
 }
 
 impl PartialEq for Origin {

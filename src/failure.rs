@@ -21,6 +21,8 @@ pub struct Failure {
     pub detail: Option<Box<str>>,
     /// The earliest moment from now at which upstream wants to be asked again.
     pub retry_after: Option<Duration>,
+    /// Whether it may be the region that is wrong, which somebody wrote in a place of its own.
+    pub is_of_region: bool,
 }
 
 /// Kinds of failure. The first two pass by themselves, the others last until an input changes.
@@ -50,7 +52,7 @@ impl Kind {
 impl Failure {
     /// A failure of this kind with a message.
     pub fn new(kind: Kind, message: impl Into<Box<str>>) -> Self {
-        Self { kind, message: message.into(), detail: None, retry_after: None }
+        Self { kind, message: message.into(), detail: None, retry_after: None, is_of_region: false }
     }
 
     /// A failure that may pass.

@@ -145,13 +145,13 @@ fn parse(location: &Location, contents: Vec<Result<Contents, FileError>>) -> Par
                 read[slot] = Some((place, content));
             }
             Err(error) if error.is_missing() => match place.origin {
-                Origin::Named => return Err(error.to_string().into()),
+                Origin::Named => return Err(format!("{error}; create it, or name another file").into()),
                 Origin::Variable(variable) => {
                     tracing::warn!(variable, %error, "a variable names a shared file that is missing; it counts as empty, as in the SDKs");
                 }
                 Origin::Default => {}
             },
-            Err(error) => return Err(error.to_string().into()),
+            Err(error) => return Err(format!("{error}; see that it is a file that we may read").into()),
         }
     }
     let content =

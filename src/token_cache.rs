@@ -212,7 +212,7 @@ impl<L: Login> Known<'_, L> {
             (None, passing) => Ok(Current { is_last: passing.is_none(), ..now }),
             (Some(ended), Some(failure)) => {
                 let message = format!(
-                    "the token of {session} has expired (ended {ended}) and cannot be refreshed now: {failure}"
+                    "the token of {session} has expired (ended {ended}) and cannot be refreshed now: {failure}; if this lasts, run: {remedy}"
                 );
                 Err(Failure { message: message.into(), ..failure })
             }

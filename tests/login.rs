@@ -245,10 +245,8 @@ fn forty_profiles_over_three_sessions_are_three_log_ins() {
     assert_eq!((ended.code, ended.stderr.matches("logged in: ").count()), (Some(1), 2), "{ended:?}");
     let says = ".aws/config, line 2): StartDeviceAuthorization (POST http://127.0.0.1:";
     assert!(ended.stderr.contains("credenza: SSO session a (") && ended.stderr.contains(says), "{ended:?}");
-    assert!(
-        ended.stderr.contains("invalid_request: no such start URL; if this lasts, compare sso_start_url"),
-        "{ended:?}"
-    );
+    assert!(ended.stderr.contains("invalid_request: no such start URL; check what the profile asks for"), "{ended:?}");
+    assert!(ended.stderr.contains("; if this lasts, compare sso_start_url"), "{ended:?}");
 }
 
 #[test]
@@ -270,7 +268,7 @@ fn what_cannot_be_logged_in_at_says_what_could() {
         (
             &["--profile", "lost"],
             1,
-            format!("profile lost: {} names the sso_session gone, and no [sso-session gone]", at(16)),
+            format!("credenza: {}: profile lost: it names the sso_session gone, and no [sso-session gone]", at(16)),
         ),
         (
             &["--profile", "half"],

@@ -162,6 +162,12 @@ fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
     for part in [".aws/config, line 2: profile dev: ", "AccessDenied", "is not authorized to perform", "trust policy"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
+    sts.script([sts::error(400, "NeverHeardOf", "words")]);
+    let unknown = get(&home, &sts, &["--profile", "dev"]);
+    let told = ".aws/config, line 2: profile dev: AssumeRole ";
+    assert!(unknown.stderr.contains(told), "{unknown:?}");
+    let advice = "NeverHeardOf: words; check what the profile asks for, and what answers at this endpoint\n";
+    assert!(unknown.stderr.ends_with(advice), "{unknown:?}");
     sts.know(Sts::ACCESS_KEY_ID, "hush-another", None);
     let wrong = get(&home, &sts, &["--profile", "dev"]);
     assert!(wrong.stderr.contains("SignatureDoesNotMatch: "), "{wrong:?}");
@@ -169,7 +175,7 @@ fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
     sts.set_clock_off(-3600);
     let late = get(&home, &sts, &["--profile", "dev"]);
     assert!(late.stderr.contains("the clock of this machine is 60 minutes ahead"), "{late:?}");
-    assert_eq!(sts.actions().len(), 3, "what is refused is not tried again");
+    assert_eq!(sts.actions().len(), 4, "what is refused is not tried again");
 }
 
 #[test]

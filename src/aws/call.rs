@@ -12,7 +12,7 @@ use crate::aws::settings::Settings;
 use crate::clock::Clock;
 use crate::credentials::Escaped;
 use crate::failure::{Failure, Kind, excerpt};
-use crate::upstream::{Request, Response, Roots};
+use crate::upstream::{Cause, Request, Response, Roots};
 use crate::world::World;
 
 /// For each attempt. With the pauses all of them fit into the 10 s that a load has; services answer within one.
@@ -121,9 +121,10 @@ async fn attempt(
 ) -> Result<Response, CallError> {
     let tried = request.to_string();
     let response = world.upstream.send(request).await.map_err(|error| {
-        let advice = if error.cause().is_untrusted() { untrusted(settings) } else { String::new() };
+        let is_of_region = error.cause().is_unresolved() && names_region(&tried, settings);
+        let advice = unanswered(error.cause(), settings, is_of_region);
         let message = format!("{}: {error}{advice}", Escaped(what)).into();
-        Failure { message, ..Failure::from(error) }
+        Failure { message, is_of_region, ..Failure::from(error) }
     })?;
     if response.status.is_success() {
         return Ok(response);
@@ -131,9 +132,51 @@ async fn attempt(
     let said = understand(&response);
     let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
     let retry_after = kind.passes().then(|| response.retry_after(&world.clock)).flatten();
-    let message = told(what, &tried, &response, &said, &world.clock);
+    let message = told(what, &tried, &response, &said, kind, &world.clock);
     Err(CallError { failure: Failure { retry_after, ..Failure::new(kind, message) }, code: said.code })
 }
+
+/// Whether the host of a request bears the name of the region.
+fn names_region(tried: &str, settings: &Settings) -> bool {
+    let labels = tried.split(['/', '.', ':']);
+    settings.region.as_deref().is_some_and(|region| labels.into_iter().any(|label| label.eq_ignore_ascii_case(region)))
+}
+
+/// What to do when no answer came.
+fn unanswered(cause: &Cause, settings: &Settings, is_of_region: bool) -> String {
+    let region = settings.region.as_deref().unwrap_or_default();
+    match cause {
+        _ if cause.is_untrusted() => untrusted(settings),
+        _ if is_of_region => {
+            format!("; see that {} is a region of AWS, and that this machine can look names up", Escaped(region))
+        }
+        Cause::Unresolved(_) | Cause::NoAddress => {
+            "; see that the endpoint is written right, and that this machine can look names up".into()
+        }
+        Cause::Proxy { cause, .. } if cause.is_silence() || cause.passes() => {
+            "; see that the proxy works, or list the host in NO_PROXY".into()
+        }
+        Cause::TimedOut(_) | Cause::Unreachable(_) => {
+            "; see that this machine reaches it: by the network, by a proxy (HTTPS_PROXY), or at an endpoint of your own \
+             (endpoint_url, AWS_ENDPOINT_URL)"
+                .into()
+        }
+        Cause::OwnListener(_) | Cause::TooLarge(_) | Cause::Tls(_) | Cause::NoCertificateFor | Cause::Protocol(_) => {
+            SEE_WHO_ANSWERS.into()
+        }
+        // These say it themselves.
+        Cause::NoUpstream
+        | Cause::Forbidden(_)
+        | Cause::Untrusted
+        | Cause::NoRoots(_)
+        | Cause::BadProxy(_)
+        | Cause::ProxyRefused { .. }
+        | Cause::Proxy { .. } => String::new(),
+    }
+}
+
+/// What to do about an answer that the service of AWS would not give.
+pub const SEE_WHO_ANSWERS: &str = "; see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
 
 /// What to do about a certificate that none of the authorities has signed.
 fn untrusted(settings: &Settings) -> String {
@@ -149,7 +192,7 @@ fn untrusted(settings: &Settings) -> String {
 }
 
 /// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.
-fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, clock: &Clock) -> String {
+fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, kind: Kind, clock: &Clock) -> String {
     let status = response.status;
     let mut message = format!("{} ({tried}): status {status}", Escaped(what));
     if status.is_redirection() {
@@ -161,10 +204,22 @@ fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, clock
     // A request that is refused for another reason may well have been signed with a wrong time.
     if let Some(skew) = status.is_client_error().then(|| skew(response, clock)).flatten() {
         message += &format!("; {skew}");
-    } else if let Some(advice) = said.advice {
+    } else if let Some(advice) = said.advice.or_else(|| of_kind(kind, status)) {
         message += &format!("; {advice}");
     }
     message
+}
+
+/// What to do about a refusal of which nothing more is known.
+fn of_kind(kind: Kind, status: StatusCode) -> Option<&'static str> {
+    match kind {
+        Kind::Unavailable | Kind::Unsettled => Some("the service may recover: run it again in a while"),
+        _ if status.is_redirection() => Some("name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)"),
+        Kind::Denied => Some("ask who administers the account whether this caller may do it"),
+        Kind::Misconfigured => Some("check what the profile asks for, and what answers at this endpoint"),
+        // Whoever knows the log-in names the command.
+        Kind::LoginRequired => None,
+    }
 }
 
 /// How wrong the clock here is, if that is worth a word.

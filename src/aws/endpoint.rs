@@ -130,7 +130,10 @@ fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, Failure> {
 }
 
 /// A region becomes part of a host name and of a header: anything but a host label is refused, as in botocore.
-fn checked(region: &str) -> Result<&str, Failure> {
+///
+/// # Errors
+/// When it is no host label.
+pub fn checked(region: &str) -> Result<&str, Failure> {
     let is_label = !region.is_empty()
         && region.len() <= 63
         && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -142,7 +145,7 @@ fn checked(region: &str) -> Result<&str, Failure> {
     }
     let shown: String = region.chars().take(63).collect();
     let message = format!("the region \"{}\" is none: it must look like eu-west-1", Escaped(&shown));
-    Err(Failure::misconfigured(message))
+    Err(Failure { is_of_region: true, ..Failure::misconfigured(message) })
 }
 
 fn parsed(host: &str) -> Result<Url, Failure> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use super::registration::Registration;
-use crate::aws::call::{PATIENCE, ServiceError, call};
+use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::settings::Settings;
 use crate::aws::sign::Post;
@@ -271,8 +271,9 @@ async fn post<T: DeserializeOwned>(
     // What does not parse may still hold a secret, and so may the error of the parser.
     serde_json::from_slice(&response.body).map_err(|error| {
         let (name, url, line, column) = (operation.name, &endpoint.url, error.line(), error.column());
-        let message =
-            format!("{name} (POST {url}): the answer has not what was asked for (line {line}, column {column})");
+        let message = format!(
+            "{name} (POST {url}): the answer has not what was asked for (line {line}, column {column}){SEE_WHO_ANSWERS}"
+        );
         Failure::unavailable(message).into()
     })
 }
@@ -312,7 +313,8 @@ fn understand(response: &Response, operation: Operation) -> ServiceError {
         Some(Said::AccessDenied | Said::Expired | Said::InvalidGrant | Said::InvalidClient) => Some(Kind::Denied),
         _ => None,
     };
-    ServiceError { code: error, message: error_description, kind, advice: None }
+    let advice = (kind == Some(Kind::Denied)).then_some("log in again");
+    ServiceError { code: error, message: error_description, kind, advice }
 }
 
 fn unix_seconds(at: SystemTime) -> u64 {
@@ -415,7 +417,7 @@ mod tests {
             assert_eq!((refused.said, refused.failure.kind), (said, kind), "{code}");
             let message = refused.to_string();
             assert!(message.starts_with("CreateToken (POST http://127.0.0.1:"), "{message}");
-            assert!(message.ends_with(&format!(": {code}: words")) && !message.contains("hush"), "{message}");
+            assert!(message.contains(&format!(": {code}: words; ")) && !message.contains("hush"), "{message}");
             assert_eq!(oidc.asked(TOKEN), 1);
         }
         let (oidc, world, settings) = stage();

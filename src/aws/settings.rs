@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use crate::aws::service::Service;
-use crate::credentials::Escaped;
+use crate::credentials::{Escaped, Origin};
 use crate::environment::Environment;
+use crate::failure::Failure;
 use crate::shared_files::{Property, Section, SharedFiles};
 use crate::upstream::Url;
 
@@ -19,6 +20,8 @@ pub struct Settings {
     /// `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's `region`: the environment before the profile, as in all SDKs.
     /// (botocore does not know `AWS_REGION`; the AWS CLI and the other SDKs ask it first.) `None` is unknown.
     pub region: Option<Box<str>>,
+    /// Where that stands, for messages: `/home/me/.aws/config, line 3: profile dev`.
+    pub region_stands: Origin,
     /// `AWS_USE_FIPS_ENDPOINT`, `use_fips_endpoint`.
     pub use_fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`, `use_dualstack_endpoint`.
@@ -72,12 +75,10 @@ impl Settings {
         trusted: Trusted<'_>,
     ) -> Self {
         let sources = Sources { environment, files, profile, trusted };
+        let (region, region_stands) = sources.region().unzip();
         Self {
-            region: ["AWS_REGION", "AWS_DEFAULT_REGION"]
-                .into_iter()
-                .find_map(|variable| environment.get(variable))
-                .or_else(|| sources.property("region").map(|(value, _)| value))
-                .map(Into::into),
+            region,
+            region_stands: region_stands.unwrap_or_default(),
             use_fips: sources.is_true("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
             use_dualstack: sources.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             sts_regional: sources.sts_regional(),
@@ -96,9 +97,19 @@ impl Settings {
     #[must_use]
     pub fn with_region(mut self, region: Option<Box<str>>) -> Self {
         if region.is_some() {
-            self.region = region;
+            (self.region, self.region_stands) = (region, Origin::default());
         }
         self
+    }
+
+    /// A failure of a call that was made with these settings, with the place before it that a person has to look at:
+    /// where the region is written when that may be wrong, else `place`.
+    #[must_use]
+    pub fn locate(&self, failure: Failure, place: Option<&str>) -> Failure {
+        match self.region_stands.place().filter(|_| failure.is_of_region).or(place) {
+            Some(place) => failure.behind(place),
+            None => failure,
+        }
     }
 }
 
@@ -127,6 +138,20 @@ impl<'a> Sources<'a> {
     fn property(&self, name: &str) -> Option<(&'a str, &'a Property)> {
         let property = self.profile?.get(name)?;
         Some((property.value().trim(), property)).filter(|(value, _)| !value.is_empty())
+    }
+
+    /// The region, and where it stands.
+    fn region(&self) -> Option<(Box<str>, Origin)> {
+        let of_profile = self.profile.map(|profile| format!(": profile {}", Escaped(profile.name())));
+        let of_profile = of_profile.unwrap_or_default();
+        let variable = |name| Some((self.environment.get(name)?, format!("{name}{of_profile}")));
+        let property = || {
+            let (value, at) = self.property("region")?;
+            let path = at.path().to_string_lossy();
+            Some((value, format!("{}, line {}{of_profile}", Escaped(&path), at.line())))
+        };
+        let (value, stands) = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(variable).or_else(property)?;
+        Some((value.into(), Origin::new(stands)))
     }
 
     /// The variable decides if it says anything at all, so that `false` there beats `true` in the profile.
@@ -182,7 +207,11 @@ impl<'a> Sources<'a> {
         let (name, reference) = self.property("services")?;
         let Some(section) = self.files.services(name) else {
             let origin = origin("services", reference);
-            return Some(Err(format!("{origin} names [services {}], which does not exist", Escaped(name)).into()));
+            return Some(Err(format!(
+                "{origin} names [services {}], which does not exist; add it, or correct the name",
+                Escaped(name)
+            )
+            .into()));
         };
         let property = section.get(service)?;
         let endpoint = property.sub_property("endpoint_url").filter(|endpoint| !endpoint.value().trim().is_empty())?;
@@ -354,7 +383,10 @@ mod tests {
                 "[profile p]\nendpoint_url = http://h?x",
                 "!endpoint_url (/c line 2) has a query (?…), which no endpoint can have",
             ),
-            ("[profile p]\nservices = s", "!services (/c line 2) names [services s], which does not exist"),
+            (
+                "[profile p]\nservices = s",
+                "!services (/c line 2) names [services s], which does not exist; add it, or correct the name",
+            ),
             (
                 "[profile p]\nservices = s\n[services s]\nsts =\n endpoint_url = http://u:hush@h",
                 "!sts.endpoint_url of [services s] (/c line 5) carries a user name, which has no place in it",

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::aws::call::{PATIENCE, ServiceError, call};
+use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::dpop::Key;
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::settings::Settings;
@@ -89,7 +89,8 @@ pub async fn refresh(world: &World, settings: &Settings, grant: &Grant<'_>) -> R
                 failure: error.failure,
             }
         })?;
-    read(&response.body).map_err(|why| Failure::unavailable(format!("{WHAT} (POST {url}): {why}")).into())
+    read(&response.body)
+        .map_err(|why| Failure::unavailable(format!("{WHAT} (POST {url}): {why}{SEE_WHO_ANSWERS}")).into())
 }
 
 fn body(grant: &Grant<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -132,7 +133,7 @@ fn understand(response: &Response, grant: &Grant<'_>) -> ServiceError {
     let class = class.map(|class| class.split(':').next().unwrap_or_default());
     let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
     let (kind, advice) = match (error.as_deref(), class) {
-        (Some(code), _) if ENDING.contains(&code) => (Some(Kind::Denied), None),
+        (Some(code), _) if ENDING.contains(&code) => (Some(Kind::Denied), Some("log in again with aws login")),
         (Some("INSUFFICIENT_PERMISSIONS"), _) => {
             (Some(Kind::Denied), Some("ask who administers the account for the permission signin:CreateOAuth2Token"))
         }

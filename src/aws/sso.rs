@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::aws::call::{PATIENCE, ServiceError, call};
+use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::settings::Settings;
 use crate::credentials::Credentials;
@@ -43,7 +43,8 @@ pub async fn role_credentials(
     };
     let what = format!("GetRoleCredentials {account_id} {role_name}");
     let response = call(world, settings, &what, request, |response| understand(response, token)).await?;
-    read(&response.body, account_id).map_err(|why| Failure::unavailable(format!("{what} (GET {url}): {why}")))
+    read(&response.body, account_id)
+        .map_err(|why| Failure::unavailable(format!("{what} (GET {url}): {why}{SEE_WHO_ANSWERS}")))
 }
 
 /// The class of an error stands in a header, with the namespace or without, and what it says in the body.
@@ -69,7 +70,8 @@ fn understand(response: &Response, token: &Secret) -> ServiceError {
         _ => None,
     };
     let hushed = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
-    ServiceError { code: class.map(hushed), message: message.as_deref().map(hushed), kind, advice: None }
+    let advice = (kind == Some(Kind::Denied)).then_some("the role has to be assigned to who has logged in");
+    ServiceError { code: class.map(hushed), message: message.as_deref().map(hushed), kind, advice }
 }
 
 fn read(body: &[u8], account_id: &str) -> Result<Credentials, String> {

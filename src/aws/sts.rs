@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
 use crate::aws::arn::account_of_role;
-use crate::aws::call::{PATIENCE, ServiceError, call};
+use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::form::Form;
 use crate::aws::settings::Settings;
@@ -186,7 +186,8 @@ async fn ask(
     let hush: Vec<_> = of_caller.into_iter().flatten().chain([secret]).flatten().collect();
     let what = format!("{action} {on}");
     let response = call(world, settings, &what, request, |response| understand(response, action, &hush)).await?;
-    credentials(&response.body).map_err(|why| Failure::unavailable(format!("{what} (POST {}): {why}", endpoint.url)))
+    credentials(&response.body)
+        .map_err(|why| Failure::unavailable(format!("{what} (POST {}): {why}{SEE_WHO_ANSWERS}", endpoint.url)))
 }
 
 /// `ErrorResponse/Error/Code` and `Message`, in whatever namespace and under whatever root.

@@ -43,7 +43,9 @@ pub struct Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// It belongs to somebody else.
-    #[error("belongs to user {uid}, neither us ({ours}), root, nor one of trusted_owners")]
+    #[error(
+        "belongs to user {uid}, neither us ({ours}), root, nor one of trusted_owners (chown mends it, or naming that user there)"
+    )]
     Foreign {
         /// The owner.
         uid: u32,

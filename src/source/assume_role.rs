@@ -66,18 +66,19 @@ impl AssumeRole {
 
     /// The role, assumed by what the base gave.
     async fn assume(&self, world: &World, base: Answer) -> Answer {
-        let role = async { self.ask(world, &self.caller(world, base)?).await.map_err(|failure| self.own(failure)) };
+        let settings = self.settings(world).await;
+        let own = |failure| settings.locate(failure, self.place.as_deref());
+        let role = async { self.ask(world, &settings, &self.caller(world, base)?).await.map_err(own) };
         Answer::from_result(role.await)
     }
 
-    async fn ask(&self, world: &World, caller: &Credentials) -> Result<Credentials, Failure> {
+    async fn ask(&self, world: &World, settings: &Settings, caller: &Credentials) -> Result<Credentials, Failure> {
         let policy = match &self.role.policy_file {
             Some(path) => Some(read(world, &Text::File(path.clone())).await?),
             None => None,
         };
-        let settings = self.settings(world).await;
         let policy = policy.as_ref().map(|policy| policy.as_str());
-        let of = fingerprint("assume role", &self.role, policy, &settings, |parts| parts.with_caller(caller));
+        let of = fingerprint("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));
         let ask = || async {
             let mfa = match &self.role.mfa_serial {
                 Some(serial) => {
@@ -97,7 +98,7 @@ impl AssumeRole {
                 tags: self.role.tags.clone(),
                 source_identity: self.role.source_identity.clone(),
             };
-            sts::assume_role(world, &settings, caller, &asked).await
+            sts::assume_role(world, settings, caller, &asked).await
         };
         let session = world.sessions.obtain(&world.clock, of, ask).await?;
         // Who has to log in for the base has to for what stands on it.
@@ -108,14 +109,17 @@ impl AssumeRole {
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {
         let nobody = |why: &str| {
             let arn = Escaped(&self.role.arn);
-            self.own(Failure::misconfigured(format!("nobody is there to assume {arn}: {}: {why}", self.base.name())))
+            let base = self.base.name();
+            self.own(Failure::misconfigured(format!(
+                "nobody is there to assume {arn}: {base}: {why}; provide these credentials, or name others to assume it"
+            )))
         };
         match base {
             Answer::Found(caller) => match caller.expiration.filter(|end| *end <= world.clock.now()) {
                 None => Ok(caller),
                 Some(end) => {
                     let message = format!(
-                        "{}: its credentials, which assume {}, expired at {}",
+                        "{}: its credentials, which assume {}, expired at {}; renew them",
                         self.base.name(),
                         Escaped(&self.role.arn),
                         timestamp(end)

@@ -28,6 +28,9 @@ const LONGEST_COMPLAINT: usize = 4 * 1024;
 /// A program that has ended may leave others behind that hold its pipes; they are waited for so long.
 const AFTER_THE_END: Duration = Duration::from_millis(250);
 
+/// What to do about a program that gives no credentials.
+const RUN_IT: &str = "run it by hand: it has to print the JSON of credential_process";
+
 /// What is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
@@ -94,15 +97,18 @@ impl ProcessCredentials {
             command.stdin(Stdio::null()).process_group(0);
         }
         let child = command.spawn().map_err(|error| {
-            let hint = if error.kind() == io::ErrorKind::NotFound { " (is it in PATH?)" } else { "" };
-            Failure::misconfigured(format!("cannot start {}: {error}{hint}", self.called()))
+            let advice = match error.kind() {
+                io::ErrorKind::NotFound => "see that it is installed and in PATH, or name its whole path",
+                _ => "see that it is a program that we may run",
+            };
+            Failure::misconfigured(format!("cannot start {}: {error}; {advice}", self.called()))
         })?;
         let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end()).await {
             Ok(printed) => printed
-                .map_err(|error| Failure::unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
+                .map_err(|error| self.unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
             Err(_) => {
-                let message = format!("{} has not ended within {} s", self.called(), self.deadline.as_secs_f32());
-                return Err(Failure::unavailable(message));
+                let seconds = self.deadline.as_secs_f32();
+                return Err(self.unavailable(format!("{} has not ended within {seconds} s", self.called())));
             }
         };
         self.understand(&printed)
@@ -113,10 +119,10 @@ impl ProcessCredentials {
         let complaint = Some(complaint.trim()).filter(|complaint| !complaint.is_empty());
         let failure = |why: String| Failure {
             detail: complaint.map(|complaint| excerpt(complaint, None).into()),
-            ..Failure::unavailable(format!("{} {why}", self.called()))
+            ..self.unavailable(format!("{} {why}", self.called()))
         };
         let Some(status) = printed.status else {
-            let message = format!("{} printed more than 64 kB; these are no credentials", self.called());
+            let message = format!("{} printed more than 64 kB; these are no credentials: {RUN_IT}", self.called());
             return Err(Failure::misconfigured(message));
         };
         if !status.success() {
@@ -128,6 +134,11 @@ impl ProcessCredentials {
             None => credentials.with_account_id(self.account_id.as_deref()),
             Some(_) => credentials,
         })
+    }
+
+    /// A failure of the program's own, which a person sees best by running it.
+    fn unavailable(&self, why: String) -> Failure {
+        Failure::unavailable(format!("{why}; {RUN_IT}"))
     }
 
     fn command(&self) -> Result<Command, Failure> {
@@ -359,24 +370,26 @@ mod tests {
     #[tokio::test]
     async fn what_goes_wrong_is_said() {
         for (line, expected) in [
-            ("echo please log in >&2; exit 3", "failed (exit status: 3); it said: please log in"),
+            ("echo please log in >&2; exit 3", "failed (exit status: 3); run it by hand"),
+            ("echo please log in >&2; exit 3", "credential_process; it said: please log in"),
             ("exit 1", "failed (exit status: 1)"),
             ("kill -9 $$", "failed (signal: 9"),
             ("echo hush", "its output is not a JSON document"),
             ("true", "its output is empty"),
             ("printf '\\033[2Jx' >&2; exit 1", "it said: \\u{1b}[2Jx"),
-            ("nosuchprogram", "failed (exit status: 127); it said: sh: 1: nosuchprogram: not found"),
+            ("nosuchprogram", "it said: sh: 1: nosuchprogram: not found"),
             ("yes hush", "printed more than 64 kB"),
             ("head -c 1000000000 /dev/zero", "printed more than 64 kB"),
             ("trap '' PIPE; while :; do echo hush; done", "printed more than 64 kB"),
         ] {
             let message = refused(line).await;
-            assert!(message.contains(expected), "{line}: {message}");
+            assert!(message.contains(expected) && message.contains(RUN_IT), "{line}: {message}");
         }
         let absent = ProcessCredentials::new(Program::Words(vec!["/nonexistent/x".into()]));
         let failure = absent.run(&World::default()).await.unwrap_err();
         assert_eq!(failure.kind, Kind::Misconfigured);
         assert!(failure.message.contains("cannot start the process /nonexistent/x"), "{failure}");
+        assert!(failure.message.ends_with("see that it is installed and in PATH, or name its whole path"), "{failure}");
     }
 
     #[tokio::test]
@@ -400,7 +413,9 @@ mod tests {
         let world = World { environment, terminal, ..World::default() };
         let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
         let failure = source.with_deadline(Duration::from_millis(500)).run(&world).await.unwrap_err();
-        assert!(failure.message.contains("has not ended within 0.5 s") && failure.kind == Kind::Unavailable);
+        assert!(
+            failure.message.contains("has not ended within 0.5 s; run it by hand") && failure.kind == Kind::Unavailable
+        );
         let pid = std::fs::read_to_string(&pid).unwrap();
         let began = Instant::now();
         while lives(&pid) {

@@ -118,7 +118,11 @@ impl ConfigCredentials {
         let trusted = |property: &Property| opened.profiles.trusted(world, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
             Some(hop) => Ok(way::carry_out(hop, &opened.settings(world)?)),
-            None => Err(format!("profile {} says nothing about credentials", Escaped(section.name()))),
+            None => Err(format!(
+                "profile {} says nothing about credentials; give it {}",
+                Escaped(section.name()),
+                plan::WAYS
+            )),
         })
     }
 }
@@ -242,9 +246,14 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::credentials::Credentials;
     use crate::files::Files;
+    use crate::upstream::Upstream;
     use crate::world::Environment;
 
     async fn load(
@@ -267,6 +276,84 @@ mod tests {
             ..World::default()
         };
         (source.load(&world).await, source.region(&world).await)
+    }
+
+    /// What a profile fails with in a network without names; `@` is its home.
+    async fn failure(config: &str, variables: &[(&str, &str)]) -> String {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join(".aws")).unwrap();
+        std::fs::write(home.path().join(".aws/config"), config.replace('@', home.path().to_str().unwrap())).unwrap();
+        std::fs::write(home.path().join("token"), "jwt").unwrap();
+        let here = ("HOME", home.path().to_str().unwrap());
+        let world = World {
+            environment: Environment::new(variables.iter().copied().chain([here])),
+            clock: Clock::system(),
+            files: Files::unwatched(),
+            upstream: Upstream::with_names(Arc::default(), HashMap::new()),
+            ..World::default()
+        };
+        let Answer::Failing(failure) = ConfigCredentials::new().profile("dev").load(&world).await else { panic!() };
+        failure.to_string().replace(here.1, "@")
+    }
+
+    #[tokio::test]
+    async fn a_region_that_is_none_is_told_where_it_is_written() {
+        let role = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n";
+        let web = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = @/token\n";
+        let base = format!("[profile base]\nregion = base\n{KEYS}");
+        let none = "is none: it must look like eu-west-1";
+        let unknown = "see that eu-wset-1 is a region of AWS";
+        for (config, variables, place, told) in [
+            (
+                format!("{role}region = eu_west\n{base}"),
+                &[][..],
+                "@/.aws/config, line 4: profile dev: the region",
+                none,
+            ),
+            (format!("{web}region = eu_west\n"), &[], "@/.aws/config, line 4: profile dev: the region", none),
+            (
+                format!("{role}region = eu-west-1\n{base}"),
+                &[("AWS_REGION", "x y")],
+                "AWS_REGION: profile dev: the",
+                none,
+            ),
+            (
+                format!("{role}region = eu-wset-1\n{base}"),
+                &[],
+                "@/.aws/config, line 4: profile dev: AssumeRole",
+                unknown,
+            ),
+            (format!("{web}region = eu-wset-1\n"), &[], "@/.aws/config, line 4: profile dev: AssumeRoleWith", unknown),
+            (
+                format!("{web}"),
+                &[("AWS_DEFAULT_REGION", "eu-wset-1")],
+                "AWS_DEFAULT_REGION: profile dev: Assume",
+                unknown,
+            ),
+            // A host that no region is part of is another matter.
+            (
+                format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}"),
+                &[],
+                "@/.aws/config, line 2: profile dev: AssumeRole",
+                "see that the endpoint is written right",
+            ),
+        ] {
+            let failure = failure(&config, variables).await;
+            assert!(failure.starts_with(place) && failure.contains(told), "{place} … {told}: {failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_not_there_is_told_with_what_to_do() {
+        let web =
+            |path: &str| format!("[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = {path}\n");
+        for (path, told) in [("@/gone", "there is no such file"), ("@", "it is a directory"), ("/dev/null", "is empty")]
+        {
+            let failure = failure(&web(path), &[]).await;
+            assert!(failure.starts_with("@/.aws/config, line 3: profile dev: "), "{failure}");
+            let advice = "; see that whoever writes the token does so there, and that we may read it";
+            assert!(failure.contains(told) && failure.ends_with(advice), "{failure}");
+        }
     }
 
     const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
@@ -296,7 +383,12 @@ mod tests {
         let blank = "[default]\naws_access_key_id =\naws_secret_access_key =\n";
         let table: &[(&ConfigCredentials, &str, &str, &str)] = &[
             (&unnamed, "", "", "not configured: there is no profile default"),
-            (&unnamed, "[default]\nregion = x\n", "", "not configured: profile default says nothing about credentials"),
+            (
+                &unnamed,
+                "[default]\nregion = x\n",
+                "",
+                "not configured: profile default says nothing about credentials; give it keys, role_arn",
+            ),
             (&unnamed, "", blank, "not configured: profile default says nothing"),
             (&named, "[profile dev]\nregion = x\n", "", "not configured: profile dev says nothing"),
             (&named, "", "", "Unsettled: there is no profile dev in"),

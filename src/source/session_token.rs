@@ -47,8 +47,7 @@ impl SessionToken {
             .fingerprint();
         let ask = || sts::get_session_token(world, &settings, &keys, self.duration);
         let session = world.sessions.obtain(&world.clock, of, ask).await;
-        let session =
-            session.map_err(|failure| Failure { message: keys.origin.before(&failure.message).into(), ..failure })?;
+        let session = session.map_err(|failure| settings.locate(failure, keys.origin.place()))?;
         // Nor does a session outlive the keys, where somebody says when they end.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();
         Ok(Credentials {

@@ -151,7 +151,11 @@ impl SsoRole {
         let of = move |files: &SharedFiles| digest(files.sso_session(&name), SESSION_PROPERTIES);
         let profiles = Profiles::open(world, &Named::default(), of).await?;
         let section = profiles.files()?.sso_session(&self.session).ok_or_else(|| {
-            let message = format!("there is no [sso-session {}] in {}", Escaped(&self.session), profiles.places());
+            let message = format!(
+                "there is no [sso-session {}] in {}; add it (aws configure sso-session), or correct the name",
+                Escaped(&self.session),
+                profiles.places()
+            );
             Failure::new(Kind::Unsettled, message)
         })?;
         let sso = SsoCredentials::new(Session::of_section(section)?, &self.account_id, &self.role_name);
@@ -279,7 +283,7 @@ mod tests {
         stage.portal.allow("hush-access", ACCOUNT, "Other");
         let failure = stage.failure().await;
         assert_eq!(failure.kind, Kind::Denied);
-        let says = "ForbiddenException: No access; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
+        let says = "ForbiddenException: No access; the role has to be assigned to who has logged in; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
         assert!(failure.message.ends_with(says), "{failure}");
         assert_eq!(stage.portal.server().lines().len(), 2, "a refusal is tried once");
     }

@@ -14,6 +14,9 @@ use crate::world::{Environment, World};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+/// What to do about a token that is not there.
+const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
+
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
 /// Asks STS for the credentials of a role with the token of a file, which is read anew at each load, since it rotates,
@@ -63,10 +66,13 @@ impl WebIdentityCredentials {
 
     pub(super) async fn assume(&self, world: &World) -> Result<Credentials, Failure> {
         let token = read(world, &Text::File(self.token_file.clone())).await;
-        let token = token.map_err(|failure| failure.behind("web_identity_token_file"))?;
+        let token = token.map_err(|failure| Failure {
+            message: format!("web_identity_token_file: {}; {MEND_THE_FILE}", failure.message).into(),
+            ..failure
+        })?;
         if token.is_empty() {
             let path = world.environment.expand(&self.token_file);
-            let message = format!("the token file {} is empty", Escaped(&path.to_string_lossy()));
+            let message = format!("the token file {} is empty; {MEND_THE_FILE}", Escaped(&path.to_string_lossy()));
             return Err(Failure::new(Kind::Unsettled, message));
         }
         let policy = match &self.role.policy_file {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::aws::endpoint::checked as checked_region;
 use crate::credentials::{Escaped, Quoted, usable};
 use crate::failure::Failure;
 use crate::shared_files::{Property, Section, SharedFiles};
@@ -41,19 +42,21 @@ impl Session {
     /// When the section does not exist, is incomplete or contradicts the profile; file and line are named.
     pub fn of_profile(files: &SharedFiles, profile: &Section) -> Result<Option<Self>, Failure> {
         let Some(named) = present(profile, SESSION) else {
-            return match (present(profile, START_URL), present(profile, REGION)) {
+            let legacy = match (present(profile, START_URL), present(profile, REGION)) {
                 (None, None) => Ok(None),
                 (Some(url), Some(region)) => Self::legacy(url, region).map(Some),
                 (Some(url), None) => Err(incomplete(url, START_URL, REGION)),
                 (None, Some(region)) => Err(incomplete(region, REGION, START_URL)),
             };
+            return legacy.map_err(|failure| failure.behind(&format!("profile {}", Escaped(profile.name()))));
         };
         let name = named.value().trim();
         let section = files.sso_session(name).ok_or_else(|| {
             Failure::misconfigured(format!(
-                "{} names the sso_session {}, and no [sso-session {}] is in the config file; add it (aws configure \
-                 sso-session), or correct the name",
+                "{}: profile {}: it names the sso_session {}, and no [sso-session {}] is in the config file; add it (aws \
+                 configure sso-session), or correct the name",
                 at(named),
+                Escaped(profile.name()),
                 Escaped(name),
                 Escaped(name)
             ))
@@ -63,15 +66,16 @@ impl Session {
                 && own.value().trim() != of_session.value().trim()
             {
                 return Err(Failure::misconfigured(format!(
-                    "{key} says one thing in the profile ({}) and another in [sso-session {}] ({}); remove that of the \
-                     profile",
+                    "{}: profile {}: {key} says one thing here and another in [sso-session {}] ({}); remove it here",
                     at(own),
+                    Escaped(profile.name()),
                     Escaped(name),
                     at(of_session)
                 )));
             }
         }
-        Self::of_section(section).map(Some)
+        let of_profile = || format!("{}: profile {}", at(named), Escaped(profile.name()));
+        Self::of_section(section).map(Some).map_err(|failure| failure.behind(&of_profile()))
     }
 
     /// The session that an `[sso-session NAME]` section describes.
@@ -85,7 +89,7 @@ impl Session {
             (None, Some(region)) => return Err(incomplete(region, REGION, START_URL)),
             (None, None) => {
                 return Err(Failure::misconfigured(format!(
-                    "[sso-session {}] has neither {START_URL} nor {REGION}; both are needed",
+                    "[sso-session {}] has neither {START_URL} nor {REGION}; add both (aws configure sso-session)",
                     Escaped(section.name())
                 )));
             }
@@ -174,7 +178,12 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, Fa
     if property.value().trim().is_empty() {
         return Ok("");
     }
-    usable(name, property.value()).map_err(|error| Failure::misconfigured(format!("{}: {error}", at(property))))
+    let wrong = |why: &dyn fmt::Display| Failure::misconfigured(format!("{}: {why}", at(property)));
+    let text = usable(name, property.value()).map_err(|why| wrong(&format!("{why}; write it anew, in one line")))?;
+    if name == REGION {
+        checked_region(text).map_err(|failure| wrong(&format!("{REGION}: {failure}")))?;
+    }
+    Ok(text)
 }
 
 fn incomplete(property: &Property, has: &str, lacks: &str) -> Failure {
@@ -225,25 +234,32 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_file_and_line() {
         for (config, says) in [
-            ("[profile p]\nsso_session = work\n", "/c, line 2 names the sso_session work, and no [sso-session work]"),
+            (
+                "[profile p]\nsso_session = work\n",
+                "/c, line 2: profile p: it names the sso_session work, and no [sso-session work]",
+            ),
             ("[sso-session work]\n[profile p]\nsso_session = work\n", "[sso-session work] has neither"),
             (
                 "[sso-session work]\nsso_region = r\n[profile p]\nsso_session = work\n",
-                "/c, line 2: sso_region stands there without sso_start_url",
+                "/c, line 4: profile p: /c, line 2: sso_region stands there without sso_start_url; add it",
             ),
             (
                 "[sso-session work]\nsso_start_url = u\n[profile p]\nsso_session = work\n",
                 "/c, line 2: sso_start_url stands there without sso_region",
             ),
             ("[profile p]\nsso_start_url = u\n", "/c, line 2: sso_start_url stands there without sso_region"),
-            ("[profile p]\nsso_region = r\n", "/c, line 2: sso_region stands there without sso_start_url"),
+            ("[profile p]\nsso_region = r\n", "profile p: /c, line 2: sso_region stands there without sso_start_url"),
             (
                 "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n",
-                "sso_region says one thing in the profile (/c, line 6) and another in [sso-session work] (/c, line 3)",
+                "/c, line 6: profile p: sso_region says one thing here and another in [sso-session work] (/c, line 3); remove",
             ),
             (
                 "[profile p]\nsso_start_url = u\n v\nsso_region = r\n",
-                "/c, line 2: the sso_start_url contains a control character",
+                "profile p: /c, line 2: the sso_start_url contains a control character (a line break, perhaps); write it anew",
+            ),
+            (
+                "[profile p]\nsso_start_url = u\nsso_region = eu west\n",
+                "profile p: /c, line 3: sso_region: the region \"eu west\" is none: it must look like eu-west-1",
             ),
         ] {
             let failure = of_profile(config).unwrap_err();

@@ -106,6 +106,12 @@ impl Cause {
         }
     }
 
+    /// Whether the name has led nowhere.
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
+        matches!(self, Self::Unresolved(_) | Self::NoAddress)
+    }
+
     /// Whether another set of authorities might mend it.
     #[must_use]
     pub fn is_untrusted(&self) -> bool {

@@ -245,10 +245,13 @@ async fn codes_and_statuses_are_kinds() {
         (400, "MalformedPolicyDocument", Kind::Misconfigured),
         (400, "PackedPolicyTooLarge", Kind::Misconfigured),
         (404, "InvalidAction", Kind::Misconfigured),
+        // Nothing more is known of these.
+        (403, "OfAnotherKind", Kind::Denied),
+        (400, "OfAnotherKind", Kind::Misconfigured),
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m")]).await;
         assert_eq!((failure.kind, requests), (kind, 1), "{failure}");
-        assert!(failure.message.contains(&format!(": {code}: m")), "{failure}");
+        assert!(failure.message.contains(&format!(": {code}: m; ")), "{failure}");
     }
     for (status, code) in [
         (400, "Throttling"),
@@ -260,7 +263,8 @@ async fn codes_and_statuses_are_kinds() {
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
         assert_eq!((failure.kind, requests), (Kind::Unavailable, 3), "{failure}");
-        assert!(failure.message.ends_with(&format!(": {code}: m")), "{failure}");
+        let told = format!(": {code}: m; the service may recover: run it again in a while");
+        assert!(failure.message.ends_with(&told), "{failure}");
     }
 }
 
@@ -290,6 +294,7 @@ async fn silence_names_the_action_and_the_place() {
     let nobody = format!("http://{}/", nobody());
     let failure = assume_role(&world(), &at(&nobody), &caller(), &role()).await.unwrap_err();
     assert!(failure.message.starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
+    assert!(failure.message.contains("; see that this machine reaches it: by the network"), "{failure}");
     assert_eq!(failure.kind, Kind::Unavailable);
 }
 
@@ -312,7 +317,13 @@ async fn answers_that_are_no_errors_of_sts_keep_their_status() {
         ),
     ] {
         let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
-        assert!(failure.message.ends_with(&format!("): {told}")), "{failure}");
+        let advice = match kind {
+            Kind::Denied => "ask who administers the account whether this caller may do it",
+            Kind::Unavailable => "the service may recover: run it again in a while",
+            _ if status == 307 => "name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)",
+            _ => "check what the profile asks for, and what answers at this endpoint",
+        };
+        assert!(failure.message.ends_with(&format!("): {told}; {advice}")), "{failure}");
         assert_eq!(failure.kind, kind, "{failure}");
     }
 }
@@ -350,7 +361,8 @@ async fn a_success_without_credentials_is_no_success() {
     ];
     for (body, told) in cases {
         let (failure, requests) = failed(vec![Reply::ok(body)]).await;
-        assert!(failure.message.ends_with(&format!("): {told}")), "{failure}");
+        let advice = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+        assert!(failure.message.ends_with(&format!("): {told}; {advice}")), "{failure}");
         assert_eq!((failure.kind, requests), (Kind::Unavailable, 1), "{failure}");
     }
 }

@@ -94,8 +94,7 @@ impl Read {
         let Some(profile) = self.files().profile(name) else {
             return Err(Failed::because(format!("there is no profile {shown} in {}; {offer}", self.shown())));
         };
-        let session = Session::of_profile(self.files(), profile)
-            .map_err(|failure| Failed::because(format!("profile {shown}: {failure}")))?;
+        let session = Session::of_profile(self.files(), profile).map_err(Failed::because)?;
         session.ok_or_else(|| {
             let at = profile.properties().next().map_or_else(|| self.shown(), |(_, property)| at(property));
             Failed::because(format!("profile {shown} ({at}) does not use SSO; {offer}"))

@@ -9,7 +9,7 @@ mod role;
 
 use std::fmt;
 
-use crate::credentials::{Credentials, Escaped, usable};
+use crate::credentials::{Credentials, Escaped, Quoted, usable};
 use crate::secret::Secret;
 use crate::shared_files::{File, Property, Section, SharedFiles};
 use crate::source::spec::RoleSpec;
@@ -73,6 +73,9 @@ pub(super) const USED: &[&str] = &[
 
 /// A chain longer than this is a mistake, and every hop costs a call.
 const MOST_HOPS: usize = 128;
+
+/// What a profile can have its credentials from, for messages.
+pub(super) const WAYS: &str = "keys, role_arn, sso_session, login_session or credential_process";
 
 /// One profile on the way, and how it comes by its credentials.
 #[derive(Debug)]
@@ -236,14 +239,15 @@ impl Planner<'_> {
             }
             (None, None) => {
                 let message = "role_arn stands there without source_profile, credential_source or \
-                               web_identity_token_file: nothing says who assumes the role";
+                               web_identity_token_file: nothing says who assumes the role; add one of them";
                 return Err(wrong(stands, message.into()));
             }
             (None, Some((word, at))) => Hop {
                 profile: section.name().into(),
                 stands: place(at),
                 way: Way::CredentialSource(credential_source(word).ok_or_else(|| {
-                    wrong(at, "credential_source is Environment, Ec2InstanceMetadata or EcsContainer".into())
+                    let message = "credential_source is none; write Environment, Ec2InstanceMetadata or EcsContainer";
+                    wrong(at, message.into())
                 })?),
             },
             (Some((name, at)), None) => self.source(section, name, at)?,
@@ -265,7 +269,8 @@ impl Planner<'_> {
         };
         if name == section.name() {
             return keys(section)?.ok_or_else(|| {
-                wrong(format!("source_profile names the profile itself, which has no keys of its own: {}", path()))
+                let message = "source_profile names the profile itself, which has no keys of its own";
+                wrong(format!("{message}: {}; add them, or name another profile", path()))
             });
         }
         if self.path.iter().any(|seen| **seen == *name) {
@@ -275,11 +280,14 @@ impl Planner<'_> {
             )));
         }
         if self.path.len() >= MOST_HOPS {
-            return Err(wrong(format!("more than {MOST_HOPS} profiles are each the source of another one")));
+            return Err(wrong(format!(
+                "more than {MOST_HOPS} profiles are each the source of another one; name a profile with keys earlier"
+            )));
         }
         self.hop(source)?.ok_or_else(|| {
             // The path has come to it.
-            wrong(format!("source_profile names a profile that says nothing about credentials: {}", self.told()))
+            let message = "source_profile names a profile that says nothing about credentials";
+            wrong(format!("{message}: {}; give it {WAYS}", self.told()))
         })
     }
 
@@ -293,7 +301,7 @@ impl Planner<'_> {
         let Some((token_file, at)) = value(section, WEB_IDENTITY_TOKEN_FILE) else { return Ok(None) };
         self.obeyed(section, WEB_IDENTITY_TOKEN_FILE, at)?;
         if section.get(ROLE_ARN).is_none() {
-            let message = "web_identity_token_file stands there without role_arn: nothing says which role";
+            let message = "web_identity_token_file stands there without role_arn: nothing says which role; add it";
             return Err(Failure::misconfigured(said(at, section, message)));
         }
         let (role, _) = role(section)?;
@@ -311,11 +319,12 @@ impl Planner<'_> {
             let Some((text, at)) = value(section, name) else {
                 return Err(wrong(at, format!("there is no {name}; `aws configure sso` writes all that is needed")));
             };
-            Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}")))?.into())
+            Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}; {REWRITE}")))?.into())
         };
         let (account_id, role_name) = (needed(SSO_ACCOUNT_ID)?, needed(SSO_ROLE_NAME)?);
         let session = Session::of_profile(self.files, section)?.ok_or_else(|| {
-            let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region)";
+            let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region); \
+                           `aws configure sso` writes all that is needed";
             Failure::misconfigured(said(at, section, message))
         })?;
         let way = Way::Sso { session, account_id, role_name };
@@ -326,7 +335,7 @@ impl Planner<'_> {
         let Some((command, at)) = value(section, CREDENTIAL_PROCESS) else { return Ok(None) };
         self.obeyed(section, CREDENTIAL_PROCESS, at)?;
         if command.contains('\0') {
-            let message = "credential_process contains a NUL character, which no command can";
+            let message = "credential_process contains a NUL character, which no command can; take it out";
             return Err(Failure::misconfigured(said(at, section, message)));
         }
         let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
@@ -343,9 +352,15 @@ impl Planner<'_> {
     }
 }
 
+/// What to do about a value that nothing could carry.
+const REWRITE: &str = "write it anew, in one line";
+
 fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
     let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
-    let session = usable("login session", session).map_err(|why| Failure::misconfigured(said(at, section, why)))?;
+    let session = usable("login session", session).map_err(|why| {
+        let message = format!("{why}; run: aws login --profile {}", Quoted(section.name()));
+        Failure::misconfigured(said(at, section, message))
+    })?;
     let way = Way::SignIn { session: session.into() };
     Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
 }
@@ -438,7 +453,11 @@ mod tests {
                 "aws_access_key_id and aws_secret_access_key come from different files",
             ),
             ("aws_secret_access_key = hush\n", "aws_access_key_id = A\n", "/k, line 2 keys A"),
-            ("aws_access_key_id = A\n", "", "/c, line 2: profile dev: aws_access_key_id stands there without"),
+            (
+                "aws_access_key_id = A\n",
+                "",
+                "/c, line 2: profile dev: aws_access_key_id stands there without aws_secret_access_key; add it, or remove this half",
+            ),
             // Which way goes first.
             (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
             (&format!("{web}{ROLE}{sso}"), KEYS, "/c, line 2 web identity /t None"),
@@ -450,22 +469,34 @@ mod tests {
             ("login_session = l\ncredential_process = p\n", "", "/c, line 2 sign-in l"),
             ("login_session = l\n", KEYS, "keys AKIA1"),
             // Contradictions.
-            (ROLE, "", "line 2: profile dev: role_arn stands there without source_profile, credential_source"),
+            (
+                ROLE,
+                "",
+                "line 2: profile dev: role_arn stands there without source_profile, credential_source or web_identity_token_file: nothing says who assumes the role; add",
+            ),
             (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "", "keep one of the two"),
             (
                 &format!("{ROLE}credential_source = Nowhere\n"),
                 "",
-                "line 3: profile dev: credential_source is Environment",
+                "line 3: profile dev: credential_source is none; write Environment, Ec2InstanceMetadata or EcsContainer",
             ),
-            (&format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"), "", "is a number of seconds"),
-            ("role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n", "", "control character"),
-            ("role_arn = r\ncredential_source = Environment\n", "", "role_arn is no ARN of a role"),
-            (web, "", "web_identity_token_file stands there without role_arn"),
+            (
+                &format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"),
+                "",
+                "is no number of seconds; write one such as 3600",
+            ),
+            (
+                "role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n",
+                "",
+                "control character (a line break, perhaps); write it anew, in one line",
+            ),
+            ("role_arn = r\ncredential_source = Environment\n", "", "role_arn is no ARN of a role; write one"),
+            (web, "", "web_identity_token_file stands there without role_arn: nothing says which role; add it"),
             ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
             (
                 "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
                 "",
-                "/c, line 4 names the sso_session s, and no [sso-session s]",
+                "/c, line 4: profile dev: it names the sso_session s, and no [sso-session s]",
             ),
         ] {
             let told = both(config, credentials);
@@ -479,7 +510,7 @@ mod tests {
         let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
         assert_eq!(told(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
         let differing = told(&format!("{session}{profile}sso_region = other\n"), "");
-        assert!(differing.contains("sso_region says one thing in the profile (/c, line 9)"), "{differing}");
+        assert!(differing.starts_with("/c, line 9: profile dev: sso_region says one thing here"), "{differing}");
         let half = told(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
         assert!(half.contains("/c, line 2") && half.contains("sso_start_url"), "{half}");
     }
@@ -497,7 +528,7 @@ mod tests {
             (format!("{}{KEYS}", chain("dev")), String::new(), "role r < /c, line 4 keys AKIA1"),
             // The source of another profile is taken for its keys, whatever role it has.
             (format!("{}{rest}{KEYS}", chain("a")), String::new(), "role r < /c, line 7 keys AKIA1"),
-            (chain("dev"), String::new(), "has no keys of its own: dev → dev"),
+            (chain("dev"), String::new(), "has no keys of its own: dev → dev; add them"),
             (
                 chain("gone"),
                 String::new(),
@@ -516,7 +547,7 @@ mod tests {
             (
                 format!("{}[profile a]\nregion = r\n", chain("a")),
                 String::new(),
-                "says nothing about credentials: dev → a",
+                "says nothing about credentials: dev → a; give it keys, role_arn",
             ),
         ] {
             let told = told(&config, &credentials);
@@ -534,7 +565,10 @@ mod tests {
             format!("{}[profile p{length}]\n{KEYS}", hops.collect::<String>())
         };
         assert!(told(&chain(100), "").ends_with("keys AKIA1"));
-        assert!(told(&chain(100_000), "").contains("more than 128 profiles"));
+        assert!(
+            told(&chain(100_000), "")
+                .contains("more than 128 profiles are each the source of another one; name a profile")
+        );
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
         Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => Box::new(MetadataCredentials::new(false, true)),
         Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
         Way::WebIdentity { role, token_file } => {
-            Box::new(WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone()))
+            let source = WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone());
+            return Box::new(Placed { place: place.into(), settings: settings.clone(), source: Box::new(source) });
         }
         Way::Process { command, account_id } => {
             Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
@@ -43,7 +44,7 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
             Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
         }
     };
-    Box::new(Placed { place: place.into(), source })
+    Box::new(Placed { place: place.into(), settings: Settings::default(), source })
 }
 
 /// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
@@ -78,6 +79,8 @@ impl Source for Keys {
 #[derive(Debug)]
 struct Placed {
     place: Box<str>,
+    /// Those that its calls are made with, as far as the region in them is the profile's.
+    settings: Settings,
     source: Box<dyn Source>,
 }
 
@@ -89,7 +92,7 @@ impl Source for Placed {
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
         Box::pin(async move {
             match self.source.load(world).await {
-                Answer::Failing(failure) => failure.behind(&self.place).into(),
+                Answer::Failing(failure) => self.settings.locate(failure, Some(&self.place)).into(),
                 Answer::Found(found) => Answer::Found(Credentials { origin: Origin::new(&*self.place), ..found }),
                 answer @ Answer::NotConfigured(_) => answer,
             }

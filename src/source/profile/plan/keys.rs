@@ -1,9 +1,12 @@
 //! The keys of a profile.
 
-use super::{ACCESS_KEY_ID, ACCOUNT_ID, Hop, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value};
+use super::{ACCESS_KEY_ID, ACCOUNT_ID, Hop, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value};
 use crate::credentials::{Credentials, Unusable};
 use crate::shared_files::{File, Property, Section};
 use crate::source::Failure;
+
+/// What to do about half a pair.
+const COMPLETE: &str = "add it, or remove this half";
 
 /// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
 /// a half and nothing of the other, as some people keep them, the two halves are the pair.
@@ -13,10 +16,10 @@ pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
         (Some((_, at)), None) => {
-            return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}")));
+            return Err(wrong(at, format!("{ACCESS_KEY_ID} stands there without {SECRET_ACCESS_KEY}; {COMPLETE}")));
         }
         (None, Some((_, at))) => {
-            return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}")));
+            return Err(wrong(at, format!("{SECRET_ACCESS_KEY} stands there without {ACCESS_KEY_ID}; {COMPLETE}")));
         }
     };
     let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
@@ -32,7 +35,7 @@ pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
         .filter(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
         .map(|(token, _)| token);
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
-    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, why.to_string()))?;
+    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, format!("{why}; {REWRITE}")))?;
     let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
     Ok(Some(Hop { profile: section.name().into(), stands: place(id.1), way: Way::Keys(credentials) }))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CredentialSource, DURATION_SECONDS, ROLE_ARN, ROLE_SESSION_NAME, said, value};
+use super::{CredentialSource, DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, said, value};
 use crate::credentials::{Escaped, usable};
 use crate::shared_files::{Property, Section};
 use crate::source::Failure;
@@ -15,21 +15,23 @@ use crate::source::spec::RoleSpec;
 pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
     let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
         let Some((text, at)) = value(section, name) else { return Ok(None) };
-        let text =
-            usable("text", text).map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}"))))?;
+        let text = usable("text", text)
+            .map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}; {REWRITE}"))))?;
         Ok(Some(text.into()))
     };
-    let empty = || Failure::misconfigured(format!("profile {}: role_arn is empty", Escaped(section.name())));
+    let empty = || Failure::misconfigured(format!("profile {}: there is no role_arn; add it", Escaped(section.name())));
     let at = section.get(ROLE_ARN).ok_or_else(empty)?;
-    let arn = part(ROLE_ARN)?.ok_or_else(|| Failure::misconfigured(said(at, section, "role_arn is empty")))?;
+    let arn = part(ROLE_ARN)?.ok_or_else(|| {
+        Failure::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
+    })?;
     if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
         // Not shown: a line that was mistyped can make a secret of it.
-        let message = "role_arn is no ARN of a role, such as arn:aws:iam::123456789012:role/NAME";
+        let message = "role_arn is no ARN of a role; write one such as arn:aws:iam::123456789012:role/NAME";
         return Err(Failure::misconfigured(said(at, section, message)));
     }
     let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
         text.parse().map(Duration::from_secs).map_err(|_| {
-            let message = "duration_seconds is a number of seconds";
+            let message = "duration_seconds is no number of seconds; write one such as 3600";
             Failure::misconfigured(said(at, section, message))
         })
     });
