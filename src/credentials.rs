@@ -74,9 +74,18 @@ pub struct Credentials {
     /// The S3 endpoint that these keys are for, without user info.
     pub endpoint: Option<Box<str>>,
     /// The moment from which there will be no new ones until a person has logged in again, where it is known.
-    pub login_ends: Option<SystemTime>,
+    pub login_ends: Option<Arc<LoginEnd>>,
     /// Where they are written or asked for, for messages.
     pub origin: Origin,
+}
+
+/// When a log-in ends, and what a person then runs; behind one pointer, for it travels with every answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginEnd {
+    /// The moment.
+    pub at: SystemTime,
+    /// The command that logs in again: `credenza login --sso-session work`.
+    pub remedy: Box<str>,
 }
 
 /// A file and a line, or nothing; behind one pointer, for it travels with every answer. It is a note for people: what

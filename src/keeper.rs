@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::board::{Handle, LeaseKey, Phase, Published, Trouble, Wake, Wish};
 use crate::chain::{Chain, Outcome, Verdict};
 use crate::clock::timestamp;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, LoginEnd};
 use crate::lease::{LONG_LIVED_NOTICE, Lease};
 use crate::schedule::{self, LONGEST_PAUSE, SETTLE};
 use crate::source::{Failure, Kind};
@@ -296,7 +296,8 @@ impl Keeper {
 
     /// Says once that a person will have to log in, an hour ahead; how long it is until there is something to say.
     fn tell_login(&mut self) -> Duration {
-        let Some(ends) = self.held.as_ref().and_then(|lease| lease.login_ends) else { return Duration::MAX };
+        let Some(end) = self.held.as_ref().and_then(|lease| lease.login_ends.clone()) else { return Duration::MAX };
+        let LoginEnd { at: ends, ref remedy } = *end;
         let left = ends.duration_since(self.world.clock.now()).unwrap_or_default();
         match left.checked_sub(LOGIN_NOTICE) {
             Some(left) if !left.is_zero() => left,
@@ -304,7 +305,7 @@ impl Keeper {
             _ => {
                 self.told_login = Some(ends);
                 let (identity, ends) = (self.key.identity(), timestamp(ends));
-                tracing::warn!(%identity, %ends, "the log-in behind this identity ends soon; run: credenza login");
+                tracing::warn!(%identity, %ends, "the log-in behind this identity ends soon; run: {remedy}");
                 Duration::MAX
             }
         }
@@ -668,7 +669,8 @@ mod tests {
             Keeper::new(LeaseKey::Identity("i".into()), merge_credentials([]), world, policy(), None);
         assert_eq!(keeper.tell_login(), Duration::MAX, "there is nothing to tell");
         let mut hold = |ends| {
-            let credentials = Credentials { login_ends: Some(ends), ..Credentials::new("A", "s").unwrap() };
+            let ends = LoginEnd { at: ends, remedy: "credenza login --sso-session work".into() };
+            let credentials = Credentials { login_ends: Some(Arc::new(ends)), ..Credentials::new("A", "s").unwrap() };
             keeper.held = Some(Arc::new(Lease::new(&credentials, "sso".into(), start(), HOUR)));
             (keeper.tell_login(), keeper.told_login, keeper.tell_login())
         };

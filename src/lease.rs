@@ -7,7 +7,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::clock::timestamp;
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, LoginEnd};
 
 /// An end further away than this is a way of saying "never": no temporary credentials live longer than 36 hours, and
 /// several SDKs overflow on year 9999.
@@ -41,7 +41,7 @@ pub struct Lease {
     /// Whether SDKs have to sign without a session token.
     pub without_token: bool,
     /// The moment from which a person has to log in again before there are others, where it is known.
-    pub login_ends: Option<SystemTime>,
+    pub login_ends: Option<Arc<LoginEnd>>,
     /// The account, where the source is certain of it.
     pub account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
@@ -64,7 +64,7 @@ impl Lease {
             loaded: now,
             expiration,
             without_token: credentials.session_token.is_none(),
-            login_ends: credentials.login_ends,
+            login_ends: credentials.login_ends.clone(),
             account_id: credentials.account_id.clone(),
             endpoint: credentials.endpoint.clone(),
         }

@@ -13,6 +13,7 @@ use super::Failed;
 use super::daemon::{ask, foreign, refused};
 use super::format::instant;
 use crate::clock::parse_timestamp;
+use crate::credentials::Escaped;
 use crate::secret::Secret;
 
 /// Whether every eager identity has credentials; asked without a token.
@@ -74,7 +75,7 @@ pub fn as_line(answer: Result<&Value, &Failed>) -> String {
 
 fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     let word = |key: &str| identity[key].as_str();
-    let _ = writeln!(text, "\n{}: {}", crate::credentials::Escaped(name), word("state").unwrap_or("?"));
+    let _ = writeln!(text, "\n{}: {}", Escaped(name), word("state").unwrap_or("?"));
     if let Some(source) = word("source") {
         let _ = write!(text, "  {} from {source}", word("access_key_id").unwrap_or("?"));
         for key in ["region", "account_id", "endpoint"] {
@@ -94,7 +95,11 @@ fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     }
     if word("login_ends").is_some() {
         let ends = relative(&identity["login_ends"], now);
-        let _ = writeln!(text, "  the log-in behind it ends {ends}; then somebody has to run `credenza login`");
+        // A daemon of another version may not say it.
+        let command = word("login_command").unwrap_or("credenza login");
+        let has_ended = moment(&identity["login_ends"]).is_some_and(|end| end <= now);
+        let told = if has_ended { "has ended" } else { "ends" };
+        let _ = writeln!(text, "  the log-in behind it {told} {ends}; to log in again, run: {}", Escaped(command));
     }
     let failure = &identity["failure"];
     if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
@@ -142,6 +147,34 @@ mod tests {
                         loaded 5 min ago, expires in 1 h 30 min\n  next load in 20 s\n  imds fails (3 times, first 1 min ago): down\n  \
                         1. imds         failing: down\n";
         assert_eq!(for_people(&document), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_log_in_comes_with_the_command() {
+        let of = |ends: &str, command: Value| {
+            let identity = serde_json::json!({ "state": "ok", "login_ends": ends, "login_command": command });
+            let document = serde_json::json!({ "now": "2026-11-23T16:00:00Z", "identities": { "a": identity } });
+            for_people(&document).lines().last().unwrap().to_owned()
+        };
+        for (ends, command, told) in [
+            (
+                "2026-11-23T16:30:00Z",
+                "credenza login --sso-session work".into(),
+                "  the log-in behind it ends in 30 min; to log in again, run: credenza login --sso-session work",
+            ),
+            (
+                "2026-11-23T15:30:00Z",
+                "aws login --profile dev".into(),
+                "  the log-in behind it has ended 30 min ago; to log in again, run: aws login --profile dev",
+            ),
+            (
+                "2026-11-23T16:30:00Z",
+                Value::Null,
+                "  the log-in behind it ends in 30 min; to log in again, run: credenza login",
+            ),
+        ] {
+            assert_eq!(of(ends, command), told);
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ struct Identity {
     serve_until: Option<String>,
     next_refresh: Option<String>,
     login_ends: Option<String>,
+    login_command: Option<String>,
     notice: Option<&'static str>,
     failure: Option<Failed>,
     sources: Vec<Source>,
@@ -125,7 +126,8 @@ impl Identity {
                 Phase::Waiting { next } | Phase::BackingOff { next } => Some(timestamp(next)),
                 Phase::Asleep | Phase::Loading { .. } => None,
             },
-            login_ends: lease.and_then(|lease| lease.login_ends).map(timestamp),
+            login_ends: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| timestamp(end.at)),
+            login_command: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| end.remedy.to_string()),
             notice: lease.filter(|lease| lease.without_token).map(|_| crate::lease::LONG_LIVED_NOTICE),
             failure: match &published.trouble {
                 Some(Trouble::Failing { source, failure, since, times }) => Some(Failed {

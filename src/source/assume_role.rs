@@ -103,7 +103,7 @@ impl AssumeRole {
         let session = world.sessions.obtain(&world.clock, of, ask).await?;
         // Who has to log in for the base has to for what stands on it.
         let origin = self.place.as_ref().map_or_else(Origin::default, |place| Origin::new(&**place));
-        Ok(Credentials { login_ends: caller.login_ends, origin, ..session })
+        Ok(Credentials { login_ends: caller.login_ends.clone(), origin, ..session })
     }
 
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {

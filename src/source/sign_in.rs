@@ -2,13 +2,14 @@
 
 mod cache;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::{Answer, Boxed, Source};
 use crate::aws::dpop::Key;
 use crate::aws::settings::Settings;
 use crate::aws::signin::{self, Grant};
-use crate::credentials::{Credentials, Escaped, Quoted};
+use crate::credentials::{Credentials, Escaped, LoginEnd, Quoted};
 use crate::failure::Failure;
 use crate::secret::Secret;
 use crate::token_cache::{self, AccessToken, Current, Entry, Login, Refused, Unusable};
@@ -78,7 +79,8 @@ impl SignInCredentials {
         let Current { entry, token, is_last } = token_cache::current(world, &path, &login).await?;
         let credentials = cache::credentials(&entry).map_err(|why| Failure::misconfigured(why.to_string()))?;
         // How long AWS goes on refreshing them stands nowhere: it is known only once it has said no.
-        Ok(Credentials { login_ends: is_last.then_some(token.expires), ..credentials })
+        let login_ends = is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into() }));
+        Ok(Credentials { login_ends, ..credentials })
     }
 }
 

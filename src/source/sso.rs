@@ -1,9 +1,11 @@
 //! Credentials of a role that a person has through IAM Identity Center (SSO).
 
+use std::sync::Arc;
+
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::aws::settings::Settings;
 use crate::aws::sso::role_credentials;
-use crate::credentials::{Credentials, Escaped};
+use crate::credentials::{Credentials, Escaped, LoginEnd};
 use crate::profiles::{Profiles, digest};
 use crate::sessions::Parts;
 use crate::shared_files::{Named, SharedFiles};
@@ -76,7 +78,9 @@ impl SsoCredentials {
     async fn look(&self, world: &World) -> Result<Credentials, Failure> {
         let login = sso::login(world, &self.settings, &self.session, self.profile.as_deref()).await?;
         let credentials = self.role(world, &login).await.map_err(|failure| self.explained(failure))?;
-        Ok(Credentials { login_ends: login.ends, ..credentials })
+        let remedy = || self.session.login_command(self.profile.as_deref()).into();
+        let login_ends = login.ends.map(|at| Arc::new(LoginEnd { at, remedy: remedy() }));
+        Ok(Credentials { login_ends, ..credentials })
     }
 
     /// The credentials that the portal gives for this log-in. They are those of the session's region and endpoint, this
@@ -187,10 +191,6 @@ impl Source for SsoRole {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock::{Clock, parse_timestamp};
     use crate::fakes::server::Reply;
@@ -198,6 +198,8 @@ mod tests {
     use crate::files::Files;
     use crate::upstream::Upstream;
     use crate::world::Environment;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     const NOW: &str = "2026-11-25T12:00:00Z";
     const LATER: &str = "2026-11-25T20:00:00Z";
@@ -260,7 +262,13 @@ mod tests {
         assert_eq!(crate::clock::timestamp(found.expiration.unwrap()), "2026-11-25T13:00:00Z");
         assert_eq!(
             (found.account_id.as_deref(), found.login_ends),
-            (Some(ACCOUNT), Some(parse_timestamp(LATER).unwrap()))
+            (
+                Some(ACCOUNT),
+                Some(Arc::new(LoginEnd {
+                    at: parse_timestamp(LATER).unwrap(),
+                    remedy: "credenza login --sso-session work".into()
+                }))
+            )
         );
         let [seen] = &stage.portal.server().seen()[..] else { panic!() };
         assert_eq!(seen.line(), "GET /federation/credentials?role_name=Read%20Only&account_id=123456789012");

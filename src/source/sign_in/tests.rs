@@ -171,7 +171,7 @@ async fn a_refusal_is_the_end_of_the_session() {
         });
         stage.cached(SOON);
         for _ in 0..2 {
-            assert_eq!(stage.found().await.login_ends, Some(at(SOON)), "{code}");
+            assert_eq!(stage.found().await.login_ends.map(|end| end.at), Some(at(SOON)), "{code}");
         }
         stage.cached(BEFORE);
         let failure = stage.failure().await;
@@ -272,7 +272,8 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     stage.write(&without_key(LATER));
     assert_eq!(stage.found().await.login_ends, None);
     stage.write(&without_key(SOON));
-    assert_eq!(stage.found().await.login_ends, Some(at(SOON)));
+    let end = stage.found().await.login_ends.unwrap();
+    assert_eq!((end.at, &*end.remedy), (at(SOON), "aws login --profile dev"));
     stage.write(&without_key(BEFORE));
     assert_eq!(stage.failure().await.kind, Kind::LoginRequired);
     let homeless = World { environment: Environment::default(), ..stage.world.clone() };
