@@ -411,6 +411,17 @@ fn credential_processes() {
 }
 
 #[test]
+fn a_command_that_a_comment_cuts_is_told() {
+    let home = Home::new();
+    home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
+    for command in ["get", "check"] {
+        let ended = home.run(&[command, "--profile", "cut"], &[]);
+        let told = ".aws/config, line 2: the credential_process ends where white space and then `;` or `#` follow";
+        assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_program_ends_with_the_command_that_waits_for_it() {
     let home = Home::new();
     home.write(

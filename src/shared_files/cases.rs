@@ -264,6 +264,35 @@ const CASES: &[Case] = &[
         "",
         &["default.a= @c2", "default.a.c=d @3"],
     ),
+    (
+        CommentAfterValue,
+        Within,
+        "a command",
+        "[default]\nCredential_Process=sh -c \"a ; b\"\n[profile x]\ncredential_process = p #c\r\n[y]\ncredential_process=a ;b",
+        "[z]\ncredential_process = p ; p",
+        &[
+            "default.credential_process=sh -c \"a @c2",
+            "x.credential_process=p @c4",
+            "z.credential_process=p @k2",
+            "! c2 Command",
+            "! c4 Command",
+            "! c5 OtherSection y",
+            "! k2 Command",
+        ],
+    ),
+    (
+        CommentAfterValue,
+        Beyond,
+        "a whole command",
+        "[default]\ncredential_process = sh -c \"a; b;c\" \t\r\n[profile x]\ncredential_process = # none\n\
+         [profile y]\ncredential_process = a\n ; b",
+        "",
+        &[
+            "default.credential_process=sh -c \"a; b;c\" @c2",
+            "x.credential_process= @c4",
+            "y.credential_process=a\\n; b @c6",
+        ],
+    ),
     (CommentAfterValue, Beyond, "no white space", "[default]\na=b#c;d", "", &["default.a=b#c;d @c2"]),
     (
         CommentAfterValue,

@@ -84,6 +84,8 @@ pub enum Ignored {
     PropertyName,
     /// A sub-property with a character that names do not allow.
     SubPropertyName,
+    /// The end of a `credential_process`, which a comment cuts off: people write `sh -c "a ; b"` there.
+    Command,
     /// So many more from this line on: a list of millions would help nobody.
     More(usize),
 }
@@ -111,6 +113,11 @@ impl fmt::Display for Ignored {
             Self::Default => f.write_str("section [default] is ignored: [profile default] is there too, and wins"),
             Self::PropertyName => write!(f, "a property is ignored: {ALLOWED}"),
             Self::SubPropertyName => write!(f, "a sub-property is ignored: {ALLOWED}"),
+            Self::Command => f.write_str(
+                "the credential_process ends where white space and then `;` or `#` follow: from there on it is a comment, as \
+                 in the SDKs for Go, Java and Rust (boto3 runs the whole line); take away the white space before the `;` \
+                 or `#`, or put the command into a script; a comment can have a line of its own",
+            ),
             Self::More(count) => write!(f, "{count} more sections or properties are ignored from here on"),
         }
     }

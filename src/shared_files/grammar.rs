@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::File;
 use super::draft::{Draft, DraftProperty, Sort, finish};
 use super::error::{Expected, Ignored, ParseError, Warning};
-use super::lines::{Fault, Kind, lines, sub_property, text};
+use super::lines::{Fault, Kind, Line, lines, sub_property, text};
 use super::profile::Section;
 
 /// The warnings of one file that are kept. Somebody who mends a file reads the first few.
@@ -28,7 +28,7 @@ pub(super) fn read(file: File, path: &Arc<Path>, bytes: &[u8]) -> Result<Section
         let mut reader = Reader::new(file);
         for line in lines(text(bytes)?) {
             let line = line?;
-            reader.take(line.number, line.kind).map_err(|expected| Fault { line: line.number, expected })?;
+            reader.take(line).map_err(|expected| Fault { line: line.number, expected })?;
         }
         reader.finish(path)
     };
@@ -66,15 +66,21 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, line: u32, kind: Kind<'a>) -> Result<(), Expected> {
+    fn take(&mut self, Line { number, kind, is_cut }: Line<'a>) -> Result<(), Expected> {
         match kind {
             Kind::Header(inside) => {
                 self.above = None;
-                self.section = Some(self.header(line, inside));
+                self.section = Some(self.header(number, inside));
                 Ok(())
             }
-            Kind::Property(name, first) => self.property(line, name, first),
-            Kind::Continuation(text) => self.continuation(line, text),
+            Kind::Property(name, first) => {
+                self.property(number, name, first)?;
+                if is_cut && self.above != Some(IGNORED) {
+                    self.ignore(number, Ignored::Command);
+                }
+                Ok(())
+            }
+            Kind::Continuation(text) => self.continuation(number, text),
         }
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Line<'a> {
     /// Counted from 1.
     pub(super) number: u32,
     pub(super) kind: Kind<'a>,
+    /// Whether it is a command of which a comment has cut off the end.
+    pub(super) is_cut: bool,
 }
 
 /// What a line is; every text in it is trimmed.
@@ -46,7 +48,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Fault> {
 pub(super) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, Fault>> {
     (1..).zip(text.split('\n')).filter_map(|(number, line)| {
         kind(line)
-            .map(|kind| kind.map(|kind| Line { number, kind }))
+            .map(|kind| kind.map(|kind| Line { number, kind, is_cut: is_cut(line, kind) }))
             .map_err(|expected| Fault { line: number, expected })
             .transpose()
     })
@@ -73,6 +75,14 @@ fn kind(line: &str) -> Result<Option<Kind<'_>>, Expected> {
     }
     let (name, value) = split(line)?;
     Ok(Some(Kind::Property(name, trim(without_comment(value)))))
+}
+
+/// Whether the value of a `credential_process` goes on, in the line, behind its end.
+fn is_cut(line: &str, kind: Kind<'_>) -> bool {
+    let Kind::Property(name, value) = kind else { return false };
+    name.eq_ignore_ascii_case("credential_process")
+        && !value.is_empty()
+        && value.as_bytes().as_ptr_range().end != trim(line).as_bytes().as_ptr_range().end
 }
 
 fn header(inside: &str) -> Result<Kind<'_>, Expected> {
