@@ -1,10 +1,12 @@
 //! Who types the code of a multi-factor device.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::credentials::Escaped;
 use crate::failure::{Failure, Kind};
@@ -63,11 +65,16 @@ impl Mfa {
             Who::Given(code) => code.clone(),
             _ => {
                 patience.grant(PATIENCE);
+                let nobody = |_| lasting("there is no terminal to ask at; give --mfa-code");
+                let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(nobody)?;
+                // It goes with this future, too: who interrupts us finds the terminal as it was.
+                let _quiet = Quiet::of(&terminal);
                 let serial = Escaped(serial).to_string();
-                let typed = tokio::task::spawn_blocking(move || ask(&serial)).await;
+                let typed = tokio::task::spawn_blocking(move || ask(terminal, &serial)).await;
                 typed
-                    .map_err(|_| lasting("the question could not be put"))
-                    .and_then(|typed| typed.map_err(|_| lasting("there is no terminal to ask at; give --mfa-code")))?
+                    .ok()
+                    .and_then(Result::ok)
+                    .ok_or_else(|| lasting("the terminal does not answer; give --mfa-code"))?
             }
         };
         // As STS wants it: six digits. What else was typed never leaves.
@@ -79,9 +86,34 @@ impl Mfa {
     }
 }
 
+/// A terminal that does not show what is typed, as botocore and the AWS CLI ask, until this is dropped.
+struct Quiet {
+    terminal: File,
+    before: Termios,
+}
+
+impl Quiet {
+    /// `None` when it cannot be had so: a code is of use for half a minute and once, and better seen than not given.
+    fn of(terminal: &File) -> Option<Self> {
+        let (terminal, before) = (terminal.try_clone().ok()?, tcgetattr(terminal).ok()?);
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        // What was typed before the question is no answer to it.
+        tcsetattr(&terminal, OptionalActions::Flush, &quiet).ok()?;
+        Some(Self { terminal, before })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        // The line break that was typed has not been shown either.
+        let _ = self.terminal.write_all(b"\n");
+    }
+}
+
 /// Puts the question to the terminal itself: standard input and output may belong to others.
-fn ask(serial: &str) -> std::io::Result<Secret> {
-    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+fn ask(mut terminal: File, serial: &str) -> std::io::Result<Secret> {
     write!(terminal, "MFA code of {serial}: ")?;
     terminal.flush()?;
     let mut line = String::new();

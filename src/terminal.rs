@@ -1,5 +1,6 @@
 //! Whether there is a terminal at which programs that sources start may ask a person: passphrases, security keys, codes.
 
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,15 @@ impl Terminal {
     /// From now on it belongs to another program: nobody else reads from it.
     pub fn hand_over(&self) {
         self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Shows there what a program says, as long as standard error is that terminal.
+    pub fn show(&self, said: &[u8]) {
+        let mut errors = io::stderr();
+        if self.is_ours() && errors.is_terminal() {
+            // Who reads there has seen what could be shown.
+            let _ = errors.write_all(said).and_then(|()| errors.flush());
+        }
     }
 
     /// Whether somebody may be asked there.

@@ -14,6 +14,7 @@ use super::{Answer, Boxed, Failure, Source};
 use crate::credentials::{Credentials, Escaped};
 use crate::failure::excerpt;
 use crate::secret::Secret;
+use crate::terminal::Terminal;
 use crate::world::World;
 
 /// How long a program may take. People touch security keys and type passwords meanwhile.
@@ -43,7 +44,8 @@ pub enum Program {
 
 /// Runs a program that prints the JSON of `credential_process` (`Version` 1), at each load anew. It gets the environment
 /// less our own variables and 60 s; then all that it has started ends. Where a person sits at the terminal (`get`, `check`,
-/// `exec`) it may ask there, elsewhere it has nothing on standard input and a process group of its own. What it says on
+/// `exec`) it may ask there: on `/dev/tty`, or on standard error, which is shown there as the SDK for Go does it, and read
+/// from standard input. Elsewhere it has nothing on standard input and a process group of its own. What it says on
 /// standard error stands in the failure.
 ///
 /// ```
@@ -103,7 +105,7 @@ impl ProcessCredentials {
             };
             Failure::misconfigured(format!("cannot start {}: {error}; {advice}", self.called()))
         })?;
-        let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end()).await {
+        let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end(&world.terminal)).await {
             Ok(printed) => printed
                 .map_err(|error| self.unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
             Err(_) => {
@@ -215,11 +217,12 @@ impl Running {
     }
 
     /// Reads what it prints until it has ended. Whoever it leaves behind with its pipes is not waited for.
-    async fn end(mut self) -> io::Result<Printed> {
+    async fn end(mut self, terminal: &Terminal) -> io::Result<Printed> {
         let (mut output, mut complaint) = (Zeroizing::new(Vec::with_capacity(LONGEST_OUTPUT)), Vec::new());
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
-        let mut reading =
-            Box::pin(async { tokio::try_join!(head(stdout, &mut output), tail(stderr, &mut complaint)).map(drop) });
+        let mut reading = Box::pin(async {
+            tokio::try_join!(head(stdout, &mut output), tail(stderr, &mut complaint, terminal)).map(drop)
+        });
         let (read, status) = tokio::select! {
             read = &mut reading => (Some(read), None),
             status = self.child.wait() => (None, Some(status?)),
@@ -296,8 +299,8 @@ async fn head(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Resul
     }
 }
 
-/// The end of what is printed.
-async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), End> {
+/// The end of what is printed; all of it is shown at the terminal, where it may be a question.
+async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, terminal: &Terminal) -> Result<(), End> {
     let Some(mut from) = from else { return Ok(()) };
     let mut chunk = [0; 4096];
     loop {
@@ -305,6 +308,7 @@ async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Resul
         if read == 0 {
             return Ok(());
         }
+        terminal.show(&chunk[..read]);
         into.extend_from_slice(&chunk[..read]);
         let surplus = into.len().saturating_sub(LONGEST_COMPLAINT);
         into.drain(..surplus);
@@ -317,7 +321,6 @@ mod tests {
 
     use super::*;
     use crate::source::Kind;
-    use crate::terminal::Terminal;
     use crate::world::Environment;
 
     const GOOD: &str = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hush"}'"#;
