@@ -31,10 +31,8 @@ pub async fn profiles(world: &World, named: &Named, json: bool) -> Result<String
         return Ok(format!("{:#}\n", as_json(files)));
     }
     let trusted = |property: &Property| profiles.trusted(world, property);
-    let lines: Vec<_> = files
-        .profiles()
-        .filter_map(|name| files.profile(name))
-        .map(|section| (Escaped(section.name()).to_string(), describe(files, section, &trusted)))
+    let lines: Vec<_> = describe(files, &trusted)
+        .map(|(section, described)| (Escaped(section.name()).to_string(), described))
         .collect();
     if lines.is_empty() {
         return Ok(format!("there are no profiles in {}\n", profiles.places()));

@@ -185,14 +185,25 @@ impl Opened<'_> {
     }
 }
 
-/// How a profile comes by its credentials, in a few words: `role arn:… ← profile base (keys)`; what is wrong, if that is it.
-#[must_use]
-pub fn describe(files: &SharedFiles, section: &Section, trusted: &dyn Fn(&Property) -> Result<(), String>) -> String {
-    match plan::plan(files, section, trusted) {
-        Ok(Some(hop)) => hop.to_string(),
-        Ok(None) => "no credentials".into(),
-        Err(failure) => format!("wrong: {failure}"),
-    }
+/// How each of all profiles comes by its credentials, in a few words: `role arn:… ← profile base (keys)`; what is wrong,
+/// if that is it. The time is that of the text: a chain that is too long is not followed for each profile in it.
+pub fn describe<'f>(
+    files: &'f SharedFiles,
+    trusted: &'f dyn Fn(&Property) -> Result<(), String>,
+) -> impl Iterator<Item = (&'f Section, String)> {
+    let mut depths = plan::Depths::new(files);
+    files.profiles().filter_map(|name| files.profile(name)).map(move |section| {
+        let planned = match depths.is_too_long(section) {
+            true => Err(plan::too_long(section)),
+            false => plan::plan(files, section, trusted),
+        };
+        let described = match planned {
+            Ok(Some(hop)) => hop.to_string(),
+            Ok(None) => "no credentials".into(),
+            Err(failure) => format!("wrong: {failure}"),
+        };
+        (section, described)
+    })
 }
 
 /// Settings that say where requests go and whose certificates are good there.
@@ -374,6 +385,56 @@ mod tests {
         let (answer, region) = load(&source, config, &credentials, &[]).await;
         assert!(matches!(answer, Answer::Found(Credentials { session_token: None, .. })), "{answer:?}");
         assert_eq!(region, None);
+    }
+
+    #[test]
+    fn a_list_says_of_every_profile_what_its_plan_says() {
+        const ROLE: &str = "role_arn = arn:aws:iam::1:role/r\n";
+        let mut config = String::new();
+        // Chains just long enough and too long, into keys, into circles, and out of profiles that are roles only at first.
+        for (name, length, last) in [
+            ("a", 128, format!("[profile a128]\n{KEYS}")),
+            ("b", 200, format!("[profile b200]\n{KEYS}")),
+            ("c", 200, format!("[profile c200]\n{ROLE}source_profile = c190\n")),
+            ("d", 200, format!("[profile d200]\n{ROLE}source_profile = d0\n")),
+            ("e", 127, format!("[profile e127]\n{ROLE}source_profile = e127\n")),
+            ("f", 130, format!("[profile f130]\n{ROLE}{KEYS}source_profile = a1\n")),
+            ("g", 130, String::new()),
+            ("h", 130, format!("[profile h130]\n{ROLE}credential_source = Environment\n")),
+        ] {
+            for at in 0..length {
+                config += &format!("[profile {name}{at}]\n{ROLE}source_profile = {name}{}\n", at + 1);
+            }
+            config += &last;
+        }
+        let content = crate::shared_files::Content { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
+        let files = SharedFiles::parse(Some(content), None).unwrap();
+        let (mut listed, mut too_long) = (0, 0);
+        for (section, described) in describe(&files, &|_| Ok(())) {
+            let planned = match plan::plan(&files, section, &|_| Ok(())) {
+                Ok(Some(hop)) => hop.to_string(),
+                Ok(None) => "no credentials".into(),
+                Err(failure) => format!("wrong: {failure}"),
+            };
+            assert_eq!(described, planned, "{}", section.name());
+            listed += 1;
+            too_long += usize::from(described.contains("more than 128"));
+        }
+        assert!(listed > 1000 && too_long > 300, "{listed} {too_long}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_chained_profiles_are_listed_in_one_walk() {
+        let role = "role_arn = arn:aws:iam::1:role/r\n";
+        let mut config: String =
+            (0..100_000).map(|at| format!("[profile p{at}]\n{role}source_profile = p{}\n", at + 1)).collect();
+        config += &format!("[profile p100000]\n{KEYS}");
+        let content = crate::shared_files::Content { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
+        let files = SharedFiles::parse(Some(content), None).unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(describe(&files, &|_| Ok(())).count(), 100_001);
+        // Followed for each of them it takes more than a minute in a build like this one.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

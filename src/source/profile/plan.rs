@@ -4,6 +4,7 @@
 //! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
 //! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
+mod depth;
 mod keys;
 mod role;
 
@@ -15,6 +16,7 @@ use crate::shared_files::{File, Property, Section, SharedFiles};
 use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 use crate::sso::Session;
+pub(super) use depth::Depths;
 use keys::{file_of, keys};
 use role::{credential_source, role};
 
@@ -172,7 +174,7 @@ impl fmt::Display for Hop {
 /// # Errors
 /// Everything that contradicts itself, with file and line.
 pub(super) fn plan(files: &SharedFiles, section: &Section, trusted: Trusted<'_>) -> Result<Option<Hop>, Failure> {
-    Planner { files, trusted, path: Vec::new() }.hop(section)
+    Planner { files, trusted, first: section, path: Vec::new() }.hop(section)
 }
 
 /// Every section that a plan may look at, in the order in which it does: for noticing changes.
@@ -195,9 +197,26 @@ pub(super) fn footprint<'f>(files: &'f SharedFiles, profile: &str) -> Vec<&'f Se
     sections
 }
 
+/// The profiles that follow this one as sources are too many.
+pub(super) fn too_long(first: &Section) -> Failure {
+    let message =
+        format!("more than {MOST_HOPS} profiles are each the source of another one; name one with keys earlier");
+    Failure::misconfigured(match first.get(SOURCE_PROFILE) {
+        Some(at) => said(at, first, message),
+        None => message,
+    })
+}
+
+/// Whether a profile is the role that it names: as the source of another one it is its keys, where it has any.
+fn is_role(section: &Section, is_source: bool) -> bool {
+    let has_keys = || section.get(ACCESS_KEY_ID).or_else(|| section.get(SECRET_ACCESS_KEY)).is_some();
+    section.get(ROLE_ARN).is_some() && section.get(WEB_IDENTITY_TOKEN_FILE).is_none() && !(is_source && has_keys())
+}
+
 struct Planner<'a> {
     files: &'a SharedFiles,
     trusted: Trusted<'a>,
+    first: &'a Section,
     /// The profiles from the first one to this, for cycles and messages.
     path: Vec<Box<str>>,
 }
@@ -206,9 +225,7 @@ impl Planner<'_> {
     fn hop(&mut self, section: &Section) -> Result<Option<Hop>, Failure> {
         let is_source = !self.path.is_empty();
         self.path.push(section.name().into());
-        let has_keys = section.get(ACCESS_KEY_ID).or_else(|| section.get(SECRET_ACCESS_KEY)).is_some();
-        if section.get(ROLE_ARN).is_some() && section.get(WEB_IDENTITY_TOKEN_FILE).is_none() && !(is_source && has_keys)
-        {
+        if is_role(section, is_source) {
             return self.role(section).map(Some);
         }
         if let Some(hop) = self.web_identity(section)? {
@@ -280,9 +297,7 @@ impl Planner<'_> {
             )));
         }
         if self.path.len() >= MOST_HOPS {
-            return Err(wrong(format!(
-                "more than {MOST_HOPS} profiles are each the source of another one; name a profile with keys earlier"
-            )));
+            return Err(too_long(self.first));
         }
         self.hop(source)?.ok_or_else(|| {
             // The path has come to it.
@@ -565,10 +580,9 @@ mod tests {
             format!("{}[profile p{length}]\n{KEYS}", hops.collect::<String>())
         };
         assert!(told(&chain(100), "").ends_with("keys AKIA1"));
-        assert!(
-            told(&chain(100_000), "")
-                .contains("more than 128 profiles are each the source of another one; name a profile")
-        );
+        assert!(told(&chain(100_000), "").starts_with(
+            "/c, line 3: profile dev: more than 128 profiles are each the source of another one; name one"
+        ));
     }
 
     #[test]

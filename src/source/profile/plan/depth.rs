@@ -1,0 +1,59 @@
+//! How many profiles follow each other as sources, for lists: in one walk over all of them, however they are chained.
+
+use std::collections::HashMap;
+
+use super::{CREDENTIAL_SOURCE, MOST_HOPS, SOURCE_PROFILE, is_role, value};
+use crate::shared_files::{Section, SharedFiles};
+
+/// Of every profile that has been met on the way, how many follow it as a source of another one.
+#[derive(Debug)]
+pub(in crate::source::profile) struct Depths<'f> {
+    files: &'f SharedFiles,
+    known: HashMap<&'f str, usize>,
+}
+
+impl<'f> Depths<'f> {
+    pub(in crate::source::profile) fn new(files: &'f SharedFiles) -> Self {
+        Self { files, known: HashMap::new() }
+    }
+
+    /// Whether the plan of this profile would be refused for its length.
+    pub(in crate::source::profile) fn is_too_long(&mut self, first: &'f Section) -> bool {
+        self.source(first, false).is_some_and(|source| self.of(source) >= MOST_HOPS)
+    }
+
+    fn source(&self, section: &'f Section, is_source: bool) -> Option<&'f Section> {
+        if !is_role(section, is_source) || value(section, CREDENTIAL_SOURCE).is_some() {
+            return None;
+        }
+        let (name, _) = value(section, SOURCE_PROFILE)?;
+        self.files.profile(name).filter(|source| source.name() != section.name())
+    }
+
+    /// The profiles from this one, itself included, to the last. Those of a circle count as one, which the plan finds and
+    /// tells, unless the circle alone is too long.
+    fn of(&mut self, from: &'f Section) -> usize {
+        let (mut path, mut places) = (Vec::new(), HashMap::new());
+        let mut next = Some(from);
+        let mut depth = loop {
+            let Some(section) = next else { break 0 };
+            if let Some(known) = self.known.get(section.name()) {
+                break *known;
+            }
+            if let Some(start) = places.get(section.name()) {
+                let circle: Vec<&str> = path.split_off(*start);
+                let depth = if circle.len() > MOST_HOPS { circle.len() } else { 1 };
+                self.known.extend(circle.into_iter().map(|name| (name, depth)));
+                break depth;
+            }
+            places.insert(section.name(), path.len());
+            path.push(section.name());
+            next = self.source(section, true);
+        };
+        while let Some(name) = path.pop() {
+            depth += 1;
+            self.known.insert(name, depth);
+        }
+        depth
+    }
+}
