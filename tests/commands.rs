@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -141,6 +142,26 @@ fn exec_gives_the_child_a_broker_of_its_own() {
     assert!(said[1].starts_with("http://127.0.0.1:") && said[1].ends_with("/credentials"));
     assert!(!fs::exists(said[2]).unwrap(), "its folder is gone");
     assert!(!fs::exists(home.path().join("run/token")).unwrap(), "the daemon's token file is not its business");
+}
+
+#[test]
+fn exec_makes_its_folder_where_nobody_else_can_replace_it() {
+    let home = Home::new();
+    let open = home.path().join("tmp");
+    fs::create_dir(&open).unwrap();
+    let folder = |mode| {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        let variables = [&KEYS[..], &[("TMPDIR", open.to_str().unwrap())]].concat();
+        let ended = home.run(&["exec", "--", "sh", "-c", "echo $AWS_CONFIG_FILE"], &variables);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    assert!(folder(0o700).stdout.starts_with(open.to_str().unwrap()));
+    let elsewhere = folder(0o777);
+    assert!(!elsewhere.stdout.contains(open.to_str().unwrap()), "{elsewhere:?}");
+    let told =
+        format!("TMPDIR is not used: everybody may rename what stands in {} (chmod +t mends it)", open.display());
+    assert!(elsewhere.stderr.contains(&told), "{elsewhere:?}");
 }
 
 #[test]

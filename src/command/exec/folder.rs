@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
+use crate::credentials::Escaped;
 use crate::world::World;
 
 /// How all of them are called; the rest is chance.
 const PREFIX: &str = "credenza-exec-";
+
+/// Where temporary files may be as well: a volume of a container is often open to everybody.
+const FURTHER: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// So often somebody who tidies up may take a folder away in the moment between its making and its locking.
 const TRIES: usize = 10;
@@ -30,9 +34,16 @@ impl Folder {
     /// Makes one below the runtime directory of the user, else that for temporary files, and removes what others who
     /// were killed have left there.
     pub(super) fn make(world: &World) -> io::Result<Self> {
-        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let above = runtime.filter(|path| is_closed(path, world.uid())).unwrap_or_else(std::env::temp_dir);
-        tidy(&above, world.uid());
+        let uid = world.uid();
+        let runtime = world.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_closed(path, uid));
+        let above = match runtime {
+            Some(runtime) => runtime,
+            None => {
+                let first = std::env::temp_dir();
+                temporary([first.as_path()].into_iter().chain(FURTHER.map(Path::new)), uid)?
+            }
+        };
+        tidy(&above, uid);
         Self::make_below(&above)
     }
 
@@ -67,6 +78,43 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// The first folder for temporary files in which nobody can put something in the place of ours.
+fn temporary<'p>(folders: impl Iterator<Item = &'p Path>, uid: u32) -> io::Result<PathBuf> {
+    let mut refused = Vec::new();
+    for folder in folders {
+        match replaceable(folder, uid) {
+            None => {
+                if let Some(first) = refused.first() {
+                    tracing::warn!(instead = %folder.display(), "TMPDIR is not used: {first}");
+                }
+                return Ok(folder.to_owned());
+            }
+            Some(why) => refused.push(why),
+        }
+    }
+    Err(io::Error::other(format!("{}; or name a folder of your own in TMPDIR", refused.join("; "))))
+}
+
+/// Why others could rename what we make there, and put files of their own in its place.
+fn replaceable(folder: &Path, uid: u32) -> Option<String> {
+    let shown = Escaped(&folder.to_string_lossy()).to_string();
+    let meta = match fs::metadata(folder) {
+        Ok(meta) if meta.is_dir() => meta,
+        Ok(_) => return Some(format!("{shown} is no folder")),
+        Err(error) => return Some(format!("{shown}: {error}")),
+    };
+    if meta.mode() & 0o1002 == 0o002 {
+        return Some(format!("everybody may rename what stands in {shown} (chmod +t mends it)"));
+    }
+    let is_trusted = [uid, 0].contains(&meta.uid()) || Some(meta.uid()) == nobody();
+    (!is_trusted).then(|| format!("{shown} belongs to user {}", meta.uid()))
+}
+
+/// Who stands for all that a user namespace does not know, such as root in most of them.
+fn nobody() -> Option<u32> {
+    fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }
 
 /// Whether nobody else may rename what we make there. After `su` or `sudo -E` the variable names the folder of the user
@@ -126,6 +174,28 @@ mod tests {
         mode(0o700);
         assert!(!is_closed(above.path(), uid.wrapping_add(1)), "another's");
         assert!(!is_closed(&above.path().join("none"), uid));
+    }
+
+    #[test]
+    fn a_folder_in_which_others_can_replace_ours_is_passed_over_and_told() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let uid = rustix::process::geteuid().as_raw();
+        let [first, second] = folders.each_ref().map(tempfile::TempDir::path);
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let found = |uid| temporary([first, second].into_iter(), uid);
+        for (bits, is_used) in [(0o700, true), (0o775, true), (0o1777, true), (0o777, false), (0o702, false)] {
+            mode(first, bits);
+            assert_eq!(found(uid).unwrap(), if is_used { first } else { second }, "{bits:o}");
+        }
+        mode(second, 0o777);
+        let told = found(uid).unwrap_err().to_string();
+        let of = |path: &Path| format!("everybody may rename what stands in {} (chmod +t mends it)", path.display());
+        assert_eq!(told, format!("{}; {}; or name a folder of your own in TMPDIR", of(first), of(second)));
+        mode(second, 0o1777);
+        if uid == 0 {
+            std::os::unix::fs::chown(second, Some(65533), None).unwrap();
+            assert!(found(uid).unwrap_err().to_string().contains("belongs to user 65533"));
+        }
     }
 
     #[test]
