@@ -191,10 +191,7 @@ async fn obey(
                 let ready = command::status::ready(address).await?;
                 return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
-            let ask = async || {
-                let token = command::serve::known_token(&config.server, &world)?.token;
-                command::status::document(address, &token).await
-            };
+            let ask = async || command::status::document(&config.server, &world).await;
             if watch {
                 let show = if json { command::status::as_line } else { command::status::as_picture };
                 command::status::watch::watch(ask, show).await?;

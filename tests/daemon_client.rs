@@ -167,6 +167,8 @@ fn the_listener_of_another_user_never_gets_the_token() {
         &["get", "--from-daemon", "--listen"][..],
         &["get", "--from-daemon", "--format", "ecs", "--listen"],
         &["env", "--listen"],
+        &["status", "--listen"],
+        &["status", "--json", "--listen"],
     ] {
         let ended = home.run(&[arguments, &[&stranger.address.to_string()]].concat(), &[]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");

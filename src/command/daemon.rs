@@ -161,20 +161,20 @@ impl Daemon {
     }
 }
 
-/// Asks without looking whose listener it is.
+/// Asks without a token, and so without looking whose listener it is.
 ///
 /// # Errors
 /// When no daemon answers.
-pub async fn ask(address: SocketAddr, path: &str, token: Option<&Secret>) -> Result<(StatusCode, Bytes), Failed> {
+pub async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), Failed> {
     within_patience(address, async {
         let stream = TcpStream::connect(address).await.map_err(Trouble::from)?;
-        Ok(request(stream, address, path, token).await?)
+        Ok(request(stream, address, path, None).await?)
     })
     .await
 }
 
 /// The daemon's own words for why it does not give something.
-pub fn refused(address: SocketAddr, status: StatusCode, document: &Value) -> Failed {
+fn refused(address: SocketAddr, status: StatusCode, document: &Value) -> Failed {
     let text = |name: &str| document[name].as_str().unwrap_or_default();
     Failed::because(format!("{address}: {} {}: {}", status.as_u16(), text("code"), text("message")))
 }

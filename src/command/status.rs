@@ -10,28 +10,29 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::Failed;
-use super::daemon::{ask, foreign, refused};
+use super::daemon::{Daemon, ask, foreign};
 use super::format::instant;
 use crate::clock::parse_timestamp;
+use crate::config::ServerConfig;
 use crate::credentials::Escaped;
-use crate::secret::Secret;
+use crate::world::World;
 
 /// Whether every eager identity has credentials; asked without a token.
 ///
 /// # Errors
 /// When no daemon answers.
 pub async fn ready(address: SocketAddr) -> Result<bool, Failed> {
-    Ok(ask(address, "/readyz", None).await?.0 == StatusCode::OK)
+    Ok(ask(address, "/readyz").await?.0 == StatusCode::OK)
 }
 
 /// The daemon's own document.
 ///
 /// # Errors
-/// When no daemon answers, or it refuses the token.
-pub async fn document(address: SocketAddr, token: &Secret) -> Result<Value, Failed> {
-    let (status, body) = ask(address, "/status", Some(token)).await?;
-    let document: Value = serde_json::from_slice(&body).map_err(|error| foreign(address, error))?;
-    if status == StatusCode::OK { Ok(document) } else { Err(refused(address, status, &document)) }
+/// When no daemon answers, the listener is not its own, or it refuses the token.
+pub async fn document(server: &ServerConfig, world: &World) -> Result<Value, Failed> {
+    let daemon = Daemon::find(server, world)?;
+    let body = daemon.ask("/status").await?;
+    serde_json::from_slice(&body).map_err(|error| foreign(daemon.address, error))
 }
 
 /// The document for people.
