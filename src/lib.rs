@@ -40,6 +40,7 @@ pub mod lease;
 pub mod loader;
 pub mod logging;
 pub mod mfa;
+pub mod open_files;
 pub mod patience;
 pub mod profiles;
 pub mod schedule;

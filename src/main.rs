@@ -17,6 +17,7 @@ use credenza::files::Files;
 use credenza::loader::{self, LoadError, Loader};
 use credenza::logging;
 use credenza::mfa::Mfa;
+use credenza::open_files::OpenFiles;
 use credenza::service_manager::{self, ServiceManager};
 use credenza::shared_files::Named;
 use credenza::signals::{self, Signals};
@@ -125,6 +126,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
         files,
         logins: Logins::default(),
         trusted_owners,
+        open_files: OpenFiles::of_this_process(),
         ..World::default()
     };
     if let Command::Profiles { json } = invocation.command {

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 pub use crate::environment::{Environment, is_ours};
 use crate::files::Files;
 use crate::mfa::Mfa;
+use crate::open_files::OpenFiles;
 pub use crate::patience::Patience;
 use crate::sessions::Sessions;
 use crate::terminal::Terminal;
@@ -34,6 +35,8 @@ pub struct World {
     pub mfa: Mfa,
     /// Where programs that sources start may ask a person.
     pub terminal: Terminal,
+    /// How many files programs that are started may open.
+    pub open_files: OpenFiles,
     /// How much time the load under way was granted.
     pub patience: Patience,
     /// Users beside us and root whose shared files may say what is run and where requests go.

@@ -9,7 +9,7 @@ mod support;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -408,6 +408,29 @@ fn credential_processes() {
     let began = Instant::now();
     assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
     assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < PATIENCE * 2);
+}
+
+#[test]
+fn what_the_daemon_starts_may_open_as_many_files_as_who_started_it() {
+    let limit = |pid: u32| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    // Few of them: so many are open that the limit can be set only when the program is there.
+    for started in ["300", "60"] {
+        let home = Home::new();
+        let printed = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$(ulimit -Sn)\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\"}""#;
+        home.write(".aws/config", format!("[profile dev]\ncredential_process = sleep 0.3; {printed}\n"));
+        let serve = home.command(&["serve", "--profile", "dev", "--listen", "127.0.0.1:0"]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -Sn {started} && exec \"$0\" \"$@\"")]);
+        limited.arg(serve.get_program()).args(serve.get_args()).env_clear().current_dir(home.path());
+        limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let broker = support::Broker::start(limited);
+        broker.until_key(&home.token(), &format!("AKIA{started}"));
+        assert_ne!(limit(broker.child.id()), started, "the daemon has raised its own");
+    }
 }
 
 #[test]

@@ -145,7 +145,7 @@ async fn run(world: &World, lent: &Lent<'_>, command: &[OsString], mut signals: 
     }
     // From here on it is the child's.
     world.terminal.hand_over();
-    let mut child = match spawned.spawn() {
+    let mut child = match world.open_files.lend(|| spawned.spawn()) {
         Ok(child) => child,
         Err(error) => {
             tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");

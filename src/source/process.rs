@@ -98,7 +98,7 @@ impl ProcessCredentials {
         } else {
             command.stdin(Stdio::null()).process_group(0);
         }
-        let child = command.spawn().map_err(|error| {
+        let child = world.open_files.lend(|| command.spawn()).map_err(|error| {
             let advice = match error.kind() {
                 io::ErrorKind::NotFound => "see that it is installed and in PATH, or name its whole path",
                 _ => "see that it is a program that we may run",
