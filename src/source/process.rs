@@ -106,11 +106,12 @@ impl ProcessCredentials {
             Failure::misconfigured(format!("cannot start {}: {error}; {advice}", self.called()))
         })?;
         let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end(&world.terminal)).await {
-            Ok(printed) => printed
-                .map_err(|error| self.unavailable(format!("cannot read what {} prints: {error}", self.called())))?,
+            Ok(printed) => {
+                printed.map_err(|error| self.unavailable(&format!("printed what cannot be read: {error}")))?
+            }
             Err(_) => {
                 let seconds = self.deadline.as_secs_f32();
-                return Err(self.unavailable(format!("{} has not ended within {seconds} s", self.called())));
+                return Err(self.unavailable(&format!("has not ended within {seconds} s")));
             }
         };
         self.understand(&printed)
@@ -121,7 +122,7 @@ impl ProcessCredentials {
         let complaint = Some(complaint.trim()).filter(|complaint| !complaint.is_empty());
         let failure = |why: String| Failure {
             detail: complaint.map(|complaint| excerpt(complaint, None).into()),
-            ..self.unavailable(format!("{} {why}", self.called()))
+            ..self.unavailable(&why)
         };
         let Some(status) = printed.status else {
             let message = format!("{} printed more than 64 kB; these are no credentials: {RUN_IT}", self.called());
@@ -139,8 +140,8 @@ impl ProcessCredentials {
     }
 
     /// A failure of the program's own, which a person sees best by running it.
-    fn unavailable(&self, why: String) -> Failure {
-        Failure::unavailable(format!("{why}; {RUN_IT}"))
+    fn unavailable(&self, why: &str) -> Failure {
+        Failure::unavailable(format!("{} {why}; {RUN_IT}", self.called()))
     }
 
     fn command(&self) -> Result<Command, Failure> {

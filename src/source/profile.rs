@@ -336,7 +336,7 @@ mod tests {
             ),
             (format!("{web}region = eu-wset-1\n"), &[], "@/.aws/config, line 4: profile dev: AssumeRoleWith", unknown),
             (
-                format!("{web}"),
+                web.to_owned(),
                 &[("AWS_DEFAULT_REGION", "eu-wset-1")],
                 "AWS_DEFAULT_REGION: profile dev: Assume",
                 unknown,
