@@ -5,18 +5,16 @@
 //! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
 mod depth;
+mod hop;
 mod keys;
 mod role;
 
-use std::fmt;
-
-use crate::credentials::{Credentials, Escaped, Quoted, usable};
-use crate::secret::Secret;
+use crate::credentials::{Escaped, Quoted, usable};
 use crate::shared_files::{File, Property, Section, SharedFiles};
-use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 use crate::sso::Session;
 pub(super) use depth::Depths;
+pub(super) use hop::{CredentialSource, Hop, Way};
 use keys::{file_of, keys};
 use role::{credential_source, role};
 
@@ -79,95 +77,8 @@ const MOST_HOPS: usize = 128;
 /// What a profile can have its credentials from, for messages.
 pub(super) const WAYS: &str = "keys, role_arn, sso_session, login_session or credential_process";
 
-/// One profile on the way, and how it comes by its credentials.
-#[derive(Debug)]
-pub(super) struct Hop {
-    /// Its name.
-    pub(super) profile: Box<str>,
-    /// Where the property stands that decides the way: `/home/me/.aws/config, line 3`.
-    pub(super) stands: Box<str>,
-    /// How.
-    pub(super) way: Way,
-}
-
-/// How a profile comes by its credentials.
-#[derive(Debug)]
-pub(super) enum Way {
-    /// Keys that stand in it.
-    Keys(Credentials),
-    /// A role, assumed with the credentials of another hop.
-    Role {
-        /// What is asked of STS.
-        role: RoleSpec,
-        /// Who asks.
-        base: Box<Hop>,
-    },
-    /// `credential_source` of the hop above.
-    CredentialSource(CredentialSource),
-    /// A role, assumed with a token from a file.
-    WebIdentity {
-        /// What is asked of STS.
-        role: RoleSpec,
-        /// `web_identity_token_file`.
-        token_file: Box<str>,
-    },
-    /// A role of IAM Identity Center.
-    Sso {
-        /// Where the person logs in.
-        session: Session,
-        /// `sso_account_id`.
-        account_id: Box<str>,
-        /// `sso_role_name`.
-        role_name: Box<str>,
-    },
-    /// A program prints them.
-    Process {
-        /// `credential_process`, for `sh -c`. People write secrets there.
-        command: Secret,
-        /// `aws_account_id`, where the program does not say.
-        account_id: Option<Box<str>>,
-    },
-    /// What `aws login` left.
-    SignIn {
-        /// `login_session`.
-        session: Box<str>,
-    },
-}
-
-/// The values of `credential_source`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CredentialSource {
-    Environment,
-    Ec2InstanceMetadata,
-    EcsContainer,
-}
-
 /// Whether the file that a property stands in may say what is run and where tokens go; the reason when not.
 pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
-
-impl fmt::Display for Hop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.way {
-            Way::Keys(keys) if keys.session_token.is_some() => f.write_str("temporary keys"),
-            Way::Keys(_) => f.write_str("keys"),
-            Way::Role { role, base } if matches!(base.way, Way::CredentialSource(_)) => {
-                write!(f, "role {} ← {base}", Escaped(&role.arn))
-            }
-            Way::Role { role, base } => {
-                write!(f, "role {} ← profile {} ({base})", Escaped(&role.arn), Escaped(&base.profile))
-            }
-            Way::CredentialSource(source) => write!(f, "{source:?}"),
-            Way::WebIdentity { role, token_file } => {
-                write!(f, "role {} ← token in {}", Escaped(&role.arn), Escaped(token_file))
-            }
-            Way::Sso { session, account_id, role_name } => {
-                write!(f, "{session}, account {}, role {}", Escaped(account_id), Escaped(role_name))
-            }
-            Way::Process { .. } => f.write_str("credential_process"),
-            Way::SignIn { session } => write!(f, "sign-in {}", Escaped(session)),
-        }
-    }
-}
 
 /// What a profile comes to; `None` when it says nothing about credentials.
 ///
