@@ -80,6 +80,8 @@ class Runner:
 
     def rows(self, clients: list[Client], s3: Path, sts, long_lived) -> None:
         pairs = [(it, way) for way in self.given.ways for it in clients]
+        # What waits longest begins first, or the others would wait for it.
+        pairs.sort(key=lambda pair: -pair[0].lease.get(pair[1], 0))
         if self.before is None:
             lacking = [pair for pair in pairs if needs_address(WAYS[pair[1]], pair[0].imds)]
             for way in sorted({way for _, way in lacking}):
