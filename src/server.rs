@@ -11,4 +11,5 @@ pub mod metadata;
 pub mod protocol;
 pub mod responses;
 pub mod routes;
+mod seats;
 mod status;

@@ -1,11 +1,10 @@
 //! Connections: accepted, limited, drained.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Answer;
 use super::head_timer::HeadTimer;
 use super::protocol::Protocol;
+use super::seats::{Busy, Seat, Seats};
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -39,10 +38,6 @@ const FLUSH: Duration = Duration::from_millis(500);
 
 /// A pause after the kernel refused a connection, because no file descriptor is left perhaps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// So many connections that proved nothing are closed, the oldest first, when the kernel refuses another: files have to
-/// be read, too.
-const RELIEF: usize = 16;
 
 /// The kernel has to refuse nothing for so long before that is news: one that has a descriptor now and then would fill
 /// the log.
@@ -75,50 +70,12 @@ impl Listener for TcpListener {
     }
 }
 
-/// All connections.
-#[derive(Debug)]
-struct Connections {
-    limit: usize,
-    open: Mutex<Open>,
-    freed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    /// The number of the newest.
-    newest: u64,
-    /// Oldest first.
-    places: BTreeMap<u64, Arc<Place>>,
-    /// How many have been told to go and are still there.
-    leaving: usize,
-}
-
-/// The place of one connection.
-#[derive(Debug, Default)]
-struct Place {
-    admitted: AtomicBool,
-    /// Whether a request is being answered.
-    busy: AtomicBool,
-    /// Told when a request begins.
-    begun: Notify,
-    /// Set before `evicted` is told.
-    must_go: AtomicBool,
-    evicted: Notify,
-}
-
 /// What a connection is told from outside.
 enum Called {
     /// It makes room for another.
     Evicted,
     /// The daemon stops.
     Stop,
-}
-
-/// Frees its place when the connection ends, however it does.
-struct Seat {
-    number: u64,
-    place: Arc<Place>,
-    connections: Arc<Connections>,
 }
 
 /// Nobody accepts connections on one of the addresses any more.
@@ -136,10 +93,10 @@ pub async fn serve<L: Listener>(
     limit: usize,
     stop: CancellationToken,
 ) -> Result<(), ListenerEnded> {
-    let connections = Arc::new(Connections { limit: limit.max(1), open: Mutex::default(), freed: Notify::new() });
+    let seats = Arc::new(Seats::new(limit));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&connections), stop.clone()));
+        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&seats), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -147,12 +104,7 @@ pub async fn serve<L: Listener>(
     Ok(())
 }
 
-async fn accept<L: Listener>(
-    mut listener: L,
-    protocol: Protocol,
-    connections: Arc<Connections>,
-    stop: CancellationToken,
-) {
+async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Seats>, stop: CancellationToken) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
@@ -166,7 +118,7 @@ async fn accept<L: Listener>(
             Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                connections.relieve();
+                seats.relieve();
                 if refused.replace(Instant::now()).is_none() {
                     tracing::error!(%error, "cannot accept connections; those of clients are served on, the others are closed");
                 }
@@ -179,7 +131,7 @@ async fn accept<L: Listener>(
         }
         let seat = tokio::select! {
             () = stop.cancelled() => break,
-            seat = connections.seat() => seat,
+            seat = seats.seat() => seat,
         };
         tasks.spawn(speak(stream, protocol.clone(), seat, stop.clone()));
     }
@@ -234,7 +186,9 @@ where
             return Poll::Ready(Err(ended));
         }
         // Whoever calls wakes this task, so that once is enough: asking each time costs as much as the door.
-        if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) && !seat.place.is_called(&stop) {
+        if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            && !(seat.place.must_go() || stop.is_cancelled())
+        {
             return Poll::Pending;
         }
         listening = Some(cx.waker().clone());
@@ -271,92 +225,5 @@ where
 fn told(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
-    }
-}
-
-impl Connections {
-    /// A seat for a new connection. When all are taken the oldest one that has not been admitted has to go; when all
-    /// have been, the new one waits.
-    async fn seat(self: &Arc<Self>) -> Seat {
-        loop {
-            let freed = self.freed.notified();
-            if let Some(seat) = self.try_seat() {
-                return seat;
-            }
-            freed.await;
-        }
-    }
-
-    fn try_seat(self: &Arc<Self>) -> Option<Seat> {
-        let mut open = self.open();
-        if open.places.len() + open.leaving >= self.limit {
-            if open.leaving == 0 {
-                open.evict();
-            }
-            return None;
-        }
-        open.newest += 1;
-        let (number, place) = (open.newest, Arc::<Place>::default());
-        open.places.insert(number, Arc::clone(&place));
-        Some(Seat { number, place, connections: Arc::clone(self) })
-    }
-
-    /// Makes room for more than one.
-    fn relieve(&self) {
-        let mut open = self.open();
-        for _ in open.leaving..RELIEF {
-            open.evict();
-        }
-    }
-
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Open {
-    /// Tells the oldest connection that has not been admitted to go, if there is one.
-    fn evict(&mut self) {
-        let mut places = self.places.iter();
-        let oldest = places.find(|(_, place)| !place.admitted.load(Ordering::Relaxed)).map(|(number, _)| *number);
-        if let Some(place) = oldest.and_then(|number| self.places.remove(&number)) {
-            self.leaving += 1;
-            place.must_go.store(true, Ordering::Release);
-            place.evicted.notify_one();
-        }
-    }
-}
-
-impl Place {
-    /// Whether there is something to tell the connection.
-    fn is_called(&self, stop: &CancellationToken) -> bool {
-        self.must_go.load(Ordering::Acquire) || stop.is_cancelled()
-    }
-}
-
-/// While it lives, a request is being answered.
-struct Busy(Arc<Place>);
-
-impl Busy {
-    fn new(place: &Arc<Place>) -> Self {
-        place.busy.store(true, Ordering::Relaxed);
-        Self(Arc::clone(place))
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.connections.open();
-        if open.places.remove(&self.number).is_none() {
-            open.leaving -= 1;
-        }
-        drop(open);
-        self.connections.freed.notify_waiters();
     }
 }
