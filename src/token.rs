@@ -1,5 +1,8 @@
 //! The broker's own token: made at the first start, kept ever after, told to nobody but those who may read its file.
 
+mod error;
+mod places;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -11,7 +14,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
-use crate::world::Environment;
+pub use error::TokenError;
+pub use places::{at_first_of, default_places};
 
 /// The shortest token that is taken, in characters: fewer could be guessed.
 const SHORTEST: usize = 32;
@@ -28,55 +32,6 @@ pub struct TokenFile {
     pub group: Option<u32>,
 }
 
-/// Why there is no token.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// What stands in the file is no token of ours.
-    #[error("token file {}: {reason}; mend or remove it, and a new one is made at the next start", path.display())]
-    Unfit {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, without the content.
-        reason: String,
-    },
-    /// Another user could put a token of his own there.
-    #[error("token folder {}: {reason}; choose a folder of your own with --token-file (in a shared volume, one below it)", path.display())]
-    OpenFolder {
-        /// The folder.
-        path: PathBuf,
-        /// Who could.
-        reason: String,
-    },
-    /// The file system says no.
-    #[error("token file {}: cannot {what}: {error}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What came of it.
-        error: io::Error,
-    },
-    /// The group that is meant to read it is not ours to give.
-    #[error("token file {}: cannot give {what} to group {group}: {error}; be a member of that group, or choose another", path.display())]
-    Group {
-        /// The file.
-        path: PathBuf,
-        /// The file or its folder.
-        what: &'static str,
-        /// The group.
-        group: u32,
-        /// What came of it.
-        error: io::Error,
-    },
-    /// None of the default places can be used.
-    #[error("no place for the token file: {0}; --token-file names one")]
-    Nowhere(String),
-    /// A token given directly that is none.
-    #[error("the token given: {0}")]
-    Given(&'static str),
-}
-
 /// A token that somebody gave.
 ///
 /// # Errors
@@ -84,52 +39,6 @@ pub enum TokenError {
 pub fn given(token: &str) -> Result<Secret, TokenError> {
     check(token).map_err(TokenError::Given)?;
     Ok(Secret::new(token))
-}
-
-/// The places where a token file is when none is configured, in the order in which they are tried.
-#[must_use]
-pub fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
-    let below = |variable: &str, rest: &str| {
-        // systemd separates several runtime directories with colons; the first is the service's own.
-        let folder = environment.get(variable)?.split(':').next()?;
-        Path::new(folder).is_absolute().then(|| Path::new(folder).join(rest))
-    };
-    let state = || environment.home().map(|home| home.join(".local/state/credenza/token"));
-    [
-        below("RUNTIME_DIRECTORY", "token"),
-        below("XDG_RUNTIME_DIR", "credenza/token"),
-        root.then(|| PathBuf::from("/run/credenza/token")),
-        below("XDG_STATE_HOME", "credenza/token").or_else(state),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// Keeps or makes a token at the first of these places whose folder can be written.
-///
-/// # Errors
-/// When what stands at such a place is unsafe, or none can be written.
-pub fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Secret, TokenFile), TokenError> {
-    let mut tried = Vec::new();
-    for path in places {
-        let file = TokenFile { path: path.clone(), group };
-        match file.keep_or_make() {
-            Ok(token) => return Ok((token, file)),
-            Err(TokenError::Io { error, .. }) if no_place(&error) => {
-                tried.push(format!("{} ({error})", path.display()));
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let tried = if tried.is_empty() { "there is no home and no runtime directory".into() } else { tried.join(", ") };
-    Err(TokenError::Nowhere(tried))
-}
-
-fn no_place(error: &io::Error) -> bool {
-    // `AlreadyExists`: a file stands where a folder would have to be made.
-    use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
-    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound | NotADirectory | AlreadyExists)
 }
 
 impl TokenFile {
@@ -385,6 +294,7 @@ fn random_hex() -> io::Result<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::Environment;
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
