@@ -7,51 +7,32 @@
 mod error;
 mod exceptions;
 mod message;
+mod network;
 mod proxy;
 mod reach;
 mod roots;
+mod stream;
 mod tunnel;
 mod url;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use http::StatusCode;
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use zeroize::Zeroizing;
+use tokio::time::{Instant, timeout_at};
 
 pub use error::{Cause, SendError};
 pub use message::{Request, Response};
 pub use reach::Reach;
 pub use roots::{BadRoots, Roots};
+pub use stream::{Dialled, Stream};
 pub use url::{BadUrl, Url};
 
 use crate::environment::Environment;
-use proxy::{Proxies, Proxy};
+use network::{Names, Network};
+use proxy::Proxies;
 use roots::{Bundles, SystemRoots};
-use url::Host;
-
-/// Credential documents have 2 kB, identity documents 1 kB, answers of STS and SSO at most 10.
-const LARGEST_BODY: usize = 64 * 1024;
-
-/// For the head of an answer. What hyper reads ahead of the body stays below it, too.
-const LARGEST_HEAD: usize = 16 * 1024;
-
-/// A name with more addresses than this has no use for the rest within one time-out.
-const MOST_ADDRESSES: usize = 8;
 
 /// The one way out. Clones share what they learn; the default reaches nothing.
 #[derive(Clone, Default)]
@@ -66,27 +47,6 @@ pub struct Upstream {
 struct Machine {
     proxies: Proxies,
     roots: SystemRoots,
-}
-
-/// What a connection is made of.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// A connection on its way.
-pub type Dialled = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
-
-struct Network {
-    names: Names,
-    /// Makes connections in the place of the operating system.
-    dial: Option<Box<dyn Fn(SocketAddr) -> Dialled + Send + Sync>>,
-    own: Arc<OnceLock<Vec<SocketAddr>>>,
-    answered: Mutex<HashSet<Box<str>>>,
-}
-
-enum Names {
-    System,
-    Fixed(HashMap<Box<str>, Vec<IpAddr>>),
 }
 
 impl Upstream {
@@ -183,191 +143,17 @@ impl fmt::Debug for Upstream {
     }
 }
 
-impl Network {
-    async fn exchange(
-        &self,
-        request: Request,
-        system: &SystemRoots,
-        proxy: Option<&Proxy>,
-        deadline: Instant,
-    ) -> Result<Response, Cause> {
-        let patience = request.patience();
-        let stream = match proxy {
-            None => self.connect(request.url(), request.reach(), patience, deadline).await,
-            Some(proxy) => {
-                let stream = timeout_at(deadline, self.through(proxy, &request, system, deadline)).await;
-                stream.unwrap_or(Err(Cause::TimedOut(patience))).map_err(|cause| proxy.blamed(cause))
-            }
-        }?;
-        let origin = request.url().origin();
-        let answered = || {
-            self.answered().insert(origin);
-        };
-        if request.url().is_https() {
-            let stream = secure(stream, request.url(), request.roots(), system).await?;
-            return speak(stream, request.into_http(), answered).await;
-        }
-        let Some(proxy) = proxy else { return speak(stream, request.into_http(), answered).await };
-        let response = speak(stream, request.into_http_through(proxy), answered).await?;
-        if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            let refused = Cause::ProxyRefused { status: response.status, variable: proxy.variable() };
-            return Err(proxy.blamed(refused));
-        }
-        Ok(response)
-    }
-
-    /// A connection to the proxy, or through it to a host that speaks TLS with us alone.
-    async fn through(
-        &self,
-        proxy: &Proxy,
-        request: &Request,
-        system: &SystemRoots,
-        deadline: Instant,
-    ) -> Result<Box<dyn Stream>, Cause> {
-        let mut stream = self.connect(proxy.url(), Reach::Anywhere, request.patience(), deadline).await?;
-        if proxy.url().is_https() {
-            stream = secure(stream, proxy.url(), request.roots(), system).await?;
-        }
-        if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
-    }
-
-    /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
-    async fn connect(
-        &self,
-        url: &Url,
-        reach: Reach,
-        patience: Duration,
-        deadline: Instant,
-    ) -> Result<Box<dyn Stream>, Cause> {
-        let mut addresses = self.resolve(url).await?;
-        let own = self.own.get().map_or(&[][..], Vec::as_slice);
-        reach::judge(reach, url.host(), &addresses, own)?;
-        addresses.truncate(MOST_ADDRESSES);
-        let mut failure = Cause::NoAddress;
-        while !addresses.is_empty() {
-            // A dead first address (IPv6 without a route back) leaves its share of the time to the others.
-            let share =
-                deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
-            let address = addresses.remove(0);
-            match timeout(share, self.dial(address, own)).await {
-                Ok(Err(Cause::Unreachable(error))) => failure = Cause::Unreachable(error),
-                Ok(dialled) => return dialled,
-                Err(_) => failure = Cause::TimedOut(patience),
-            }
-        }
-        Err(failure)
-    }
-
-    async fn dial(&self, address: SocketAddr, own: &[SocketAddr]) -> Result<Box<dyn Stream>, Cause> {
-        let unreachable = |error: io::Error| Cause::Unreachable(error.to_string().into());
-        if let Some(dial) = &self.dial {
-            return dial(address).await.map_err(unreachable);
-        }
-        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-        if reach::is_own_connection(&stream, own) {
-            return Err(Cause::OwnListener(address));
-        }
-        Ok(Box::new(stream))
-    }
-
-    async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, Cause> {
-        let name = match url.host() {
-            Host::Address(ip) => return Ok(vec![SocketAddr::new(*ip, url.port())]),
-            Host::Name(name) => name,
-        };
-        let addresses: Vec<_> = match &self.names {
-            Names::System => tokio::net::lookup_host((&**name, url.port()))
-                .await
-                .map_err(|error| Cause::Unresolved(error.to_string().into()))?
-                .collect(),
-            Names::Fixed(names) => {
-                let known = names.get(name).map_or(&[][..], Vec::as_slice);
-                known.iter().map(|ip| SocketAddr::new(*ip, url.port())).collect()
-            }
-        };
-        if addresses.is_empty() { Err(Cause::NoAddress) } else { Ok(addresses) }
-    }
-
-    fn answered(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// TLS over the stream, with a certificate for the host of the URL.
-async fn secure(
-    stream: Box<dyn Stream>,
-    url: &Url,
-    roots: Option<&Roots>,
-    system: &SystemRoots,
-) -> Result<Box<dyn Stream>, Cause> {
-    let name = match url.host() {
-        Host::Address(ip) => ServerName::from(*ip),
-        Host::Name(name) => ServerName::try_from(String::from(&**name)).map_err(|_| Cause::NoCertificateFor)?,
-    };
-    // Built when it is first needed: a broker that asks plain endpoints only never pays for it.
-    let config = match roots {
-        Some(Roots(config)) => Arc::clone(config),
-        None => system.config().await?,
-    };
-    match TlsConnector::from(config).connect(name, stream).await.map_err(Cause::from) {
-        Ok(stream) => Ok(Box::new(stream)),
-        Err(cause) => {
-            if roots.is_none() && cause.is_untrusted() {
-                system.forget();
-            }
-            Err(cause)
-        }
-    }
-}
-
-/// Speaks HTTP over a connection of its own, which ends with this future.
-async fn speak(
-    stream: Box<dyn Stream>,
-    request: http::Request<Full<Bytes>>,
-    answered: impl FnOnce(),
-) -> Result<Response, Cause> {
-    let mut http = http1::Builder::new();
-    http.max_buf_size(LARGEST_HEAD);
-    let (mut sender, connection) = http.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
-    let mut exchange = pin!(async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        answered();
-        Ok(Response { status: head.status, headers: head.headers, body: read(body).await? })
-    });
-    let mut connection = pin!(connection);
-    let mut open = true;
-    loop {
-        // The connection may end before all that it read has been taken, and tells its errors through the exchange.
-        tokio::select! {
-            biased;
-            outcome = &mut exchange => return outcome,
-            _ = &mut connection, if open => open = false,
-        }
-    }
-}
-
-/// The whole body in one piece of memory that never moves, so that no copy of it is left behind.
-async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, Cause> {
-    let expected = body.size_hint().exact().map_or(Ok(LARGEST_BODY), usize::try_from).unwrap_or(usize::MAX);
-    if expected > LARGEST_BODY {
-        return Err(Cause::TooLarge(LARGEST_BODY));
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if bytes.len() + data.len() > LARGEST_BODY {
-            return Err(Cause::TooLarge(LARGEST_BODY));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::time::Duration;
+
+    use http::Method;
+    use tokio::net::TcpStream;
+
+    use super::network::LARGEST_BODY;
     use super::*;
     use crate::fakes::server::{Reply, Server, nobody};
-    use http::Method;
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(100);

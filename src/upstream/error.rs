@@ -195,7 +195,7 @@ impl From<io::Error> for Cause {
 impl From<hyper::Error> for Cause {
     fn from(error: hyper::Error) -> Self {
         if error.is_parse_too_large() {
-            Self::TooLarge(super::LARGEST_HEAD)
+            Self::TooLarge(super::stream::LARGEST_HEAD)
         } else if error.is_parse() {
             Self::Protocol(Self::text(&error))
         } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::stream::LARGEST_HEAD;
 use super::*;
 use crate::fakes::proxy::{Proxy, Verdict};
 use crate::fakes::server::{Reply, Server, nobody};

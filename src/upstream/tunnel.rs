@@ -12,8 +12,8 @@ use hyper_util::rt::TokioIo;
 use super::error::Cause;
 use super::message::AGENT;
 use super::proxy::Proxy;
+use super::stream::{LARGEST_HEAD, Stream};
 use super::url::{Host, Url};
-use super::{LARGEST_HEAD, Stream};
 
 /// Asks the proxy at the other end for a connection to the host, and gives that connection.
 pub(super) async fn open(stream: Box<dyn Stream>, proxy: &Proxy, url: &Url) -> Result<Box<dyn Stream>, Cause> {
