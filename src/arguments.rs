@@ -1,7 +1,7 @@
 //! The command line and the `CREDENZA_…` variables: what to do, and what goes before `credenza.toml`.
 
-mod choices;
 mod given;
+mod log;
 mod options;
 mod subcommands;
 
@@ -16,13 +16,14 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 pub use clap_complete::Shell;
 use tracing_subscriber::filter::Targets;
 
+use crate::command::format::{Dialect, Format};
 use crate::command::login::{Of, Wish};
 use crate::config::{Overrides, Token, built_in_chain, value};
 use crate::credentials::Name;
 use crate::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec};
-pub use choices::{Dialect, Format, LogFormat, parse_log_level};
 use given::Given;
+pub use log::{LogFormat, parse_log_level};
 use options::Arguments;
 use subcommands::Subcommand;
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::process::Command;
 
-use credenza::arguments::Dialect;
+use credenza::command::format::Dialect;
 use credenza::command::format::lines;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

@@ -7,7 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser};
 use tracing_subscriber::filter::Targets;
 
-use super::choices::{LogFormat, parse_log_level};
+use super::log::{LogFormat, parse_log_level};
 use super::subcommands::Subcommand;
 use crate::config::{Account, Pattern, value};
 use crate::credentials::Name;

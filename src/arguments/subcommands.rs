@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap_complete::Shell;
 
-use super::choices::{Dialect, Format};
+use crate::command::format::{Dialect, Format};
 use crate::config::value;
 use crate::credentials::Name;
 use crate::secret::Secret;

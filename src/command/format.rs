@@ -2,6 +2,7 @@
 
 mod dotenv;
 mod fish;
+mod forms;
 mod posix;
 mod powershell;
 
@@ -9,9 +10,9 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use crate::arguments::Dialect;
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
+pub use forms::{Dialect, Format};
 
 /// What `get` prints.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::daemon::{self, Daemon};
-use super::format::Printed;
+use super::format::{Format, Printed};
 use super::{Failed, resolve};
-use crate::arguments::Format;
 use crate::clock::{parse_timestamp, timestamp};
 use crate::config::{Identity, ServerConfig};
 use crate::credentials::{Credentials, Name};

@@ -1,7 +1,6 @@
-//! Options that have one of a few values.
+//! What `get` and `env` can be asked for.
 
 use clap::ValueEnum;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// How `get` prints credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -47,28 +46,4 @@ pub enum Dialect {
     Fish,
     /// For PowerShell: `$env:NAME = …`
     Powershell,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One object a line.
-    Json,
-}
-
-/// What `--log-level` or `RUST_LOG` wants logged: `info`, or `info,credenza=debug`. tracing alone would take a misspelt
-/// level for the name of a target.
-///
-/// # Errors
-/// Says what to write, without the text.
-pub fn parse_log_level(text: &str) -> Result<Targets, String> {
-    const WRONG: &str = "write off, error, warn, info, debug, trace, or TARGET=LEVEL with commas between them";
-    let is_level = |directive: &str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
-    if !text.split(',').map(str::trim).all(is_level) {
-        return Err(WRONG.into());
-    }
-    text.parse().map_err(|_| WRONG.into())
 }
