@@ -7,14 +7,17 @@ from importlib.metadata import version
 LONGEST_LINE = 2000
 
 
-def serve(call: Callable[[], Iterable[str]], *packages: str) -> None:
-    """`call` makes one call and returns the names that came of it. With --version: the versions of `packages`, no call."""
+def serve(call: Callable[[], Iterable[str]], *packages: str, sts: Callable[[], str] | None = None) -> None:
+    """`call` makes one call and returns the names that came of it, `sts` one of STS, whose ARN it returns.
+
+    With --version: the versions of `packages`, no call.
+    """
     if "--version" in sys.argv[1:]:
         print(", ".join([*[f"{name} {version(name)}" for name in packages], f"Python {sys.version.split()[0]}"]))
         return
-    for _line in sys.stdin:
+    for line in sys.stdin:
         try:
-            answer = " ".join(["listed:", *call()])
+            answer = f"called: {sts()}" if line.strip() == "sts" else " ".join(["listed:", *call()])
         except Exception as error:  # noqa: BLE001: whatever its user would see
             answer = f"error: {words(error)}"
         print(answer[:LONGEST_LINE], flush=True)

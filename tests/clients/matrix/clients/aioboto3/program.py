@@ -1,4 +1,4 @@
-"""aioboto3 lists buckets, once for every line on standard input, with one client in one event loop."""
+"""aioboto3 lists buckets, or asks STS who it is, once for every line on standard input, with one client in one event loop."""
 
 import asyncio
 import sys
@@ -10,17 +10,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
 from answers import serve  # noqa: E402
 
-client = None
+clients = {}
+
+
+async def client(service: str):
+    if service not in clients:
+        # Like boto3 it asks for credentials when a client is made. It is closed with the process.
+        clients[service] = await aioboto3.Session().client(service).__aenter__()
+    return clients[service]
 
 
 async def list_buckets() -> list[str]:
-    global client
-    if client is None:
-        # Like boto3 it asks for credentials when a client is made. It is closed with the process.
-        client = await aioboto3.Session().client("s3").__aenter__()
-    return [bucket["Name"] for bucket in (await client.list_buckets())["Buckets"]]
+    return [bucket["Name"] for bucket in (await (await client("s3")).list_buckets())["Buckets"]]
+
+
+async def get_caller_identity() -> str:
+    return (await (await client("sts")).get_caller_identity())["Arn"]
 
 
 if __name__ == "__main__":
     with asyncio.Runner() as runner:
-        serve(lambda: runner.run(list_buckets()), "aioboto3", "aiobotocore", "botocore")
+        packages = "aioboto3", "aiobotocore", "botocore"
+        serve(lambda: runner.run(list_buckets()), *packages, sts=lambda: runner.run(get_caller_identity()))

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# list.sh AWS [--version]: lists buckets with the AWS CLI, of either version, at this path.
+# list.sh AWS [sts | --version]: lists buckets, or asks STS who it is, with the AWS CLI, of either version, at this path.
 set -u
 aws=$1
 export AWS_PAGER=
@@ -7,8 +7,10 @@ if [ "${2:-}" = --version ]; then
   "$aws" --version
   exit
 fi
-if said=$("$aws" s3api list-buckets --query 'Buckets[].Name' --output text 2>&1); then
-  echo "listed: $said"
+answer=listed call=(s3api list-buckets --query 'Buckets[].Name')
+[ "${2:-}" != sts ] || answer=called call=(sts get-caller-identity --query Arn)
+if said=$("$aws" "${call[@]}" --output text 2>&1); then
+  echo "$answer: $said"
 else
   echo "error: $(tr '\n' ' ' <<<"$said")" | cut -c 1-2000
   exit 1

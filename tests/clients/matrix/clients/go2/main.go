@@ -1,4 +1,5 @@
-// The AWS SDK for Go v2 as a client of the broker: lists the buckets with one client at every line on standard input.
+// The AWS SDK for Go v2 as a client of the broker: lists the buckets, or asks STS who it is, with one client
+// at every line on standard input.
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 const longestLine = 2000
@@ -21,18 +23,24 @@ func main() {
 		fmt.Println(versions())
 		return
 	}
-	var client *s3.Client
+	var buckets *s3.Client
+	var tokens *sts.Client
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
-		if client == nil {
+		if buckets == nil {
 			shared, err := config.LoadDefaultConfig(context.Background())
 			if err != nil {
 				fmt.Println(explain(err))
 				continue
 			}
-			client = s3.NewFromConfig(shared, func(options *s3.Options) { options.UsePathStyle = true })
+			buckets = s3.NewFromConfig(shared, func(options *s3.Options) { options.UsePathStyle = true })
+			tokens = sts.NewFromConfig(shared)
 		}
-		fmt.Println(list(client))
+		if lines.Text() == "sts" {
+			fmt.Println(whoami(tokens))
+		} else {
+			fmt.Println(list(buckets))
+		}
 	}
 }
 
@@ -46,6 +54,14 @@ func list(client *s3.Client) string {
 		line += " " + *bucket.Name
 	}
 	return line
+}
+
+func whoami(client *sts.Client) string {
+	answer, err := client.GetCallerIdentity(context.Background(), &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return explain(err)
+	}
+	return "called: " + *answer.Arn
 }
 
 // explain makes one line of an error, whose own text holds those of its causes.
@@ -65,7 +81,7 @@ func versions() string {
 		found[module.Path] = strings.TrimPrefix(module.Version, "v")
 	}
 	const sdk = "github.com/aws/aws-sdk-go-v2"
-	return fmt.Sprintf("aws-sdk-go-v2 %s, config %s, credentials %s, s3 %s, %s",
-		found[sdk], found[sdk+"/config"], found[sdk+"/credentials"], found[sdk+"/service/s3"],
+	return fmt.Sprintf("aws-sdk-go-v2 %s, config %s, credentials %s, s3 %s, sts %s, %s",
+		found[sdk], found[sdk+"/config"], found[sdk+"/credentials"], found[sdk+"/service/s3"], found[sdk+"/service/sts"],
 		strings.Replace(runtime.Version(), "go", "go ", 1))
 }

@@ -1,4 +1,5 @@
-// The AWS SDK for JavaScript v3 as a client of the broker: lists the buckets with one client at every line on standard input.
+// The AWS SDK for JavaScript v3 as a client of the broker: lists the buckets, or asks STS who it is, with one client
+// at every line on standard input.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -9,21 +10,33 @@ const load = createRequire(join(process.argv[2], "packages.js"));
 
 if (process.argv[3] === "--version") {
   const version = (name) => `${name} ${load(`${name}/package.json`).version}`;
-  console.log(`${version("@aws-sdk/client-s3")}, ${version("@aws-sdk/credential-provider-node")}, node ${process.versions.node}`);
+  const packages = ["@aws-sdk/client-s3", "@aws-sdk/client-sts", "@aws-sdk/credential-provider-node"].map(version);
+  console.log(`${packages.join(", ")}, node ${process.versions.node}`);
   process.exit();
 }
 
 const { ListBucketsCommand, S3Client } = load("@aws-sdk/client-s3");
-let client;
+const { GetCallerIdentityCommand, STSClient } = load("@aws-sdk/client-sts");
+let s3, sts;
 
-for await (const _line of createInterface({ input: process.stdin })) {
+for await (const line of createInterface({ input: process.stdin })) {
   try {
-    client ??= new S3Client({ forcePathStyle: true });
-    const { Buckets = [] } = await client.send(new ListBucketsCommand({}));
-    say(["listed:", ...Buckets.map((bucket) => bucket.Name)].join(" "));
+    say(line === "sts" ? await whoami() : await list());
   } catch (error) {
     say(`error: ${explain(error)}`);
   }
+}
+
+async function list() {
+  s3 ??= new S3Client({ forcePathStyle: true });
+  const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
+  return ["listed:", ...Buckets.map((bucket) => bucket.Name)].join(" ");
+}
+
+async function whoami() {
+  sts ??= new STSClient();
+  const { Arn } = await sts.send(new GetCallerIdentityCommand({}));
+  return `called: ${Arn}`;
 }
 
 /** The error with its causes, and the errors of the providers where it holds several. */

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
-# The AWS SDK for Ruby v3 lists buckets, once for every line on standard input, with one client.
+# The AWS SDK for Ruby v3 lists buckets, or asks STS who it is, once for every line on standard input, with one
+# client.
 require 'aws-sdk-s3'
 
 LONGEST_LINE = 2000
@@ -22,10 +23,15 @@ def words(error)
   chain.join(' <- ').split.join(' ')
 end
 
-client = nil
-$stdin.each_line do
-  client ||= Aws::S3::Client.new(force_path_style: true)
-  puts "listed: #{client.list_buckets.buckets.map(&:name).join(' ')}"
+s3 = sts = nil
+$stdin.each_line(chomp: true) do |line|
+  if line == 'sts'
+    sts ||= Aws::STS::Client.new
+    puts "called: #{sts.get_caller_identity.arn}"
+  else
+    s3 ||= Aws::S3::Client.new(force_path_style: true)
+    puts "listed: #{s3.list_buckets.buckets.map(&:name).join(' ')}"
+  end
 rescue StandardError => e
   puts "error: #{words(e)}"[0, LONGEST_LINE]
 end
