@@ -19,7 +19,7 @@ INSTALL_DEADLINE = 1500.0
 # the end of so short a lease, most of them at each call. Those that keep keys for a time of their own on some way name a
 # longer one for it under `lease`.
 LEASE = 12.0
-KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "na"}
+KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "sts", "na"}
 
 KINDS = ("loop", "once")
 # The variables that lead to the token; both is what `credenza exec` sets.
@@ -58,6 +58,8 @@ class Client:
     token: str = "file"
     imds: str = "endpoint"
     lease: dict[str, float] = field(default_factory=dict)
+    # The way on which it calls STS, where it has a client of it.
+    sts: str | None = None
     na: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -130,11 +132,14 @@ def load(name: str) -> Client:
         token=written.get("token", "file"),
         imds=written.get("imds", "endpoint"),
         lease=written.get("lease", {}),
+        sts=written.get("sts"),
         na=written.get("na", {}),
     )
     for word, known in ((client.kind, KINDS), (client.token, TOKENS), (client.imds, ADDRESSES)):
         if word not in known:
             raise ValueError(f"{file}: {word} is none of {', '.join(known)}")
+    if client.sts is not None and client.sts not in WAYS:
+        raise ValueError(f"{file}: sts on {client.sts}, which is none of {', '.join(WAYS)}")
     if unknown := client.lease.keys() - WAYS.keys():
         raise ValueError(f"{file}: a lease for no such ways: {', '.join(sorted(unknown))}")
     return client

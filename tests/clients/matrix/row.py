@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import client  # noqa: E402
 import namespace  # noqa: E402
-from columns import Seen  # noqa: E402
+from cells import CELLS  # noqa: E402
+from columns import COLUMNS, Seen  # noqa: E402
 from seaweedfs import Key  # noqa: E402
 from session import Hung  # noqa: E402
 from stage import EmptyToken, Stage, Wrong  # noqa: E402
-from storm import CELLS, STORM  # noqa: E402
 from ways import WAYS  # noqa: E402
 
 EMPTY_TOKEN = "signs an empty X-Amz-Security-Token, which AWS refuses"
@@ -55,7 +55,7 @@ class Row:
         return cell
 
     def _judge(self, column: str) -> Cell:
-        if column == STORM:
+        if column not in COLUMNS:
             return self._run(column)
         given = self.client.reason(self.way.name, column)
         if given is not None and given.key == f"{self.way.name}/*":
@@ -87,9 +87,8 @@ class Row:
     def _run(self, column: str, patience: float | None = None) -> Cell:
         run, _keys = CELLS[column]
         keys = [Key(**key) for key in self.told["keys"][column]]
-        stage = Stage(
-            self.client, self.way, self.folder / column, Path(self.told["binary"]), Path(self.told["s3"]), self.told["bucket"]
-        )
+        binary, s3, moto = (Path(self.told[name]) for name in ("binary", "s3", "moto"))
+        stage = Stage(self.client, self.way, self.folder / column, binary, s3, moto, self.told["bucket"])
         try:
             with stage:
                 stage.patience = patience or stage.patience

@@ -17,7 +17,6 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,15 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import client  # noqa: E402
 import namespace  # noqa: E402
 import table  # noqa: E402
-from bridge import Bridge  # noqa: E402
+from cells import CELLS, has  # noqa: E402
 from client import Client, Missing, NotInstalled  # noqa: E402
+from counterparts import BUCKET, Counterparts  # noqa: E402
 from row import Cell  # noqa: E402
-from seaweedfs import ROLE, SeaweedFS, new_key  # noqa: E402
-from storm import CELLS, STORM, has_storm  # noqa: E402
 from table import Results  # noqa: E402
 from ways import WAYS, needs_address  # noqa: E402
 
-BUCKET = "matrix-was-here"
 HERE = Path(__file__).resolve().parent
 IN_CI = os.environ.get("CI") == "true"
 INSTALLERS = 2
@@ -78,8 +75,8 @@ class Runner:
             fine = list(pool.map(one, wanted))
         return [it for it, installed in zip(wanted, fine, strict=True) if installed]
 
-    def rows(self, clients: list[Client], s3: Path, sts, long_lived) -> None:
-        pairs = [(it, way) for way in self.given.ways for it in clients]
+    def rows(self, clients: list[Client], there: Counterparts) -> None:
+        pairs = [(it, way) for way in self.given.ways for it in clients if self.columns(it, way)]
         # What waits longest begins first, or the others would wait for it.
         pairs.sort(key=lambda pair: -pair[0].lease.get(pair[1], 0))
         if self.before is None:
@@ -89,13 +86,13 @@ class Runner:
             pairs = [pair for pair in pairs if pair not in lacking]
         self._all = sum(len(self.columns(*pair)) for pair in pairs)
         with ThreadPoolExecutor(self.given.jobs) as pool:
-            for done in [pool.submit(self.row, it, way, s3, sts, long_lived) for it, way in pairs]:
+            for done in [pool.submit(self.row, it, way, there) for it, way in pairs]:
                 done.result()
 
     def columns(self, it: Client, way: str) -> list[str]:
-        return [column for column in self.given.columns if column != STORM or has_storm(it, way)]
+        return [column for column in self.given.columns if has(it, way, column)]
 
-    def row(self, it: Client, way: str, s3: Path, sts, long_lived) -> None:
+    def row(self, it: Client, way: str, there: Counterparts) -> None:
         folder = self.folder / it.name / way
         folder.mkdir(parents=True)
         columns = self.columns(it, way)
@@ -103,10 +100,11 @@ class Runner:
             "client": it.name,
             "way": way,
             "columns": columns,
-            "keys": {column: self._keys(column, sts, long_lived) for column in columns},
+            "keys": {column: there.keys(column) for column in columns},
             "folder": str(folder),
             "binary": str(self.binary),
-            "s3": str(s3),
+            "s3": str(there.s3),
+            "moto": str(there.moto),
             "bucket": BUCKET,
             "namespace": self.before is not None,
         }
@@ -130,19 +128,6 @@ class Runner:
         self._done += 1
         tail = cell.reason if cell.result != "works" else cell.remark
         self.say(f"{it.name:14} {way:13} {cell.column:15} {cell.result:7}{cell.seconds:6.1f} s  {tail}".rstrip())
-
-    @staticmethod
-    def _keys(column: str, sts, long_lived) -> list[dict]:
-        _run, temporary = CELLS[column]
-        if column == "long-lived":
-            return [{"access_key_id": long_lived.access_key_id, "secret_access_key": long_lived.secret_access_key}]
-        issued = [
-            sts.assume_role(RoleArn=ROLE, RoleSessionName="matrix", DurationSeconds=43200)["Credentials"] for _ in range(temporary)
-        ]
-        return [
-            {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"], "token": key["SessionToken"]}
-            for key in issued
-        ]
 
 
 def arguments() -> argparse.Namespace:
@@ -176,14 +161,9 @@ def main() -> int:
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="credenza-matrix-"))
     runner = Runner(given, binary, folder)
-    with ExitStack() as stack:
-        clients = runner.install(wanted)
-        long_lived = new_key()
-        seaweedfs = stack.enter_context(SeaweedFS(folder / "seaweedfs", [long_lived]))
-        seaweedfs.s3().create_bucket(Bucket=BUCKET)
-        seaweedfs.s3().put_object(Bucket=BUCKET, Key="was-here", Body=b"was here")
-        bridge = stack.enter_context(Bridge(folder / "s3", seaweedfs.endpoint))
-        runner.rows(clients, bridge.path, seaweedfs.sts(), long_lived)
+    clients = runner.install(wanted)
+    with Counterparts(folder) as there:
+        runner.rows(clients, there)
     shutil.rmtree(folder / "seaweedfs", ignore_errors=True)
     if sys.stdout.isatty():
         print("\r\x1b[K", end="")

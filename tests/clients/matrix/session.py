@@ -23,16 +23,24 @@ class Said:
     def listed(self) -> bool:
         return self.text.startswith("listed:")
 
+    @property
+    def called(self) -> str | None:
+        """The ARN that STS answered with."""
+        return self.text.removeprefix("called:").strip() if self.text.startswith("called:") else None
+
 
 class Hung(Exception):
     """No answer within the time that a call may take."""
 
 
 class Session:
-    """`ask` begins a call, `answer` waits for its end. A context manager; what it started ends with it."""
+    """`ask` begins a call, `answer` waits for its end. A context manager; what it started ends with it.
 
-    def __init__(self, command: list[str], variables: dict[str, str], home: Path, errors: Path):
-        self.command, self.variables, self.home, self.errors = command, variables, home, errors
+    `word` says which call: `list` or `sts`.
+    """
+
+    def __init__(self, command: list[str], variables: dict[str, str], home: Path, errors: Path, word: str):
+        self.command, self.variables, self.home, self.errors, self.word = command, variables, home, errors, word
         self.asked = 0.0
 
     def __enter__(self) -> "Session":
@@ -89,7 +97,7 @@ class Loop(Session):
         self.start()
         self.asked = time.monotonic()
         try:
-            self._process.stdin.write("list\n")
+            self._process.stdin.write(f"{self.word}\n")
             self._process.stdin.flush()
         except OSError:
             pass  # it has ended, which is what `answer` finds
@@ -122,23 +130,25 @@ class Loop(Session):
 
 
 class Once(Session):
-    """A process for each call. `input` is what it reads on its standard input."""
+    """A process for each call. `reads`: the word on its standard input; else an argument says so where it is not `list`."""
 
-    def __init__(self, *arguments, input: str | None = None):
+    def __init__(self, *arguments, reads: bool):
         super().__init__(*arguments)
-        self.input = input
+        self.reads = reads
+        if not reads and self.word != "list":
+            self.command = [*self.command, self.word]
         self._process: subprocess.Popen | None = None
 
     def ask(self) -> None:
         self.asked = time.monotonic()
         self._said: list[str] = []
         self._from = self._position()
-        self._process = self._open(subprocess.DEVNULL if self.input is None else subprocess.PIPE)
+        self._process = self._open(subprocess.PIPE if self.reads else subprocess.DEVNULL)
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout, self._said), daemon=True)
         self._reader.start()
-        if self.input is not None:
+        if self.reads:
             try:
-                self._process.stdin.write(self.input)
+                self._process.stdin.write(f"{self.word}\n")
                 self._process.stdin.close()
             except OSError:
                 pass  # it did not want to read
@@ -150,7 +160,7 @@ class Once(Session):
             return None
         self._reader.join(5)
         took = time.monotonic() - self.asked
-        lines = [line for line in self._said if line.startswith(("listed:", "error:"))]
+        lines = [line for line in self._said if line.startswith(("listed:", "called:", "error:"))]
         if lines:
             return Said(lines[-1][:LONGEST_LINE], took)
         rest = " ".join([*self._said, self._errors_since(self._from)])[:LONGEST_LINE]

@@ -54,8 +54,9 @@ def lent(key: Key, seconds: float) -> Rolling:
 class Stage:
     """A context manager; whatever it started ends with it. What they wrote stays in `folder`."""
 
-    def __init__(self, client: Client, way: Way, folder: Path, binary: Path, s3: Path | str, bucket: str):
+    def __init__(self, client: Client, way: Way, folder: Path, binary: Path, s3: Path, moto: Path, bucket: str):
         self.client, self.way, self.folder, self.binary, self.bucket = client, way, folder, binary, bucket
+        self.moto = moto
         self.home, self.brokers_home = folder / "home", folder / "broker"
         for home in (self.home, self.brokers_home):
             home.mkdir(mode=0o700, parents=True)
@@ -64,6 +65,7 @@ class Stage:
         # How long a call may take that should work.
         self.patience = 60.0
         self.upstream: Imds | None = None
+        self.sts: Relay | None = None
         self.broker: Credenza | None = None
         self._stack = ExitStack()
 
@@ -96,6 +98,13 @@ class Stage:
             AWS_EC2_METADATA_SERVICE_ENDPOINT=self.upstream.endpoint,
         )
 
+    def over_role(self, key: Key, arn: str, session_name: str) -> None:
+        """A role that the broker itself assumes at moto, with keys that it never serves."""
+        self.sts = self._stack.enter_context(Relay(self.moto))
+        pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
+        role = f'role_arn = "{arn}", session_name = "{session_name}", source = {{ {pair} }}'
+        self._start(f"[identities.default]\nsources = [{{ {role} }}]\n", AWS_ENDPOINT_URL_STS=self.sts.endpoint)
+
     def over_an_ended_log_in(self) -> None:
         cache = self.brokers_home / ".aws" / "sso" / "cache"
         cache.mkdir(mode=0o700, parents=True)
@@ -126,17 +135,19 @@ class Stage:
 
     # The client.
 
-    def session(self, token_file: Path | None = None) -> Session:
+    def session(self, token_file: Path | None = None, call: str = "list") -> Session:
         approach = self.way.approach(self, token_file or self.broker.token_file)
         variables = environment(self.home, **approach.variables)
         variables |= {"AWS_ENDPOINT_URL_S3": self.relay.endpoint, "MATRIX_BUCKET": self.bucket}
+        if self.sts is not None:
+            variables["AWS_ENDPOINT_URL_STS"] = self.sts.endpoint
         if self.way.name == "imds":
             del variables["AWS_EC2_METADATA_DISABLED"]
-        arguments = ([*approach.around, *self.client.run], variables, self.home, self.folder / "client.err")
+        arguments = ([*approach.around, *self.client.run], variables, self.home, self.folder / "client.err", call)
         if self.client.kind == "once":
-            session = Once(*arguments)
+            session = Once(*arguments, reads=False)
         elif approach.around:
-            session = Once(*arguments, input="list\n")
+            session = Once(*arguments, reads=True)
         else:
             session = Loop(*arguments)
         return self._stack.enter_context(session)
@@ -162,17 +173,18 @@ class Stage:
             raise Wrong(f"listed something else: {said.text}")
         if not heads:
             raise Wrong("no request reached S3 through the relay")
-        used = None
-        for head in heads:
-            used = next((key for key in keys if key.access_key_id == _signer(head)), None)
-            if used is None:
-                raise Wrong(f"signed with {_signer(head)}, the broker serves {' and '.join(key.access_key_id for key in keys)}")
-            token = head.get("x-amz-security-token")
-            if used.token is None and token == "":
-                raise EmptyToken
-            if token != used.token:
-                raise Wrong(f"signed with {'no token' if token is None else 'another token'} than the one of {used.access_key_id}")
-        return used
+        return _signed_with(heads, keys)
+
+    def called_with(self, said: Said, key: Key, arn: str) -> None:
+        """Wrong unless STS answered the call, which was signed with this key and its token, with this ARN."""
+        heads = self.sts.news()
+        if said.called is None:
+            raise Wrong(f"a call failed: {said.text}")
+        if said.called != arn:
+            raise Wrong(f"is {said.called} and not {arn}")
+        if not heads:
+            raise Wrong("no request reached STS through the relay")
+        _signed_with(heads, (key,))
 
     def beware_of_keys(self) -> str:
         """After a refusal: nothing was signed. What was sent without a signature is told."""
@@ -180,6 +192,21 @@ class Stage:
         if signed := [signer for signer in signers if signer is not None]:
             raise Wrong(f"signed with {signed[0]} although it was given nothing")
         return "sends its request unsigned" if signers else ""
+
+
+def _signed_with(heads: list[dict[str, str]], keys: tuple[Key, ...]) -> Key | None:
+    """Which of the keys the last of the requests was signed with; Wrong unless each was, with one of them and its token."""
+    used = None
+    for head in heads:
+        used = next((key for key in keys if key.access_key_id == _signer(head)), None)
+        if used is None:
+            raise Wrong(f"signed with {_signer(head)}, the broker serves {' and '.join(key.access_key_id for key in keys)}")
+        token = head.get("x-amz-security-token")
+        if used.token is None and token == "":
+            raise EmptyToken
+        if token != used.token:
+            raise Wrong(f"signed with {'no token' if token is None else 'another token'} than the one of {used.access_key_id}")
+    return used
 
 
 def _signer(head: dict[str, str]) -> str | None:

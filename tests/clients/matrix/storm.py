@@ -10,7 +10,7 @@ import threading
 import time
 
 from client import Client
-from columns import COLUMNS, PATIENCE, Seen
+from columns import PATIENCE, Seen
 from programs import until
 from seaweedfs import Key
 from session import Hung
@@ -135,7 +135,3 @@ def _watch(stage: Stage, caller: Caller, seconds: float, after: str) -> None:
 def _judge(caller: Caller, after: str) -> None:
     if caller.failure is not None:
         raise Wrong(f"call {len(caller.used) + 1}, after {after}: {caller.failure}")
-
-
-# Every cell there is, each with the number of temporary keys that it takes.
-CELLS = COLUMNS | {STORM: (storm, 4)}

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import storm
+from caller_identity import STS
 from client import Client
 from columns import COLUMNS
 from row import Cell
@@ -105,7 +106,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
             if (cell := results.cells.get((it.name, "full-uri", column))) is not None and cell.said:
                 lines.append(f"| {it.title} | {_cell(_steady(cell.said))} |")
         lines.append("")
-    return "\n".join([*lines, *_storms(results, clients)])
+    return "\n".join([*lines, *_storms(results, clients), *_identities(results, clients)])
 
 
 def _storms(results: Results, clients: list[Client]) -> list[str]:
@@ -131,6 +132,24 @@ def _storms(results: Results, clients: list[Client]) -> list[str]:
         if shown:
             lines.append(f"| {it.title} | {' | '.join(shown)} |")
     return [*lines, "", *reasons, ""]
+
+
+def _identities(results: Results, clients: list[Client]) -> list[str]:
+    """Who the clients are for STS."""
+    lines = [
+        "## At STS",
+        "",
+        "The broker assumes a role at moto, which verifies signatures and session tokens; the client asks moto who it is, with",
+        "GetCallerIdentity and what it was served.",
+        "",
+        "| client | way | it is |",
+        "|---|---|---|",
+    ]
+    for it in clients:
+        if it.sts is not None and (cell := results.cells.get((it.name, it.sts, STS))) is not None:
+            said = cell.remark if cell.result == "works" else f"FAILED: {_steady(cell.reason)}"
+            lines.append(f"| {it.title} | {it.sts} | {_cell(said)} |")
+    return [*lines, ""]
 
 
 def rewrite(readme: Path, results: Results, clients: list[Client]) -> None:
