@@ -2,7 +2,7 @@
 //! `exec` one for a single program.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -100,6 +100,7 @@ impl<L: Listener> Broker<L> {
                 hosts: hosts(&metadata.listeners),
                 sessions: metadata.sessions,
                 allow_v1: metadata.allow_v1,
+                refusal: Once::new(),
             };
             (metadata.listeners, Protocol::Metadata(Arc::new(service)))
         });

@@ -168,6 +168,49 @@ fn the_rules_of_the_door_hold() {
 }
 
 #[test]
+fn heads_are_limited_and_a_body_ends_the_connection() {
+    let home = Home::new();
+    let service = serve(&home, "", &TEMPORARY);
+    let token = service.token();
+    let long = format!("{token}X-Long: {}\r\n", "x".repeat(17 * 1024));
+    assert_eq!(service.ask("GET", ROLE, &long).0, 431);
+    let addresses = [service.address, service.broker.addresses[0]];
+    for (address, frame) in addresses.into_iter().flat_map(|address| {
+        [(address, "Content-Length: 2\r\n\r\n{}"), (address, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")]
+    }) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let next = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\n{frame}{next}").unwrap();
+        let mut answers = String::new();
+        // It ends without us, and what came behind the body has no answer.
+        stream.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+        assert!(answers.to_ascii_lowercase().contains("connection: close"), "{answers}");
+    }
+}
+
+#[test]
+fn credentials_that_have_ended_are_503() {
+    let home = Home::new();
+    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
+    let end = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let service = serve(&home, "", &[&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", &end)]].concat());
+    assert_eq!(service.get(ROLE).0, 200);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let (head, body) = loop {
+        let (status, head, body) = service.get(ROLE);
+        if status == 503 {
+            break (head, body);
+        }
+        assert!(std::time::Instant::now() < deadline, "{head}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    assert!(head.contains("retry-after: 1") && head.contains("text/plain"), "{head}");
+    assert!(body.contains("expired") && !body.contains("hush"), "{body}");
+}
+
+#[test]
 fn version_1_where_it_is_allowed() {
     let home = Home::new();
     let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
@@ -185,10 +228,19 @@ fn what_is_not_served_says_why() {
         let (status, _, body) = long_lived.get(path);
         assert!(status == 404 && body.contains("session token") && !body.contains("hush"), "{path}: {body}");
     }
-    for path in ["/latest/meta-data/placement/region", "/latest/dynamic/instance-identity/document"] {
+    let said = "WARN the metadata service was asked in vain: long-lived keys without a session token";
+    assert_eq!(long_lived.broker.log().matches(said).count(), 1, "{}", long_lived.broker.log());
+    let placement = ["region", "region/", "availability-zone", "availability-zone/"];
+    let placement = placement.map(|path| format!("/latest/meta-data/placement/{path}"));
+    for path in placement.iter().map(String::as_str).chain(["/latest/dynamic/instance-identity/document"]) {
         let (status, _, body) = long_lived.get(path);
         assert!(status == 404 && body.contains("region"), "{path}: {body}");
     }
+    let (status, _, body) = long_lived.get("/latest/meta-data/iam/info");
+    assert!(status == 404 && body.contains("session token"), "{body}");
+    let stranger = serve(&Home::new(), "", &TEMPORARY);
+    let (status, _, body) = stranger.get("/latest/meta-data/iam/info");
+    assert!(status == 404 && body.contains("account is not known"), "{body}");
     let home = Home::new();
     let missing = serve(
         &home,

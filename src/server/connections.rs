@@ -8,7 +8,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use http::HeaderValue;
+use http::header::CONNECTION;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -164,11 +166,17 @@ where
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
         place.begun.notify_one();
+        let has_body = !request.body().is_end_stream();
         let answer = protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed));
         let busy = matches!(answer, Answer::Later(_)).then(|| Busy::new(&place));
         async move {
             let _busy = busy;
-            answer.wait().await
+            let mut answered = answer.wait().await;
+            // Nobody has read it, and no client sends one: nothing more is taken from who did.
+            if has_body && let Ok(response) = &mut answered {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            answered
         }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);

@@ -6,7 +6,7 @@
 mod reply;
 pub mod sessions;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -53,6 +53,8 @@ pub struct Metadata {
     pub sessions: Sessions,
     /// Whether requests without a token are answered (IMDSv1).
     pub allow_v1: bool,
+    /// Told once in the log, since SDKs keep to themselves what they are told: its credentials cannot be served here.
+    pub refusal: Once,
 }
 
 impl Metadata {
@@ -209,6 +211,9 @@ impl Metadata {
         if !lease.without_token {
             return Ok(());
         }
+        self.refusal.call_once(|| {
+            tracing::warn!(identity = %self.identity, "the metadata service was asked in vain: {LONG_LIVED_REFUSAL}");
+        });
         Err(Reply::refusal(StatusCode::NOT_FOUND, format!("identity {}: {LONG_LIVED_REFUSAL}", self.identity)))
     }
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from programs import until
 
-ADDRESSES = ["169.254.170.2/32", "169.254.170.23/32", "169.254.169.254/32", "fd00:ec2::254/128"]
+ADDRESSES = ["169.254.170.2/32", "169.254.170.23/32", "169.254.169.254/32", "fd00:ec2::254/128", "fd00:ec2::23/128"]
 PRINT = "import boto3; c = boto3.Session().get_credentials(); print(c and (c.method, c.get_frozen_credentials().access_key))"
 CONFIGURATION = """
 [server]
-listen = ["127.0.0.1:0", "169.254.170.2:80", "169.254.170.23:80"]
+listen = ["127.0.0.1:0", "169.254.170.2:80", "169.254.170.23:80", "[fd00:ec2::23]:80"]
 token_file = "{home}/run/token"
 
 [imds]
@@ -45,10 +45,11 @@ TOKEN_FILE = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
     [
         ({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/default", TOKEN_FILE: "run/token"}, "container-role"),
         ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/credentials", TOKEN_FILE: "run/token"}, "container-role"),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://[fd00:ec2::23]/credentials", TOKEN_FILE: "run/token"}, "container-role"),
         ({}, "iam-role"),
         ({"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv6"}, "iam-role"),
     ],
-    ids=["relative-uri", "pod-identity", "imds", "imds-ipv6"],
+    ids=["relative-uri", "pod-identity", "pod-identity-ipv6", "imds", "imds-ipv6"],
 )
 def test_boto3_finds_the_broker(broker: Path, variables: dict[str, str], method: str):
     environment = {"PATH": os.environ["PATH"], "HOME": str(broker)} | variables
@@ -56,12 +57,17 @@ def test_boto3_finds_the_broker(broker: Path, variables: dict[str, str], method:
     assert ended.stdout.strip() == str((method, "ASIAHERE")), ended
 
 
-@pytest.mark.parametrize(("address", "hops"), [("169.254.169.254", 1), ("169.254.170.2", 1), ("169.254.170.23", 1), ("127.0.0.1", 64)])
+HOPS = {"169.254.169.254": 1, "169.254.170.2": 1, "169.254.170.23": 1, "fd00:ec2::254": 1, "fd00:ec2::23": 1, "127.0.0.1": 64}
+
+
+@pytest.mark.parametrize(("address", "hops"), HOPS.items())
 def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, address: str, hops: int):
     """The time to live of what the broker sends, as it is on the wire."""
     port = 80 if hops == 1 else int((broker / "log").read_text().split("listening on http://127.0.0.1:")[1].split()[0])
-    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as wire:
-        wire.bind(("lo", 0x0800))
+    six = ":" in address
+    ethertype = 0x86DD if six else 0x0800
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ethertype)) as wire:
+        wire.bind(("lo", ethertype))
         wire.settimeout(5)
         with socket.create_connection((address, port)) as asking:
             asking.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -70,8 +76,8 @@ def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, addr
         seen = set()
         while not seen:
             packet = wire.recv(65536)
-            head = (packet[0] & 15) * 4
+            head = 40 if six else (packet[0] & 15) * 4
             # Protocol 6 is TCP; from the broker's port to ours, with its answer in it.
-            if packet[9] == 6 and packet[head : head + 4] == port.to_bytes(2) + ours.to_bytes(2) and b"HTTP/1.1 401" in packet:
-                seen.add(packet[8])
+            if packet[6 if six else 9] == 6 and packet[head : head + 4] == port.to_bytes(2) + ours.to_bytes(2) and b"HTTP/1.1 401" in packet:
+                seen.add(packet[7 if six else 8])
     assert seen == {hops}
