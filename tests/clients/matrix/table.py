@@ -64,6 +64,7 @@ CHANGING = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?|\d{4}/\d\d/\d\d \d\d:\d\d:\d\d"), "TIME"),
     (re.compile(r"next try in \d+ s"), "next try in N s"),
     (re.compile(r"0x[0-9a-f]{6,}"), "0x…"),
+    (re.compile(r"\b\d+\.\d+(ms|µs|s)\b"), r"N \1"),
     (re.compile(r"Request ID: [0-9A-F]{16,}"), "Request ID: ID"),
 ]
 # Codes of the broker that these cells may show.
