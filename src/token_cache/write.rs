@@ -2,10 +2,15 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::credentials::Escaped;
+
+/// More links than that, one to the next, are a circle.
+const MOST_LINKS: usize = 8;
+
+const ROOT: u32 = 0;
 
 /// The file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -23,10 +28,10 @@ pub(super) struct WriteError {
 /// What could not be done; the file is as before then, and nothing lies beside it.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     let failed = |what| move |error| WriteError { path: path.to_owned(), what, error };
-    // A link stays one: what it leads to is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let target = led_to(path, rustix::process::geteuid().as_raw());
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
+    warn_of_an_open_folder(folder);
     let random = getrandom::u64().map_err(|error| failed("draw a random name")(io::Error::other(error.to_string())))?;
     // Not `.json`: whoever lists the cache takes that for a token.
     let aside = folder.join(format!(".credenza-{random:016x}.tmp"));
@@ -39,6 +44,37 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
     // The rename itself: some file systems cannot do it for folders, and it is done all the same.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// Where a file is really written. A link of ours or root's stays one, and what it leads to is replaced; a link of anybody
+/// else may have been laid to lead to any file that we can write, so that it is replaced itself.
+fn led_to(path: &Path, ours: u32) -> PathBuf {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(meta) = fs::symlink_metadata(&target) else { return target };
+        if !meta.is_symlink() {
+            return target;
+        }
+        if ![ours, ROOT].contains(&meta.uid()) {
+            tracing::warn!(
+                path = %Escaped(&target.to_string_lossy()),
+                owner = meta.uid(),
+                "a link of another user stands where a token is kept; it is not followed, and a file takes its place"
+            );
+            return target;
+        }
+        let Ok(next) = fs::read_link(&target) else { return target };
+        target = target.parent().unwrap_or(Path::new(".")).join(next);
+    }
+    path.to_owned()
+}
+
+/// Whoever can write there can lay another token, which reading refuses, or take this one away.
+fn warn_of_an_open_folder(folder: &Path) {
+    if fs::metadata(folder).is_ok_and(|meta| meta.mode() & 0o022 != 0) {
+        let folder = Escaped(&folder.to_string_lossy()).to_string();
+        tracing::warn!(folder, "others can write to the folder of tokens; close it: chmod go-w {folder}");
+    }
 }
 
 fn write(aside: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -77,6 +113,29 @@ mod tests {
         symlink("real", &link).unwrap();
         replace(&link, b"2").unwrap();
         assert!(link.is_symlink() && fs::read(&real).unwrap() == b"2");
+    }
+
+    #[test]
+    fn a_link_of_somebody_else_is_not_followed() {
+        let home = tempfile::tempdir().unwrap();
+        let (real, link) = (home.path().join("real"), home.path().join("link"));
+        fs::write(&real, "1").unwrap();
+        symlink("real", &link).unwrap();
+        symlink("link", home.path().join("mine")).unwrap();
+        let owner = fs::symlink_metadata(&link).unwrap().uid();
+        // Root's links are everybody's: as root the owner has to be another.
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
+            assert_eq!(led_to(&home.path().join("mine"), owner), link, "nor behind one of ours");
+            replace(&link, b"2").unwrap();
+            assert!(!link.is_symlink() && fs::read(&link).unwrap() == b"2" && fs::read(&real).unwrap() == b"1");
+        } else {
+            assert_eq!(led_to(&link, owner + 1), link);
+        }
+        assert_eq!(led_to(&real, owner), real);
+        let circle = home.path().join("circle");
+        symlink("circle", &circle).unwrap();
+        assert_eq!(led_to(&circle, owner), circle);
     }
 
     #[test]
