@@ -2,7 +2,7 @@
 //! that differ in `allow_v1`.
 #![cfg_attr(fuzzing, no_main)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -49,6 +49,7 @@ impl Stage {
             hosts: Hosts::default(),
             sessions: sessions(),
             allow_v1,
+            refusal: Once::new(),
         };
         let (token, stranger) = (service.sessions.issue(LIFETIME), sessions().issue(LIFETIME));
         Self { service: Arc::new(service), token, stranger }
