@@ -14,3 +14,14 @@ pub fn account_of_role(arn: &str) -> Option<&str> {
     };
     (arn == "arn" && is_role).then_some(account)
 }
+
+/// The longest ARN that STS takes, in bytes.
+pub const LONGEST: usize = 2048;
+
+/// Whether STS can be asked for this role. What is an ARN the service knows best: other stores than AWS begin theirs with
+/// `urn:`, or have no account in it. A colon is in all of them and in no secret key, which a mistyped line can put in its
+/// place: that is neither sent nor shown.
+#[must_use]
+pub fn can_be_asked_for(arn: &str) -> bool {
+    arn.contains(':') && arn.len() <= LONGEST && !arn.contains(|c: char| c.is_whitespace() || c.is_control())
+}

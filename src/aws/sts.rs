@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
-use crate::aws::arn::account_of_role;
+use crate::aws::arn::{account_of_role, can_be_asked_for};
 use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::form::Form;
@@ -21,9 +21,6 @@ use crate::world::World;
 
 const VERSION: &str = "2011-06-15";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
-
-/// The longest ARN that IAM has.
-const LONGEST_ARN: usize = 2048;
 
 /// A role, and how it is assumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +53,9 @@ pub struct Mfa {
     /// The code it shows now.
     pub code: Secret,
 }
+
+/// For a request that is not signed.
+const UNUSED_REGION: &str = "us-east-1";
 
 /// A role, and how it is assumed with the token of an identity provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,7 +116,10 @@ pub async fn assume_role_with_web_identity(
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let form = form(ACTION, &role.role_arn, &role.session_name, &role.policy_arns, role.policy.as_deref())?
         .with("WebIdentityToken", one_line("web identity token", token.expose())?);
-    ask(world, settings, ACTION, &role.role_arn, &with_duration(form, role.duration), None, Some(token)).await
+    // At an endpoint of its own only a signature would want a region.
+    let is_placed = settings.region.is_some() || settings.endpoints.of(Service::Sts).is_none();
+    let unplaced = settings.clone().with_region((!is_placed).then(|| UNUSED_REGION.into()));
+    ask(world, &unplaced, ACTION, &role.role_arn, &with_duration(form, role.duration), None, Some(token)).await
 }
 
 /// Temporary credentials in exchange for long-lived ones of the same principal.
@@ -151,9 +154,8 @@ fn with_duration(form: Form, duration: Option<Duration>) -> Form {
     form.with_optional("DurationSeconds", duration.map(|duration| duration.as_secs().to_string()).as_deref())
 }
 
-/// S3-compatible services have roles without an account, so no more is asked of an ARN than what all of them share.
 fn role_arn(arn: &str) -> Result<&str, Failure> {
-    if arn.starts_with("arn:") && arn.len() <= LONGEST_ARN && arn.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if can_be_asked_for(arn) {
         return Ok(arn);
     }
     Err(Failure::misconfigured(

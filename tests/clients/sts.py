@@ -29,6 +29,8 @@ ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
 STAMP = "%Y-%m-%dT%H:%M:%SZ"
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
+# AWS's, and those of Dell's ECS, which has an STS, too.
+ROLE = re.compile(r"(arn:aws[\w-]*:iam::\d{12}|urn:ecs:iam::\w+):role/[\w+=,.@/-]+")
 DEFAULT_NAME = re.compile(r"botocore-session-\d+|credenza-[\w.-]+")
 
 
@@ -119,7 +121,7 @@ class Sts(Serving):
 
     def _role(self, action: str, caller: str, form: dict[str, str], details: list[str]) -> tuple[str, Issued, int]:
         arn, name = form.get("RoleArn", ""), form.get("RoleSessionName", "")
-        if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", arn) or not SESSION_NAME.fullmatch(name):
+        if not ROLE.fullmatch(arn) or not SESSION_NAME.fullmatch(name):
             raise Refusal(400, "ValidationError", f"{arn!r} is no role or {name!r} no session name")
         role, seconds = arn.rpartition("/")[2], int(form.get("DurationSeconds", 3600))
         is_guarded = role.startswith("Guarded")

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{CredentialSource, DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, said, value};
+use crate::aws::arn::can_be_asked_for;
 use crate::credentials::{Escaped, usable};
 use crate::shared_files::{Property, Section};
 use crate::source::Failure;
@@ -24,8 +25,7 @@ pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> 
     let arn = part(ROLE_ARN)?.ok_or_else(|| {
         Failure::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
     })?;
-    if !arn.starts_with("arn:") || arn.contains(char::is_whitespace) {
-        // Not shown: a line that was mistyped can make a secret of it.
+    if !can_be_asked_for(&arn) {
         let message = "role_arn is no ARN of a role; write one such as arn:aws:iam::123456789012:role/NAME";
         return Err(Failure::misconfigured(said(at, section, message)));
     }
