@@ -45,6 +45,22 @@ impl Environment {
         self.home.as_deref()
     }
 
+    /// The profile that is meant: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS CLI and
+    /// boto3 know both and ask the second first; the other SDKs know the first alone.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.get("AWS_PROFILE").or_else(|| self.get("AWS_DEFAULT_PROFILE"))
+    }
+
+    /// A sentence for who has set both to different names.
+    #[must_use]
+    pub fn two_profiles(&self) -> Option<String> {
+        let (first, second) = (self.get("AWS_PROFILE")?, self.get("AWS_DEFAULT_PROFILE")?);
+        (first != second).then(|| {
+            format!("AWS_PROFILE ({first:?}) counts, not AWS_DEFAULT_PROFILE ({second:?}), which boto3 would take; unset one")
+        })
+    }
+
     /// All variables as they were handed in.
     #[must_use]
     pub fn variables(&self) -> &HashMap<String, String> {

@@ -107,7 +107,7 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
             return failed(&error.to_string(), code);
         }
     };
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&environment.two_profiles()) {
         tracing::warn!("{warning}");
     }
     let trusted_owners = match loader::resolve(&config) {

@@ -8,10 +8,12 @@ use crate::world::{Environment, World};
 
 const KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+/// The name that the token had first; botocore still prefers it, the other SDKs do not know it.
+const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 
-/// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_CREDENTIAL_EXPIRATION` and
-/// `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank variable counts as unset.
+/// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
+/// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank variable counts as unset.
 ///
 /// Without a key pair it is the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in the SDKs for Go and Java
 /// before any profile.
@@ -32,13 +34,21 @@ const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct EnvironmentCredentials {}
+pub struct EnvironmentCredentials {
+    keys_only: bool,
+}
 
 impl EnvironmentCredentials {
     /// The one there is: which variables are read is not configurable.
     #[must_use]
     pub fn new() -> Self {
-        Self {}
+        Self::default()
+    }
+
+    /// A key pair alone, as `credential_source = Environment` means it (`EnvProvider` of botocore, and the SDK for Go).
+    #[must_use]
+    pub fn keys_only() -> Self {
+        Self { keys_only: true }
     }
 }
 
@@ -50,11 +60,13 @@ impl Source for EnvironmentCredentials {
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
         Box::pin(async move {
             match answer(&world.environment) {
-                Answer::NotConfigured(why) => match WebIdentityCredentials::of_environment(&world.environment) {
-                    Ok(None) => Answer::NotConfigured(why),
-                    Ok(Some(role)) => Answer::from_result(role.assume(world).await),
-                    Err(failure) => failure.into(),
-                },
+                Answer::NotConfigured(why) if !self.keys_only => {
+                    match WebIdentityCredentials::of_environment(&world.environment) {
+                        Ok(None) => Answer::NotConfigured(why),
+                        Ok(Some(role)) => Answer::from_result(role.assume(world).await),
+                        Err(failure) => failure.into(),
+                    }
+                }
                 answer => answer,
             }
         })
@@ -84,7 +96,7 @@ fn credentials(environment: &Environment, key: &str, secret: &str) -> Result<Cre
     let expiration = environment.get(EXPIRATION).map(parse_timestamp).transpose();
     let expiration = expiration.map_err(|why| Failure::misconfigured(format!("{EXPIRATION} {why}")))?;
     Ok(Credentials::new(key, secret)?
-        .with_session_token(environment.get("AWS_SESSION_TOKEN"))?
+        .with_session_token(environment.get("AWS_SESSION_TOKEN").or_else(|| environment.get(LEGACY_TOKEN)))?
         .with_account_id(environment.get("AWS_ACCOUNT_ID"))
         .with_expiration(expiration))
 }
@@ -119,6 +131,11 @@ mod tests {
 
     #[test]
     fn blank_means_unset() {
+        let legacy = [PAIR[0], PAIR[1], (LEGACY_TOKEN, "old")];
+        for (more, token) in [(&[][..], "old"), (&[("AWS_SESSION_TOKEN", "new")], "new")] {
+            let Answer::Found(found) = answer_of(&[&legacy[..], more].concat()) else { panic!() };
+            assert_eq!(found.session_token.unwrap().expose(), token);
+        }
         let blank = [(KEY, " "), (SECRET, ""), ("AWS_SESSION_TOKEN", "t"), (EXPIRATION, "x")];
         let Answer::NotConfigured(reason) = answer_of(&blank) else { panic!("configured") };
         assert!(reason.contains(KEY), "{reason}");

@@ -54,7 +54,7 @@ impl Default for ConfigCredentials {
 }
 
 impl ConfigCredentials {
-    /// The profile that `AWS_PROFILE` names, else `default`, in the files of the user.
+    /// The profile that `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names, else `default`, in the files of the user.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -95,7 +95,7 @@ impl ConfigCredentials {
     /// Reads the files, which are parsed once per change in this process.
     async fn open<'a>(&'a self, world: &'a World) -> Result<Opened<'a>, Failure> {
         let named = Named { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
-        let (profile, is_named) = match (&self.profile, world.environment.get("AWS_PROFILE")) {
+        let (profile, is_named) = match (&self.profile, world.environment.profile()) {
             (Some(profile), _) => (&**profile, true),
             (None, Some(profile)) => (profile, true),
             (None, None) => (DEFAULT, false),

@@ -42,7 +42,7 @@ impl Place {
 /// The places that are wanted, and what is wrong with others that are wanted, too.
 pub(super) async fn find(world: &World, wish: &Wish) -> Result<(Vec<Place>, Vec<String>), Failed> {
     let read = Read::of(world, wish).await?;
-    let current = world.environment.get("AWS_PROFILE").unwrap_or(DEFAULT);
+    let current = world.environment.profile().unwrap_or(DEFAULT);
     let place = |session, profile: Option<&str>| read.place(world, session, profile, current);
     match &wish.of {
         Of::Default => read.of_profile(current).map(|session| (vec![place(session, Some(current))], Vec::new())),

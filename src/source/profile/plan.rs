@@ -21,6 +21,8 @@ use role::{credential_source, role};
 pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
 const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
 const SESSION_TOKEN: &str = "aws_session_token";
+/// The name that the token had first. botocore prefers it still.
+const LEGACY_TOKEN: &str = "aws_security_token";
 const ACCOUNT_ID: &str = "aws_account_id";
 const ROLE_ARN: &str = "role_arn";
 const SOURCE_PROFILE: &str = "source_profile";
@@ -39,6 +41,7 @@ pub(super) const USED: &[&str] = &[
     ACCESS_KEY_ID,
     SECRET_ACCESS_KEY,
     SESSION_TOKEN,
+    LEGACY_TOKEN,
     ACCOUNT_ID,
     ROLE_ARN,
     SOURCE_PROFILE,
@@ -174,7 +177,7 @@ impl Planner<'_> {
                 profile: section.name().into(),
                 stands: place(at),
                 way: Way::CredentialSource(credential_source(word).ok_or_else(|| {
-                    let message = "credential_source is none; write Environment, Ec2InstanceMetadata or EcsContainer";
+                    let message = "credential_source is none of those there are; write Environment, Ec2InstanceMetadata or EcsContainer";
                     wrong(at, message.into())
                 })?),
             },
@@ -404,7 +407,7 @@ mod tests {
             (
                 &format!("{ROLE}credential_source = Nowhere\n"),
                 "",
-                "line 3: profile dev: credential_source is none; write Environment, Ec2InstanceMetadata or EcsContainer",
+                "line 3: profile dev: credential_source is none of those there are; write Environment, Ec2InstanceMetadata or EcsContainer",
             ),
             (
                 &format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"),

@@ -26,7 +26,7 @@ pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
             return Box::new(role.with_settings(settings.clone()).chained(is_chained));
         }
         Way::Keys(credentials) => Box::new(Keys(credentials)),
-        Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::new()),
+        Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::keys_only()),
         Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => Box::new(MetadataCredentials::new(false, true)),
         Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
         Way::WebIdentity { role, token_file } => {

@@ -1,6 +1,8 @@
 //! The keys of a profile.
 
-use super::{ACCESS_KEY_ID, ACCOUNT_ID, Hop, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value};
+use super::{
+    ACCESS_KEY_ID, ACCOUNT_ID, Hop, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value,
+};
 use crate::credentials::{Credentials, Unusable};
 use crate::shared_files::{File, Property, Section};
 use crate::source::Failure;
@@ -31,8 +33,10 @@ pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
         return Err(wrong(id.1, message));
     }
     // A token of the other file belongs to other keys.
-    let token = value(section, SESSION_TOKEN)
-        .filter(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
+    let token = [SESSION_TOKEN, LEGACY_TOKEN]
+        .into_iter()
+        .filter_map(|name| value(section, name))
+        .find(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
         .map(|(token, _)| token);
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
     let credentials = credentials.map_err(|why: Unusable| wrong(id.1, format!("{why}; {REWRITE}")))?;
