@@ -83,6 +83,20 @@ fn the_daemon_is_found_by_its_configuration() {
 }
 
 #[test]
+fn of_several_addresses_clients_are_led_to_the_one_that_all_take() {
+    let home = Home::new();
+    // The ports are the daemon's choice, so it is told of as a listener that is there, and of one that need not be.
+    let broker = home.serve(&["--listen", "127.0.0.1:0"], &TEMPORARY);
+    let text = format!("[server]\nlisten = [\"[::1]:9\", \"169.254.170.2:80\", \"{}\"]\n", broker.address());
+    home.write(".config/credenza/credenza.toml", text);
+    let env = home.run(&["env"], &[]);
+    assert!(env.stdout.contains(&format!("='http://{}/credentials'", broker.address())), "{env:?}");
+    for arguments in [&["get", "--from-daemon"][..], &["status"], &["status", "--ready"]] {
+        assert_eq!(home.run(arguments, &[]).code, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_daemon_that_has_none_says_why() {
     let home = Home::new();
     home.write(

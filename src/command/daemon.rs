@@ -2,7 +2,7 @@
 
 mod listening;
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,22 +31,35 @@ const LIMIT: usize = 16 * 1024 * 1024;
 /// What of a name stands in a path as it is.
 const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Where the daemon of this configuration listens, as far as one can know; on loopback, if it listens on all addresses.
+/// Where the daemon of this configuration is asked: of the addresses on which it listens the one that most SDKs take,
+/// as far as one can know; on loopback, if it listens on all addresses.
 #[must_use]
 pub fn address(listen: &Listen) -> SocketAddr {
-    let first = match listen {
-        Listen::Default => None,
-        Listen::Addresses(addresses) => addresses.first().copied(),
+    let addresses = match listen {
+        Listen::Default => &[],
+        Listen::Addresses(addresses) => &addresses[..],
     };
-    match first {
-        None => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT),
-        Some(SocketAddr::V4(all)) if all.ip().is_unspecified() => {
-            SocketAddr::new(Ipv4Addr::LOCALHOST.into(), all.port())
-        }
-        Some(SocketAddr::V6(all)) if all.ip().is_unspecified() => {
-            SocketAddr::new(Ipv6Addr::LOCALHOST.into(), all.port())
-        }
-        Some(address) => address,
+    preferred(addresses).unwrap_or((Ipv4Addr::LOCALHOST, PORT).into())
+}
+
+/// Of addresses on which a daemon listens, the one that most SDKs take.
+#[must_use]
+pub fn preferred(listened: &[SocketAddr]) -> Option<SocketAddr> {
+    let reached = listened.iter().map(|address| match address {
+        SocketAddr::V4(all) if all.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, all.port()).into(),
+        SocketAddr::V6(all) if all.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, all.port()).into(),
+        address => *address,
+    });
+    reached.min_by_key(|address| reluctance(address.ip()))
+}
+
+/// How many SDKs refuse an address, from none to most: some know no other loopback than the first, more no `[::1]`.
+fn reluctance(ip: IpAddr) -> u8 {
+    match ip {
+        IpAddr::V4(Ipv4Addr::LOCALHOST) => 0,
+        IpAddr::V4(ip) if ip.is_loopback() => 1,
+        IpAddr::V6(Ipv6Addr::LOCALHOST) => 2,
+        _ => 3,
     }
 }
 
@@ -263,6 +276,24 @@ mod tests {
             ("[::1]:2", "[::1]:2"),
         ] {
             assert_eq!(of(listens), asked);
+        }
+    }
+
+    #[test]
+    fn of_several_addresses_it_is_the_one_that_most_sdks_take() {
+        let of = |texts: &[&str]| {
+            let addresses = texts.iter().map(|text| text.parse().unwrap()).collect();
+            address(&Listen::Addresses(addresses)).to_string()
+        };
+        for (listens, asked) in [
+            (&["[::1]:1", "169.254.170.2:80", "127.0.0.2:2", "127.0.0.1:3", "127.0.0.1:4"][..], "127.0.0.1:3"),
+            (&["[::1]:1", "0.0.0.0:3"], "127.0.0.1:3"),
+            (&["169.254.170.2:80", "[::1]:1", "127.0.0.2:2", "127.0.0.3:2"], "127.0.0.2:2"),
+            (&["169.254.170.2:80", "[::]:1"], "[::1]:1"),
+            (&["169.254.170.23:80", "169.254.170.2:80"], "169.254.170.23:80"),
+            (&[], "127.0.0.1:9733"),
+        ] {
+            assert_eq!(of(listens), asked, "{listens:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
+use super::daemon::preferred;
 use crate::broker::{Broker, MetadataParts, Parts, addresses};
 use crate::config::{Config, ImdsConfig, ServerConfig, Token};
 use crate::loader::{self, LoadError, Loader};
@@ -268,7 +269,7 @@ fn token(config: &Config, world: &World) -> Result<(Secret, Option<TokenFile>), 
 /// Says that it is ready; to a person also what to set.
 #[allow(clippy::print_stdout, reason = "for eval and for people")]
 fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
-    let Some(address) = bound.first() else { return };
+    let Some(address) = preferred(bound) else { return };
     tracing::info!(token_file = token_file.map(|path| path.display().to_string()), "ready to answer");
     if std::io::stdout().is_terminal() {
         println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials");
