@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use support::{Broker, Ended, HUSH, Home, is_left_out, keys_file, profile};
 
@@ -40,7 +41,16 @@ fn every_form_of_what_a_daemon_holds() {
     let config = home.write(
         "credenza.toml",
         "[identities.default]\nsources = [\"environment\"]\n[identities.\"a/b\"]\nsources = [{ profile = \"other\" }]\n\
-         [identities.minio]\nsources = [\"http://AKIAURL:hush-url@127.0.0.1:9000/\"]\n",
+         [identities.minio]\nsources = [\"http://AKIAURL:hush-url@127.0.0.1:9000/\"]\n\
+         [identities.temporary]\nsources = [{ process = [\"cat\", \"temporary.json\"] }]\n",
+    );
+    home.write(
+        "temporary.json",
+        format!(
+            "{{\"Version\": 1, \"AccessKeyId\": \"ASIATMP\", \"SecretAccessKey\": \"hush\", \"SessionToken\": \"hush-t\", \
+             \"Expiration\": \"{}\"}}",
+            credenza::clock::timestamp(credenza::clock::Clock::system().now() + Duration::from_secs(7200))
+        ),
     );
     let broker = home.serve(&["--config", config.to_str().unwrap()], &TEMPORARY);
     let process = get(&home, broker.address(), &[]);
@@ -59,6 +69,13 @@ fn every_form_of_what_a_daemon_holds() {
     let lines = get(&home, broker.address(), &["--format", "env"]).stdout;
     for line in ["export AWS_SESSION_TOKEN='hush-token'\n", "export AWS_REGION='eu-west-1'\n"] {
         assert!(lines.contains(line), "{line}: {lines}");
+    }
+    let minio = get(&home, broker.address(), &["--identity", "minio"]).stdout;
+    assert!(minio.contains("Expiration"), "{minio}");
+    // Neither has a real end; who asks for a document asks again, who has variables does not.
+    for (identity, unset) in [("default", "unset"), ("minio", "unset"), ("temporary", "export")] {
+        let lines = get(&home, broker.address(), &["--identity", identity, "--format", "env"]).stdout;
+        assert!(lines.contains(&format!("{unset} AWS_CREDENTIAL_EXPIRATION")), "{identity}: {lines}");
     }
     let lines = get(&home, broker.address(), &["--identity", "minio", "--format", "fish"]).stdout;
     for line in ["set -eg AWS_SESSION_TOKEN\n", "set -gx AWS_ENDPOINT_URL_S3 'http://127.0.0.1:9000'\n"] {
@@ -247,6 +264,70 @@ fn what_speaks_something_else_is_no_daemon() {
         assert!(ended.stderr.contains("that is not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
     }
     answering.join().unwrap();
+}
+
+/// A daemon that gives these answers in order, and how many of them it gave.
+fn scripted(answers: Vec<String>) -> (SocketAddr, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, given) = (listener.local_addr().unwrap(), Arc::<Mutex<usize>>::default());
+    let counted = Arc::clone(&given);
+    std::thread::spawn(move || {
+        for answer in answers {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]);
+            *counted.lock().unwrap() += 1;
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    (address, given)
+}
+
+/// A lease at two moments of its life, as the two paths show it: the body, and the status.
+fn shown(key: &str, secret: &str, second: u32) -> [String; 2] {
+    let (loaded, end) = (format!("2026-11-23T16:00:0{second}Z"), format!("2026-11-23T17:00:0{second}Z"));
+    let body = serde_json::json!({
+        "AccessKeyId": key, "SecretAccessKey": secret, "Token": "", "LastUpdated": loaded, "Expiration": end,
+    });
+    let identity = serde_json::json!({
+        "access_key_id": key, "loaded": loaded, "serve_until": end, "endpoint": format!("http://{key}:{second}"),
+    });
+    [body.to_string(), serde_json::json!({ "identities": { "default": identity } }).to_string()]
+}
+
+#[test]
+fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
+    let home = Home::new();
+    home.write("run/token", "0123456789012345678901234567890123456789");
+    let [[a, at_a], [b, at_b], [later, at_later]] =
+        [shown("A", "hush-a", 0), shown("B", "hush-b", 0), shown("A", "hush-a", 1)];
+    let [other_secret, _] = shown("A", "hush-z", 0);
+    for (answers, endpoint) in [
+        ([&a, &at_a, &a].to_vec(), "http://A:0"),
+        // Another one has come before the status, after it, and both.
+        ([&a, &at_b, &b, &at_b, &b].to_vec(), "http://B:0"),
+        ([&a, &at_a, &b, &at_b, &b].to_vec(), "http://B:0"),
+        ([&a, &at_b, &a, &at_a, &a].to_vec(), "http://A:0"),
+        // The same key id, loaded at another time or with another secret.
+        ([&a, &at_later, &later, &at_later, &later].to_vec(), "http://A:1"),
+        ([&a, &at_a, &other_secret, &at_a, &other_secret].to_vec(), "http://A:0"),
+    ] {
+        let (address, given) = scripted(answers.iter().copied().cloned().collect());
+        let ended = get(&home, address, &["--format", "env"]);
+        let key = format!("AWS_ACCESS_KEY_ID='{}'", &endpoint[7..8]);
+        assert!(ended.stdout.contains(endpoint) && ended.stdout.contains(&key), "{answers:?}: {ended:?}");
+        assert_eq!(*given.lock().unwrap(), answers.len());
+    }
+    // One that never rests, or whose status says nothing of this identity.
+    let nothing = "{\"identities\":{}}".to_owned();
+    for answers in [[&a, &at_b, &b, &at_a], [&a, &nothing, &a, &nothing]] {
+        let (address, given) = scripted(answers.into_iter().cycle().take(64).cloned().collect());
+        let ended = get(&home, address, &["--format", "fish"]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in ["identity default", "other credentials each of the 5 times", "ask again"] {
+            assert!(ended.stderr.contains(word) && !ended.stderr.contains(HUSH), "{word}: {ended:?}");
+        }
+        assert_eq!(*given.lock().unwrap(), 11);
+    }
 }
 
 #[test]

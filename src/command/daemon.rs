@@ -114,6 +114,16 @@ impl Daemon {
         ))
     }
 
+    /// What `/status` says of an identity; null where it says nothing.
+    ///
+    /// # Errors
+    /// As [`Daemon::ask`].
+    pub async fn status_of(&self, identity: &Name) -> Result<Value, Failed> {
+        let status = self.ask("/status").await?;
+        let mut status: Value = serde_json::from_slice(&status).map_err(|error| foreign(self.address, error))?;
+        Ok(status["identities"][identity.as_str()].take())
+    }
+
     /// Whether it runs, without telling it the token.
     ///
     /// # Errors

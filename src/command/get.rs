@@ -13,6 +13,9 @@ use crate::lease::Lease;
 use crate::secret::Secret;
 use crate::world::World;
 
+/// A daemon that has another lease at each of so many looks, a few milliseconds apart, will not have one soon.
+const TRIES: u32 = 5;
+
 /// The credentials of an identity in one of the forms.
 ///
 /// # Errors
@@ -47,39 +50,77 @@ pub async fn from_daemon(
     format: Format,
 ) -> Result<Zeroizing<String>, Failed> {
     let daemon = Daemon::find(server, world)?;
-    let body = daemon.ask(&daemon::path(identity)).await?;
-    let mut credentials = read(&body).map_err(|why| daemon::foreign(daemon.address, why))?;
-    if format == Format::Ecs {
-        return Ok(line(&body));
-    }
+    let foreign = |why| daemon::foreign(daemon.address, why);
     let Some(dialect) = format.dialect() else {
-        return Ok(Printed { credentials: &credentials, region: None }.process());
+        let body = daemon.ask(&daemon::path(identity)).await?;
+        let credentials = Body::read(&body).and_then(|body| body.credentials()).map_err(foreign)?;
+        return Ok(match format {
+            Format::Ecs => line(&body),
+            _ => Printed { credentials: &credentials, region: None }.process(),
+        });
     };
-    // The body has neither region nor endpoint.
-    let status = daemon.ask("/status").await?;
-    let status: Value = serde_json::from_slice(&status).map_err(|error| daemon::foreign(daemon.address, error))?;
-    let said = &status["identities"][identity.as_str()];
+    let (body, said) = of_one_lease(&daemon, identity).await?;
+    let mut credentials = body.credentials().map_err(foreign)?;
     credentials.endpoint = said["endpoint"].as_str().map(Into::into);
+    if said["expiration"].is_null() {
+        // The end in the body is one until which the answer is good: programs with variables cannot ask again.
+        credentials.expiration = None;
+    }
     Printed { credentials: &credentials, region: said["region"].as_str() }.lines(dialect).map_err(Failed::because)
 }
 
-/// What the body of `GET /credentials` holds.
-fn read(body: &[u8]) -> Result<Credentials, String> {
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Body {
-        access_key_id: Box<str>,
-        secret_access_key: Secret,
-        token: Secret,
-        expiration: Box<str>,
-        account_id: Option<Box<str>>,
+/// The body, which has neither region nor endpoint, and what `/status` says of the same lease.
+async fn of_one_lease(daemon: &Daemon, identity: &Name) -> Result<(Body, Value), Failed> {
+    let path = daemon::path(identity);
+    let mut before = daemon.ask(&path).await?;
+    for _ in 0..TRIES {
+        let body = Body::read(&before).map_err(|why| daemon::foreign(daemon.address, why))?;
+        let said = daemon.status_of(identity).await?;
+        let after = daemon.ask(&path).await?;
+        // Nothing that is printed changed between the two, and the status is that of a lease loaded then.
+        if after == before && body.is_of(&said) {
+            return Ok((body, said));
+        }
+        before = after;
     }
-    let body: Body = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let expiration = parse_timestamp(&body.expiration).map_err(|_| "its Expiration is no timestamp")?;
-    let keys = Credentials::new(&body.access_key_id, body.secret_access_key.expose())
-        .and_then(|keys| keys.with_session_token(Some(body.token.expose())))
-        .map_err(|error| error.to_string())?;
-    Ok(keys.with_expiration(Some(expiration)).with_account_id(body.account_id.as_deref()))
+    Err(Failed::because(format!(
+        "identity {identity}: {} had other credentials each of the {TRIES} times that it was asked for them and for their \
+         endpoint, and those of two are never mixed; `credenza status --watch` shows what changes; ask again",
+        daemon.address
+    )))
+}
+
+/// What the body of `GET /credentials` holds.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body {
+    access_key_id: Box<str>,
+    secret_access_key: Secret,
+    token: Secret,
+    expiration: Box<str>,
+    last_updated: Option<Box<str>>,
+    account_id: Option<Box<str>>,
+}
+
+impl Body {
+    fn read(body: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(body).map_err(|error| error.to_string())
+    }
+
+    fn credentials(&self) -> Result<Credentials, String> {
+        let expiration = parse_timestamp(&self.expiration).map_err(|_| "its Expiration is no timestamp")?;
+        let keys = Credentials::new(&self.access_key_id, self.secret_access_key.expose())
+            .and_then(|keys| keys.with_session_token(Some(self.token.expose())))
+            .map_err(|error| error.to_string())?;
+        Ok(keys.with_expiration(Some(expiration)).with_account_id(self.account_id.as_deref()))
+    }
+
+    /// Whether `/status` speaks of the lease that this was rendered of.
+    fn is_of(&self, said: &Value) -> bool {
+        said["access_key_id"].as_str() == Some(&self.access_key_id)
+            && said["loaded"].as_str() == self.last_updated.as_deref()
+            && said["serve_until"].as_str() == Some(&self.expiration)
+    }
 }
 
 fn line(body: &[u8]) -> Zeroizing<String> {
