@@ -143,6 +143,79 @@ fn fish() {
     reads_everything_as_it_was(&["fish", "--no-config", "-c"], Dialect::Fish, 48);
 }
 
+/// What a script of fish prints, where `$credenza` is the program and `A` to `E` are variables of this name; and what it
+/// says on standard error. Each home has universal variables of its own.
+fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, String) {
+    let mut command = Command::new("fish");
+    command.args(["-c", script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("HOME", home.path()).env("credenza", env!("CARGO_BIN_EXE_credenza"));
+    command.env("XDG_CONFIG_HOME", home.path().join("config")).env("XDG_DATA_HOME", home.path().join("data"));
+    let output = command.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().replace('\n', " ");
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn fish_tells_success_from_failure() {
+    if !is_here("fish") && support::is_left_out("fish is not installed") {
+        return;
+    }
+    let home = Home::new();
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush")];
+    let disabled = ("AWS_EC2_METADATA_DISABLED", "true");
+    for (script, outcome, outcome_without) in [
+        ("$credenza get --format fish | source; echo $status", "0", "0"),
+        ("$credenza get --format fish | source; echo $pipestatus", "0 0", "1 0"),
+        (
+            "set lines ($credenza get --format fish); or echo failed; printf '%s\n' $lines | source; echo $status",
+            "0",
+            "failed 0",
+        ),
+        ("$credenza get --format fish >lines; and source lines; echo $status", "0", "1"),
+        ("false; $credenza get --format fish | source; and echo $AWS_ACCESS_KEY_ID", "AKIAENV", ""),
+    ] {
+        assert_eq!(
+            in_fish(&home, script, &[&keys[..], &[disabled]].concat()),
+            (outcome.into(), String::new()),
+            "{script}"
+        );
+        let (printed, said) = in_fish(&home, script, &[disabled]);
+        assert!(printed == outcome_without && said.contains("default"), "{script}: {printed}: {said}");
+    }
+}
+
+#[test]
+fn fish_lets_no_variable_of_before_win() {
+    if !is_here("fish") && support::is_left_out("fish is not installed") {
+        return;
+    }
+    let home = Home::new();
+    let value = |text: &str| Some(Zeroizing::new(text.to_owned()));
+    let text = lines(Dialect::Fish, &[("GONE", None), ("NEW", value("new"))]).unwrap();
+    let lines = home.write("lines", &*text);
+    let lines = [("LINES_OF", lines.to_str().unwrap()), ("GONE", "inherited")];
+    let there = "for name in GONE NEW; printenv $name; end";
+    // Blocks within functions, and what a function has of its caller.
+    let local = format!(
+        "function inner; set -fx GONE f; begin; set -lx GONE a; set -lx NEW a; begin; set -lx GONE b; set -lx NEW b; \
+         cat $LINES_OF | source; {there}; end; {there}; end; {there}; end; \
+         function outer; set -lx GONE c; set -lx NEW c; inner; end; outer"
+    );
+    assert_eq!(in_fish(&home, &local, &lines), ("new new new".into(), String::new()));
+    // A universal variable is not ours to erase; one that programs do not find does not win.
+    let universal = in_fish(&home, "set -Ux NEW universal; set -U GONE universal", &[]);
+    assert_eq!(universal, (String::new(), String::new()));
+    let source = format!("source $LINES_OF; echo $status; {there}; set -q GONE; and echo kept");
+    assert_eq!(in_fish(&home, &source, &lines), ("0 new kept".into(), String::new()));
+    in_fish(&home, "set -Ux GONE universal", &[]);
+    let (printed, said) = in_fish(&home, &source, &lines);
+    assert_eq!(printed, "0 universal new kept");
+    assert_eq!(said, "credenza: GONE is still set as a universal variable and would win: set -eU GONE");
+    // The advice helps.
+    in_fish(&home, "set -eU GONE", &[]);
+    assert_eq!(in_fish(&home, &source, &lines), ("0 new".into(), String::new()));
+}
+
 /// Nothing is missing where it is not installed: its documented rules stand in a table beside the code.
 #[test]
 fn powershell() {

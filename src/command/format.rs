@@ -98,15 +98,14 @@ pub struct Unwritable {
     pub why: &'static str,
 }
 
-/// Variables in the language of a shell. What is unset goes first: unsetting what is not there is a failure to fish, and
-/// the last line's outcome is that of all.
+/// Variables in the language of a shell, to which reading them is a success. What is unset goes first.
 ///
 /// # Errors
 /// When a value cannot be written so that every reader reads the same.
 pub fn lines(dialect: Dialect, variables: &[Variable]) -> Result<Zeroizing<String>, Unwritable> {
     // So large that it does not move while it grows and leaves no secret behind.
     let longest: usize = variables.iter().flat_map(|(_, value)| value).map(|value| 4 * value.len()).sum();
-    let mut text = Zeroizing::new(String::with_capacity(longest + 64 * variables.len()));
+    let mut text = Zeroizing::new(String::with_capacity(longest + 512 * variables.len() + 16));
     for (name, _) in variables.iter().filter(|(_, value)| value.is_none()) {
         match dialect {
             Dialect::Env => posix::unset(&mut text, name),
@@ -122,6 +121,9 @@ pub fn lines(dialect: Dialect, variables: &[Variable]) -> Result<Zeroizing<Strin
             Dialect::Fish => fish::set(&mut text, name, value),
             Dialect::Powershell => powershell::set(&mut text, name, value),
         }
+    }
+    if dialect == Dialect::Fish {
+        fish::end(&mut text);
     }
     Ok(text)
 }

@@ -47,7 +47,11 @@ fn what_is_not_there_is_unset_first() {
                     export AWS_DEFAULT_REGION='eu-west-1'\nexport AWS_ENDPOINT_URL_S3='http://h:9000'\n";
     assert_eq!(*printed.lines(Dialect::Env).unwrap(), expected);
     for (dialect, unset, set) in [
-        (Dialect::Fish, "set -eg AWS_SESSION_TOKEN\n", "set -gx AWS_ACCESS_KEY_ID 'A'\n"),
+        (
+            Dialect::Fish,
+            "while set -el AWS_SESSION_TOKEN; end\nset -eg AWS_SESSION_TOKEN\n",
+            "set -gx AWS_ACCESS_KEY_ID 'A'\n",
+        ),
         (Dialect::Powershell, "$env:AWS_SESSION_TOKEN = $null\n", "$env:AWS_ACCESS_KEY_ID = 'A'\n"),
         (Dialect::Dotenv, "AWS_SESSION_TOKEN=\n", "AWS_ACCESS_KEY_ID=A\n"),
     ] {
@@ -64,10 +68,11 @@ fn written(dialect: Dialect, value: &str) -> Result<String, Unwritable> {
     let starts = match dialect {
         Dialect::Env => "export NAME=",
         Dialect::Dotenv => "NAME=",
-        Dialect::Fish => "set -gx NAME ",
+        Dialect::Fish => "while set -el NAME; end\nset -gx NAME ",
         Dialect::Powershell => "$env:NAME = ",
     };
-    Ok(text.strip_prefix(starts).unwrap().strip_suffix('\n').unwrap().to_owned())
+    let ends = if dialect == Dialect::Fish { "\ntrue\n" } else { "\n" };
+    Ok(text.strip_prefix(starts).unwrap().strip_suffix(ends).unwrap().to_owned())
 }
 
 /// What the shells do with this is shown by them, in tests/shells.rs.
