@@ -8,6 +8,7 @@ pub mod exec;
 pub mod format;
 pub mod get;
 pub mod login;
+pub mod place;
 pub mod profiles;
 pub mod serve;
 pub mod status;

@@ -72,6 +72,14 @@ impl Environment {
         self.variables.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| !is_ours(name))
     }
 
+    /// The same without these variables.
+    #[must_use]
+    pub fn without(&self, is_gone: impl Fn(&str) -> bool) -> Self {
+        let left = self.variables.iter().filter(|(name, _)| !is_gone(name));
+        let left = left.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { variables: Arc::new(left), home: self.home.clone() }
+    }
+
     /// The path with a leading `~` replaced by the home directory; as it stands when there is no home.
     #[must_use]
     pub fn expand(&self, path: &Path) -> PathBuf {

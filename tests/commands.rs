@@ -144,6 +144,76 @@ fn exec_gives_the_child_a_broker_of_its_own() {
     assert!(!fs::exists(home.path().join("run/token")).unwrap(), "the daemon's token file is not its business");
 }
 
+/// Keys for one store, with its endpoint and region, and keys without either.
+fn two_stores() -> Home {
+    let home = Home::new();
+    home.write(".aws/credentials", profile("plain", "AKIAPLAIN"));
+    home.write(
+        ".config/credenza/credenza.toml",
+        "[identities.minio]\nsources = [{ url = \"http://AKIAURL:hush@127.0.0.1:9000/\", region = \"eu-south-1\" }]\n\
+         [identities.plain]\nsources = [{ profile = \"plain\" }]\n[identities.here]\nsources = [\"environment\"]\n\
+         [identities.either]\nsources = [{ profile = \"plain\" }, \"environment\"]\n\
+         [identities.bare]\nsources = [{ access_key_id = \"AKIABARE\", secret_access_key = \"hush\" }]\n",
+    );
+    home
+}
+
+/// What a shell prints that has evaluated what `get` prints for some identities, one after the other.
+fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
+    let gets: String =
+        identities.iter().map(|name| format!("eval \"$(\"$0\" get --identity {name} --format env)\"; ")).collect();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{gets}{script}"), env!("CARGO_BIN_EXE_credenza")]).env_clear();
+    shell.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home.path());
+    let output = shell.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_endpoint_and_region_of_one_identity_are_not_those_of_the_next() {
+    let home = two_stores();
+    let shown = r#"echo "$AWS_ACCESS_KEY_ID $AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION $CREDENZA_SET""#;
+    let minio = "AKIAURL http://127.0.0.1:9000 eu-south-1 eu-south-1 AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3";
+    let own = [("AWS_ENDPOINT_URL_S3", "http://own"), ("AWS_REGION", "own-1")];
+    for (identities, variables, expected) in [
+        (&["minio"][..], &[][..], minio),
+        (&["minio", "plain"], &[], "AKIAPLAIN"),
+        (&["minio", "plain", "minio"], &[], minio),
+        // The keys that stand here are those of minio still, and good there only.
+        (&["minio", "here", "here"], &[], minio),
+        (&["minio", "plain", "here"], &[], "AKIAPLAIN"),
+        // Nor does a source find them in the environment.
+        (&["minio", "either"], &[], "AKIAPLAIN"),
+        // What is the user's own stays, though an identity may have the same.
+        (&["plain"], &own, "AKIAPLAIN http://own own-1"),
+        (&["either"], &own, "AKIAPLAIN http://own own-1 own-1 AWS_DEFAULT_REGION"),
+        (&["either", "plain"], &own, "AKIAPLAIN http://own own-1"),
+    ] {
+        assert_eq!(after_getting(&home, identities, shown, variables), expected, "{identities:?}");
+    }
+}
+
+#[test]
+fn exec_takes_away_the_endpoint_and_region_of_others() {
+    let home = two_stores();
+    let shown = r#"sh -c 'echo "$AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION"'"#;
+    let minio = "http://127.0.0.1:9000 eu-south-1 eu-south-1";
+    let own = [("AWS_ENDPOINT_URL_S3", "http://own")];
+    for (identities, exec, variables, expected) in [
+        (&["minio"][..], "plain", &[][..], ""),
+        (&["minio"], "either", &[], ""),
+        (&["minio"], "here", &[], minio),
+        (&["plain"], "plain", &own, "http://own"),
+    ] {
+        let script = format!("exec \"$0\" exec --identity {exec} -- {shown}");
+        assert_eq!(after_getting(&home, identities, &script, variables), expected, "{identities:?} {exec}");
+    }
+    // And so does one within another.
+    let script = format!("exec \"$0\" exec --identity minio -- \"$0\" exec --identity bare -- {shown}");
+    assert_eq!(after_getting(&home, &[], &script, &[]), "");
+}
+
 #[test]
 fn exec_makes_its_folder_where_nobody_else_can_replace_it() {
     let home = Home::new();

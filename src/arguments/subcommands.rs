@@ -34,7 +34,9 @@ In ~/.aws/config, for programs that know no container endpoint:
   [profile broker]
   credential_process = credenza get --from-daemon --identity minio
 A daemon is asked where the configuration, --listen and --token-file say that it is, and gets the token only if its \
-listener belongs to root or the owner of the token file.")]
+listener belongs to root or the owner of the token file.
+For a shell, CREDENZA_SET names the variables of the region and the endpoint that are ours: the next get or env unsets those \
+that its identity does not have; your own stay.")]
     Get {
         /// Print the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]
@@ -60,7 +62,9 @@ Examples:
   credenza env --identity minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
 They name the daemon's token file; neither the token nor a key is printed. Where a proxy is set, NO_PROXY and no_proxy get \
-loopback beside what they have, for no proxy is to see the token.")]
+loopback beside what they have, for no proxy is to see the token.
+CREDENZA_SET names the variables of the region and the endpoint that are ours: the next env or get unsets those that its \
+identity does not have; your own stay.")]
     Env {
         /// Lead to the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = Name::DEFAULT)]

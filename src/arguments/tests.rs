@@ -355,3 +355,14 @@ fn flags_go_before_variables_and_variables_before_the_file() {
     let help = run_with("--help-me", &[("CREDENZA_SECRET_ACCESS_KEY", "hunter2")]);
     assert!(help.contains("--help") && !help.contains("hunter2"), "{help}");
 }
+
+/// What a shell remembers for us is no value of a flag.
+#[test]
+fn no_flag_is_read_from_what_names_the_variables_that_are_ours() {
+    let command = command();
+    let commands: Vec<_> = std::iter::once(&command).chain(command.get_subcommands()).collect();
+    let read: Vec<_> =
+        commands.iter().flat_map(|command| command.get_arguments()).filter_map(clap::Arg::get_env).collect();
+    assert!(read.contains(&"CREDENZA_LISTEN".as_ref()) && read.contains(&"CREDENZA_FORMAT".as_ref()));
+    assert!(!read.contains(&"CREDENZA_SET".as_ref()));
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use super::place::Place;
 use crate::secret::Secret;
 use crate::world::{Environment, is_ours};
 
@@ -50,18 +51,18 @@ pub struct Lent<'a> {
     pub config_file: &'a Path,
     /// A credentials file without any.
     pub credentials_file: &'a Path,
-    /// The region of the lease.
-    pub region: Option<&'a str>,
-    /// The S3 endpoint that the keys are for.
-    pub endpoint: Option<&'a str>,
+    /// Where the lease is good.
+    pub place: Place<'a>,
 }
 
-/// How the child's variables differ from its parent's: a new value, or `None` for one that is taken away. All others,
-/// whatever their encoding, are handed down as they are.
+/// How variables differ from others: a new value, or `None` for one that is taken away.
+pub type Changes = BTreeMap<String, Option<String>>;
+
+/// How the child's variables differ from its parent's. All others, whatever their encoding, are handed down as they are.
 #[must_use]
-pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option<String>> {
+pub fn changes(parent: &Environment, lent: &Lent<'_>) -> Changes {
     let taken = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
-    let mut child: BTreeMap<String, Option<String>> = taken.map(|name| (name.clone(), None)).collect();
+    let mut child: Changes = taken.map(|name| (name.clone(), None)).collect();
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
     set("AWS_CONTAINER_CREDENTIALS_FULL_URI", lent.uri);
     // Both, with the same value: older SDKs know only the first, object_store only the second.
@@ -70,15 +71,7 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> BTreeMap<String, Option
     set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &lent.credentials_file.to_string_lossy());
-    for (names, value) in
-        [(&["AWS_REGION", "AWS_DEFAULT_REGION"][..], lent.region), (&["AWS_ENDPOINT_URL_S3"], lent.endpoint)]
-    {
-        for name in names {
-            if let Some(value) = value {
-                set(name, value);
-            }
-        }
-    }
+    child.extend(lent.place.changes(parent).into_iter().map(|(name, value)| (name.to_owned(), value)));
     // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
     // Programs read one of the two or the other: both get what stands in either.
     let exceptions = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
@@ -130,8 +123,7 @@ mod tests {
             token_file: Path::new("/d/token"),
             config_file: Path::new("/d/config"),
             credentials_file: Path::new("/d/credentials"),
-            region: Some("eu-west-1"),
-            endpoint: None,
+            place: Place { region: Some("eu-west-1"), endpoint: None },
         };
         let mut child = changes(&parent, &lent);
         for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
@@ -146,6 +138,7 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
+            ("CREDENZA_SET", "AWS_REGION AWS_DEFAULT_REGION"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
             ("no_proxy", "example,127.0.0.1,localhost"),
         ];
@@ -175,11 +168,12 @@ mod tests {
             token_file: nowhere,
             config_file: nowhere,
             credentials_file: nowhere,
-            region: None,
-            endpoint: Some("http://h"),
+            place: Place { region: None, endpoint: Some("http://h") },
         };
         let child = changes(&parent, &lent);
         assert!(!child.contains_key("AWS_REGION"));
+        let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
+        assert_eq!(changes(&parent, &lent)["AWS_REGION"], None, "it came with other credentials");
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

@@ -9,6 +9,7 @@ use super::Failed;
 use super::child::{CLEARED, NO_PROXY, has_proxy, no_proxy};
 use super::daemon::{Daemon, path};
 use super::format::{Dialect, Unwritable, Variable, lines};
+use super::place::Place;
 use crate::config::ServerConfig;
 use crate::credentials::Name;
 use crate::world::World;
@@ -32,7 +33,8 @@ pub async fn env(server: &ServerConfig, world: &World, identity: &Name, dialect:
     daemon.is_there().await?;
     let environment = &world.environment;
     let exceptions = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
-    Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), dialect)?.to_string())
+    let place = Place::default().variables(environment, dialect).collect();
+    Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), place, dialect)?.to_string())
 }
 
 fn leading_to(
@@ -40,6 +42,7 @@ fn leading_to(
     identity: &Name,
     token_file: &Path,
     exceptions: Option<&str>,
+    place: Vec<Variable>,
     dialect: Dialect,
 ) -> Result<Zeroizing<String>, Failed> {
     let token_file = token_file.to_str().ok_or_else(|| {
@@ -49,9 +52,9 @@ fn leading_to(
     let uri = format!("http://{address}{}", path(identity));
     // Where there is a proxy, two libraries send the credential request, and the token with it, there.
     let direct = exceptions.map(|exceptions| NO_PROXY.map(|name| set(name, exceptions)));
-    let there: Vec<_> = direct
+    let there: Vec<_> = place
         .into_iter()
-        .flatten()
+        .chain(direct.into_iter().flatten())
         .chain([
             set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri),
             set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file),
@@ -74,7 +77,7 @@ mod tests {
 
     fn with(exceptions: Option<&str>, dialect: Dialect) -> Result<String, String> {
         let address = "127.0.0.1:9733".parse().unwrap();
-        let text = leading_to(address, &"a b".into(), Path::new("/run/o'brien/token"), exceptions, dialect);
+        let text = leading_to(address, &"a b".into(), Path::new("/run/o'brien/token"), exceptions, Vec::new(), dialect);
         text.map(|text| text.to_string()).map_err(|error| error.to_string())
     }
 

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
-use super::child::{Lent, changes};
+use super::child::{Changes, Lent, changes};
+use super::place::{self, Place};
 use crate::board::{Board, Handle, LeaseKey, Phase, Trouble, Wish};
 use crate::broker::{Broker, Parts, addresses};
 use crate::config::Identity;
@@ -41,8 +42,15 @@ const NOT_FOUND: u8 = 127;
 ///
 /// # Errors
 /// When there are no credentials, or the broker cannot be set up. The command has not been started then.
-pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, command: &[OsString]) -> Result<u8, Failed> {
+pub async fn exec(
+    mut world: World,
+    watcher: Watcher,
+    mut identity: Identity,
+    command: &[OsString],
+) -> Result<u8, Failed> {
     identity.eager = true;
+    let parent = world.environment;
+    world.environment = place::forgotten(&parent);
     let listen = Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]);
     let listeners = listeners::bind(&listen, false).await.map_err(Failed::because)?;
     let uri = addresses(&listeners).first().map(|address| format!("http://{address}/credentials")).unwrap_or_default();
@@ -81,16 +89,16 @@ pub async fn exec(world: World, watcher: Watcher, mut identity: Identity, comman
             };
             let config_file = folder.write("config", &settings).map_err(Failed::because)?;
             let credentials_file = folder.write("credentials", "").map_err(Failed::because)?;
+            let place = Place { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };
             let lent = Lent {
                 uri: &uri,
                 token: &token,
                 token_file: &token_file.path,
                 config_file: &config_file,
                 credentials_file: &credentials_file,
-                region: region.as_deref(),
-                endpoint: lease.endpoint.as_deref(),
+                place: place.of_those(&parent, &lease.source, &lease.access_key_id),
             };
-            run(&world, &lent, command, signals).await
+            run(&world, changes(&parent, &lent), command, signals).await
         };
         let ended = ended.await;
         stop.cancel();
@@ -131,13 +139,13 @@ async fn region(mut handle: Handle) -> Option<Box<str>> {
     }
 }
 
-async fn run(world: &World, lent: &Lent<'_>, command: &[OsString], mut signals: Signals) -> Result<u8, Failed> {
+async fn run(world: &World, changes: Changes, command: &[OsString], mut signals: Signals) -> Result<u8, Failed> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Failed::because("there is no command to run"));
     };
     let mut spawned = Command::new(program);
     spawned.args(arguments);
-    for (name, value) in changes(&world.environment, lent) {
+    for (name, value) in changes {
         match value {
             Some(value) => spawned.env(name, value),
             None => spawned.env_remove(name),

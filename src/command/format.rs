@@ -10,8 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
+use super::place::Place;
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
+use crate::world::Environment;
 pub use forms::{Dialect, Format};
 
 /// What `get` prints.
@@ -19,8 +21,8 @@ pub use forms::{Dialect, Format};
 pub struct Printed<'a> {
     /// The credentials.
     pub credentials: &'a Credentials,
-    /// The region, where one is known.
-    pub region: Option<&'a str>,
+    /// Where they are good.
+    pub place: Place<'a>,
 }
 
 impl Printed<'_> {
@@ -55,33 +57,27 @@ impl Printed<'_> {
         Zeroizing::new(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Lines for a shell. What these credentials lack is unset, so that nothing of others stays behind.
+    /// Lines for a shell with this environment. What these credentials lack is unset, so that nothing of others stays
+    /// behind; a region or an endpoint only if we set it.
     ///
     /// # Errors
     /// When one of them cannot be written so that every reader reads the same.
-    pub fn lines(&self, dialect: Dialect) -> Result<Zeroizing<String>, Unwritable> {
-        lines(dialect, &self.variables())
+    pub fn lines(&self, dialect: Dialect, before: &Environment) -> Result<Zeroizing<String>, Unwritable> {
+        let variables: Vec<_> = self.variables().into_iter().chain(self.place.variables(before, dialect)).collect();
+        lines(dialect, &variables)
     }
 
-    /// The variables of these credentials; `None` for those that have to be unset. The region and the endpoint of
-    /// before stay where these credentials say nothing of them.
-    fn variables(&self) -> Vec<Variable> {
+    /// The variables of the credentials alone; `None` for those that have to be unset.
+    fn variables(&self) -> [Variable; 5] {
         let credentials = self.credentials;
         let text = |text: &str| Some(Zeroizing::new(text.to_owned()));
-        let mut variables = vec![
+        [
             ("AWS_ACCESS_KEY_ID", text(&credentials.access_key_id)),
             ("AWS_SECRET_ACCESS_KEY", text(credentials.secret_access_key.expose())),
             ("AWS_SESSION_TOKEN", credentials.session_token.as_ref().and_then(|token| text(token.expose()))),
             ("AWS_CREDENTIAL_EXPIRATION", credentials.expiration.and_then(|end| text(&timestamp(end)))),
             ("AWS_ACCOUNT_ID", credentials.account_id.as_deref().and_then(text)),
-        ];
-        if let Some(region) = self.region {
-            variables.extend([("AWS_REGION", text(region)), ("AWS_DEFAULT_REGION", text(region))]);
-        }
-        if let Some(endpoint) = credentials.endpoint.as_deref() {
-            variables.push(("AWS_ENDPOINT_URL_S3", text(endpoint)));
-        }
-        variables
+        ]
     }
 }
 

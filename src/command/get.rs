@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 
 use super::daemon::{self, Daemon};
 use super::format::{Format, Printed};
+use super::place::{self, Place};
 use super::{Failed, resolve};
 use crate::clock::{parse_timestamp, timestamp};
 use crate::config::{Identity, ServerConfig};
@@ -21,6 +22,8 @@ const TRIES: u32 = 5;
 /// # Errors
 /// When there are none, and why.
 pub async fn get(world: &World, identity: &Identity, format: Format) -> Result<Zeroizing<String>, Failed> {
+    let before = &world.environment;
+    let world = &World { environment: place::forgotten(before), ..world.clone() };
     let resolved = resolve(world, identity).await?;
     let credentials = &resolved.credentials;
     let now = world.clock.now();
@@ -32,11 +35,13 @@ pub async fn get(world: &World, identity: &Identity, format: Format) -> Result<Z
         return Ok(line(&lease.body));
     }
     let Some(dialect) = format.dialect() else {
-        return Ok(Printed { credentials, region: None }.process());
+        return Ok(Printed { credentials, place: Place::default() }.process());
     };
     // The region is asked only where it is printed: it may cost a call.
     let region = resolved.chain.region(world, Some(resolved.winner)).await;
-    Printed { credentials, region: region.as_deref() }.lines(dialect).map_err(Failed::because)
+    let place = Place { region: region.as_deref(), endpoint: credentials.endpoint.as_deref() };
+    let place = place.of_those(before, &resolved.source, &credentials.access_key_id);
+    Printed { credentials, place }.lines(dialect, before).map_err(Failed::because)
 }
 
 /// The same from a running daemon.
@@ -56,17 +61,19 @@ pub async fn from_daemon(
         let credentials = Body::read(&body).and_then(|body| body.credentials()).map_err(foreign)?;
         return Ok(match format {
             Format::Ecs => line(&body),
-            _ => Printed { credentials: &credentials, region: None }.process(),
+            _ => Printed { credentials: &credentials, place: Place::default() }.process(),
         });
     };
     let (body, said) = of_one_lease(&daemon, identity).await?;
     let mut credentials = body.credentials().map_err(foreign)?;
-    credentials.endpoint = said["endpoint"].as_str().map(Into::into);
     if said["expiration"].is_null() {
         // The end in the body is one until which the answer is good: programs with variables cannot ask again.
         credentials.expiration = None;
     }
-    Printed { credentials: &credentials, region: said["region"].as_str() }.lines(dialect).map_err(Failed::because)
+    let place = Place { region: said["region"].as_str(), endpoint: said["endpoint"].as_str() };
+    let before = &world.environment;
+    let place = place.of_those(before, said["source"].as_str().unwrap_or_default(), &credentials.access_key_id);
+    Printed { credentials: &credentials, place }.lines(dialect, before).map_err(Failed::because)
 }
 
 /// The body, which has neither region nor endpoint, and what `/status` says of the same lease.

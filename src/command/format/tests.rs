@@ -27,7 +27,7 @@ fn durations_for_people() {
 #[test]
 fn process_prints_version_1_and_only_what_there_is() {
     let json = |credentials: &Credentials| -> serde_json::Value {
-        serde_json::from_str(&Printed { credentials, region: None }.process()).unwrap()
+        serde_json::from_str(&Printed { credentials, place: Place::default() }.process()).unwrap()
     };
     let expected = serde_json::json!({
         "Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": "se'cr\"et", "SessionToken": "tok",
@@ -40,12 +40,14 @@ fn process_prints_version_1_and_only_what_there_is() {
 
 #[test]
 fn what_is_not_there_is_unset_first() {
-    let keys = Credentials { endpoint: Some("http://h:9000".into()), ..Credentials::new("A", "s").unwrap() };
-    let printed = Printed { credentials: &keys, region: Some("eu-west-1") };
+    let keys = Credentials::new("A", "s").unwrap();
+    let place = Place { region: Some("eu-west-1"), endpoint: Some("http://h:9000") };
+    let (printed, before) = (Printed { credentials: &keys, place }, Environment::default());
     let expected = "unset AWS_SESSION_TOKEN\nunset AWS_CREDENTIAL_EXPIRATION\nunset AWS_ACCOUNT_ID\n\
                     export AWS_ACCESS_KEY_ID='A'\nexport AWS_SECRET_ACCESS_KEY='s'\nexport AWS_REGION='eu-west-1'\n\
-                    export AWS_DEFAULT_REGION='eu-west-1'\nexport AWS_ENDPOINT_URL_S3='http://h:9000'\n";
-    assert_eq!(*printed.lines(Dialect::Env).unwrap(), expected);
+                    export AWS_DEFAULT_REGION='eu-west-1'\nexport AWS_ENDPOINT_URL_S3='http://h:9000'\n\
+                    export CREDENZA_SET='AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3'\n";
+    assert_eq!(*printed.lines(Dialect::Env, &before).unwrap(), expected);
     for (dialect, unset, set) in [
         (
             Dialect::Fish,
@@ -55,9 +57,9 @@ fn what_is_not_there_is_unset_first() {
         (Dialect::Powershell, "$env:AWS_SESSION_TOKEN = $null\n", "$env:AWS_ACCESS_KEY_ID = 'A'\n"),
         (Dialect::Dotenv, "AWS_SESSION_TOKEN=\n", "AWS_ACCESS_KEY_ID=A\n"),
     ] {
-        let text = printed.lines(dialect).unwrap();
+        let text = printed.lines(dialect, &before).unwrap();
         assert!(text.starts_with(unset) && text.contains(set), "{dialect:?}: {}", *text);
-        let text = Printed { credentials: &temporary(), region: None }.lines(dialect).unwrap();
+        let text = Printed { credentials: &temporary(), place }.lines(dialect, &before).unwrap();
         assert!(!text.contains(unset) && text.contains("AWS_SESSION_TOKEN"), "{dialect:?}: {}", *text);
     }
 }
