@@ -359,6 +359,8 @@ fn env_leads_to_the_daemon_and_shows_no_secret() {
     let expected = [
         format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", token.display()),
         format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{}/credentials", broker.address()),
+        "AWS_DEFAULT_REGION=eu-west-1".into(),
+        "AWS_REGION=eu-west-1".into(),
     ];
     assert_eq!(aws, expected);
 
@@ -371,4 +373,68 @@ fn env_leads_to_the_daemon_and_shows_no_secret() {
     command.env_remove("CREDENZA_TOKEN_FILE").env("CREDENZA_AUTH_TOKEN", home.token());
     let output = command.output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("stands in no file"), "{output:?}");
+}
+
+#[test]
+fn env_leads_to_the_place_of_an_identity_that_there_is() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
+         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\nregion = eu-north-1\n",
+    );
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.plain]\nsources = [{ profile = \"absent\" }]\n\
+         [identities.minio]\neager = false\n\
+         sources = [{ url = \"http://AKIAURL:hush-url@127.0.0.1:9000/\", region = \"eu-south-1\" }]\n\
+         [profiles]\nserve = [\"dev\"]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
+    let token = home.token();
+    for (identity, said, printed, absent) in [
+        // Loaded on demand, and so by this very question.
+        ("minio", "", &["AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'", "AWS_REGION='eu-south-1'"][..], "AWS_PROFILE='"),
+        ("dev", "run: credenza login --sso-session work", &["AWS_REGION='eu-north-1'"], "AWS_ENDPOINT_URL_S3"),
+        ("default", "404 CredentialsNotConfigured", &[], "AWS_REGION"),
+        ("plain", "no profile absent", &[], "AWS_REGION"),
+    ] {
+        let ended = env(&home, &broker, &["--identity", identity]);
+        assert!(ended.code == Some(0) && ended.stderr.contains(said), "{ended:?}");
+        assert_eq!(ended.stderr.is_empty(), said.is_empty(), "{ended:?}");
+        let uri = format!("export AWS_CONTAINER_CREDENTIALS_FULL_URI='http://{}/credentials", broker.address());
+        for word in printed.iter().chain(&[&*uri]) {
+            assert!(ended.stdout.contains(word), "{word}: {ended:?}");
+        }
+        let all = format!("{ended:?}");
+        assert!(!ended.stdout.contains(absent) && !all.contains(HUSH) && !all.contains("AKIAURL"), "{absent}: {all}");
+        assert!(!all.contains(&token), "{all}");
+    }
+    // For every shell, and with what was of another identity taken away; a file takes nothing away.
+    let address = broker.address().to_string();
+    let of_before = [("CREDENZA_SET", "AWS_REGION AWS_ENDPOINT_URL_S3")];
+    for (format, set, unset) in [
+        ("env", "export AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'\n", "unset AWS_ENDPOINT_URL_S3\n"),
+        ("fish", "set -gx AWS_ENDPOINT_URL_S3 'http://127.0.0.1:9000'\n", "set -eg AWS_ENDPOINT_URL_S3\n"),
+        ("powershell", "$env:AWS_ENDPOINT_URL_S3 = 'http://127.0.0.1:9000'\n", "$env:AWS_ENDPOINT_URL_S3 = $null\n"),
+        ("dotenv", "AWS_ENDPOINT_URL_S3=http://127.0.0.1:9000\n", ""),
+    ] {
+        let of = |identity: &str| {
+            let arguments = ["env", "--listen", &address, "--format", format, "--identity", identity];
+            home.run(&arguments, &of_before).stdout
+        };
+        assert!(of("minio").contains(set), "{}", of("minio"));
+        assert_eq!(of("minio").contains("CREDENZA_SET"), format != "dotenv", "{}", of("minio"));
+        assert!(of("default").contains(unset) && !of("default").contains(set), "{}", of("default"));
+        assert_eq!(of("default").contains("AWS_ENDPOINT_URL_S3"), format != "dotenv", "{}", of("default"));
+    }
+    for (identity, more, said) in [
+        ("nosuch", &[][..], "404 IdentityNotFound: identity nosuch"),
+        ("minio", &["--token-file", "other"], "401 InvalidAuthorizationToken"),
+    ] {
+        home.write("other", "0123456789012345678901234567890123456789");
+        let ended = env(&home, &broker, &[&["--identity", identity], more].concat());
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        assert!(ended.stderr.contains(said) && !ended.stderr.contains("01234"), "{ended:?}");
+    }
 }

@@ -61,7 +61,7 @@ Examples:
   eval \"$(credenza env)\"
   credenza env --identity minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
-They name the daemon's token file; neither the token nor a key is printed. Where a proxy is set, NO_PROXY and no_proxy get \
+They name the daemon's token file, and the region and the endpoint of the identity; neither the token nor a key is printed. Where a proxy is set, NO_PROXY and no_proxy get \
 loopback beside what they have, for no proxy is to see the token.
 CREDENZA_SET names the variables of the region and the endpoint that are ours: the next env or get unsets those that its \
 identity does not have; your own stay.")]

@@ -83,6 +83,35 @@ pub struct Daemon {
     owner: u32,
 }
 
+/// The daemon's own words for why it does not give something.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    code: Box<str>,
+    message: Box<str>,
+}
+
+impl Refusal {
+    /// Whether only the credentials are missing, of an identity that there is and that this client may have.
+    #[must_use]
+    pub fn is_for_want_of_credentials(&self) -> bool {
+        const WANT: [&str; 5] = [
+            "CredentialsUnavailable",
+            "CredentialsNotConfigured",
+            "SourceMisconfigured",
+            "SourceDenied",
+            "LoginRequired",
+        ];
+        WANT.contains(&&*self.code)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}: {}", self.status.as_u16(), self.code, self.message)
+    }
+}
+
 impl Daemon {
     /// The daemon that the configuration names.
     ///
@@ -99,19 +128,31 @@ impl Daemon {
     /// # Errors
     /// When no daemon answers, the listener is not its own, or it refuses; with its message.
     pub async fn ask(&self, path: &str) -> Result<Bytes, Failed> {
+        self.ask_or_hear_why(path).await?.map_err(|refusal| self.refused(&refusal))
+    }
+
+    /// The answer at a path, or the daemon's own words for why there is none.
+    ///
+    /// # Errors
+    /// When no daemon answers, or the listener is not its own.
+    pub async fn ask_or_hear_why(&self, path: &str) -> Result<Result<Bytes, Refusal>, Failed> {
         let (status, body) = within_patience(self.address, async {
             let stream = self.connect().await?;
             Ok(request(stream, self.address, path, Some(&self.token)).await?)
         })
         .await?;
         if status == StatusCode::OK {
-            return Ok(body);
+            return Ok(Ok(body));
         }
-        Err(refused(
-            self.address,
-            status,
-            &serde_json::from_slice(&body).map_err(|error| foreign(self.address, error))?,
-        ))
+        let document: Value = serde_json::from_slice(&body).map_err(|error| foreign(self.address, error))?;
+        let text = |name: &str| document[name].as_str().unwrap_or_default().into();
+        Ok(Err(Refusal { status, code: text("code"), message: text("message") }))
+    }
+
+    /// A refusal as an error.
+    #[must_use]
+    pub fn refused(&self, refusal: &Refusal) -> Failed {
+        Failed::because(format!("{}: {refusal}", self.address))
     }
 
     /// What `/status` says of an identity; null where it says nothing.
@@ -122,19 +163,6 @@ impl Daemon {
         let status = self.ask("/status").await?;
         let mut status: Value = serde_json::from_slice(&status).map_err(|error| foreign(self.address, error))?;
         Ok(status["identities"][identity.as_str()].take())
-    }
-
-    /// Whether it runs, without telling it the token.
-    ///
-    /// # Errors
-    /// When no daemon answers, or the listener is not its own.
-    pub async fn is_there(&self) -> Result<(), Failed> {
-        let (status, _) = within_patience(self.address, async {
-            let stream = self.connect().await?;
-            Ok(request(stream, self.address, "/healthz", None).await?)
-        })
-        .await?;
-        if status == StatusCode::OK { Ok(()) } else { Err(foreign(self.address, status)) }
     }
 
     /// A connection that only a listener of the daemon's can have taken: the same sockets listen before and after, and all
@@ -194,12 +222,6 @@ pub async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes),
         Ok(request(stream, address, path, None).await?)
     })
     .await
-}
-
-/// The daemon's own words for why it does not give something.
-fn refused(address: SocketAddr, status: StatusCode, document: &Value) -> Failed {
-    let text = |name: &str| document[name].as_str().unwrap_or_default();
-    Failed::because(format!("{address}: {} {}: {}", status.as_u16(), text("code"), text("message")))
 }
 
 /// What answered is something else.

@@ -20,7 +20,7 @@ const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 /// The lines for a shell. Nothing in them is a secret.
 ///
 /// # Errors
-/// When no daemon runs, the listener is not its own, or its token stands in no file.
+/// When no daemon runs, the listener is not its own, its token stands in no file, or it knows no such identity.
 pub async fn env(server: &ServerConfig, world: &World, identity: &Name, dialect: Dialect) -> Result<String, Failed> {
     let daemon = Daemon::find(server, world)?;
     let Some(token_file) = &daemon.token_file else {
@@ -30,10 +30,18 @@ pub async fn env(server: &ServerConfig, world: &World, identity: &Name, dialect:
     };
     let token_file = std::path::absolute(token_file)
         .map_err(|error| Failed::because(format!("token file {}: {error}", token_file.display())))?;
-    daemon.is_there().await?;
+    // Whoever loads on demand does so now: what comes with the credentials is not known before.
+    if let Err(refusal) = daemon.ask_or_hear_why(&path(identity)).await? {
+        if !refusal.is_for_want_of_credentials() {
+            return Err(daemon.refused(&refusal));
+        }
+        tracing::warn!("the daemon has no credentials now, and will serve those that come: {refusal}");
+    }
+    let said = daemon.status_of(identity).await?;
+    let place = Place { region: said["region"].as_str(), endpoint: said["endpoint"].as_str() };
     let environment = &world.environment;
     let exceptions = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
-    let place = Place::default().variables(environment, dialect).collect();
+    let place = place.variables(environment, dialect).collect();
     Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), place, dialect)?.to_string())
 }
 
