@@ -71,7 +71,9 @@ pub fn changes(parent: &Environment, lent: &Lent<'_>) -> Changes {
     set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &lent.credentials_file.to_string_lossy());
-    child.extend(lent.place.changes(parent).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    // What is ours is told to shells alone: no child inherits a word of it.
+    let place = lent.place.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
+    child.extend(place.map(|(name, value)| (name.to_owned(), value)));
     // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
     // Programs read one of the two or the other: both get what stands in either.
     let exceptions = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
@@ -138,7 +140,6 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
-            ("CREDENZA_SET", "AWS_REGION AWS_DEFAULT_REGION"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
             ("no_proxy", "example,127.0.0.1,localhost"),
         ];
