@@ -29,6 +29,7 @@ const CODE: &str = "806317";
 struct Screen {
     terminal: File,
     shown: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
     child: Child,
 }
 
@@ -48,14 +49,14 @@ impl Screen {
         let terminal = File::from(terminal);
         let shown = Arc::<Mutex<String>>::default();
         let (mut screen, into) = (terminal.try_clone().unwrap(), Arc::clone(&shown));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 1024];
             // It ends in an error when the last of those who had the other end has gone.
             while let Ok(read @ 1..) = screen.read(&mut chunk) {
                 into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..read]));
             }
         });
-        Self { terminal, shown, child }
+        Self { terminal, shown, reader: Some(reader), child }
     }
 
     fn shown(&self) -> String {
@@ -78,11 +79,12 @@ impl Screen {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
-    /// The exit code, and what went to standard output.
+    /// The exit code, and what went to standard output. After that all is shown that will be.
     fn ends(&mut self) -> (Option<i32>, String) {
         let code = support::wait(&mut self.child).code();
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        self.reader.take().unwrap().join().unwrap();
         (code, printed)
     }
 }
