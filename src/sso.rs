@@ -77,7 +77,7 @@ pub async fn store(
     let expires = world.clock.now() + issued.expires_in;
     entry.set_token(session, AccessToken { token: issued.access_token, expires }, issued.refresh_token);
     entry.set_registration(registration);
-    write(&path, &entry).await?;
+    write(world, &path, &entry).await?;
     Ok(path)
 }
 
@@ -95,7 +95,7 @@ pub async fn registration(world: &World, session: &Session, until: SystemTime) -
 /// When the file cannot be written.
 pub async fn keep_registration(world: &World, session: &Session, registration: &Registration) -> Result<(), Failure> {
     let Some(path) = cache::registration_path(&world.environment, session) else { return Ok(()) };
-    write(&path, &Entry::of_registration(registration)).await
+    write(world, &path, &Entry::of_registration(registration)).await
 }
 
 /// A session as the cache knows it.

@@ -90,14 +90,16 @@ pub async fn current(world: &World, path: &Path, login: &impl Login) -> Result<C
     Known { world, path, login, session, remedy, slot }.current().await
 }
 
-/// Puts an entry into its file, in the place of the one before.
+/// Puts an entry into its file, in the place of the one before. A link is followed only where nobody but us, root and
+/// `trusted_owners` can have laid it, and to a token only.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub async fn write(path: &Path, entry: &Entry) -> Result<(), Failure> {
+/// When the file cannot be written, or must not be.
+pub async fn write(world: &World, path: &Path, entry: &Entry) -> Result<(), Failure> {
     let (path, bytes) = (path.to_owned(), entry.render());
+    let trusted = write::Trusted { ours: world.uid(), owners: Arc::clone(&world.trusted_owners) };
     // It ends even when whoever asked for it goes away: a refresh token that was exchanged must not be lost.
-    let written = tokio::task::spawn_blocking(move || write::replace(&path, &bytes)).await;
+    let written = tokio::task::spawn_blocking(move || write::replace(&path, &bytes, &trusted)).await;
     match written {
         Ok(written) => written.map_err(|error| Failure::misconfigured(error.to_string())),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -228,7 +230,7 @@ impl<L: Login> Known<'_, L> {
         })?;
         self.slot.succeed(before, &token.token);
         tracing::info!(session = %self.session, expires_at = %timestamp(token.expires), "the token of a log-in was refreshed");
-        if let Err(failure) = write(self.path, &entry).await {
+        if let Err(failure) = write(self.world, self.path, &entry).await {
             tracing::warn!(session = %self.session, error = %failure, "the refreshed token is kept in memory only, and the AWS CLI does not see it");
             self.slot.keep(before, entry.clone(), token.clone());
         }

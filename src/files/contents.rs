@@ -1,7 +1,7 @@
 //! One file: opened so that it cannot hang, read whole, and whose it is.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -112,6 +112,11 @@ impl FileError {
 }
 
 impl Owner {
+    /// Of what the file system says.
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self { uid: meta.uid(), mode: meta.mode() & 0o7777 }
+    }
+
     /// Whether the file may say what is run and where requests go: it belongs to us, root or one of `trusted_owners`,
     /// and not everybody may write it.
     ///
@@ -151,7 +156,7 @@ fn open_and_read(path: &Path) -> Result<Contents, Reason> {
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY).bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
-    let owner = Owner { uid: meta.uid(), mode: meta.mode() & 0o7777 };
+    let owner = Owner::of(&meta);
     let kind = meta.file_type();
     if kind.is_char_device() && (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())) == DEV_NULL {
         return Ok(Contents { bytes: Zeroizing::default(), owner: Owner { uid: 0, mode: 0 } });

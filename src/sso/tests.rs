@@ -296,7 +296,7 @@ async fn what_cannot_be_written_is_kept_in_memory() {
     let (path, elsewhere) = (stage.path(), PathBuf::from("/proc/self/token.json"));
     let content = fs::read(&path).unwrap();
     let entry = Entry::parse(&content).unwrap();
-    assert!(write(&elsewhere, &entry).await.unwrap_err().message.contains("cannot write"));
+    assert!(write(&stage.world, &elsewhere, &entry).await.unwrap_err().message.contains("cannot write"));
     let slot = stage.world.logins.slot(&path);
     let token = AccessToken { token: "hush-kept".into(), expires: at(LATER) };
     slot.keep(&"hush-access".into(), entry.clone(), token.clone());

@@ -13,7 +13,7 @@ use crate::clock::parse_timestamp;
 use crate::secret::Secret;
 
 /// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
-const LARGEST: usize = 256 * 1024;
+pub(super) const LARGEST: usize = 256 * 1024;
 
 /// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
 #[derive(Clone, Default)]
@@ -121,6 +121,11 @@ impl Entry {
             6 * name.len() + value + 16
         };
         self.fields.iter().map(longest).sum::<usize>() + 2
+    }
+
+    /// Whether there is such a field, whatever stands in it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| **known == *name)
     }
 
     /// Puts a text into a field.
