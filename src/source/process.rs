@@ -14,6 +14,7 @@ use super::{Answer, Boxed, Failure, Source};
 use crate::credentials::{Credentials, Escaped};
 use crate::failure::excerpt;
 use crate::secret::Secret;
+use crate::sessions::{Fingerprint, Parts};
 use crate::terminal::Terminal;
 use crate::world::World;
 
@@ -42,7 +43,9 @@ pub enum Program {
     Words(Vec<Box<str>>),
 }
 
-/// Runs a program that prints the JSON of `credential_process` (`Version` 1), at each load anew. It gets the environment
+/// Runs a program that prints the JSON of `credential_process` (`Version` 1). Loads of the same program with the same
+/// environment at the same time are one run, whose outcome all of them have; credentials with an `Expiration` serve those
+/// who load later until the first would renew them, others nobody. It gets the environment
 /// less our own variables and 60 s; then all that it has started ends. Where a person sits at the terminal (`get`, `check`,
 /// `exec`) it may ask there: on `/dev/tty`, or on standard error, which is shown there as the SDK for Go does it, and read
 /// from standard input. Elsewhere it has nothing on standard input and a process group of its own. What it says on
@@ -51,12 +54,14 @@ pub enum Program {
 /// ```
 /// use credenza::source::process::{ProcessCredentials, Program};
 /// use credenza::source::{Answer, Source};
-/// use credenza::world::{Environment, World};
+/// use credenza::clock::Clock;
+/// use credenza::world::World;
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let line = r#"echo '{"Version":1,"AccessKeyId":"AKIAEXAMPLE","SecretAccessKey":"secret"}'"#;
 /// let source = ProcessCredentials::new(Program::Line(line.into()));
-/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// let world = World { clock: Clock::system(), ..World::default() };
+/// let Answer::Found(credentials) = source.load(&world).await else { panic!() };
 /// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
 /// # });
 /// ```
@@ -86,8 +91,32 @@ impl ProcessCredentials {
         Self { deadline, ..self }
     }
 
-    async fn run(&self, world: &World) -> Result<Credentials, Failure> {
+    /// What the program gives, or has just given to somebody else: a hundred roles over one program ask a person once.
+    async fn obtain(&self, world: &World) -> Result<Credentials, Failure> {
+        // Who waits for another one's run waits as long.
         world.patience.grant(self.deadline + AFTER_THE_END);
+        world.sessions.obtain(&world.clock, self.fingerprint(world), || self.run(world)).await
+    }
+
+    /// All that makes what the program prints, and how it is understood.
+    fn fingerprint(&self, world: &World) -> Fingerprint {
+        let of = match &self.program {
+            Program::Line(line) => Parts::new("process line").with(line.expose()),
+            Program::Words(words) => {
+                let count = Parts::new("process words").with(words.len().to_be_bytes());
+                words.iter().fold(count, |of, word| of.with(word.as_bytes()))
+            }
+        };
+        let of = of
+            .with_optional(self.account_id.as_ref().map(|id| id.as_bytes()))
+            .with(self.deadline.as_nanos().to_be_bytes())
+            .with([u8::from(world.terminal.is_ours())]);
+        let mut variables: Vec<_> = world.environment.for_children().collect();
+        variables.sort_unstable();
+        variables.into_iter().fold(of, |of, (name, value)| of.with(name).with(value)).fingerprint()
+    }
+
+    async fn run(&self, world: &World) -> Result<Credentials, Failure> {
         let mut command = self.command()?;
         command.env_clear().envs(world.environment.for_children());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -178,7 +207,7 @@ impl Source for ProcessCredentials {
     }
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { Answer::from_result(self.run(world).await) })
+        Box::pin(async move { Answer::from_result(self.obtain(world).await) })
     }
 
     fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
@@ -433,5 +462,49 @@ mod tests {
         let began = Instant::now();
         assert!(run(&format!("sleep 1000 & {GOOD}")).await.is_ok());
         assert!(began.elapsed() < Duration::from_secs(15));
+    }
+
+    #[tokio::test]
+    async fn a_hundred_at_once_are_one_run_and_none_is_shared_with_what_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let print = |then: &str| {
+            let line = format!("echo x >> {}; sleep 0.2; {then}", runs.display());
+            ProcessCredentials::new(Program::Line(line.as_str().into()))
+        };
+        let counted = || std::fs::read_to_string(&runs).map_or(0, |text| text.lines().count());
+        let keys = r#""Version":1,"AccessKeyId":"AKIA1","SecretAccessKey":"s""#;
+        let end = crate::clock::Clock::system().now() + Duration::from_secs(3600);
+        let lasting = format!(r#"echo '{{{keys},"Expiration":"{}"}}'"#, crate::clock::timestamp(end));
+        let endless = format!("echo '{{{keys}}}'");
+        for (then, again) in [(&*lasting, 0), (&*endless, 1)] {
+            let world = World { clock: crate::clock::Clock::system(), ..World::default() };
+            let before = counted();
+            let mut loads = tokio::task::JoinSet::new();
+            for _ in 0..100 {
+                let (source, world) = (print(then), world.for_keeper());
+                loads.spawn(async move { source.load(&world).await });
+            }
+            let answers = loads.join_all().await;
+            assert!(answers.iter().all(|answer| matches!(answer, Answer::Found(_))));
+            assert_eq!(counted() - before, 1, "{then}");
+            let before = counted();
+            assert!(matches!(print(then).load(&world).await, Answer::Found(_)));
+            assert_eq!(counted() - before, again, "{then}");
+
+            let before = counted();
+            let other = World { environment: crate::world::Environment::new([("A", "b")]), ..world.clone() };
+            let with_account = print(then).with_account_id(Some("123456789012".into()));
+            let Answer::Found(found) = with_account.load(&world).await else { panic!() };
+            assert_eq!(found.account_id.as_deref(), Some("123456789012"));
+            assert!(matches!(print(then).load(&other).await, Answer::Found(_)));
+            assert_eq!(counted() - before, 2, "another account, another environment");
+        }
+        let before = counted();
+        let world = World { clock: crate::clock::Clock::system(), ..World::default() };
+        let failing = print("exit 3");
+        let failures = tokio::join!(failing.load(&world), failing.load(&world));
+        assert!(matches!(&failures.0, Answer::Failing(_)) && failures.0 == failures.1);
+        assert_eq!(counted() - before, 1);
     }
 }

@@ -282,6 +282,7 @@ mod tests {
         }
         let home = ("HOME", home.path().to_str().unwrap());
         let world = World {
+            clock: crate::clock::Clock::system(),
             environment: Environment::new(variables.iter().copied().chain([home])),
             files: Files::unwatched(),
             ..World::default()
