@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::aws::settings::Settings;
 use crate::clock::Clock;
-use crate::credentials::Escaped;
+use crate::credentials::{Escaped, Origin};
 use crate::failure::{Failure, Kind, excerpt};
 use crate::upstream::{Cause, Request, Response, Roots};
 use crate::world::World;
@@ -95,21 +95,24 @@ async fn equipped(world: &World, settings: &Settings, request: Request) -> Resul
     match &settings.ca_bundle {
         Some(path) if request.is_https() => {
             let path = path.as_ref().map_err(|refusal| Failure::misconfigured(refusal.clone()))?;
-            Ok(request.with_roots(bundle(world, path).await?))
+            Ok(request.with_roots(bundle(world, path, &settings.ca_bundle_stands).await?))
         }
         _ => Ok(request),
     }
 }
 
-/// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names. They are read at every use, so that the keeper
-/// notices when they change.
-async fn bundle(world: &World, path: &Path) -> Result<Roots, Failure> {
-    const NAMED: &str = "the CA bundle that AWS_CA_BUNDLE or ca_bundle names";
-    let unsettled = |message: String| Failure::new(Kind::Unsettled, message);
-    let contents = world.files.read(path).await.map_err(|error| unsettled(format!("{NAMED}, {error}")))?;
+/// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names, which of them `stands` says. They are read at
+/// every use, so that the keeper notices when they change.
+async fn bundle(world: &World, path: &Path, stands: &Origin) -> Result<Roots, Failure> {
+    let unsettled = |why: String| {
+        let named = stands.place().unwrap_or("ca_bundle");
+        let mend = "name a file with the certificates of authorities there, or nothing";
+        Failure::new(Kind::Unsettled, format!("the CA bundle that {named} names, {why}; {mend}"))
+    };
+    let contents = world.files.read(path).await.map_err(|error| unsettled(error.to_string()))?;
     let shown = path.to_string_lossy();
     let roots = world.upstream.roots(contents.bytes).await;
-    roots.map_err(|bad| unsettled(format!("{NAMED}, {} {bad}", Escaped(&shown))))
+    roots.map_err(|bad| unsettled(format!("{} {bad}", Escaped(&shown))))
 }
 
 async fn attempt(
@@ -183,7 +186,9 @@ fn untrusted(settings: &Settings) -> String {
     match &settings.ca_bundle {
         Some(Ok(path)) => {
             let path = path.to_string_lossy();
-            format!("; trusted are those in {} and no others: add the missing one", Escaped(&path))
+            let named = settings.ca_bundle_stands.place().map(|place| format!(", which {place} names,"));
+            let named = named.unwrap_or_default();
+            format!("; trusted are those in {}{named} and no others: add the missing one", Escaped(&path))
         }
         _ => "; if a proxy or a service of your own uses one, name the authority's certificate (a PEM file) in \
               AWS_CA_BUNDLE or ca_bundle"

@@ -32,6 +32,8 @@ pub struct Settings {
     pub endpoints: Endpoints,
     /// `AWS_CA_BUNDLE`, `ca_bundle`.
     pub ca_bundle: Option<Result<Box<Path>, Refusal>>,
+    /// Which of the two, for messages: `ca_bundle (/home/me/.aws/config line 3)`.
+    pub ca_bundle_stands: Origin,
 }
 
 /// Where STS is asked in the regions that are older than its regional endpoints.
@@ -76,6 +78,7 @@ impl Settings {
     ) -> Self {
         let sources = Sources { environment, files, profile, trusted };
         let (region, region_stands) = sources.region().unzip();
+        let (ca_bundle, ca_bundle_stands) = sources.ca_bundle().unzip();
         Self {
             region,
             region_stands: region_stands.unwrap_or_default(),
@@ -83,7 +86,8 @@ impl Settings {
             use_dualstack: sources.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             sts_regional: sources.sts_regional(),
             endpoints: sources.endpoints(),
-            ca_bundle: sources.ca_bundle(),
+            ca_bundle,
+            ca_bundle_stands: ca_bundle_stands.unwrap_or_default(),
         }
     }
 
@@ -192,14 +196,18 @@ impl<'a> Sources<'a> {
     fn endpoint(&self, variable: &str, service: &str) -> Configured {
         for variable in [variable, "AWS_ENDPOINT_URL"] {
             if let Some(text) = self.environment.get(variable) {
-                return Some(url(text, variable));
+                return Some(url(text, variable, "unset it"));
             }
         }
         if let Some(of_service) = self.endpoint_in_services(service) {
             return Some(of_service);
         }
         let (text, property) = self.property("endpoint_url")?;
-        Some((self.trusted)(property).map_err(Into::into).and_then(|()| url(text, &origin("endpoint_url", property))))
+        Some(
+            (self.trusted)(property)
+                .map_err(Into::into)
+                .and_then(|()| url(text, &origin("endpoint_url", property), REMOVE)),
+        )
     }
 
     /// Both the reference and the section behind it decide where requests go, so both have to be trusted.
@@ -222,23 +230,31 @@ impl<'a> Sources<'a> {
             endpoint.line()
         );
         let trusted = (self.trusted)(reference).and_then(|()| (self.trusted)(property));
-        Some(trusted.map_err(Into::into).and_then(|()| url(endpoint.value(), &origin)))
+        Some(trusted.map_err(Into::into).and_then(|()| url(endpoint.value(), &origin, REMOVE)))
     }
 
-    fn ca_bundle(&self) -> Option<Result<Box<Path>, Refusal>> {
+    fn ca_bundle(&self) -> Option<(Result<Box<Path>, Refusal>, Origin)> {
+        const VARIABLE: &str = "AWS_CA_BUNDLE";
+        const NAME: &str = "ca_bundle";
         let expand = |path: &str| self.environment.expand(Path::new(path)).into();
-        if let Some(path) = self.environment.get("AWS_CA_BUNDLE") {
-            return Some(Ok(expand(path)));
+        if let Some(path) = self.environment.get(VARIABLE) {
+            return Some((Ok(expand(path)), Origin::new(VARIABLE)));
         }
-        let (path, property) = self.property("ca_bundle")?;
-        Some((self.trusted)(property).map(|()| expand(path)).map_err(Into::into))
+        let (path, property) = self.property(NAME)?;
+        let bundle = (self.trusted)(property).map(|()| expand(path)).map_err(Into::into);
+        Some((bundle, Origin::new(origin(NAME, property))))
     }
 }
 
-fn url(text: &str, origin: &str) -> Result<Url, Refusal> {
-    let url = Url::parse(text).map_err(|bad| Refusal::from(format!("{origin} {bad}")))?;
+/// What else can be done about a wrong property than to correct it.
+const REMOVE: &str = "remove the line";
+
+/// The URL of an endpoint. `undo` is what else can be done about one that is none.
+fn url(text: &str, origin: &str, undo: &str) -> Result<Url, Refusal> {
+    let refused = |why: &str| Refusal::from(format!("{origin} {why}; write one such as https://host:port, or {undo}"));
+    let url = Url::parse(text).map_err(|bad| refused(&bad.to_string()))?;
     if url.has_query() {
-        return Err(format!("{origin} has a query (?…), which no endpoint can have").into());
+        return Err(refused("has a query (?…), which no endpoint can have"));
     }
     Ok(url)
 }
@@ -314,6 +330,7 @@ mod tests {
         assert!(found.use_fips && found.use_dualstack);
         assert_eq!(found.sts_regional, StsRegional::Legacy);
         assert_eq!(found.ca_bundle, Some(Ok(Path::new("/h/c").into())));
+        assert_eq!(found.ca_bundle_stands.place(), Some("ca_bundle (/c line 6)"));
         let found = of(
             &[
                 ("AWS_USE_FIPS_ENDPOINT", "false"),
@@ -326,6 +343,7 @@ mod tests {
         assert!(!found.use_fips && !found.use_dualstack);
         assert_eq!(found.sts_regional, StsRegional::Regional);
         assert_eq!(found.ca_bundle, Some(Ok(Path::new("/e").into())));
+        assert_eq!(found.ca_bundle_stands.place(), Some("AWS_CA_BUNDLE"));
     }
 
     #[test]
@@ -377,11 +395,13 @@ mod tests {
         let cases = [
             (
                 "[profile p]\nendpoint_url = ftp://h",
-                "!endpoint_url (/c line 2) begins neither with http:// nor with https://",
+                "!endpoint_url (/c line 2) begins neither with http:// nor with https://; write one such as \
+                 https://host:port, or remove the line",
             ),
             (
                 "[profile p]\nendpoint_url = http://h?x",
-                "!endpoint_url (/c line 2) has a query (?…), which no endpoint can have",
+                "!endpoint_url (/c line 2) has a query (?…), which no endpoint can have; write one such as https://host:port, or \
+                 remove the line",
             ),
             (
                 "[profile p]\nservices = s",
@@ -389,14 +409,16 @@ mod tests {
             ),
             (
                 "[profile p]\nservices = s\n[services s]\nsts =\n endpoint_url = http://u:hush@h",
-                "!sts.endpoint_url of [services s] (/c line 5) carries a user name, which has no place in it",
+                "!sts.endpoint_url of [services s] (/c line 5) carries a user name, which has no place in it; write one such \
+                 as https://host:port, or remove the line",
             ),
         ];
         for (config, refusal) in cases {
             assert_eq!(shown(&of(&[], config).endpoints.sts), refusal);
         }
         let variable = [("AWS_ENDPOINT_URL", "h:1")];
-        let told = "!AWS_ENDPOINT_URL begins neither with http:// nor with https://";
+        let told = "!AWS_ENDPOINT_URL begins neither with http:// nor with https://; write one such as https://host:port, or \
+                    unset it";
         assert_eq!(shown(&of(&variable, "").endpoints.sts), told);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::aws::sts::{AssumeRole, assume_role};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Origin};
 use crate::environment::Environment;
 use crate::fakes::proxy::{Proxy, Verdict};
 use crate::fakes::server::{Reply, nobody};
@@ -56,7 +56,8 @@ fn within(proxy: &str, files: Files) -> World {
 
 fn trusting(bundle: Option<&Path>) -> Settings {
     let ca_bundle = bundle.map(|path| Ok(path.into()));
-    Settings { region: Some("eu-west-1".into()), ca_bundle, ..Settings::default() }
+    let ca_bundle_stands = Origin::new("ca_bundle (/c line 3)");
+    Settings { region: Some("eu-west-1".into()), ca_bundle, ca_bundle_stands, ..Settings::default() }
 }
 
 async fn assume(world: &World, settings: &Settings) -> Result<Credentials, Failure> {
@@ -90,7 +91,8 @@ async fn without_the_authority_the_message_says_where_to_name_it() {
     assert!(without.message.contains("in AWS_CA_BUNDLE or ca_bundle"), "{without}");
     let other = scene.bundle(Authority::new("other").pem());
     let other = assume(&world, &trusting(Some(&other))).await.unwrap_err();
-    assert!(other.message.contains("ca.pem and no others: add the missing one"), "{other}");
+    let told = "ca.pem, which ca_bundle (/c line 3) names, and no others: add the missing one";
+    assert!(other.message.contains(told), "{other}");
     assert!(scene.sts.actions().is_empty());
 }
 
@@ -114,8 +116,9 @@ async fn a_bundle_that_is_none_is_named_and_waited_for() {
             world.files.forget();
             let failure = assume(&world, &settings).await.unwrap_err();
             assert_eq!(failure.kind, Kind::Unsettled, "{failure}");
-            let told = format!("the CA bundle that AWS_CA_BUNDLE or ca_bundle names, {}", path.display());
+            let told = format!("the CA bundle that ca_bundle (/c line 3) names, {}", path.display());
             assert!(failure.message.starts_with(&told) && failure.message.contains(expected), "{failure}");
+            assert!(failure.message.ends_with("certificates of authorities there, or nothing"), "{failure}");
         }
         scene.bundle(scene.authority.pem());
         // The keeper hears of it, and tries again.
