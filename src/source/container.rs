@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 
 use super::document::{self, Code};
 use super::endpoint::refused;
+use super::web_identity::MEND_THE_FILE;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
 use crate::secret::Secret;
@@ -137,13 +138,17 @@ fn locate(environment: &Environment) -> Result<Option<Url>, Failure> {
     let (variable, text) = match (environment.get(RELATIVE), environment.get(FULL)) {
         // Without its slash, `@host/` or `.host/` would lead elsewhere than to the agent.
         (Some(path), _) if !path.starts_with('/') => {
-            return Err(Failure::misconfigured(format!("{RELATIVE} must be a path that begins with a slash")));
+            return Err(Failure::misconfigured(format!(
+                "{RELATIVE} must be a path that begins with a slash; write one such as /v2/credentials, or unset it"
+            )));
         }
         (Some(path), _) => (RELATIVE, format!("{ECS_AGENT}{path}")),
         (None, Some(url)) => (FULL, url.to_owned()),
         (None, None) => return Ok(None),
     };
-    Url::parse(&text).map(Some).map_err(|bad| Failure::misconfigured(format!("{variable} {bad}")))
+    Url::parse(&text)
+        .map(Some)
+        .map_err(|bad| Failure::misconfigured(format!("{variable} {bad}; correct it, or unset it")))
 }
 
 async fn token(world: &World) -> Result<Option<Secret>, Failure> {
@@ -152,7 +157,10 @@ async fn token(world: &World) -> Result<Option<Secret>, Failure> {
     };
     let path = world.environment.expand(Path::new(path));
     let shown = path.to_string_lossy();
-    let failure = |kind, why: &str| Failure::new(kind, format!("{TOKEN_FILE} ({}): {why}", Escaped(&shown)));
+    let failure = |kind, why: &str| {
+        let message = format!("{TOKEN_FILE} ({}): {why}; {MEND_THE_FILE}, or unset {TOKEN_FILE}", Escaped(&shown));
+        Failure::new(kind, message)
+    };
     let file = world.files.read(&path).await.map_err(|error| failure(Kind::Unsettled, &error.reason().to_string()))?;
     let text = std::str::from_utf8(&file.bytes).map_err(|_| failure(Kind::Misconfigured, "it is not text"))?;
     match text.trim_end_matches(['\r', '\n']) {
@@ -166,7 +174,9 @@ fn checked(origin: &str, text: &str) -> Result<Secret, Failure> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(Secret::new(text));
     }
-    Err(Failure::misconfigured(format!("{origin} holds a control character or another that no header can carry")))
+    Err(Failure::misconfigured(format!(
+        "{origin} holds a control character or another that no header can carry; have it hold the token alone, in one line"
+    )))
 }
 
 #[cfg(test)]
@@ -249,6 +259,7 @@ mod tests {
                 (Ok(Some(found)), Ok(url)) => assert_eq!(found.to_string(), url),
                 (Err(failure), Err(variable)) => {
                     assert!(failure.message.starts_with(variable) && !failure.message.contains("hush"), "{failure}");
+                    assert!(failure.message.ends_with(", or unset it"), "{failure}");
                     assert_eq!(failure.kind, Kind::Misconfigured);
                 }
                 other => panic!("{variables:?}: {other:?}"),
@@ -286,6 +297,7 @@ mod tests {
         for token in ["hu\nsh", "hu\tsh", "hu\u{7f}sh", "hush\u{e9}"] {
             let failure = failure(&[(FULL, &ecs.url()), (TOKEN, token)]).await;
             assert!(failure.kind == Kind::Misconfigured && failure.message.starts_with(TOKEN), "{failure}");
+            assert!(failure.message.ends_with("the token alone, in one line"), "{failure}");
         }
         assert!(ecs.server().lines().is_empty());
     }
@@ -296,6 +308,8 @@ mod tests {
         let failure = failure(&[(FULL, &ecs.url()), (TOKEN, "hush"), (TOKEN_FILE, "/nowhere/to\nken")]).await;
         assert_eq!(failure.kind, Kind::Unsettled);
         assert!(failure.message.starts_with(r"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (/nowhere/to\nken): "));
+        let advice = "and that we may read it, or unset AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+        assert!(failure.message.ends_with(advice), "{failure}");
         assert!(ecs.server().lines().is_empty());
     }
 

@@ -359,6 +359,15 @@ mod tests {
     async fn a_token_that_is_not_there_is_told_with_what_to_do() {
         let web =
             |path: &str| format!("[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = {path}\n");
+        let torn = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&torn, "hush-first\nhush-second").unwrap();
+        let torn = torn.path().to_str().unwrap();
+        let of_torn = failure(&web(torn), &[]).await;
+        let told = format!(
+            "@/.aws/config, line 3: profile dev: the token file {torn} contains a control character within the token (a \
+             line break, perhaps); see that it holds the token alone, in one line"
+        );
+        assert_eq!(of_torn, told);
         for (path, told) in [("@/gone", "there is no such file"), ("@", "it is a directory"), ("/dev/null", "is empty")]
         {
             let failure = failure(&web(path), &[]).await;

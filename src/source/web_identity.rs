@@ -8,14 +8,17 @@ use super::spec::{RoleSpec, Text};
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::aws::settings::Settings;
 use crate::aws::sts;
-use crate::credentials::{Credentials, Escaped};
+use crate::credentials::{Credentials, Escaped, Unusable, usable};
 use crate::secret::Secret;
 use crate::world::{Environment, World};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// What to do about a token that is not there.
-const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
+pub(super) const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
+/// And about one that no request carries.
+const NOT_ONE_LINE: &str = "contains a control character within the token (a line break, perhaps); see that it holds the \
+                            token alone, in one line";
 
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
@@ -70,11 +73,14 @@ impl WebIdentityCredentials {
             message: format!("web_identity_token_file: {}; {MEND_THE_FILE}", failure.message).into(),
             ..failure
         })?;
-        if token.is_empty() {
+        let of_the_file = |kind, why: &str| {
             let path = world.environment.expand(&self.token_file);
-            let message = format!("the token file {} is empty; {MEND_THE_FILE}", Escaped(&path.to_string_lossy()));
-            return Err(Failure::new(Kind::Unsettled, message));
-        }
+            Failure::new(kind, format!("the token file {} {why}", Escaped(&path.to_string_lossy())))
+        };
+        usable("token", &token).map_err(|why| match why {
+            Unusable::Empty(_) => of_the_file(Kind::Unsettled, &format!("is empty; {MEND_THE_FILE}")),
+            Unusable::ControlCharacter(_) => of_the_file(Kind::Misconfigured, NOT_ONE_LINE),
+        })?;
         let policy = match &self.role.policy_file {
             Some(path) => Some(read(world, &Text::File(path.clone())).await?),
             None => None,
