@@ -20,6 +20,7 @@ pub use logins::Logins;
 use crate::clock::timestamp;
 use crate::credentials::Escaped;
 use crate::failure::{Failure, Kind};
+use crate::files::Reason;
 use crate::secret::Secret;
 use crate::world::World;
 use logins::Slot;
@@ -179,7 +180,12 @@ impl<L: Login> Known<'_, L> {
                     "nobody has logged in at {session} (there is no {path}); run: {remedy}"
                 ));
             }
-            Failure::new(Kind::Unsettled, format!("the cached token of {session} cannot be read: {error}"))
+            let first = match error.reason() {
+                Reason::Io(_) => "see that we may read it, or remove it and",
+                _ => "remove it and",
+            };
+            let message = format!("the cached token of {session} cannot be read: {error}; {first} run: {remedy}");
+            Failure::new(Kind::Unsettled, message)
         })?;
         if let Err(distrust) = file.owner.trusted(self.world.uid(), &self.world.trusted_owners) {
             return Err(Failure::misconfigured(format!(

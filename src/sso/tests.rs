@@ -106,6 +106,24 @@ fn cached(token: &str, expires: &str, refresh_token: &str, registered: &str) -> 
 }
 
 #[tokio::test]
+async fn a_cache_that_cannot_be_read_is_told_with_what_to_do() {
+    let stage = Stage::new();
+    let folder = stage.path();
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let fifo = || rustix::fs::mkfifoat(rustix::fs::CWD, &folder, 0o600.into()).unwrap();
+    let large = || fs::File::create(&folder).unwrap().set_len(17 << 20).unwrap();
+    let cases: [(&dyn Fn(), &str); 2] = [(&fifo, "it is a FIFO"), (&large, "it is larger than 16 MB")];
+    for (make, told) in cases {
+        make();
+        let failure = stage.failure().await;
+        assert!(failure.message.starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
+        let advice = "; remove it and run: credenza login --sso-session work";
+        assert!(failure.message.contains(told) && failure.message.ends_with(advice), "{failure}");
+        fs::remove_file(&folder).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_good_token_is_used_as_it_is() {
     let stage = Stage::new();
     stage.cached("hush-access", LATER);
