@@ -16,7 +16,7 @@ use crate::sso::Session;
 pub(super) use depth::Depths;
 pub(super) use hop::{CredentialSource, Hop, Way};
 use keys::{file_of, keys};
-use role::{credential_source, role};
+use role::{credential_source, no_credential_source, role};
 
 pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
 const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
@@ -176,10 +176,9 @@ impl Planner<'_> {
             (None, Some((word, at))) => Hop {
                 profile: section.name().into(),
                 stands: place(at),
-                way: Way::CredentialSource(credential_source(word).ok_or_else(|| {
-                    let message = "credential_source is none of those there are; write Environment, Ec2InstanceMetadata or EcsContainer";
-                    wrong(at, message.into())
-                })?),
+                way: Way::CredentialSource(
+                    credential_source(word).ok_or_else(|| wrong(at, no_credential_source(word)))?,
+                ),
             },
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
@@ -407,7 +406,19 @@ mod tests {
             (
                 &format!("{ROLE}credential_source = Nowhere\n"),
                 "",
-                "line 3: profile dev: credential_source is none of those there are; write Environment, Ec2InstanceMetadata or EcsContainer",
+                "line 3: profile dev: credential_source is Nowhere, which is none of the three that there are; write \
+                 Environment, Ec2InstanceMetadata or EcsContainer",
+            ),
+            // It may be a secret in the wrong line.
+            (
+                &format!("{ROLE}credential_source = hush/hush\n"),
+                "",
+                "credential_source has a value that is none of the three that there are; write Environment,",
+            ),
+            (
+                &format!("{ROLE}credential_source = {}\n", "h".repeat(25)),
+                "",
+                "credential_source has a value that is none of the three",
             ),
             (
                 &format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"),

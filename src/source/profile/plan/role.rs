@@ -46,6 +46,19 @@ pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> 
     Ok((role, at))
 }
 
+/// The longest word that is shown where `credential_source` has another than those there are. A secret key is longer.
+const LONGEST_SHOWN: usize = 24;
+
+/// What to say about a word that is no `credential_source`.
+pub(super) fn no_credential_source(word: &str) -> String {
+    let is_plain = word.len() <= LONGEST_SHOWN && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let has = if is_plain { format!("is {word}, which") } else { "has a value that".into() };
+    format!(
+        "credential_source {has} is none of the three that there are; write Environment, Ec2InstanceMetadata or \
+         EcsContainer"
+    )
+}
+
 /// The word for a source that needs no profile, in any case.
 pub(super) fn credential_source(word: &str) -> Option<CredentialSource> {
     [
