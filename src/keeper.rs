@@ -187,8 +187,14 @@ impl Keeper {
         if let Some(held) = self.held.as_ref().filter(|held| held.is_usable(now) && lease.is_no_newer_than(held)) {
             let remaining = held.serve_until.duration_since(now).unwrap_or_default();
             tracing::debug!(identity = %self.key.identity(), source = %lease.source, "the same credentials came again");
+            // Somebody has logged in again, perhaps.
+            let renewed = (lease.login_ends != held.login_ends)
+                .then(|| Lease { login_ends: lease.login_ends, ..Lease::clone(held) });
             // Before they were due, something else than time made us look; after the clock was set back nobody knows.
             let due = if held.loaded <= now { self.due } else { now };
+            if let Some(renewed) = renewed {
+                self.held = Some(Arc::new(renewed));
+            }
             return Ok(due.max(now + schedule::after_the_same(remaining)));
         }
         let next = schedule::refresh_at(now, lease.serve_until, self.world.chance.draw());
@@ -681,6 +687,23 @@ mod tests {
         assert_eq!(hold(ends + HOUR).1, Some(ends), "a new log-in lasts longer");
         clock.step(9 * 3600 * 1000);
         assert_eq!(hold(ends + HOUR).1, Some(ends + HOUR), "one that has ended is told as well");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_credentials_after_a_new_log_in_have_its_end() {
+        let world = World { clock: Clock::injected(start()), ..World::default() };
+        let chain = merge_credentials([Box::new(crate::source::keys::StaticCredentials::new("A", "s")) as _]);
+        let (mut keeper, _handle) = Keeper::new(LeaseKey::Identity("i".into()), chain, world, policy(), None);
+        let mut take = |login: u32| {
+            let ends = LoginEnd { at: start() + HOUR * login, remedy: "credenza login".into() };
+            let keys = Credentials::new("A", "s").unwrap().with_expiration(Some(start() + HOUR * 4));
+            keeper.take(0, &Credentials { login_ends: Some(Arc::new(ends)), ..keys }, start()).unwrap();
+            let held = keeper.held.clone().unwrap();
+            (held.login_ends.as_ref().unwrap().at, held.body.as_ptr())
+        };
+        let (first, second, third) = (take(1), take(8), take(2));
+        assert_eq!([first.0, second.0, third.0], [1, 8, 2].map(|hours| start() + HOUR * hours));
+        assert!(first.1 == second.1 && first.1 == third.1, "the lease is as it was");
     }
 
     #[tokio::test(start_paused = true)]
