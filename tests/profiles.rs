@@ -541,3 +541,37 @@ fn profiles_are_listed_and_no_secret_is() {
     let missing = home.run(&["profiles", "--config-file", "/nonexistent/config"], &[]);
     assert!(missing.code == Some(1) && missing.stderr.contains("/nonexistent/config"), "{missing:?}");
 }
+
+/// `ulimit -s` in kilobytes: what a thread has, where nobody says otherwise. Each profile of the chain is one more call.
+const SMALL_STACK: usize = 2048;
+
+#[test]
+fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base().replace("[base]", "[p255]"));
+    let mut config = String::new();
+    for hop in 0..255 {
+        writeln!(config, "[profile p{hop}]\nrole_arn = {ROLE}\nsource_profile = p{}", hop + 1).unwrap();
+    }
+    writeln!(config, "[profile one-more]\nrole_arn = {ROLE}\nsource_profile = p0").unwrap();
+    home.write(".aws/config", config);
+    let within = |arguments: &[&str]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -s {SMALL_STACK} && exec \"$0\" \"$@\"")]);
+        let direct = home.command(arguments);
+        shell.arg(direct.get_program()).args(direct.get_args()).current_dir(home.path()).env_clear();
+        shell.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(variables(&sts));
+        let output = shell.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stdout, stderr) = within(&["get", "--profile", "p0"]);
+    assert!(code == Some(0) && stdout.contains("\"ASIA255\""), "{code:?} {stderr}");
+    assert_eq!(sts.callers().len(), 255);
+    for (arguments, code) in
+        [(&["check", "--profile", "p0"][..], 0), (&["profiles"], 0), (&["get", "--profile", "one-more"], 1)]
+    {
+        let (ended, _, stderr) = within(arguments);
+        assert_eq!(ended, Some(code), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.contains("more than 256 profiles are each the source"), code == 1, "{stderr}");
+    }
+}

@@ -26,16 +26,43 @@ pub struct AssumeRole {
     name: Box<str>,
     place: Option<Box<str>>,
     role: RoleSpec,
-    base: Box<dyn Source>,
+    base: Base,
     settings: Option<Settings>,
     region: Option<Box<str>>,
     is_chained: bool,
+}
+
+/// Who assumes a role.
+#[derive(Debug)]
+enum Base {
+    Role(Box<AssumeRole>),
+    Other(Box<dyn Source>),
+}
+
+impl Base {
+    fn source(&self) -> &dyn Source {
+        match self {
+            Self::Role(role) => &**role,
+            Self::Other(source) => &**source,
+        }
+    }
 }
 
 impl AssumeRole {
     /// This role, assumed by whatever `base` gives. STS is called as that source has it.
     #[must_use]
     pub fn new(role: RoleSpec, base: Box<dyn Source>) -> Self {
+        Self::over(role, Base::Other(base))
+    }
+
+    /// This role, assumed by another one. However many follow each other, they are loaded in a loop: it takes no more
+    /// stack than one.
+    #[must_use]
+    pub fn upon(role: RoleSpec, base: Self) -> Self {
+        Self::over(role, Base::Role(Box::new(base)))
+    }
+
+    fn over(role: RoleSpec, base: Base) -> Self {
         let name = format!("role {}", Escaped(&role.arn)).into();
         Self { name, place: None, role, base, settings: None, region: None, is_chained: false }
     }
@@ -62,6 +89,21 @@ impl AssumeRole {
     #[must_use]
     pub fn chained(self, is_chained: bool) -> Self {
         Self { is_chained, ..self }
+    }
+
+    /// The roles from this one down, and what assumes the last of them.
+    fn chain(&self) -> (Vec<&Self>, &dyn Source) {
+        let mut roles = vec![self];
+        let mut base = &self.base;
+        loop {
+            match base {
+                Base::Role(role) => {
+                    roles.push(role);
+                    base = &role.base;
+                }
+                Base::Other(source) => return (roles, &**source),
+            }
+        }
     }
 
     /// The role, assumed by what the base gave.
@@ -109,7 +151,7 @@ impl AssumeRole {
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {
         let nobody = |why: &str| {
             let arn = Escaped(&self.role.arn);
-            let base = self.base.name();
+            let base = self.base.source().name();
             self.own(Failure::misconfigured(format!(
                 "nobody is there to assume {arn}: {base}: {why}; provide these credentials, or name others to assume it"
             )))
@@ -120,7 +162,7 @@ impl AssumeRole {
                 Some(end) => {
                     let message = format!(
                         "{}: its credentials, which assume {}, expired at {}; renew them",
-                        self.base.name(),
+                        self.base.source().name(),
                         Escaped(&self.role.arn),
                         timestamp(end)
                     );
@@ -158,13 +200,20 @@ impl Source for AssumeRole {
     }
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { self.assume(world, self.base.load(world).await).await })
+        Box::pin(async move {
+            let (roles, base) = self.chain();
+            let mut answer = base.load(world).await;
+            for role in roles.into_iter().rev() {
+                answer = role.assume(world, answer).await;
+            }
+            answer
+        })
     }
 
     fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
         match &self.region {
             Some(region) => Box::pin(std::future::ready(Some(region.clone()))),
-            None => self.base.region(world),
+            None => self.base.source().region(world),
         }
     }
 
@@ -172,7 +221,7 @@ impl Source for AssumeRole {
         Box::pin(async move {
             let settings = match &self.settings {
                 Some(settings) => settings.clone(),
-                None => self.base.settings(world).await,
+                None => self.base.source().settings(world).await,
             };
             match &self.region {
                 Some(region) => settings.with_region(Some(region.clone())),
@@ -183,14 +232,18 @@ impl Source for AssumeRole {
 
     fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
         Box::pin(async move {
-            let (mut hops, base) = self.base.trace(world).await;
+            let (roles, base) = self.chain();
+            let (mut hops, mut answer) = base.trace(world).await;
             if hops.is_empty() {
-                hops.push(Hop::new(self.base.name(), &base));
+                hops.push(Hop::new(base.name(), &answer));
             }
-            let is_tried = matches!(base, Answer::Found(_));
-            let answer = self.assume(world, base).await;
-            let what = self.place.as_ref().map_or_else(|| self.name.to_string(), |at| format!("{at}: {}", self.name));
-            hops.push(if is_tried { Hop::new(what, &answer) } else { Hop::not_tried(what) });
+            for role in roles.into_iter().rev() {
+                let is_tried = matches!(answer, Answer::Found(_));
+                answer = role.assume(world, answer).await;
+                let name = &role.name;
+                let what = role.place.as_ref().map_or_else(|| name.to_string(), |at| format!("{at}: {name}"));
+                hops.push(if is_tried { Hop::new(what, &answer) } else { Hop::not_tried(what) });
+            }
             (hops, answer)
         })
     }

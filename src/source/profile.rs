@@ -403,14 +403,14 @@ mod tests {
         let mut config = String::new();
         // Chains just long enough and too long, into keys, into circles, and out of profiles that are roles only at first.
         for (name, length, last) in [
-            ("a", 128, format!("[profile a128]\n{KEYS}")),
-            ("b", 200, format!("[profile b200]\n{KEYS}")),
-            ("c", 200, format!("[profile c200]\n{ROLE}source_profile = c190\n")),
-            ("d", 200, format!("[profile d200]\n{ROLE}source_profile = d0\n")),
-            ("e", 127, format!("[profile e127]\n{ROLE}source_profile = e127\n")),
-            ("f", 130, format!("[profile f130]\n{ROLE}{KEYS}source_profile = a1\n")),
-            ("g", 130, String::new()),
-            ("h", 130, format!("[profile h130]\n{ROLE}credential_source = Environment\n")),
+            ("a", 256, format!("[profile a256]\n{KEYS}")),
+            ("b", 400, format!("[profile b400]\n{KEYS}")),
+            ("c", 400, format!("[profile c400]\n{ROLE}source_profile = c390\n")),
+            ("d", 400, format!("[profile d400]\n{ROLE}source_profile = d0\n")),
+            ("e", 255, format!("[profile e255]\n{ROLE}source_profile = e255\n")),
+            ("f", 258, format!("[profile f258]\n{ROLE}{KEYS}source_profile = a1\n")),
+            ("g", 258, String::new()),
+            ("h", 258, format!("[profile h258]\n{ROLE}credential_source = Environment\n")),
         ] {
             for at in 0..length {
                 config += &format!("[profile {name}{at}]\n{ROLE}source_profile = {name}{}\n", at + 1);
@@ -428,9 +428,9 @@ mod tests {
             };
             assert_eq!(described, planned, "{}", section.name());
             listed += 1;
-            too_long += usize::from(described.contains("more than 128"));
+            too_long += usize::from(described.contains("more than 256"));
         }
-        assert!(listed > 1000 && too_long > 300, "{listed} {too_long}");
+        assert!(listed > 2000 && too_long > 600, "{listed} {too_long}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod role;
 
 use crate::credentials::{Escaped, Quoted, usable};
 use crate::shared_files::{File, Property, Section, SharedFiles};
+use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 use crate::sso::Session;
 pub(super) use depth::Depths;
@@ -74,8 +75,8 @@ pub(super) const USED: &[&str] = &[
     "signin",
 ];
 
-/// A chain longer than this is a mistake, and every hop costs a call.
-const MOST_HOPS: usize = 128;
+/// A chain longer than this is a mistake, and every hop costs a call. (boto3 ends at about 140, where Python does.)
+const MOST_HOPS: usize = 256;
 
 /// What a profile can have its credentials from, for messages.
 pub(super) const WAYS: &str = "keys, role_arn, sso_session, login_session or credential_process";
@@ -88,7 +89,7 @@ pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 /// # Errors
 /// Everything that contradicts itself, with file and line.
 pub(super) fn plan(files: &SharedFiles, section: &Section, trusted: Trusted<'_>) -> Result<Option<Hop>, Failure> {
-    Planner { files, trusted, first: section, path: Vec::new() }.hop(section)
+    Planner { files, trusted, first: section, path: Vec::new() }.plan()
 }
 
 /// Every section that a plan may look at, in the order in which it does: for noticing changes.
@@ -135,30 +136,85 @@ struct Planner<'a> {
     path: Vec<Box<str>>,
 }
 
-impl Planner<'_> {
-    fn hop(&mut self, section: &Section) -> Result<Option<Hop>, Failure> {
+/// What one profile comes to.
+enum Step<'a> {
+    /// Credentials, or nothing about any.
+    End(Option<Hop>),
+    /// A role, and how the one comes by its credentials who assumes it.
+    Over(Over<'a>, Base<'a>),
+}
+
+/// The role of a profile, and where it stands.
+struct Over<'a> {
+    section: &'a Section,
+    role: RoleSpec,
+    stands: &'a Property,
+}
+
+/// Who assumes a role.
+enum Base<'a> {
+    /// Another profile, which stands there as the source.
+    Profile(&'a Section, &'a Property),
+    /// This.
+    Hop(Hop),
+}
+
+impl<'a> Planner<'a> {
+    /// Profile by profile and then back, in a loop: a long chain takes no more stack than a short one.
+    fn plan(mut self) -> Result<Option<Hop>, Failure> {
+        let (mut roles, mut section, mut named) = (Vec::new(), self.first, None);
+        let end = loop {
+            match self.step(section)? {
+                Step::End(end) => break end,
+                Step::Over(role, Base::Hop(hop)) => {
+                    roles.push(role);
+                    break Some(hop);
+                }
+                Step::Over(role, Base::Profile(source, at)) => {
+                    named = Some((section, at));
+                    roles.push(role);
+                    section = source;
+                }
+            }
+        };
+        let Some(end) = end else {
+            let Some((section, at)) = named else { return Ok(None) };
+            // The path has come to it.
+            let message = "source_profile names a profile that says nothing about credentials";
+            let message = format!("{message}: {}; give it {WAYS}", self.told());
+            return Err(Failure::misconfigured(said(at, section, message)));
+        };
+        Ok(Some(roles.into_iter().rev().fold(end, |base, Over { section, role, stands }| Hop {
+            profile: section.name().into(),
+            stands: place(stands),
+            way: Way::Role { role, base: Box::new(base) },
+        })))
+    }
+
+    fn step(&mut self, section: &'a Section) -> Result<Step<'a>, Failure> {
         let is_source = !self.path.is_empty();
         self.path.push(section.name().into());
         if is_role(section, is_source) {
-            return self.role(section).map(Some);
+            return self.role(section);
         }
-        if let Some(hop) = self.web_identity(section)? {
-            return Ok(Some(hop));
-        }
-        if let Some(hop) = self.sso(section)? {
-            return Ok(Some(hop));
+        let other = match self.web_identity(section)? {
+            None => self.sso(section)?,
+            hop => hop,
+        };
+        if other.is_some() {
+            return Ok(Step::End(other));
         }
         let keys = keys(section)?;
         let in_credentials_file = |section: &Section| {
             [ACCESS_KEY_ID, SECRET_ACCESS_KEY].iter().any(|name| file_of(section, name) == Some(File::Credentials))
         };
-        match keys {
-            Some(keys) if in_credentials_file(section) => Ok(Some(keys)),
-            keys => Ok(sign_in(section)?.or(self.process(section)?).or(keys)),
-        }
+        Ok(Step::End(match keys {
+            Some(keys) if in_credentials_file(section) => Some(keys),
+            keys => sign_in(section)?.or(self.process(section)?).or(keys),
+        }))
     }
 
-    fn role(&mut self, section: &Section) -> Result<Hop, Failure> {
+    fn role(&self, section: &'a Section) -> Result<Step<'a>, Failure> {
         let (role, stands) = role(section)?;
         let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
         let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
@@ -173,20 +229,20 @@ impl Planner<'_> {
                                web_identity_token_file: nothing says who assumes the role; add one of them";
                 return Err(wrong(stands, message.into()));
             }
-            (None, Some((word, at))) => Hop {
+            (None, Some((word, at))) => Base::Hop(Hop {
                 profile: section.name().into(),
                 stands: place(at),
                 way: Way::CredentialSource(
                     credential_source(word).ok_or_else(|| wrong(at, no_credential_source(word)))?,
                 ),
-            },
+            }),
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
-        Ok(Hop { profile: section.name().into(), stands: place(stands), way: Way::Role { role, base: Box::new(base) } })
+        Ok(Step::Over(Over { section, role, stands }, base))
     }
 
     /// The profile that another one names as its source.
-    fn source(&mut self, section: &Section, name: &str, at: &Property) -> Result<Hop, Failure> {
+    fn source(&self, section: &'a Section, name: &str, at: &'a Property) -> Result<Base<'a>, Failure> {
         let path = || format!("{} → {}", self.told(), Escaped(name));
         let wrong = |message: String| Failure::misconfigured(said(at, section, message));
         let Some(source) = self.files.profile(name) else {
@@ -198,7 +254,7 @@ impl Planner<'_> {
             return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
         };
         if name == section.name() {
-            return keys(section)?.ok_or_else(|| {
+            return keys(section)?.map(Base::Hop).ok_or_else(|| {
                 let message = "source_profile names the profile itself, which has no keys of its own";
                 wrong(format!("{message}: {}; add them, or name another profile", path()))
             });
@@ -212,11 +268,7 @@ impl Planner<'_> {
         if self.path.len() >= MOST_HOPS {
             return Err(too_long(self.first));
         }
-        self.hop(source)?.ok_or_else(|| {
-            // The path has come to it.
-            let message = "source_profile names a profile that says nothing about credentials";
-            wrong(format!("{message}: {}; give it {WAYS}", self.told()))
-        })
+        Ok(Base::Profile(source, at))
     }
 
     /// `A → B → C`.
@@ -504,9 +556,10 @@ mod tests {
             });
             format!("{}[profile p{length}]\n{KEYS}", hops.collect::<String>())
         };
-        assert!(told(&chain(100), "").ends_with("keys AKIA1"));
+        assert!(told(&chain(255), "").ends_with("keys AKIA1"));
+        assert!(told(&chain(256), "").contains("more than 256 profiles"));
         assert!(told(&chain(100_000), "").starts_with(
-            "/c, line 3: profile dev: more than 128 profiles are each the source of another one; name one"
+            "/c, line 3: profile dev: more than 256 profiles are each the source of another one; name one"
         ));
     }
 

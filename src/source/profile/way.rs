@@ -16,35 +16,47 @@ use crate::world::World;
 
 /// The source that a plan comes to. `settings` are those of the profile that was asked for: as in the SDKs, every call on
 /// the way is made in its region and to its endpoints.
-pub(super) fn carry_out(hop: Hop, settings: &Settings) -> Box<dyn Source> {
-    let Hop { profile, stands, way } = hop;
-    let place = format!("{stands}: profile {}", Escaped(&profile));
-    let source: Box<dyn Source> = match way {
-        Way::Role { role, base } => {
-            let is_chained = gives_a_role(&base.way);
-            let role = AssumeRole::new(role, carry_out(*base, settings)).at(place);
-            return Box::new(role.with_settings(settings.clone()).chained(is_chained));
-        }
-        Way::Keys(credentials) => Box::new(Keys(credentials)),
-        Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::keys_only()),
-        Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => Box::new(MetadataCredentials::new(false, true)),
-        Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
-        Way::WebIdentity { role, token_file } => {
-            let source = WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone());
-            return Box::new(Placed { place: place.into(), settings: settings.clone(), source: Box::new(source) });
-        }
-        Way::Process { command, account_id } => {
-            Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
-        }
-        Way::Sso { session, account_id, role_name } => {
-            let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
-            Box::new(sso.with_settings(settings.clone()))
-        }
-        Way::SignIn { session } => {
-            Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
-        }
+///
+/// Roles upon roles are met in a loop: a long chain takes no more stack than a short one.
+pub(super) fn carry_out(mut hop: Hop, settings: &Settings) -> Box<dyn Source> {
+    let mut roles = Vec::new();
+    let end: Box<dyn Source> = loop {
+        let Hop { profile, stands, way } = hop;
+        let place = format!("{stands}: profile {}", Escaped(&profile));
+        let source: Box<dyn Source> = match way {
+            Way::Role { role, base } => {
+                roles.push((role, place, gives_a_role(&base.way)));
+                hop = *base;
+                continue;
+            }
+            Way::Keys(credentials) => Box::new(Keys(credentials)),
+            Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::keys_only()),
+            Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => {
+                Box::new(MetadataCredentials::new(false, true))
+            }
+            Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
+            Way::WebIdentity { role, token_file } => {
+                let source = WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone());
+                break Box::new(Placed { place: place.into(), settings: settings.clone(), source: Box::new(source) });
+            }
+            Way::Process { command, account_id } => {
+                Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
+            }
+            Way::Sso { session, account_id, role_name } => {
+                let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
+                Box::new(sso.with_settings(settings.clone()))
+            }
+            Way::SignIn { session } => {
+                Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
+            }
+        };
+        break Box::new(Placed { place: place.into(), settings: Settings::default(), source });
     };
-    Box::new(Placed { place: place.into(), settings: Settings::default(), source })
+    let mut roles = roles.into_iter().rev();
+    let Some((role, place, is_chained)) = roles.next() else { return end };
+    let with = |role: AssumeRole, place, is_chained| role.at(place).with_settings(settings.clone()).chained(is_chained);
+    let first = with(AssumeRole::new(role, end), place, is_chained);
+    Box::new(roles.fold(first, |base, (role, place, is_chained)| with(AssumeRole::upon(role, base), place, is_chained)))
 }
 
 /// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
