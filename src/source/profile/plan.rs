@@ -5,6 +5,7 @@
 //! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
 mod depth;
+mod footprint;
 mod hop;
 mod keys;
 mod role;
@@ -15,6 +16,7 @@ use crate::source::spec::RoleSpec;
 use crate::source::{Failure, Kind};
 use crate::sso::Session;
 pub(super) use depth::Depths;
+pub(super) use footprint::{USED, footprint};
 pub(super) use hop::{CredentialSource, Hop, Way};
 use keys::{file_of, keys};
 use role::{credential_source, no_credential_source, role};
@@ -37,44 +39,6 @@ const SSO_ROLE_NAME: &str = "sso_role_name";
 const CREDENTIAL_PROCESS: &str = "credential_process";
 const LOGIN_SESSION: &str = "login_session";
 
-/// Properties that decide what a profile comes to.
-pub(super) const USED: &[&str] = &[
-    ACCESS_KEY_ID,
-    SECRET_ACCESS_KEY,
-    SESSION_TOKEN,
-    LEGACY_TOKEN,
-    ACCOUNT_ID,
-    ROLE_ARN,
-    SOURCE_PROFILE,
-    CREDENTIAL_SOURCE,
-    WEB_IDENTITY_TOKEN_FILE,
-    ROLE_SESSION_NAME,
-    DURATION_SECONDS,
-    "external_id",
-    "mfa_serial",
-    SSO_SESSION,
-    "sso_start_url",
-    "sso_region",
-    SSO_ACCOUNT_ID,
-    SSO_ROLE_NAME,
-    "sso_registration_scopes",
-    CREDENTIAL_PROCESS,
-    LOGIN_SESSION,
-    "services",
-    "region",
-    "endpoint_url",
-    "ignore_configured_endpoint_urls",
-    "sts_regional_endpoints",
-    "use_fips_endpoint",
-    "use_dualstack_endpoint",
-    "ca_bundle",
-    // Those of a services section.
-    "sts",
-    "sso",
-    "sso_oidc",
-    "signin",
-];
-
 /// A chain longer than this is a mistake, and every hop costs a call. (boto3 ends at about 140, where Python does.)
 const MOST_HOPS: usize = 256;
 
@@ -90,26 +54,6 @@ pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 /// Everything that contradicts itself, with file and line.
 pub(super) fn plan(files: &SharedFiles, section: &Section, trusted: Trusted<'_>) -> Result<Option<Hop>, Failure> {
     Planner { files, trusted, first: section, path: Vec::new() }.plan()
-}
-
-/// Every section that a plan may look at, in the order in which it does: for noticing changes.
-pub(super) fn footprint<'f>(files: &'f SharedFiles, profile: &str) -> Vec<&'f Section> {
-    let mut sections: Vec<&Section> = Vec::new();
-    let mut next = files.profile(profile);
-    while let Some(section) = next.filter(|section| !sections.iter().any(|seen| std::ptr::eq(*seen, *section))) {
-        sections.push(section);
-        if sections.len() > MOST_HOPS {
-            break;
-        }
-        next = value(section, SOURCE_PROFILE).and_then(|(name, _)| files.profile(name));
-    }
-    let named = |key, find: fn(&'f SharedFiles, &str) -> Option<&'f Section>| {
-        sections.iter().filter_map(move |section| find(files, value(section, key)?.0)).collect::<Vec<_>>()
-    };
-    let (sessions, services) = (named(SSO_SESSION, SharedFiles::sso_session), named("services", SharedFiles::services));
-    sections.extend(sessions);
-    sections.extend(services);
-    sections
 }
 
 /// The profiles that follow this one as sources are too many.
