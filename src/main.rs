@@ -8,7 +8,7 @@ use std::sync::Arc;
 use credenza::arguments::{self, Command, Invocation};
 use credenza::chance::Chance;
 use credenza::clock::Clock;
-use credenza::command::login::Ended;
+use credenza::command::login::{Ended, Of};
 use credenza::command::serve::Start;
 use credenza::command::{self, Failed};
 use credenza::config::{Config, Identity, Place};
@@ -81,6 +81,17 @@ impl Service {
     }
 }
 
+/// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says something about what this command does. `check` tells it itself.
+fn asks_for_the_environments_profile(command: &Command, config: &Config) -> bool {
+    match command {
+        Command::Login(wish) => wish.of == Of::Default,
+        Command::Serve | Command::Exec { .. } | Command::Get { from_daemon: false, .. } => {
+            config.identities.values().any(Identity::asks_for_the_environments_profile)
+        }
+        _ => false,
+    }
+}
+
 async fn run(invocation: Invocation, environment: Environment, service: Service) -> ExitCode {
     for warning in &invocation.warnings {
         tracing::warn!("{warning}");
@@ -107,7 +118,9 @@ async fn run(invocation: Invocation, environment: Environment, service: Service)
             return failed(&error.to_string(), code);
         }
     };
-    for warning in config.warnings.iter().chain(&environment.two_profiles()) {
+    let two_profiles =
+        environment.two_profiles().filter(|_| asks_for_the_environments_profile(&invocation.command, &config));
+    for warning in config.warnings.iter().chain(&two_profiles) {
         tracing::warn!("{warning}");
     }
     let trusted_owners = match loader::resolve(&config) {

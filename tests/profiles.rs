@@ -575,3 +575,28 @@ fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
         assert_eq!(stderr.contains("more than 256 profiles are each the source"), code == 1, "{stderr}");
     }
 }
+
+#[test]
+fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
+    let home = Home::new();
+    home.write(".aws/credentials", base() + &support::profile("old", "AKIAOLD"));
+    let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
+    let told = "AWS_PROFILE (\"base\") counts, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would take; unset one";
+    let got = home.run(&["get", "--log-level", "warn"], &variables);
+    assert!(got.stdout.contains(Sts::ACCESS_KEY_ID) && got.stderr.matches(told).count() == 1, "{got:?}");
+    let checked = home.run(&["check"], &variables);
+    assert!(checked.code == Some(0) && checked.stdout.matches(told).count() == 1, "{checked:?}");
+    let serve = home.serve(&[], &variables);
+    assert!(serve.log().contains("which boto3 would take"), "{}", serve.log());
+    // Where only one counts there is nothing to tell.
+    for (arguments, variables) in [
+        (&["get", "--profile", "old"][..], &variables[..]),
+        (&["check", "--profile", "old"], &variables),
+        (&["profiles"], &variables),
+        (&["get"], &variables[..1]),
+        (&["check"], &[("AWS_PROFILE", "old"), variables[1]]),
+    ] {
+        let ended = home.run(arguments, variables);
+        assert!(ended.code == Some(0) && !(ended.stdout + &ended.stderr).contains("which boto3"), "{arguments:?}");
+    }
+}

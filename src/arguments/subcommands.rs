@@ -134,7 +134,7 @@ It asks where the configuration, --listen and --token-file say that the daemon i
     /// Log in at IAM Identity Center (SSO), so that profiles with sso_session or sso_start_url work
     #[command(after_help = "\
 Examples:
-  credenza login                        where the profile default, or AWS_PROFILE, says
+  credenza login                        where the profile of AWS_PROFILE or AWS_DEFAULT_PROFILE says, else default
   credenza login --profile dev          where this profile says
   credenza login --sso-session work     at this [sso-session work] of ~/.aws/config
   credenza login --all                  at every session of ~/.aws/config, once each

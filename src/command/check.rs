@@ -74,6 +74,9 @@ fn explain(text: &mut String, world: &World, identity: &Identity, outcome: &Outc
             let _ = writeln!(text, "       {} → {gave}", hop.what);
         }
     }
+    if let Some(notice) = world.environment.two_profiles().filter(|_| identity.asks_for_the_environments_profile()) {
+        let _ = writeln!(text, "     {notice}");
+    }
     match &outcome.verdict {
         Verdict::Found { credentials, .. } => found(text, world, credentials, region),
         Verdict::Failing { source, .. } => {

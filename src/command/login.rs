@@ -42,7 +42,7 @@ pub struct Wish {
 /// Where to log in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Of {
-    /// Where the profile that `AWS_PROFILE` names, or `default`, says.
+    /// Where the profile says that `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names, else `default`.
     #[default]
     Default,
     /// Where this profile says.

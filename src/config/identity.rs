@@ -63,6 +63,12 @@ pub enum LongLivedKeys {
 }
 
 impl Identity {
+    /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says what one of its sources is.
+    #[must_use]
+    pub fn asks_for_the_environments_profile(&self) -> bool {
+        self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
+    }
+
     /// How its keeper treats its lease.
     #[must_use]
     pub fn policy(&self) -> Policy {

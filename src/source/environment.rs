@@ -13,7 +13,8 @@ const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
-/// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank variable counts as unset.
+/// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
+/// variable counts as unset.
 ///
 /// Without a key pair it is the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in the SDKs for Go and Java
 /// before any profile.

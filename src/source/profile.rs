@@ -60,7 +60,7 @@ impl ConfigCredentials {
         Self::default()
     }
 
-    /// This profile, whatever `AWS_PROFILE` says. It has to exist.
+    /// This profile, whatever `AWS_PROFILE` and `AWS_DEFAULT_PROFILE` say. It has to exist.
     #[must_use]
     pub fn profile(mut self, profile: &str) -> Self {
         self.name = format!("profile {}", Escaped(profile)).into();

@@ -34,7 +34,7 @@ pub enum SourceKind {
     Environment,
     /// A profile of the AWS shared files.
     Profile {
-        /// `profile`; otherwise `AWS_PROFILE`, otherwise `default`.
+        /// `profile`; otherwise `AWS_PROFILE`, otherwise `AWS_DEFAULT_PROFILE`, otherwise `default`.
         name: Option<Box<str>>,
         /// `credentials_file`; `~` is expanded when it is read.
         credentials_file: Option<PathBuf>,
@@ -110,5 +110,17 @@ pub enum Text {
 impl From<SourceKind> for SourceSpec {
     fn from(kind: SourceKind) -> Self {
         Self { kind, region: None }
+    }
+}
+
+impl SourceSpec {
+    /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says which profile it is, or which one stands below it.
+    #[must_use]
+    pub fn is_of_the_environments_profile(&self) -> bool {
+        match &self.kind {
+            SourceKind::Profile { name, .. } => name.is_none(),
+            SourceKind::AssumeRole { base, .. } => base.is_of_the_environments_profile(),
+            _ => false,
+        }
     }
 }
