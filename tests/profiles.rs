@@ -600,3 +600,36 @@ fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
         assert!(ended.code == Some(0) && !(ended.stdout + &ended.stderr).contains("which boto3"), "{arguments:?}");
     }
 }
+
+#[test]
+fn a_role_that_is_no_arn_is_asked_for_and_never_shown() {
+    let word = format!("{HUSH}/mistyped");
+    let (home, sts) = (Home::new(), sts(&["urn:ecs:iam::ns:role/r", "any-word"]));
+    home.write(".aws/credentials", base());
+    let mut config = String::new();
+    for (name, role) in [("urn", "urn:ecs:iam::ns:role/r"), ("word", "any-word"), ("typo", &*word)] {
+        writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = base").unwrap();
+    }
+    home.write(".aws/config", config);
+    assert_eq!(key(&get(&home, &sts, &["--profile", "urn"])), "ASIA1");
+    assert_eq!(key(&get(&home, &sts, &["--profile", "word"])), "ASIA2");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for (arguments, code) in
+        [(&["get", "--profile", "typo"][..], 1), (&["check", "--profile", "typo"], 1), (&["profiles"], 0)]
+    {
+        let ended = home.run(arguments, &variables);
+        let said = ended.stdout + &ended.stderr;
+        assert_eq!(ended.code, Some(code), "{said}");
+        assert!(said.contains("(not shown, for it is no ARN)") && !said.contains("mistyped"), "{said}");
+    }
+    sts.script([Reply::of(
+        403,
+        format!("<E><Error><Code>AccessDenied</Code><Message>may not assume {word}</Message></Error></E>"),
+    )]);
+    let refused = home.run(&["get", "--profile", "typo"], &variables);
+    assert!(
+        refused.stderr.contains("may not assume [redacted]") && !refused.stderr.contains("mistyped"),
+        "{refused:?}"
+    );
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
-use crate::aws::arn::{account_of_role, can_be_asked_for};
+use crate::aws::arn::{Shown, account_of_role, can_be_asked_for, looks_like_one};
 use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
 use crate::aws::endpoint::{Endpoint, Service};
 use crate::aws::form::Form;
@@ -100,7 +100,7 @@ pub async fn assume_role(
     let source_identity = role.source_identity.as_deref().map(|id| one_line("source identity", id)).transpose()?;
     form = form.with_optional("SourceIdentity", source_identity);
     let code = role.mfa.as_ref().map(|mfa| &mfa.code);
-    ask(world, settings, ACTION, &role.role_arn, &form, Some(caller), code).await
+    ask(world, settings, ACTION, On::Role(&role.role_arn), &form, Some(caller), code).await
 }
 
 /// Credentials of a role for who holds a token of an identity provider that the role trusts. The request is not signed.
@@ -119,7 +119,8 @@ pub async fn assume_role_with_web_identity(
     // At an endpoint of its own only a signature would want a region.
     let is_placed = settings.region.is_some() || settings.endpoints.of(Service::Sts).is_none();
     let unplaced = settings.clone().with_region((!is_placed).then(|| UNUSED_REGION.into()));
-    ask(world, &unplaced, ACTION, &role.role_arn, &with_duration(form, role.duration), None, Some(token)).await
+    let on = On::Role(&role.role_arn);
+    ask(world, &unplaced, ACTION, on, &with_duration(form, role.duration), None, Some(token)).await
 }
 
 /// Temporary credentials in exchange for long-lived ones of the same principal.
@@ -134,8 +135,7 @@ pub async fn get_session_token(
 ) -> Result<Credentials, Failure> {
     const ACTION: &str = "GetSessionToken";
     let form = with_duration(Form::new(ACTION, VERSION), Some(duration));
-    let what = format!("of {}", caller.access_key_id);
-    let session = ask(world, settings, ACTION, &what, &form, Some(caller), None).await?;
+    let session = ask(world, settings, ACTION, On::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
     // The principal is the same, and so is what its keys are for.
     Ok(Credentials { account_id: caller.account_id.clone(), endpoint: caller.endpoint.clone(), ..session })
 }
@@ -159,7 +159,7 @@ fn role_arn(arn: &str) -> Result<&str, Failure> {
         return Ok(arn);
     }
     Err(Failure::misconfigured(
-        "role_arn is no ARN: it must look like arn:aws:iam::123456789012:role/name, without spaces or line breaks",
+        "role_arn is no name of a role: it must look like arn:aws:iam::123456789012:role/name, without spaces or line breaks",
     ))
 }
 
@@ -167,12 +167,18 @@ fn one_line<'t>(part: &'static str, text: &'t str) -> Result<&'t str, Failure> {
     Ok(usable(part, text)?)
 }
 
+/// What an action is about, for messages.
+enum On<'a> {
+    Role(&'a str),
+    Caller(&'a str),
+}
+
 /// Sends the form and reads the credentials in its answer. `secret` went out in the form and must not come back.
 async fn ask(
     world: &World,
     settings: &Settings,
     action: &'static str,
-    on: &str,
+    on: On<'_>,
     form: &Form,
     caller: Option<&Credentials>,
     secret: Option<&Secret>,
@@ -185,8 +191,11 @@ async fn ask(
         None => Ok(post.unsigned()),
     };
     let of_caller = caller.map(|caller| [Some(&caller.secret_access_key), caller.session_token.as_ref()]);
-    let hush: Vec<_> = of_caller.into_iter().flatten().chain([secret]).flatten().collect();
-    let what = format!("{action} {on}");
+    let (what, odd) = match on {
+        On::Role(arn) => (format!("{action} {}", Shown(arn)), (!looks_like_one(arn)).then(|| Secret::new(arn))),
+        On::Caller(access_key_id) => (format!("{action} of {access_key_id}"), None),
+    };
+    let hush: Vec<_> = of_caller.into_iter().flatten().chain([secret, odd.as_ref()]).flatten().collect();
     let response = call(world, settings, &what, request, |response| understand(response, action, &hush)).await?;
     credentials(&response.body)
         .map_err(|why| Failure::unavailable(format!("{what} (POST {}): {why}{SEE_WHO_ANSWERS}", endpoint.url)))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::table::{Entry, Errors, Section};
 use super::value;
+use crate::aws::arn::{can_be_asked_for, looks_like_one};
 use crate::credentials::usable;
 use crate::secret::Secret;
 use crate::source::process::Program;
@@ -132,7 +133,7 @@ fn line(section: &mut Section<'_>, key: &'static str, errors: &mut Errors) -> Op
 
 fn arn(text: &str) -> Result<Box<str>, String> {
     let text = usable("role ARN", text).map_err(|error| error.to_string())?;
-    if text.starts_with("arn:") && !text.contains(char::is_whitespace) {
+    if looks_like_one(text) && can_be_asked_for(text) {
         Ok(text.into())
     } else {
         Err("not the ARN of a role; write it like arn:aws:iam::123456789012:role/NAME".into())

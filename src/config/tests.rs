@@ -204,6 +204,7 @@ fn what_a_source_cannot_be() {
 
 #[test]
 fn what_a_source_can_be() {
+    valid("[identities.default]\nsources = [{ role_arn = \"urn:ecs:iam::ns:role/r\", source = \"imds\" }]\n");
     let text = r#"
 [identities.minio]
 sources = [

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 use super::keys::read;
 use super::spec::{RoleSpec, Text};
 use super::{Answer, Boxed, Failure, Hop, Source};
+use crate::aws::arn::Shown;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::clock::timestamp;
-use crate::credentials::{Credentials, Escaped, Origin};
+use crate::credentials::{Credentials, Origin};
 use crate::sessions::{Fingerprint, Parts};
 use crate::world::World;
 
@@ -63,7 +64,7 @@ impl AssumeRole {
     }
 
     fn over(role: RoleSpec, base: Base) -> Self {
-        let name = format!("role {}", Escaped(&role.arn)).into();
+        let name = format!("role {}", Shown(&role.arn)).into();
         Self { name, place: None, role, base, settings: None, region: None, is_chained: false }
     }
 
@@ -150,7 +151,7 @@ impl AssumeRole {
 
     fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {
         let nobody = |why: &str| {
-            let arn = Escaped(&self.role.arn);
+            let arn = Shown(&self.role.arn);
             let base = self.base.source().name();
             self.own(Failure::misconfigured(format!(
                 "nobody is there to assume {arn}: {base}: {why}; provide these credentials, or name others to assume it"
@@ -163,7 +164,7 @@ impl AssumeRole {
                     let message = format!(
                         "{}: its credentials, which assume {}, expired at {}; renew them",
                         self.base.source().name(),
-                        Escaped(&self.role.arn),
+                        Shown(&self.role.arn),
                         timestamp(end)
                     );
                     Err(self.own(Failure::unavailable(message)))
@@ -185,7 +186,7 @@ impl AssumeRole {
         let asked = self.role.duration?;
         if self.is_chained && asked > LONGEST_CHAINED {
             tracing::info!(
-                role_arn = %Escaped(&self.role.arn), asked_s = asked.as_secs(), given_s = LONGEST_CHAINED.as_secs(),
+                role_arn = %Shown(&self.role.arn), asked_s = asked.as_secs(), given_s = LONGEST_CHAINED.as_secs(),
                 "a role that is assumed by another role lasts an hour at most"
             );
             return Some(LONGEST_CHAINED);

@@ -469,7 +469,7 @@ mod tests {
             ),
             (&unnamed, "[default\n", "", "config, line 1: expected a `]`"),
             (&unnamed, "[default]\nsource_profile = x\n", &format!("[default]\n{KEYS}"), "found"),
-            (&unnamed, "[default]\nrole_arn = x\n", "", "config, line 2: profile default: role_arn is no ARN"),
+            (&unnamed, "[default]\nrole_arn = a b\n", "", "config, line 2: profile default: role_arn is no name"),
             (&unnamed, "[default]\ncredential_process = false\n", &format!("[default]\n{KEYS}"), "found"),
             (
                 &unnamed,

@@ -6,6 +6,7 @@ use super::assume_role::{fingerprint, session_name};
 use super::keys::read;
 use super::spec::{RoleSpec, Text};
 use super::{Answer, Boxed, Failure, Kind, Source};
+use crate::aws::arn::Shown;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::credentials::{Credentials, Escaped, Unusable, usable};
@@ -37,7 +38,7 @@ impl WebIdentityCredentials {
     /// This role with the token of this file.
     #[must_use]
     pub fn new(role: RoleSpec, token_file: impl Into<PathBuf>) -> Self {
-        let name = format!("web identity {}", Escaped(&role.arn)).into();
+        let name = format!("web identity {}", Shown(&role.arn)).into();
         Self { name, role, token_file: token_file.into(), settings: None, region: None }
     }
 

@@ -29,8 +29,8 @@ ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
 STAMP = "%Y-%m-%dT%H:%M:%SZ"
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
-# AWS's, and those of Dell's ECS, which has an STS, too.
-ROLE = re.compile(r"(arn:aws[\w-]*:iam::\d{12}|urn:ecs:iam::\w+):role/[\w+=,.@/-]+")
+# AWS's, those of Dell's ECS, which has an STS, too, and those of a store that takes any word, as MinIO does.
+ROLE = re.compile(r"(arn:aws[\w-]*:iam::\d{12}|urn:ecs:iam::\w+):role/[\w+=,.@/-]+|of-another-store[\w-]+/\w+")
 DEFAULT_NAME = re.compile(r"botocore-session-\d+|credenza-[\w.-]+")
 
 

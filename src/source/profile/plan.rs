@@ -426,7 +426,7 @@ mod tests {
                 "",
                 "control character (a line break, perhaps); write it anew, in one line",
             ),
-            ("role_arn = r\ncredential_source = Environment\n", "", "role_arn is no ARN of a role; write one"),
+            ("role_arn = r s\ncredential_source = Environment\n", "", "role_arn is no name of a role, or one"),
             (web, "", "web_identity_token_file stands there without role_arn: nothing says which role; add it"),
             ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
             (

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::aws::arn::Shown;
 use crate::credentials::{Credentials, Escaped};
 use crate::secret::Secret;
 use crate::source::spec::RoleSpec;
@@ -76,14 +77,14 @@ impl fmt::Display for Hop {
             Way::Keys(keys) if keys.session_token.is_some() => f.write_str("temporary keys"),
             Way::Keys(_) => f.write_str("keys"),
             Way::Role { role, base } if matches!(base.way, Way::CredentialSource(_)) => {
-                write!(f, "role {} ← {base}", Escaped(&role.arn))
+                write!(f, "role {} ← {base}", Shown(&role.arn))
             }
             Way::Role { role, base } => {
-                write!(f, "role {} ← profile {} ({base})", Escaped(&role.arn), Escaped(&base.profile))
+                write!(f, "role {} ← profile {} ({base})", Shown(&role.arn), Escaped(&base.profile))
             }
             Way::CredentialSource(source) => write!(f, "{source:?}"),
             Way::WebIdentity { role, token_file } => {
-                write!(f, "role {} ← token in {}", Escaped(&role.arn), Escaped(token_file))
+                write!(f, "role {} ← token in {}", Shown(&role.arn), Escaped(token_file))
             }
             Way::Sso { session, account_id, role_name } => {
                 write!(f, "{session}, account {}, role {}", Escaped(account_id), Escaped(role_name))

@@ -26,7 +26,7 @@ pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> 
         Failure::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
     })?;
     if !can_be_asked_for(&arn) {
-        let message = "role_arn is no ARN of a role; write one such as arn:aws:iam::123456789012:role/NAME";
+        let message = "role_arn is no name of a role, or one with white space; write one such as arn:aws:iam::123456789012:role/NAME";
         return Err(Failure::misconfigured(said(at, section, message)));
     }
     let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
