@@ -63,7 +63,7 @@ impl Source for EnvironmentCredentials {
             match answer(&world.environment) {
                 Answer::NotConfigured(why) if !self.keys_only => {
                     match WebIdentityCredentials::of_environment(&world.environment) {
-                        Ok(None) => Answer::NotConfigured(why),
+                        Ok(None) => Answer::not_configured(format!("{why}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")),
                         Ok(Some(role)) => Answer::from_result(role.assume(world).await),
                         Err(failure) => failure.into(),
                     }
@@ -84,9 +84,7 @@ fn answer(environment: &Environment) -> Answer {
         Failure::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
     };
     match (environment.get(KEY), environment.get(SECRET)) {
-        (None, None) => Answer::not_configured(
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set, nor is AWS_WEB_IDENTITY_TOKEN_FILE",
-        ),
+        (None, None) => Answer::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
         (Some(_), None) => half(KEY, SECRET),
         (None, Some(_)) => half(SECRET, KEY),
         (Some(key), Some(secret)) => Answer::from_result(credentials(environment, key, secret)),
@@ -142,6 +140,17 @@ mod tests {
         assert!(reason.contains(KEY), "{reason}");
         let long_lived = [PAIR[0], PAIR[1], ("AWS_SESSION_TOKEN", " "), (EXPIRATION, ""), ("AWS_ACCOUNT_ID", "")];
         assert_eq!(answer_of(&long_lived), Answer::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
+    }
+
+    #[tokio::test]
+    async fn keys_only_means_no_token_of_an_identity_provider() {
+        let variables = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")];
+        let world = World { environment: Environment::new(variables), ..World::default() };
+        let told = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
+        assert_eq!(EnvironmentCredentials::keys_only().load(&world).await, Answer::not_configured(told));
+        assert!(matches!(EnvironmentCredentials::new().load(&world).await, Answer::Failing(_)));
+        let nothing = EnvironmentCredentials::new().load(&World::default()).await;
+        assert_eq!(nothing, Answer::not_configured(format!("{told}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")));
     }
 
     #[test]
