@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 deny() { cargo deny --locked --config deny.toml "$@"; }
 
 failed=0
+# The crates of every platform are looked at; a build has fetched those of this one.
+cargo fetch --quiet --locked || failed=1
 deny --offline check licenses bans sources || failed=1
 if told=$(timeout 120 cargo deny --locked --config deny.toml fetch db 2>&1); then
   deny --offline check advisories || failed=1
