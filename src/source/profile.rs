@@ -433,18 +433,6 @@ mod tests {
         assert!(listed > 2000 && too_long > 600, "{listed} {too_long}");
     }
 
-    #[test]
-    fn chained_profiles_are_listed_in_one_walk() {
-        let role = "role_arn = arn:aws:iam::1:role/r\n";
-        let mut config: String =
-            (0..100_000).map(|at| format!("[profile p{at}]\n{role}source_profile = p{}\n", at + 1)).collect();
-        config += &format!("[profile p100000]\n{KEYS}");
-        let content = crate::shared_files::Content { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
-        let files = SharedFiles::parse(Some(content), None).unwrap();
-        assert_eq!(describe(&files, &|_| Ok(())).count(), 100_001);
-        // Followed for each of them it takes more than a minute in a build like this one.
-    }
-
     #[tokio::test]
     async fn the_three_answers() {
         let (unnamed, named) = (ConfigCredentials::new(), ConfigCredentials::new().profile("dev"));

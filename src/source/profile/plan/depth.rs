@@ -10,11 +10,19 @@ use crate::shared_files::{Section, SharedFiles};
 pub(in crate::source::profile) struct Depths<'f> {
     files: &'f SharedFiles,
     known: HashMap<&'f str, usize>,
+    /// How many profiles were walked over.
+    #[cfg(test)]
+    walked: usize,
 }
 
 impl<'f> Depths<'f> {
     pub(in crate::source::profile) fn new(files: &'f SharedFiles) -> Self {
-        Self { files, known: HashMap::new() }
+        Self {
+            files,
+            known: HashMap::new(),
+            #[cfg(test)]
+            walked: 0,
+        }
     }
 
     /// Whether the plan of this profile would be refused for its length.
@@ -48,6 +56,10 @@ impl<'f> Depths<'f> {
             }
             places.insert(section.name(), path.len());
             path.push(section.name());
+            #[cfg(test)]
+            {
+                self.walked += 1;
+            }
             next = self.source(section, true);
         };
         while let Some(name) = path.pop() {
@@ -55,5 +67,27 @@ impl<'f> Depths<'f> {
             self.known.insert(name, depth);
         }
         depth
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::shared_files::Content;
+
+    #[test]
+    fn each_profile_of_a_chain_is_walked_over_once() {
+        const LENGTH: usize = 2_000;
+        let mut config: String = (0..LENGTH)
+            .map(|at| format!("[profile p{at}]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = p{}\n", at + 1))
+            .collect();
+        config += &format!("[profile p{LENGTH}]\naws_access_key_id = A\naws_secret_access_key = s\n");
+        let content = Content { path: Path::new("/c"), bytes: config.as_bytes() };
+        let files = SharedFiles::parse(Some(content), None).unwrap();
+        let mut depths = Depths::new(&files);
+        let too_long = (0..LENGTH).filter(|at| depths.is_too_long(files.profile(&format!("p{at}")).unwrap())).count();
+        assert!(too_long > 0 && too_long < LENGTH && depths.walked <= LENGTH + 1, "{too_long} {}", depths.walked);
     }
 }
