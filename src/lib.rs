@@ -20,6 +20,7 @@
 //! ```
 
 pub mod accounts;
+pub mod answer;
 pub mod arguments;
 pub mod aws;
 pub mod board;
