@@ -1,5 +1,5 @@
 //! Temporary credentials that an upstream gave, shared by all who would obtain the same: a hundred profiles over one
-//! base cost one call for it.
+//! base cost one call for it, whether STS, SSO, a program, the container endpoint or the metadata service gives it.
 //!
 //! It is a cache that is asked, not a task that pushes: nothing to own, nothing to stop, and what nobody asks for is
 //! not kept fresh.
@@ -7,12 +7,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use ring::digest;
 use tokio::time::Instant;
 
+use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
@@ -41,17 +43,35 @@ struct Slot {
 }
 
 struct Obtained {
-    outcome: Result<Credentials, Failure>,
+    answer: Answer,
     ended: Instant,
+    /// When these credentials were first given.
     at: SystemTime,
 }
 
 impl Sessions {
-    /// The credentials of this fingerprint: those that are held, while they are fresh enough that nobody would renew
-    /// them, else what `ask` gives. However many ask at once, `ask` runs once, and all of them have its outcome, a failure
-    /// too; dropping the one that asks lets the next one do it.
+    /// The answer of this fingerprint: the credentials that are held, while they are fresh enough that nobody would renew
+    /// them, else what `ask` says. However many ask at once, `ask` runs once, and all of them have what it said, that
+    /// nothing is configured and a failure too; dropping the one that asks lets the next one do it.
     ///
-    /// Credentials without an end are for those who were waiting, and nobody else: the next one asks again.
+    /// Credentials without an end are for those who were waiting, and nobody else: the next one asks again. So does who
+    /// comes after upstream gave the same ones again, which are no fresher for it.
+    pub async fn share<F>(&self, clock: &Clock, of: Fingerprint, ask: impl FnOnce() -> F) -> Answer
+    where
+        F: Future<Output = Answer>,
+    {
+        let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
+        let mut obtained = slot.obtained.lock().await;
+        if let Some(obtained) = obtained.as_ref().filter(|obtained| obtained.serves(came, clock.now())) {
+            return obtained.answer.clone();
+        }
+        let answer = ask().await;
+        let at = obtained.as_ref().filter(|before| before.answer == answer).map_or_else(|| clock.now(), |same| same.at);
+        *obtained = Some(Obtained { answer: answer.clone(), ended: Instant::now(), at });
+        answer
+    }
+
+    /// The same as [`Sessions::share`], for those who have been set up: there are credentials or a failure.
     ///
     /// # Errors
     /// What `ask` said.
@@ -64,14 +84,11 @@ impl Sessions {
     where
         F: Future<Output = Result<Credentials, Failure>>,
     {
-        let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
-        let mut obtained = slot.obtained.lock().await;
-        if let Some(obtained) = obtained.as_ref().filter(|obtained| obtained.serves(came, clock.now())) {
-            return obtained.outcome.clone();
+        match self.share(clock, of, || async { Answer::from_result(ask().await) }).await {
+            Answer::Found(credentials) => Ok(credentials),
+            Answer::Failing(failure) => Err(failure),
+            Answer::NotConfigured(why) => Err(Failure::misconfigured(why)),
         }
-        let outcome = ask().await;
-        *obtained = Some(Obtained { outcome: outcome.clone(), ended: Instant::now(), at: clock.now() });
-        outcome
     }
 
     /// Forgets everything: the next load asks upstream.
@@ -87,7 +104,7 @@ impl Sessions {
         // What serves nobody any more goes when something new comes.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1
-                || slot.obtained.try_lock().is_ok_and(|held| held.as_ref().is_some_and(|held| held.is_fresh(now)))
+                || slot.obtained.try_lock().is_ok_and(|held| held.as_ref().is_some_and(|held| held.lives(now)))
         });
         Arc::clone(slots.entry(of).or_default())
     }
@@ -102,17 +119,29 @@ impl Obtained {
     fn serves(&self, came: Instant, now: SystemTime) -> bool {
         // It was being asked for when that one came.
         self.ended >= came
-            || match &self.outcome {
-                Ok(_) => self.is_fresh(now),
+            || match &self.answer {
+                Answer::Found(_) => self.is_fresh(now),
                 // A hundred keepers that try again each by itself are still one who asks.
-                Err(failure) => failure.kind.passes() && self.ended.elapsed() < SHORTEST_PAUSE,
+                Answer::Failing(failure) => failure.kind.passes() && self.ended.elapsed() < SHORTEST_PAUSE,
+                Answer::NotConfigured(_) => false,
             }
     }
 
     /// Until the earliest moment at which a keeper would renew them, so that who comes to renew gets new ones.
     fn is_fresh(&self, now: SystemTime) -> bool {
-        let end = self.outcome.as_ref().ok().and_then(|credentials| credentials.expiration);
-        end.is_some_and(|end| now >= self.at && now < schedule::refresh_at(self.at, end, 1.0))
+        self.end().is_some_and(|end| now >= self.at && now < schedule::refresh_at(self.at, end, 1.0))
+    }
+
+    /// Whether upstream may still give the same again.
+    fn lives(&self, now: SystemTime) -> bool {
+        self.end().is_some_and(|end| now < end)
+    }
+
+    fn end(&self) -> Option<SystemTime> {
+        match &self.answer {
+            Answer::Found(credentials) => credentials.expiration,
+            Answer::NotConfigured(_) | Answer::Failing(_) => None,
+        }
     }
 }
 
@@ -147,6 +176,14 @@ impl Parts {
         }
     }
 
+    /// All that a value is told apart from others by; not what is printed of it, which may be cut.
+    #[must_use]
+    pub fn with_value(self, value: &impl Hash) -> Self {
+        let mut inner = Self(digest::Context::new(&digest::SHA256));
+        value.hash(&mut inner);
+        self.with(inner.0.finish())
+    }
+
     /// Who asks upstream: every part of these credentials that a signature depends on.
     #[must_use]
     pub fn with_caller(self, caller: &Credentials) -> Self {
@@ -161,6 +198,19 @@ impl Parts {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.finish().as_ref());
         Fingerprint(bytes)
+    }
+}
+
+/// Takes what a value feeds to it.
+impl Hasher for Parts {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The first bytes of the fingerprint.
+    fn finish(&self) -> u64 {
+        let Fingerprint(bytes) = self.clone().fingerprint();
+        bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 
@@ -266,6 +316,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_same_ones_again_are_no_fresher() {
+        let (sessions, clock, calls) = (Sessions::default(), clock(), AtomicUsize::new(0));
+        let end = clock.now() + HOUR;
+        let key = async |name: &str| {
+            let ask = async || {
+                calls.fetch_add(1, Ordering::SeqCst);
+                Ok(Credentials::new(name, "hush").unwrap().with_expiration(Some(end)))
+            };
+            sessions.obtain(&clock, of("a"), ask).await.unwrap().access_key_id.to_string()
+        };
+        key("ASIA1").await;
+        tokio::time::sleep(Duration::from_secs(39 * 60)).await;
+        // Instances get their new credentials at a moment of the service's own: who comes to renew asks until they do,
+        // also after something else was asked for.
+        for call in 2..5 {
+            let other = sessions.obtain(&clock, of("b"), async || Ok(Credentials::new("B", "hush").unwrap())).await;
+            assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call), "{other:?}");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!((key("ASIA2").await.as_str(), key("ASIA3").await.as_str()), ("ASIA2", "ASIA2"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn that_nothing_is_configured_is_for_those_who_wait() {
+        let (sessions, clock, calls) = (Sessions::default(), clock(), AtomicUsize::new(0));
+        let ask = async || {
+            calls.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Answer::not_configured("nobody is here")
+        };
+        let share = || sessions.share(&clock, of("a"), ask);
+        let (one, two) = tokio::join!(share(), share());
+        assert_eq!((one, calls.load(Ordering::SeqCst)), (two, 1));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        share().await;
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_is_dropped_leaves_it_to_the_next() {
         let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
         let ask = || sessions.obtain(&clock, of("a"), || upstream.ask(Ok(Some(clock.now() + HOUR))));
@@ -295,6 +384,9 @@ mod tests {
             Parts::new("wayab").with("c"),
             Parts::new("way").with("ab").with_optional(None::<&str>).with("c"),
             Parts::new("way").with("ab").with_optional(Some("")).with("c"),
+            Parts::new("way").with_value(&("ab", "c")),
+            Parts::new("way").with_value(&("a", "bc")),
+            Parts::new("way").with_value(&"ab").with_value(&"c"),
             Parts::new("way").with_caller(&caller),
             Parts::new("way").with_caller(&caller.clone().with_session_token(Some("t")).unwrap()),
             Parts::new("way").with_caller(&Credentials::new("A", "other").unwrap()),

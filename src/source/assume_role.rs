@@ -282,11 +282,12 @@ pub(super) fn fingerprint(
     for arn in policy_arns {
         parts = parts.with(arn.as_bytes());
     }
+    parts = parts.with((tags.len() as u64).to_be_bytes());
     for (key, value) in tags {
         parts = parts.with(key.as_bytes()).with(value.as_bytes());
     }
     // Region, endpoint, FIPS: where it is asked makes it another session, too.
-    caller(parts.with(format!("{settings:?}"))).fingerprint()
+    caller(parts.with_value(settings)).fingerprint()
 }
 
 /// The name of the session as it stands in the audit trail of AWS.
@@ -295,4 +296,56 @@ pub(super) fn session_name(role: &RoleSpec, now: SystemTime) -> Box<str> {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         format!("credenza-{}", since.as_secs()).into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::credentials::Origin;
+    use crate::upstream::Url;
+
+    #[test]
+    fn two_share_a_session_only_when_all_that_makes_it_is_the_same() {
+        let role = || RoleSpec { arn: "arn:aws:iam::1:role/r".into(), ..RoleSpec::default() };
+        let sts = |path: &str| {
+            let mut settings = Settings { region: Some("eu-west-1".into()), ..Settings::default() };
+            settings.endpoints.sts = Some(Ok(Url::parse(&format!("https://h/{path}")).unwrap()));
+            settings
+        };
+        let (plain, long) = (Settings::default(), "x".repeat(300));
+        let caller = Credentials::new("AKIAEXAMPLE", "secret").unwrap();
+        let of = |role: &RoleSpec, policy, settings: &Settings| {
+            fingerprint("assume role", role, policy, settings, |parts| parts.with_caller(&caller))
+        };
+        let text = |text: &str| Some(text.into());
+        let different = [
+            of(&role(), None, &plain),
+            of(&RoleSpec { arn: "arn:aws:iam::1:role/s".into(), ..role() }, None, &plain),
+            of(&RoleSpec { session_name: text("a"), ..role() }, None, &plain),
+            of(&RoleSpec { external_id: text("a"), ..role() }, None, &plain),
+            of(&RoleSpec { mfa_serial: text("a"), ..role() }, None, &plain),
+            of(&RoleSpec { source_identity: text("a"), ..role() }, None, &plain),
+            of(&RoleSpec { duration: Some(Duration::from_secs(900)), ..role() }, None, &plain),
+            of(&RoleSpec { policy_arns: vec!["a".into()], ..role() }, None, &plain),
+            of(&RoleSpec { policy_arns: vec!["a".into(), "b".into()], ..role() }, None, &plain),
+            of(&RoleSpec { tags: vec![("a".into(), "b".into())], ..role() }, None, &plain),
+            of(&role(), Some("{}"), &plain),
+            of(&role(), None, &Settings { use_fips: true, ..plain.clone() }),
+            of(&role(), None, &Settings { region: text("eu-west-2"), ..plain.clone() }),
+            of(&role(), None, &sts("")),
+            // What is cut when it is printed counts as well.
+            of(&role(), None, &sts(&format!("{long}a"))),
+            of(&role(), None, &sts(&format!("{long}b"))),
+            fingerprint("web identity", &role(), None, &plain, |parts| parts.with_caller(&caller)),
+            fingerprint("assume role", &role(), None, &plain, |parts| parts.with("AKIAEXAMPLE")),
+        ];
+        assert_eq!(HashSet::from(different).len(), different.len());
+        // Where it is written is a note for people, and whose text a policy is, is in its text.
+        let written = Settings { region_stands: Origin::new("/c, line 3"), ..plain.clone() };
+        let from_a_file = RoleSpec { policy_file: Some("/p.json".into()), ..role() };
+        assert_eq!(of(&role(), None, &written), different[0]);
+        assert_eq!(of(&from_a_file, Some("{}"), &plain), of(&role(), Some("{}"), &plain));
+    }
 }

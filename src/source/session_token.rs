@@ -43,7 +43,7 @@ impl SessionToken {
         let of = Parts::new("session token")
             .with_caller(&keys)
             .with(self.duration.as_secs().to_be_bytes())
-            .with(format!("{settings:?}"))
+            .with_value(&settings)
             .fingerprint();
         let ask = || sts::get_session_token(world, &settings, &keys, self.duration);
         let session = world.sessions.obtain(&world.clock, of, ask).await;

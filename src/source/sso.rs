@@ -93,7 +93,7 @@ impl SsoCredentials {
             .with(account_id.as_bytes())
             .with(role_name.as_bytes())
             .with(login.lineage.to_be_bytes())
-            .with(format!("{settings:?}"))
+            .with_value(settings)
             .fingerprint();
         let ask = || role_credentials(world, settings, &login.token.token, account_id, role_name);
         world.sessions.obtain(&world.clock, of, ask).await
