@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use fakes::ecs::Ecs;
+use fakes::imds::Imds;
 use fakes::server::Reply;
 use fakes::sts::{self, Form, Role, Sts};
 use support::{Ended, HUSH, Home, PATIENCE};
@@ -279,6 +281,52 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
     assert_eq!(status["profiles"]["live"], 102);
     let nobody = broker.get("/credentials/hub", &token);
     assert_eq!((nobody.status, nobody.code()), (404, "IdentityNotFound".into()));
+}
+
+#[test]
+fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    let imds = Imds::start("web", &fakes::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
+    let ecs = Ecs::start(Some(HUSH), &fakes::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
+    let bases = [("Ec2InstanceMetadata", "ASIAINSTANCE"), ("EcsContainer", "ASIACONTAINER")];
+    let mut config = String::new();
+    for (source, key) in bases {
+        sts.know(key, "hush-secret", Some("hush-session"));
+        for number in 0..10 {
+            let role = format!("arn:aws:iam::123456789012:role/{source}-{number}");
+            sts.allow(&role, Role { trusted: vec![key.into()], ..Role::default() });
+            writeln!(config, "[profile {source}-{number}]\nrole_arn = {role}\ncredential_source = {source}").unwrap();
+        }
+    }
+    home.write(".aws/config", config);
+    let (sts_url, endpoint, full) = (sts.url(), imds.endpoint(), ecs.url());
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", &*sts_url),
+        ("AWS_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &full),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", HUSH),
+    ];
+    // The identity `default` comes from the container as well, which costs no second look either.
+    let broker = home.serve(&["--serve-profiles", "*-*"], &variables);
+    let token = home.token();
+    std::thread::scope(|scope| {
+        for (source, _) in bases {
+            for number in 0..10 {
+                let (broker, token) = (&broker, &token);
+                scope.spawn(move || broker.until_identity(token, &format!("{source}-{number}")));
+            }
+        }
+    });
+    broker.until_key(&token, "ASIACONTAINER");
+    for (_, key) in bases {
+        assert_eq!(sts.callers().iter().filter(|caller| *caller == key).count(), 10, "{key}");
+    }
+    assert_eq!(ecs.server().lines().len(), 1);
+    let of_the_role = "GET /latest/meta-data/iam/security-credentials/web".to_owned();
+    assert_eq!(imds.server().lines().iter().filter(|line| **line == of_the_role).count(), 1);
+    assert_eq!(imds.server().lines().len(), 4, "{:?}", imds.server().lines());
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::web_identity::MEND_THE_FILE;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
 use crate::secret::Secret;
+use crate::sessions::Parts;
 use crate::upstream::{Reach, Request, Response, Url};
 use crate::world::{Environment, World};
 
@@ -35,7 +36,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 ///
 /// `https` may go to any host, `http` to loopback, to the endpoints of ECS and EKS, and to names all of whose addresses
 /// are loopback; another host is misconfigured. It is *not configured* only when neither URI is set. What has already
-/// expired is handed on as it is: who keeps the lease judges that.
+/// expired is handed on as it is: who keeps the lease judges that. Those who ask the same URL with the same token share what
+/// it gives.
 ///
 /// ```
 /// use credenza::source::container::ContainerCredentials;
@@ -73,14 +75,24 @@ impl ContainerCredentials {
         Self { patience }
     }
 
-    async fn look(&self, world: &World, url: Url) -> Result<Credentials, Failure> {
+    /// What the endpoint gives to this token, or has just given to somebody else.
+    async fn obtain(&self, world: &World, url: &Url) -> Result<Credentials, Failure> {
         let token = token(world).await?;
-        let tried = self.request(&url, token.as_ref())?.to_string();
-        let response = self.ask(world, &url, token.as_ref()).await?;
+        let token = token.as_ref();
+        let of = Parts::new("container endpoint")
+            .with_value(url)
+            .with_optional(token.map(Secret::expose))
+            .with(self.patience.as_nanos().to_be_bytes());
+        world.sessions.obtain(&world.clock, of.fingerprint(), || self.look(world, url, token)).await
+    }
+
+    async fn look(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Credentials, Failure> {
+        let tried = self.request(url, token)?.to_string();
+        let response = self.ask(world, url, token).await?;
         if response.status != StatusCode::OK {
-            return Err(refused(&response, &tried, &world.clock, token.as_ref()));
+            return Err(refused(&response, &tried, &world.clock, token));
         }
-        document::credentials(&response.body, Code::IfPresent, &tried, token.as_ref())
+        document::credentials(&response.body, Code::IfPresent, &tried, token)
     }
 
     /// Tries again after a silence or a 5xx, unless upstream said when.
@@ -123,7 +135,7 @@ impl Source for ContainerCredentials {
         Box::pin(async move {
             match locate(&world.environment) {
                 Ok(None) => Answer::not_configured(format!("neither {RELATIVE} nor {FULL} is set")),
-                Ok(Some(url)) => Answer::from_result(self.look(world, url).await),
+                Ok(Some(url)) => Answer::from_result(self.obtain(world, &url).await),
                 Err(failure) => failure.into(),
             }
         })
@@ -274,6 +286,7 @@ mod tests {
         let source = ContainerCredentials::new();
         for key in ["ASIA1", "ASIA2"] {
             ecs.set_document(&body(key, LATER));
+            world.sessions.forget();
             let Answer::Found(found) = source.load(&world).await else { panic!() };
             assert_eq!(&*found.access_key_id, key);
         }
@@ -282,6 +295,34 @@ mod tests {
         assert_eq!(seen.header("accept"), Some("application/json"));
         assert_eq!(seen.header("authorization"), Some("hush token"));
         assert_eq!(source.region(&world).await, None);
+    }
+
+    #[tokio::test]
+    async fn sources_that_ask_alike_share_and_others_do_not() {
+        let server = Server::start(|_| Reply::ok(body("ASIA1", "2099-01-01T00:00:00Z")));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "hush-1").unwrap();
+        let (full, file) = (server.url("/a"), path.to_str().unwrap().to_owned());
+        let here = world(&[(FULL, &full), (TOKEN_FILE, &file)]);
+        let source = ContainerCredentials::new();
+        let requests = || server.lines().len();
+        let (one, two) = tokio::join!(source.load(&here), source.load(&here));
+        assert!(one == two && matches!(one, Answer::Found(_)));
+        assert_eq!((source.load(&here).await, requests()), (one, 1));
+
+        // Another token may be another principal, and so may be another query or another end of a long path.
+        std::fs::write(&path, "hush-2").unwrap();
+        source.load(&here).await;
+        assert_eq!(requests(), 2);
+        let long = server.url(&format!("/{}", "x".repeat(300)));
+        for (number, full) in [format!("{full}?b"), format!("{long}a"), format!("{long}b")].into_iter().enumerate() {
+            let environment = Environment::new([(FULL, &*full), (TOKEN_FILE, &file)]);
+            source.load(&World { environment, ..here.clone() }).await;
+            assert_eq!(requests(), 3 + number, "{full}");
+        }
+        source.with_patience(Duration::from_secs(1)).load(&here).await;
+        assert_eq!(requests(), 6);
     }
 
     #[tokio::test]

@@ -22,6 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` says where, else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). It is
 /// *not configured* when `AWS_EC2_METADATA_DISABLED` is `true`, when the instance has no role (404), and when nobody has
 /// answered two requests for a session token, nor ever before in this process, unless the chain has no other source.
+/// Those who ask the same service in the same way share what it gives.
 ///
 /// ```
 /// use credenza::source::imds::MetadataCredentials;
@@ -102,10 +103,11 @@ impl Source for MetadataCredentials {
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
         Box::pin(async move {
-            match self.visit(world) {
-                Ok(mut visit) => visit.credentials().await.map_or_else(|answer| answer, Answer::Found),
-                Err(answer) => answer,
-            }
+            let visit = match self.visit(world) {
+                Ok(visit) => visit,
+                Err(answer) => return answer,
+            };
+            world.sessions.share(&world.clock, visit.fingerprint(), || visit.answer()).await
         })
     }
 

@@ -10,6 +10,7 @@ use super::service::{IDENTITY, ROLES, TOKEN, V1_DISABLED, role_path};
 use super::{Answer, Failure, Identity, MetadataCredentials, Session};
 use crate::credentials::{Credentials, usable};
 use crate::secret::Secret;
+use crate::sessions::{Fingerprint, Parts};
 use crate::source::Kind;
 use crate::source::document::{self, Code};
 use crate::source::endpoint::refused;
@@ -49,8 +50,22 @@ impl<'v> Visit<'v> {
         Self { source, world, endpoint, renewed: false, spare: true }
     }
 
+    /// All that makes what this visit comes to.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Parts::new("metadata service")
+            .with_value(&self.endpoint)
+            .with([u8::from(self.v1()), u8::from(self.source.only_source)])
+            .with(self.source.patience.as_nanos().to_be_bytes())
+            .fingerprint()
+    }
+
+    /// What it comes to.
+    pub(super) async fn answer(mut self) -> Answer {
+        self.credentials().await.map_or_else(|answer| answer, Answer::Found)
+    }
+
     /// The credentials of the first role, with the account of the instance when the document names none.
-    pub(super) async fn credentials(&mut self) -> Result<Credentials, Answer> {
+    async fn credentials(&mut self) -> Result<Credentials, Answer> {
         let patience = self.source.patience;
         let (list, tried, session) = self.get(ROLES, patience).await?;
         match list.status {
@@ -313,21 +328,27 @@ mod tests {
         MetadataCredentials::new(true, only_source).with_patience(SHORT)
     }
 
+    /// As if nobody had asked before.
+    async fn load(source: &MetadataCredentials, world: &World) -> Answer {
+        world.sessions.forget();
+        source.load(world).await
+    }
+
     async fn found(source: &MetadataCredentials, world: &World) -> Credentials {
-        match source.load(world).await {
+        match load(source, world).await {
             Answer::Found(credentials) => credentials,
             other => panic!("{other:?}"),
         }
     }
 
     async fn failure(source: &MetadataCredentials, world: &World) -> Failure {
-        let Answer::Failing(failure) = source.load(world).await else { panic!() };
+        let Answer::Failing(failure) = load(source, world).await else { panic!() };
         assert!(!failure.message.contains("hush"), "{failure}");
         failure
     }
 
     async fn reason(source: &MetadataCredentials, world: &World) -> String {
-        match source.load(world).await {
+        match load(source, world).await {
             Answer::NotConfigured(reason) => reason.into(),
             other => panic!("{other:?}"),
         }
@@ -380,6 +401,43 @@ mod tests {
         assert_eq!(first.header("x-aws-ec2-metadata-token-ttl-seconds"), Some("21600"));
         assert_eq!(first.header("content-length"), Some("0"));
         assert!(!format!("{source:?}").contains("hush"));
+    }
+
+    #[tokio::test]
+    async fn sources_that_ask_alike_share_and_others_do_not() {
+        let (imds, other) = (imds(), imds());
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        let (first, second, third) = (source(), source(), source());
+        let at_once = tokio::join!(first.load(&world), second.load(&world), third.load(&world));
+        assert!(matches!(&at_once.0, Answer::Found(found) if &*found.access_key_id == "ASIA1"));
+        assert!(at_once.0 == at_once.1 && at_once.1 == at_once.2);
+        assert_eq!(asked(&imds, &mut seen), "TLCI");
+        assert_eq!(source().load(&world).await, at_once.0);
+        assert_eq!(asked(&imds, &mut seen), "", "nobody would renew them yet");
+
+        other.set(|state| state.document = body("ASIA2", "2026-11-23T16:00:00Z"));
+        let endpoint = other.endpoint();
+        let elsewhere = Environment::new([("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*endpoint)]);
+        let elsewhere = World { environment: elsewhere, ..world.clone() };
+        let answer = source().load(&elsewhere).await;
+        assert!(matches!(&answer, Answer::Found(found) if &*found.access_key_id == "ASIA2"), "{answer:?}");
+        for unlike in [with_v1(false), only_source(), MetadataCredentials::new(false, false)] {
+            assert_eq!(unlike.load(&world).await, at_once.0);
+            assert_eq!(asked(&imds, &mut seen), "TLCI", "{unlike:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn that_no_role_is_attached_is_shared_by_those_who_wait() {
+        let imds = imds();
+        imds.set(|state| state.role = None);
+        let (world, mut seen) = (world(&imds.endpoint()), 0);
+        let (first, second) = (source(), source());
+        let (one, two) = tokio::join!(first.load(&world), second.load(&world));
+        assert!(one == two && matches!(one, Answer::NotConfigured(_)));
+        assert_eq!(asked(&imds, &mut seen), "TL");
+        imds.set(|state| state.role = Some("web".into()));
+        assert!(matches!(second.load(&world).await, Answer::Found(_)), "it is looked for again");
     }
 
     #[tokio::test]
