@@ -665,8 +665,8 @@ fn neither_errors_nor_warnings_nor_debug_show_a_value() {
         ),
     ] {
         let error = parse(config.as_bytes(), b"").unwrap_err();
-        assert_eq!(error.to_string(), message);
-        assert!(!format!("{error:?}").contains("hunter2"));
+        assert_eq!(error.to_string().split("; correct").next(), Some(message));
+        assert!(!format!("{error:?}{error}").contains("hunter2"));
     }
     let config = b"[default]\na=hunter2\n b\nc=\n d=hunter2\naws_session_token: hunter2==\nx:hunter2==\n[e\x1b f]\n";
     let files = parse(config, b"").unwrap();

@@ -8,7 +8,7 @@ use super::File;
 
 /// A line that breaks the grammar. The whole file counts as unreadable then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file} {}, line {line}: expected {expected}", Foreign(&path.to_string_lossy()))]
+#[error("{file} {}, line {line}: expected {expected}; {}", Foreign(&path.to_string_lossy()), expected.remedy())]
 pub struct ParseError {
     /// Which of the two files.
     pub file: File,
@@ -53,6 +53,17 @@ pub enum Expected {
     /// rust-ini read this property other than the line pass did. It is given none of which that is known.
     #[error("a property that the INI parser can read")]
     Ini,
+}
+
+impl Expected {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Utf8 => "save the file in UTF-8",
+            _ => "correct the line, or leave it out by a `#` at its beginning",
+        }
+    }
 }
 
 /// Something in a file that was passed over.
@@ -154,8 +165,12 @@ mod tests {
             line: 7,
             expected: Expected::Equals,
         };
-        let text = "credentials file /home/a b/\\u{1b}[31m, line 7: expected NAME = VALUE (only `=` separates the two)";
+        let text = "credentials file /home/a b/\\u{1b}[31m, line 7: expected NAME = VALUE (only `=` separates the two); \
+            correct the line, or leave it out by a `#` at its beginning";
         assert_eq!(error.to_string(), text);
+        assert!(
+            ParseError { expected: Expected::Utf8, ..error }.to_string().ends_with("in UTF-8; save the file in UTF-8")
+        );
     }
 
     #[test]
