@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -25,6 +26,8 @@ use crate::secret::Secret;
 #[derive(Clone, Default)]
 pub struct Sessions {
     slots: Arc<Mutex<HashMap<Fingerprint, Arc<Slot>>>>,
+    /// How often everything was forgotten.
+    era: Arc<AtomicU64>,
 }
 
 /// Of **everything** that makes some credentials what they are: the way, its parameters, the caller, the endpoint. Two
@@ -39,14 +42,28 @@ pub struct Parts(digest::Context);
 #[derive(Default)]
 struct Slot {
     /// Held while upstream is asked, so that one asks for all.
-    obtained: tokio::sync::Mutex<Option<Obtained>>,
+    held: tokio::sync::Mutex<Held>,
 }
 
-struct Obtained {
+#[derive(Default)]
+struct Held {
+    answered: Option<Answered>,
+    given: Option<Given>,
+}
+
+struct Answered {
     answer: Answer,
     ended: Instant,
-    /// When these credentials were first given.
+    era: u64,
+}
+
+/// Which credentials were given last, and when for the first time: neither a failure between nor a change of the
+/// configuration makes the same ones fresher.
+#[derive(Clone, Copy)]
+struct Given {
+    which: Fingerprint,
     at: SystemTime,
+    end: Option<SystemTime>,
 }
 
 impl Sessions {
@@ -61,13 +78,16 @@ impl Sessions {
         F: Future<Output = Answer>,
     {
         let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
-        let mut obtained = slot.obtained.lock().await;
-        if let Some(obtained) = obtained.as_ref().filter(|obtained| obtained.serves(came, clock.now())) {
-            return obtained.answer.clone();
+        let mut held = slot.held.lock().await;
+        let era = self.era.load(Ordering::Relaxed);
+        if let Some(answer) = held.serving(came, clock.now(), era) {
+            return answer.clone();
         }
         let answer = ask().await;
-        let at = obtained.as_ref().filter(|before| before.answer == answer).map_or_else(|| clock.now(), |same| same.at);
-        *obtained = Some(Obtained { answer: answer.clone(), ended: Instant::now(), at });
+        if let Answer::Found(credentials) = &answer {
+            held.take(credentials, clock.now());
+        }
+        held.answered = Some(Answered { answer: answer.clone(), ended: Instant::now(), era });
         answer
     }
 
@@ -93,7 +113,13 @@ impl Sessions {
 
     /// Forgets everything: the next load asks upstream.
     pub fn forget(&self) {
-        self.slots().clear();
+        self.era.fetch_add(1, Ordering::Relaxed);
+        for slot in self.slots().values() {
+            // Who holds it is asking, and what comes of that is of another era.
+            if let Ok(mut held) = slot.held.try_lock() {
+                held.answered = None;
+            }
+        }
     }
 
     fn slot(&self, of: Fingerprint, now: SystemTime) -> Arc<Slot> {
@@ -104,7 +130,7 @@ impl Sessions {
         // What serves nobody any more goes when something new comes.
         slots.retain(|_, slot| {
             Arc::strong_count(slot) > 1
-                || slot.obtained.try_lock().is_ok_and(|held| held.as_ref().is_some_and(|held| held.lives(now)))
+                || slot.held.try_lock().is_ok_and(|held| held.given.is_some_and(|given| given.lives(now)))
         });
         Arc::clone(slots.entry(of).or_default())
     }
@@ -114,34 +140,38 @@ impl Sessions {
     }
 }
 
-impl Obtained {
-    /// Whether it serves somebody who came at this moment.
-    fn serves(&self, came: Instant, now: SystemTime) -> bool {
-        // It was being asked for when that one came.
-        self.ended >= came
-            || match &self.answer {
-                Answer::Found(_) => self.is_fresh(now),
-                // A hundred keepers that try again each by itself are still one who asks.
-                Answer::Failing(failure) => failure.kind.passes() && self.ended.elapsed() < SHORTEST_PAUSE,
-                Answer::NotConfigured(_) => false,
-            }
+impl Held {
+    /// What serves somebody who came at this moment.
+    fn serving(&self, came: Instant, now: SystemTime, era: u64) -> Option<&Answer> {
+        let Answered { answer, ended, .. } = self.answered.as_ref().filter(|answered| answered.era == era)?;
+        let serves = match answer {
+            // It was being asked for when that one came.
+            _ if *ended >= came => true,
+            Answer::Found(_) => self.given.is_some_and(|given| given.is_fresh(now)),
+            // A hundred keepers that try again each by itself are still one who asks.
+            Answer::Failing(failure) => failure.kind.passes() && ended.elapsed() < SHORTEST_PAUSE,
+            Answer::NotConfigured(_) => false,
+        };
+        serves.then_some(answer)
     }
 
+    fn take(&mut self, credentials: &Credentials, now: SystemTime) {
+        let (which, end) = (Parts::new("given").with_caller(credentials).fingerprint(), credentials.expiration);
+        if self.given.is_none_or(|given| (given.which, given.end) != (which, end) || now < given.at) {
+            self.given = Some(Given { which, at: now, end });
+        }
+    }
+}
+
+impl Given {
     /// Until the earliest moment at which a keeper would renew them, so that who comes to renew gets new ones.
     fn is_fresh(&self, now: SystemTime) -> bool {
-        self.end().is_some_and(|end| now >= self.at && now < schedule::refresh_at(self.at, end, 1.0))
+        now >= self.at && self.end.is_some_and(|end| now < schedule::refresh_at(self.at, end, 1.0))
     }
 
     /// Whether upstream may still give the same again.
     fn lives(&self, now: SystemTime) -> bool {
-        self.end().is_some_and(|end| now < end)
-    }
-
-    fn end(&self) -> Option<SystemTime> {
-        match &self.answer {
-            Answer::Found(credentials) => credentials.expiration,
-            Answer::NotConfigured(_) | Answer::Failing(_) => None,
-        }
+        self.end.is_some_and(|end| now < end)
     }
 }
 
@@ -222,7 +252,7 @@ impl fmt::Debug for Parts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use super::*;
@@ -322,20 +352,44 @@ mod tests {
         let key = async |name: &str| {
             let ask = async || {
                 calls.fetch_add(1, Ordering::SeqCst);
+                if name.is_empty() {
+                    return Err(Failure::unavailable("no"));
+                }
                 Ok(Credentials::new(name, "hush").unwrap().with_expiration(Some(end)))
             };
-            sessions.obtain(&clock, of("a"), ask).await.unwrap().access_key_id.to_string()
+            sessions
+                .obtain(&clock, of("a"), ask)
+                .await
+                .map_or_else(|_| "".into(), |held| held.access_key_id.to_string())
         };
         key("ASIA1").await;
         tokio::time::sleep(Duration::from_secs(39 * 60)).await;
         // Instances get their new credentials at a moment of the service's own: who comes to renew asks until they do,
-        // also after something else was asked for.
+        // also after something else was asked for, a failure or a reload.
         for call in 2..5 {
             let other = sessions.obtain(&clock, of("b"), async || Ok(Credentials::new("B", "hush").unwrap())).await;
             assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call), "{other:?}");
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
+        assert_eq!(key("").await, "");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for call in [6, 7] {
+            assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        sessions.forget();
+        for call in [8, 9] {
+            assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call));
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         assert_eq!((key("ASIA2").await.as_str(), key("ASIA3").await.as_str()), ("ASIA2", "ASIA2"));
+
+        // A clock that was ahead when they came says nothing of their age.
+        clock.step(-1_800_000);
+        for call in [11, 11] {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!((key("ASIA2").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA2", call));
+        }
     }
 
     #[tokio::test(start_paused = true)]
