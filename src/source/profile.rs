@@ -264,8 +264,10 @@ mod tests {
     use crate::clock::Clock;
     use crate::credentials::Credentials;
     use crate::files::Files;
+    use crate::token_cache::file_name;
     use crate::upstream::Upstream;
     use crate::world::Environment;
+    use ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
     async fn load(
         source: &ConfigCredentials,
@@ -296,6 +298,12 @@ mod tests {
         std::fs::create_dir(home.path().join(".aws")).unwrap();
         std::fs::write(home.path().join(".aws/config"), config.replace('@', home.path().to_str().unwrap())).unwrap();
         std::fs::write(home.path().join("token"), "jwt").unwrap();
+        let cache = home.path().join(".aws/sso/cache");
+        std::fs::create_dir_all(&cache).unwrap();
+        let log_in = r#"{"accessToken":"hush","expiresAt":"2099-01-01T00:00:00Z"}"#;
+        for key in ["work", "https://d.example/start"] {
+            std::fs::write(cache.join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, key)), log_in).unwrap();
+        }
         let here = ("HOME", home.path().to_str().unwrap());
         let world = World {
             environment: Environment::new(variables.iter().copied().chain([here])),
@@ -313,6 +321,8 @@ mod tests {
         let role = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n";
         let web = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = @/token\n";
         let base = format!("[profile base]\nregion = base\n{KEYS}");
+        let sso =
+            "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
         let none = "is none: it must look like eu-west-1";
         let unknown = "see that eu-wset-1 is a region of AWS";
         for (config, variables, place, told) in [
@@ -340,6 +350,20 @@ mod tests {
                 web.to_owned(),
                 &[("AWS_DEFAULT_REGION", "eu-wset-1")],
                 "AWS_DEFAULT_REGION: profile dev: Assume",
+                unknown,
+            ),
+            (
+                "[profile dev]\nsso_session = work\nsso_account_id = 1\nsso_role_name = r\n[sso-session work]\n\
+                 sso_region = eu-wset-1\nsso_start_url = https://d.example/start\n"
+                    .into(),
+                &[],
+                "@/.aws/config, line 3: profile dev: @/.aws/config, line 6: GetRoleCredentials",
+                unknown,
+            ),
+            (
+                format!("[profile dev]\n{sso}"),
+                &[],
+                "@/.aws/config, line 2: profile dev: @/.aws/config, line 4: GetRoleCredentials",
                 unknown,
             ),
             // A host that no region is part of is another matter.

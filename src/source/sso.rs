@@ -29,6 +29,7 @@ use crate::world::World;
 ///     name: Some("work".into()),
 ///     start_url: "https://example.awsapps.com/start".into(),
 ///     region: "eu-west-1".into(),
+///     region_stands: credenza::credentials::Origin::default(),
 ///     scopes: vec!["sso:account:access".into()],
 /// };
 /// let source = SsoCredentials::new(session, "123456789012", "Developer");
@@ -57,14 +58,16 @@ impl SsoCredentials {
             Some(name) => format!("sso {}", Escaped(name)).into(),
             None => "sso".into(),
         };
-        let settings = Settings::default().with_region(Some(session.region.clone()));
-        Self { name, account_id: account_id.into(), role_name: role_name.into(), settings, session, profile: None }
+        let (account_id, role_name) = (account_id.into(), role_name.into());
+        Self { name, account_id, role_name, settings: Settings::default(), session, profile: None }
+            .with_settings(Settings::default())
     }
 
     /// The same with other settings for calling the portal and SSO-OIDC; the region is the session's all the same.
     #[must_use]
     pub fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings.with_region(Some(self.session.region.clone()));
+        self.settings.region_stands = self.session.region_stands.clone();
         self
     }
 
@@ -124,7 +127,10 @@ impl Source for SsoCredentials {
     }
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { Answer::from_result(self.look(world).await) })
+        Box::pin(async move {
+            let looked = self.look(world).await;
+            Answer::from_result(looked.map_err(|failure| self.settings.locate(failure, None)))
+        })
     }
 
     /// Where the portal lives is no region for the credentials.
@@ -226,6 +232,7 @@ mod tests {
                 name: Some("work".into()),
                 start_url: "https://d.awsapps.com/start".into(),
                 region: "eu-west-1".into(),
+                region_stands: crate::credentials::Origin::default(),
                 scopes: Vec::new(),
             };
             let path = crate::sso::cache::path(&environment, &session).unwrap();

@@ -129,6 +129,7 @@ mod tests {
             name: name.map(Into::into),
             start_url: "https://d.awsapps.com/start".into(),
             region: "eu-west-1".into(),
+            region_stands: crate::credentials::Origin::default(),
             scopes: Vec::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::aws::endpoint::checked as checked_region;
-use crate::credentials::{Escaped, Quoted, usable};
+use crate::credentials::{Escaped, Origin, Quoted, usable};
 use crate::failure::Failure;
 use crate::shared_files::{Property, Section, SharedFiles};
 
@@ -27,6 +27,8 @@ pub struct Session {
     pub start_url: Box<str>,
     /// `sso_region`: where the service lives, not the region of the profile.
     pub region: Box<str>,
+    /// Where that stands, for messages: `/home/me/.aws/config, line 3`.
+    pub region_stands: Origin,
     /// `sso_registration_scopes`, else the one that gives a refresh token; none for the legacy keys.
     pub scopes: Vec<Box<str>>,
 }
@@ -106,13 +108,15 @@ impl Session {
             name: Some(section.name().into()),
             start_url: checked(START_URL, url)?.into(),
             region: checked(REGION, region)?.into(),
+            region_stands: Origin::new(at(region)),
             scopes: if scopes.is_empty() { vec![DEFAULT_SCOPE.into()] } else { scopes },
         })
     }
 
     fn legacy(url: &Property, region: &Property) -> Result<Self, Failure> {
+        let region_stands = Origin::new(at(region));
         let (start_url, region) = (checked(START_URL, url)?.into(), checked(REGION, region)?.into());
-        Ok(Self { name: None, start_url, region, scopes: Vec::new() })
+        Ok(Self { name: None, start_url, region, region_stands, scopes: Vec::new() })
     }
 
     /// Every session of the shared files once, and what is wrong with those that cannot be used. Of two that share a

@@ -55,6 +55,7 @@ impl Stage {
             name: Some("work".into()),
             start_url: START_URL.into(),
             region: "eu-west-1".into(),
+            region_stands: crate::credentials::Origin::default(),
             scopes: vec!["sso:account:access".into()],
         };
         Self { home, oidc, world, settings, session }

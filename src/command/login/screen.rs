@@ -90,7 +90,13 @@ mod tests {
 
     fn session() -> Session {
         let name = Some("work".into());
-        Session { name, start_url: "https://d".into(), region: "r".into(), scopes: Vec::new() }
+        Session {
+            name,
+            start_url: "https://d".into(),
+            region: "r".into(),
+            region_stands: crate::credentials::Origin::default(),
+            scopes: Vec::new(),
+        }
     }
 
     async fn shown(is_terminal: bool) -> String {
