@@ -57,8 +57,8 @@ struct Answered {
     era: u64,
 }
 
-/// Which credentials were given last, and when for the first time: neither a failure between nor a change of the
-/// configuration makes the same ones fresher.
+/// Which credentials were given last, and when for the first time: neither a failure between, nor old ones, nor a change of
+/// the configuration makes the same ones fresher.
 #[derive(Clone, Copy)]
 struct Given {
     which: Fingerprint,
@@ -147,7 +147,7 @@ impl Held {
         let serves = match answer {
             // It was being asked for when that one came.
             _ if *ended >= came => true,
-            Answer::Found(_) => self.given.is_some_and(|given| given.is_fresh(now)),
+            Answer::Found(credentials) => self.given.is_some_and(|given| given.is(credentials) && given.is_fresh(now)),
             // A hundred keepers that try again each by itself are still one who asks.
             Answer::Failing(failure) => failure.kind.passes() && ended.elapsed() < SHORTEST_PAUSE,
             Answer::NotConfigured(_) => false,
@@ -155,22 +155,34 @@ impl Held {
         serves.then_some(answer)
     }
 
+    /// Takes what a keeper would take: neither what has ended, nor an older answer of the same credentials.
     fn take(&mut self, credentials: &Credentials, now: SystemTime) {
-        let (which, end) = (Parts::new("given").with_caller(credentials).fingerprint(), credentials.expiration);
-        if self.given.is_none_or(|given| (given.which, given.end) != (which, end) || now < given.at) {
-            self.given = Some(Given { which, at: now, end });
+        let is_news = match self.given {
+            Some(given) if given.which == which(credentials) => now < given.at || given.end < credentials.expiration,
+            _ => true,
+        };
+        if is_news && credentials.expiration.is_none_or(|end| now < end) {
+            self.given = Some(Given { which: which(credentials), at: now, end: credentials.expiration });
         }
     }
 }
 
+fn which(credentials: &Credentials) -> Fingerprint {
+    Parts::new("given").with_caller(credentials).fingerprint()
+}
+
 impl Given {
+    fn is(self, credentials: &Credentials) -> bool {
+        self.end == credentials.expiration && self.which == which(credentials)
+    }
+
     /// Until the earliest moment at which a keeper would renew them, so that who comes to renew gets new ones.
-    fn is_fresh(&self, now: SystemTime) -> bool {
+    fn is_fresh(self, now: SystemTime) -> bool {
         now >= self.at && self.end.is_some_and(|end| now < schedule::refresh_at(self.at, end, 1.0))
     }
 
     /// Whether upstream may still give the same again.
-    fn lives(&self, now: SystemTime) -> bool {
+    fn lives(self, now: SystemTime) -> bool {
         self.end.is_some_and(|end| now < end)
     }
 }
@@ -348,12 +360,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_same_ones_again_are_no_fresher() {
         let (sessions, clock, calls) = (Sessions::default(), clock(), AtomicUsize::new(0));
-        let end = clock.now() + HOUR;
+        let (began, end) = (clock.now(), clock.now() + HOUR);
         let key = async |name: &str| {
             let ask = async || {
                 calls.fetch_add(1, Ordering::SeqCst);
-                if name.is_empty() {
-                    return Err(Failure::unavailable("no"));
+                match name {
+                    "" => return Err(Failure::unavailable("no")),
+                    "OLD" => return Ok(Credentials::new(name, "hush").unwrap().with_expiration(Some(began))),
+                    _ => {}
                 }
                 Ok(Credentials::new(name, "hush").unwrap().with_expiration(Some(end)))
             };
@@ -365,20 +379,22 @@ mod tests {
         key("ASIA1").await;
         tokio::time::sleep(Duration::from_secs(39 * 60)).await;
         // Instances get their new credentials at a moment of the service's own: who comes to renew asks until they do,
-        // also after something else was asked for, a failure or a reload.
+        // also after something else was asked for, a failure, what had already ended, or a reload.
         for call in 2..5 {
             let other = sessions.obtain(&clock, of("b"), async || Ok(Credentials::new("B", "hush").unwrap())).await;
             assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call), "{other:?}");
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
-        assert_eq!(key("").await, "");
+        assert_eq!((key("").await.as_str(), key("").await.as_str()), ("", ""));
         tokio::time::sleep(Duration::from_secs(60)).await;
-        for call in [6, 7] {
+        assert_eq!(key("OLD").await, "OLD");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for call in [7, 8] {
             assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call));
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         sessions.forget();
-        for call in [8, 9] {
+        for call in [9, 10] {
             assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call));
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -386,7 +402,7 @@ mod tests {
 
         // A clock that was ahead when they came says nothing of their age.
         clock.step(-1_800_000);
-        for call in [11, 11] {
+        for call in [12, 12] {
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!((key("ASIA2").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA2", call));
         }
