@@ -1,5 +1,6 @@
 //! A running daemon, as the commands that ask it see it.
 
+mod known;
 mod listening;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,12 +16,12 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::Failed;
-use super::serve::{Known, known_token};
 use crate::config::ServerConfig;
 use crate::credentials::Name;
 use crate::secret::Secret;
 use crate::server::listeners::{Listen, PORT};
 use crate::world::World;
+use known::{Known, known_token};
 
 /// A daemon on this host answers at once or not at all.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Failed;
 use super::child::{CLEARED, NO_PROXY, has_proxy, no_proxy};
 use super::daemon::{Daemon, path};
-use super::format::{Dialect, Unwritable, Variable, lines};
+use super::format::{Dialect, Unwritable, Variable, lines, placed};
 use super::place::Place;
 use crate::config::ServerConfig;
 use crate::credentials::Name;
@@ -41,7 +41,7 @@ pub async fn env(server: &ServerConfig, world: &World, identity: &Name, dialect:
     let place = Place { region: said["region"].as_str(), endpoint: said["endpoint"].as_str() };
     let environment = &world.environment;
     let exceptions = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
-    let place = place.variables(environment, dialect).collect();
+    let place = placed(place, environment, dialect).collect();
     Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), place, dialect)?.to_string())
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-use super::place::Place;
+use super::place::{self, Place};
 use crate::clock::timestamp;
 use crate::credentials::Credentials;
 use crate::world::Environment;
@@ -63,7 +63,7 @@ impl Printed<'_> {
     /// # Errors
     /// When one of them cannot be written so that every reader reads the same.
     pub fn lines(&self, dialect: Dialect, before: &Environment) -> Result<Zeroizing<String>, Unwritable> {
-        let variables: Vec<_> = self.variables().into_iter().chain(self.place.variables(before, dialect)).collect();
+        let variables: Vec<_> = self.variables().into_iter().chain(placed(self.place, before, dialect)).collect();
         lines(dialect, &variables)
     }
 
@@ -79,6 +79,16 @@ impl Printed<'_> {
             ("AWS_ACCOUNT_ID", credentials.account_id.as_deref().and_then(text)),
         ]
     }
+}
+
+/// What a place changes in an environment, as variables. A file is no environment: it takes nothing away, and what it sets
+/// goes with it.
+pub(super) fn placed(place: Place<'_>, before: &Environment, dialect: Dialect) -> impl Iterator<Item = Variable> {
+    let is_written = move |name, is_there| dialect != Dialect::Dotenv || (is_there && name != place::SET);
+    let changes = place.changes(before).into_iter();
+    changes
+        .filter(move |(name, value)| is_written(*name, value.is_some()))
+        .map(|(name, value)| (name, value.map(Zeroizing::new)))
 }
 
 /// A variable and its value; `None` for one that has to be unset.

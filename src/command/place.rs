@@ -1,8 +1,5 @@
 //! Where credentials are good: the region and the endpoint that come with them as variables, and have to go with them.
 
-use zeroize::Zeroizing;
-
-use super::format::{Dialect, Variable};
 use crate::world::Environment;
 
 /// Names those of the variables that we set. The others are the user's own.
@@ -56,15 +53,6 @@ impl<'a> Place<'a> {
             _ => changes.push((SET, Some(set.join(" ")))),
         }
         changes
-    }
-
-    /// The same as variables. A file is no environment: it takes nothing away, and what it sets goes with it.
-    pub(super) fn variables(self, before: &Environment, dialect: Dialect) -> impl Iterator<Item = Variable> {
-        let is_written = move |name, is_there| dialect != Dialect::Dotenv || (is_there && name != SET);
-        let changes = self.changes(before).into_iter();
-        changes
-            .filter(move |(name, value)| is_written(*name, value.is_some()))
-            .map(|(name, value)| (name, value.map(Zeroizing::new)))
     }
 }
 
@@ -131,14 +119,5 @@ mod tests {
         assert_eq!((left.get("AWS_REGION"), left.get("AWS_ENDPOINT_URL_S3")), (None, None));
         assert_eq!((left.get("AWS_PROFILE"), left.home()), (Some("p"), before.home()));
         assert_eq!(forgotten(&Environment::new(variables)).get("AWS_REGION"), Some("r"));
-    }
-
-    #[test]
-    fn a_file_takes_nothing_away_and_remembers_nothing() {
-        let before = Environment::new([(SET, "AWS_REGION")]);
-        let there = Place { region: None, endpoint: Some("http://h") };
-        let names = |dialect| there.variables(&before, dialect).map(|(name, _)| name).collect::<Vec<_>>();
-        assert_eq!(names(Dialect::Dotenv), ["AWS_ENDPOINT_URL_S3"]);
-        assert_eq!(names(Dialect::Fish), ["AWS_REGION", "AWS_ENDPOINT_URL_S3", SET]);
     }
 }

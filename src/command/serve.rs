@@ -4,7 +4,7 @@ mod report;
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use signal_hook::consts::SIGHUP;
@@ -201,44 +201,6 @@ async fn metadata(sockets: Vec<std::net::TcpListener>, imds: &ImdsConfig) -> Res
         allow_v1: imds.allow_v1,
         sessions,
     })
-}
-
-/// The token of a running daemon, as those know it who ask it.
-#[derive(Debug)]
-pub struct Known {
-    /// The token.
-    pub token: Secret,
-    /// The file that holds it and its owner; `None` when it was given directly.
-    pub file: Option<(PathBuf, u32)>,
-}
-
-/// The token of a daemon that runs with this configuration, for those who ask it.
-///
-/// # Errors
-/// When there is none where it should be.
-pub fn known_token(server: &ServerConfig, world: &World) -> Result<Known, Failed> {
-    let read = |path: &Path| {
-        let path = world.environment.expand(path);
-        let (token, owner) = TokenFile { path: path.clone(), group: None }.read_owned().map_err(Failed::because)?;
-        Ok(Known { token, file: Some((path, owner)) })
-    };
-    match &server.token {
-        Token::Given(Text::Literal(given)) => Ok(Known { token: given.clone(), file: None }),
-        Token::Given(Text::File(path)) | Token::Kept(Some(path)) => read(path),
-        Token::Kept(None) => {
-            let places = token::default_places(&world.environment, world.uid() == 0);
-            // A daemon of the system runs as root or a user of its own.
-            let places: Vec<_> = places.into_iter().chain(["/run/credenza/token".into()]).collect();
-            let found = places.iter().find(|path| path.exists());
-            match found {
-                Some(path) => read(path),
-                None => Err(Failed::because(format!(
-                    "there is no token file at {}; is a daemon running? --token-file names another place",
-                    places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ")
-                ))),
-            }
-        }
-    }
 }
 
 /// The token, and the file that holds it where one does.

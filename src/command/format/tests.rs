@@ -111,3 +111,12 @@ fn what_readers_of_dotenv_read_differently_is_refused_without_being_shown() {
         assert!(error.contains("NAME") && error.contains("--format") && !error.contains("hush"), "{error}");
     }
 }
+
+#[test]
+fn a_file_takes_nothing_away_and_remembers_nothing() {
+    let before = Environment::new([(place::SET, "AWS_REGION")]);
+    let there = Place { region: None, endpoint: Some("http://h") };
+    let names = |dialect| placed(there, &before, dialect).map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(Dialect::Dotenv), ["AWS_ENDPOINT_URL_S3"]);
+    assert_eq!(names(Dialect::Fish), ["AWS_REGION", "AWS_ENDPOINT_URL_S3", place::SET]);
+}
