@@ -10,7 +10,7 @@ use std::future::Future;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ring::digest;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
-use crate::schedule::{self, SHORTEST_PAUSE};
+use crate::schedule::{self, SETTLE, SHORTEST_PAUSE};
 use crate::secret::Secret;
 
 /// What was obtained in this process. Clones share it.
@@ -72,15 +72,15 @@ impl Sessions {
     /// nothing is configured and a failure too; dropping the one that asks lets the next one do it.
     ///
     /// Credentials without an end are for those who were waiting, and nobody else: the next one asks again. So does who
-    /// comes after upstream gave the same ones again, which are no fresher for it.
-    pub async fn share<F>(&self, clock: &Clock, of: Fingerprint, ask: impl FnOnce() -> F) -> Answer
+    /// comes after upstream gave the same ones again, which are no fresher for it, and who comes later than `longest`.
+    pub async fn share<F>(&self, clock: &Clock, of: Fingerprint, longest: Duration, ask: impl FnOnce() -> F) -> Answer
     where
         F: Future<Output = Answer>,
     {
         let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
         let mut held = slot.held.lock().await;
         let era = self.era.load(Ordering::Relaxed);
-        if let Some(answer) = held.serving(came, clock.now(), era) {
+        if let Some(answer) = held.serving(came, clock.now(), era, longest) {
             return answer.clone();
         }
         let answer = ask().await;
@@ -91,7 +91,8 @@ impl Sessions {
         answer
     }
 
-    /// The same as [`Sessions::share`], for those who have been set up: there are credentials or a failure.
+    /// The same as [`Sessions::share`], for those who have been set up, as long as what they get is fresh: there are
+    /// credentials or a failure.
     ///
     /// # Errors
     /// What `ask` said.
@@ -104,10 +105,23 @@ impl Sessions {
     where
         F: Future<Output = Result<Credentials, Failure>>,
     {
-        match self.share(clock, of, || async { Answer::from_result(ask().await) }).await {
+        match self.share(clock, of, Duration::MAX, || async { Answer::from_result(ask().await) }).await {
             Answer::Found(credentials) => Ok(credentials),
             Answer::Failing(failure) => Err(failure),
             Answer::NotConfigured(why) => Err(Failure::misconfigured(why)),
+        }
+    }
+
+    /// Somebody who used these was refused: whoever comes next asks for others, unless they have only just come. A hundred
+    /// who are refused for reasons of their own cost one call in five seconds.
+    pub fn doubt(&self, credentials: &Credentials) {
+        let doubted = which(credentials);
+        for slot in self.slots().values() {
+            let Ok(mut held) = slot.held.try_lock() else { continue };
+            let is_old = |answered: &Answered| answered.ended.elapsed() >= SETTLE;
+            if held.given.is_some_and(|given| given.which == doubted) && held.answered.as_ref().is_some_and(is_old) {
+                held.answered = None;
+            }
         }
     }
 
@@ -142,12 +156,15 @@ impl Sessions {
 
 impl Held {
     /// What serves somebody who came at this moment.
-    fn serving(&self, came: Instant, now: SystemTime, era: u64) -> Option<&Answer> {
+    fn serving(&self, came: Instant, now: SystemTime, era: u64, longest: Duration) -> Option<&Answer> {
         let Answered { answer, ended, .. } = self.answered.as_ref().filter(|answered| answered.era == era)?;
         let serves = match answer {
             // It was being asked for when that one came.
             _ if *ended >= came => true,
-            Answer::Found(credentials) => self.given.is_some_and(|given| given.is(credentials) && given.is_fresh(now)),
+            Answer::Found(credentials) => {
+                let is_fresh = self.given.is_some_and(|given| given.is(credentials) && given.is_fresh(now));
+                is_fresh && ended.elapsed() < longest
+            }
             // A hundred keepers that try again each by itself are still one who asks.
             Answer::Failing(failure) => failure.kind.passes() && ended.elapsed() < SHORTEST_PAUSE,
             Answer::NotConfigured(_) => false,
@@ -264,11 +281,9 @@ impl fmt::Debug for Parts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-    use std::time::Duration;
-
     use super::*;
     use crate::failure::Kind;
+    use std::sync::atomic::AtomicUsize;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -416,12 +431,47 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Answer::not_configured("nobody is here")
         };
-        let share = || sessions.share(&clock, of("a"), ask);
+        let share = || sessions.share(&clock, of("a"), Duration::MAX, ask);
         let (one, two) = tokio::join!(share(), share());
         assert_eq!((one, calls.load(Ordering::SeqCst)), (two, 1));
         tokio::time::sleep(Duration::from_millis(1)).await;
         share().await;
         assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_gets_what_came_longer_ago_than_they_want() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        let end = clock.now() + 6 * HOUR;
+        let share = async || {
+            let ask = async || Answer::from_result(upstream.ask(Ok(Some(end))).await);
+            drop(sessions.share(&clock, of("a"), Duration::from_secs(60), ask).await);
+            upstream.calls()
+        };
+        assert_eq!(share().await, 1);
+        tokio::time::sleep(Duration::from_secs(59)).await;
+        assert_eq!(share().await, 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(share().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_refused_gets_others_once_in_five_seconds() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        let end = clock.now() + 6 * HOUR;
+        let obtain = async |name| sessions.obtain(&clock, of(name), || upstream.ask(Ok(Some(end)))).await.unwrap();
+        let (first, other) = (obtain("a").await, obtain("b").await);
+        sessions.doubt(&first);
+        assert_eq!(obtain("a").await, first, "they have only just come");
+        tokio::time::sleep(SETTLE).await;
+        sessions.doubt(&first);
+        let second = obtain("a").await;
+        assert_ne!(second, first);
+        sessions.doubt(&first);
+        sessions.doubt(&second);
+        tokio::time::sleep(SETTLE).await;
+        sessions.doubt(&first);
+        assert_eq!((obtain("a").await, obtain("b").await), (second, other), "neither of them is doubted");
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::keys::read;
 use super::spec::{RoleSpec, Text};
-use super::{Answer, Boxed, Failure, Hop, Source};
+use super::{Answer, Boxed, Failure, Hop, Kind, Source};
 use crate::aws::arn::Shown;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
@@ -16,6 +16,10 @@ use crate::world::World;
 /// AWS gives a role that was assumed with the credentials of another role no more than this, whatever is asked for
 /// (AWS IAM User Guide, "Role chaining").
 const LONGEST_CHAINED: Duration = Duration::from_secs(3600);
+
+/// How often a load that STS refuses looks whether what it was refused for has been renewed meanwhile: every step of a
+/// chain may have been shared.
+const MOST_REFUSALS: usize = 3;
 
 /// Asks STS for the credentials of a role. Those that somebody in this process has obtained for exactly the same request
 /// by the same caller are shared.
@@ -195,6 +199,39 @@ impl AssumeRole {
     }
 }
 
+/// A call that STS has refused: how far up that was, by whom, and why.
+struct Refusal {
+    step: usize,
+    caller: Credentials,
+    failure: Failure,
+}
+
+/// One way up from the base, in which nothing is asked again that STS has refused before. An error says that what was
+/// shared is doubted now, so that there may be another way up.
+async fn climb(
+    world: &World,
+    roles: &[&AssumeRole],
+    base: &dyn Source,
+    before: Option<Refusal>,
+) -> Result<Answer, Refusal> {
+    let mut answer = base.load(world).await;
+    for (step, role) in roles.iter().rev().enumerate() {
+        let Answer::Found(caller) = answer.clone() else { return Ok(role.assume(world, answer).await) };
+        if let Some(before) = before.as_ref().filter(|before| before.step == step && before.caller == caller) {
+            return Ok(before.failure.clone().into());
+        }
+        answer = role.assume(world, answer).await;
+        if let Answer::Failing(failure) = &answer
+            && failure.kind == Kind::Denied
+        {
+            // The caller may be shared and good no more: another role of the instance, sessions that were revoked.
+            world.sessions.doubt(&caller);
+            return Err(Refusal { step, caller, failure: failure.clone() });
+        }
+    }
+    Ok(answer)
+}
+
 impl Source for AssumeRole {
     fn name(&self) -> &str {
         &self.name
@@ -203,11 +240,15 @@ impl Source for AssumeRole {
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
         Box::pin(async move {
             let (roles, base) = self.chain();
-            let mut answer = base.load(world).await;
-            for role in roles.into_iter().rev() {
-                answer = role.assume(world, answer).await;
+            let mut refused = None;
+            // A base that gives others at every load is no reason to go on for ever.
+            for _ in 0..roles.len().min(MOST_REFUSALS) {
+                match climb(world, &roles, base, refused).await {
+                    Ok(answer) => return answer,
+                    Err(refusal) => refused = Some(refusal),
+                }
             }
-            answer
+            climb(world, &roles, base, refused).await.unwrap_or_else(|refusal| refusal.failure.into())
         })
     }
 
@@ -303,8 +344,74 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::credentials::Origin;
-    use crate::upstream::Url;
+    use crate::fakes::document;
+    use crate::fakes::imds::Imds;
+    use crate::fakes::sts::{Role, Sts};
+    use crate::source::imds::MetadataCredentials;
+    use crate::upstream::{Upstream, Url};
+    use crate::world::Environment;
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+
+    /// As if these seconds went by, for all but what is under way.
+    async fn later(seconds: u64) {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    }
+
+    #[tokio::test]
+    async fn a_base_that_is_refused_is_asked_for_anew_and_nothing_is_asked_twice() {
+        let (sts, imds) = (Sts::start("eu-west-1"), Imds::start("web", &document("ASIAOLD", "2098-01-01T00:00:00Z")));
+        let (sts_url, endpoint) = (sts.url(), imds.endpoint());
+        let variables = [
+            ("AWS_ENDPOINT_URL_STS", &*sts_url),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ];
+        let world = World {
+            clock: Clock::system(),
+            environment: Environment::new(variables),
+            upstream: Upstream::system(std::sync::Arc::default()),
+            ..World::default()
+        };
+        let trust = |key: &str| {
+            sts.know(key, "hush-secret", Some("hush-session"));
+            sts.allow(ROLE, Role { trusted: vec![key.into()], ..Role::default() });
+        };
+        // A chain: what stands in the middle is shared as well.
+        let load = async |name: &str| {
+            let hub = RoleSpec { arn: ROLE.into(), ..RoleSpec::default() };
+            let leaf = RoleSpec { arn: format!("{ROLE}2").into(), session_name: Some(name.into()), ..hub.clone() };
+            let base = AssumeRole::new(hub, Box::new(MetadataCredentials::new(false, true)));
+            let before = (sts.actions().len(), imds.server().lines().len());
+            let answer = AssumeRole::upon(leaf, base).load(&world).await;
+            let asked = (sts.actions().len() - before.0, imds.server().lines().len() - before.1);
+            (matches!(answer, Answer::Found(_)), asked)
+        };
+        sts.allow(&format!("{ROLE}2"), Role::default());
+        trust("ASIAOLD");
+        assert_eq!(load("first").await, (true, (2, 4)));
+        assert_eq!(load("second").await, (true, (1, 0)));
+
+        // The instance gets another role, and neither the old one nor what it has assumed counts any more.
+        sts.revoke_sessions();
+        imds.set(|state| state.document = document("ASIANEW", "2098-01-01T00:00:00Z"));
+        trust("ASIANEW");
+        assert_eq!(load("third").await, (false, (1, 0)), "what has only just come is not doubted");
+        later(6).await;
+        // The leaf is refused, the hub is, the hub is assumed by the new role, the leaf by the new hub.
+        assert_eq!(load("third").await, (true, (4, 4)));
+        assert_eq!(load("fourth").await, (true, (1, 0)));
+
+        // Who is refused for good is refused once by each caller.
+        sts.forbid(&format!("{ROLE}2"));
+        assert_eq!(load("fifth").await, (false, (1, 0)));
+        later(6).await;
+        assert_eq!(load("fifth").await, (false, (3, 0)));
+    }
 
     #[test]
     fn two_share_a_session_only_when_all_that_makes_it_is_the_same() {

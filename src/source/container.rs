@@ -11,6 +11,7 @@ use super::endpoint::refused;
 use super::web_identity::MEND_THE_FILE;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
+use crate::schedule::LONGEST_PAUSE;
 use crate::secret::Secret;
 use crate::sessions::Parts;
 use crate::upstream::{Reach, Request, Response, Url};
@@ -36,8 +37,8 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 ///
 /// `https` may go to any host, `http` to loopback, to the endpoints of ECS and EKS, and to names all of whose addresses
 /// are loopback; another host is misconfigured. It is *not configured* only when neither URI is set. What has already
-/// expired is handed on as it is: who keeps the lease judges that. Those who ask the same URL with the same token share what
-/// it gives.
+/// expired is handed on as it is: who keeps the lease judges that. Those who ask the same URL with the same token within
+/// a minute share what it gives.
 ///
 /// ```
 /// use credenza::source::container::ContainerCredentials;
@@ -76,14 +77,19 @@ impl ContainerCredentials {
     }
 
     /// What the endpoint gives to this token, or has just given to somebody else.
-    async fn obtain(&self, world: &World, url: &Url) -> Result<Credentials, Failure> {
-        let token = token(world).await?;
+    async fn obtain(&self, world: &World, url: &Url) -> Answer {
+        let token = match token(world).await {
+            Ok(token) => token,
+            Err(failure) => return failure.into(),
+        };
         let token = token.as_ref();
         let of = Parts::new("container endpoint")
             .with_value(url)
             .with_optional(token.map(Secret::expose))
             .with(self.patience.as_nanos().to_be_bytes());
-        world.sessions.obtain(&world.clock, of.fingerprint(), || self.look(world, url, token)).await
+        let ask = || async { Answer::from_result(self.look(world, url, token).await) };
+        // Not for longer: behind the same token there may be another role, and nobody would tell.
+        world.sessions.share(&world.clock, of.fingerprint(), LONGEST_PAUSE, ask).await
     }
 
     async fn look(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Credentials, Failure> {
@@ -135,7 +141,7 @@ impl Source for ContainerCredentials {
         Box::pin(async move {
             match locate(&world.environment) {
                 Ok(None) => Answer::not_configured(format!("neither {RELATIVE} nor {FULL} is set")),
-                Ok(Some(url)) => Answer::from_result(self.obtain(world, &url).await),
+                Ok(Some(url)) => self.obtain(world, &url).await,
                 Err(failure) => failure.into(),
             }
         })

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{Answer, Boxed, Failure, Source};
+use crate::schedule::LONGEST_PAUSE;
 use crate::secret::Secret;
 use crate::world::World;
 pub use service::role_path;
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` says where, else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). It is
 /// *not configured* when `AWS_EC2_METADATA_DISABLED` is `true`, when the instance has no role (404), and when nobody has
 /// answered two requests for a session token, nor ever before in this process, unless the chain has no other source.
-/// Those who ask the same service in the same way share what it gives.
+/// Those who ask the same service in the same way within a minute share what it gives.
 ///
 /// ```
 /// use credenza::source::imds::MetadataCredentials;
@@ -107,7 +108,8 @@ impl Source for MetadataCredentials {
                 Ok(visit) => visit,
                 Err(answer) => return answer,
             };
-            world.sessions.share(&world.clock, visit.fingerprint(), || visit.answer()).await
+            // Not for longer: an instance may be given another role, and nobody would tell.
+            world.sessions.share(&world.clock, visit.fingerprint(), LONGEST_PAUSE, || visit.answer()).await
         })
     }
 

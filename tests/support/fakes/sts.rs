@@ -101,6 +101,11 @@ impl Sts {
         lock(&self.state).keys.insert(access_key_id.into(), key);
     }
 
+    /// All temporary keys count no more.
+    pub fn revoke_sessions(&self) {
+        lock(&self.state).keys.retain(|_, key| key.token.is_none());
+    }
+
     /// These are the tokens of the identity provider that count.
     pub fn trust_tokens(&self, tokens: &[&str]) {
         lock(&self.state).web_tokens = tokens.iter().map(|token| (*token).into()).collect();
