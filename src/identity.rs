@@ -22,14 +22,32 @@ use crate::world::World;
 #[must_use]
 pub fn chain(identity: &Identity) -> Chain {
     let alone = identity.sources.len() == 1;
+    let profile = identity.sources.iter().find_map(|spec| profile(&spec.kind));
     let sources = identity.sources.iter().map(|spec| {
-        let source = source(spec, alone);
+        let source = match (&spec.kind, &profile) {
+            // As in the SDKs, the profile that is worked with says where the metadata service is.
+            (SourceKind::Imds { allow_v1 }, Some(profile)) => regional(
+                Box::new(MetadataCredentials::new(*allow_v1, alone).with_settings_of(Box::new(profile.clone()))),
+                spec,
+            ),
+            _ => source(spec, alone),
+        };
         match identity.long_lived_keys {
             LongLivedKeys::Direct => source,
             LongLivedKeys::Session { duration } => Box::new(SessionToken::new(source, duration)) as _,
         }
     });
     merge_credentials(sources).on_failure(identity.on_failure)
+}
+
+/// The profile that this is, if it is one.
+fn profile(kind: &SourceKind) -> Option<ConfigCredentials> {
+    match kind {
+        SourceKind::Profile { name, credentials_file, config_file } => {
+            Some(ConfigCredentials::of(name.clone(), credentials_file.clone(), config_file.clone()))
+        }
+        _ => None,
+    }
 }
 
 /// The source that this describes. `alone` says whether there is no other that could be asked instead.
@@ -64,6 +82,10 @@ fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
         }
         SourceKind::Sso { session, account_id, role_name } => Box::new(SsoRole::new(session, account_id, role_name)),
     };
+    regional(source, spec)
+}
+
+fn regional(source: Box<dyn Source>, spec: &SourceSpec) -> Box<dyn Source> {
     match &spec.region {
         Some(region) => Box::new(Regional { source, region: region.clone() }),
         None => source,

@@ -30,6 +30,9 @@ pub struct Settings {
     pub sts_regional: StsRegional,
     /// Endpoints that somebody configured.
     pub endpoints: Endpoints,
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `ec2_metadata_service_endpoint`; else the address of the mode that
+    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or `ec2_metadata_service_endpoint_mode` names.
+    pub metadata_service: Configured,
     /// `AWS_CA_BUNDLE`, `ca_bundle`.
     pub ca_bundle: Option<Result<Box<Path>, Refusal>>,
     /// Which of the two, for messages: `ca_bundle (/home/me/.aws/config line 3)`.
@@ -86,6 +89,7 @@ impl Settings {
             use_dualstack: sources.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             sts_regional: sources.sts_regional(),
             endpoints: sources.endpoints(),
+            metadata_service: sources.metadata_service(),
             ca_bundle,
             ca_bundle_stands: ca_bundle_stands.unwrap_or_default(),
         }
@@ -233,6 +237,35 @@ impl<'a> Sources<'a> {
         Some(trusted.map_err(Into::into).and_then(|()| url(endpoint.value(), &origin, REMOVE)))
     }
 
+    /// The order of botocore: an endpoint before a mode, and of each the variable before the profile.
+    fn metadata_service(&self) -> Configured {
+        const ENDPOINT: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
+        const MODE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+        if let Some((text, origin, undo)) = self.trusted_value(ENDPOINT) {
+            return Some(text.and_then(|text| url(text, &origin, undo)));
+        }
+        let (text, origin, undo) = self.trusted_value(MODE)?;
+        Some(text.and_then(|text| match text.to_ascii_lowercase().as_str() {
+            "ipv4" => Url::parse("http://169.254.169.254").map_err(|bad| bad.to_string().into()),
+            "ipv6" => Url::parse("http://[fd00:ec2::254]").map_err(|bad| bad.to_string().into()),
+            _ => Err(format!("{origin} is neither IPv4 nor IPv6; write one of them, or {undo}").into()),
+        }))
+    }
+
+    /// The variable, else the property, whose file may decide where requests go; where that stands, and what else can be
+    /// done about a wrong one than to correct it.
+    fn trusted_value(
+        &self,
+        (variable, name): (&str, &str),
+    ) -> Option<(Result<&'a str, Refusal>, String, &'static str)> {
+        if let Some(text) = self.environment.get(variable) {
+            return Some((Ok(text), variable.to_owned(), "unset it"));
+        }
+        let (text, property) = self.property(name)?;
+        let text = (self.trusted)(property).map(|()| text).map_err(Into::into);
+        Some((text, origin(name, property), REMOVE))
+    }
+
     fn ca_bundle(&self) -> Option<(Result<Box<Path>, Refusal>, Origin)> {
         const VARIABLE: &str = "AWS_CA_BUNDLE";
         const NAME: &str = "ca_bundle";
@@ -356,6 +389,51 @@ mod tests {
         assert_eq!(&*refused(of(&[], "[profile p]\nsts_regional_endpoints = x\u{7}")), told);
         let told = "AWS_STS_REGIONAL_ENDPOINTS is x, and must be regional or legacy";
         assert_eq!(&*refused(of(&[("AWS_STS_REGIONAL_ENDPOINTS", "x")], "")), told);
+    }
+
+    #[test]
+    fn the_metadata_service_is_where_the_environment_has_it_or_the_profile() {
+        const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+        const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+        let both =
+            "[profile p]\nec2_metadata_service_endpoint = http://profile\nec2_metadata_service_endpoint_mode = IPv6";
+        let mode = "[profile p]\nec2_metadata_service_endpoint_mode = IPv6";
+        let (four, six) = ("http://169.254.169.254/", "http://[fd00:ec2::254]/");
+        for (variables, config, url) in [
+            (&[][..], "", "-"),
+            (&[(MODE, "ipv4")], "", four),
+            (&[(MODE, "IPv6")], "", six),
+            (&[(ENDPOINT, "http://127.0.0.1:8080/"), (MODE, "IPv5")], "", "http://127.0.0.1:8080/"),
+            (&[(ENDPOINT, "https://h"), (MODE, "IPv6")], both, "https://h/"),
+            (&[(MODE, "IPv4")], both, "http://profile/"),
+            (&[(MODE, "IPv4")], mode, four),
+            (&[], mode, six),
+            (
+                &[(MODE, "IPv5")],
+                mode,
+                "!AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE is neither IPv4 nor IPv6; write one of them, or unset it",
+            ),
+            (
+                &[(ENDPOINT, "169.254.169.254")],
+                both,
+                "!AWS_EC2_METADATA_SERVICE_ENDPOINT begins neither with http:// nor with https://; write one such as \
+                 https://host:port, or unset it",
+            ),
+            (
+                &[],
+                "[profile p]\nec2_metadata_service_endpoint_mode = 6",
+                "!ec2_metadata_service_endpoint_mode (/c line 2) is neither IPv4 nor IPv6; write one of them, or remove the line",
+            ),
+        ] {
+            assert_eq!(shown(&of(variables, config).metadata_service), url, "{variables:?} {config}");
+        }
+        let refusal = shown(&of(&[(ENDPOINT, "http://u:hush@h/")], "").metadata_service);
+        assert!(refusal.starts_with('!') && !refusal.contains("hush"), "{refusal}");
+        for credentials in ["ec2_metadata_service_endpoint = http://k", "ec2_metadata_service_endpoint_mode = IPv6"] {
+            let credentials = format!("[p]\n{credentials}");
+            let settings = Case { credentials: &credentials, trusted: false, ..Case::default() }.settings();
+            assert_eq!(shown(&settings.metadata_service), "!not of this file");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::{Answer, Boxed, Failure, Source};
+use crate::aws::settings::Settings;
 use crate::schedule::LONGEST_PAUSE;
 use crate::secret::Secret;
 use crate::world::World;
@@ -20,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Asks the metadata service for the credentials of this instance's role, by version 2: with a session token that is
 /// kept for as long as the service said and renewed when it is refused.
 ///
-/// `AWS_EC2_METADATA_SERVICE_ENDPOINT` says where, else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`). It is
+/// `AWS_EC2_METADATA_SERVICE_ENDPOINT` says where, else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`), and of
+/// each the profile where the variable says nothing, if there is a profile ([`MetadataCredentials::with_settings_of`]). It is
 /// *not configured* when `AWS_EC2_METADATA_DISABLED` is `true`, when the instance has no role (404), and when nobody has
 /// answered two requests for a session token, nor ever before in this process, unless the chain has no other source.
 /// Those who ask the same service in the same way within a minute share what it gives.
@@ -42,7 +44,16 @@ pub struct MetadataCredentials {
     allow_v1: bool,
     only_source: bool,
     patience: Duration,
+    settings: Whose,
     memory: Mutex<Memory>,
+}
+
+/// Whose settings say where the service is.
+#[derive(Debug)]
+enum Whose {
+    Environment,
+    These(Box<Settings>),
+    Those(Box<dyn Source>),
 }
 
 /// What makes the next look cheaper.
@@ -75,7 +86,7 @@ impl MetadataCredentials {
     /// failure.
     #[must_use]
     pub fn new(allow_v1: bool, only_source: bool) -> Self {
-        Self { allow_v1, only_source, patience: PATIENCE, memory: Mutex::default() }
+        Self { allow_v1, only_source, patience: PATIENCE, settings: Whose::Environment, memory: Mutex::default() }
     }
 
     /// The same with another time for each request.
@@ -84,11 +95,28 @@ impl MetadataCredentials {
         Self { patience, ..self }
     }
 
-    fn visit<'v>(&'v self, world: &'v World) -> Result<Visit<'v>, Answer> {
+    /// The same, with the service where these settings have it.
+    #[must_use]
+    pub fn with_settings(self, settings: Settings) -> Self {
+        Self { settings: Whose::These(Box::new(settings)), ..self }
+    }
+
+    /// The same, with the service where the settings of this source have it: the profile of the chain.
+    #[must_use]
+    pub fn with_settings_of(self, source: Box<dyn Source>) -> Self {
+        Self { settings: Whose::Those(source), ..self }
+    }
+
+    async fn visit<'v>(&'v self, world: &'v World) -> Result<Visit<'v>, Answer> {
         if world.environment.is_true(service::DISABLED) {
             return Err(Answer::not_configured(format!("{} is true", service::DISABLED)));
         }
-        Ok(Visit::new(self, world, service::endpoint(&world.environment)?))
+        let configured = match &self.settings {
+            Whose::Environment => Settings::of_environment(&world.environment).metadata_service,
+            Whose::These(settings) => settings.metadata_service.clone(),
+            Whose::Those(source) => source.settings(world).await.metadata_service,
+        };
+        Ok(Visit::new(self, world, service::endpoint(configured)?))
     }
 
     /// Never held across an await.
@@ -104,7 +132,7 @@ impl Source for MetadataCredentials {
 
     fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
         Box::pin(async move {
-            let visit = match self.visit(world) {
+            let visit = match self.visit(world).await {
                 Ok(visit) => visit,
                 Err(answer) => return answer,
             };
@@ -114,6 +142,6 @@ impl Source for MetadataCredentials {
     }
 
     fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        Box::pin(async move { self.visit(world).ok()?.identity().await.region })
+        Box::pin(async move { self.visit(world).await.ok()?.identity().await.region })
     }
 }

@@ -1,31 +1,27 @@
 //! Where the metadata service is, and how its paths are spelled.
 
 use super::Failure;
+use crate::aws::settings::Configured;
 use crate::upstream::Url;
-use crate::world::Environment;
 
 pub(super) const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
 pub(super) const V1_DISABLED: &str = "AWS_EC2_METADATA_V1_DISABLED";
-const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
-const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 
 pub(super) const TOKEN: &str = "/latest/api/token";
 pub(super) const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
 pub(super) const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
 
+const EC2: &str = "http://169.254.169.254";
+
 /// IAM allows 64 characters.
 const LONGEST_ROLE: usize = 128;
 
-/// The service that the environment names, or that of EC2. An endpoint in words beats the mode.
-pub(super) fn endpoint(environment: &Environment) -> Result<Url, Failure> {
-    let text = match (environment.get(ENDPOINT), environment.get(MODE)) {
-        (Some(endpoint), _) => endpoint,
-        (None, None) => "http://169.254.169.254",
-        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv4") => "http://169.254.169.254",
-        (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv6") => "http://[fd00:ec2::254]",
-        (None, Some(_)) => return Err(Failure::misconfigured(format!("{MODE} is neither IPv4 nor IPv6"))),
-    };
-    Url::parse(text).map_err(|bad| Failure::misconfigured(format!("{ENDPOINT} {bad}")))
+/// The service that somebody configured, or that of EC2.
+pub(super) fn endpoint(configured: Configured) -> Result<Url, Failure> {
+    match configured {
+        Some(endpoint) => endpoint.map_err(Failure::misconfigured),
+        None => Url::parse(EC2).map_err(|bad| Failure::misconfigured(bad.to_string())),
+    }
 }
 
 /// The path of the credentials of the first role in this list; instances have one.
@@ -46,23 +42,6 @@ pub fn role_path(list: &[u8], tried: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints() {
-        for (variables, url) in [
-            (&[][..], "http://169.254.169.254/"),
-            (&[(MODE, "ipv4")], "http://169.254.169.254/"),
-            (&[(MODE, "IPv6")], "http://[fd00:ec2::254]/"),
-            (&[(ENDPOINT, "http://127.0.0.1:8080/"), (MODE, "IPv5")], "http://127.0.0.1:8080/"),
-            (&[(ENDPOINT, "https://h"), (MODE, "IPv6")], "https://h/"),
-        ] {
-            assert_eq!(endpoint(&Environment::new(variables.iter().copied())).unwrap().to_string(), url);
-        }
-        for (name, value) in [(MODE, "IPv5"), (ENDPOINT, "169.254.169.254"), (ENDPOINT, "http://u:hush@h/")] {
-            let failure = endpoint(&Environment::new([(name, value)])).unwrap_err();
-            assert!(failure.message.starts_with(name) && !failure.message.contains("hush"), "{failure}");
-        }
-    }
 
     #[test]
     fn roles_stay_one_segment_of_a_path() {

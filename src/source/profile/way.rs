@@ -32,7 +32,7 @@ pub(super) fn carry_out(mut hop: Hop, settings: &Settings) -> Box<dyn Source> {
             Way::Keys(credentials) => Box::new(Keys(credentials)),
             Way::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::keys_only()),
             Way::CredentialSource(CredentialSource::Ec2InstanceMetadata) => {
-                Box::new(MetadataCredentials::new(false, true))
+                Box::new(MetadataCredentials::new(false, true).with_settings(settings.clone()))
             }
             Way::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
             Way::WebIdentity { role, token_file } => {

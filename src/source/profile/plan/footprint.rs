@@ -38,6 +38,8 @@ pub(in crate::source::profile) const USED: &[&str] = &[
     "use_fips_endpoint",
     "use_dualstack_endpoint",
     "ca_bundle",
+    "ec2_metadata_service_endpoint",
+    "ec2_metadata_service_endpoint_mode",
     // Those of a services section.
     "sts",
     "sso",
