@@ -39,6 +39,8 @@ pub struct Settings {
     pub ca_bundle_stands: Origin,
 }
 
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
 /// Where STS is asked in the regions that are older than its regional endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StsRegional {
@@ -114,9 +116,13 @@ impl Settings {
     /// where the region is written when that may be wrong, else `place`.
     #[must_use]
     pub fn locate(&self, failure: Failure, place: Option<&str>) -> Failure {
-        match self.region_stands.place().filter(|_| failure.is_of_region).or(place) {
-            Some(place) => failure.behind(place),
-            None => failure,
+        match (self.region_stands.place().filter(|_| failure.is_of_region), place) {
+            // A variable is written nowhere: then the profile is told as well.
+            (Some(variable), Some(place)) if REGION_VARIABLES.contains(&variable) => {
+                failure.behind(place).behind(variable)
+            }
+            (Some(place), _) | (None, Some(place)) => failure.behind(place),
+            (None, None) => failure,
         }
     }
 }
@@ -152,13 +158,13 @@ impl<'a> Sources<'a> {
     fn region(&self) -> Option<(Box<str>, Origin)> {
         let of_profile = self.profile.map(|profile| format!(": profile {}", Escaped(profile.name())));
         let of_profile = of_profile.unwrap_or_default();
-        let variable = |name| Some((self.environment.get(name)?, format!("{name}{of_profile}")));
+        let variable = |name: &str| Some((self.environment.get(name)?, name.to_owned()));
         let property = || {
             let (value, at) = self.property("region")?;
             let path = at.path().to_string_lossy();
             Some((value, format!("{}, line {}{of_profile}", Escaped(&path), at.line())))
         };
-        let (value, stands) = ["AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(variable).or_else(property)?;
+        let (value, stands) = REGION_VARIABLES.into_iter().find_map(variable).or_else(property)?;
         Some((value.into(), Origin::new(stands)))
     }
 

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{Method, StatusCode};
 
 use super::document::{self, Code};
-use super::endpoint::refused;
+use super::endpoint::Advice;
 use super::web_identity::MEND_THE_FILE;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
@@ -25,6 +25,14 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 /// Where the ECS agent listens; the relative URI is a path on it.
 const ECS_AGENT: &str = "http://169.254.170.2";
 
+const ADVICE: Advice = Advice {
+    silent: "see that what gives this container its credentials is running, and that we reach it at this address",
+    denied: "see that AWS_CONTAINER_AUTHORIZATION_TOKEN, or the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names, \
+             holds the token that it wants, and that it has a role for this container",
+    other: "see what answers at this address, and whether AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or \
+            AWS_CONTAINER_CREDENTIALS_FULL_URI names the right one",
+};
+
 /// For one attempt. Three of them and the pauses between stay below the 10 s that a load has.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
@@ -41,6 +49,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// a minute share what it gives.
 ///
 /// ```
+/// use credenza::clock::Clock;
 /// use credenza::source::container::ContainerCredentials;
 /// use credenza::source::{Answer, Source};
 /// use credenza::upstream::Upstream;
@@ -53,7 +62,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// // Plain HTTP to just any host would show the token to whoever listens on the way: nothing is sent.
 /// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")];
 /// let upstream = Upstream::system(Default::default());
-/// let world = World { environment: Environment::new(uri), upstream, ..World::default() };
+/// let world = World { clock: Clock::system(), environment: Environment::new(uri), upstream, ..World::default() };
 /// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
 /// assert!(failure.message.contains("use https"));
 /// # });
@@ -96,9 +105,9 @@ impl ContainerCredentials {
         let tried = self.request(url, token)?.to_string();
         let response = self.ask(world, url, token).await?;
         if response.status != StatusCode::OK {
-            return Err(refused(&response, &tried, &world.clock, token));
+            return Err(ADVICE.refused(&response, &tried, &world.clock, token));
         }
-        document::credentials(&response.body, Code::IfPresent, &tried, token)
+        document::credentials(&response.body, Code::IfPresent, &tried, token).map_err(|failure| ADVICE.useless(failure))
     }
 
     /// Tries again after a silence or a 5xx, unless upstream said when.
@@ -108,11 +117,11 @@ impl ContainerCredentials {
                 Ok(answer) if !answer.status.is_server_error() || answer.retry_after(&world.clock).is_some() => {
                     return Ok(answer);
                 }
-                Err(error) if !error.cause().is_silence() => return Err(error.into()),
+                Err(error) if !error.cause().is_silence() => return Err(ADVICE.unanswered(error)),
                 Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + world.chance.draw() / 2.0)).await,
             }
         }
-        Ok(world.upstream.send(self.request(url, token)?).await?)
+        world.upstream.send(self.request(url, token)?).await.map_err(|error| ADVICE.unanswered(error))
     }
 
     fn request(&self, url: &Url, token: Option<&Secret>) -> Result<Request, Failure> {
@@ -437,6 +446,11 @@ mod tests {
             ecs.script([reply.clone()]);
             let failure = failure(&[(FULL, &location), (TOKEN, "hush")]).await;
             assert_eq!((failure.kind, failure.retry_after.map(|pause| pause.as_secs())), (kind, retry_after));
+            assert!(
+                failure.message.contains("; see ")
+                    || failure.message.ends_with("; it may recover by itself: ask again in a while"),
+                "{failure}"
+            );
             assert_eq!(ecs.server().lines().len() - before, 1, "{reply:.100?}");
         }
     }
@@ -445,11 +459,14 @@ mod tests {
     async fn a_failure_that_stays_is_told_after_three_attempts() {
         let server = Server::start(|_| Reply::of(500, r#"{"code":"Internal","message":"oh"}"#));
         let of_server = failure(&[(FULL, &server.url("/x?hush"))]).await;
-        let told = format!("GET {}: status 500 Internal Server Error: Internal: oh", server.url("/x"));
+        let told = format!(
+            "GET {}: status 500 Internal Server Error: Internal: oh; it may recover by itself: ask again in a while",
+            server.url("/x")
+        );
         assert_eq!((of_server.kind, &*of_server.message), (Kind::Unavailable, &*told));
         assert_eq!(server.lines().len(), 3);
         let of_nobody = failure(&[(FULL, &format!("http://{}/", nobody()))]).await;
         assert_eq!(of_nobody.kind, Kind::Unavailable);
-        assert!(of_nobody.message.contains("refused"), "{of_nobody}");
+        assert!(of_nobody.message.contains("refused") && of_nobody.message.ends_with(ADVICE.silent), "{of_nobody}");
     }
 }

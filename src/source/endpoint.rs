@@ -8,13 +8,67 @@ use super::{Failure, Kind};
 use crate::clock::Clock;
 use crate::failure::excerpt;
 use crate::secret::Secret;
-use crate::upstream::{Response, SendError};
+use crate::upstream::{Cause, Response, SendError};
 
 impl From<SendError> for Failure {
     fn from(error: SendError) -> Self {
         let kind = if error.cause().passes() { Kind::Unavailable } else { Kind::Misconfigured };
         let advice = if error.cause().is_untrusted() { " (SSL_CERT_FILE names others than the system's)" } else { "" };
         Self::new(kind, format!("{error}{advice}"))
+    }
+}
+
+/// What a person can do about an endpoint that gives no credentials, in the words of its source.
+#[derive(Clone, Copy, Debug)]
+pub struct Advice {
+    /// Nobody answers.
+    pub silent: &'static str,
+    /// It says no to us.
+    pub denied: &'static str,
+    /// It answers something else.
+    pub other: &'static str,
+}
+
+/// What may be over by itself.
+const MAY_PASS: &str = "it may recover by itself: ask again in a while";
+
+impl Advice {
+    /// The failure of a request that was not answered. What says itself how to mend it is left as it is.
+    #[must_use]
+    pub fn unanswered(self, error: SendError) -> Failure {
+        let advice = match error.cause() {
+            cause if cause.is_silence() => self.silent,
+            Cause::OwnListener(_)
+            | Cause::TooLarge(_)
+            | Cause::Tls(_)
+            | Cause::NoCertificateFor
+            | Cause::Protocol(_) => self.other,
+            _ => return error.into(),
+        };
+        Self::to(error.into(), advice)
+    }
+
+    /// The same as [`refused`], with what to do.
+    #[must_use]
+    pub fn refused(self, response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
+        let failure = refused(response, tried, clock, hush);
+        let advice = match failure.kind {
+            Kind::Denied => self.denied,
+            Kind::Unavailable if !response.status.is_success() => MAY_PASS,
+            _ => self.other,
+        };
+        Self::to(failure, advice)
+    }
+
+    /// The failure of an answer that holds no credentials.
+    #[must_use]
+    pub fn useless(self, failure: Failure) -> Failure {
+        let advice = if failure.kind == Kind::Denied { self.denied } else { self.other };
+        Self::to(failure, advice)
+    }
+
+    fn to(failure: Failure, advice: &str) -> Failure {
+        Failure { message: format!("{}; {advice}", failure.message).into(), ..failure }
     }
 }
 
@@ -59,11 +113,33 @@ mod tests {
     use std::time::Duration;
     use zeroize::Zeroizing;
 
-    fn failure(status: u16, body: &str) -> Failure {
+    fn response(status: u16, body: &str) -> Response {
         let headers = [(http::header::RETRY_AFTER, "7".parse().unwrap())].into_iter().collect();
-        let body = Zeroizing::new(body.into());
-        let response = Response { status: StatusCode::from_u16(status).unwrap(), headers, body };
-        refused(&response, "GET http://h/", &Clock::default(), Some(&"hush".into()))
+        Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Zeroizing::new(body.into()) }
+    }
+
+    fn failure(status: u16, body: &str) -> Failure {
+        refused(&response(status, body), "GET http://h/", &Clock::default(), Some(&"hush".into()))
+    }
+
+    #[test]
+    fn every_answer_that_is_none_says_what_to_do() {
+        let advice = Advice { silent: "wake it", denied: "ask nicely", other: "look at it" };
+        for (status, told) in [
+            (400, "look at it"),
+            (401, "ask nicely"),
+            (403, "ask nicely"),
+            (404, "look at it"),
+            (429, MAY_PASS),
+            (500, MAY_PASS),
+            (302, "look at it"),
+            (204, "look at it"),
+        ] {
+            let failure = advice.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
+            assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
+        }
+        assert_eq!(&*advice.useless(Failure::new(Kind::Denied, "no")).message, "no; ask nicely");
+        assert_eq!(&*advice.useless(Failure::unavailable("no")).message, "no; look at it");
     }
 
     #[test]

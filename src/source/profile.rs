@@ -336,7 +336,7 @@ mod tests {
             (
                 format!("{role}region = eu-west-1\n{base}"),
                 &[("AWS_REGION", "x y")],
-                "AWS_REGION: profile dev: the",
+                "AWS_REGION: @/.aws/config, line 2: profile dev: the",
                 none,
             ),
             (
@@ -349,7 +349,7 @@ mod tests {
             (
                 web.to_owned(),
                 &[("AWS_DEFAULT_REGION", "eu-wset-1")],
-                "AWS_DEFAULT_REGION: profile dev: Assume",
+                "AWS_DEFAULT_REGION: @/.aws/config, line 3: profile dev: Assume",
                 unknown,
             ),
             (

@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::sessions::{Fingerprint, Parts};
 use crate::source::Kind;
 use crate::source::document::{self, Code};
-use crate::source::endpoint::refused;
+use crate::source::endpoint::Advice;
 use crate::upstream::{Cause, Reach, Request, Response, SendError, Url};
 use crate::world::World;
 
@@ -31,6 +31,14 @@ const TOKEN_CALLS: u32 = 2;
 
 /// Between two tries, for a service that is just starting.
 const PAUSE: Duration = Duration::from_millis(100);
+
+const ADVICE: Advice = Advice {
+    silent: "see that this machine is an instance whose metadata service is on, or that \
+             AWS_EC2_METADATA_SERVICE_ENDPOINT names one that runs",
+    denied: "see that the metadata service of this instance is on (HttpEndpoint), lets us ask, and may assume the \
+             instance's role",
+    other: "see what answers there in the place of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
+};
 
 /// The account is a courtesy: nobody waits long for it.
 const IDENTITY_PATIENCE: Duration = Duration::from_millis(500);
@@ -77,14 +85,19 @@ impl<'v> Visit<'v> {
             }
             _ => return Err(self.refused(&list, &tried, &session).into()),
         }
-        let (answer, tried, session) = self.get(&role_path(&list.body, &tried)?, patience).await?;
+        let role = role_path(&list.body, &tried).map_err(|failure| ADVICE.useless(failure))?;
+        let (answer, tried, session) = self.get(&role, patience).await?;
         match answer.status {
             StatusCode::OK => {}
             // The role was on the list a moment ago: it is being exchanged for another.
-            StatusCode::NOT_FOUND => return Err(Failure::unavailable(format!("{tried}: status 404 Not Found")).into()),
+            StatusCode::NOT_FOUND => {
+                let why = format!("{tried}: status 404 Not Found; its role is being exchanged: ask again in a while");
+                return Err(Failure::unavailable(why).into());
+            }
             _ => return Err(self.refused(&answer, &tried, &session).into()),
         }
-        let mut found = document::credentials(&answer.body, Code::Required, &tried, session.token())?;
+        let found = document::credentials(&answer.body, Code::Required, &tried, session.token());
+        let mut found = found.map_err(|failure| ADVICE.useless(failure))?;
         if found.account_id.is_none() {
             found.account_id = self.identity().await.account_id;
         }
@@ -172,21 +185,25 @@ impl<'v> Visit<'v> {
             }
             404 | 405 => {
                 let why = format!(
-                    "{tried}: status {}: only IMDSv1 is offered there, which allow_v1 = true would allow",
+                    "{tried}: status {}: only IMDSv1 is offered there; turn version 2 on, or allow version 1 by \
+                     {{ source = \"imds\", allow_v1 = true }} in credenza.toml",
                     answer.status
                 );
                 return Err(Failure::misconfigured(why));
             }
             403 => {
-                let why =
-                    format!("{tried}: status {}: the metadata service is turned off for this instance", answer.status);
+                let why = format!(
+                    "{tried}: status {}: the metadata service is turned off for this instance; turn it on (HttpEndpoint), \
+                     or set AWS_EC2_METADATA_DISABLED=true",
+                    answer.status
+                );
                 return Err(Failure::new(Kind::Denied, why));
             }
-            _ => return Err(refused(answer, tried, &self.world.clock, None)),
+            _ => return Err(ADVICE.refused(answer, tried, &self.world.clock, None)),
         }
         let token = std::str::from_utf8(&answer.body).ok().map(str::trim).filter(|token| is_token(token));
         let Some(token) = token else {
-            return Err(Failure::unavailable(format!("{tried}: the answer is not a token")));
+            return Err(ADVICE.useless(Failure::unavailable(format!("{tried}: the answer is not a token"))));
         };
         // The SDKs insist on this header; without it the token serves until it is refused.
         let ttl = answer.headers.get(TTL_HEADER).and_then(|ttl| ttl.to_str().ok()?.trim().parse().ok()).unwrap_or(TTL);
@@ -210,6 +227,9 @@ impl<'v> Visit<'v> {
         let absent = error.cause().is_silence() && !self.source.only_source;
         if absent && !self.world.upstream.has_answered(&self.endpoint) {
             return Answer::not_configured(format!("no metadata service answers here ({error}){hint}"));
+        }
+        if hint.is_empty() {
+            return ADVICE.unanswered(error).into();
         }
         let mut failure = Failure::from(error);
         failure.message = format!("{}{hint}", failure.message).into();
@@ -248,7 +268,7 @@ impl<'v> Visit<'v> {
     }
 
     fn refused(&self, answer: &Response, tried: &str, session: &Session) -> Failure {
-        refused(answer, tried, &self.world.clock, session.token())
+        ADVICE.refused(answer, tried, &self.world.clock, session.token())
     }
 }
 
@@ -577,6 +597,8 @@ mod tests {
             let source = MetadataCredentials::new(false, false);
             let told = failure(&source, &world(&imds.endpoint())).await;
             assert!(told.kind == kind && told.message.contains(said), "{path} {told:?}");
+            let advice = ["; see that ", "; see what ", ": ask again in a while"];
+            assert!(advice.iter().any(|advice| told.message.contains(advice)), "{path} {told:?}");
             assert_eq!(told.retry_after.is_some(), said == "status 429");
         }
     }
