@@ -19,7 +19,7 @@ use crate::answer::Answer;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::failure::Failure;
-use crate::schedule::{self, SETTLE, SHORTEST_PAUSE};
+use crate::schedule::{self, LONGEST_PAUSE, SETTLE, SHORTEST_PAUSE};
 use crate::secret::Secret;
 
 /// What was obtained in this process. Clones share it.
@@ -34,6 +34,24 @@ pub struct Sessions {
 /// that differ in anything never share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
+
+/// What somebody agrees to who shares.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// They take what came at most this long ago.
+    pub longest: Duration,
+    /// They wait at most this long for what another one asks; then they ask by themselves, and share nothing.
+    pub wait: Duration,
+}
+
+impl Terms {
+    /// For what a person or a distant service gives, and nobody else can change.
+    pub const ALWAYS: Self = Self { longest: Duration::MAX, wait: Duration::MAX };
+
+    /// For a service beside us: it answers at once, and whose keys it gives may change without a word. One connection that
+    /// hangs holds up nobody else.
+    pub const NEARBY: Self = Self { longest: LONGEST_PAUSE, wait: Duration::from_secs(1) };
+}
 
 /// Makes a [`Fingerprint`], part by part.
 #[derive(Clone)]
@@ -72,15 +90,17 @@ impl Sessions {
     /// nothing is configured and a failure too; dropping the one that asks lets the next one do it.
     ///
     /// Credentials without an end are for those who were waiting, and nobody else: the next one asks again. So does who
-    /// comes after upstream gave the same ones again, which are no fresher for it, and who comes later than `longest`.
-    pub async fn share<F>(&self, clock: &Clock, of: Fingerprint, longest: Duration, ask: impl FnOnce() -> F) -> Answer
+    /// comes after upstream gave the same ones again, which are no fresher for it, and who does not agree to the `terms`.
+    pub async fn share<F>(&self, clock: &Clock, of: Fingerprint, terms: Terms, ask: impl FnOnce() -> F) -> Answer
     where
         F: Future<Output = Answer>,
     {
         let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
-        let mut held = slot.held.lock().await;
+        let Ok(mut held) = tokio::time::timeout(terms.wait, slot.held.lock()).await else {
+            return ask().await;
+        };
         let era = self.era.load(Ordering::Relaxed);
-        if let Some(answer) = held.serving(came, clock.now(), era, longest) {
+        if let Some(answer) = held.serving(came, clock.now(), era, terms.longest) {
             return answer.clone();
         }
         let answer = ask().await;
@@ -105,7 +125,7 @@ impl Sessions {
     where
         F: Future<Output = Result<Credentials, Failure>>,
     {
-        match self.share(clock, of, Duration::MAX, || async { Answer::from_result(ask().await) }).await {
+        match self.share(clock, of, Terms::ALWAYS, || async { Answer::from_result(ask().await) }).await {
             Answer::Found(credentials) => Ok(credentials),
             Answer::Failing(failure) => Err(failure),
             Answer::NotConfigured(why) => Err(Failure::misconfigured(why)),
@@ -431,7 +451,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Answer::not_configured("nobody is here")
         };
-        let share = || sessions.share(&clock, of("a"), Duration::MAX, ask);
+        let share = || sessions.share(&clock, of("a"), Terms::ALWAYS, ask);
         let (one, two) = tokio::join!(share(), share());
         assert_eq!((one, calls.load(Ordering::SeqCst)), (two, 1));
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -445,7 +465,7 @@ mod tests {
         let end = clock.now() + 6 * HOUR;
         let share = async || {
             let ask = async || Answer::from_result(upstream.ask(Ok(Some(end))).await);
-            drop(sessions.share(&clock, of("a"), Duration::from_secs(60), ask).await);
+            drop(sessions.share(&clock, of("a"), Terms::NEARBY, ask).await);
             upstream.calls()
         };
         assert_eq!(share().await, 1);
@@ -453,6 +473,23 @@ mod tests {
         assert_eq!(share().await, 1);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(share().await, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_another_one_in_vain_asks_by_itself() {
+        let (sessions, clock, calls) = (Sessions::default(), clock(), AtomicUsize::new(0));
+        let share = async |terms| {
+            let ask = async || {
+                let is_first = calls.fetch_add(1, Ordering::SeqCst) == 0;
+                tokio::time::sleep(Duration::from_secs(if is_first { 8 } else { 0 })).await;
+                Answer::not_configured(if is_first { "slow" } else { "quick" })
+            };
+            let began = Instant::now();
+            (sessions.share(&clock, of("a"), terms, ask).await, began.elapsed().as_secs())
+        };
+        let told = tokio::join!(share(Terms::ALWAYS), share(Terms::NEARBY), share(Terms::ALWAYS));
+        let (slow, quick) = (Answer::not_configured("slow"), Answer::not_configured("quick"));
+        assert_eq!(told, ((slow.clone(), 8), (quick, 1), (slow, 8)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,9 +11,8 @@ use super::endpoint::Advice;
 use super::web_identity::MEND_THE_FILE;
 use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::credentials::{Credentials, Escaped};
-use crate::schedule::LONGEST_PAUSE;
 use crate::secret::Secret;
-use crate::sessions::Parts;
+use crate::sessions::{Parts, Terms};
 use crate::upstream::{Reach, Request, Response, Url};
 use crate::world::{Environment, World};
 
@@ -97,8 +96,7 @@ impl ContainerCredentials {
             .with_optional(token.map(Secret::expose))
             .with(self.patience.as_nanos().to_be_bytes());
         let ask = || async { Answer::from_result(self.look(world, url, token).await) };
-        // Not for longer: behind the same token there may be another role, and nobody would tell.
-        world.sessions.share(&world.clock, of.fingerprint(), LONGEST_PAUSE, ask).await
+        world.sessions.share(&world.clock, of.fingerprint(), Terms::NEARBY, ask).await
     }
 
     async fn look(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Credentials, Failure> {

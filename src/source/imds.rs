@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use super::{Answer, Boxed, Failure, Source};
 use crate::aws::settings::Settings;
-use crate::schedule::LONGEST_PAUSE;
 use crate::secret::Secret;
+use crate::sessions::Terms;
 use crate::world::World;
 pub use service::role_path;
 use visit::Visit;
@@ -136,8 +136,7 @@ impl Source for MetadataCredentials {
                 Ok(visit) => visit,
                 Err(answer) => return answer,
             };
-            // Not for longer: an instance may be given another role, and nobody would tell.
-            world.sessions.share(&world.clock, visit.fingerprint(), LONGEST_PAUSE, || visit.answer()).await
+            world.sessions.share(&world.clock, visit.fingerprint(), Terms::NEARBY, || visit.answer()).await
         })
     }
 
