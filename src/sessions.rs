@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ring::digest;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
@@ -40,17 +41,22 @@ pub struct Fingerprint([u8; 32]);
 pub struct Terms {
     /// They take what came at most this long ago.
     pub longest: Duration,
-    /// They wait at most this long for what another one asks; then they ask by themselves, and share nothing.
+    /// They wait at most this long for what another one asks; then one of them asks as well, and the others wait for that.
     pub wait: Duration,
+    /// Whether somebody who was refused may throw it away: not what a person was asked for.
+    pub may_be_doubted: bool,
 }
 
 impl Terms {
-    /// For what a person or a distant service gives, and nobody else can change.
-    pub const ALWAYS: Self = Self { longest: Duration::MAX, wait: Duration::MAX };
+    /// For what is issued to whoever asks, and is good until its end.
+    pub const ISSUED: Self = Self { longest: Duration::MAX, wait: Duration::MAX, may_be_doubted: true };
+
+    /// The same for what a person was asked for.
+    pub const ASKED: Self = Self { may_be_doubted: false, ..Self::ISSUED };
 
     /// For a service beside us: it answers at once, and whose keys it gives may change without a word. One connection that
     /// hangs holds up nobody else.
-    pub const NEARBY: Self = Self { longest: LONGEST_PAUSE, wait: Duration::from_secs(1) };
+    pub const NEARBY: Self = Self { longest: LONGEST_PAUSE, wait: Duration::from_secs(1), may_be_doubted: true };
 }
 
 /// Makes a [`Fingerprint`], part by part.
@@ -67,12 +73,15 @@ struct Slot {
 struct Held {
     answered: Option<Answered>,
     given: Option<Given>,
+    /// What was given before that.
+    before: Option<Fingerprint>,
 }
 
 struct Answered {
     answer: Answer,
     ended: Instant,
     era: u64,
+    may_be_doubted: bool,
 }
 
 /// Which credentials were given last, and when for the first time: neither a failure between, nor old ones, nor a change of
@@ -96,9 +105,25 @@ impl Sessions {
         F: Future<Output = Answer>,
     {
         let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
-        let Ok(mut held) = tokio::time::timeout(terms.wait, slot.held.lock()).await else {
-            return ask().await;
-        };
+        if let Ok(held) = tokio::time::timeout(terms.wait, slot.held.lock()).await {
+            return self.serve(held, clock, came, terms, ask).await;
+        }
+        let slot = self.pass_by(of, &slot);
+        let held = slot.held.lock().await;
+        self.serve(held, clock, came, terms, ask).await
+    }
+
+    async fn serve<F>(
+        &self,
+        mut held: MutexGuard<'_, Held>,
+        clock: &Clock,
+        came: Instant,
+        terms: Terms,
+        ask: impl FnOnce() -> F,
+    ) -> Answer
+    where
+        F: Future<Output = Answer>,
+    {
         let era = self.era.load(Ordering::Relaxed);
         if let Some(answer) = held.serving(came, clock.now(), era, terms.longest) {
             return answer.clone();
@@ -107,8 +132,22 @@ impl Sessions {
         if let Answer::Found(credentials) = &answer {
             held.take(credentials, clock.now());
         }
-        held.answered = Some(Answered { answer: answer.clone(), ended: Instant::now(), era });
+        let may_be_doubted = terms.may_be_doubted;
+        held.answered = Some(Answered { answer: answer.clone(), ended: Instant::now(), era, may_be_doubted });
         answer
+    }
+
+    /// The slot in the place of one whose holder is waited for in vain: the same for all who do.
+    fn pass_by(&self, of: Fingerprint, vain: &Arc<Slot>) -> Arc<Slot> {
+        let mut slots = self.slots();
+        match slots.get(&of) {
+            Some(other) if !Arc::ptr_eq(other, vain) => Arc::clone(other),
+            _ => {
+                let slot = Arc::<Slot>::default();
+                slots.insert(of, Arc::clone(&slot));
+                slot
+            }
+        }
     }
 
     /// The same as [`Sessions::share`], for those who have been set up, as long as what they get is fresh: there are
@@ -120,29 +159,41 @@ impl Sessions {
         &self,
         clock: &Clock,
         of: Fingerprint,
+        terms: Terms,
         ask: impl FnOnce() -> F,
     ) -> Result<Credentials, Failure>
     where
         F: Future<Output = Result<Credentials, Failure>>,
     {
-        match self.share(clock, of, Terms::ALWAYS, || async { Answer::from_result(ask().await) }).await {
+        match self.share(clock, of, terms, || async { Answer::from_result(ask().await) }).await {
             Answer::Found(credentials) => Ok(credentials),
             Answer::Failing(failure) => Err(failure),
             Answer::NotConfigured(why) => Err(Failure::misconfigured(why)),
         }
     }
 
-    /// Somebody who used these was refused: whoever comes next asks for others, unless they have only just come. A hundred
-    /// who are refused for reasons of their own cost one call in five seconds.
-    pub fn doubt(&self, credentials: &Credentials) {
+    /// Somebody who used these was refused. Whoever comes next asks for others, unless they have only just come, have no
+    /// end, or were asked of a person: a hundred who are refused for reasons of their own cost one call in five seconds.
+    /// Whether there are others to be had.
+    pub fn doubt(&self, credentials: &Credentials) -> bool {
         let doubted = which(credentials);
+        let mut are_others = false;
         for slot in self.slots().values() {
             let Ok(mut held) = slot.held.try_lock() else { continue };
-            let is_old = |answered: &Answered| answered.ended.elapsed() >= SETTLE;
-            if held.given.is_some_and(|given| given.which == doubted) && held.answered.as_ref().is_some_and(is_old) {
-                held.answered = None;
+            // Another one who was refused was here first.
+            are_others |= held.before == Some(doubted);
+            if !held.given.is_some_and(|given| given.which == doubted && given.end.is_some()) {
+                continue;
+            }
+            match &held.answered {
+                Some(answered) if answered.may_be_doubted && answered.ended.elapsed() >= SETTLE => {
+                    held.answered = None;
+                    are_others = true;
+                }
+                _ => {}
             }
         }
+        are_others
     }
 
     /// Forgets everything: the next load asks upstream.
@@ -199,7 +250,9 @@ impl Held {
             _ => true,
         };
         if is_news && credentials.expiration.is_none_or(|end| now < end) {
-            self.given = Some(Given { which: which(credentials), at: now, end: credentials.expiration });
+            let which = which(credentials);
+            self.before = self.given.map(|given| given.which).filter(|before| *before != which).or(self.before);
+            self.given = Some(Given { which, at: now, end: credentials.expiration });
         }
     }
 }
@@ -336,7 +389,7 @@ mod tests {
     async fn a_hundred_who_ask_cost_one_call_a_failure_too() {
         for outcome in [Ok(Some(clock().now() + HOUR)), Ok(None), Err(Kind::Denied), Err(Kind::Unavailable)] {
             let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
-            let asking = (0..100).map(|_| sessions.obtain(&clock, of("a"), || upstream.ask(outcome)));
+            let asking = (0..100).map(|_| sessions.obtain(&clock, of("a"), Terms::ISSUED, || upstream.ask(outcome)));
             let mut asking: Vec<_> = asking.map(Box::pin).collect();
             let mut outcomes = Vec::new();
             for asked in &mut asking {
@@ -365,7 +418,7 @@ mod tests {
         let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
         let end = clock.now() + HOUR;
         let key = async || {
-            let held = sessions.obtain(&clock, of("a"), || upstream.ask(Ok(Some(end)))).await;
+            let held = sessions.obtain(&clock, of("a"), Terms::ISSUED, || upstream.ask(Ok(Some(end)))).await;
             held.unwrap().access_key_id.to_string()
         };
         assert_eq!(key().await, "ASIA1");
@@ -381,7 +434,7 @@ mod tests {
     async fn credentials_without_an_end_and_failures_are_not_kept() {
         for (outcome, within_a_second) in [(Ok(None), 2), (Err(Kind::Denied), 2), (Err(Kind::Unavailable), 1)] {
             let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
-            let ask = async || drop(sessions.obtain(&clock, of("a"), || upstream.ask(outcome)).await);
+            let ask = async || drop(sessions.obtain(&clock, of("a"), Terms::ISSUED, || upstream.ask(outcome)).await);
             ask().await;
             tokio::time::sleep(Duration::from_millis(500)).await;
             ask().await;
@@ -407,7 +460,7 @@ mod tests {
                 Ok(Credentials::new(name, "hush").unwrap().with_expiration(Some(end)))
             };
             sessions
-                .obtain(&clock, of("a"), ask)
+                .obtain(&clock, of("a"), Terms::ISSUED, ask)
                 .await
                 .map_or_else(|_| "".into(), |held| held.access_key_id.to_string())
         };
@@ -416,7 +469,9 @@ mod tests {
         // Instances get their new credentials at a moment of the service's own: who comes to renew asks until they do,
         // also after something else was asked for, a failure, what had already ended, or a reload.
         for call in 2..5 {
-            let other = sessions.obtain(&clock, of("b"), async || Ok(Credentials::new("B", "hush").unwrap())).await;
+            let other = sessions
+                .obtain(&clock, of("b"), Terms::ISSUED, async || Ok(Credentials::new("B", "hush").unwrap()))
+                .await;
             assert_eq!((key("ASIA1").await.as_str(), calls.load(Ordering::SeqCst)), ("ASIA1", call), "{other:?}");
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -451,7 +506,7 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Answer::not_configured("nobody is here")
         };
-        let share = || sessions.share(&clock, of("a"), Terms::ALWAYS, ask);
+        let share = || sessions.share(&clock, of("a"), Terms::ISSUED, ask);
         let (one, two) = tokio::join!(share(), share());
         assert_eq!((one, calls.load(Ordering::SeqCst)), (two, 1));
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -487,16 +542,47 @@ mod tests {
             let began = Instant::now();
             (sessions.share(&clock, of("a"), terms, ask).await, began.elapsed().as_secs())
         };
-        let told = tokio::join!(share(Terms::ALWAYS), share(Terms::NEARBY), share(Terms::ALWAYS));
+        let told = tokio::join!(share(Terms::ISSUED), share(Terms::NEARBY), share(Terms::ISSUED));
         let (slow, quick) = (Answer::not_configured("slow"), Answer::not_configured("quick"));
         assert_eq!(told, ((slow.clone(), 8), (quick, 1), (slow, 8)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_person_was_asked_for_and_what_has_no_end_is_not_doubted() {
+        let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
+        for (name, terms, end) in [("a", Terms::ASKED, Some(clock.now() + 6 * HOUR)), ("b", Terms::ISSUED, None)] {
+            let held = sessions.obtain(&clock, of(name), terms, || upstream.ask(Ok(end))).await.unwrap();
+            tokio::time::sleep(SETTLE).await;
+            assert!(!sessions.doubt(&held), "{name}");
+            let again = sessions.obtain(&clock, of(name), terms, || upstream.ask(Ok(end))).await.unwrap();
+            assert_eq!(again == held, end.is_some(), "{name}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_all_who_wait_in_vain_one_asks() {
+        for seconds in [1, 2, 9] {
+            let (sessions, clock, calls) = (Sessions::default(), clock(), AtomicUsize::new(0));
+            let ask = async || {
+                calls.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(seconds * 1000 - 500)).await;
+                Answer::not_configured("slow")
+            };
+            let share = async || sessions.share(&clock, of("a"), Terms::NEARBY, ask).await;
+            let many: [_; 8] = [(); 8].map(|()| share());
+            let [a, b, c, d, e, f, g, h] = many;
+            tokio::join!(a, b, c, d, e, f, g, h);
+            assert_eq!(calls.load(Ordering::SeqCst), if seconds == 1 { 1 } else { 2 }, "{seconds}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_was_refused_gets_others_once_in_five_seconds() {
         let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
         let end = clock.now() + 6 * HOUR;
-        let obtain = async |name| sessions.obtain(&clock, of(name), || upstream.ask(Ok(Some(end)))).await.unwrap();
+        let obtain = async |name| {
+            sessions.obtain(&clock, of(name), Terms::ISSUED, || upstream.ask(Ok(Some(end)))).await.unwrap()
+        };
         let (first, other) = (obtain("a").await, obtain("b").await);
         sessions.doubt(&first);
         assert_eq!(obtain("a").await, first, "they have only just come");
@@ -504,8 +590,8 @@ mod tests {
         sessions.doubt(&first);
         let second = obtain("a").await;
         assert_ne!(second, first);
-        sessions.doubt(&first);
-        sessions.doubt(&second);
+        assert!(sessions.doubt(&first), "there are others by now");
+        assert!(!sessions.doubt(&second), "they have only just come");
         tokio::time::sleep(SETTLE).await;
         sessions.doubt(&first);
         assert_eq!((obtain("a").await, obtain("b").await), (second, other), "neither of them is doubted");
@@ -514,7 +600,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_is_dropped_leaves_it_to_the_next() {
         let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
-        let ask = || sessions.obtain(&clock, of("a"), || upstream.ask(Ok(Some(clock.now() + HOUR))));
+        let ask = || sessions.obtain(&clock, of("a"), Terms::ISSUED, || upstream.ask(Ok(Some(clock.now() + HOUR))));
         let gone = tokio::time::timeout(Duration::from_millis(10), ask()).await;
         assert!(gone.is_err());
         assert_eq!(&*ask().await.unwrap().access_key_id, "ASIA2");
@@ -525,7 +611,7 @@ mod tests {
         let (sessions, clock, upstream) = (Sessions::default(), clock(), Upstream(AtomicUsize::new(0)));
         for number in 0..1000 {
             let outcome = Ok(Some(clock.now() + Duration::from_secs(60)));
-            let _ = sessions.obtain(&clock, of(&number.to_string()), || upstream.ask(outcome)).await;
+            let _ = sessions.obtain(&clock, of(&number.to_string()), Terms::ISSUED, || upstream.ask(outcome)).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert!(sessions.slots().len() < 70, "{sessions:?}");

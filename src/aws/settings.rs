@@ -39,6 +39,10 @@ pub struct Settings {
     pub ca_bundle_stands: Origin,
 }
 
+/// A variable, and the property of the same meaning.
+const METADATA_ENDPOINT: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
+const METADATA_MODE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
+
 const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// Where STS is asked in the regions that are older than its regional endpoints.
@@ -95,6 +99,19 @@ impl Settings {
             ca_bundle,
             ca_bundle_stands: ca_bundle_stands.unwrap_or_default(),
         }
+    }
+
+    /// What the environment says where the profile cannot be read: it may have said something else of the metadata
+    /// service, which gives keys to whoever asks, and so must not be guessed.
+    #[must_use]
+    pub fn without_profile(environment: &Environment, failure: &Failure) -> Self {
+        let mut settings = Self::of_environment(environment);
+        if environment.get(METADATA_ENDPOINT.0).is_none() {
+            let refusal =
+                format!("where the metadata service is stands in the profile, which cannot be read: {failure}");
+            settings.metadata_service = Some(Err(refusal.into()));
+        }
+        settings
     }
 
     /// What the environment says by itself, for sources of `credenza.toml` that stand on no profile.
@@ -245,12 +262,10 @@ impl<'a> Sources<'a> {
 
     /// The order of botocore: an endpoint before a mode, and of each the variable before the profile.
     fn metadata_service(&self) -> Configured {
-        const ENDPOINT: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
-        const MODE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
-        if let Some((text, origin, undo)) = self.trusted_value(ENDPOINT) {
+        if let Some((text, origin, undo)) = self.trusted_value(METADATA_ENDPOINT) {
             return Some(text.and_then(|text| url(text, &origin, undo)));
         }
-        let (text, origin, undo) = self.trusted_value(MODE)?;
+        let (text, origin, undo) = self.trusted_value(METADATA_MODE)?;
         Some(text.and_then(|text| match text.to_ascii_lowercase().as_str() {
             "ipv4" => Url::parse("http://169.254.169.254").map_err(|bad| bad.to_string().into()),
             "ipv6" => Url::parse("http://[fd00:ec2::254]").map_err(|bad| bad.to_string().into()),
@@ -433,6 +448,13 @@ mod tests {
         ] {
             assert_eq!(shown(&of(variables, config).metadata_service), url, "{variables:?} {config}");
         }
+        let unread = |variables: &[(&str, &str)]| {
+            let environment = Environment::new(variables.iter().copied());
+            shown(&Settings::without_profile(&environment, &Failure::unavailable("torn")).metadata_service)
+        };
+        let told = "!where the metadata service is stands in the profile, which cannot be read: torn";
+        assert_eq!((unread(&[]), unread(&[(MODE, "IPv4")])), (told.into(), told.into()));
+        assert_eq!(unread(&[(ENDPOINT, "http://127.0.0.1:8080/")]), "http://127.0.0.1:8080/");
         let refusal = shown(&of(&[(ENDPOINT, "http://u:hush@h/")], "").metadata_service);
         assert!(refusal.starts_with('!') && !refusal.contains("hush"), "{refusal}");
         for credentials in ["ec2_metadata_service_endpoint = http://k", "ec2_metadata_service_endpoint_mode = IPv6"] {

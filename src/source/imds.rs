@@ -10,6 +10,7 @@ use super::{Answer, Boxed, Failure, Source};
 use crate::aws::settings::Settings;
 use crate::secret::Secret;
 use crate::sessions::Terms;
+use crate::upstream::Url;
 use crate::world::World;
 pub use service::role_path;
 use visit::Visit;
@@ -59,6 +60,8 @@ enum Whose {
 /// What makes the next look cheaper.
 #[derive(Debug, Default)]
 struct Memory {
+    /// Whose: what one service gave is shown to no other.
+    endpoint: Option<Url>,
     session: Option<(Session, SystemTime)>,
     identity: Option<Identity>,
 }
@@ -116,12 +119,17 @@ impl MetadataCredentials {
             Whose::These(settings) => settings.metadata_service.clone(),
             Whose::Those(source) => source.settings(world).await.metadata_service,
         };
-        Ok(Visit::new(self, world, service::endpoint(configured)?))
+        let endpoint = service::endpoint(configured)?;
+        Ok(Visit::new(self, world, endpoint))
     }
 
-    /// Never held across an await.
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of this service; nothing of another that was asked before. Never held across an await.
+    fn memory_of(&self, endpoint: &Url) -> MutexGuard<'_, Memory> {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.endpoint.as_ref() != Some(endpoint) {
+            *memory = Memory { endpoint: Some(endpoint.clone()), ..Memory::default() };
+        }
+        memory
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Answer, Boxed, Failure, Source};
 use crate::credentials::{Credentials, Escaped};
 use crate::failure::excerpt;
 use crate::secret::Secret;
-use crate::sessions::{Fingerprint, Parts};
+use crate::sessions::{Fingerprint, Parts, Terms};
 use crate::terminal::Terminal;
 use crate::world::World;
 
@@ -95,7 +95,9 @@ impl ProcessCredentials {
     async fn obtain(&self, world: &World) -> Result<Credentials, Failure> {
         // Who waits for another one's run waits as long.
         world.patience.grant(self.deadline + AFTER_THE_END);
-        world.sessions.obtain(&world.clock, self.fingerprint(world), || self.run(world)).await
+        // A person may be asked.
+        let terms = if world.terminal.is_ours() { Terms::ASKED } else { Terms::ISSUED };
+        world.sessions.obtain(&world.clock, self.fingerprint(world), terms, || self.run(world)).await
     }
 
     /// All that makes what the program prints, and how it is understood.

@@ -109,11 +109,8 @@ impl ConfigCredentials {
     async fn planned(&self, world: &World) -> Result<Result<Box<dyn Source>, String>, Failure> {
         let opened = self.open(world).await?;
         let Some(section) = opened.section()? else {
-            let (profile, places) = (Escaped(opened.profile), opened.profiles.places());
-            let message =
-                format!("there is no profile {profile} in {places}; `credenza profiles` lists those that are");
-            // A file that is being written may not have come to it yet.
-            return if opened.is_named { Err(Failure::new(Kind::Unsettled, message)) } else { Ok(Err(message)) };
+            let missing = opened.missing();
+            return if opened.is_named { Err(missing) } else { Ok(Err(missing.message.into())) };
         };
         let trusted = |property: &Property| opened.profiles.trusted(world, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
@@ -152,8 +149,11 @@ impl Source for ConfigCredentials {
 
     fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
         Box::pin(async move {
-            let settings = self.open(world).await.and_then(|opened| opened.settings(world));
-            settings.unwrap_or_else(|_| Settings::of_environment(&world.environment))
+            let settings = self.open(world).await.and_then(|opened| match opened.section()? {
+                None if opened.is_named => Err(opened.missing()),
+                _ => opened.settings(world),
+            });
+            settings.unwrap_or_else(|failure| Settings::without_profile(&world.environment, &failure))
         })
     }
 
@@ -176,6 +176,13 @@ struct Opened<'a> {
 }
 
 impl Opened<'_> {
+    /// A file that is being written may not have come to the profile yet.
+    fn missing(&self) -> Failure {
+        let (profile, places) = (Escaped(self.profile), self.profiles.places());
+        let message = format!("there is no profile {profile} in {places}; `credenza profiles` lists those that are");
+        Failure::new(Kind::Unsettled, message)
+    }
+
     fn section(&self) -> Result<Option<&Section>, Failure> {
         Ok(self.profiles.files()?.profile(self.profile))
     }
@@ -207,7 +214,8 @@ pub fn describe<'f>(
 }
 
 /// Settings that say where requests go and whose certificates are good there.
-const DECIDING: [&str; 2] = ["endpoint_url", "ca_bundle"];
+const DECIDING: [&str; 4] =
+    ["endpoint_url", "ca_bundle", "ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode"];
 
 /// The settings of the profile that a chain uses, except those about credentials and roles, as the text of a config
 /// file of their own whose `[default]` they are; empty when the chain has no profile, or it does not exist.

@@ -6,7 +6,7 @@ use super::{Answer, Boxed, Failure, Hop, Source};
 use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::credentials::Credentials;
-use crate::sessions::Parts;
+use crate::sessions::{Parts, Terms};
 use crate::world::World;
 
 /// Hands on what its source gives, but exchanges long-lived keys through STS GetSessionToken, so that only temporary
@@ -46,7 +46,7 @@ impl SessionToken {
             .with_value(&settings)
             .fingerprint();
         let ask = || sts::get_session_token(world, &settings, &keys, self.duration);
-        let session = world.sessions.obtain(&world.clock, of, ask).await;
+        let session = world.sessions.obtain(&world.clock, of, Terms::ISSUED, ask).await;
         let session = session.map_err(|failure| settings.locate(failure, keys.origin.place()))?;
         // Nor does a session outlive the keys, where somebody says when they end.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();

@@ -7,7 +7,7 @@ use crate::aws::settings::Settings;
 use crate::aws::sso::role_credentials;
 use crate::credentials::{Credentials, Escaped, LoginEnd};
 use crate::profiles::{Profiles, digest};
-use crate::sessions::Parts;
+use crate::sessions::{Parts, Terms};
 use crate::shared_files::{Named, SharedFiles};
 use crate::sso::{self, Login, Session};
 use crate::world::World;
@@ -99,7 +99,7 @@ impl SsoCredentials {
             .with_value(settings)
             .fingerprint();
         let ask = || role_credentials(world, settings, &login.token.token, account_id, role_name);
-        world.sessions.obtain(&world.clock, of, ask).await
+        world.sessions.obtain(&world.clock, of, Terms::ISSUED, ask).await
     }
 
     fn explained(&self, failure: Failure) -> Failure {

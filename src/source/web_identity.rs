@@ -11,6 +11,7 @@ use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::credentials::{Credentials, Escaped, Unusable, usable};
 use crate::secret::Secret;
+use crate::sessions::Terms;
 use crate::world::{Environment, World};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
@@ -99,7 +100,7 @@ impl WebIdentityCredentials {
             };
             sts::assume_role_with_web_identity(world, &settings, &asked, &token).await
         };
-        world.sessions.obtain(&world.clock, of, ask).await
+        world.sessions.obtain(&world.clock, of, Terms::ISSUED, ask).await
     }
 }
 

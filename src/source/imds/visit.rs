@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 const ADVICE: Advice = Advice {
     silent: "see that this machine is an instance whose metadata service is on, or that \
-             AWS_EC2_METADATA_SERVICE_ENDPOINT names one that runs",
+             AWS_EC2_METADATA_SERVICE_ENDPOINT or ec2_metadata_service_endpoint of the profile names one that runs",
     denied: "see that the metadata service of this instance is on (HttpEndpoint), lets us ask, and may assume the \
              instance's role",
     other: "see what answers there in the place of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
@@ -91,7 +91,8 @@ impl<'v> Visit<'v> {
             StatusCode::OK => {}
             // The role was on the list a moment ago: it is being exchanged for another.
             StatusCode::NOT_FOUND => {
-                let why = format!("{tried}: status 404 Not Found; its role is being exchanged: ask again in a while");
+                let why =
+                    format!("{tried}: status 404 Not Found; if its role is being exchanged, ask again in a while");
                 return Err(Failure::unavailable(why).into());
             }
             _ => return Err(self.refused(&answer, &tried, &session).into()),
@@ -106,7 +107,7 @@ impl<'v> Visit<'v> {
 
     /// What the identity document says, asked for until it has been answered once. A failure says nothing.
     pub(super) async fn identity(&mut self) -> Identity {
-        let known = self.source.memory().identity.clone();
+        let known = self.source.memory_of(&self.endpoint).identity.clone();
         if let Some(identity) = known {
             return identity;
         }
@@ -117,7 +118,7 @@ impl<'v> Visit<'v> {
             StatusCode::NOT_FOUND => Identity::default(),
             _ => return Identity::default(),
         };
-        self.source.memory().identity = Some(identity.clone());
+        self.source.memory_of(&self.endpoint).identity = Some(identity.clone());
         identity
     }
 
@@ -135,7 +136,7 @@ impl<'v> Visit<'v> {
             match self.world.upstream.send(request).await {
                 Ok(answer) if answer.status == StatusCode::UNAUTHORIZED && !self.renewed => {
                     self.renewed = true;
-                    self.source.memory().session = None;
+                    self.source.memory_of(&self.endpoint).session = None;
                 }
                 Ok(answer) if answer.status.is_server_error() && self.spare => self.pause().await,
                 Ok(answer) => {
@@ -239,7 +240,7 @@ impl<'v> Visit<'v> {
     /// The session of before, unless it has ended.
     fn remembered(&self) -> Option<Session> {
         let now = self.world.clock.now();
-        let mut memory = self.source.memory();
+        let mut memory = self.source.memory_of(&self.endpoint);
         if memory.session.as_ref().is_some_and(|(_, end)| *end <= now) {
             memory.session = None;
         }
@@ -250,7 +251,7 @@ impl<'v> Visit<'v> {
     fn remember(&self, session: Session, ttl: u64) {
         let ttl = Duration::from_secs(ttl.min(TTL));
         let end = self.world.clock.now() + ttl.saturating_sub(MARGIN.min(ttl / 2));
-        let mut memory = self.source.memory();
+        let mut memory = self.source.memory_of(&self.endpoint);
         if memory.session.is_none() {
             if let Session::V1 = session {
                 tracing::warn!(source = "imds", "no session token is to be had: IMDSv1 is used");
@@ -305,14 +306,15 @@ fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::{Arc, OnceLock};
+    use std::sync::{Arc, Mutex, OnceLock};
 
     use super::*;
+    use crate::aws::settings::Settings;
     use crate::clock::Clock;
     use crate::fakes::document as body;
     use crate::fakes::imds::Imds;
     use crate::fakes::server::{Reply, Server, nobody};
-    use crate::source::Source;
+    use crate::source::{Boxed, Source};
     use crate::upstream::Upstream;
     use crate::world::Environment;
 
@@ -445,6 +447,42 @@ mod tests {
             assert_eq!(unlike.load(&world).await, at_once.0);
             assert_eq!(asked(&imds, &mut seen), "TLCI", "{unlike:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_one_service_gave_is_shown_to_no_other() {
+        struct There(Mutex<String>);
+        impl std::fmt::Debug for There {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("There")
+            }
+        }
+        impl Source for Arc<There> {
+            fn name(&self) -> &str {
+                "there"
+            }
+            fn load<'a>(&'a self, _: &'a World) -> Boxed<'a, Answer> {
+                Box::pin(std::future::ready(Answer::not_configured("no")))
+            }
+            fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+                Box::pin(std::future::ready(None))
+            }
+            fn settings<'a>(&'a self, _: &'a World) -> Boxed<'a, Settings> {
+                let metadata_service = Some(Ok(Url::parse(&self.0.lock().unwrap()).unwrap()));
+                Box::pin(std::future::ready(Settings { metadata_service, ..Settings::default() }))
+            }
+        }
+        let (first, second) = (imds(), imds());
+        second.set(|state| state.identity = Some(r#"{"region":"us-west-2","accountId":"999999999999"}"#.into()));
+        let there = Arc::new(There(Mutex::new(first.endpoint())));
+        let source = source().with_settings_of(Box::new(Arc::clone(&there)));
+        let world = world("http://127.0.0.1:1");
+        let (mut seen, mut seen_by_second) = (0, 0);
+        assert_eq!(found(&source, &world).await.account_id.as_deref(), Some("123456789012"));
+        *there.0.lock().unwrap() = second.endpoint();
+        assert_eq!(found(&source, &world).await.account_id.as_deref(), Some("999999999999"));
+        assert_eq!(source.region(&world).await.as_deref(), Some("us-west-2"));
+        assert_eq!((asked(&first, &mut seen), asked(&second, &mut seen_by_second)), ("TLCI".into(), "TLCI".into()));
     }
 
     #[tokio::test]
@@ -597,7 +635,7 @@ mod tests {
             let source = MetadataCredentials::new(false, false);
             let told = failure(&source, &world(&imds.endpoint())).await;
             assert!(told.kind == kind && told.message.contains(said), "{path} {told:?}");
-            let advice = ["; see that ", "; see what ", ": ask again in a while"];
+            let advice = ["; see that ", "; see what ", "ask again in a while"];
             assert!(advice.iter().any(|advice| told.message.contains(advice)), "{path} {told:?}");
             assert_eq!(told.retry_after.is_some(), said == "status 429");
         }
