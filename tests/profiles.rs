@@ -523,15 +523,19 @@ fn a_program_ends_with_the_command_that_waits_for_it() {
 }
 
 #[test]
-fn exec_hands_on_no_authorities_from_a_file_that_everybody_may_write() {
+fn exec_hands_on_no_authority_and_no_endpoint_from_a_file_that_everybody_may_write() {
     let home = Home::new();
     let keys = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
-    let config = home.write(".aws/config", format!("[profile dev]\n{keys}ca_bundle = /tmp/ca.pem\n"));
-    let run = || home.run(&["exec", "--profile", "dev", "--", "sh", "-c", "cat $AWS_CONFIG_FILE"], &[]);
-    assert!(run().stdout.contains("ca_bundle=/tmp/ca.pem"));
-    fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
-    let refused = run();
-    assert!(refused.code == Some(1) && refused.stderr.contains("it sets ca_bundle in line 4"), "{refused:?}");
+    for (setting, value) in [("ca_bundle", "/tmp/ca.pem"), ("ec2_metadata_service_endpoint", "http://127.0.0.1:9/")] {
+        let config = home.write(".aws/config", format!("[profile dev]\n{keys}{setting} = {value}\n"));
+        let run = || home.run(&["exec", "--profile", "dev", "--", "sh", "-c", "cat $AWS_CONFIG_FILE"], &[]);
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(run().stdout.contains(&format!("{setting}={value}")));
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+        let refused = run();
+        let told = format!("it sets {setting} in line 4");
+        assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{refused:?}");
+    }
 }
 
 #[test]
