@@ -22,7 +22,7 @@ use crate::world::World;
 #[must_use]
 pub fn chain(identity: &Identity) -> Chain {
     let alone = identity.sources.len() == 1;
-    let profile = identity.sources.iter().find_map(|spec| profile(&spec.kind));
+    let profile = identity.sources.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     let sources = identity.sources.iter().map(|spec| {
         let source = match (&spec.kind, &profile) {
             // As in the SDKs, the profile that is worked with says where the metadata service is.
@@ -38,16 +38,6 @@ pub fn chain(identity: &Identity) -> Chain {
         }
     });
     merge_credentials(sources).on_failure(identity.on_failure)
-}
-
-/// The profile that this is, if it is one.
-fn profile(kind: &SourceKind) -> Option<ConfigCredentials> {
-    match kind {
-        SourceKind::Profile { name, credentials_file, config_file } => {
-            Some(ConfigCredentials::of(name.clone(), credentials_file.clone(), config_file.clone()))
-        }
-        _ => None,
-    }
 }
 
 /// The source that this describes. `alone` says whether there is no other that could be asked instead.

@@ -92,6 +92,17 @@ impl ConfigCredentials {
         source
     }
 
+    /// The profile that a chain names, if this is one.
+    #[must_use]
+    pub fn of_spec(kind: &SourceKind) -> Option<Self> {
+        match kind {
+            SourceKind::Profile { name, credentials_file, config_file } => {
+                Some(Self::of(name.clone(), credentials_file.clone(), config_file.clone()))
+            }
+            _ => None,
+        }
+    }
+
     /// Reads the files, which are parsed once per change in this process.
     async fn open<'a>(&'a self, world: &'a World) -> Result<Opened<'a>, Failure> {
         let named = Named { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
@@ -224,12 +235,7 @@ const DECIDING: [&str; 4] =
 /// When the settings say where requests go or who may answer them (`endpoint_url`, `ca_bundle`) and the file belongs to
 /// somebody who is not trusted with that, or the files cannot be read.
 pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, Failure> {
-    let profile = sources.iter().find_map(|spec| match &spec.kind {
-        SourceKind::Profile { name, credentials_file, config_file } => {
-            Some(ConfigCredentials::of(name.clone(), credentials_file.clone(), config_file.clone()))
-        }
-        _ => None,
-    });
+    let profile = sources.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     // Without a profile in the chain the settings are still those of the profile that the user works with, as far as
     // its files can be read.
     let (source, needed) = (profile.clone().unwrap_or_default(), profile.is_some());
