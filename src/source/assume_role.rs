@@ -353,6 +353,7 @@ mod tests {
     use crate::fakes::imds::Imds;
     use crate::fakes::sts::{Role, Sts};
     use crate::source::imds::MetadataCredentials;
+    use crate::source::keys::StaticCredentials;
     use crate::upstream::{Upstream, Url};
     use crate::world::Environment;
 
@@ -365,6 +366,39 @@ mod tests {
         tokio::time::resume();
     }
 
+    fn world(variables: &[(&str, &str)]) -> World {
+        World {
+            clock: Clock::system(),
+            environment: Environment::new(variables.iter().copied()),
+            upstream: Upstream::system(std::sync::Arc::default()),
+            ..World::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_took_a_code_outlives_a_refusal() {
+        let sts = Sts::start("eu-west-1");
+        let sts_url = sts.url();
+        let world = World {
+            mfa: crate::mfa::Mfa::given("123456".into()),
+            ..world(&[("AWS_ENDPOINT_URL_STS", &sts_url), ("AWS_REGION", "eu-west-1")])
+        };
+        sts.allow(ROLE, Role { mfa: Some(("serial".into(), "123456".into())), ..Role::default() });
+        let load = async || {
+            let hub = RoleSpec { arn: ROLE.into(), mfa_serial: Some("serial".into()), ..RoleSpec::default() };
+            let leaf = RoleSpec { arn: format!("{ROLE}2").into(), ..RoleSpec::default() };
+            let keys = StaticCredentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY);
+            AssumeRole::upon(leaf, AssumeRole::new(hub, Box::new(keys))).load(&world).await
+        };
+        for _ in 0..2 {
+            assert!(matches!(load().await, Answer::Failing(failure) if failure.kind == Kind::Denied));
+            later(6).await;
+        }
+        sts.allow(&format!("{ROLE}2"), Role::default());
+        assert!(matches!(load().await, Answer::Found(_)));
+        assert_eq!(sts.actions().len(), 4, "the code was of use once");
+    }
+
     #[tokio::test]
     async fn a_base_that_is_refused_is_asked_for_anew_and_nothing_is_asked_twice() {
         let (sts, imds) = (Sts::start("eu-west-1"), Imds::start("web", &document("ASIAOLD", "2098-01-01T00:00:00Z")));
@@ -374,12 +408,7 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
         ];
-        let world = World {
-            clock: Clock::system(),
-            environment: Environment::new(variables),
-            upstream: Upstream::system(std::sync::Arc::default()),
-            ..World::default()
-        };
+        let world = world(&variables);
         let trust = |key: &str| {
             sts.know(key, "hush-secret", Some("hush-session"));
             sts.allow(ROLE, Role { trusted: vec![key.into()], ..Role::default() });
