@@ -19,61 +19,37 @@
 //! # });
 //! ```
 
-pub mod accounts;
-pub mod answer;
-pub mod arguments;
-pub mod aws;
-pub mod board;
-pub mod broker;
-pub mod catalogue;
-pub mod chain;
-pub mod chance;
-pub mod clock;
-pub mod command;
-pub mod config;
-pub mod credentials;
-pub mod environment;
-pub mod failure;
-pub mod files;
-pub mod identity;
-pub mod keeper;
-pub mod lease;
-pub mod loader;
-pub mod logging;
-pub mod mfa;
-pub mod open_files;
-pub mod patience;
-pub mod profiles;
-pub mod schedule;
-pub mod secret;
-pub mod server;
-pub mod service_manager;
-pub mod sessions;
-pub mod shared_files;
-pub mod signals;
-pub mod source;
-pub mod sso;
-pub mod supervisor;
-pub mod terminal;
-pub mod token;
-pub mod token_cache;
-pub mod upstream;
-pub mod watch;
-pub mod world;
+mod aws;
+mod cache;
+mod cli;
+mod config;
+mod context;
+mod daemon;
+mod http;
+mod lease;
+mod login;
+mod model;
+mod os;
+mod server;
+mod shared_config;
+mod source;
 
-pub use chain::merge_credentials;
-pub use source::assume_role::AssumeRole;
-pub use source::container::ContainerCredentials;
-pub use source::environment::EnvironmentCredentials;
-pub use source::imds::MetadataCredentials;
-pub use source::keys::StaticCredentials;
-pub use source::process::ProcessCredentials;
-pub use source::profile::ConfigCredentials;
-pub use source::sign_in::SignInCredentials;
-pub use source::sso::SsoCredentials;
-pub use source::url::UrlCredentials;
-pub use source::web_identity::WebIdentityCredentials;
+pub use crate::source::assume_role::AssumeRole;
+pub use crate::source::chain::merge_credentials;
+pub use crate::source::container::ContainerCredentials;
+pub use crate::source::environment::EnvironmentCredentials;
+pub use crate::source::imds::MetadataCredentials;
+pub use crate::source::process::ProcessCredentials;
+pub use crate::source::profile::ConfigCredentials;
+pub use crate::source::sign_in::SignInCredentials;
+pub use crate::source::sso::SsoCredentials;
+pub use crate::source::static_keys::StaticCredentials;
+pub use crate::source::url::UrlCredentials;
+pub use crate::source::web_identity::WebIdentityCredentials;
 
 #[cfg(test)]
 #[path = "../tests/support/fakes/mod.rs"]
 mod fakes;
+
+#[doc(hidden)]
+pub use cli::run::main;

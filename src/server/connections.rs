@@ -20,10 +20,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
-use super::head_timer::HeadTimer;
-use super::protocol::Protocol;
-use super::seats::{Busy, Seat, Seats};
+use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot};
+use crate::server::header_timeout::HeaderTimer;
+use crate::server::protocol::Protocol;
+use crate::server::response::AnswerFuture;
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_secs(5);
 
 /// Where connections come from.
-pub trait Listener: Send + 'static {
+pub(crate) trait Listener: Send + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -73,7 +73,7 @@ impl Listener for TcpListener {
 }
 
 /// What a connection is told from outside.
-enum Called {
+enum ConnectionSignal {
     /// It makes room for another.
     Evicted,
     /// The daemon stops.
@@ -83,22 +83,22 @@ enum Called {
 /// Nobody accepts connections on one of the addresses any more.
 #[derive(Debug, thiserror::Error)]
 #[error("a listener ended by itself: {0}; the daemon cannot go on without it")]
-pub struct ListenerEnded(#[source] JoinError);
+pub(crate) struct ListenerEnded(#[source] JoinError);
 
 /// Serves until `stop` is cancelled, then lets requests in flight end, for five seconds at most.
 ///
 /// # Errors
 /// When a listener panicked.
-pub async fn serve<L: Listener>(
+pub(crate) async fn serve<L: Listener>(
     listeners: Vec<L>,
     protocol: Protocol,
     limit: usize,
     stop: CancellationToken,
 ) -> Result<(), ListenerEnded> {
-    let seats = Arc::new(Seats::new(limit));
+    let connection_limit = Arc::new(ConnectionLimit::new(limit));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&seats), stop.clone()));
+        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&connection_limit), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -106,7 +106,12 @@ pub async fn serve<L: Listener>(
     Ok(())
 }
 
-async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Seats>, stop: CancellationToken) {
+async fn accept<L: Listener>(
+    mut listener: L,
+    protocol: Protocol,
+    connection_limit: Arc<ConnectionLimit>,
+    stop: CancellationToken,
+) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
@@ -120,7 +125,7 @@ async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Sea
             Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                seats.relieve();
+                connection_limit.relieve();
                 if refused.replace(Instant::now()).is_none() {
                     tracing::error!(%error, "cannot accept connections; those of clients are served on, the others are closed");
                 }
@@ -131,11 +136,11 @@ async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Sea
         if refused.take_if(|last| last.elapsed() > CALM).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let seat = tokio::select! {
+        let connection_slot = tokio::select! {
             () = stop.cancelled() => break,
-            seat = seats.seat() => seat,
+            connection_slot = connection_limit.connection_slot() => connection_slot,
         };
-        tasks.spawn(speak(stream, protocol.clone(), seat, stop.clone()));
+        tasks.spawn(speak(stream, protocol.clone(), connection_slot, stop.clone()));
     }
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -152,23 +157,23 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// HTTP as every connection speaks it.
 #[must_use]
-pub fn builder() -> http1::Builder {
+pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
+    http.timer(HeaderTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
     http
 }
 
 /// One connection from its first byte to its last.
-async fn speak<S>(stream: S, protocol: Protocol, seat: Seat, stop: CancellationToken)
+async fn speak<S>(stream: S, protocol: Protocol, connection_slot: ConnectionSlot, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let place = Arc::clone(&seat.place);
+    let place = Arc::clone(&connection_slot.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
         place.begun.notify_one();
         let has_body = !request.body().is_end_stream();
-        let answer = protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed));
-        let busy = matches!(answer, Answer::Later(_)).then(|| Busy::new(&place));
+        let answer = protocol.answer(request, || place.authorized.store(true, Ordering::Relaxed));
+        let busy = matches!(answer, AnswerFuture::Later(_)).then(|| BusyGuard::new(&place));
         async move {
             let _busy = busy;
             let mut answered = answer.wait().await;
@@ -183,8 +188,8 @@ where
     let mut connection = std::pin::pin!(connection);
     let called = async {
         tokio::select! {
-            () = seat.place.evicted.notified() => Called::Evicted,
-            () = stop.cancelled() => Called::Stop,
+            () = connection_slot.place.evicted.notified() => ConnectionSignal::Evicted,
+            () = stop.cancelled() => ConnectionSignal::Stop,
         }
     };
     let mut called = std::pin::pin!(called);
@@ -195,7 +200,7 @@ where
         }
         // Whoever calls wakes this task, so that once is enough: asking each time costs as much as the door.
         if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            && !(seat.place.must_go() || stop.is_cancelled())
+            && !(connection_slot.place.must_go() || stop.is_cancelled())
         {
             return Poll::Pending;
         }
@@ -204,14 +209,14 @@ where
     });
     let ended = match ended.await {
         Err(ended) => ended,
-        Ok(Called::Evicted) => {
+        Ok(ConnectionSignal::Evicted) => {
             tracing::debug!("closed the oldest connection that proved nothing, to make room");
             return;
         }
-        Ok(Called::Stop) => {
+        Ok(ConnectionSignal::Stop) => {
             // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
             // and his first request cannot be sent again without asking him.
-            let first = tokio::time::timeout(FLUSH, seat.place.begun.notified());
+            let first = tokio::time::timeout(FLUSH, connection_slot.place.begun.notified());
             tokio::select! {
                 biased;
                 ended = connection.as_mut() => return told(ended),
@@ -220,7 +225,7 @@ where
                 }
             }
             connection.as_mut().graceful_shutdown();
-            if seat.place.busy.load(Ordering::Relaxed) {
+            if connection_slot.place.busy.load(Ordering::Relaxed) {
                 connection.await
             } else {
                 tokio::time::timeout(FLUSH, connection).await.unwrap_or(Ok(()))
