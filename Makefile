@@ -18,7 +18,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
-export SSO_FAKES ?= $(abspath $(TARGET)/debug/examples/sso-fakes)
+export SSO_FAKES ?= $(abspath $(TARGET)/debug/sso-fakes)
 # What is shipped is the same wherever it is built: the folders of this machine are not in it.
 CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
@@ -51,14 +51,14 @@ fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz t
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## lints, warnings are errors
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo clippy --locked --manifest-path benches/Cargo.toml -- -D warnings
 
 unit: ## cargo test
 	cargo test --locked
 
 doc: ## the documentation builds, warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: deny
 deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where crates come from
@@ -142,7 +142,7 @@ endif
 # The stand-ins for SSO that the program's own tests use, as a program for the real clients.
 .PHONY: fakes
 fakes:
-	@! command -v cargo >/dev/null || cargo build --locked --example sso-fakes
+	@! command -v cargo >/dev/null || cargo build --locked -p testkit --bin sso-fakes
 
 # Cargo's tools as they are built already; nothing of what they were packed with is needed.
 $(TOOLS_STAMP): tests/tools.txt

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
-use support::{Broker, HUSH, Home, keys_file, profile};
+use testkit::harness::{Broker, HUSH, Home, keys_file, profile};
 
 /// Resident memory of a process, in megabytes.
 fn resident(broker: &Broker) -> u64 {
@@ -60,7 +58,7 @@ fn odd_files_are_failures_of_their_own_source_only() {
     let config = home.write("credenza.toml", text);
     let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
-    broker.until_identity(&token, "good");
+    broker.wait_for_identity(&token, "good");
     for (name, word) in odd {
         for kind in ["shared", "config", "key", "url"] {
             // Root may read everything.
@@ -212,7 +210,7 @@ fn upstreams_that_answer_nonsense() {
         let uri = upstream(&answer, more);
         let broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
         let token = home.token();
-        let (answer, _) = broker.until("/credentials", &token, |answer| {
+        let (answer, _) = broker.wait_for("/credentials", &token, |answer| {
             answer.status == 200 || !answer.message().contains("still being loaded")
         });
         assert!(statuses.contains(&answer.status), "{name}: {answer:?}");

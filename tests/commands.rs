@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use support::{HUSH, Home, keys_file, profile, wait};
+use testkit::harness::{HUSH, Home, keys_file, profile, wait};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -163,7 +161,7 @@ fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&
     let gets: String =
         identities.iter().map(|name| format!("eval \"$(\"$0\" get --identity {name} --format env)\"; ")).collect();
     let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &format!("{gets}{script}"), env!("CARGO_BIN_EXE_credenza")]).env_clear();
+    shell.args(["-c", &format!("{gets}{script}"), testkit::harness::program()]).env_clear();
     shell.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home.path());
     let output = shell.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
@@ -331,7 +329,7 @@ fn exec_passes_signals_on() {
 fn status_asks_a_running_daemon() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
-    broker.until_key(&home.token(), "AKIAENV");
+    broker.wait_for_key(&home.token(), "AKIAENV");
     let address = broker.address().to_string();
     let status = home.run(&["status", "--listen", &address], &[]);
     assert_eq!(status.code, Some(0), "{status:?}");

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -12,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use support::{Broker, Ended, HUSH, Home, is_left_out, keys_file, profile};
+use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
 
 const TEMPORARY: [(&str, &str); 4] = [
     ("AWS_ACCESS_KEY_ID", "ASIAENV"),
@@ -24,12 +22,12 @@ const TEMPORARY: [(&str, &str); 4] = [
 /// Nobody: neither root, nor the user of the tests.
 const STRANGER: u32 = 65_533;
 
-fn get(home: &Home, address: SocketAddr, more: &[&str]) -> Ended {
+fn get(home: &Home, address: SocketAddr, more: &[&str]) -> CommandOutput {
     let address = address.to_string();
     home.run(&[&["get", "--from-daemon", "--listen", &address], more].concat(), &[])
 }
 
-fn env(home: &Home, broker: &Broker, more: &[&str]) -> Ended {
+fn env(home: &Home, broker: &Broker, more: &[&str]) -> CommandOutput {
     let address = broker.address().to_string();
     home.run(&[&["env", "--listen", &address], more].concat(), &[])
 }
@@ -188,7 +186,7 @@ impl Eavesdropper {
 #[test]
 fn the_listener_of_another_user_never_gets_the_token() {
     let Some(stranger) = Eavesdropper::start(STRANGER) else {
-        assert!(is_left_out("this user cannot give a socket to another one"));
+        assert!(skip("this user cannot give a socket to another one"));
         return;
     };
     let home = Home::new();
@@ -225,7 +223,7 @@ fn a_listener_that_nobody_knows_never_gets_the_token() {
     for tables in ["", "mkdir /proc/net && echo head >/proc/net/tcp &&"] {
         let script = format!("mount -t tmpfs none /proc && {tables} {command}");
         let mut unshare = Command::new("unshare");
-        unshare.args(["-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_credenza")]);
+        unshare.args(["-m", "sh", "-c", &script, testkit::harness::program()]);
         unshare.env("HOME", home.path()).env("CREDENZA_TOKEN_FILE", home.path().join("run/token"));
         let said = unshare.output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
         let Ok(said) = said
@@ -233,7 +231,7 @@ fn a_listener_that_nobody_knows_never_gets_the_token() {
             .map_err(ToString::to_string)
             .and_then(|said| if said.starts_with("credenza: ") { Ok(said) } else { Err(said.clone()) })
         else {
-            assert!(is_left_out(&format!("a mount namespace cannot be made: {said:?}")));
+            assert!(skip(&format!("a mount namespace cannot be made: {said:?}")));
             return;
         };
         assert!(said.contains("it cannot be told whose listener that is"), "{said}");
@@ -347,7 +345,7 @@ fn env_leads_to_the_daemon_and_shows_no_secret() {
     }
     // What a program finds after `eval`, whatever was there before.
     let script = "eval \"$(\"$0\" env --listen \"$1\" --identity default)\"; exec printenv";
-    let program = env!("CARGO_BIN_EXE_credenza");
+    let program = testkit::harness::program();
     let mut command = Command::new("sh");
     command.args(["-c", script, program, &broker.address().to_string()]).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap()).env("CREDENZA_TOKEN_FILE", "run/token");

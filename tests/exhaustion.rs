@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use support::{Broker, Home, KeptAlive, PATIENCE, is_left_out, keys_file, may_open};
+use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, keys_file, raise_file_limit, skip};
 
 const KEYS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("RUST_LOG", "info")];
@@ -34,30 +32,30 @@ fn no_file_descriptors_left() {
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
     let mut broker = home.serve(&[], &KEYS[2..]);
     let token = home.token();
-    broker.until_key(&token, "AKIABEFORE");
-    let mut client = KeptAlive::to(&broker, &token);
-    assert_eq!(client.ask(), 200);
+    broker.wait_for_key(&token, "AKIABEFORE");
+    let mut client = KeepAlive::to(&broker, &token);
+    assert_eq!(client.request(), 200);
 
     limit_files(&broker, 1);
     let mut waiting = TcpStream::connect(broker.address()).unwrap();
     broker.wait_for_log("cannot accept connections");
     for _ in 0..5 {
-        assert_eq!(client.ask(), 200, "who is connected is served on");
+        assert_eq!(client.request(), 200, "who is connected is served on");
         std::thread::sleep(Duration::from_millis(100));
     }
     // Nor can the file be read: the lease stays.
     home.write(".aws/credentials", keys_file("AKIAAFTER"));
     broker.wait_for_log("load failed");
-    assert_eq!(client.ask(), 200);
+    assert_eq!(client.request(), 200);
     assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
 
     limit_files(&broker, 1024);
-    broker.until_key(&token, "AKIAAFTER");
+    broker.wait_for_key(&token, "AKIAAFTER");
     waiting.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "who waited is answered: {answer}");
-    broker.until("/healthz", "", |_| times(&broker, "connections are accepted again") == 1);
+    broker.wait_for("/healthz", "", |_| times(&broker, "connections are accepted again") == 1);
     assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
 }
 
@@ -69,11 +67,11 @@ fn strangers_do_not_take_the_last_file_descriptors() {
     command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""]);
     let broker = Broker::start(wrapped(command, &home, &KEYS[2..]));
     let token = home.token();
-    broker.until_key(&token, "AKIABEFORE");
+    broker.wait_for_key(&token, "AKIABEFORE");
     assert_eq!(times(&broker, "leaves room for fewer connections"), 1, "{}", broker.log());
     let strangers: Vec<_> = (0..1000).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
     home.write(".aws/credentials", keys_file("AKIAAFTER"));
-    broker.until_key(&token, "AKIAAFTER");
+    broker.wait_for_key(&token, "AKIAAFTER");
     assert_eq!(times(&broker, "cannot accept"), 0, "{}", broker.log());
     drop(strangers);
 }
@@ -106,8 +104,7 @@ fn no_file_watches_left() {
 /// In a user namespace with a limit of its own, which is raised when the daemon has said what it does without.
 fn no_watches(limit: &str) {
     let file = format!("/proc/sys/user/{limit}");
-    if !can("-Ur", &format!("echo 0 > {file}")) && is_left_out("user namespaces with limits of their own (unshare -Ur)")
-    {
+    if !can("-Ur", &format!("echo 0 > {file}")) && skip("user namespaces with limits of their own (unshare -Ur)") {
         return;
     }
     let home = Home::new();
@@ -123,16 +120,16 @@ fn no_watches(limit: &str) {
         command
     });
     let token = home.token();
-    broker.until_key(&token, "AKIABEFORE");
+    broker.wait_for_key(&token, "AKIABEFORE");
     broker.wait_for_log("files are polled instead");
     home.write(".aws/credentials", keys_file("AKIAPOLLED"));
-    broker.until_key(&token, "AKIAPOLLED");
+    broker.wait_for_key(&token, "AKIAPOLLED");
     assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
 
     broker.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     broker.wait_for_log("the kernel gives file watches again");
     home.write(".aws/credentials", keys_file("AKIAWATCHED"));
-    broker.until_key(&token, "AKIAWATCHED");
+    broker.wait_for_key(&token, "AKIAWATCHED");
     assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
 }
 
@@ -140,7 +137,7 @@ fn no_watches(limit: &str) {
 fn no_space_for_the_token() {
     let probe = tempfile::tempdir().unwrap();
     let mount = |folder: &Path| format!("mount -t tmpfs -o size=64k,mode=700 none '{}'", folder.display());
-    if !can("-m", &mount(probe.path())) && is_left_out("mounting a small file system (unshare -m, as root)") {
+    if !can("-m", &mount(probe.path())) && skip("mounting a small file system (unshare -m, as root)") {
         return;
     }
     let home = Home::new();
@@ -165,7 +162,7 @@ fn no_space_for_the_token() {
     command.args(["-m", "sh", "-c", &script]);
     let mut broker = Broker::start(wrapped(command, &home, &KEYS));
     broker.wait_for_log("stopped with 0");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while times(&broker, "ready to answer") < 2 {
         assert!(Instant::now() < deadline, "{}", broker.log());
         std::thread::sleep(Duration::from_millis(20));
@@ -177,7 +174,7 @@ fn no_space_for_the_token() {
         fs::read_to_string(format!("/proc/{}/root{}", broker.child.id(), home.path().join("run/token").display()));
     let address = log.lines().rfind(|line| line.contains("listening on http://")).unwrap();
     broker.addresses = vec![address.rsplit('=').next().unwrap().trim().parse().unwrap()];
-    broker.until_key(&token.unwrap(), "AKIAENV");
+    broker.wait_for_key(&token.unwrap(), "AKIAENV");
 }
 
 #[test]
@@ -190,7 +187,7 @@ fn a_file_system_that_hangs() {
         "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none '{}'",
         hung.display()
     );
-    if !can("-m", &mount) && is_left_out("mounting a file system that hangs (unshare -m and /dev/fuse, as root)") {
+    if !can("-m", &mount) && skip("mounting a file system that hangs (unshare -m and /dev/fuse, as root)") {
         return;
     }
     home.write("key", "AKIABEFORE");
@@ -213,41 +210,41 @@ fn a_file_system_that_hangs() {
     command.args(["--config", config.to_str().unwrap()]);
     let mut broker = Broker::start(command);
     let token = home.token();
-    broker.until_key(&token, "AKIABEFORE");
+    broker.wait_for_key(&token, "AKIABEFORE");
     home.write("key", "AKIADURING");
-    broker.until_key(&token, "AKIADURING");
+    broker.wait_for_key(&token, "AKIADURING");
     broker.wait_for_log("load failed");
     std::thread::sleep(Duration::from_secs(2));
     home.write("key", "AKIAAFTER");
-    broker.until_key(&token, "AKIAAFTER");
+    broker.wait_for_key(&token, "AKIAAFTER");
     let answer = broker.get("/credentials/hung1", &token);
     assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[test]
 fn ten_thousand_idle_connections() {
-    if !may_open(12_000) && is_left_out("10,000 connections need ulimit -n 12000") {
+    if !raise_file_limit(12_000) && skip("10,000 connections need ulimit -n 12000") {
         return;
     }
     let home = Home::new();
     let config = home.write("credenza.toml", "[server]\nmax_connections = 11000\n");
     let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
     let token = home.token();
-    broker.until_key(&token, "AKIAENV");
-    let mut client = KeptAlive::to(&broker, &token);
+    broker.wait_for_key(&token, "AKIAENV");
+    let mut client = KeepAlive::to(&broker, &token);
     let idle: Vec<_> = (0..10_000)
         .map(|number| {
             if number % 500 == 0 {
-                assert_eq!(client.ask(), 200);
+                assert_eq!(client.request(), 200);
             }
             TcpStream::connect(broker.address()).unwrap()
         })
         .collect();
     assert_eq!(broker.get("/credentials", &token).status, 200);
-    assert_eq!(client.ask(), 200);
+    assert_eq!(client.request(), 200);
     // Each of them is let go when its time is up, without anybody in its place.
     for mut stream in idle {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
     assert_eq!(broker.get("/credentials", &token).status, 200);
@@ -262,7 +259,7 @@ fn clients_that_never_read() {
     let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SEATS}\n"));
     let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
     let token = home.token();
-    broker.until_key(&token, "AKIAENV");
+    broker.wait_for_key(&token, "AKIAENV");
     let requests =
         format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").repeat(1000);
     // They have the token, so that no stranger can have their place.

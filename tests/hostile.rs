@@ -2,17 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use fakes::server::{Reply, Server};
-use support::{Broker, Home, KeptAlive, PATIENCE, is_left_out, may_open};
+use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, raise_file_limit, skip};
+use testkit::server::{Reply, Server};
 
 /// At info, as a daemon runs: what a stranger does must not fill the log.
 const QUIET: [(&str, &str); 3] =
@@ -73,7 +68,7 @@ fn upstream_without_end(reply: &Reply) {
     };
     while !failed("container") || !failed("imds") {
         assert_eq!(broker.get("/credentials", &token).status, 200);
-        assert!(began.elapsed() < PATIENCE, "{reply:?}: no load ended\n{}", broker.log());
+        assert!(began.elapsed() < TIMEOUT, "{reply:?}: no load ended\n{}", broker.log());
         std::thread::sleep(Duration::from_millis(50));
     }
     for identity in ["container", "imds"] {
@@ -90,7 +85,7 @@ fn long_heads() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();
-    broker.until_key(&token, "AKIAENV");
+    broker.wait_for_key(&token, "AKIAENV");
     let head = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200_000));
     let many: String = (0..10_000).map(|number| format!("X-{number}: y\r\n")).collect();
     let many = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
@@ -113,15 +108,15 @@ fn long_heads() {
 
 #[test]
 fn ten_thousand_unfinished_requests() {
-    if !may_open(12_000) && is_left_out("10,000 connections need ulimit -n 12000") {
+    if !raise_file_limit(12_000) && skip("10,000 connections need ulimit -n 12000") {
         return;
     }
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();
-    broker.until_key(&token, "AKIAENV");
-    let mut client = KeptAlive::to(&broker, &token);
-    assert_eq!(client.ask(), 200);
+    broker.wait_for_key(&token, "AKIAENV");
+    let mut client = KeepAlive::to(&broker, &token);
+    assert_eq!(client.request(), 200);
     let (began, mut unfinished) = (Instant::now(), Vec::new());
     for number in 0..10_000 {
         let mut stream = TcpStream::connect(broker.address()).unwrap();
@@ -134,17 +129,17 @@ fn ten_thousand_unfinished_requests() {
         unfinished.push(stream);
         if number % 500 == 0 {
             assert_eq!(broker.get("/credentials", &token).status, 200, "a new client");
-            assert_eq!(client.ask(), 200, "one that was there before is not closed for strangers");
+            assert_eq!(client.request(), 200, "one that was there before is not closed for strangers");
             // If none had to go before its 15 s are over, all of them would take five minutes.
-            assert!(began.elapsed() < 3 * PATIENCE, "strangers are not closed for others");
+            assert!(began.elapsed() < 3 * TIMEOUT, "strangers are not closed for others");
         }
     }
     // All of these had to go for others, long before their time was up.
     for stream in &mut unfinished[..5000] {
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
     }
-    assert_eq!(client.ask(), 200);
+    assert_eq!(client.request(), 200);
     assert_calm(&broker);
 }
 
@@ -153,7 +148,7 @@ fn what_is_no_request_is_no_request() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();
-    broker.until_key(&token, "AKIAENV");
+    broker.wait_for_key(&token, "AKIAENV");
     let good = format!("Host: localhost\r\nAuthorization: {token}\r\n");
     let smuggled = format!("0\r\n\r\nGET /credentials HTTP/1.1\r\n{good}\r\n");
     let table: &[(&str, &[u16])] = &[

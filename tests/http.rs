@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use support::{Answer, HUSH, Home, PATIENCE, keys_file, profile};
+use testkit::harness::{HUSH, Home, Response, TIMEOUT, keys_file, profile};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -39,7 +37,7 @@ fn the_short_way_and_the_router_answer_alike() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     let token = home.token();
-    let seen = |answer: &Answer| {
+    let seen = |answer: &Response| {
         let head = answer.head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
         head.map(str::to_owned).collect::<BTreeSet<_>>()
     };
@@ -52,7 +50,7 @@ fn the_short_way_and_the_router_answer_alike() {
         assert_eq!((seen(&other), &other.body), (seen(&short), &short.body), "{path}");
     }
     let host = broker.address();
-    let head = broker.ask(&format!("HEAD /credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n"));
+    let head = broker.request(&format!("HEAD /credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n"));
     assert_eq!((seen(&head), head.body.as_str()), (seen(&short), ""));
 }
 
@@ -117,7 +115,7 @@ fn every_path_and_code() {
     }
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let answer =
-            broker.ask(&format!("{method} /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"));
+            broker.request(&format!("{method} /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"));
         assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"), "{method}");
     }
 }
@@ -127,7 +125,7 @@ fn the_door() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     let token = home.token();
-    let with = |head: &str| broker.ask(&format!("{head}Authorization: {token}\r\n"));
+    let with = |head: &str| broker.request(&format!("{head}Authorization: {token}\r\n"));
     let port = broker.address().port();
     for host in [
         "127.0.0.1",
@@ -216,7 +214,7 @@ fn an_unfinished_request_is_cut_off_and_hinders_nobody() {
     }
     // The oldest had to go, long before their time was up.
     let mut oldest = &unfinished[0];
-    oldest.set_read_timeout(Some(PATIENCE)).unwrap();
+    oldest.set_read_timeout(Some(TIMEOUT)).unwrap();
     let began = Instant::now();
     assert_eq!(oldest.read(&mut [0; 64]).unwrap_or(0), 0);
     assert!(began.elapsed() < Duration::from_secs(10));
@@ -259,8 +257,8 @@ fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
     );
     let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
-    broker.until_identity(&token, "good");
-    let (answer, _) = broker.until("/readyz", &token, |answer| answer.json()["identities"][0] == "bad");
+    broker.wait_for_identity(&token, "good");
+    let (answer, _) = broker.wait_for("/readyz", &token, |answer| answer.json()["identities"][0] == "bad");
     assert_eq!((answer.status, answer.code().as_str()), (503, "NotReady"));
     assert!(broker.get("/readyz", "").json()["identities"].is_null(), "names only with the token");
     let status = broker.get("/status", &token).json();
@@ -302,7 +300,7 @@ fn a_request_that_is_being_answered_is_finished() {
 fn who_connected_before_a_stop_is_answered() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
-    broker.until_key(&home.token(), "AKIAENV");
+    broker.wait_for_key(&home.token(), "AKIAENV");
     let mut stream = TcpStream::connect(broker.address()).unwrap();
     // Connections are accepted in their order: once this one is answered, the one above has been accepted.
     assert_eq!(broker.get("/healthz", "").status, 200);

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{HUSH, Home, PATIENCE, wait};
+use testkit::harness::{HUSH, Home, TIMEOUT, wait};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -106,7 +104,7 @@ fn what_a_killed_exec_leaves_is_removed_by_the_next() {
     let start = |seconds: &str| {
         let mut exec = home.command(&["exec", "--", "sleep", seconds]);
         let exec = exec.envs(variables).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !names(&runtime).iter().any(|name| runtime.join(name).join("credentials").exists()) {
             assert!(Instant::now() < deadline, "it never made its folder");
             std::thread::sleep(Duration::from_millis(5));

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{Home, keys_file, profile};
+use testkit::harness::{Home, keys_file, profile};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -100,20 +98,20 @@ fn a_changed_file_reaches_the_next_request_however_it_was_changed() {
     let token = home.token();
     assert_eq!(broker.get("/credentials", &token).status, 404);
     home.write(".aws/credentials", keys_file("AKIA1"));
-    broker.until_key(&token, "AKIA1");
+    broker.wait_for_key(&token, "AKIA1");
     // In place.
     fs::write(&path, keys_file("AKIA2")).unwrap();
-    broker.until_key(&token, "AKIA2");
+    broker.wait_for_key(&token, "AKIA2");
     // Write and rename.
     home.write(".aws/new", keys_file("AKIA3"));
     fs::rename(home.path().join(".aws/new"), &path).unwrap();
-    broker.until_key(&token, "AKIA3");
+    broker.wait_for_key(&token, "AKIA3");
     // Remove, then create: served on all the while.
     fs::remove_file(&path).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("AKIA3"));
     home.write(".aws/credentials", keys_file("AKIA4"));
-    broker.until_key(&token, "AKIA4");
+    broker.wait_for_key(&token, "AKIA4");
     // A volume of Kubernetes: the file is a link through `..data`, which is swapped.
     for version in ["v1", "v2"] {
         home.write(&format!("volume/{version}/credentials"), keys_file(&format!("AKIA{version}")));
@@ -122,10 +120,10 @@ fn a_changed_file_reaches_the_next_request_however_it_was_changed() {
     symlink("..data/credentials", home.path().join("volume/credentials")).unwrap();
     fs::remove_file(&path).unwrap();
     symlink("../volume/credentials", &path).unwrap();
-    broker.until_key(&token, "AKIAv1");
+    broker.wait_for_key(&token, "AKIAv1");
     symlink("v2", home.path().join("volume/..tmp")).unwrap();
     fs::rename(home.path().join("volume/..tmp"), home.path().join("volume/..data")).unwrap();
-    broker.until_key(&token, "AKIAv2");
+    broker.wait_for_key(&token, "AKIAv2");
 }
 
 #[test]
@@ -134,7 +132,7 @@ fn a_broken_file_never_drops_a_good_lease() {
     home.write(".aws/credentials", keys_file("AKIA1"));
     let broker = home.serve(&[], &[]);
     let token = home.token();
-    broker.until_key(&token, "AKIA1");
+    broker.wait_for_key(&token, "AKIA1");
     for broken in [
         "[default\naws_access_key_id = AKIA2\n",
         "[default]\naws_access_key_id = AKIA2\n",
@@ -142,11 +140,12 @@ fn a_broken_file_never_drops_a_good_lease() {
         "\0\0",
     ] {
         home.write(".aws/credentials", broken);
-        let failing = |answer: &support::Answer| !answer.json()["identities"]["default"]["failure"].is_null();
-        broker.until("/status", &token, failing);
+        let failing =
+            |answer: &testkit::harness::Response| !answer.json()["identities"]["default"]["failure"].is_null();
+        broker.wait_for("/status", &token, failing);
         assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("AKIA1"), "{broken:?}");
         home.write(".aws/credentials", keys_file("AKIA1"));
-        broker.until("/status", &token, |answer| !failing(answer));
+        broker.wait_for("/status", &token, |answer| !failing(answer));
     }
 }
 
@@ -161,11 +160,11 @@ fn a_file_gone_from_its_default_place_is_withdrawn_and_a_named_one_is_not() {
     );
     let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
-    broker.until_key(&token, "AKIADEFAULT");
-    broker.until_identity(&token, "named");
+    broker.wait_for_key(&token, "AKIADEFAULT");
+    broker.wait_for_identity(&token, "named");
     fs::remove_file(home.path().join(".aws/credentials")).unwrap();
     fs::remove_file(named).unwrap();
-    let (answer, took) = broker.until("/credentials", &token, |answer| answer.status != 200);
+    let (answer, took) = broker.wait_for("/credentials", &token, |answer| answer.status != 200);
     assert_eq!((answer.status, answer.code().as_str()), (404, "CredentialsNotConfigured"), "{answer:?}");
     assert!(took > Duration::from_secs(4), "it had its grace: {took:?}");
     std::thread::sleep(Duration::from_secs(1));
@@ -184,7 +183,7 @@ fn fifty_wait_for_one_load_and_a_hung_upstream_delays_nobody_else() {
     let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", upstream.uri.as_str())];
     let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
     let token = home.token();
-    broker.until_identity(&token, "other");
+    broker.wait_for_identity(&token, "other");
     assert_eq!(upstream.asked.load(Ordering::SeqCst), 0, "on demand");
     std::thread::scope(|scope| {
         let waiters: Vec<_> = (0..50).map(|_| scope.spawn(|| broker.get("/credentials", &token))).collect();
@@ -250,7 +249,7 @@ fn a_reload_swaps_what_changed_and_a_bad_file_changes_nothing() {
     let config = write(&format!("[identities.a]\n{}[identities.b]\n{}", keys("AKIAA1"), keys("AKIAB1")));
     let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
-    broker.until_identity(&token, "a");
+    broker.wait_for_identity(&token, "a");
     let loaded = |name: &str| broker.get("/status", &token).json()["identities"][name]["loaded"].clone();
     let before = loaded("b");
     std::thread::sleep(Duration::from_millis(1100));
@@ -260,24 +259,24 @@ fn a_reload_swaps_what_changed_and_a_bad_file_changes_nothing() {
         keys("AKIAB1"),
         keys("AKIAC1")
     ));
-    broker.until("/credentials/a", &token, |answer| answer.key().as_deref() == Some("AKIAA2"));
-    broker.until_identity(&token, "c");
+    broker.wait_for("/credentials/a", &token, |answer| answer.key().as_deref() == Some("AKIAA2"));
+    broker.wait_for_identity(&token, "c");
     assert_eq!(loaded("b"), before, "what did not change keeps its lease");
     // Wrong: two errors, both told, nothing changed.
     write("[identities.a]\nsources = [\"nonsense\"]\nunknown = 1\n");
-    let (status, _) = broker.until("/status", &token, |answer| !answer.json()["configuration_refused"].is_null());
+    let (status, _) = broker.wait_for("/status", &token, |answer| !answer.json()["configuration_refused"].is_null());
     let why = status.json()["configuration_refused"].as_str().unwrap().to_owned();
     assert!(why.contains("source 1") && why.contains("unknown"), "{why}");
     assert_eq!(broker.get("/credentials/a", &token).key().as_deref(), Some("AKIAA2"));
     // Mended, and one identity less.
     write(&format!("[identities.a]\n{}", keys("AKIAA2")));
-    broker.until("/status", &token, |answer| answer.json()["configuration_refused"].is_null());
-    broker.until("/credentials/c", &token, |answer| answer.status == 404);
+    broker.wait_for("/status", &token, |answer| answer.json()["configuration_refused"].is_null());
+    broker.wait_for("/credentials/c", &token, |answer| answer.status == 404);
     // A hang-up loads everything anew.
     let before = loaded("a");
     std::thread::sleep(Duration::from_millis(1100));
     broker.signal(rustix::process::Signal::HUP);
-    broker.until("/status", &token, |_| loaded("a") != before);
+    broker.wait_for("/status", &token, |_| loaded("a") != before);
 }
 
 #[test]
@@ -310,7 +309,7 @@ fn an_expired_lease_is_never_served_and_never_another_identitys() {
     let answer = broker.get("/credentials", &token);
     assert_eq!(answer.key().as_deref(), Some("AKIAENV"), "{answer:?}");
     assert_eq!(answer.json()["Expiration"], soon);
-    let (answer, _) = broker.until("/credentials", &token, |answer| answer.key().as_deref() != Some("AKIAENV"));
+    let (answer, _) = broker.wait_for("/credentials", &token, |answer| answer.key().as_deref() != Some("AKIAENV"));
     assert_eq!((answer.status, answer.code().as_str()), (503, "CredentialsUnavailable"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
 }

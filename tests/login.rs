@@ -2,20 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
 use std::time::{Duration, SystemTime};
 
-use fakes::oidc::{DEVICE, Oidc, Person, REGISTER, TOKEN, refusal};
-use fakes::server::Reply;
 use rustix::process::{Pid, Signal, kill_process};
-use support::{Ended, HUSH, Home, wait};
+use testkit::harness::{CommandOutput, HUSH, Home, wait};
+use testkit::oidc::{DEVICE, Oidc, Person, REGISTER, TOKEN, refusal};
+use testkit::server::Reply;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 /// SHA-1 of `work`.
@@ -56,7 +52,7 @@ impl Stage {
         Self { home, oidc: Oidc::start(START_URL, now()) }
     }
 
-    fn login(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    fn login(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
         let endpoint = self.oidc.endpoint();
         let mut all = vec![("AWS_ENDPOINT_URL_SSO_OIDC", &*endpoint), ("RUST_LOG", "trace")];
         all.extend(variables);
@@ -310,7 +306,7 @@ fn the_page_is_opened_by_the_browser_that_is_named_and_by_none_with_no_browser()
     let variables = [("BROWSER", browser.to_str().unwrap()), ("CREDENZA_X", "hush-x")];
     let ended = stage.login(&["--profile", "dev"], &variables);
     assert!(ended.code == Some(0) && !ended.stderr.contains("noise"), "{ended:?}");
-    let deadline = std::time::Instant::now() + support::PATIENCE;
+    let deadline = std::time::Instant::now() + testkit::harness::TIMEOUT;
     while !fs::read_to_string(&opened).is_ok_and(|text| text.ends_with('\n')) {
         assert!(std::time::Instant::now() < deadline, "the browser never ran");
         std::thread::sleep(Duration::from_millis(10));

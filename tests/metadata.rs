@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use support::{Broker, Home, PATIENCE};
+use testkit::harness::{Broker, Home, TIMEOUT};
 
 const TEMPORARY: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("AWS_SESSION_TOKEN", "hush-token")];
@@ -35,7 +33,7 @@ impl Service {
             format!("Host: {}\r\n", self.address)
         };
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         write!(stream, "{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -179,7 +177,7 @@ fn heads_are_limited_and_a_body_ends_the_connection() {
         [(address, "Content-Length: 2\r\n\r\n{}"), (address, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")]
     }) {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let next = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
         write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\n{frame}{next}").unwrap();
         let mut answers = String::new();
@@ -197,7 +195,7 @@ fn credentials_that_have_ended_are_503() {
     let end = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
     let service = serve(&home, "", &[&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", &end)]].concat());
     assert_eq!(service.get(ROLE).0, 200);
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + TIMEOUT;
     let (head, body) = loop {
         let (status, head, body) = service.get(ROLE);
         if status == 503 {
@@ -389,7 +387,7 @@ fn its_connections_take_no_place_of_those_with_a_token() {
     let home = Home::new();
     let service = serve(&home, "[server]\nmax_connections = 2\n", &TEMPORARY);
     let mut waiting = TcpStream::connect(service.broker.address()).unwrap();
-    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    waiting.set_read_timeout(Some(TIMEOUT)).unwrap();
     let flood: Vec<_> = (0..8).map(|_| TcpStream::connect(service.address).unwrap()).collect();
     assert_eq!(service.get(ROLE).0, 200, "the oldest makes room for the newest");
     write!(

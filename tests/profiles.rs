@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use fakes::ecs::Ecs;
-use fakes::imds::Imds;
-use fakes::server::Reply;
-use fakes::sts::{self, Form, Role, Sts};
-use support::{Ended, HUSH, Home, PATIENCE};
+use testkit::ecs::Ecs;
+use testkit::harness::{CommandOutput, HUSH, Home, TIMEOUT};
+use testkit::imds::Imds;
+use testkit::server::Reply;
+use testkit::sts::{self, Form, Role, Sts};
 
 const REGION: &str = "eu-central-1";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
@@ -37,7 +33,7 @@ fn variables(sts: &Sts) -> [(&'static str, String); 2] {
     [("AWS_ENDPOINT_URL_STS", sts.url()), ("AWS_REGION", REGION.into())]
 }
 
-fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> Ended {
+fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> CommandOutput {
     let variables = variables(sts);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let ended = home.run(&[&["get"], arguments].concat(), &variables);
@@ -45,7 +41,7 @@ fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> Ended {
     ended
 }
 
-fn key(ended: &Ended) -> String {
+fn key(ended: &CommandOutput) -> String {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     printed["AccessKeyId"].as_str().unwrap().to_owned()
@@ -148,10 +144,10 @@ fn a_rotated_token_reaches_a_running_broker() {
     );
     let url = sts.url();
     let broker = home.serve(&["--config", "credenza.toml"], &[("AWS_ENDPOINT_URL_STS", &url)]);
-    broker.until_key(&home.token(), "ASIA1");
+    broker.wait_for_key(&home.token(), "ASIA1");
     sts.trust_tokens(&["hush-jwt-2"]);
     home.write("token", "hush-jwt-2");
-    broker.until_key(&home.token(), "ASIA2");
+    broker.wait_for_key(&home.token(), "ASIA2");
 }
 
 #[test]
@@ -230,7 +226,7 @@ fn a_code_of_a_device_is_given_or_the_daemon_says_that_it_cannot_ask() {
     let variables = variables(&sts);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let broker = home.serve(&["--profile", "dev"], &variables);
-    let (answer, _) = broker.until("/credentials", &home.token(), |answer| answer.status == 403);
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
     assert_eq!(answer.code(), "LoginRequired");
     assert!(answer.message().contains("the daemon cannot ask"), "{}", answer.message());
 }
@@ -263,7 +259,7 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
             let (broker, token) = (&broker, &token);
             scope.spawn(move || {
                 for number in 0..10 {
-                    broker.until_identity(token, &format!("p{}", worker * 10 + number));
+                    broker.wait_for_identity(token, &format!("p{}", worker * 10 + number));
                 }
             });
         }
@@ -271,10 +267,10 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
     assert_eq!(sts.actions().len(), 101);
     assert_eq!(sts.callers().iter().filter(|caller| *caller == Sts::ACCESS_KEY_ID).count(), 1);
     let served = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key();
-    broker.until_identity(&token, "twin");
+    broker.wait_for_identity(&token, "twin");
     assert_eq!(served("twin"), served("p0"));
     assert_eq!(sts.actions().len(), 101);
-    broker.until_identity(&token, "other");
+    broker.wait_for_identity(&token, "other");
     assert_ne!(served("other"), served("p0"));
     let status = broker.get("/status", &token).json();
     assert_eq!(status["profiles"]["known"], 1002);
@@ -286,8 +282,8 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
 #[test]
 fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
     let (home, sts) = (Home::new(), sts(&[]));
-    let imds = Imds::start("web", &fakes::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
-    let ecs = Ecs::start(Some(HUSH), &fakes::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
+    let imds = Imds::start("web", &testkit::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
+    let ecs = Ecs::start(Some(HUSH), &testkit::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
     let bases = [("Ec2InstanceMetadata", "ASIAINSTANCE"), ("EcsContainer", "ASIACONTAINER")];
     let mut config = String::new();
     for (source, key) in bases {
@@ -315,11 +311,11 @@ fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
         for (source, _) in bases {
             for number in 0..10 {
                 let (broker, token) = (&broker, &token);
-                scope.spawn(move || broker.until_identity(token, &format!("{source}-{number}")));
+                scope.spawn(move || broker.wait_for_identity(token, &format!("{source}-{number}")));
             }
         }
     });
-    broker.until_key(&token, "ASIACONTAINER");
+    broker.wait_for_key(&token, "ASIACONTAINER");
     for (_, key) in bases {
         assert_eq!(sts.callers().iter().filter(|caller| *caller == key).count(), 10, "{key}");
     }
@@ -332,7 +328,7 @@ fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
 #[test]
 fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() {
     let home = Home::new();
-    home.write(".aws/credentials", support::profile("team/a%b", "AKIAA"));
+    home.write(".aws/credentials", testkit::harness::profile("team/a%b", "AKIAA"));
     home.write(
         "credenza.toml",
         format!(
@@ -342,12 +338,15 @@ fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() 
     );
     let broker = home.serve(&["--config", "credenza.toml"], &[]);
     let token = home.token();
-    let key = |path: &str, key: &str| broker.until(path, &token, |answer| answer.key().as_deref() == Some(key));
+    let key = |path: &str, key: &str| broker.wait_for(path, &token, |answer| answer.key().as_deref() == Some(key));
     key("/credentials/team%2Fa%25b", "AKIAA");
-    home.write(".aws/credentials", support::profile("team-new", "AKIANEW") + &support::profile("team-x", "AKIAX"));
+    home.write(
+        ".aws/credentials",
+        testkit::harness::profile("team-new", "AKIANEW") + &testkit::harness::profile("team-x", "AKIAX"),
+    );
     key("/credentials/team-new", "AKIANEW");
     key("/credentials/team-x", "AKIACONF");
-    broker.until("/credentials/team%2Fa%25b", &token, |answer| answer.status == 404);
+    broker.wait_for("/credentials/team%2Fa%25b", &token, |answer| answer.status == 404);
 }
 
 #[test]
@@ -356,7 +355,7 @@ fn what_a_served_profile_lacks_is_explained_by_the_command_that_the_answer_names
     home.write("shared/config", "[profile a+b]\nrole_arn = arn:aws:iam::1:role/r\nexternal_id = x\n");
     home.write("credenza.toml", "[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n");
     let broker = home.serve(&["--config", "credenza.toml"], &[]);
-    let (answer, _) = broker.until("/credentials/a+b", &home.token(), |answer| answer.status == 403);
+    let (answer, _) = broker.wait_for("/credentials/a+b", &home.token(), |answer| answer.status == 403);
     let named = answer.message().split('`').nth(1).unwrap().to_owned();
     assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
     let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
@@ -372,7 +371,7 @@ fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
     let variables = variables(&sts);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let broker = home.serve(&["--config", "credenza.toml"], &variables);
-    broker.until_key(&home.token(), "ASIA1");
+    broker.wait_for_key(&home.token(), "ASIA1");
     let body = broker.get("/credentials", &home.token()).body;
     assert!(!body.contains(Sts::ACCESS_KEY_ID) && !body.contains(Sts::SECRET_ACCESS_KEY), "they never leave");
     let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
@@ -383,7 +382,7 @@ fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
         ".aws/credentials",
         "[default]\naws_access_key_id = AKIAROTATED\naws_secret_access_key = hush-rotated\n",
     );
-    broker.until_key(&home.token(), "ASIA2");
+    broker.wait_for_key(&home.token(), "ASIA2");
 }
 
 #[test]
@@ -420,14 +419,14 @@ fn a_lease_goes_on_while_sts_fails_and_recovers() {
     let variables = variables(&sts);
     let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut broker = home.serve(&["--profile", "dev"], &variables);
-    broker.until_key(&home.token(), "ASIA1");
+    broker.wait_for_key(&home.token(), "ASIA1");
     sts.forbid(ROLE);
     broker.signal(rustix::process::Signal::HUP);
     broker.wait_for_log("load failed");
     assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIA1"));
     sts.allow(ROLE, Role::default());
     broker.signal(rustix::process::Signal::HUP);
-    broker.until_key(&home.token(), "ASIA2");
+    broker.wait_for_key(&home.token(), "ASIA2");
 }
 
 #[test]
@@ -449,13 +448,13 @@ fn credential_processes() {
     assert!(bad.stderr.contains("it said: hush-no"), "whoever asked is told what it said");
     let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
     broker.wait_for_log("load failed");
-    let (answer, _) = broker.until("/credentials", &home.token(), |answer| answer.status == 503);
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 503);
     assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
     drop(broker);
     // A program may take longer than a load may otherwise.
     let began = Instant::now();
     assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
-    assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < PATIENCE * 2);
+    assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < TIMEOUT * 2);
 }
 
 #[test]
@@ -475,8 +474,8 @@ fn what_the_daemon_starts_may_open_as_many_files_as_who_started_it() {
         limited.args(["-c", &format!("ulimit -Sn {started} && exec \"$0\" \"$@\"")]);
         limited.arg(serve.get_program()).args(serve.get_args()).env_clear().current_dir(home.path());
         limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let broker = support::Broker::start(limited);
-        broker.until_key(&home.token(), &format!("AKIA{started}"));
+        let broker = testkit::harness::Broker::start(limited);
+        broker.wait_for_key(&home.token(), &format!("AKIA{started}"));
         assert_ne!(limit(broker.child.id()), started, "the daemon has raised its own");
     }
 }
@@ -506,17 +505,17 @@ fn a_program_ends_with_the_command_that_waits_for_it() {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let (began, pid) = (Instant::now(), home.path().join("pid"));
         while !pid.exists() {
-            assert!(began.elapsed() < PATIENCE, "{arguments:?}: the program has not started");
+            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program has not started");
             std::thread::sleep(Duration::from_millis(5));
         }
         let program = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
         fs::remove_file(&pid).unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert_eq!(support::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
+        assert_eq!(testkit::harness::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
         // Init may take its time to bury it.
         let status = format!("/proc/{}/stat", program.as_raw_nonzero());
         while fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
-            assert!(began.elapsed() < PATIENCE, "{arguments:?}: the program lives on");
+            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program lives on");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -562,7 +561,7 @@ fn check_explains_a_chain_hop_by_hop() {
 #[test]
 fn profiles_are_listed_and_no_secret_is() {
     let home = Home::new();
-    home.write(".aws/credentials", base() + &support::profile("other", "AKIAOTHER"));
+    home.write(".aws/credentials", base() + &testkit::harness::profile("other", "AKIAOTHER"));
     home.write(
         ".aws/config",
         format!(
@@ -631,7 +630,7 @@ fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
 #[test]
 fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
     let home = Home::new();
-    home.write(".aws/credentials", base() + &support::profile("old", "AKIAOLD"));
+    home.write(".aws/credentials", base() + &testkit::harness::profile("old", "AKIAOLD"));
     let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
     let told = "AWS_PROFILE (\"base\") counts, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would take; unset one";
     let got = home.run(&["get", "--log-level", "warn"], &variables);

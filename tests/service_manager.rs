@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-mod support;
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
@@ -13,7 +11,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use support::{Broker, HUSH, Home, PATIENCE, keys_file};
+use testkit::harness::{Broker, HUSH, Home, TIMEOUT, keys_file};
 
 /// The end of a service manager that listens.
 struct Manager {
@@ -24,7 +22,7 @@ struct Manager {
 impl Manager {
     fn new(home: &Home) -> Self {
         let socket = UnixDatagram::bind(home.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self { socket, heard: Vec::new() }
     }
 
@@ -38,10 +36,10 @@ impl Manager {
     }
 
     /// Listens until something is said, and gives all that was said until then and with it.
-    fn until(&mut self, what: &str) -> Vec<String> {
+    fn wait_for(&mut self, what: &str) -> Vec<String> {
         let (began, start) = (Instant::now(), self.heard.len());
         while !self.hear().lines().any(|line| line.starts_with(what)) {
-            assert!(began.elapsed() < PATIENCE, "{what} was never said: {:?}", self.heard);
+            assert!(began.elapsed() < TIMEOUT, "{what} was never said: {:?}", self.heard);
         }
         self.heard[start..].to_vec()
     }
@@ -75,7 +73,7 @@ fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
     command.env_clear().envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.current_dir(home.path()).stdin(Stdio::from(socket));
     let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=credenza exec "$@""#;
-    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_credenza"), "serve"]).args(arguments);
+    command.args(["-c", script, "sh", testkit::harness::program(), "serve"]).args(arguments);
     command
 }
 
@@ -96,17 +94,17 @@ fn readiness_waits_for_the_first_load_and_reload_and_stop_are_told() {
         assert_eq!(manager.hear().trim_end(), "WATCHDOG=1");
     }
     release.send(()).unwrap();
-    let said = manager.until("READY=1");
+    let said = manager.wait_for("READY=1");
     assert!(said[..said.len() - 1].iter().all(|text| text.trim_end() == "WATCHDOG=1"), "{said:?}");
-    assert_eq!(manager.until("STATUS=").last().unwrap().trim_end(), "STATUS=1 of 1 identities have credentials");
+    assert_eq!(manager.wait_for("STATUS=").last().unwrap().trim_end(), "STATUS=1 of 1 identities have credentials");
     assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIASLOW"));
 
     broker.signal(Signal::HUP);
-    let reloading = manager.until("RELOADING=1").pop().unwrap();
+    let reloading = manager.wait_for("RELOADING=1").pop().unwrap();
     assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
-    manager.until("READY=1");
+    manager.wait_for("READY=1");
     broker.signal(Signal::TERM);
-    manager.until("STOPPING=1");
+    manager.wait_for("STOPPING=1");
     assert!(broker.wait().success());
 }
 
@@ -117,8 +115,8 @@ fn readiness_does_not_wait_for_success() {
     let notify = home.path().join("notify");
     let variables = [("NOTIFY_SOCKET", notify.to_str().unwrap()), ("CREDENZA_PROFILE", "absent")];
     let _broker = home.serve(&[], &variables);
-    manager.until("READY=1");
-    let status = manager.until("STATUS=").pop().unwrap();
+    manager.wait_for("READY=1");
+    let status = manager.wait_for("STATUS=").pop().unwrap();
     assert_eq!(
         status.trim_end(),
         "STATUS=0 of 1 identities have credentials; default has none, `credenza status` says why"
@@ -135,7 +133,7 @@ fn a_bad_configuration_is_told() {
     let ended =
         home.run(&["--config", config.to_str().unwrap(), "serve"], &[("NOTIFY_SOCKET", notify.to_str().unwrap())]);
     assert_eq!(ended.code, Some(78), "{ended:?}");
-    let status = manager.until("STATUS=").pop().unwrap();
+    let status = manager.wait_for("STATUS=").pop().unwrap();
     assert!(status.contains("bad configuration") && status.contains("nonsense"), "{status}");
     assert_eq!(status.trim_end().lines().count(), 1, "{status}");
 }
@@ -149,13 +147,13 @@ fn sockets_of_a_service_manager_are_used_and_survive_us() {
     let start = || Broker::start(with_socket(&home, OwnedFd::from(socket.try_clone().unwrap()), &[]));
     let mut first = start();
     assert_eq!(first.addresses, [address]);
-    first.until_key(&home.token(), "AKIDSOCKET");
+    first.wait_for_key(&home.token(), "AKIDSOCKET");
     first.signal(Signal::TERM);
     assert!(first.wait().success());
     // Nobody listens now, and yet nobody is refused: the connection waits for the next one.
     let waiting = std::net::TcpStream::connect(address).unwrap();
     let second = start();
-    second.until_key(&home.token(), "AKIDSOCKET");
+    second.wait_for_key(&home.token(), "AKIDSOCKET");
     drop(waiting);
 }
 

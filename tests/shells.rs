@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
 use std::process::Command;
 
 use credenza::command::format::Dialect;
 use credenza::command::format::lines;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use support::Home;
+use testkit::harness::Home;
 use zeroize::Zeroizing;
 
 /// Everything that means something to one shell or another, more often than it would come up by chance.
@@ -86,7 +84,7 @@ fn sh_asks_the_daemon_through_no_proxy() {
 
 #[test]
 fn bash_asks_the_daemon_through_no_proxy() {
-    if !is_here("bash") && support::is_left_out("bash is not installed") {
+    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
         return;
     }
     keeps_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
@@ -94,7 +92,7 @@ fn bash_asks_the_daemon_through_no_proxy() {
 
 #[test]
 fn fish_asks_the_daemon_through_no_proxy() {
-    if !is_here("fish") && support::is_left_out("fish is not installed") {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     let script = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
@@ -129,7 +127,7 @@ fn sh() {
 
 #[test]
 fn bash() {
-    if !is_here("bash") && support::is_left_out("bash is not installed") {
+    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
         return;
     }
     reads_everything_as_it_was(&["bash", "--norc", "-c"], Dialect::Env, 96);
@@ -137,7 +135,7 @@ fn bash() {
 
 #[test]
 fn fish() {
-    if !is_here("fish") && support::is_left_out("fish is not installed") {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     reads_everything_as_it_was(&["fish", "--no-config", "-c"], Dialect::Fish, 48);
@@ -148,7 +146,7 @@ fn fish() {
 fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, String) {
     let mut command = Command::new("fish");
     command.args(["-c", script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("HOME", home.path()).env("credenza", env!("CARGO_BIN_EXE_credenza"));
+    command.env("HOME", home.path()).env("credenza", testkit::harness::program());
     command.env("XDG_CONFIG_HOME", home.path().join("config")).env("XDG_DATA_HOME", home.path().join("data"));
     let output = command.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().replace('\n', " ");
@@ -157,7 +155,7 @@ fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, St
 
 #[test]
 fn fish_tells_success_from_failure() {
-    if !is_here("fish") && support::is_left_out("fish is not installed") {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     let home = Home::new();
@@ -186,7 +184,7 @@ fn fish_tells_success_from_failure() {
 
 #[test]
 fn fish_lets_no_variable_of_before_win() {
-    if !is_here("fish") && support::is_left_out("fish is not installed") {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     let home = Home::new();

@@ -2,18 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use credenza::clock::timestamp;
-use fakes::signin::{Signin, cached};
-use support::{Ended, HUSH, Home};
+use testkit::harness::{CommandOutput, HUSH, Home};
+use testkit::signin::{Signin, cached};
 
 const CONFIG: &str = "[profile dev]\nregion = us-east-1\nlogin_session = arn:aws:iam::123456789012:user/me\n";
 /// SHA-256 of the session.
@@ -54,19 +50,19 @@ impl Stage {
         path
     }
 
-    fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
+    fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
         let endpoint = self.signin.endpoint();
         let ended = self.home.run(arguments, &[&[("AWS_ENDPOINT_URL_SIGNIN", &*endpoint)], variables].concat());
         assert!(!ended.stderr.contains(HUSH), "{ended:?}");
         ended
     }
 
-    fn get(&self) -> Ended {
+    fn get(&self) -> CommandOutput {
         self.run(&["get", "--profile", "dev"], &[])
     }
 }
 
-fn printed(ended: &Ended) -> serde_json::Value {
+fn printed(ended: &CommandOutput) -> serde_json::Value {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
 }
@@ -161,16 +157,16 @@ fn a_broker_is_healed_by_a_log_in() {
     let endpoint = stage.signin.endpoint();
     let broker = stage.home.serve(&["--profile", "dev"], &[("AWS_ENDPOINT_URL_SIGNIN", &endpoint)]);
     let token = stage.home.token();
-    let (refused, _) = broker.until("/credentials", &token, |answer| answer.status == 403);
+    let (refused, _) = broker.wait_for("/credentials", &token, |answer| answer.status == 403);
     assert_eq!(refused.code(), "LoginRequired", "{refused:?}");
     assert!(refused.message().contains("run: aws login --profile dev") && !refused.body.contains(HUSH), "{refused:?}");
     stage.logged_in("ASIA1", 10);
-    broker.until_key(&token, "ASIA1");
+    broker.wait_for_key(&token, "ASIA1");
     let asked = stage.signin.asked();
     assert_eq!(asked, 1, "a refused token is shown once");
     // The AWS CLI has refreshed it: what it wrote is served without asking.
     stage.logged_in("ASIA2", 12);
-    broker.until_key(&token, "ASIA2");
+    broker.wait_for_key(&token, "ASIA2");
     assert_eq!(stage.signin.asked(), asked);
 }
 
@@ -189,7 +185,7 @@ fn a_hundred_profiles_of_one_log_in_are_one_refresh() {
             scope.spawn(move || {
                 for n in (worker..100).step_by(4) {
                     let path = format!("/credentials/p{n}");
-                    let (answer, _) = broker.until(&path, token, |answer| answer.status == 200);
+                    let (answer, _) = broker.wait_for(&path, token, |answer| answer.status == 200);
                     assert_eq!(answer.key().as_deref(), Some("ASIASIGNIN1"));
                 }
             });

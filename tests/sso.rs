@@ -2,19 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fakes::oidc::{Oidc, TOKEN};
-use fakes::sso::Portal;
-use support::{Broker, HUSH, Home};
+use testkit::harness::{Broker, HUSH, Home};
+use testkit::oidc::{Oidc, TOKEN};
+use testkit::sso::Portal;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const ACCOUNT: &str = "123456789012";
@@ -93,7 +89,7 @@ fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
     let stage = Stage::new(&(session("work") + &profile("dev", "work", "Dev")));
     let broker = stage.serve(&["--profile", "dev"]);
     let token = stage.home.token();
-    let refused = broker.until("/credentials", &token, |answer| answer.status == 403).0;
+    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
     assert_eq!(refused.code(), "LoginRequired");
     for says in ["profile dev", "SSO session work", ".aws/config, line ", "run: credenza login --sso-session work"] {
         assert!(refused.message().contains(says), "{refused:?}");
@@ -104,7 +100,7 @@ fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
     assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "nobody asks in vain");
 
     stage.run(&["login", "--sso-session", "work", "--no-browser"]);
-    let served = broker.until("/credentials", &token, |answer| answer.status == 200).0;
+    let served = broker.wait_for("/credentials", &token, |answer| answer.status == 200).0;
     assert_eq!(served.key().unwrap(), format!("ASIA{ACCOUNT}Dev1"));
     assert_eq!(stage.portal.server().seen().len(), 1);
 }
@@ -120,7 +116,7 @@ fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
     // Less than what the keys of the portal live: the token's end is nearer than the keys'.
     let broker = stage.serve(&["--profile", "old"]);
     let token = stage.home.token();
-    broker.until("/credentials", &token, |answer| answer.status == 200);
+    broker.wait_for("/credentials", &token, |answer| answer.status == 200);
     let status = broker.get("/status", &token).json();
     let ends = status["identities"]["default"]["login_ends"].as_str().unwrap().to_owned();
     assert!(ends.ends_with('Z'), "{status}");
@@ -133,7 +129,7 @@ fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
     stage.age();
     drop(broker);
     let broker = stage.serve(&["--profile", "old"]);
-    let refused = broker.until("/credentials", &token, |answer| answer.status == 403).0;
+    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
     assert_eq!(refused.code(), "LoginRequired");
     assert!(refused.message().contains("run: credenza login --profile old"), "{refused:?}");
     assert_eq!(stage.portal.server().seen().len(), 1, "a token that has ended is not shown to anybody");
@@ -160,14 +156,14 @@ fn forty_profiles_over_three_sessions_cost_three_refreshes_and_a_call_for_each_r
             let (broker, token) = (&broker, &token);
             scope.spawn(move || {
                 for number in 0..5 {
-                    broker.until_identity(token, &format!("p{}", worker * 5 + number));
+                    broker.wait_for_identity(token, &format!("p{}", worker * 5 + number));
                 }
             });
         }
     });
-    broker.until_identity(&token, "ptwin");
+    broker.wait_for_identity(&token, "ptwin");
     assert_eq!(stage.oidc.asked(TOKEN) - before, 3);
-    let asked: Vec<_> = stage.portal.server().seen().iter().map(fakes::server::Seen::line).collect();
+    let asked: Vec<_> = stage.portal.server().seen().iter().map(testkit::server::Seen::line).collect();
     assert_eq!((asked.len(), asked.iter().collect::<BTreeSet<_>>().len()), (40, 40));
     let key = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key().unwrap();
     assert_eq!(key("ptwin"), key("p0"));

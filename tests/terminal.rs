@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -16,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use fakes::sts::{Role, Sts};
-use support::{Home, PATIENCE};
+use testkit::harness::{Home, TIMEOUT};
+use testkit::sts::{Role, Sts};
 
 const REGION: &str = "eu-central-1";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
@@ -63,10 +59,10 @@ impl Screen {
         self.shown.lock().unwrap().clone()
     }
 
-    fn until(&self, text: &str) {
+    fn wait_for(&self, text: &str) {
         let began = Instant::now();
         while !self.shown().contains(text) {
-            assert!(began.elapsed() < PATIENCE, "not {text:?}: {:?}", self.shown());
+            assert!(began.elapsed() < TIMEOUT, "not {text:?}: {:?}", self.shown());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -81,7 +77,7 @@ impl Screen {
 
     /// The exit code, and what went to standard output. After that all is shown that will be.
     fn ends(&mut self) -> (Option<i32>, String) {
-        let code = support::wait(&mut self.child).code();
+        let code = testkit::harness::wait(&mut self.child).code();
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         self.reader.take().unwrap().join().unwrap();
@@ -134,14 +130,14 @@ fn the_code_is_asked_for_unseen_and_goes_to_sts() {
     for arguments in [GET, EXEC] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
-        screen.until(QUESTION);
+        screen.wait_for(QUESTION);
         assert!(!screen.echoes(), "{arguments:?}");
         screen.types(&format!("{CODE}\r"));
         if arguments == EXEC {
             // What runs then has the terminal as it was before.
             let began = Instant::now();
             while !screen.echoes() {
-                assert!(began.elapsed() < PATIENCE, "{:?}", screen.shown());
+                assert!(began.elapsed() < TIMEOUT, "{:?}", screen.shown());
                 std::thread::sleep(Duration::from_millis(5));
             }
             screen.types("typed\r");
@@ -168,7 +164,7 @@ fn an_interrupt_at_the_question_leaves_the_terminal_as_it_was() {
     for arguments in [GET, EXEC, &["check", "--profile", "dev"]] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
-        screen.until(QUESTION);
+        screen.wait_for(QUESTION);
         assert!(!screen.echoes());
         screen.types("12\x03");
         let (code, printed) = screen.ends();
@@ -199,7 +195,7 @@ fn a_credential_process_asks_at_the_terminal_or_on_standard_error() {
             let (home, sts) = stage();
             home.write(".aws/config", format!("[profile dev]\ncredential_process = {question}; {print}\n"));
             let mut screen = Screen::of(&command(&home, &sts, arguments));
-            screen.until("PIN? ");
+            screen.wait_for("PIN? ");
             screen.types("77\r");
             let (code, printed) = screen.ends();
             assert!(code == Some(0) && printed.contains("AKIA77"), "{question}: {printed} {}", screen.shown());

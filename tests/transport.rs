@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "support/fakes/mod.rs"]
-mod fakes;
-mod support;
-
-use fakes::ecs::Ecs;
-use fakes::imds::Imds;
-use fakes::proxy::{Proxy, Verdict};
-use fakes::sts::{Role, Sts};
-use fakes::tls::{Authority, Tls};
-use support::{HUSH, Home};
+use testkit::ecs::Ecs;
+use testkit::harness::{HUSH, Home};
+use testkit::imds::Imds;
+use testkit::proxy::{Proxy, Verdict};
+use testkit::sts::{Role, Sts};
+use testkit::tls::{Authority, Tls};
 
 const LATER: &str = "2099-11-23T16:00:00Z";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -36,9 +32,9 @@ fn got(home: &Home, variables: &[(&str, &str)]) -> String {
 #[test]
 fn metadata_is_asked_without_a_proxy() {
     let home = Home::new();
-    let ecs = Ecs::start(None, &fakes::document("ASIAECS", LATER));
+    let ecs = Ecs::start(None, &testkit::document("ASIAECS", LATER));
     assert_eq!(got(&home, &[(FULL, &ecs.url())]), "ASIAECS");
-    let imds = Imds::start("web", &fakes::document("ASIAIMDS", LATER));
+    let imds = Imds::start("web", &testkit::document("ASIAIMDS", LATER));
     let variables = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*imds.endpoint())];
     assert_eq!(got(&home, &variables), "ASIAIMDS");
 }
@@ -46,7 +42,7 @@ fn metadata_is_asked_without_a_proxy() {
 #[test]
 fn a_container_endpoint_over_tls_is_believed_by_the_authorities_of_the_system() {
     let home = Home::new();
-    let ecs = Ecs::start(None, &fakes::document("ASIAECS", LATER));
+    let ecs = Ecs::start(None, &testkit::document("ASIAECS", LATER));
     let authority = Authority::new("a");
     let tls = Tls::before(ecs.server().address(), authority.sign("127.0.0.1"));
     let url = tls.url(Ecs::TARGET);

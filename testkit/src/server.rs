@@ -142,11 +142,11 @@ pub fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(super) fn read(stream: impl Read) -> Option<Seen> {
+pub(crate) fn read(stream: impl Read) -> Option<Seen> {
     let mut reader = BufReader::new(stream);
     let mut line = || {
         let mut text = String::new();
@@ -170,7 +170,7 @@ pub(super) fn read(stream: impl Read) -> Option<Seen> {
     Some(seen)
 }
 
-pub(super) fn write(mut stream: impl Read + Write, reply: Reply) -> std::io::Result<()> {
+pub(crate) fn write(mut stream: impl Read + Write, reply: Reply) -> std::io::Result<()> {
     match reply {
         Reply::Answer { status, headers, body } => {
             let mut head = format!("HTTP/1.1 {status} -\r\n");

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::server::{Reply, Seen, Server, lock};
+use crate::server::{Reply, Seen, Server, lock};
 
 /// Refuses every request that is not exactly right, as the agents do: 404 for another path, 401 for another token.
 pub struct Ecs {

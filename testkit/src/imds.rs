@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use super::server::{Reply, Seen, Server, lock};
+use crate::server::{Reply, Seen, Server, lock};
 
 /// Serves one role to those who have a session token of this very service.
 pub struct Imds {

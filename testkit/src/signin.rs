@@ -7,7 +7,7 @@ use base64_simd::URL_SAFE_NO_PAD;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use super::server::{Reply, Seen, Server};
+use crate::server::{Reply, Seen, Server};
 
 /// A key as `aws login` writes it; refresh tokens of [`Signin::known`] are bound to it.
 pub const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49\nAwEHoUQDQgAECT0fLuqjLpotRyb4yg2xRyNgE7lswLZjmqj76w65YHfR8kmGlSis\nbzb4vJIUCsrvVAQ4/faK1zM++QqnNBohxA==\n-----END EC PRIVATE KEY-----\n";

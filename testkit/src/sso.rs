@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::server::{Reply, Seen, Server};
+use crate::server::{Reply, Seen, Server};
 
 /// Gives temporary credentials to those who show a token that it knows.
 pub struct Portal {

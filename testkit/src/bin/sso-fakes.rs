@@ -4,18 +4,15 @@
 //! standard input does. Whatever token it gives out may have any role in the account 123456789012; `login` is a file of
 //! `aws login`, whose refresh token may also be `one`, `two` or `three`, each good once.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
-
-#[path = "fakes/mod.rs"]
-mod fakes;
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use fakes::oidc::{Oidc, Person};
-use fakes::signin::{Signin, cached};
-use fakes::sso::Portal;
+use testkit::oidc::{Oidc, Person};
+use testkit::signin::{Signin, cached};
+use testkit::sso::Portal;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 

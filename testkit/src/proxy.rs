@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::server::{Reply, Seen, lock, read, write};
+use crate::server::{Reply, Seen, lock, read, write};
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]

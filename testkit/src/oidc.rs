@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::server::{Reply, Seen, Server};
+use crate::server::{Reply, Seen, Server};
 
 /// Knows the clients and the log-ins that were made through it, and no others.
 pub struct Oidc {

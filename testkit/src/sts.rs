@@ -11,7 +11,7 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use super::server::{Reply, Seen, Server, lock};
+use crate::server::{Reply, Seen, Server, lock};
 
 /// The action's parameters in the order in which they came, percent-decoded.
 pub type Form = Vec<(String, String)>;
