@@ -73,7 +73,3 @@ pub use source::sign_in::SignInCredentials;
 pub use source::sso::SsoCredentials;
 pub use source::url::UrlCredentials;
 pub use source::web_identity::WebIdentityCredentials;
-
-#[cfg(test)]
-#[path = "../tests/support/fakes/mod.rs"]
-mod fakes;

@@ -153,7 +153,7 @@ mod tests {
 
     use super::network::LARGEST_BODY;
     use super::*;
-    use crate::fakes::server::{Reply, Server, nobody};
+    use testkit::server::{Reply, Server, nobody};
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(100);

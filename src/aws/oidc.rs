@@ -340,9 +340,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::environment::Environment;
-    use crate::fakes::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
-    use crate::fakes::server::Reply;
     use crate::upstream::Upstream;
+    use testkit::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
+    use testkit::server::Reply;
 
     const START_URL: &str = "https://d.awsapps.com/start";
 

@@ -349,13 +349,13 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::credentials::Origin;
-    use crate::fakes::document;
-    use crate::fakes::imds::Imds;
-    use crate::fakes::sts::{Role, Sts};
     use crate::source::imds::MetadataCredentials;
     use crate::source::keys::StaticCredentials;
     use crate::upstream::{Upstream, Url};
     use crate::world::Environment;
+    use testkit::document;
+    use testkit::imds::Imds;
+    use testkit::sts::{Role, Sts};
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 

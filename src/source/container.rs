@@ -211,11 +211,11 @@ mod tests {
 
     use super::*;
     use crate::clock::Clock;
-    use crate::fakes::document as body;
-    use crate::fakes::ecs::Ecs;
-    use crate::fakes::server::{Reply, Server, nobody};
-    use crate::fakes::tls::{Authority, Tls};
     use crate::upstream::Upstream;
+    use testkit::document as body;
+    use testkit::ecs::Ecs;
+    use testkit::server::{Reply, Server, nobody};
+    use testkit::tls::{Authority, Tls};
 
     const LATER: &str = "2026-11-23T16:00:00Z";
 

@@ -275,7 +275,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fakes::document;
+    use testkit::document;
 
     fn read(body: &str) -> Result<Credentials, Failure> {
         credentials(body.as_bytes(), Code::IfPresent, "GET http://h/", None)

@@ -199,13 +199,13 @@ impl Source for SsoRole {
 mod tests {
     use super::*;
     use crate::clock::{Clock, parse_timestamp};
-    use crate::fakes::server::Reply;
-    use crate::fakes::sso::{Portal, refusal};
     use crate::files::Files;
     use crate::upstream::Upstream;
     use crate::world::Environment;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use testkit::server::Reply;
+    use testkit::sso::{Portal, refusal};
 
     const NOW: &str = "2026-11-25T12:00:00Z";
     const LATER: &str = "2026-11-25T20:00:00Z";

@@ -6,10 +6,10 @@ use super::*;
 use crate::clock::{Clock, parse_timestamp};
 use crate::environment::Environment;
 use crate::failure::Kind;
-use crate::fakes::oidc::{Oidc, TOKEN, refusal};
-use crate::fakes::server::{Reply, nobody};
 use crate::files::Files;
 use crate::upstream::Upstream;
+use testkit::oidc::{Oidc, TOKEN, refusal};
+use testkit::server::{Reply, nobody};
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";

@@ -7,9 +7,9 @@ use http::Method;
 
 use super::stream::LARGEST_HEAD;
 use super::*;
-use crate::fakes::proxy::{Proxy, Verdict};
-use crate::fakes::server::{Reply, Server, nobody};
-use crate::fakes::tls::{Authority, Tls};
+use testkit::proxy::{Proxy, Verdict};
+use testkit::server::{Reply, Server, nobody};
+use testkit::tls::{Authority, Tls};
 
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(200);

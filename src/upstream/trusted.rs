@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::Method;
 
 use super::*;
-use crate::fakes::server::{Reply, Server};
-use crate::fakes::tls::{Authority, Identity, Tls};
+use testkit::server::{Reply, Server};
+use testkit::tls::{Authority, Identity, Tls};
 
 const LONG: Duration = Duration::from_secs(20);
 

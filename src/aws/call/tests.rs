@@ -8,12 +8,12 @@ use super::*;
 use crate::aws::sts::{AssumeRole, assume_role};
 use crate::credentials::{Credentials, Origin};
 use crate::environment::Environment;
-use crate::fakes::proxy::{Proxy, Verdict};
-use crate::fakes::server::{Reply, nobody};
-use crate::fakes::sts::{Role, Sts};
-use crate::fakes::tls::{Authority, Tls};
 use crate::files::Files;
 use crate::upstream::Upstream;
+use testkit::proxy::{Proxy, Verdict};
+use testkit::server::{Reply, nobody};
+use testkit::sts::{Role, Sts};
+use testkit::tls::{Authority, Tls};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
 const HOST: &str = "sts.eu-west-1.amazonaws.com";

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::clock::Clock;
 use crate::failure::Kind;
-use crate::fakes::server::{Reply, Server, nobody};
-use crate::fakes::sts::{Form, Role, Sts, error};
 use crate::upstream::{Upstream, Url};
+use testkit::server::{Reply, Server, nobody};
+use testkit::sts::{Form, Role, Sts, error};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
 const TOKEN: &str = "hush.web.token";

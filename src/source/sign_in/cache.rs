@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::clock::parse_timestamp;
-    use crate::fakes::signin::cached;
+    use testkit::signin::cached;
 
     const END: &str = "2026-11-25T12:15:00Z";
 

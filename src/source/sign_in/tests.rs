@@ -7,10 +7,10 @@ use super::*;
 use crate::clock::{Clock, parse_timestamp};
 use crate::environment::Environment;
 use crate::failure::Kind;
-use crate::fakes::server::{Reply, nobody};
-use crate::fakes::signin::{KEY, Signin, cached, denied, error, invalid};
 use crate::files::Files;
 use crate::upstream::Upstream;
+use testkit::server::{Reply, nobody};
+use testkit::signin::{KEY, Signin, cached, denied, error, invalid};
 
 const SESSION: &str = "arn:aws:iam::123456789012:user/me";
 const NOW: &str = "2026-11-25T12:00:00Z";
