@@ -7,7 +7,7 @@ mod response;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Child, ExitStatus};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use broker::{Broker, KeepAlive};
@@ -41,15 +41,21 @@ pub fn skip(reason: &str) -> bool {
     true
 }
 
-/// Raises this process's limit of open files to `files`; returns false if the hard limit is lower.
-pub fn raise_file_limit(files: u64) -> bool {
+/// Lets the caller open so many files, as long as it holds the guard; returns `None` if the hard limit is lower.
+///
+/// The limit is that of the process, so that tests which need thousands of files run one after another.
+pub fn open_many_files(files: u64) -> Option<MutexGuard<'static, ()>> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// For the tests that run beside.
+    const OTHERS: u64 = 4_000;
+    static ONE: Mutex<()> = Mutex::new(());
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_none_or(|current| current >= files) {
-        return true;
-    }
-    maximum.is_none_or(|maximum| maximum >= files)
-        && setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum }).is_ok()
+    let needed = files + OTHERS;
+    let is_enough = current.is_none_or(|current| current >= needed)
+        || maximum.is_none_or(|maximum| maximum >= needed)
+            && setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum }).is_ok();
+    is_enough.then_some(guard)
 }
 
 /// Waits for a child at most [`TIMEOUT`].

@@ -13,6 +13,11 @@
     reason = "test code: a panic is a failed test, and the wall clock is the clients' own"
 )]
 
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 pub mod ecs;
 pub mod harness;
 pub mod imds;
@@ -30,4 +35,9 @@ pub fn document(access_key_id: &str, expiration: &str) -> String {
     format!(
         r#"{{"Code":"Success","Type":"AWS-HMAC","LastUpdated":"2026-11-23T15:00:00Z","AccessKeyId":"{access_key_id}","SecretAccessKey":"hush-secret","Token":"hush-session","Expiration":"{expiration}"}}"#
     )
+}
+
+/// Returns the RFC 3339 timestamp of this time in whole seconds.
+pub fn timestamp(at: SystemTime) -> String {
+    OffsetDateTime::from(at).replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()
 }

@@ -1,7 +1,5 @@
 //! The metadata service as a way in: every path, code and header, and who is not let in.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 

@@ -1,7 +1,5 @@
 //! The commands as a user runs them.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;

@@ -1,13 +1,10 @@
 //! What an `aws login` gives, as a user sees it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use credenza::clock::timestamp;
 use testkit::harness::{CommandOutput, HUSH, Home};
 use testkit::signin::{Signin, cached};
 
@@ -20,7 +17,6 @@ struct Stage {
     signin: Signin,
 }
 
-#[allow(clippy::disallowed_methods, reason = "the fake tells the time as the program's own clock does")]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -39,7 +35,7 @@ impl Stage {
     fn logged_in(&self, key: &str, minutes: i32) -> PathBuf {
         let by = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
         let end = if minutes < 0 { now() - by } else { now() + by };
-        self.write(&cached(key, &timestamp(end), "hush-refresh"))
+        self.write(&cached(key, &testkit::timestamp(end), "hush-refresh"))
     }
 
     fn write(&self, content: &str) -> PathBuf {

@@ -1,7 +1,5 @@
 //! `credenza login`, and what a login gives, as a user sees it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -35,7 +33,6 @@ sso_role_name = Dev
 region = eu-west-1
 ";
 
-#[allow(clippy::disallowed_methods, reason = "the fake tells the time as the program's own clock does")]
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }

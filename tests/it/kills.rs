@@ -1,7 +1,5 @@
 //! Killed at any moment, nothing is left that stops the next start or piles up.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -27,7 +25,6 @@ fn moment(seed: u64, number: u64, span: Duration) -> Duration {
 
 #[test]
 fn a_daemon_killed_at_any_moment_of_its_start_leaves_a_whole_token_or_none() {
-    #[allow(clippy::disallowed_methods, reason = "a parameter of the test itself")]
     let seed = std::env::var("SEED").map_or_else(|_| getrandom::u64().unwrap(), |seed| seed.parse().unwrap());
     let home = Home::new();
     let run = home.path().join("run");

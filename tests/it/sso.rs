@@ -1,7 +1,5 @@
 //! Log-ins as a running broker serves them: what who has not logged in is told, what heals it, and what many share.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +16,6 @@ const CACHE: &str = ".aws/sso/cache";
 /// Long ago, as it stands in the cache.
 const PAST: &str = "2020-01-01T00:00:00Z";
 
-#[allow(clippy::disallowed_methods, reason = "the fakes tell the time as the program's own clock does")]
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }

@@ -1,14 +1,12 @@
 //! `get --from-daemon` and `env`: what they get of a running daemon, and who never gets its token.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
 
@@ -47,7 +45,7 @@ fn every_form_of_what_a_daemon_holds() {
         format!(
             "{{\"Version\": 1, \"AccessKeyId\": \"ASIATMP\", \"SecretAccessKey\": \"hush\", \"SessionToken\": \"hush-t\", \
              \"Expiration\": \"{}\"}}",
-            credenza::clock::timestamp(credenza::clock::Clock::system().now() + Duration::from_secs(7200))
+            testkit::timestamp(SystemTime::now() + Duration::from_secs(7200))
         ),
     );
     let broker = home.serve(&["--config", config.to_str().unwrap()], &TEMPORARY);

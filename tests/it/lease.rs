@@ -1,7 +1,5 @@
 //! How leases live: precedence, waiting, disappearance, reloads, restarts.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,7 +1,5 @@
 //! Started by a service manager: its sockets are used, and it hears when we are ready, how we are and that we live.
 
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
-
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;

@@ -1,7 +1,5 @@
 //! Every path, code and body of the endpoint, and the door before them.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;

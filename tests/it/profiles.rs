@@ -1,7 +1,5 @@
 //! What profiles can say, over a strict STS: the exact requests, and what becomes of refusals, rotation and expiry.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,5 @@
 //! Commands at a real terminal, with a person who types.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

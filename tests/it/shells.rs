@@ -1,43 +1,55 @@
 //! What real shells make of the lines that `get` and `env` print for them.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::process::Command;
 
-use credenza::command::format::Dialect;
-use credenza::command::format::lines;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use testkit::harness::Home;
-use zeroize::Zeroizing;
 
-/// Everything that means something to one shell or another, more often than it would come up by chance.
-fn values() -> impl Strategy<Value = String> {
-    prop_oneof![r#"[\\'"`$#!{}()\[\]~*?%&;|<>=\-@: an0\u{2018}-\u{201f}]{1,24}"#, r"[^\p{C}\s]{1,40}", r"[ -~]{0,40}"]
+/// Secret keys that stress quoting: characters that a shell interprets are more frequent than in random text.
+fn secrets() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        r#"[\\'"`$#!{}()\[\]~*?%&;|<>=\-@: an0\u{2018}-\u{201f}]{1,24}"#,
+        r"[^\p{C}\s]{1,40}",
+        r"[ -~]{0,40}"
+    ];
+    // Surrounding white space is never part of a key.
+    text.prop_map(|text| text.trim().to_owned()).prop_filter("an empty secret is none", |text| !text.is_empty())
 }
 
-/// What programs find in `VALUE`, and whether they find `GONE`, after the shell has read the lines.
-fn evaluated(shell: &[&str], dialect: Dialect, value: &str) -> (String, bool) {
-    let text = lines(dialect, &[("VALUE", Some(Zeroizing::new(value.to_owned()))), ("GONE", None)]).unwrap();
-    let script = match dialect {
-        Dialect::Powershell => format!("{}[Console]::Out.Write($env:VALUE + \"`n\"); Test-Path Env:GONE", *text),
-        _ => format!("{}printenv VALUE; printenv GONE", *text),
+/// Returns the lines that `credenza get` prints for a shell, with this secret key and without a session token.
+fn lines(home: &Home, format: &str, secret: &str) -> String {
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", secret)];
+    let output = home.run(&["get", "--format", format], &keys);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.stdout
+}
+
+/// Returns the secret key that programs see after the shell has read the lines, and true if they see a session token.
+fn evaluate(home: &Home, shell: &[&str], format: &str, secret: &str) -> (String, bool) {
+    let lines = lines(home, format, secret);
+    let script = match format {
+        "powershell" => {
+            format!("{lines}[Console]::Out.Write($env:AWS_SECRET_ACCESS_KEY + \"`n\"); Test-Path Env:AWS_SESSION_TOKEN")
+        }
+        _ => format!("{lines}printenv AWS_SECRET_ACCESS_KEY; printenv AWS_SESSION_TOKEN"),
     };
     let mut command = Command::new(shell[0]);
-    command.args(&shell[1..]).arg(script).env("GONE", "True").env("LC_ALL", "C.UTF-8");
+    command.args(&shell[1..]).arg(script).env("AWS_SESSION_TOKEN", "True").env("LC_ALL", "C.UTF-8");
     let output = command.output().unwrap();
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    let (value, rest) = text.split_once('\n').unwrap();
-    (value.to_owned(), rest.trim() == "True")
+    let (secret, rest) = text.split_once('\n').unwrap();
+    (secret.to_owned(), rest.trim() == "True")
 }
 
-fn reads_everything_as_it_was(shell: &[&str], dialect: Dialect, cases: u32) {
-    let printable: String = (' '..='~').collect();
-    assert_eq!(evaluated(shell, dialect, &printable), (printable, false));
+fn assert_reads_every_secret(shell: &[&str], format: &str, cases: u32) {
+    let home = Home::new();
+    let printable: String = ('!'..='~').chain(' '..='~').collect();
+    assert_eq!(evaluate(&home, shell, format, &printable), (printable, false));
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&values(), |value| {
-        prop_assert_eq!(evaluated(shell, dialect, &value), (value, false));
+    let outcome = runner.run(&secrets(), |secret| {
+        prop_assert_eq!(evaluate(&home, shell, format, &secret), (secret, false));
         Ok(())
     });
     outcome.unwrap();
@@ -122,7 +134,7 @@ fn is_here(shell: &str) -> bool {
 
 #[test]
 fn sh() {
-    reads_everything_as_it_was(&["sh", "-c"], Dialect::Env, 96);
+    assert_reads_every_secret(&["sh", "-c"], "env", 96);
 }
 
 #[test]
@@ -130,7 +142,7 @@ fn bash() {
     if !is_here("bash") && testkit::harness::skip("bash is not installed") {
         return;
     }
-    reads_everything_as_it_was(&["bash", "--norc", "-c"], Dialect::Env, 96);
+    assert_reads_every_secret(&["bash", "--norc", "-c"], "env", 96);
 }
 
 #[test]
@@ -138,7 +150,7 @@ fn fish() {
     if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
-    reads_everything_as_it_was(&["fish", "--no-config", "-c"], Dialect::Fish, 48);
+    assert_reads_every_secret(&["fish", "--no-config", "-c"], "fish", 48);
 }
 
 /// What a script of fish prints, where `$credenza` is the program and `A` to `E` are variables of this name; and what it
@@ -188,29 +200,30 @@ fn fish_lets_no_variable_of_before_win() {
         return;
     }
     let home = Home::new();
-    let value = |text: &str| Some(Zeroizing::new(text.to_owned()));
-    let text = lines(Dialect::Fish, &[("GONE", None), ("NEW", value("new"))]).unwrap();
-    let lines = home.write("lines", &*text);
-    let lines = [("LINES_OF", lines.to_str().unwrap()), ("GONE", "inherited")];
-    let there = "for name in GONE NEW; printenv $name; end";
+    let lines = home.write("lines", lines(&home, "fish", "new"));
+    let lines = [("LINES_OF", lines.to_str().unwrap()), ("AWS_SESSION_TOKEN", "inherited")];
+    let there = "for name in AWS_SESSION_TOKEN AWS_SECRET_ACCESS_KEY; printenv $name; end";
     // Blocks within functions, and what a function has of its caller.
     let local = format!(
-        "function inner; set -fx GONE f; begin; set -lx GONE a; set -lx NEW a; begin; set -lx GONE b; set -lx NEW b; \
+        "function inner; set -fx AWS_SESSION_TOKEN f; begin; set -lx AWS_SESSION_TOKEN a; set -lx AWS_SECRET_ACCESS_KEY a; begin; set -lx AWS_SESSION_TOKEN b; set -lx AWS_SECRET_ACCESS_KEY b; \
          cat $LINES_OF | source; {there}; end; {there}; end; {there}; end; \
-         function outer; set -lx GONE c; set -lx NEW c; inner; end; outer"
+         function outer; set -lx AWS_SESSION_TOKEN c; set -lx AWS_SECRET_ACCESS_KEY c; inner; end; outer"
     );
     assert_eq!(in_fish(&home, &local, &lines), ("new new new".into(), String::new()));
     // A universal variable is not ours to erase; one that programs do not find does not win.
-    let universal = in_fish(&home, "set -Ux NEW universal; set -U GONE universal", &[]);
+    let universal = in_fish(&home, "set -Ux AWS_SECRET_ACCESS_KEY universal; set -U AWS_SESSION_TOKEN universal", &[]);
     assert_eq!(universal, (String::new(), String::new()));
-    let source = format!("source $LINES_OF; echo $status; {there}; set -q GONE; and echo kept");
+    let source = format!("source $LINES_OF; echo $status; {there}; set -q AWS_SESSION_TOKEN; and echo kept");
     assert_eq!(in_fish(&home, &source, &lines), ("0 new kept".into(), String::new()));
-    in_fish(&home, "set -Ux GONE universal", &[]);
+    in_fish(&home, "set -Ux AWS_SESSION_TOKEN universal", &[]);
     let (printed, said) = in_fish(&home, &source, &lines);
     assert_eq!(printed, "0 universal new kept");
-    assert_eq!(said, "credenza: GONE is still set as a universal variable and would win: set -eU GONE");
+    assert_eq!(
+        said,
+        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and would win: set -eU AWS_SESSION_TOKEN"
+    );
     // The advice helps.
-    in_fish(&home, "set -eU GONE", &[]);
+    in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);
     assert_eq!(in_fish(&home, &source, &lines), ("0 new".into(), String::new()));
 }
 
@@ -218,6 +231,6 @@ fn fish_lets_no_variable_of_before_win() {
 #[test]
 fn powershell() {
     if is_here("pwsh") {
-        reads_everything_as_it_was(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], Dialect::Powershell, 8);
+        assert_reads_every_secret(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", 8);
     }
 }

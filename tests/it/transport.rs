@@ -1,7 +1,5 @@
 //! The way out, as the environment of the program describes it.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use testkit::ecs::Ecs;
 use testkit::harness::{HUSH, Home};
 use testkit::imds::Imds;

@@ -1,7 +1,5 @@
 //! What is broken, hostile or far too large: a clear error or the right answer, and the others go on.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
