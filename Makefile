@@ -33,6 +33,9 @@ AWS_CLI ?= $(OWN_AWS_CLI)
 BESIDE = --aws "$(AWS_CLI)" --python $(VENV)/bin/python
 BENCH_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/bench,$(CURDIR)/.cache/bench)
 
+# Goals follow one another: `make -j setup test` is no race.
+.NOTPARALLEL:
+
 .PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install dist static clean image kubernetes
 
 help: ## list the targets
@@ -41,7 +44,11 @@ help: ## list the targets
 build: ## the release binary
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP)" cargo build --release --locked
 
-test: ## every check: the suites below, with a table at the end
+.PHONY: setup
+setup: ## install what `make test` needs and this machine lacks: Debian packages, through sudo where needed, and Rust components
+	@tests/setup.sh
+
+test: ## every check: the suites below, with a table at the end; what cannot run here is skipped loudly, and fails with CI=true
 	@tests/suites.sh
 
 fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz targets
@@ -155,9 +162,9 @@ $(OWN_AWS_CLI): benches/aws-cli.txt benches/aws-cli.sh | $(STAMP)
 
 $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
-	  || { echo "make: $(PYTHON) is missing or older than 3.10 (Debian: apt-get install python3)" >&2; exit 1; }
+	  || { echo "make: $(PYTHON) is missing or older than 3.10 (make setup installs it)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-	  || { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	  || { echo "make: $(PYTHON) cannot make virtual environments (make setup installs them)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input $(addprefix -r ,$^)
 	@touch $@

@@ -77,6 +77,6 @@ suite demo cargo "${PYTHON:-python3}" python3-venv
 echo
 printf '%-11s %-8s %6s\n' suite result time
 printf '%s\n' "${table[@]}"
-((skipped == 0)) || echo "!!! $skipped of ${#table[@]} suites did not run" >&2
+((skipped == 0)) || echo "!!! $skipped of ${#table[@]} suites did not run: make setup installs what is missing" >&2
 echo "$SECONDS s, $( ((failed)) && echo FAILED || echo passed)"
 exit "$failed"
