@@ -14,6 +14,9 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE_BIN := $(TARGET)/release/credenza
 STATIC_BIN := $(TARGET)/$(HOST)/release/credenza
+DOCKER ?= docker
+OCI_IMAGE ?= credenza:latest
+PROGRAM ?= $(STATIC_BIN)
 PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
@@ -24,6 +27,8 @@ CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
 TOOLS := .cache/tools
 TOOLS_STAMP := $(TOOLS)/tools.stamp
+ACTIONLINT_VERSION := 1.7.12
+ACTIONLINT := .cache/actionlint/$(ACTIONLINT_VERSION)/actionlint
 FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
@@ -45,8 +50,8 @@ build: ## the release binary
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP)" cargo build --release --locked
 
 .PHONY: setup
-setup: ## install what `make test` needs and this machine lacks: Debian packages, through sudo where needed, and Rust components
-	@tests/setup.sh
+setup: ## install what `make test` needs and this machine lacks: Debian packages (through sudo) and Rust components; ARGS=--all adds those of matrix, kubernetes and fuzz
+	@tests/setup.sh $(ARGS)
 
 test: ## every check: the suites below, with a table at the end; what cannot run here is skipped loudly, and fails with CI=true
 	@tests/suites.sh
@@ -66,6 +71,10 @@ unit: ## cargo test
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: workflows
+workflows: $(ACTIONLINT) ## what the build service runs: actionlint, and whether each make target that is named exists
+	@tests/workflows.sh "$(ACTIONLINT)"
 
 .PHONY: deny
 deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where crates come from
@@ -131,6 +140,19 @@ dist: build static ## a tarball with a static program and a Debian package, in d
 static: ## a release binary that needs no library of the host
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP) -C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
 
+.PHONY: version release-notes oci
+version: ## the version of Cargo.toml
+	@sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml
+
+release-notes: ## the part of CHANGELOG.md about this version
+	@packaging/release-notes.sh "$$($(MAKE) version)"
+
+oci: ## the image around a static program (PROGRAM=…, OCI_IMAGE=name:tag), with DOCKER=docker or podman
+	rm -rf dist/image
+	packaging/image-root.sh "$(PROGRAM)" dist/image
+	$(DOCKER) build --target prebuilt --build-arg VERSION="$$($(MAKE) version)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$(OCI_IMAGE)" --file Dockerfile dist/image
+
 .PHONY: reproducible
 reproducible: ## two builds in two folders give the same binary, dynamic and static (ten minutes and more)
 	packaging/reproducible.sh $(ARGS)
@@ -156,6 +178,10 @@ $(TOOLS_STAMP): tests/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
 	@touch $@
+
+# PyPI has only a downloader of it; the module proxy has the source.
+$(ACTIONLINT):
+	GOBIN="$(CURDIR)/$(@D)" GOTOOLCHAIN=local go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
 
 $(OWN_AWS_CLI): benches/aws-cli.txt benches/aws-cli.sh | $(STAMP)
 	benches/aws-cli.sh $(VENV)/bin/python .cache/aws-cli

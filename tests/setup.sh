@@ -3,6 +3,7 @@
 # Packages need root or sudo. What is missing, and what it is for, is listed first.
 #
 #   tests/setup.sh            lists and installs
+#   tests/setup.sh --all      the same, with what only matrix, kubernetes and fuzz need
 #   tests/setup.sh --check    lists, and fails if something is missing
 set -euo pipefail
 
@@ -12,7 +13,7 @@ table='
 cc                                  | gcc libc6-dev        | cargo, to link programs
 make                                | make                 | every suite
 python3>=3.10                       | python3              | clients, six, image, restarts, systemd, demo
-python3:venv,ensurepip              | python3-venv         | clients, six, image, restarts, demo, deny, workflows
+python3:venv,ensurepip              | python3-venv         | clients, six, image, restarts, demo, deny
 /etc/ssl/certs/ca-certificates.crt  | ca-certificates      | downloads, and the image
 curl                                | curl                 | restarts, systemd and six, as a client
 fish                                | fish                 | unit: real shells read what is printed for them
@@ -27,15 +28,24 @@ buildah                             | buildah              | image
 runc                                | runc                 | image
 catatonit                           | catatonit            | image: the first process of a Pod
 jq                                  | jq                   | image
-go>=1.24                            | golang               | six: the AWS SDK for Go
+go>=1.24                            | golang               | six: the AWS SDK for Go; workflows
 javac                               | default-jdk-headless | six: the AWS SDK for Java
 mvn                                 | maven                | six: the AWS SDK for Java
 node>=20                            | nodejs               | six: the AWS SDK for JavaScript
 npm                                 | npm                  | six: the AWS SDK for JavaScript
 valgrind                            | valgrind             | bench-instructions
 '
+# What `make test` can do without.
+more='
+c++                                 | g++                  | fuzz
+etcd                                | etcd-server          | kubernetes
+openssl                             | openssl              | kubernetes
+ruby                                | ruby                 | matrix: the AWS SDK for Ruby
+'
 # Components of rustup, and the command of each.
 components='rustfmt:rustfmt clippy:cargo-clippy'
+
+[ "${1:-}" != --all ] || table+=$more
 
 is_here() { # the first column
   local version minimum=${1#*>=}

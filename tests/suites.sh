@@ -65,6 +65,7 @@ suite clippy cargo cargo-clippy
 suite unit cargo
 suite doc cargo rustdoc
 suite deny cargo "${PYTHON:-python3}" python3-venv
+suite workflows go
 suite clients cargo "${PYTHON:-python3}" python3-venv
 # Which of the six cannot run here, it says itself; with CI=true each of them is a failure.
 suite six cargo "${PYTHON:-python3}" python3-venv
