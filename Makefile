@@ -53,8 +53,8 @@ build: ## the release binary
 setup: ## install what `make test` needs and this machine lacks: Debian packages (through sudo) and Rust components; ARGS=--all adds those of matrix, kubernetes and fuzz
 	@tests/setup.sh $(ARGS)
 
-test: ## every check: the suites below, with a table at the end; what cannot run here is skipped loudly, and fails with CI=true
-	@tests/suites.sh
+test: ## every check: suites side by side, with a table at the end (SUITES="fmt unit" picks some); what cannot run here is skipped loudly, and fails with CI=true
+	@tests/suites.sh $(SUITES)
 
 fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz targets
 	cargo fmt --all --check
@@ -66,8 +66,14 @@ clippy: ## lints, warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo clippy --locked --manifest-path benches/Cargo.toml -- -D warnings
 
+# The black-box tests mostly wait.
+unit: export RUST_TEST_THREADS ?= 6
 unit: ## cargo test
-	cargo test --locked
+	cargo test --locked --workspace
+
+.PHONY: compile
+compile: ## what `make unit` runs, the program and the fakes among it
+	cargo test --locked --workspace --no-run
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
@@ -168,10 +174,18 @@ ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
 
-# The stand-ins for SSO that the program's own tests use, as a program for the real clients.
+# The fakes of SSO and Sign-In as a program, for real clients. Only where SSO_FAKES is ours to build.
 .PHONY: fakes
 fakes:
+ifeq ($(origin SSO_FAKES),file)
 	@! command -v cargo >/dev/null || cargo build --locked -p testkit --bin sso-fakes
+endif
+
+# What suites that run side by side share.
+.PHONY: venv release
+venv: $(STAMP) $(TOOLS_STAMP)
+
+release: build static
 
 # Cargo's tools as they are built already; nothing of what they were packed with is needed.
 $(TOOLS_STAMP): tests/tools.txt
