@@ -34,6 +34,7 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock LICENSE README.md ./
 COPY src/ src/
+COPY testkit/ testkit/
 COPY packaging/image-root.sh packaging/
 # The target is named, although it is the host's: otherwise the flags would reach build scripts and macros too.
 RUN host=$(rustc --print host-tuple) && \

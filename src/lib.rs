@@ -47,9 +47,5 @@ pub use crate::source::static_keys::StaticCredentials;
 pub use crate::source::url::UrlCredentials;
 pub use crate::source::web_identity::WebIdentityCredentials;
 
-#[cfg(test)]
-#[path = "../tests/support/fakes/mod.rs"]
-mod fakes;
-
 #[doc(hidden)]
 pub use cli::run::main;

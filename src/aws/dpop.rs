@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fakes::signin::{KEY, verify};
+    use testkit::signin::{KEY, verify};
 
     const URL: &str = "https://eu-west-1.signin.aws.amazon.com/v1/token";
 

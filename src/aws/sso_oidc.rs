@@ -351,11 +351,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::fakes::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
-    use crate::fakes::server::Reply;
     use crate::http::client::HttpClient;
     use crate::os::clock::Clock;
     use crate::os::environment::Environment;
+    use testkit::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
+    use testkit::server::Reply;
 
     const START_URL: &str = "https://d.awsapps.com/start";
 

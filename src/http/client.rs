@@ -142,9 +142,9 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::fakes::server::{Reply, Server, nobody};
     use crate::http::address_policy::AddressPolicy;
     use crate::http::connect::LARGEST_BODY;
+    use testkit::server::{Reply, Server, nobody};
 
     const LONG: Duration = Duration::from_secs(20);
     const SHORT: Duration = Duration::from_millis(100);

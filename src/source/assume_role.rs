@@ -357,9 +357,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::fakes::document;
-    use crate::fakes::imds::Imds;
-    use crate::fakes::sts::{Role, Sts};
     use crate::http::client::HttpClient;
     use crate::http::url::Url;
     use crate::model::location::Location;
@@ -367,6 +364,9 @@ mod tests {
     use crate::os::environment::Environment;
     use crate::source::imds::MetadataCredentials;
     use crate::source::static_keys::StaticCredentials;
+    use testkit::document;
+    use testkit::imds::Imds;
+    use testkit::sts::{Role, Sts};
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 

@@ -220,12 +220,12 @@ mod tests {
     use std::sync::{Arc, OnceLock};
 
     use super::*;
-    use crate::fakes::document as body;
-    use crate::fakes::ecs::Ecs;
-    use crate::fakes::server::{Reply, Server, nobody};
-    use crate::fakes::tls::{Authority, Tls};
     use crate::http::client::HttpClient;
     use crate::os::clock::Clock;
+    use testkit::document as body;
+    use testkit::ecs::Ecs;
+    use testkit::server::{Reply, Server, nobody};
+    use testkit::tls::{Authority, Tls};
 
     const LATER: &str = "2026-11-23T16:00:00Z";
 

@@ -280,7 +280,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fakes::document;
+    use testkit::document;
 
     fn read(body: &str) -> Result<Credentials, SourceError> {
         credentials(body.as_bytes(), SuccessCode::IfPresent, "GET http://h/", None)

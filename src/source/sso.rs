@@ -205,8 +205,6 @@ impl Source for SsoRole {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fakes::server::Reply;
-    use crate::fakes::sso::{Portal, refusal};
     use crate::http::client::HttpClient;
     use crate::model::time::parse_timestamp;
     use crate::os::clock::Clock;
@@ -214,6 +212,8 @@ mod tests {
     use crate::os::files::Files;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use testkit::server::Reply;
+    use testkit::sso::{Portal, refusal};
 
     const NOW: &str = "2026-11-25T12:00:00Z";
     const LATER: &str = "2026-11-25T20:00:00Z";

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 
 use crate::aws::call::*;
 use crate::aws::sts::{AssumeRoleRequest, assume_role};
-use crate::fakes::proxy::{Proxy, Verdict};
-use crate::fakes::server::{Reply, nobody};
-use crate::fakes::sts::{Role, Sts};
-use crate::fakes::tls::{Authority, Tls};
 use crate::http::client::HttpClient;
 use crate::model::credentials::Credentials;
 use crate::model::location::Location;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
+use testkit::proxy::{Proxy, Verdict};
+use testkit::server::{Reply, nobody};
+use testkit::sts::{Role, Sts};
+use testkit::tls::{Authority, Tls};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
 const HOST: &str = "sts.eu-west-1.amazonaws.com";

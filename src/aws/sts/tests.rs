@@ -2,12 +2,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::aws::sts::*;
-use crate::fakes::server::{Reply, Server, nobody};
-use crate::fakes::sts::{Form, Role, Sts, error};
 use crate::http::client::HttpClient;
 use crate::http::url::Url;
 use crate::model::error::ErrorKind;
 use crate::os::clock::Clock;
+use testkit::server::{Reply, Server, nobody};
+use testkit::sts::{Form, Role, Sts, error};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
 const TOKEN: &str = "hush.web.token";

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::fakes::proxy::{Proxy, Verdict};
-use crate::fakes::server::{Reply, Server, nobody};
-use crate::fakes::tls::{Authority, Tls};
 use crate::http::address_policy::AddressPolicy;
 use crate::http::client::*;
 use crate::http::error::HttpError;
@@ -15,6 +12,9 @@ use crate::http::message::Request;
 use crate::http::url::Url;
 use crate::os::environment::Environment;
 use std::collections::HashMap;
+use testkit::proxy::{Proxy, Verdict};
+use testkit::server::{Reply, Server, nobody};
+use testkit::tls::{Authority, Tls};
 
 use crate::http::stream::LARGEST_HEAD;
 

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::fakes::server::{Reply, Server};
-use crate::fakes::tls::{Authority, Identity, Tls};
 use crate::http::address_policy::AddressPolicy;
 use crate::http::client::*;
 use crate::http::error::HttpErrorCause;
@@ -15,6 +13,8 @@ use crate::http::message::{Request, Response};
 use crate::http::trust_roots::{self, SystemRoots, TrustRootsError};
 use crate::http::url::Url;
 use crate::os::environment::Environment;
+use testkit::server::{Reply, Server};
+use testkit::tls::{Authority, Identity, Tls};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -2,8 +2,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use crate::fakes::oidc::{Oidc, TOKEN, refusal};
-use crate::fakes::server::{Reply, nobody};
 use crate::http::client::HttpClient;
 use crate::login::sso::*;
 use crate::model::error::ErrorKind;
@@ -11,6 +9,8 @@ use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
+use testkit::oidc::{Oidc, TOKEN, refusal};
+use testkit::server::{Reply, nobody};
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";

@@ -317,13 +317,13 @@ mod tests {
 
     use super::*;
     use crate::aws::settings::Settings;
-    use crate::fakes::document as body;
-    use crate::fakes::imds::Imds;
-    use crate::fakes::server::{Reply, Server, nobody};
     use crate::http::client::HttpClient;
     use crate::os::clock::Clock;
     use crate::os::environment::Environment;
     use crate::source::{BoxFuture, Source};
+    use testkit::document as body;
+    use testkit::imds::Imds;
+    use testkit::server::{Reply, Server, nobody};
 
     const SHORT: Duration = Duration::from_millis(150);
     const ROLE: &str = "/latest/meta-data/iam/security-credentials/web";
@@ -521,8 +521,8 @@ mod tests {
         found(&source, &context).await;
         assert_eq!(asked(&imds, &mut seen), "LTLC");
         let refused = Reply::of(401, r#"{"code":"X","message":"hush-metadata-2== is bad"}"#);
-        imds.script(crate::fakes::imds::ROLES, refused.clone());
-        imds.script(crate::fakes::imds::ROLES, refused);
+        imds.script(testkit::imds::ROLES, refused.clone());
+        imds.script(testkit::imds::ROLES, refused);
         assert_eq!(failure(&source, &context).await.kind, ErrorKind::Denied);
         assert_eq!(asked(&imds, &mut seen), "LTL");
     }

@@ -98,8 +98,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::fakes::signin::cached;
     use crate::model::time::parse_timestamp;
+    use testkit::signin::cached;
 
     const END: &str = "2026-11-25T12:15:00Z";
 

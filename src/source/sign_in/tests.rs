@@ -3,8 +3,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::fakes::server::{Reply, nobody};
-use crate::fakes::signin::{KEY, Signin, cached, denied, error, invalid};
 use crate::http::client::HttpClient;
 use crate::model::error::ErrorKind;
 use crate::model::time::parse_timestamp;
@@ -12,6 +10,8 @@ use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::source::sign_in::*;
+use testkit::server::{Reply, nobody};
+use testkit::signin::{KEY, Signin, cached, denied, error, invalid};
 
 const SESSION: &str = "arn:aws:iam::123456789012:user/me";
 const NOW: &str = "2026-11-25T12:00:00Z";
