@@ -95,8 +95,8 @@ clients: $(STAMP) debug-binary fakes ## real clients on a real S3: boto3, the AW
 	$(VENV)/bin/pytest -n 2 tests/clients $(ARGS)
 
 .PHONY: matrix
-matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; keeps docs/CLIENTS.md and the symptoms in README.md (ARGS="--clients go2 --ways imds" runs some and keeps nothing)
-	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --readme README.md)
+matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; keeps docs/CLIENTS.md and the symptoms in docs/TROUBLESHOOTING.md (ARGS="--clients go2 --ways imds" runs some and keeps nothing)
+	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --troubleshooting docs/TROUBLESHOOTING.md)
 
 .PHONY: six
 six: $(STAMP) debug-binary ## the matrix of the six clients that most programs stand on: boto3, AWS CLI v2, JavaScript v3, Rust, Go v2, Java v2
