@@ -233,7 +233,7 @@ impl SlotState {
                 is_fresh && ended.elapsed() < longest
             }
             // A hundred keepers that try again each by itself are still one who asks.
-            Lookup::Failed(failure) => failure.kind.passes() && ended.elapsed() < SHORTEST_PAUSE,
+            Lookup::Failed(failure) => failure.kind.is_transient() && ended.elapsed() < SHORTEST_PAUSE,
             Lookup::NotConfigured(_) => false,
         };
         serves.then_some(answer)

@@ -43,7 +43,7 @@ const WINDOW: Duration = Duration::from_secs(5 * 60);
 /// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
 /// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
 /// assert_eq!(failure.kind, Kind::LoginRequired);
-/// assert!(failure.message.ends_with("run: aws login --profile dev"));
+/// assert!(failure.to_string().ends_with("run: aws login --profile dev"));
 /// # });
 /// ```
 #[derive(Clone, Debug)]
