@@ -1,4 +1,4 @@
-"""What programs that know no container endpoint make of `get` and `env`: a process, a `.env` file, a shell."""
+"""Programs that support no container endpoint read the output of `get` and `env`: a process, a `.env` file, a shell."""
 
 import random
 from io import StringIO
@@ -55,7 +55,7 @@ def test_from_daemon_as_variables_has_the_endpoint_too(seaweedfs: SeaweedFS, bin
 
 @pytest.mark.parametrize("seed", range(12))
 def test_python_dotenv_reads_what_was_written_or_nothing_is_written(binary, home, seed):
-    """Secrets full of what means something to one reader or another. What is refused, is refused for a reason."""
+    """Secrets full of special characters of one reader or another; a refusal has a reason."""
     draw = random.Random(seed)
     secret = "".join(draw.choices("ab0/+= #'\"\\${}`!~|", k=draw.randint(1, 24)))
     secret = f"x{secret}x" if seed % 2 else f"{secret.strip()}#"

@@ -1,4 +1,4 @@
-"""boto3 and the program share one log-in of `aws login`, and our stand-in for Sign-In is real enough for boto3."""
+"""boto3 and the program share one login of `aws login`, and boto3 accepts our fake of Sign-In."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What `credenza login` writes is a log-in for the AWS SDKs, and our stand-ins for SSO are real enough for boto3."""
+"""The AWS SDKs use the login of `credenza login`, and boto3 accepts our fakes of SSO."""
 
 import json
 import sys

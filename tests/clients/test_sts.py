@@ -1,4 +1,4 @@
-"""Profiles that assume roles, at an STS that is not ours: SeaweedFS, whose S3 then checks the keys, and moto."""
+"""Profiles that assume roles at foreign STS implementations: SeaweedFS, with an S3 that checks the keys, and moto."""
 
 import json
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 
 
 def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp_path: Path):
-    """First as it is, for a web identity, which it cannot serve once it checks signatures; then it does."""
+    """First without signature checks, for a web identity, which moto cannot serve with them; then with them."""
     roles = f"arn:aws:iam::{ACCOUNT}:role/"
     token = write(tmp_path / "token", "any-token")
     profiles(home, moto.key)
@@ -130,8 +130,8 @@ def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp
 
 @pytest.fixture
 def session_tokens(seaweedfs: SeaweedFS) -> Iterator[Sts]:
-    """GetSessionToken for the long-lived key of SeaweedFS, which has no such operation: what it answers is a session that
-    SeaweedFS issued, so that its S3 can check what becomes of it."""
+    """GetSessionToken for the long-lived key of SeaweedFS, which lacks the operation: the answer is a session of SeaweedFS,
+    so that its S3 can check the keys."""
     key = seaweedfs.keys[0]
 
     def others(access_key_id: str, token: str | None) -> tuple[str, str] | None:
@@ -149,7 +149,7 @@ def session_tokens(seaweedfs: SeaweedFS) -> Iterator[Sts]:
 def test_sdks_work_with_keys_of_a_file_that_never_leave_the_broker(
     sdk, home, seaweedfs, session_tokens, credenza, client, relay
 ):
-    """The SDK for Rust signs an empty token with long-lived keys, which AWS refuses; here it gets a real one."""
+    """The SDK for Rust signs an empty token with long-lived keys, which AWS refuses; here it gets a real token."""
     key = seaweedfs.keys[0]
     profiles(home, key)
     toml = write(home / "credenza.toml", SESSION)

@@ -1,4 +1,4 @@
-"""The image by itself: what is in it, how it starts, and that it ends when it is told to."""
+"""The image by itself: its contents, its start, and its stop."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ READY = ["/usr/bin/credenza", "status", "--ready"]
 
 @pytest.fixture
 def shared(engine: Engine):
-    """A fresh volume, as every engine makes it: with owner and mode of the folder in the image."""
+    """A new volume, as every engine creates it: with owner and mode of the folder in the image."""
     name = engine.podman("volume", "create").stdout.strip()
     yield name
     engine.podman("volume", "rm", "--force", name)
@@ -25,7 +25,7 @@ def shared(engine: Engine):
 
 @pytest.fixture
 def start(engine: Engine):
-    """Runs the image with no network but loopback; gone with the test, its log shown when that fails."""
+    """Runs the image with no network but loopback; removed with the test, the log is shown if it fails."""
     started = []
 
     def run(*arguments: str, command: tuple[str, ...] = ()) -> str:
@@ -75,7 +75,7 @@ def test_it_serves_with_nothing_to_spare_and_ends_on_sigterm(engine: Engine, sta
     assert engine.inspect(container, "{{.State.Health.Status}}") == "healthy"
     status = engine.podman("exec", container, "/usr/bin/credenza", "status").stdout
     assert "AKIATEST from static" in status, status
-    # After the grace period it would be killed, and end with 137.
+    # After the grace period it would be killed, with exit code 137.
     engine.podman("stop", "--time", "10", container)
     assert engine.exit_code(container) == 0
     logged = engine.logs(container)
@@ -83,7 +83,7 @@ def test_it_serves_with_nothing_to_spare_and_ends_on_sigterm(engine: Engine, sta
 
 
 def test_it_says_that_it_is_not_healthy(engine: Engine, start, shared: str):
-    """No keys are there yet: it serves, says so, and is not ready."""
+    """No keys yet: it serves, reports it, and is not ready."""
     container = start(*CLOSED, "--env=CREDENZA_CREDENTIALS_FILE=/nowhere/credentials", f"--volume={shared}:/shared")
     until("it serves", lambda: "ready to answer" in engine.logs(container))
     assert engine.podman("healthcheck", "run", container, check=False).returncode == 1

@@ -1,4 +1,4 @@
-"""The files that users start from say what they mean, without a cluster or an engine."""
+"""The shipped files are valid, without a cluster or an engine."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ def test_kubernetes_schema(kubernetes: str):
 
 
 def test_kubernetes_schema_refuses_a_slip(tmp_path: Path):
-    """The check can fail: one letter too many in a field of the sidecar."""
+    """The check can fail: one extra letter in a field of the sidecar."""
     slip = tmp_path / "slip.yaml"
     slip.write_text(SIDECAR.read_text().replace("readOnlyRootFilesystem", "readOnlyRootFileSystem", 1))
     assert run(TOOLS / "kubernetes-validate", "--strict", slip).returncode != 0

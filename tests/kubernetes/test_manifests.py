@@ -1,4 +1,4 @@
-"""A real API server takes the shipped manifests word by word, under the strictest Pod Security Standard."""
+"""A real API server accepts the shipped manifests unchanged, under the strictest Pod Security Standard."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import yaml
 
 SIDECAR = Path(__file__).parent.parent.parent / "config" / "kubernetes" / "sidecar.yaml"
 PATHS = {"Secret": "secrets", "ConfigMap": "configmaps", "Pod": "pods"}
-# Nothing is stored, all of admission runs, and an unknown or doubled field is an error.
+# Nothing is stored, all of admission runs, and an unknown or repeated field is an error.
 DRY = "?dryRun=All&fieldValidation=Strict"
 
 
 @pytest.fixture(scope="session")
 def restricted(api) -> str:
-    """A namespace that refuses every Pod which is not `restricted`."""
+    """A namespace that refuses every Pod that is not `restricted`."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "closed", "labels": labels}}
     assert api.ask("POST", "/api/v1/namespaces", namespace)[0] == 201
