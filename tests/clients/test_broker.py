@@ -104,7 +104,7 @@ def test_exec_with_a_url_names_the_endpoint_too(seaweedfs: SeaweedFS, sdk, binar
     assert listed.stdout.strip() == LISTED, listed
 
 
-def test_get_with_a_url_prints_what_a_shell_can_use(seaweedfs: SeaweedFS, binary, home):
+def test_get_with_a_url_prints_lines_for_a_shell(seaweedfs: SeaweedFS, binary, home):
     script = (
         'set -eu; settings=$("$0" get --format env); eval "$settings"; '
         'export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_ENDPOINT_URL_S3; exec aws s3 ls'
@@ -142,7 +142,7 @@ def test_imds_is_asked_once_for_many_clients(seaweedfs: SeaweedFS, sdk, credenza
     assert len([request for request in imds.seen("GET") if request.path.endswith("/instance-role")]) == 1
 
 
-def test_a_broken_imds_does_not_reach_clients_while_the_lease_is_good(seaweedfs: SeaweedFS, credenza, client, imds):
+def test_keeps_the_lease_while_imds_fails(seaweedfs: SeaweedFS, credenza, client, imds):
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
     running = client(boto3_command(), broker.variables_for_clients())
     assert running.list() == LISTED
@@ -153,7 +153,7 @@ def test_a_broken_imds_does_not_reach_clients_while_the_lease_is_good(seaweedfs:
     assert running.list("fresh") == LISTED
 
 
-def test_a_slow_imds_is_waited_for(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
+def test_waits_for_a_slow_imds(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
     """The first request arrives during the load, and waits for its end."""
     imds.delay(0.8, prefix="/latest/meta-data/iam")
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
@@ -189,7 +189,7 @@ def test_a_running_client_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS,
     assert [signer(request) for request in relay.requests()] == [seaweedfs.keys[0].access_key_id, rotated.access_key_id]
 
 
-def test_a_running_client_gets_the_next_keys_of_the_instance_role(seaweedfs: SeaweedFS, sdk, credenza, client, imds, relay):
+def test_a_running_client_gets_renewed_role_keys(seaweedfs: SeaweedFS, sdk, credenza, client, imds, relay):
     """Neither client nor broker is notified: both load again before the expiry."""
     first, second = seaweedfs.session(), seaweedfs.session()
     imds.rotate(as_role(first, seconds=9))
@@ -205,7 +205,7 @@ def test_a_running_client_gets_the_next_keys_of_the_instance_role(seaweedfs: Sea
 # Around one command.
 
 
-def test_exec_runs_the_aws_cli_whatever_the_home_holds(seaweedfs: SeaweedFS, binary, home):
+def test_exec_runs_the_aws_cli_in_any_home(seaweedfs: SeaweedFS, binary, home):
     aws_default_profile(home, new_key())
     file = shared_credentials(home / "keys", seaweedfs.keys[0])
     wrong = new_key()
@@ -230,7 +230,7 @@ def test_exec_serves_a_profile_of_the_home(seaweedfs: SeaweedFS, sdk, binary, ho
     assert listed.stdout.strip() == LISTED, listed
 
 
-def test_exec_hands_on_the_exit_code_and_no_settings_of_its_own(seaweedfs: SeaweedFS, binary, home):
+def test_exec_passes_the_exit_code_and_no_own_settings(seaweedfs: SeaweedFS, binary, home):
     file = shared_credentials(home / "keys", seaweedfs.keys[0])
     variables = environment(home, CREDENZA_CREDENTIALS_FILE=str(file))
     ended = once([str(binary), "exec", "--", "sh", "-c", "env; exit 7"], variables, home)
@@ -250,7 +250,7 @@ def test_exec_does_not_start_the_command_without_a_lease(binary, home):
 # Other ways.
 
 
-def test_sdks_take_the_credentials_of_the_metadata_service(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
+def test_sdks_use_credentials_of_the_metadata_service(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
     session = seaweedfs.session()
     imds.rotate(as_role(session))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -269,7 +269,7 @@ def test_sdks_take_the_credentials_of_the_metadata_service(seaweedfs: SeaweedFS,
 # Error messages that users see.
 
 
-def test_boto3_shows_our_words_for_a_wrong_token(seaweedfs: SeaweedFS, home, credenza, client):
+def test_boto3_shows_the_message_for_a_wrong_token(seaweedfs: SeaweedFS, home, credenza, client):
     broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
     variables = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{broker.address}/credentials",

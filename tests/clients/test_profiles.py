@@ -257,7 +257,7 @@ def test_the_table_is_there():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_profile_is_who_boto3_says(case: Case, services: dict[str, str], binary: Path, tmp_path: Path):
+def test_a_profile_resolves_as_in_boto3(case: Case, services: dict[str, str], binary: Path, tmp_path: Path):
     homes = [tmp_path / "boto3", tmp_path / "credenza"]
     for home in homes:
         home.mkdir(mode=0o700)

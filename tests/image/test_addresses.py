@@ -61,7 +61,7 @@ HOPS = {"169.254.169.254": 1, "169.254.170.2": 1, "169.254.170.23": 1, "fd00:ec2
 
 
 @pytest.mark.parametrize(("address", "hops"), HOPS.items())
-def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, address: str, hops: int):
+def test_responses_of_known_addresses_have_a_ttl_of_one(broker: Path, address: str, hops: int):
     """The time to live of the broker's packets on the wire."""
     port = 80 if hops == 1 else int((broker / "log").read_text().split("listening on http://127.0.0.1:")[1].split()[0])
     six = ":" in address

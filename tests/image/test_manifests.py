@@ -24,7 +24,7 @@ def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_finds_nothing():
     said = run(TOOLS / "hadolint", "--no-color", REPOSITORY / "Dockerfile")
     assert (said.returncode, said.stdout) == (0, ""), said
 
@@ -43,7 +43,7 @@ def test_kubernetes_schema_refuses_a_slip(tmp_path: Path):
     assert run(TOOLS / "kubernetes-validate", "--strict", slip).returncode != 0
 
 
-def test_the_pod_is_as_closed_as_the_restricted_standard_asks():
+def test_the_pod_meets_the_restricted_standard():
     spec = one(list(yaml.safe_load_all(SIDECAR.read_text())), "Pod")["spec"]
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     assert not spec["automountServiceAccountToken"]

@@ -144,7 +144,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return request.getfixturevalue(f"{request.param}_pair")
 
 
-def test_a_program_under_another_user_signs_with_what_the_broker_holds(pair: Pair, seaweedfs: SeaweedFS):
+def test_a_program_of_another_user_signs_with_the_lease(pair: Pair, seaweedfs: SeaweedFS):
     shown = pair.python(SHOW.format(TOKEN))
     assert shown.stdout.split() == [pair.user, "0o640", "64"], "another user, and the token is open to the group alone"
     with pair.client() as running:
@@ -180,7 +180,7 @@ def test_a_swapped_key_reaches_the_program(pair: Pair, seaweedfs: SeaweedFS):
     assert not [key for key in (old, new) if key.secret_access_key in logged]
 
 
-def test_a_stop_is_clean_and_a_start_keeps_the_programs_going(pair: Pair):
+def test_programs_survive_a_stop_and_a_start(pair: Pair):
     with pair.client() as running:
         assert running.list() == LISTED
         pair.engine.podman("stop", "--time", "10", pair.broker)

@@ -27,7 +27,7 @@ def documents() -> list[dict]:
 
 
 @pytest.mark.parametrize("kind", list(PATHS))
-def test_it_is_taken_and_nothing_of_it_is_lost(api, restricted: str, kind: str):
+def test_the_server_accepts_and_keeps_every_field(api, restricted: str, kind: str):
     [document] = [one for one in documents() if one["kind"] == kind]
     code, taken = api.ask("POST", f"/api/v1/namespaces/{restricted}/{PATHS[kind]}{DRY}", document)
     assert code == 201, taken
@@ -37,7 +37,7 @@ def test_it_is_taken_and_nothing_of_it_is_lost(api, restricted: str, kind: str):
         assert taken["spec"]["securityContext"]["fsGroup"] == 10000
 
 
-def test_what_is_wrong_is_refused(api, restricted: str):
+def test_refuses_wrong_manifests(api, restricted: str):
     """The check can fail: a field that does not exist, and a container that may gain privileges."""
     path = f"/api/v1/namespaces/{restricted}/pods{DRY}"
     [pod] = [one for one in documents() if one["kind"] == "Pod"]
