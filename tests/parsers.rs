@@ -1,5 +1,5 @@
-//! The parsers of outside input over the inputs kept for the fuzzer in `fuzz/seeds`, as they are and a little changed.
-//! `make fuzz` searches on from there.
+//! Runs the parsers of outside input over the fuzzer's inputs in `fuzz/seeds`, unchanged and slightly changed.
+//! `make fuzz` goes on from there.
 
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
 #![allow(clippy::panic, clippy::duplicate_mod, reason = "each target is a program of its own for the fuzzer")]
@@ -17,7 +17,7 @@ macro_rules! targets {
     ($($name:ident: $path:literal,)+) => {
         $(#[path = $path] mod $name;)+
 
-        /// The targets in `fuzz/targets`, with what each checks.
+        /// The targets in `fuzz/targets`, with the check function of each.
         const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name::check)),+];
 
         mod seeds {
@@ -45,7 +45,7 @@ targets! {
     url: "../fuzz/targets/url.rs",
 }
 
-/// How many changed inputs each target is given, beside the kept ones.
+/// The number of changed inputs for each target, beside the seeds.
 const CHANGED: u32 = 400;
 
 fn folder(name: &str) -> PathBuf {
@@ -56,7 +56,7 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// What a file is turned into: something put in, cut out, or taken from another seed.
+/// A change of an input: bytes inserted, removed, or taken from another seed.
 #[derive(Clone, Debug)]
 enum Change {
     Put(Index, Vec<u8>),
@@ -118,7 +118,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn every_target_has_its_file_its_seeds_and_its_program() {
+fn each_target_has_its_file_seeds_and_program() {
     let known: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let files = names_in(&folder("targets")).into_iter().filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned()));
     assert_eq!(files.collect::<BTreeSet<_>>(), known, "fuzz/targets");

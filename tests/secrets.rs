@@ -1,4 +1,4 @@
-//! No type shows a secret when it is printed for debugging.
+//! No type shows a secret in its debug output.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -18,7 +18,7 @@ use credenza::{StaticCredentials, UrlCredentials, arguments, identity};
 const HUSH: &str = "hush";
 
 #[test]
-fn debug_of_whatever_holds_a_secret_shows_none() {
+fn debug_output_contains_no_secret() {
     let credentials = Credentials::new("AKIA1", "hush-key").unwrap().with_session_token(Some("hush-token")).unwrap();
     let toml = "[server]\nauth_token = \"hush-0123456789abcdef0123456789abcdef\"\n[identities.a]\n\
                 sources = [{ access_key_id = \"A\", secret_access_key = \"hush\" }, \"http://A:hush@h\"]\n";

@@ -1,4 +1,4 @@
-//! One run: a broker, its upstream, its client, and three days that go by in seconds.
+//! One run: a broker, its service, its client, and three simulated days.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,19 +27,19 @@ use crate::service::Service;
 
 const HOURS: u64 = 72;
 
-/// Buffers have grown to their sizes by then.
+/// After this time, buffers have grown to their final sizes.
 const WARM: u64 = 12;
 
-/// The heap breathes by a few pages; 16 bytes kept of every request would be 3.4 MB.
+/// The heap varies by a few pages; a leak of 16 bytes a request would be 3.4 MB.
 const MOST_GROWTH: usize = 2 << 20;
 
-/// Upstream calls in an hour, on the average: a load every 30 s, the mean of a long backoff, with two calls each.
+/// The mean number of requests to the service in an hour: a load every 30 s (the mean of a long backoff), two each.
 const MOST_AN_HOUR: usize = 240;
 
-/// A connection is used for so many requests: more than one, and never for ever.
+/// The maximum number of requests on a connection: above one, so that connections are reused.
 const KEPT: u32 = 500;
 
-/// An idle connection is closed after 15 s, and what is closed a moment later looks open to who asks.
+/// The daemon closes an idle connection after 15 s; the client may see it open a moment longer.
 const IDLE: Duration = Duration::from_secs(10);
 
 const TOKEN: &str = "hush-0123456789abcdef0123456789abcdef";
@@ -65,7 +65,7 @@ impl Days {
         Self { hours, ..self }
     }
 
-    /// What came of it: numbers, or what went wrong, when, and what happened before.
+    /// Returns a summary; or the failure, its time, and the journal before it.
     pub fn run(self) -> Result<String, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
@@ -169,7 +169,7 @@ impl Days {
     }
 }
 
-/// The listener's end of the wire.
+/// The listener's end of the in-memory connections.
 struct Wire(mpsc::UnboundedReceiver<DuplexStream>);
 
 impl Listener for Wire {
@@ -187,7 +187,7 @@ impl Listener for Wire {
     }
 }
 
-/// Asks every second, whether the answer before has come or not.
+/// Sends a request every second, regardless of outstanding responses.
 struct Customer {
     service: Service,
     line: mpsc::UnboundedSender<DuplexStream>,
@@ -225,7 +225,7 @@ impl Customer {
     }
 }
 
-/// One request and its answer, judged the moment it comes.
+/// Sends one request, and judges the response on arrival.
 async fn exchange(service: &Service, mut stream: DuplexStream, path: &str) -> Result<DuplexStream, String> {
     let (asked, had_to) = {
         let mut state = service.state();
@@ -272,7 +272,7 @@ async fn receive(stream: &mut DuplexStream) -> io::Result<Answer> {
     }
 }
 
-/// Memory of this process in bytes.
+/// Returns the memory of this process in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

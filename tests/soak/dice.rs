@@ -1,4 +1,4 @@
-//! All that happens by chance, from one seed.
+//! All random events, derived from one seed.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// From 0 to below `end`.
+    /// Returns a number from 0 to below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.roll() % end
     }
@@ -31,7 +31,7 @@ impl Dice {
         among[usize::try_from(self.below(among.len() as u64)).unwrap()].clone()
     }
 
-    /// Between these, short ones as often as long ones.
+    /// Returns a duration between these; short and long ones are equally likely.
     pub fn span(&mut self, shortest: Duration, longest: Duration) -> Duration {
         #[allow(clippy::cast_precision_loss, reason = "chance")]
         let part = (self.roll() >> 11) as f64 / (1u64 << 53) as f64;

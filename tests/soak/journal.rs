@@ -1,4 +1,4 @@
-//! What happened in the last minutes: of the service, of the client, and the broker's own log.
+//! The events of the last minutes: of the service, of the client, and the broker's log.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,13 +11,13 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// How far back it remembers.
+/// The time that the journal covers.
 const SPAN: Duration = Duration::from_secs(600);
 
-/// A storm of events must not count as memory that grows.
+/// The maximum number of lines: many events must not look like growing memory.
 const LONGEST: usize = 400;
 
-/// Every secret of the soak contains this word, and no log line may.
+/// A word that every secret of the soak test contains; log lines must not contain it.
 pub const HUSH: &str = "hush";
 
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ impl Journal {
         self.push(format!("{}  {line}", self.moment()));
     }
 
-    /// The simulated time that has gone by: `hours:minutes:seconds.milliseconds`.
+    /// Returns the elapsed simulated time: `hours:minutes:seconds.milliseconds`.
     pub fn moment(&self) -> String {
         let gone = self.start.elapsed();
         let seconds = gone.as_secs();

@@ -1,4 +1,4 @@
-//! What the upstream has given, and whether what the client got was right.
+//! Records the answers of the service, and judges the responses to the client by them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::{Duration, SystemTime};
 use credenza::clock::timestamp;
 use tokio::time::Instant;
 
-/// From a good answer to the end of the load that it belongs to.
+/// The time from a good answer to the end of its load.
 const JUDGEMENT: Duration = Duration::from_secs(5);
 
-/// When all is well for so long, credentials are there: the longest pause between two loads is 60 s, and the load
-/// before it may take 10.
+/// After this time without a fault there must be credentials: the maximum pause between two loads is 60 s, and the
+/// load before it may take 10.
 pub const RECOVERY: Duration = Duration::from_secs(80);
 
-/// A client that waits is answered after 4.5 s.
+/// The daemon answers a waiting client after 4.5 s.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-/// One set of credentials of the upstream.
+/// One set of credentials of the service.
 #[derive(Debug)]
 pub struct Issue {
     pub number: usize,
@@ -25,22 +25,22 @@ pub struct Issue {
     pub secret: String,
     pub token: String,
     pub expiration: SystemTime,
-    /// This long before its end the upstream has the next.
+    /// The service has the next set this long before the expiry.
     pub margin: Duration,
-    /// Whether the upstream's clock was right when it was made.
+    /// True if the service's clock was right at the time of the issue.
     pub timely: bool,
 }
 
-/// A good answer of the upstream.
+/// A good answer of the service.
 #[derive(Clone, Debug)]
 struct Given {
     issue: Arc<Issue>,
     at: Instant,
-    /// How long the credentials had to live, by our clock.
+    /// The remaining lifetime of the credentials by our clock.
     lifetime: Duration,
 }
 
-/// What came back to the client.
+/// The response to the client.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -49,12 +49,12 @@ pub struct Answer {
 
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// The last one that has been judged, and those after it.
+    /// The last judged answer, and the later ones.
     given: VecDeque<Given>,
-    /// Since when all is well: upstream gives credentials that our clock says are good.
+    /// The start of the fault-free time: the service gives credentials that are valid by our clock.
     pub well_since: Option<Instant>,
     pub clocks_right: bool,
-    /// What the client saw last.
+    /// The last response to the client.
     pub last: String,
     pub served: u64,
     pub refused: u64,
@@ -62,25 +62,25 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The upstream has given this, whole and in time; whether it is good depends on our clock.
+    /// Records a complete and timely answer of the service; our clock decides if it is good.
     pub fn give(&mut self, issue: &Arc<Issue>, wall: SystemTime) {
         let Some(lifetime) = issue.expiration.duration_since(wall).ok().filter(|lifetime| !lifetime.is_zero()) else {
             return;
         };
         self.settle(Instant::now());
-        // The same once more is not taken, unless what is held has ended, and then this has, too.
+        // The same credentials are accepted again only if the lease has expired, and then these have expired as well.
         if self.given.back().is_none_or(|last| last.issue.number != issue.number) {
             self.given.push_back(Given { issue: Arc::clone(issue), at: Instant::now(), lifetime });
         }
     }
 
-    /// Whether a good answer is being judged at this moment.
+    /// Returns true while a good answer is being judged.
     pub fn is_judging(&mut self) -> bool {
         self.settle(Instant::now());
         self.given.len() > 1 || self.given.front().is_some_and(|given| given.at.elapsed() < JUDGEMENT)
     }
 
-    /// Whether the client must get credentials at this moment.
+    /// Returns true if the client must get credentials now.
     pub fn must_serve(&mut self, wall: SystemTime) -> bool {
         let now = Instant::now();
         self.settle(now);
@@ -94,7 +94,7 @@ impl Ledger {
         }
     }
 
-    /// Judges an answer that has come at this moment. `had_to` is [`Ledger::must_serve`] of when it was asked for.
+    /// Judges a response that has just arrived. `had_to` is [`Ledger::must_serve`] at the time of the request.
     pub fn judge(
         &mut self,
         answer: &Answer,
@@ -145,7 +145,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The issue that this body is, whole: one unit, and nothing that the upstream never said.
+    /// Returns the issue in this body: a complete set that the service has given.
     fn identify(&mut self, body: &[u8], issues: &[Arc<Issue>]) -> Result<Arc<Issue>, String> {
         if let Some((before, issue)) = self.checked.as_ref().filter(|(before, _)| before == body) {
             debug_assert!(!before.is_empty());

@@ -1,11 +1,11 @@
-//! A soak: 72 simulated hours of a broker whose upstream fails, hangs, throttles, answers nonsense and steps its clock by
-//! chance, while our own clock is set, too, and a client asks every second. The parts are the real ones, from the
-//! listener to the request that goes upstream; only time, chance and the two wires are injected, so that a seed repeats.
+//! A soak test: 72 simulated hours of a broker with random faults of its service: failures, hangs, throttling, nonsense,
+//! clock steps. Our own clock is set as well, and a client sends a request every second. The parts are real, from the
+//! listener to the outgoing request. Only time, random numbers and connections are injected, so that a seed repeats.
 //!
 //! `SEED=…` repeats one seed, `SEEDS=…` takes so many at random.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, unreachable_pub, reason = "tests")]
-#![allow(clippy::print_stdout, reason = "whoever runs many seeds wants to see how far they are")]
+#![allow(clippy::print_stdout, reason = "a run of many seeds shows its progress")]
 
 mod days;
 mod dice;
@@ -19,7 +19,7 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn three_days_of_bad_weather() {
+fn serves_correctly_through_three_days_of_faults() {
     #[allow(clippy::disallowed_methods, reason = "parameters of the test itself")]
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
     let seeds: Vec<u64> = match (number("SEED"), number("SEEDS")) {
@@ -28,7 +28,7 @@ fn three_days_of_bad_weather() {
     };
     assert!(!seeds.is_empty());
     for seed in seeds {
-        // Each on a core of its own.
+        // One core for each.
         let told = std::thread::scope(|scope| {
             let runs = [HOUR, HOUR * 6].map(|lifetime| scope.spawn(move || days::run(seed, lifetime)));
             runs.map(|run| run.join().unwrap())
@@ -39,9 +39,9 @@ fn three_days_of_bad_weather() {
     }
 }
 
-/// Without this nobody could find out what a failed run was about.
+/// A failed run can be investigated only if its seed repeats it.
 #[test]
-fn a_seed_repeats() {
+fn seed_repeats_a_run() {
     let run = || days::Days::new(7, HOUR).for_hours(3).run().unwrap();
     assert_eq!(run(), run());
 }

@@ -1,4 +1,4 @@
-//! A metadata service (IMDSv2) in memory, as good or as bad as the weather.
+//! An in-memory instance metadata service (IMDSv2) with the faults of the weather.
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,13 +25,13 @@ const ROLE: &str = "soaked";
 const SESSION: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// At the beginning of a failure a keeper tries after 1, 2, 4, … s with jitter, each time with at most eight requests.
+/// After a failure a refresher retries after 1, 2, 4, … s with jitter, each time with at most eight requests.
 const MOST_A_MINUTE: usize = 120;
 
-/// A role list that is gone for 5 s means that the role is: what is seen of it once must not come again at once.
+/// A role list that is missing for 5 s means a removed role: after one missing list, the next must not follow at once.
 const ROLE_MISSED: Duration = Duration::from_secs(30);
 
-/// A state that the broker's side (through its dialler), the client and the clockwork share.
+/// The state that the broker's connections, the client and the clock loop share.
 #[derive(Clone)]
 pub struct Service(Arc<Mutex<State>>);
 
@@ -94,7 +94,7 @@ impl Service {
         self.0.lock().unwrap()
     }
 
-    /// Makes connections to the service, and the loop that speaks on them for ever.
+    /// Returns the function that connects to the service, and the loop that serves the connections.
     pub fn open(&self) -> (impl Fn(std::net::SocketAddr) -> Dialled + use<>, impl Future<Output = ()> + use<>) {
         let (line, mut calls) = mpsc::unbounded_channel();
         let (dialling, speaking) = (self.clone(), self.clone());
@@ -128,7 +128,7 @@ impl Service {
         (dial, speak)
     }
 
-    /// One connection, one request.
+    /// Serves one request of a connection.
     async fn speak(self, mut stream: DuplexStream, sky: Sky) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -164,7 +164,7 @@ impl Service {
 }
 
 impl State {
-    /// The weather for one request.
+    /// Returns the weather for one request.
     fn sky(&mut self) -> Sky {
         match self.weather.sky {
             Sky::Flaky if self.dice.one_in(2) => Sky::Clear,
@@ -173,14 +173,14 @@ impl State {
         }
     }
 
-    /// The time that the service believes it is.
+    /// Returns the service's clock.
     fn theirs(&self) -> SystemTime {
         let (now, by) = (self.start + self.began.elapsed(), self.weather.upstream);
         let skew = Duration::from_millis(by.unsigned_abs());
         if by < 0 { now - skew } else { now + skew }
     }
 
-    /// Once a second: the weather changes, clocks are moved.
+    /// Changes the weather and the clocks; runs once a second.
     pub fn turn(&mut self) {
         let judging = self.ledger.is_judging();
         let change = self.weather.turn(&mut self.dice, judging);
@@ -202,7 +202,7 @@ impl State {
         self.issues.last().is_none_or(|last| self.theirs() + last.margin >= last.expiration)
     }
 
-    /// The end of what would be given now.
+    /// Returns the expiry of credentials issued now.
     fn would_give(&self) -> SystemTime {
         match self.issues.last() {
             Some(last) if !self.is_due() => last.expiration,

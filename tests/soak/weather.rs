@@ -1,4 +1,4 @@
-//! How the upstream is at the moment, and what time it and we believe it is.
+//! The current faults of the service, and the errors of its clock and of ours.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::dice::Dice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sky {
-    /// All is well.
+    /// No fault.
     Clear,
-    /// All is well and takes its time.
+    /// No fault, but slow.
     Slow,
     /// Connections are refused.
     Refused,
-    /// Connections never come about.
+    /// Connections are never established.
     Unreachable,
     /// Requests are never answered.
     Mute,
@@ -26,15 +26,15 @@ pub enum Sky {
     Nonsense,
     /// Session tokens are forgotten.
     Forgetful,
-    /// 401 and 403, whatever is asked.
+    /// 401 and 403 for every request.
     Denying,
-    /// The credentials before these once more.
+    /// The previous credentials again.
     Stale,
-    /// Any of the above, anew for each request.
+    /// A random fault for each request.
     Flaky,
 }
 
-/// What may come instead of a good answer.
+/// The answers that replace a good one.
 pub const FAULTS: [Sky; 11] = [
     Sky::Slow,
     Sky::Refused,
@@ -57,24 +57,24 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct Weather {
     pub sky: Sky,
     sky_until: Instant,
-    /// How far the upstream's clock is ahead, in milliseconds.
+    /// The error of the service's clock in milliseconds; positive is ahead.
     pub upstream: i64,
-    /// How far ours is ahead.
+    /// The error of our clock.
     pub ours: i64,
     clocks_until: Instant,
 }
 
-/// What has changed.
+/// The changes of one turn.
 #[derive(Debug, Default)]
 pub struct Change {
     pub sky: bool,
     pub clocks: bool,
-    /// By how much our clock is to be moved, in milliseconds.
+    /// The step of our clock in milliseconds.
     pub step: i64,
 }
 
 impl Weather {
-    /// Clear at first, and both clocks right.
+    /// Starts without a fault, and with both clocks right.
     pub fn new(dice: &mut Dice) -> Self {
         let now = Instant::now();
         Self {
@@ -86,7 +86,7 @@ impl Weather {
         }
     }
 
-    /// Looked at once a second; while `clocks_rest` nobody moves them.
+    /// Runs once a second; while `clocks_rest`, no clock is moved.
     pub fn turn(&mut self, dice: &mut Dice, clocks_rest: bool) -> Change {
         let (now, mut change) = (Instant::now(), Change::default());
         if now >= self.sky_until {
@@ -107,14 +107,14 @@ impl Weather {
                 change.step = skew - self.ours;
                 self.ours = skew;
             }
-            // A clock that is wrong is noticed some time.
+            // A wrong clock is corrected after some time.
             let (shortest, longest) = if skew == 0 { (MINUTE * 10, HOUR * 8) } else { (SECOND * 10, HOUR * 2) };
             self.clocks_until = now + dice.span(shortest, longest);
         }
         change
     }
 
-    /// Whether both clocks show the real time.
+    /// Returns true if both clocks show the real time.
     pub fn clocks_are_right(&self) -> bool {
         self.upstream == 0 && self.ours == 0
     }
