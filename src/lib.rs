@@ -25,6 +25,9 @@ mod cli;
 mod config;
 mod context;
 mod daemon;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod lease;
 mod login;
