@@ -36,6 +36,8 @@ mod os;
 mod server;
 mod shared_config;
 mod source;
+#[cfg(test)]
+mod tests;
 
 pub use crate::source::assume_role::AssumeRole;
 pub use crate::source::chain::merge_credentials;
