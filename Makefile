@@ -112,7 +112,7 @@ systemd: build static ## the Debian package and the tarball on a booted systemd:
 	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
-	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture
+	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
 	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
 image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)

@@ -1,41 +1,41 @@
-//! How the upstream is at the moment, and what time it and we believe it is.
+//! The faults of the upstream at a time, and the error of its clock and of the daemon's.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dice::Dice;
+use crate::daemon::soak::dice::Dice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sky {
-    /// All is well.
+pub(crate) enum Sky {
+    /// The upstream works.
     Clear,
-    /// All is well and takes its time.
+    /// The upstream works slowly.
     Slow,
-    /// Connections are refused.
+    /// The upstream refuses connections.
     Refused,
-    /// Connections never come about.
+    /// Connections are never established.
     Unreachable,
-    /// Requests are never answered.
+    /// Requests get no response.
     Mute,
-    /// A byte now and then.
+    /// A few bytes at a time, without an end.
     Dripping,
     Throttling,
     /// 5xx.
     Broken,
     Nonsense,
-    /// Session tokens are forgotten.
+    /// The upstream forgets its session tokens.
     Forgetful,
-    /// 401 and 403, whatever is asked.
+    /// Every request gets 401 or 403.
     Denying,
-    /// The credentials before these once more.
+    /// The upstream gives the previous set of credentials again.
     Stale,
-    /// Any of the above, anew for each request.
+    /// Another one of these for each request.
     Flaky,
 }
 
-/// What may come instead of a good answer.
-pub const FAULTS: [Sky; 11] = [
+/// The faults that replace a good response.
+pub(crate) const FAULTS: [Sky; 11] = [
     Sky::Slow,
     Sky::Refused,
     Sky::Unreachable,
@@ -54,28 +54,28 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-pub struct Weather {
-    pub sky: Sky,
+pub(crate) struct Weather {
+    pub(crate) sky: Sky,
     sky_until: Instant,
-    /// How far the upstream's clock is ahead, in milliseconds.
-    pub upstream: i64,
-    /// How far ours is ahead.
-    pub ours: i64,
+    /// The error of the upstream's clock in milliseconds; positive is ahead.
+    pub(crate) upstream: i64,
+    /// The error of the daemon's clock in milliseconds; positive is ahead.
+    pub(crate) ours: i64,
     clocks_until: Instant,
 }
 
-/// What has changed.
+/// The changes of one second.
 #[derive(Debug, Default)]
-pub struct Change {
-    pub sky: bool,
-    pub clocks: bool,
-    /// By how much our clock is to be moved, in milliseconds.
-    pub step: i64,
+pub(crate) struct Change {
+    pub(crate) sky: bool,
+    pub(crate) clocks: bool,
+    /// The step of the daemon's clock, in milliseconds.
+    pub(crate) step: i64,
 }
 
 impl Weather {
-    /// Clear at first, and both clocks right.
-    pub fn new(dice: &mut Dice) -> Self {
+    /// A working upstream, and both clocks right.
+    pub(crate) fn new(dice: &mut Dice) -> Self {
         let now = Instant::now();
         Self {
             sky: Sky::Clear,
@@ -86,8 +86,8 @@ impl Weather {
         }
     }
 
-    /// Looked at once a second; while `clocks_rest` nobody moves them.
-    pub fn turn(&mut self, dice: &mut Dice, clocks_rest: bool) -> Change {
+    /// Advances by a second. With `clocks_rest` no clock steps.
+    pub(crate) fn tick(&mut self, dice: &mut Dice, clocks_rest: bool) -> Change {
         let (now, mut change) = (Instant::now(), Change::default());
         if now >= self.sky_until {
             change.sky = true;
@@ -107,15 +107,15 @@ impl Weather {
                 change.step = skew - self.ours;
                 self.ours = skew;
             }
-            // A clock that is wrong is noticed some time.
+            // A wrong clock is corrected after two hours at most.
             let (shortest, longest) = if skew == 0 { (MINUTE * 10, HOUR * 8) } else { (SECOND * 10, HOUR * 2) };
             self.clocks_until = now + dice.span(shortest, longest);
         }
         change
     }
 
-    /// Whether both clocks show the real time.
-    pub fn clocks_are_right(&self) -> bool {
+    /// Returns true if both clocks show the real time.
+    pub(crate) fn clocks_are_right(&self) -> bool {
         self.upstream == 0 && self.ours == 0
     }
 }
