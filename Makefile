@@ -68,17 +68,16 @@ clippy: ## lints, warnings are errors
 
 # The black-box tests mostly wait: more threads than cores.
 unit: export RUST_TEST_THREADS ?= 6
-unit: ## cargo test
-	cargo test --locked --workspace
+unit: ## cargo test, but for the simulated days
+	cargo test --locked --workspace -- --skip daemon::soak
 
 .PHONY: simulation
 simulation: ## three simulated days of random faults, one seed (make soak takes more)
-	cargo test --locked --workspace --test soak
+	cargo test --locked --lib -- daemon::soak
 
 .PHONY: compile
 compile: ## builds the tests of `make unit simulation`, with the program and the fakes
 	cargo test --locked --workspace --no-run
-	cargo test --locked --workspace --test soak --no-run
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
@@ -117,7 +116,7 @@ systemd: build static ## the Debian package and the tarball on a booted systemd 
 	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of random faults, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
-	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --workspace --test soak -- --nocapture
+	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
 	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
 image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)

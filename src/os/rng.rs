@@ -10,6 +10,7 @@ pub(crate) struct Rng(Option<Arc<AtomicU64>>);
 
 impl Rng {
     /// The same row of numbers for the same seed (SplitMix64).
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(AtomicU64::new(seed))))

@@ -1,41 +1,41 @@
-//! The current faults of the service, and the errors of its clock and of ours.
+//! The faults of the upstream at a time, and the error of its clock and of the daemon's.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::dice::Dice;
+use crate::daemon::soak::dice::Dice;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sky {
-    /// No fault.
+pub(crate) enum Sky {
+    /// The upstream works.
     Clear,
-    /// No fault, but slow.
+    /// The upstream works slowly.
     Slow,
-    /// Connections are refused.
+    /// The upstream refuses connections.
     Refused,
     /// Connections are never established.
     Unreachable,
-    /// Requests are never answered.
+    /// Requests get no response.
     Mute,
-    /// A byte now and then.
+    /// A few bytes at a time, without an end.
     Dripping,
     Throttling,
     /// 5xx.
     Broken,
     Nonsense,
-    /// Session tokens are forgotten.
+    /// The upstream forgets its session tokens.
     Forgetful,
-    /// 401 and 403 for every request.
+    /// Every request gets 401 or 403.
     Denying,
-    /// The previous credentials again.
+    /// The upstream gives the previous set of credentials again.
     Stale,
-    /// A random fault for each request.
+    /// Another one of these for each request.
     Flaky,
 }
 
-/// The answers that replace a good one.
-pub const FAULTS: [Sky; 11] = [
+/// The faults that replace a good response.
+pub(crate) const FAULTS: [Sky; 11] = [
     Sky::Slow,
     Sky::Refused,
     Sky::Unreachable,
@@ -54,28 +54,28 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Debug)]
-pub struct Weather {
-    pub sky: Sky,
+pub(crate) struct Weather {
+    pub(crate) sky: Sky,
     sky_until: Instant,
-    /// The error of the service's clock in milliseconds; positive is ahead.
-    pub upstream: i64,
-    /// The error of our clock.
-    pub ours: i64,
+    /// The error of the upstream's clock in milliseconds; positive is ahead.
+    pub(crate) upstream: i64,
+    /// The error of the daemon's clock in milliseconds; positive is ahead.
+    pub(crate) ours: i64,
     clocks_until: Instant,
 }
 
-/// The changes of one turn.
+/// The changes of one second.
 #[derive(Debug, Default)]
-pub struct Change {
-    pub sky: bool,
-    pub clocks: bool,
-    /// The step of our clock in milliseconds.
-    pub step: i64,
+pub(crate) struct Change {
+    pub(crate) sky: bool,
+    pub(crate) clocks: bool,
+    /// The step of the daemon's clock, in milliseconds.
+    pub(crate) step: i64,
 }
 
 impl Weather {
-    /// Starts without a fault, and with both clocks right.
-    pub fn new(dice: &mut Dice) -> Self {
+    /// A working upstream, and both clocks right.
+    pub(crate) fn new(dice: &mut Dice) -> Self {
         let now = Instant::now();
         Self {
             sky: Sky::Clear,
@@ -86,8 +86,8 @@ impl Weather {
         }
     }
 
-    /// Runs once a second; while `clocks_rest`, no clock is moved.
-    pub fn turn(&mut self, dice: &mut Dice, clocks_rest: bool) -> Change {
+    /// Advances by a second. With `clocks_rest` no clock steps.
+    pub(crate) fn tick(&mut self, dice: &mut Dice, clocks_rest: bool) -> Change {
         let (now, mut change) = (Instant::now(), Change::default());
         if now >= self.sky_until {
             change.sky = true;
@@ -107,7 +107,7 @@ impl Weather {
                 change.step = skew - self.ours;
                 self.ours = skew;
             }
-            // A wrong clock is corrected after some time.
+            // A wrong clock is corrected after two hours at most.
             let (shortest, longest) = if skew == 0 { (MINUTE * 10, HOUR * 8) } else { (SECOND * 10, HOUR * 2) };
             self.clocks_until = now + dice.span(shortest, longest);
         }
@@ -115,7 +115,7 @@ impl Weather {
     }
 
     /// Returns true if both clocks show the real time.
-    pub fn clocks_are_right(&self) -> bool {
+    pub(crate) fn clocks_are_right(&self) -> bool {
         self.upstream == 0 && self.ours == 0
     }
 }

@@ -1,9 +1,9 @@
-//! Key, secret and endpoint in one URL.
-#![cfg_attr(fuzzing, no_main)]
+//! A URL with an access key, a secret and an endpoint.
 
-use credenza::source::url::parse;
-use credenza::upstream::Url;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::http::url::Url;
+use crate::source::url::parse;
 
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -32,6 +32,3 @@ pub fn check(data: &[u8]) {
     let [key, secret] = [key, secret].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
     assert_eq!(parse(&format!("{scheme}://{key}:{secret}@{rest}")).as_ref(), Ok(&found));
 }
-
-#[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| check(data));

@@ -1,9 +1,4 @@
-//! Runs the parsers of outside input over the fuzzer's inputs in `fuzz/seeds`, unchanged and slightly changed.
-//! `make fuzz` goes on from there.
-
-#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
-#![allow(clippy::panic, clippy::duplicate_mod, reason = "each target is a program of its own for the fuzzer")]
-#![allow(unexpected_cfgs, reason = "cfg(fuzzing) is set by cargo fuzz")]
+//! Replays the inputs of `fuzz/seeds`, each unchanged and with random changes. `make fuzz` continues from them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,38 +9,22 @@ use proptest::sample::Index;
 use proptest::test_runner::{Config, TestRunner};
 
 macro_rules! targets {
-    ($($name:ident: $path:literal,)+) => {
-        $(#[path = $path] mod $name;)+
-
-        /// The targets in `fuzz/targets`, with the check function of each.
-        const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), $name::check)),+];
+    ($($name:ident)+) => {
+        /// The name and the check of each target.
+        const TARGETS: &[(&str, fn(&[u8]))] = &[$((stringify!($name), crate::fuzzing::$name::check)),+];
 
         mod seeds {
-            $(#[test] fn $name() { super::replay(stringify!($name), super::$name::check); })+
+            $(#[test] fn $name() { super::replay(stringify!($name), crate::fuzzing::$name::check); })+
         }
     };
 }
 
 targets! {
-    config: "../fuzz/targets/config.rs",
-    document: "../fuzz/targets/document.rs",
-    door: "../fuzz/targets/door.rs",
-    identity: "../fuzz/targets/identity.rs",
-    login_cache: "../fuzz/targets/login_cache.rs",
-    metadata: "../fuzz/targets/metadata.rs",
-    metadata_door: "../fuzz/targets/metadata_door.rs",
-    plan: "../fuzz/targets/plan.rs",
-    printed: "../fuzz/targets/printed.rs",
-    request: "../fuzz/targets/request.rs",
-    shared_files: "../fuzz/targets/shared_files.rs",
-    sts: "../fuzz/targets/sts.rs",
-    timestamp: "../fuzz/targets/timestamp.rs",
-    token: "../fuzz/targets/token.rs",
-    upstream: "../fuzz/targets/upstream.rs",
-    url: "../fuzz/targets/url.rs",
+    access auth_token config document http_url identity_path imds_response imds_server login_cache process_output
+    profile_plan request shared_config sts timestamp url_source
 }
 
-/// The number of changed inputs for each target, beside the seeds.
+/// The number of changed inputs for each target: they take about a second together.
 const CHANGED: u32 = 400;
 
 fn folder(name: &str) -> PathBuf {
@@ -56,11 +35,11 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// A change of an input: bytes inserted, removed, or taken from another seed.
+/// A change to a seed: bytes inserted, bytes removed, or its end replaced by the end of another seed.
 #[derive(Clone, Debug)]
 enum Change {
-    Put(Index, Vec<u8>),
-    Cut(Index, usize),
+    Insert(Index, Vec<u8>),
+    Remove(Index, usize),
     Splice(Index, Index, Index),
 }
 
@@ -70,28 +49,28 @@ fn change() -> impl Strategy<Value = Change> {
         "[ -~\n\r\t\u{0}\u{7f}é%=\"\\\\@:/\\[\\]]{1,6}".prop_map(String::into_bytes),
     ];
     prop_oneof![
-        (any::<Index>(), piece).prop_map(|(at, piece)| Change::Put(at, piece)),
-        (any::<Index>(), 1..12_usize).prop_map(|(at, length)| Change::Cut(at, length)),
+        (any::<Index>(), piece).prop_map(|(at, piece)| Change::Insert(at, piece)),
+        (any::<Index>(), 1..12_usize).prop_map(|(at, length)| Change::Remove(at, length)),
         any::<(Index, Index, Index)>().prop_map(|(at, other, from)| Change::Splice(at, other, from)),
     ]
 }
 
 fn apply(mut bytes: Vec<u8>, changes: &[Change], seeds: &[Vec<u8>]) -> Vec<u8> {
     for change in changes {
-        let place = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
+        let position = |at: &Index, bytes: &[u8]| at.index(bytes.len() + 1);
         match change {
-            Change::Put(at, piece) => {
-                let at = place(at, &bytes);
+            Change::Insert(at, piece) => {
+                let at = position(at, &bytes);
                 bytes.splice(at..at, piece.iter().copied());
             }
-            Change::Cut(at, length) => {
-                let at = place(at, &bytes);
+            Change::Remove(at, length) => {
+                let at = position(at, &bytes);
                 bytes.drain(at..bytes.len().min(at + length));
             }
             Change::Splice(at, other, from) => {
                 let other = other.get(seeds);
-                bytes.truncate(place(at, &bytes));
-                bytes.extend_from_slice(&other[place(from, other)..]);
+                bytes.truncate(position(at, &bytes));
+                bytes.extend_from_slice(&other[position(from, other)..]);
             }
         }
     }
@@ -118,7 +97,7 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn each_target_has_its_file_seeds_and_program() {
+fn each_target_has_seeds_and_a_program() {
     let known: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
     let files = names_in(&folder("targets")).into_iter().filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned()));
     assert_eq!(files.collect::<BTreeSet<_>>(), known, "fuzz/targets");
@@ -128,6 +107,6 @@ fn each_target_has_its_file_seeds_and_program() {
     assert_eq!(programs.map(str::to_owned).collect::<BTreeSet<_>>(), known, "fuzz/Cargo.toml");
     for name in known {
         let text = fs::read_to_string(folder("targets").join(format!("{name}.rs"))).unwrap();
-        assert!(text.contains("#[cfg(fuzzing)]\nlibfuzzer_sys::fuzz_target!("), "{name}");
+        assert!(text.contains(&format!("credenza::fuzzing::{name}::check(data)")), "{name}: {text}");
     }
 }

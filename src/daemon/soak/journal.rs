@@ -1,4 +1,4 @@
-//! The events of the last minutes: of the service, of the client, and the broker's log.
+//! The events of the last minutes: those of the upstream and the client, and the log of the daemon.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,44 +11,44 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 
-/// The time that the journal covers.
+/// Older events are dropped: a violation rarely has an earlier cause.
 const SPAN: Duration = Duration::from_secs(600);
 
-/// The maximum number of lines: many events must not look like growing memory.
+/// The maximum number of events, so that a burst of events does not count as a leak.
 const LONGEST: usize = 400;
 
-/// A word that every secret of the soak test contains; log lines must not contain it.
-pub const HUSH: &str = "hush";
+/// Every secret of the soak contains this word; a log line must not.
+pub(crate) const HUSH: &str = "hush";
 
 #[derive(Clone, Debug)]
-pub struct Journal {
+pub(crate) struct Journal {
     start: Instant,
     lines: Arc<Mutex<VecDeque<(Instant, String)>>>,
 }
 
 impl Journal {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { start: Instant::now(), lines: Arc::default() }
     }
 
-    pub fn tell(&self, line: impl fmt::Display) {
+    pub(crate) fn record(&self, line: impl fmt::Display) {
         self.push(format!("{}  {line}", self.moment()));
     }
 
-    /// Returns the elapsed simulated time: `hours:minutes:seconds.milliseconds`.
-    pub fn moment(&self) -> String {
-        let gone = self.start.elapsed();
-        let seconds = gone.as_secs();
-        format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, gone.subsec_millis())
+    /// The simulated time since the start: `hours:minutes:seconds.milliseconds`.
+    pub(crate) fn moment(&self) -> String {
+        let elapsed = self.start.elapsed();
+        let seconds = elapsed.as_secs();
+        format!("{:02}:{:02}:{:02}.{:03}", seconds / 3600, seconds / 60 % 60, seconds % 60, elapsed.subsec_millis())
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let lines = self.lines.lock().unwrap();
         lines.iter().map(|(_, line)| format!("  {line}\n")).collect()
     }
 
     fn push(&self, line: String) {
-        assert!(!line.contains(HUSH), "a secret in the log: {line}");
+        assert!(!line.contains(HUSH), "the log shows a secret: {line}");
         let now = Instant::now();
         let mut lines = self.lines.lock().unwrap();
         while lines.len() >= LONGEST || lines.front().is_some_and(|(at, _)| now - *at > SPAN) {

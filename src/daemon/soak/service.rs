@@ -1,21 +1,22 @@
-//! An in-memory instance metadata service (IMDSv2) with the faults of the weather.
+//! IMDS (version 2) in memory, which fails as the weather says.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use credenza::clock::{Clock, timestamp};
-use credenza::upstream::{Dialled, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::dice::Dice;
-use crate::journal::{HUSH, Journal};
-use crate::ledger::{Issue, Ledger};
-use crate::weather::{FAULTS, Sky, Weather};
+use crate::daemon::soak::dice::Dice;
+use crate::daemon::soak::journal::{HUSH, Journal};
+use crate::daemon::soak::ledger::{Issue, Ledger};
+use crate::daemon::soak::weather::{FAULTS, Sky, Weather};
+use crate::http::stream::{Connecting, UpstreamStream};
+use crate::model::time::timestamp;
+use crate::os::clock::Clock;
 
 const TOKEN: &str = "/latest/api/token";
 const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
@@ -25,31 +26,31 @@ const ROLE: &str = "soaked";
 const SESSION: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// After a failure a refresher retries after 1, 2, 4, … s with jitter, each time with at most eight requests.
+/// The allowed calls a minute: a refresher retries after 1, 2, 4, … s with jitter, each time with at most eight requests.
 const MOST_A_MINUTE: usize = 120;
 
-/// A role list that is missing for 5 s means a removed role: after one missing list, the next must not follow at once.
+/// The pause between two 404 of the role list: the daemon takes one that lasts 5 s for a removed role.
 const ROLE_MISSED: Duration = Duration::from_secs(30);
 
-/// The state that the broker's connections, the client and the clock loop share.
+/// The state that the daemon's connections, the client and the clock loop share.
 #[derive(Clone)]
-pub struct Service(Arc<Mutex<State>>);
+pub(crate) struct Service(Arc<Mutex<State>>);
 
-pub struct State {
+pub(crate) struct State {
     lifetime: Duration,
     start: SystemTime,
     began: Instant,
-    pub ours: Clock,
-    pub dice: Dice,
-    pub weather: Weather,
-    pub ledger: Ledger,
-    pub journal: Journal,
-    pub issues: Vec<Arc<Issue>>,
+    pub(crate) ours: Clock,
+    pub(crate) dice: Dice,
+    pub(crate) weather: Weather,
+    pub(crate) ledger: Ledger,
+    pub(crate) journal: Journal,
+    pub(crate) issues: Vec<Arc<Issue>>,
     session: (u64, Instant),
     role_missed: Option<Instant>,
     calls: VecDeque<Instant>,
-    pub asked: usize,
-    pub violation: Option<String>,
+    pub(crate) calls_in_total: usize,
+    pub(crate) violation: Option<String>,
 }
 
 enum Reply {
@@ -70,7 +71,7 @@ impl Reply {
 }
 
 impl Service {
-    pub fn new(mut dice: Dice, lifetime: Duration, ours: Clock, journal: Journal) -> Self {
+    pub(crate) fn new(mut dice: Dice, lifetime: Duration, ours: Clock, journal: Journal) -> Self {
         let weather = Weather::new(&mut dice);
         Self(Arc::new(Mutex::new(State {
             lifetime,
@@ -85,20 +86,22 @@ impl Service {
             session: (0, Instant::now()),
             role_missed: None,
             calls: VecDeque::new(),
-            asked: 0,
+            calls_in_total: 0,
             violation: None,
         })))
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
-    /// Returns the function that connects to the service, and the loop that serves the connections.
-    pub fn open(&self) -> (impl Fn(std::net::SocketAddr) -> Dialled + use<>, impl Future<Output = ()> + use<>) {
+    /// Returns the function that opens connections to the service, and the loop that serves them.
+    pub(crate) fn open(
+        &self,
+    ) -> (impl Fn(std::net::SocketAddr) -> Connecting + use<>, impl Future<Output = ()> + use<>) {
         let (line, mut calls) = mpsc::unbounded_channel();
         let (dialling, speaking) = (self.clone(), self.clone());
-        let dial = move |_| -> Dialled {
+        let dial = move |_| -> Connecting {
             let sky = dialling.state().sky();
             let line = line.clone();
             Box::pin(async move {
@@ -108,7 +111,7 @@ impl Service {
                     _ => {
                         let (near, far) = tokio::io::duplex(64 * 1024);
                         let _ = line.send((far, sky));
-                        Ok(Box::new(near) as Box<dyn Stream>)
+                        Ok(Box::new(near) as Box<dyn UpstreamStream>)
                     }
                 }
             })
@@ -128,7 +131,7 @@ impl Service {
         (dial, speak)
     }
 
-    /// Serves one request of a connection.
+    /// Serves one request on a connection.
     async fn speak(self, mut stream: DuplexStream, sky: Sky) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -149,7 +152,7 @@ impl Service {
                     let wall = state.ours.now();
                     state.ledger.give(&issue, wall);
                     let line = format!("upstream gave {} until {}", issue.key, timestamp(issue.expiration));
-                    state.journal.tell(line);
+                    state.journal.record(line);
                 }
             }
             Reply::Raw(bytes) => drop(stream.write_all(&bytes).await),
@@ -173,24 +176,24 @@ impl State {
         }
     }
 
-    /// Returns the service's clock.
+    /// Returns the time by the upstream's clock.
     fn theirs(&self) -> SystemTime {
         let (now, by) = (self.start + self.began.elapsed(), self.weather.upstream);
         let skew = Duration::from_millis(by.unsigned_abs());
         if by < 0 { now - skew } else { now + skew }
     }
 
-    /// Changes the weather and the clocks; runs once a second.
-    pub fn turn(&mut self) {
+    /// Changes the weather and the clocks; called once a second.
+    pub(crate) fn tick(&mut self) {
         let judging = self.ledger.is_judging();
-        let change = self.weather.turn(&mut self.dice, judging);
+        let change = self.weather.tick(&mut self.dice, judging);
         if change.sky {
-            self.journal.tell(format_args!("the weather is {:?}", self.weather.sky));
+            self.journal.record(format_args!("the weather is {:?}", self.weather.sky));
         }
         if change.clocks {
             self.ours.step(change.step);
             let (upstream, ours) = (self.weather.upstream, self.weather.ours);
-            self.journal.tell(format_args!("clocks: upstream's {upstream} ms ahead, ours {ours} ms"));
+            self.journal.record(format_args!("clocks: upstream's {upstream} ms ahead, ours {ours} ms"));
         }
         let well = self.weather.sky == Sky::Clear && self.would_give() > self.ours.now();
         let since = self.ledger.well_since.filter(|_| well && !change.clocks);
@@ -202,7 +205,7 @@ impl State {
         self.issues.last().is_none_or(|last| self.theirs() + last.margin >= last.expiration)
     }
 
-    /// Returns the expiry of credentials issued now.
+    /// Returns the expiration of the credentials that a request would get now.
     fn would_give(&self) -> SystemTime {
         match self.issues.last() {
             Some(last) if !self.is_due() => last.expiration,
@@ -258,13 +261,13 @@ impl State {
             Reply::Hang => "nothing".into(),
             Reply::Drip => "drops".into(),
         };
-        self.journal.tell(format_args!("upstream: {method} {path} gets {what} after {delay:?} ({sky:?})"));
+        self.journal.record(format_args!("upstream: {method} {path} gets {what} after {delay:?} ({sky:?})"));
         (reply, delay)
     }
 
     fn count(&mut self) {
         let now = Instant::now();
-        self.asked += 1;
+        self.calls_in_total += 1;
         while self.calls.front().is_some_and(|at| now - *at >= MINUTE) {
             self.calls.pop_front();
         }

@@ -1,13 +1,12 @@
-//! What a program prints for `credential_process`.
-#![cfg_attr(fuzzing, no_main)]
+//! The output of a `credential_process`.
 
-use credenza::secret::Secret;
-use credenza::source::document::printed;
+use crate::model::secret::Secret;
+use crate::source::document::printed;
 
 pub fn check(data: &[u8]) {
-    let read = printed(data);
-    assert_eq!(read, printed(data));
-    match read {
+    let parsed = printed(data);
+    assert_eq!(parsed, printed(data));
+    match parsed {
         Ok(found) => {
             let token = found.session_token.as_ref().map(Secret::expose);
             for part in
@@ -19,6 +18,3 @@ pub fn check(data: &[u8]) {
         Err(why) => assert!(!why.contains("hush") && !why.chars().any(char::is_control) && why.len() < 400, "{why:?}"),
     }
 }
-
-#[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| check(data));

@@ -1,22 +1,19 @@
-//! The identity in a path, percent-encoded, through the door and the router.
-#![cfg_attr(fuzzing, no_main)]
+//! The percent-encoded identity in a path, through access control and the router.
 
 use axum::body::{Body, HttpBody};
-use credenza::server::routes::Paths;
 use http::{Request, StatusCode, Uri};
 
-#[path = "broker/mod.rs"]
-mod broker;
-use broker::{NAMES, TOKEN};
+use crate::fuzzing::broker;
+use crate::fuzzing::broker::{NAMES, TOKEN};
 
-/// The path behind `/credentials/`.
+/// Requests `/credentials/` followed by the input.
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(uri) = format!("/credentials/{text}").parse::<Uri>() else { return };
     let Some(written) = uri.path().strip_prefix("/credentials/").map(str::to_owned) else { return };
     let decoded = String::from_utf8(decode(written.as_bytes())).ok();
     let name = decoded.as_deref().and_then(|decoded| NAMES.iter().find(|name| **name == decoded));
-    let (status, body) = answer(uri);
+    let (status, body) = request(uri);
     match name {
         Some(name) => {
             assert_eq!(status, StatusCode::OK, "{written}");
@@ -24,17 +21,17 @@ pub fn check(data: &[u8]) {
         }
         None => {
             assert_eq!(status, StatusCode::NOT_FOUND, "{written}");
-            let said: serde_json::Value = serde_json::from_slice(&body).expect("errors are JSON");
-            let message = said["message"].as_str().expect("with a message");
+            let error: serde_json::Value = serde_json::from_slice(&body).expect("errors are JSON");
+            let message = error["message"].as_str().expect("errors have a message");
             assert!(!message.chars().any(char::is_control) && message.len() <= 2_100, "{message:?}");
-            // Unless the path itself has that word, which the message then repeats.
-            let asked = decoded.as_deref().unwrap_or_default().contains("hush") || written.contains("hush");
-            assert!(asked || !String::from_utf8_lossy(&body).contains("hush"), "{message}");
+            // The message repeats the path, which may hold that word itself.
+            let is_in_path = decoded.as_deref().unwrap_or_default().contains("hush") || written.contains("hush");
+            assert!(is_in_path || !String::from_utf8_lossy(&body).contains("hush"), "{message}");
         }
     }
 }
 
-/// Once, and what is no escape stays as it is.
+/// Decodes once. Bytes that are not an escape stay.
 fn decode(text: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut decoded = Vec::new();
@@ -54,22 +51,19 @@ fn decode(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-fn answer(uri: Uri) -> (StatusCode, Vec<u8>) {
-    let paths: Paths = broker::paths();
+fn request(uri: Uri) -> (StatusCode, Vec<u8>) {
+    let routes = broker::routes();
     let request = Request::get(uri).header("host", "localhost").header("authorization", TOKEN);
-    let request = request.body(Body::empty()).expect("these headers are fine");
+    let request = request.body(Body::empty()).expect("the headers are valid");
     broker::run(async move {
-        let Ok(response) = paths.answer(request, || ()).wait().await;
+        let Ok(response) = routes.answer(request, || ()).wait().await;
         let (parts, body) = response.into_parts();
         let mut body = std::pin::pin!(body);
         let mut bytes = Vec::new();
         while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await {
             let frame = frame.expect("bodies are in memory");
-            bytes.extend_from_slice(frame.data_ref().expect("without trailers"));
+            bytes.extend_from_slice(frame.data_ref().expect("bodies have no trailers"));
         }
         (parts.status, bytes)
     })
 }
-
-#[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| check(data));

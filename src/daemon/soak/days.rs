@@ -1,72 +1,74 @@
-//! One run: a broker, its service, its client, and three simulated days.
+//! One run: a daemon, its upstream and its client over three simulated days.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use credenza::broker::{Broker, Parts};
-use credenza::chance::Chance;
-use credenza::clock::Clock;
-use credenza::config::{Config, Overrides};
-use credenza::server::connections::Listener;
-use credenza::server::guard::Client;
-use credenza::supervisor::Generation;
-use credenza::upstream::Upstream;
-use credenza::watch::Watcher;
-use credenza::world::{Environment, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::dice::Dice;
-use crate::journal::{HUSH, Journal};
-use crate::ledger::Answer;
-use crate::service::Service;
+use crate::config::{Config, Overrides};
+use crate::context::Context;
+use crate::daemon::soak::dice::Dice;
+use crate::daemon::soak::journal::{HUSH, Journal};
+use crate::daemon::soak::ledger::ClientResponse;
+use crate::daemon::soak::service::Service;
+use crate::daemon::{Daemon, DaemonParts};
+use crate::http::client::HttpClient;
+use crate::lease::supervisor::Generation;
+use crate::os::clock::Clock;
+use crate::os::environment::Environment;
+use crate::os::files::watcher::Watcher;
+use crate::os::rng::Rng;
+use crate::server::access::Client;
+use crate::server::connections::Listener;
 
 const HOURS: u64 = 72;
 
-/// After this time, buffers have grown to their final sizes.
+/// Memory is compared with its size after this many hours, when buffers have grown to their sizes.
 const WARM: u64 = 12;
 
-/// The heap varies by a few pages; a leak of 16 bytes a request would be 3.4 MB.
+/// The allowed growth in bytes. The heap varies by a few pages; a leak of 16 bytes a request would be 3.4 MB.
 const MOST_GROWTH: usize = 2 << 20;
 
-/// The mean number of requests to the service in an hour: a load every 30 s (the mean of a long backoff), two each.
+/// The allowed mean of upstream calls an hour: a load every 30 s, the mean of a long backoff, with two calls each.
 const MOST_AN_HOUR: usize = 240;
 
-/// The maximum number of requests on a connection: above one, so that connections are reused.
-const KEPT: u32 = 500;
+/// The number of requests on one connection: the client reuses connections, and replaces them at times.
+const MOST_REQUESTS: u32 = 500;
 
-/// The daemon closes an idle connection after 15 s; the client may see it open a moment longer.
+/// The client drops connections that are idle for longer. The daemon closes them after 15 s, and a request that crosses
+/// the close would fail.
 const IDLE: Duration = Duration::from_secs(10);
 
 const TOKEN: &str = "hush-0123456789abcdef0123456789abcdef";
 
 const CONFIGURATION: &str = "[identities.default]\nsources = [\"imds\"]\n";
 
-pub struct Days {
+pub(crate) struct Days {
     seed: u64,
     lifetime: Duration,
     hours: u64,
 }
 
-pub fn run(seed: u64, lifetime: Duration) -> Result<String, String> {
+pub(crate) fn run(seed: u64, lifetime: Duration) -> Result<String, String> {
     Days::new(seed, lifetime).run()
 }
 
 impl Days {
-    pub fn new(seed: u64, lifetime: Duration) -> Self {
+    pub(crate) fn new(seed: u64, lifetime: Duration) -> Self {
         Self { seed, lifetime, hours: HOURS }
     }
 
-    pub fn for_hours(self, hours: u64) -> Self {
+    pub(crate) fn for_hours(self, hours: u64) -> Self {
         Self { hours, ..self }
     }
 
-    /// Returns a summary; or the failure, its time, and the journal before it.
-    pub fn run(self) -> Result<String, String> {
+    /// Returns the numbers of the run, or the violation with its time and the events before it.
+    pub(crate) fn run(self) -> Result<String, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let journal = Journal::new();
@@ -77,10 +79,10 @@ impl Days {
                 .with_writer(journal.clone())
                 .finish();
             let _log = tracing::subscriber::set_default(log);
-            let outcome = self.live(&journal).await;
-            outcome.map_err(|why| {
+            let outcome = self.simulate(&journal).await;
+            outcome.map_err(|violation| {
                 format!(
-                    "{}SEED={}, leases of {} h, at {}: {why}\n  (make soak SEED={} repeats it; above are the last minutes)",
+                    "{}SEED={}, leases of {} h, at {}: {violation}\n  (make soak SEED={} repeats it; above are the last minutes)",
                     journal.text(),
                     self.seed,
                     self.lifetime.as_secs() / 3600,
@@ -91,40 +93,40 @@ impl Days {
         })
     }
 
-    async fn live(&self, journal: &Journal) -> Result<String, String> {
+    async fn simulate(&self, journal: &Journal) -> Result<String, String> {
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
         let service = Service::new(Dice::new(self.seed), self.lifetime, clock.clone(), journal.clone());
         let (dial, speaking) = service.open();
         let (line, calls) = mpsc::unbounded_channel();
-        let parts = Parts {
-            world: World {
+        let parts = DaemonParts {
+            context: Context {
                 clock,
-                chance: Chance::seeded(self.seed),
+                rng: Rng::seeded(self.seed),
                 environment: Environment::new([("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254")]),
-                upstream: Upstream::injected(dial),
-                ..World::default()
+                http_client: HttpClient::injected(dial),
+                ..Context::default()
             },
             watcher: Watcher::none(),
             generation: Generation::of(&Config::parse(CONFIGURATION.as_bytes(), &Overrides::default()).unwrap()),
-            listeners: vec![Wire(calls)],
+            listeners: vec![DuplexListener(calls)],
             allowed_hosts: Vec::new(),
             clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],
             max_connections: 64,
             metadata: None,
         };
-        let broker = Broker::new(parts, CancellationToken::new());
-        let board = broker.board();
+        let daemon = Daemon::new(parts, CancellationToken::new());
+        let registry = daemon.registry();
         let (_orders, receiver) = mpsc::channel(1);
         let clockwork = async {
             let mut stuck = false;
-            let mut customer = Customer { service: service.clone(), line, idle: Vec::new(), asking: JoinSet::new() };
+            let mut client = SoakClient { service: service.clone(), line, idle: Vec::new(), requests: JoinSet::new() };
             let (start, mut warm) = (Instant::now(), None);
             for second in 1..=self.hours * 3600 {
                 sleep_until(start + Duration::from_secs(second)).await;
-                service.state().turn();
-                customer.ask(if second % 600 == 0 { "/status" } else { "/credentials" });
+                service.state().tick();
+                client.send(if second % 600 == 0 { "/status" } else { "/credentials" });
                 if second % 10 == 0 {
-                    let health = board.health(service.state().ours.now(), Instant::now());
+                    let health = registry.health(service.state().ours.now(), Instant::now());
                     if std::mem::replace(&mut stuck, health.stuck.is_some()) && stuck {
                         return Err(format!("the watchdog would not be fed: {health:?}"));
                     }
@@ -143,14 +145,14 @@ impl Days {
         };
         tokio::select! {
             biased;
-            ended = broker.run(receiver) => return Err(format!("the broker ended: {ended:?}")),
+            ended = daemon.run(receiver) => return Err(format!("the daemon ended: {ended:?}")),
             () = speaking => return Err("the service ended".into()),
-            lived = clockwork => lived?,
+            result = clockwork => result?,
         }
         let state = service.state();
         let most = MOST_AN_HOUR * usize::try_from(self.hours).unwrap();
-        if state.asked > most {
-            return Err(format!("{} upstream calls in {} hours", state.asked, self.hours));
+        if state.calls_in_total > most {
+            return Err(format!("{} upstream calls in {} hours", state.calls_in_total, self.hours));
         }
         let (served, refused) = (state.ledger.served, state.ledger.refused);
         if served < refused || state.issues.len() < 2 {
@@ -164,15 +166,15 @@ impl Days {
             self.hours,
             self.lifetime.as_secs() / 3600,
             state.issues.len(),
-            state.asked
+            state.calls_in_total
         ))
     }
 }
 
-/// The listener's end of the in-memory connections.
-struct Wire(mpsc::UnboundedReceiver<DuplexStream>);
+/// A listener that accepts in-memory connections.
+struct DuplexListener(mpsc::UnboundedReceiver<DuplexStream>);
 
-impl Listener for Wire {
+impl Listener for DuplexListener {
     type Stream = DuplexStream;
 
     fn address(&self) -> Option<SocketAddr> {
@@ -187,35 +189,35 @@ impl Listener for Wire {
     }
 }
 
-/// Sends a request every second, regardless of outstanding responses.
-struct Customer {
+/// Sends a request every second, even if the last response is still missing.
+struct SoakClient {
     service: Service,
     line: mpsc::UnboundedSender<DuplexStream>,
     idle: Vec<Idle>,
-    asking: JoinSet<Option<Idle>>,
+    requests: JoinSet<Option<Idle>>,
 }
 
 struct Idle {
     stream: DuplexStream,
-    asked: u32,
+    requests: u32,
     since: Instant,
 }
 
-impl Customer {
-    fn ask(&mut self, path: &'static str) {
-        while let Some(ended) = self.asking.try_join_next() {
+impl SoakClient {
+    fn send(&mut self, path: &'static str) {
+        while let Some(ended) = self.requests.try_join_next() {
             self.idle.extend(ended.unwrap());
         }
-        self.idle.retain(|idle| idle.asked < KEPT && idle.since.elapsed() < IDLE);
-        let Idle { stream, asked, .. } = self.idle.pop().unwrap_or_else(|| {
+        self.idle.retain(|idle| idle.requests < MOST_REQUESTS && idle.since.elapsed() < IDLE);
+        let Idle { stream, requests, .. } = self.idle.pop().unwrap_or_else(|| {
             let (stream, far) = tokio::io::duplex(16 * 1024);
             let _ = self.line.send(far);
-            Idle { stream, asked: 0, since: Instant::now() }
+            Idle { stream, requests: 0, since: Instant::now() }
         });
         let service = self.service.clone();
-        self.asking.spawn(async move {
+        self.requests.spawn(async move {
             match exchange(&service, stream, path).await {
-                Ok(stream) => Some(Idle { stream, asked: asked + 1, since: Instant::now() }),
+                Ok(stream) => Some(Idle { stream, requests: requests + 1, since: Instant::now() }),
                 Err(violation) => {
                     service.state().violation.get_or_insert(violation);
                     None
@@ -225,35 +227,35 @@ impl Customer {
     }
 }
 
-/// Sends one request, and judges the response on arrival.
+/// Sends one request and judges its response at once.
 async fn exchange(service: &Service, mut stream: DuplexStream, path: &str) -> Result<DuplexStream, String> {
-    let (asked, had_to) = {
+    let (sent, must_serve) = {
         let mut state = service.state();
         let wall = state.ours.now();
         (Instant::now(), state.ledger.must_serve(wall))
     };
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.map_err(|error| format!("cannot ask: {error}"))?;
-    let answer = receive(&mut stream).await.map_err(|error| format!("no answer to {path}: {error}"))?;
+    stream.write_all(head.as_bytes()).await.map_err(|error| format!("cannot send {path}: {error}"))?;
+    let response = receive(&mut stream).await.map_err(|error| format!("no response to {path}: {error}"))?;
     let mut state = service.state();
     let state = &mut *state;
     if path == "/status" {
-        let text = String::from_utf8_lossy(&answer.body);
-        let right = answer.status == 200 && text.contains("\"default\"") && !text.contains(HUSH);
-        return if right { Ok(stream) } else { Err(format!("status says {}: {text}", answer.status)) };
+        let text = String::from_utf8_lossy(&response.body);
+        let right = response.status == 200 && text.contains("\"default\"") && !text.contains(HUSH);
+        return if right { Ok(stream) } else { Err(format!("/status returned {}: {text}", response.status)) };
     }
-    let key = String::from_utf8_lossy(&answer.body).split('"').nth(15).unwrap_or_default().to_owned();
-    let now = if answer.status == 200 { key } else { answer.status.to_string() };
+    let key = String::from_utf8_lossy(&response.body).split('"').nth(15).unwrap_or_default().to_owned();
+    let now = if response.status == 200 { key } else { response.status.to_string() };
     if now != state.ledger.last {
-        state.journal.tell(format_args!("the client gets {now}"));
+        state.journal.record(format_args!("the client gets {now}"));
         state.ledger.last = now;
     }
     let wall = state.ours.now();
-    state.ledger.judge(&answer, asked, had_to, wall, &state.issues)?;
+    state.ledger.judge(&response, sent, must_serve, wall, &state.issues)?;
     Ok(stream)
 }
 
-async fn receive(stream: &mut DuplexStream) -> io::Result<Answer> {
+async fn receive(stream: &mut DuplexStream) -> io::Result<ClientResponse> {
     let mut bytes = Vec::with_capacity(2048);
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
@@ -268,11 +270,11 @@ async fn receive(stream: &mut DuplexStream) -> io::Result<Answer> {
             }
         }
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-        return Ok(Answer { status, body: bytes.split_off(end + 4) });
+        return Ok(ClientResponse { status, body: bytes.split_off(end + 4) });
     }
 }
 
-/// Returns the memory of this process in bytes.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
