@@ -4,14 +4,12 @@
 //! It is a cache that is asked, not a task that pushes: nothing to own, nothing to stop, and what nobody asks for is
 //! not kept fresh.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 pub(crate) use crate::cache::key::{CacheKey, CacheKeyBuilder};
@@ -21,11 +19,12 @@ use crate::model::outcome::Lookup;
 use crate::model::schedule;
 use crate::model::schedule::{LONGEST_PAUSE, SETTLE, SHORTEST_PAUSE};
 use crate::os::clock::Clock;
+use crate::os::single_flight::SingleFlight;
 
 /// What was obtained in this process. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct CredentialCache {
-    slots: Arc<Mutex<HashMap<CacheKey, Arc<CacheSlot>>>>,
+    flights: Arc<SingleFlight<CacheKey, CacheSlot>>,
     /// How often everything was forgotten.
     era: Arc<AtomicU64>,
 }
@@ -55,12 +54,6 @@ impl CachePolicy {
 
 #[derive(Default)]
 struct CacheSlot {
-    /// Held while upstream is asked, so that one asks for all.
-    held: tokio::sync::Mutex<SlotState>,
-}
-
-#[derive(Default)]
-struct SlotState {
     answered: Option<CachedLookup>,
     given: Option<IssuedCredentials>,
     /// What was given before that.
@@ -100,26 +93,9 @@ impl CredentialCache {
     where
         F: Future<Output = Lookup>,
     {
-        let (came, slot) = (Instant::now(), self.slot(of, clock.now()));
-        if let Ok(held) = tokio::time::timeout(terms.wait, slot.held.lock()).await {
-            return self.serve(held, clock, came, terms, ask).await;
-        }
-        let slot = self.pass_by(of, &slot);
-        let held = slot.held.lock().await;
-        self.serve(held, clock, came, terms, ask).await
-    }
-
-    async fn serve<F>(
-        &self,
-        mut held: MutexGuard<'_, SlotState>,
-        clock: &Clock,
-        came: Instant,
-        terms: CachePolicy,
-        ask: impl FnOnce() -> F,
-    ) -> Lookup
-    where
-        F: Future<Output = Lookup>,
-    {
+        let (came, now) = (Instant::now(), clock.now());
+        let mut held =
+            self.flights.lock(&of, terms.wait, |slot| slot.given.is_some_and(|given| given.lives(now))).await;
         let era = self.era.load(Ordering::Relaxed);
         if let Some(answer) = held.serving(came, clock.now(), era, terms.longest) {
             return answer.clone();
@@ -131,19 +107,6 @@ impl CredentialCache {
         let can_invalidate = terms.can_invalidate;
         held.answered = Some(CachedLookup { answer: answer.clone(), ended: Instant::now(), era, can_invalidate });
         answer
-    }
-
-    /// The slot in the place of one whose holder is waited for in vain: the same for all who do.
-    fn pass_by(&self, of: CacheKey, vain: &Arc<CacheSlot>) -> Arc<CacheSlot> {
-        let mut slots = self.slots();
-        match slots.get(&of) {
-            Some(other) if !Arc::ptr_eq(other, vain) => Arc::clone(other),
-            _ => {
-                let slot = Arc::<CacheSlot>::default();
-                slots.insert(of, Arc::clone(&slot));
-                slot
-            }
-        }
     }
 
     /// The same as [`CredentialCache::share`], for those who have been set up, as long as what they get is fresh: there are
@@ -174,12 +137,11 @@ impl CredentialCache {
     pub(crate) fn invalidate(&self, credentials: &Credentials) -> bool {
         let doubted = which(credentials);
         let mut are_others = false;
-        for slot in self.slots().values() {
-            let Ok(mut held) = slot.held.try_lock() else { continue };
+        self.flights.visit_idle(|held| {
             // Another one who was refused was here first.
             are_others |= held.before == Some(doubted);
             if !held.given.is_some_and(|given| given.which == doubted && given.end.is_some()) {
-                continue;
+                return;
             }
             match &held.answered {
                 Some(answered) if answered.can_invalidate && answered.ended.elapsed() >= SETTLE => {
@@ -188,40 +150,19 @@ impl CredentialCache {
                 }
                 _ => {}
             }
-        }
+        });
         are_others
     }
 
     /// Forgets everything: the next load asks upstream.
     pub(crate) fn forget(&self) {
         self.era.fetch_add(1, Ordering::Relaxed);
-        for slot in self.slots().values() {
-            // Who holds it is asking, and what comes of that is of another era.
-            if let Ok(mut held) = slot.held.try_lock() {
-                held.answered = None;
-            }
-        }
-    }
-
-    fn slot(&self, of: CacheKey, now: SystemTime) -> Arc<CacheSlot> {
-        let mut slots = self.slots();
-        if let Some(slot) = slots.get(&of) {
-            return Arc::clone(slot);
-        }
-        // What serves nobody any more goes when something new comes.
-        slots.retain(|_, slot| {
-            Arc::strong_count(slot) > 1
-                || slot.held.try_lock().is_ok_and(|held| held.given.is_some_and(|given| given.lives(now)))
-        });
-        Arc::clone(slots.entry(of).or_default())
-    }
-
-    fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<CacheKey, Arc<CacheSlot>>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        // Who holds it is asking, and what comes of that is of another era.
+        self.flights.visit_idle(|held| held.answered = None);
     }
 }
 
-impl SlotState {
+impl CacheSlot {
     /// What serves somebody who came at this moment.
     fn serving(&self, came: Instant, now: SystemTime, era: u64, longest: Duration) -> Option<&Lookup> {
         let CachedLookup { answer, ended, .. } = self.answered.as_ref().filter(|answered| answered.era == era)?;
@@ -275,7 +216,7 @@ impl IssuedCredentials {
 
 impl fmt::Debug for CredentialCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").field("held", &self.slots().len()).finish()
+        f.debug_struct("Sessions").field("held", &self.flights.len()).finish()
     }
 }
 
@@ -548,7 +489,7 @@ mod tests {
                 sessions.obtain(&clock, of(&number.to_string()), CachePolicy::ISSUED, || upstream.ask(outcome)).await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        assert!(sessions.slots().len() < 70, "{sessions:?}");
+        assert!(sessions.flights.len() < 70, "{sessions:?}");
     }
 
     #[test]
