@@ -59,6 +59,8 @@ impl NoProxyRule {
             return None;
         }
         let apex = is_below.then(|| hosts.as_str().into());
+        // The matcher takes `*` for names only.
+        let hosts = if hosts == "*" { "*,0.0.0.0/0,::/0".to_owned() } else { hosts };
         // The proxy is never used: the matcher only has to have one.
         Some(Self { others: Matcher::builder().http("http://proxy").no(hosts).build(), port, apex })
     }
