@@ -134,12 +134,14 @@ impl Chain {
     /// they end it, whoever holds the lease judges them.
     fn unless_expired(&self, answer: Lookup, context: &Context) -> Lookup {
         match answer {
-            Lookup::Found(Credentials { expiration: Some(end), origin, .. })
+            Lookup::Found(Credentials { expiration: Some(end), location, .. })
                 if self.on_failure == OnFailure::Next && end <= context.clock.now() =>
             {
                 let expired = timestamp(end);
-                let message = format!("it gave credentials that had already expired at {expired}; renew them there");
-                SourceError::unavailable(origin.before(&message)).into()
+                SourceError::unavailable(format!("it gave credentials that had already expired at {expired}"))
+                    .with_hint("renew them there")
+                    .at(location)
+                    .into()
             }
             answer => answer,
         }

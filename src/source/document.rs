@@ -413,8 +413,11 @@ mod tests {
             (&format!(r#"{{{pair},"AccountId":true}}"#), ErrorKind::Misconfigured, "AccountId is not a text"),
         ] {
             let failure = read(body).unwrap_err();
-            assert!(failure.message.contains(said) && failure.kind == kind, "{body:.50}: {failure:?}");
-            assert!(failure.message.starts_with("GET http://h/: ") && !failure.message.contains("hush"), "{failure}");
+            assert!(failure.to_string().contains(said) && failure.kind == kind, "{body:.50}: {failure:?}");
+            assert!(
+                failure.to_string().starts_with("GET http://h/: ") && !failure.to_string().contains("hush"),
+                "{failure}"
+            );
         }
     }
 
@@ -422,7 +425,7 @@ mod tests {
     fn a_code_other_than_success_is_told() {
         let failure = with(r#""Code":"Failed","Message":"not\nnow""#).unwrap_err();
         assert_eq!(
-            (failure.kind, &*failure.message),
+            (failure.kind, &*failure.to_string()),
             (ErrorKind::Unavailable, r"GET http://h/: Code Failed: not\nnow")
         );
         let failure = read(r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#).unwrap_err();

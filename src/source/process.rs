@@ -414,8 +414,11 @@ mod tests {
         let absent = ProcessCredentials::new(Program::Words(vec!["/nonexistent/x".into()]));
         let failure = absent.run(&Context::default()).await.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
-        assert!(failure.message.contains("cannot start the process /nonexistent/x"), "{failure}");
-        assert!(failure.message.ends_with("see that it is installed and in PATH, or name its whole path"), "{failure}");
+        assert!(failure.to_string().contains("cannot start the process /nonexistent/x"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("see that it is installed and in PATH, or name its whole path"),
+            "{failure}"
+        );
     }
 
     #[tokio::test]
@@ -440,7 +443,7 @@ mod tests {
         let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
         let failure = source.with_deadline(Duration::from_millis(500)).run(&context).await.unwrap_err();
         assert!(
-            failure.message.contains("has not ended within 0.5 s; run it by hand")
+            failure.to_string().contains("has not ended within 0.5 s; run it by hand")
                 && failure.kind == ErrorKind::Unavailable
         );
         let pid = std::fs::read_to_string(&pid).unwrap();

@@ -359,7 +359,7 @@ mod tests {
             (
                 format!("{role}region = eu-west-1\n{base}"),
                 &[("AWS_REGION", "x y")],
-                "AWS_REGION: @/.aws/config, line 2: profile dev: the",
+                "@/.aws/config, line 2: profile dev: AWS_REGION: the",
                 none,
             ),
             (
@@ -372,7 +372,7 @@ mod tests {
             (
                 web.to_owned(),
                 &[("AWS_DEFAULT_REGION", "eu-wset-1")],
-                "AWS_DEFAULT_REGION: @/.aws/config, line 3: profile dev: Assume",
+                "@/.aws/config, line 3: profile dev: AWS_DEFAULT_REGION: Assume",
                 unknown,
             ),
             (
@@ -380,15 +380,10 @@ mod tests {
                  sso_region = eu-wset-1\nsso_start_url = https://d.example/start\n"
                     .into(),
                 &[],
-                "@/.aws/config, line 3: profile dev: @/.aws/config, line 6: GetRoleCredentials",
+                "@/.aws/config, line 6: profile dev: GetRoleCredentials",
                 unknown,
             ),
-            (
-                format!("[profile dev]\n{sso}"),
-                &[],
-                "@/.aws/config, line 2: profile dev: @/.aws/config, line 4: GetRoleCredentials",
-                unknown,
-            ),
+            (format!("[profile dev]\n{sso}"), &[], "@/.aws/config, line 4: profile dev: GetRoleCredentials", unknown),
             // A host that no region is part of is another matter.
             (
                 format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}"),

@@ -135,7 +135,7 @@ mod tests {
         ] {
             let Lookup::Failed(failure) = load(key, secret, token).await else { panic!("{expected}") };
             assert_eq!(failure.kind, ErrorKind::Misconfigured);
-            assert!(failure.message.contains(expected) && !failure.message.contains("hunter"), "{failure}");
+            assert!(failure.to_string().contains(expected) && !failure.to_string().contains("hunter"), "{failure}");
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let source = StaticCredentials::from_files("/nowhere/id\n", "/nowhere/key");
         let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("not failing") };
         assert_eq!(failure.kind, ErrorKind::Unsettled);
-        assert!(failure.message.contains("/nowhere/id\\n"), "{failure}");
+        assert!(failure.to_string().contains("/nowhere/id\\n"), "{failure}");
     }
 
     #[test]
