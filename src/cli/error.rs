@@ -1,69 +1,60 @@
-//! The commands, one file each.
+//! The error of a command.
 
 use std::fmt;
-use std::sync::Arc;
 
-use crate::config::identity::Identity;
-use crate::context::Context;
-use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
-use crate::model::outcome::{Attempt, Outcome};
-use crate::source::build;
-use crate::source::chain::Chain;
+use crate::model::outcome::Attempt;
 
-/// Why a command did not do what it was asked; printed to standard error, exit code 1.
+/// The reason why a command failed. The program prints it to standard error and exits with 1.
 #[derive(Debug)]
-pub(crate) struct CommandError(Box<str>);
+pub(crate) struct CommandError {
+    message: Box<str>,
+    /// The error of a source, which the message introduces.
+    source_error: Option<Box<SourceError>>,
+    /// The action for the user, in addition to the hint of the source.
+    hint: Option<&'static str>,
+}
 
 impl CommandError {
-    /// For this reason.
-    #[allow(clippy::needless_pass_by_value, reason = "errors are handed over by map_err")]
-    pub(crate) fn because(reason: impl ToString) -> Self {
-        Self(reason.to_string().into())
+    #[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
+    pub(crate) fn new(message: impl ToString) -> Self {
+        Self { message: message.to_string().into(), source_error: None, hint: None }
     }
 
-    pub(crate) fn nothing_configured(name: &IdentityName, steps: &[Attempt]) -> Self {
-        let tried: Vec<&str> = steps.iter().map(|step| &*step.source).collect();
-        Self::because(format!(
+    /// No source of an identity is configured.
+    pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
+        let tried: Vec<&str> = attempts.iter().map(|attempt| &*attempt.source).collect();
+        Self::new(format!(
             "identity {name}: no credentials are configured; tried {}; `credenza check` explains each source",
             tried.join(", ")
         ))
     }
 
-    pub(crate) fn failing(name: &IdentityName, source: &str, failure: &SourceError) -> Self {
-        Self::because(format!("identity {name}: {source}: {failure}"))
+    /// A source of an identity failed.
+    pub(crate) fn source_failed(name: &IdentityName, source: &str, error: SourceError) -> Self {
+        Self::new(format!("identity {name}: {source}")).with_source_error(error)
+    }
+
+    #[must_use]
+    pub(crate) fn with_source_error(self, error: SourceError) -> Self {
+        Self { source_error: Some(Box::new(error)), ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn with_hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.message)?;
+        if let Some(error) = &self.source_error {
+            write!(f, ": {error}")?;
+        }
+        self.hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 
 impl std::error::Error for CommandError {}
-
-/// What one look at the chain of an identity gave.
-pub(crate) struct LoadedIdentity {
-    pub(crate) credentials: Credentials,
-    pub(crate) source: Arc<str>,
-    pub(crate) winner: usize,
-    pub(crate) chain: Chain,
-}
-
-pub(crate) async fn resolve(context: &Context, identity: &Identity) -> Result<LoadedIdentity, CommandError> {
-    let chain = build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys);
-    let outcome = chain.load(context, None, identity.load_timeout).await;
-    match outcome.verdict {
-        Outcome::Found { winner, credentials } => {
-            Ok(LoadedIdentity { credentials, source: chain.source_name(winner), winner, chain })
-        }
-        Outcome::Failed { source, failure } => {
-            Err(CommandError::failing(&identity.name, &chain.source_name(source), &failure))
-        }
-        Outcome::NotConfigured | Outcome::Vanished { .. } => {
-            Err(CommandError::nothing_configured(&identity.name, &outcome.steps))
-        }
-    }
-}

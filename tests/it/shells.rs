@@ -220,7 +220,7 @@ fn fish_lets_no_variable_of_before_win() {
     assert_eq!(printed, "0 universal new kept");
     assert_eq!(
         said,
-        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and would win: set -eU AWS_SESSION_TOKEN"
+        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and takes precedence; run: set -eU AWS_SESSION_TOKEN"
     );
     // The advice helps.
     in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);

@@ -120,7 +120,7 @@ fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
     let shown = stage.run(&["status", "--listen", &broker.address().to_string()]);
     assert_eq!(status["identities"]["default"]["login_command"], "credenza login --profile old", "{status}");
     let told = "; to log in again, run: credenza login --profile old\n";
-    assert!(shown.contains("the log-in behind it ends in ") && shown.contains(told), "{shown}");
+    assert!(shown.contains("the login ends in ") && shown.contains(told), "{shown}");
 
     // The lease that is held is good until it expires; another broker has none.
     stage.age();
