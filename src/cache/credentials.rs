@@ -35,7 +35,7 @@ pub(crate) struct CachePolicy {
     pub(crate) longest: Duration,
     /// The maximum wait for the request of another caller. Then one of the callers that wait requests, too.
     pub(crate) wait: Duration,
-    /// Whether a caller may invalidate the credentials. False if a user had to type a code for them.
+    /// True if a caller may invalidate the credentials. False for those that took a code from the user.
     pub(crate) can_invalidate: bool,
 }
 

@@ -365,7 +365,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(
-        failure.message.contains("may be written by everybody") && failure.message.contains("run: credenza login"),
+        failure.message.contains("may be written by all users") && failure.message.contains("run: credenza login"),
         "{failure}"
     );
     // Readable by all is a warning.

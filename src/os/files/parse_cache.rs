@@ -14,7 +14,7 @@ use crate::os::single_flight::{Flight, SingleFlight};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
-    /// Whether a missing file is an error.
+    /// True if a missing file is an error.
     pub(crate) required: bool,
 }
 

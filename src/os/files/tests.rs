@@ -1,14 +1,14 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::os::files::*;
-use std::path::PathBuf;
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// A folder, files that are watched, and the task that watches.
+/// A folder with watched files, and the task that watches them.
 struct Stage {
     root: PathBuf,
     files: Files,
@@ -44,7 +44,7 @@ impl Stage {
         fs::write(self.at(name), text).unwrap();
     }
 
-    /// What the file says now, as one load would see it.
+    /// Reads the file as a load does.
     async fn load(&self, name: &str) -> Option<String> {
         self.files.forget();
         let contents = self.files.read(&self.at(name)).await.ok()?;
@@ -63,7 +63,7 @@ impl Stage {
 type Change = fn(&Stage);
 
 #[tokio::test]
-async fn every_way_in_which_a_file_changes_is_noticed() {
+async fn notices_every_kind_of_change() {
     let table: &[(&str, Change, Change, Option<&str>)] = &[
         ("in place", |s| s.write("d/f", "1"), |s| s.write("d/f", "2"), Some("2")),
         (
@@ -155,11 +155,11 @@ async fn every_way_in_which_a_file_changes_is_noticed() {
         );
         after(&stage);
         assert!(stage.changes().await, "{name}");
-        // One change may come as two.
+        // One change may wake twice.
         while stage.load("d/f").await.as_deref() != *expected {
             assert!(stage.changes().await, "{name}");
         }
-        // And it goes on from there.
+        // Later changes are noticed, too.
         stage.write("d/f", "3");
         assert!(stage.changes().await, "{name}, once more");
         assert_eq!(stage.load("d/f").await.as_deref(), Some("3"), "{name}");
@@ -167,7 +167,7 @@ async fn every_way_in_which_a_file_changes_is_noticed() {
 }
 
 #[tokio::test]
-async fn what_leaves_the_content_as_it_was_wakes_nobody() {
+async fn same_content_does_not_wake_readers() {
     let stage = stage();
     stage.write("f", "1");
     stage.load("f").await;
@@ -179,7 +179,7 @@ async fn what_leaves_the_content_as_it_was_wakes_nobody() {
 }
 
 #[tokio::test]
-async fn a_burst_is_one_change() {
+async fn burst_of_writes_is_one_change() {
     let stage = stage();
     stage.write("f", "1");
     stage.load("f").await;
@@ -196,7 +196,7 @@ async fn a_burst_is_one_change() {
 }
 
 #[tokio::test]
-async fn a_change_between_reading_and_waiting_is_not_lost() {
+async fn change_between_read_and_wait_is_not_lost() {
     for number in 0..20 {
         let stage = stage();
         stage.write("f", "1");
@@ -208,7 +208,7 @@ async fn a_change_between_reading_and_waiting_is_not_lost() {
 }
 
 #[tokio::test]
-async fn polling_notices_what_the_kernel_does_not_tell() {
+async fn polling_notices_changes_without_events() {
     let stage = stage_with(|watcher| watcher.polling(Duration::from_millis(100)).deaf());
     stage.write("d/f", "1");
     stage.load("d/f").await;
@@ -218,7 +218,7 @@ async fn polling_notices_what_the_kernel_does_not_tell() {
 }
 
 #[tokio::test]
-async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part_only() {
+async fn thousand_readers_share_a_parse_and_wake_for_their_part() {
     let stage = stage();
     stage.write("f", "a=1 b=1");
     let parses = Arc::new(AtomicUsize::new(0));
@@ -242,8 +242,8 @@ async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part
     stage.write("f", "a=1 b=222");
     let mut woken = 0;
     for (number, reader) in readers.iter().enumerate() {
-        let patience = if number % 2 == 1 { SOON } else { Duration::from_millis(if number == 0 { 600 } else { 1 }) };
-        let changed = tokio::time::timeout(patience, reader.changed()).await.is_ok();
+        let wait = if number % 2 == 1 { SOON } else { Duration::from_millis(if number == 0 { 600 } else { 1 }) };
+        let changed = tokio::time::timeout(wait, reader.changed()).await.is_ok();
         assert_eq!(changed, number % 2 == 1, "{number}");
         woken += usize::from(changed);
     }
@@ -253,7 +253,7 @@ async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part
 }
 
 #[tokio::test]
-async fn the_default_reaches_nothing() {
+async fn default_reaches_no_file() {
     let files = Files::default();
     assert_eq!(*files.read(Path::new("/dev/null")).await.unwrap_err().reason(), FileErrorReason::Unreachable);
     assert!(tokio::time::timeout(Duration::from_millis(10), files.changed()).await.is_err());
