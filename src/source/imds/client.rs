@@ -568,7 +568,7 @@ mod tests {
         found(&source(), &context).await;
         imds.set(|state| state.token = Some(Reply::Hang));
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Unavailable && told.message.contains("no whole answer within"), "{told}");
+        assert!(told.kind == ErrorKind::Unavailable && told.message.contains("no complete response within"), "{told}");
     }
 
     #[tokio::test]
