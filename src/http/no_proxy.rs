@@ -53,12 +53,15 @@ impl NoProxyRule {
             Some((hosts, Ok(port))) if address(entry).is_none() => (hosts, Some(port)),
             _ => (entry, None),
         };
-        let (hosts, is_below) = hosts.strip_prefix("*.").map_or((hosts, false), |apex| (apex, true));
+        let apex = hosts.strip_prefix("*.").map(|apex| apex.trim_end_matches('.').into());
+        let hosts = hosts.strip_prefix("*.").unwrap_or(hosts);
         let hosts = address(hosts).map_or_else(|| hosts.trim_end_matches('.').to_owned(), |ip| ip.to_string());
-        if hosts.is_empty() {
-            return None;
-        }
-        let apex = is_below.then(|| hosts.as_str().into());
+        let hosts = match &*hosts {
+            "" => return None,
+            // The matcher applies `*` to names only.
+            "*" => "*,0.0.0.0/0,::/0".to_owned(),
+            _ => hosts,
+        };
         // The proxy is never used: the matcher only has to have one.
         Some(Self { others: Matcher::builder().http("http://proxy").no(hosts).build(), port, apex })
     }
@@ -138,7 +141,7 @@ mod tests {
             ("10.0.0.0/8", "https://h", false),
             ("10.0.0.0/8:443", "https://10.0.0.1", true),
             ("10.0.0.0/8:443", "https://10.0.0.1:8443", false),
-            ("*:443", "https://h", true),
+            ("*:443", "https://10.0.0.1", true),
             ("*:443", "https://h:8443", false),
             (".", "https://h", false),
             ("*.", "https://h", false),

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use crate::os::files::contents::{self, FileContents, FileError};
-use crate::os::files::watcher::{WatchRegistry, WatchedFile};
+use crate::os::files::watcher::WatchRegistry;
+use crate::os::files::watcher::file::WatchedFile;
 
 /// The digest of a read, and the version of the watched file before it. A later version is a reason to read the file again.
 /// Another digest is a change.

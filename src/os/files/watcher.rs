@@ -2,18 +2,21 @@
 //!
 //! A new version is only a reason to read the file again: its readers compare the content.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ffi::OsString;
+mod directories;
+pub(crate) mod file;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+
+use crate::os::files::watcher::directories::{MAX_LINKS, directories};
+use crate::os::files::watcher::file::{WatchState, WatchedFile};
 
 /// The wait after the first event of a change, since its events come in bursts.
 const BURST: Duration = Duration::from_millis(150);
@@ -27,72 +30,6 @@ const POLL_WITHOUT_WATCHES: Duration = Duration::from_secs(5);
 
 /// The maximum time of one check. A longer one waits for a file system that hangs, and the next check skips that file.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The maximum number of symlinks on the path of a file, as in Linux.
-const MAX_LINKS: usize = 40;
-
-/// A file that at least one reader has read.
-#[derive(Debug)]
-pub(crate) struct WatchedFile {
-    path: PathBuf,
-    version: AtomicU64,
-    state: Mutex<WatchState>,
-    /// True while a thread checks the file. It may hang there forever.
-    is_checked: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct WatchState {
-    directories: BTreeSet<PathBuf>,
-    stat: Option<FileStat>,
-}
-
-impl WatchedFile {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns a number that grows whenever there is a reason to read the file again.
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// Makes a new version if the file was touched or its [`FileStat`] has changed. Blocks on the file system.
-    fn check(&self, touched: bool) -> bool {
-        let stat = FileStat::of(&self.path);
-        let mut state = lock(&self.state);
-        let changed = touched || state.stat != stat;
-        if changed {
-            state.stat = stat;
-            self.version.fetch_add(1, Ordering::AcqRel);
-        }
-        changed
-    }
-}
-
-/// The metadata that changes when a file is written or replaced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileStat {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStat {
-    /// Returns `None` if there is no file.
-    fn of(path: &Path) -> Option<Self> {
-        let meta = path.metadata().ok()?;
-        Some(Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        })
-    }
-}
 
 /// The files of this process that are watched.
 #[derive(Debug)]
@@ -212,21 +149,14 @@ impl WatchRegistry {
         if let Some(file) = known(&lock(&self.files)) {
             return file;
         }
-        let state = WatchState { stat: FileStat::of(path), ..WatchState::default() };
-        let file = {
+        let file = Arc::new(WatchedFile::new(path));
+        {
             let mut files = lock(&self.files);
             if let Some(file) = known(&files) {
                 return file;
             }
-            let file = Arc::new(WatchedFile {
-                path: path.to_owned(),
-                version: AtomicU64::new(0),
-                state: Mutex::new(state),
-                is_checked: AtomicBool::new(false),
-            });
             files.insert(path.to_owned(), Arc::clone(&file));
-            file
-        };
+        }
         self.arm(&file);
         // Another reader may have read it before it was watched.
         self.check_now(&file);
@@ -249,7 +179,7 @@ impl WatchRegistry {
     /// are made while the watches are set up.
     fn arm(&self, file: &WatchedFile) {
         for _ in 0..MAX_LINKS {
-            let wanted = directories(&file.path);
+            let wanted = directories(file.path());
             let mut inner = self.lock();
             let mut state = lock(&file.state);
             let fresh: Vec<PathBuf> = wanted.difference(&inner.directories).cloned().collect();
@@ -334,7 +264,7 @@ impl WatchRegistry {
             inner.directories.clear();
         }
         for file in self.files() {
-            check_alone(&file, || self.arm(&file));
+            file.check_alone(|| self.arm(&file));
         }
         let mut inner = self.lock();
         if asks_again && matches!(inner.kernel, KernelWatches::Watches(_)) {
@@ -353,7 +283,7 @@ impl WatchRegistry {
             self.files().into_iter().partition(|file| touched(&lock(&file.state)));
         let mut changed = false;
         for file in &with_events {
-            check_alone(file, || {
+            file.check_alone(|| {
                 self.arm(file);
                 changed |= file.check(true);
             });
@@ -362,7 +292,7 @@ impl WatchRegistry {
             self.wake();
         }
         for file in &others {
-            check_alone(file, || changed |= file.check(false));
+            file.check_alone(|| changed |= file.check(false));
         }
         if changed {
             self.wake();
@@ -412,14 +342,6 @@ fn is_moved(dirty: &BTreeSet<PathBuf>, directory: &Path) -> bool {
     directory.parent().is_some_and(|parent| dirty.contains(parent))
 }
 
-/// Checks a file unless another thread does so, which may wait for a file system that hangs.
-fn check_alone(file: &WatchedFile, check: impl FnOnce()) {
-    if !file.is_checked.swap(true, Ordering::AcqRel) {
-        check();
-        file.is_checked.store(false, Ordering::Release);
-    }
-}
-
 fn unwatch(inner: &mut WatcherState, directory: &Path) {
     if let KernelWatches::Watches(watcher) = &mut inner.kernel {
         // The watch may have ended with its directory.
@@ -439,94 +361,4 @@ fn is_used_up(error: &notify::Error) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Directories that are not watched for missing folders, such as `/etc/credenza`: only the poll finds those. Each program
-/// that starts opens files there, and notify always subscribes to these events.
-const BUSY_DIRECTORIES: [&str; 2] = ["/", "/etc"];
-
-/// Returns the directories in which a change could put another file at the path. They are the directory of each symlink on
-/// the path, and that of the file. While that is missing, it is the nearest ancestor that exists.
-fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut directories = BTreeSet::new();
-    let mut ahead: VecDeque<OsString> = names(&absolute);
-    let (mut here, mut links) = (PathBuf::from("/"), 0);
-    while let Some(name) = ahead.pop_front() {
-        if name == ".." {
-            here.pop();
-            continue;
-        }
-        let there = here.join(&name);
-        match there.symlink_metadata() {
-            Ok(meta) if meta.is_symlink() => {
-                directories.insert(here.clone());
-                links += 1;
-                let Ok(target) = there.read_link() else { break };
-                if links > MAX_LINKS {
-                    break;
-                }
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                for name in names(&target).into_iter().rev() {
-                    ahead.push_front(name);
-                }
-            }
-            Ok(meta) if meta.is_dir() && !ahead.is_empty() => here = there,
-            _ => {
-                if ahead.is_empty() || !BUSY_DIRECTORIES.iter().any(|busy| here == Path::new(busy)) {
-                    directories.insert(here.clone());
-                }
-                break;
-            }
-        }
-    }
-    directories
-}
-
-fn names(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn watches_directories_of_links_and_nearest_ancestor() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("volume/v1")).unwrap();
-        fs::write(root.join("volume/v1/key"), "").unwrap();
-        symlink("v1", root.join("volume/..data")).unwrap();
-        symlink("..data/key", root.join("volume/key")).unwrap();
-        symlink(root.join("volume/key"), root.join("link")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        let table: &[(&str, &[&str])] = &[
-            ("volume/v1/key", &["volume/v1"]),
-            ("volume/key", &["volume", "volume/v1"]),
-            ("link", &["", "volume", "volume/v1"]),
-            ("absent/deep/file", &[""]),
-            ("volume/../absent", &[""]),
-            ("loop", &[""]),
-        ];
-        for (path, expected) in table {
-            let expected: BTreeSet<PathBuf> =
-                expected.iter().map(|name| root.join(name).components().collect()).collect();
-            assert_eq!(directories(&root.join(path)), expected, "{path}");
-        }
-        for (path, expected) in [("/etc/absent/file", None), ("/absent/file", None), ("/etc/absent", Some("/etc"))] {
-            assert_eq!(directories(Path::new(path)), expected.map(PathBuf::from).into_iter().collect(), "{path}");
-        }
-    }
 }
