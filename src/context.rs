@@ -40,7 +40,7 @@ pub struct Context {
     pub(crate) open_file_limit: OpenFileLimit,
     /// The time that the current load may take.
     pub(crate) deadline: Deadline,
-    /// Further users that may own files which decide about programs and endpoints, beside root and the user of this process.
+    /// Further users that may own files which decide about programs and endpoints. Root and the user of this process always may.
     pub(crate) trusted_owners: Arc<[u32]>,
 }
 

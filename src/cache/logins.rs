@@ -89,7 +89,7 @@ impl LoginSlot {
         }
     }
 
-    /// Records that a refresh exchanged one token for another of the same login.
+    /// Records that a refresh exchanged one token of a login for another.
     pub(crate) fn succeed(&self, before: &Secret, token: &Secret) {
         if let Some((known, _)) = lock(&self.memory).lineage.as_mut().filter(|(known, _)| known == before) {
             *known = token.clone();

@@ -68,7 +68,7 @@ impl Mfa {
                 deadline.extend(PROMPT_TIMEOUT);
                 let no_terminal = |_| permanent("there is no terminal to ask at. Give --mfa-code");
                 let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
-                // Dropping this future restores the terminal, too, so that an interrupt leaves it as it was.
+                // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
                 let _echo_off = EchoOff::of(&terminal);
                 let serial = Escaped(serial).to_string();
                 let typed = tokio::task::spawn_blocking(move || ask(terminal, &serial)).await;

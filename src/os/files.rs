@@ -24,7 +24,7 @@ use crate::os::single_flight::SingleFlight;
 /// The files of this machine for one reader. It records each read since [`Files::forget`], so that [`Files::changed`] can
 /// wait for a change of any of them. The default reaches no file.
 ///
-/// Clones share the record; [`Files::fresh`] makes another reader of the same files.
+/// Clones share the record; [`Files::fresh`] makes another reader of these files.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
     service: Option<Arc<FileService>>,
@@ -101,7 +101,7 @@ impl Files {
         }
     }
 
-    /// Returns the same files for another reader, with an empty record.
+    /// Returns these files for another reader, with an empty record.
     #[must_use]
     pub(crate) fn fresh(&self) -> Self {
         Self { service: self.service.clone(), record: Arc::default() }
@@ -131,7 +131,7 @@ impl Files {
     /// Reads and parses several files, once per change for all readers of this process. `parse` gets the read of each file.
     /// `digest` hashes the part of the result that this reader depends on.
     ///
-    /// All readers of the same files must pass an equal `parse`.
+    /// All readers of a set of files must pass an equal `parse`.
     pub(crate) async fn parsed<T, P, D>(&self, key: &[FileRequest], parse: P, digest: D) -> Arc<T>
     where
         T: Send + Sync + 'static,

@@ -1,7 +1,7 @@
 //! The service manager that may have started this process: the sockets that it passes, and the notifications that it gets.
 //!
-//! Sockets come as in sd_listen_fds(3): no other program can take the port while the daemon is down, and no client is refused
-//! while it restarts. Notifications go out as in sd_notify(3), if the service manager asked for them.
+//! Sockets come as in sd_listen_fds(3). So no other program can take the port while the daemon is down, and a restart refuses
+//! no client. Notifications go out as in sd_notify(3), if the service manager asked for them.
 
 use std::io;
 use std::net::TcpListener;

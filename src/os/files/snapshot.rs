@@ -43,7 +43,7 @@ impl FileSnapshot {
         self.is_current()
     }
 
-    /// Returns true if both reads gave the same content or the same error.
+    /// Returns true if both reads gave equal content or an equal error.
     pub(crate) fn has_content_of(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
@@ -54,7 +54,7 @@ impl FileSnapshot {
     }
 }
 
-/// Returns a number that is equal for equal content or the same error. Its key is drawn once per process.
+/// Returns a number that is equal for equal content or equal errors. Its key is drawn once per process.
 fn digest(contents: &Result<FileContents, FileError>) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let mut hasher = KEY.build_hasher();

@@ -21,7 +21,7 @@ use crate::os::files::watcher::file::{WatchState, WatchedFile};
 /// The wait after the first event of a change, since its events come in bursts.
 const BURST: Duration = Duration::from_millis(150);
 
-/// The interval of polling beside the events. The kernel sends none for changes that other machines make on a network file
+/// The interval of polling, which complements the events. The kernel sends none for changes that other machines make on a network file
 /// system.
 const POLL: Duration = Duration::from_secs(30);
 
@@ -225,7 +225,7 @@ impl WatchRegistry {
             }
             let mut dirty = lock(&events.dirty);
             if event.need_rescan() {
-                // The kernel has lost events. The root directory stands for all files.
+                // The kernel has lost events. The root directory means all files.
                 dirty.insert(PathBuf::from("/"));
             }
             for path in event.paths {

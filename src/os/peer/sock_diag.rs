@@ -65,7 +65,7 @@ fn request(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// Returns `None` for an error, too: a missing socket and a missing kernel module have the same one.
+/// Returns `None` for an error, too: a missing socket and a missing kernel module look alike.
 fn read(answer: &[u8]) -> Option<ListeningSocket> {
     let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
