@@ -415,7 +415,7 @@ mod tests {
         let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
         let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
-        assert!(failure.message.contains("would ask itself"), "{failure}");
+        assert!(failure.message.contains("is a listener of this process"), "{failure}");
     }
 
     #[tokio::test]

@@ -41,8 +41,8 @@ async fn refused(reply: Reply, timeout: Duration) -> HttpError {
     let proxy = Proxy::start(Verdict::Answer(reply));
     let named = format!("http://me:hush-password@{}", proxy.address());
     let error = within(&[("HTTPS_PROXY", &named)]).send(request(URL, timeout).through_proxy()).await.unwrap_err();
-    let told = format!("POST https://sts.example.com/p: proxy http://{} (HTTPS_PROXY): ", proxy.address());
-    assert!(error.to_string().starts_with(&told), "{error}");
+    let expected = format!("POST https://sts.example.com/p: proxy http://{} (HTTPS_PROXY): ", proxy.address());
+    assert!(error.to_string().starts_with(&expected), "{error}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
     assert_eq!(proxy.seen().len(), 1);
     error
@@ -112,7 +112,7 @@ async fn sends_plain_http_with_whole_url_to_the_proxy() {
 
 #[tokio::test]
 async fn reports_the_status_of_a_refusal_without_its_body() {
-    for (status, told, passes) in [
+    for (status, expected, passes) in [
         (407, "it refused with status 407 Proxy Authentication Required: set a user name and a password", false),
         (
             403,
@@ -124,7 +124,7 @@ async fn reports_the_status_of_a_refusal_without_its_body() {
         (429, "it refused with status 429 Too Many Requests", true),
     ] {
         let error = refused(Reply::of(status, "hush-password"), LONG).await;
-        assert!(error.to_string().contains(told), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
         assert_eq!((error.cause().passes(), error.cause().is_silence()), (passes, false), "{error}");
     }
 }
@@ -161,8 +161,8 @@ async fn missing_proxy_is_transient_and_unusable_one_is_not() {
     let client = within(&[("HTTPS_PROXY", "socks5://me:hush@h")]);
     let error = client.send(request(URL, LONG).through_proxy()).await.unwrap_err();
     assert!(!error.cause().passes(), "{error}");
-    let told = "POST https://sts.example.com/p: HTTPS_PROXY begins neither with http:// nor with https://";
-    assert_eq!(error.to_string(), told);
+    let expected = "POST https://sts.example.com/p: HTTPS_PROXY begins neither with http:// nor with https://";
+    assert_eq!(error.to_string(), expected);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn asked(identity: Identity, host: &str, authority: &Authority) -> Result<
     outcome
 }
 
-async fn told(identity: Identity, host: &str, authority: &Authority) -> String {
+async fn error_of(identity: Identity, host: &str, authority: &Authority) -> String {
     let cause = asked(identity, host, authority).await.unwrap_err();
     assert!(!cause.passes() && !cause.is_silence(), "{cause}");
     cause.to_string()
@@ -48,13 +48,13 @@ async fn trusts_hosts_that_a_trusted_authority_signed() {
     assert_eq!(asked(ours.sign("127.0.0.1"), "127.0.0.1", &ours).await.unwrap().status, 200);
     let untrusted = asked(other.sign("127.0.0.1"), "127.0.0.1", &ours).await.unwrap_err();
     assert_eq!(untrusted, HttpErrorCause::Untrusted);
-    let name = told(ours.sign("iam.example.com"), "sts.example.com", &ours).await;
+    let name = error_of(ours.sign("iam.example.com"), "sts.example.com", &ours).await;
     assert!(name.contains("sts.example.com") && name.contains("iam.example.com"), "{name}");
-    let expired = told(ours.sign_expired("127.0.0.1"), "127.0.0.1", &ours).await;
+    let expired = error_of(ours.sign_expired("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(expired.contains("by the clock of this machine") && expired.contains("expired"), "{expired}");
-    let early = told(ours.sign_early("127.0.0.1"), "127.0.0.1", &ours).await;
+    let early = error_of(ours.sign_early("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(early.contains("is valid only in"), "{early}");
-    let authority = told(ours.sign_authority("127.0.0.1"), "127.0.0.1", &ours).await;
+    let authority = error_of(ours.sign_authority("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(authority.contains("CA:TRUE"), "{authority}");
 }
 
@@ -117,14 +117,14 @@ async fn unusable_named_authorities_are_an_error() {
     std::fs::write(&file, "hush").unwrap();
     std::fs::create_dir(&many).unwrap();
     let list = format!("/nowhere:{}", many.display());
-    for (variables, told) in [
+    for (variables, expected) in [
         (&[("SSL_CERT_FILE", "/nowhere")][..], "SSL_CERT_FILE, /nowhere: No such file"),
         (&[("SSL_CERT_FILE", file.to_str().unwrap())], "there is no certificate in PEM in SSL_CERT_FILE"),
         (&[("SSL_CERT_FILE", many.to_str().unwrap())], "it is not a regular file"),
         (&[("SSL_CERT_DIR", &list)], "SSL_CERT_DIR, /nowhere: No such file"),
     ] {
         let cause = SystemRoots::of(&Environment::new(variables.iter().copied())).config().await.unwrap_err();
-        assert!(matches!(&cause, HttpErrorCause::NoRoots(why) if why.contains(told)), "{cause}");
+        assert!(matches!(&cause, HttpErrorCause::NoRoots(why) if why.contains(expected)), "{cause}");
         assert!(!cause.to_string().contains("hush"));
     }
     std::fs::write(many.join("a.pem"), authority.pem()).unwrap();

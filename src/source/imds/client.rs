@@ -659,7 +659,7 @@ mod tests {
         let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
         let context = Context { http_client: HttpClient::system(own), ..context(&imds.endpoint()) };
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Misconfigured && told.message.contains("would ask itself"), "{told}");
+        assert!(told.kind == ErrorKind::Misconfigured && told.message.contains("is a listener of this process"), "{told}");
     }
 
     #[tokio::test]
