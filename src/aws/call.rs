@@ -175,7 +175,7 @@ fn unanswered(cause: &HttpErrorCause, settings: &Settings, is_of_region: bool) -
             SEE_WHO_ANSWERS.into()
         }
         // These say it themselves.
-        HttpErrorCause::NoUpstream
+        HttpErrorCause::NoClient
         | HttpErrorCause::Forbidden(_)
         | HttpErrorCause::Untrusted
         | HttpErrorCause::NoRoots(_)

@@ -408,7 +408,7 @@ mod tests {
         let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
         let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
-        assert!(failure.to_string().contains("would ask itself"), "{failure}");
+        assert!(failure.to_string().contains("is a listener of this process"), "{failure}");
     }
 
     #[tokio::test]

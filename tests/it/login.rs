@@ -328,6 +328,6 @@ fn refuses_endpoints_of_files_that_others_can_write() {
     assert_eq!(run().code, Some(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     let ended = run();
-    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by everybody"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by all users"), "{ended:?}");
     assert_eq!(stage.oidc.asked(DEVICE), 1);
 }

@@ -365,7 +365,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(
-        failure.to_string().contains("may be written by everybody")
+        failure.to_string().contains("may be written by all users")
             && failure.to_string().contains("run: credenza login"),
         "{failure}"
     );

@@ -571,7 +571,10 @@ mod tests {
         found(&source(), &context).await;
         imds.set(|state| state.token = Some(Reply::Hang));
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Unavailable && told.to_string().contains("no whole answer within"), "{told}");
+        assert!(
+            told.kind == ErrorKind::Unavailable && told.to_string().contains("no complete response within"),
+            "{told}"
+        );
     }
 
     #[tokio::test]
@@ -662,7 +665,10 @@ mod tests {
         let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
         let context = Context { http_client: HttpClient::system(own), ..context(&imds.endpoint()) };
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Misconfigured && told.to_string().contains("would ask itself"), "{told}");
+        assert!(
+            told.kind == ErrorKind::Misconfigured && told.to_string().contains("is a listener of this process"),
+            "{told}"
+        );
     }
 
     #[tokio::test]

@@ -293,7 +293,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
-    assert!(failure.to_string().contains("may be written by everybody"), "{failure}");
+    assert!(failure.to_string().contains("may be written by all users"), "{failure}");
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(&*stage.found().await.access_key_id, "ASIA0");
     if rustix::process::geteuid().is_root() {
