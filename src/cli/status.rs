@@ -59,7 +59,7 @@ pub(crate) fn text(document: &Value) -> String {
     text
 }
 
-/// Formats a document, or the error that there is none, as text.
+/// Formats a document, or the error without one, as text.
 #[must_use]
 pub(crate) fn text_or_error(result: Result<&Value, &CommandError>) -> String {
     result.map_or_else(|error| format!("{error}\n"), text)
