@@ -249,7 +249,7 @@ fn suggests_logins_for_profiles_without_sso() {
     let config = stage.home.path().join(".aws/config");
     let at = |line: u32| format!("{}, line {line}", config.display());
     for (arguments, code, says) in [
-        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; there is: ", at(14))),
+        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; run one of: ", at(14))),
         (&["--profile", "nobody"], 1, "there is no profile nobody in ".into()),
         (&[], 1, "there is no profile default in ".into()),
         (&["--sso-session", "nope"], 1, "there is no [sso-session nope] in ".into()),
