@@ -1,6 +1,6 @@
 //! Connections: accepted, limited, drained.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
+use super::answer::{Answer, Answered};
 use super::head_timer::HeadTimer;
 use super::protocol::Protocol;
 use super::seats::{Busy, Seat, Seats};
@@ -76,6 +77,8 @@ impl Listener for TcpListener {
 enum Called {
     /// It makes room for another.
     Evicted,
+    /// Its client sent no request head in time.
+    Late,
     /// The daemon stops.
     Stop,
 }
@@ -154,7 +157,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[must_use]
 pub fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(HeadTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
+    // The header timeout is ours: see `HeadTimer`.
+    http.header_read_timeout(None).max_buf_size(HEAD_LIMIT);
     http
 }
 
@@ -165,18 +169,23 @@ where
 {
     let place = Arc::clone(&seat.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        place.begun.notify_one();
+        place.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
-        let answer = protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed));
-        let busy = matches!(answer, Answer::Later(_)).then(|| Busy::new(&place));
-        async move {
-            let _busy = busy;
-            let mut answered = answer.wait().await;
-            // Nobody has read it, and no client sends one: nothing more is taken from who did.
-            if has_body && let Ok(response) = &mut answered {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        match protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed)) {
+            Answer::Now(mut answered) => {
+                place.answered.store(true, Ordering::Relaxed);
+                close_after_body(&mut answered, has_body);
+                Either::Left(ready(answered))
             }
-            answered
+            Answer::Later(answered) => {
+                let busy = Busy::new(&place);
+                Either::Right(async move {
+                    let _busy = busy;
+                    let mut answered = answered.await;
+                    close_after_body(&mut answered, has_body);
+                    answered
+                })
+            }
         }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);
@@ -188,18 +197,29 @@ where
         }
     };
     let mut called = std::pin::pin!(called);
+    let mut head = HeadTimer::start(HEAD_TIMEOUT);
     let mut listening: Option<Waker> = None;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        // Whoever calls wakes this task, so that once is enough: asking each time costs as much as the door.
+        if seat.place.answered.swap(false, Ordering::Relaxed) {
+            head.restart();
+        }
+        // Eviction, stop and timer wake this task, so that one poll of them is enough: another for each request costs as
+        // much as access control.
         if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            && !(seat.place.must_go() || stop.is_cancelled())
+            && !(head.has_fired() || seat.place.must_go() || stop.is_cancelled())
         {
             return Poll::Pending;
         }
         listening = Some(cx.waker().clone());
+        while head.poll(cx).is_ready() {
+            if !seat.place.busy.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(Called::Late));
+            }
+            head.restart();
+        }
         called.as_mut().poll(cx).map(Ok)
     });
     let ended = match ended.await {
@@ -208,16 +228,22 @@ where
             tracing::debug!("closed the oldest connection that proved nothing, to make room");
             return;
         }
+        Ok(Called::Late) => {
+            tracing::debug!("closed a connection: no request head within {} s", HEAD_TIMEOUT.as_secs());
+            return;
+        }
         Ok(Called::Stop) => {
             // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
             // and his first request cannot be sent again without asking him.
-            let first = tokio::time::timeout(FLUSH, seat.place.begun.notified());
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => return told(ended),
-                begun = first => if begun.is_err() {
-                    return;
-                }
+            let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if seat.place.begun.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match tokio::time::timeout(FLUSH, first).await {
+                Ok(Some(ended)) => return told(ended),
+                Ok(None) => {}
+                Err(_) => return,
             }
             connection.as_mut().graceful_shutdown();
             if seat.place.busy.load(Ordering::Relaxed) {
@@ -230,8 +256,65 @@ where
     told(ended);
 }
 
+/// Closes the connection after a request with a body. No handler reads bodies, and no SDK sends one.
+fn close_after_body(answered: &mut Answered, has_body: bool) {
+    if has_body && let Ok(response) = answered {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 fn told(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::board::Board;
+    use crate::clock::Clock;
+    use crate::server::guard::{Clients, Hosts};
+    use crate::server::leases::Leases;
+    use crate::server::routes::{Endpoint, Paths};
+
+    /// A broker without identities and clients.
+    fn protocol() -> Protocol {
+        let board = Board {
+            live: watch::Sender::default().subscribe(),
+            refused: watch::Sender::default().subscribe(),
+            known: watch::Sender::default().subscribe(),
+            demand: mpsc::channel(1).0,
+        };
+        let leases = Leases { board, clock: Clock::system(), stopping: CancellationToken::new() };
+        let (clients, hosts) = (Clients::new([]), Hosts::default());
+        Protocol::Container(Paths::new(Arc::new(Endpoint { leases, clients, hosts, started: SystemTime::UNIX_EPOCH })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closes_a_connection_whose_head_is_late() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let seat = Arc::new(Seats::new(1)).seat().await;
+        let began = Instant::now();
+        let speaking = tokio::spawn(speak(server, protocol(), seat, CancellationToken::new()));
+        // One is answered at once, the other by the router.
+        for (path, status) in [("/status", "401"), ("/healthz", "200")] {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let length = client.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+        speaking.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 35);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
 }

@@ -35,8 +35,10 @@ pub(super) struct Place {
     pub(super) admitted: AtomicBool,
     /// Whether a request is being answered.
     pub(super) busy: AtomicBool,
-    /// Told when a request begins.
-    pub(super) begun: Notify,
+    /// Set when a request begins.
+    pub(super) begun: AtomicBool,
+    /// Set when an answer is ready: the client has to send the next head.
+    pub(super) answered: AtomicBool,
     /// Set before `evicted` is told.
     must_go: AtomicBool,
     pub(super) evicted: Notify,
@@ -127,6 +129,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.busy.store(false, Ordering::Relaxed);
+        self.0.answered.store(true, Ordering::Relaxed);
     }
 }
 
