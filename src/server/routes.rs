@@ -83,7 +83,7 @@ impl Paths {
             tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), client = %client.name, "request");
             admitted();
             if let Some(body) = self.endpoint.at_hand(&parts, client) {
-                return Answer::Now(Ok(whole(StatusCode::OK, body).map(Either::Left)));
+                return Answer::Now(Ok(whole(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
         parts.extensions.insert(who);
