@@ -1,11 +1,12 @@
 //! The published leases: all that the HTTP side can see. What goes up from there is a wake, never data.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use fnv::FnvHashMap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -252,11 +253,15 @@ impl Wishes {
     }
 }
 
+/// The handles of the live keepers. Every request looks one up; FNV does that in half the time of SipHash, which protects
+/// from keys that an attacker chooses. These come from the configuration and the owner's profiles.
+pub type Live = FnvHashMap<LeaseKey, Handle>;
+
 /// All that the HTTP side can see.
 #[derive(Clone, Debug)]
 pub struct Board {
     /// The live keepers.
-    pub live: watch::Receiver<Arc<HashMap<LeaseKey, Handle>>>,
+    pub live: watch::Receiver<Arc<Live>>,
     /// What is wrong with the configuration on disk, when the last reload was refused.
     pub refused: watch::Receiver<Option<Arc<str>>>,
     /// The profiles that are served once somebody asks; `None` until the shared files have been looked at.
@@ -341,7 +346,7 @@ mod tests {
 
     fn board(keepers: &[(&str, Published)]) -> (Board, Vec<watch::Sender<Arc<Published>>>) {
         let mut senders = Vec::new();
-        let mut live = HashMap::new();
+        let mut live = Live::default();
         for (name, published) in keepers {
             let (sender, _, handle) = Handle::new(published.clone());
             senders.push(sender);

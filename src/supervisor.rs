@@ -1,6 +1,6 @@
 //! Generations of keepers: spawns them, publishes the board, swaps in a new configuration, stops.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Board, Demand, Handle, LeaseKey, Wish};
+use crate::board::{Board, Demand, Handle, LeaseKey, Live, Wish};
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Identity, LongLivedKeys, ServedProfiles};
 use crate::credentials::Name;
@@ -70,7 +70,7 @@ pub struct Supervisor {
     tasks: JoinSet<Infallible>,
     look: Option<Look>,
     demands: mpsc::Receiver<Demand>,
-    live: watch::Sender<Arc<HashMap<LeaseKey, Handle>>>,
+    live: watch::Sender<Arc<Live>>,
     known: watch::Sender<Option<Arc<BTreeSet<Name>>>>,
     refused: watch::Sender<Option<Arc<str>>>,
 }

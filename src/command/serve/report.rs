@@ -75,21 +75,20 @@ fn line(health: &Health) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::Arc;
     use std::time::SystemTime;
 
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::board::{Handle, LeaseKey, Phase, Published};
+    use crate::board::{Handle, LeaseKey, Live, Phase, Published};
 
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_until_a_keeper_is_stuck() {
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
         let loading = Phase::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
         let (_keeper, _, handle) = Handle::new(Published { phase: loading, eager: true, ..Published::default() });
-        let live = HashMap::from([(LeaseKey::Identity("a".into()), handle)]);
+        let live = Live::from_iter([(LeaseKey::Identity("a".into()), handle)]);
         let board = Board {
             live: watch::Sender::new(Arc::new(live)).subscribe(),
             refused: watch::Sender::new(None).subscribe(),
