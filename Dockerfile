@@ -1,23 +1,23 @@
-# An image that holds one static program, run by nobody in particular.
+# An image with one static program, run by an unprivileged user.
 #
-#   docker build -t credenza:0.1.0 .                                                builds the program and the image
-#   docker buildx build --platform linux/amd64,linux/arm64 -t credenza:0.1.0 .      each on a machine, or emulator, of its own
+#   docker build -t credenza:0.2.0 .                                                builds the program and the image
+#   docker buildx build --platform linux/amd64,linux/arm64 -t credenza:0.2.0 .      each natively or emulated
 #   packaging/image-root.sh PROGRAM dist/image &&
-#     docker build -t credenza:0.1.0 --target prebuilt -f Dockerfile dist/image     around a program of `make static`
+#     docker build -t credenza:0.2.0 --target prebuilt -f Dockerfile dist/image     with a program of `make static`
 
-# Any Debian with Cargo (1.91 or newer), a C compiler and ca-certificates can stand in.
+# Any Debian image with Cargo (1.91 or newer), a C compiler and ca-certificates works.
 ARG BASE=rust:1.91-slim-bookworm
 
 FROM scratch AS frame
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="credenza" \
       org.opencontainers.image.description="A local credential broker for AWS and S3" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# /shared is where a volume goes that the program sees as well; the token stands in a folder of its own below it.
-# (The variable says where the token will be: it is no secret.)
+# /shared is for a volume that the program mounts too. The token is in a folder below it.
+# (The variable names the token file; it is no secret.)
 # hadolint ignore=DL3064
 ENV HOME=/home/credenza \
     CREDENZA_TOKEN_FILE=/shared/credenza/token
@@ -34,8 +34,9 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock LICENSE README.md ./
 COPY src/ src/
+COPY testkit/ testkit/
 COPY packaging/image-root.sh packaging/
-# The target is named, although it is the host's: otherwise the flags would reach build scripts and macros too.
+# The target is named, although it is the host's: without it, the flags would apply to build scripts and macros too.
 RUN host=$(rustc --print host-tuple) && \
     RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR=/target \
       cargo build --release --locked --target "$host" && \

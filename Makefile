@@ -14,16 +14,21 @@ TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 RELEASE_BIN := $(TARGET)/release/credenza
 STATIC_BIN := $(TARGET)/$(HOST)/release/credenza
+DOCKER ?= docker
+OCI_IMAGE ?= credenza:latest
+PROGRAM ?= $(STATIC_BIN)
 PREFIX ?= /usr/local
 DESTDIR ?=
 # The program that the real clients talk to: the debug build, which `cargo test` has made already.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
-export SSO_FAKES ?= $(abspath $(TARGET)/debug/examples/sso-fakes)
+export SSO_FAKES ?= $(abspath $(TARGET)/debug/sso-fakes)
 # What is shipped is the same wherever it is built: the folders of this machine are not in it.
 CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
 TOOLS := .cache/tools
 TOOLS_STAMP := $(TOOLS)/tools.stamp
+ACTIONLINT_VERSION := 1.7.12
+ACTIONLINT := .cache/actionlint/$(ACTIONLINT_VERSION)/actionlint
 FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
@@ -33,6 +38,9 @@ AWS_CLI ?= $(OWN_AWS_CLI)
 BESIDE = --aws "$(AWS_CLI)" --python $(VENV)/bin/python
 BENCH_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/bench,$(CURDIR)/.cache/bench)
 
+# Goals follow one another: `make -j setup test` is no race.
+.NOTPARALLEL:
+
 .PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install dist static clean image kubernetes
 
 help: ## list the targets
@@ -41,8 +49,12 @@ help: ## list the targets
 build: ## the release binary
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP)" cargo build --release --locked
 
-test: ## every check: the suites below, with a table at the end
-	@tests/suites.sh
+.PHONY: setup
+setup: ## install what `make test` needs and this machine lacks: Debian packages (through sudo) and Rust components; ARGS=--all adds those of matrix, kubernetes and fuzz
+	@tests/setup.sh $(ARGS)
+
+test: ## every check: suites side by side, with a table at the end (SUITES="fmt unit" picks some); what cannot run here is skipped loudly, and fails with CI=true
+	@tests/suites.sh $(SUITES)
 
 fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz targets
 	cargo fmt --all --check
@@ -51,14 +63,24 @@ fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz t
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## lints, warnings are errors
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo clippy --locked --manifest-path benches/Cargo.toml -- -D warnings
 
+# The black-box tests mostly wait.
+unit: export RUST_TEST_THREADS ?= 6
 unit: ## cargo test
-	cargo test --locked
+	cargo test --locked --workspace
+
+.PHONY: compile
+compile: ## what `make unit` runs, the program and the fakes among it
+	cargo test --locked --workspace --no-run
 
 doc: ## the documentation builds, warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: workflows
+workflows: $(ACTIONLINT) ## what the build service runs: actionlint, and whether each make target that is named exists
+	@tests/workflows.sh "$(ACTIONLINT)"
 
 .PHONY: deny
 deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where crates come from
@@ -73,8 +95,8 @@ clients: $(STAMP) debug-binary fakes ## real clients on a real S3: boto3, the AW
 	$(VENV)/bin/pytest -n 2 tests/clients $(ARGS)
 
 .PHONY: matrix
-matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; keeps docs/CLIENTS.md and the symptoms in README.md (ARGS="--clients go2 --ways imds" runs some and keeps nothing)
-	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --readme README.md)
+matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; keeps docs/CLIENTS.md and the symptoms in docs/TROUBLESHOOTING.md (ARGS="--clients go2 --ways imds" runs some and keeps nothing)
+	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --troubleshooting docs/TROUBLESHOOTING.md)
 
 .PHONY: six
 six: $(STAMP) debug-binary ## the matrix of the six clients that most programs stand on: boto3, AWS CLI v2, JavaScript v3, Rust, Go v2, Java v2
@@ -86,8 +108,8 @@ demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
-systemd: build static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
-	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
+systemd: static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
+	@tests/systemd/suite.sh "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
 	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture
@@ -117,12 +139,25 @@ install: ## program, units, completions and manual pages below PREFIX (/usr/loca
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
 	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.service"
 
-dist: build static ## a tarball with a static program and a Debian package, in dist/
+dist: static ## a tarball and a Debian package with a static program, in dist/
 	packaging/dist.sh tarball "$(STATIC_BIN)" dist
-	packaging/dist.sh deb "$(RELEASE_BIN)" dist
+	packaging/dist.sh deb "$(STATIC_BIN)" dist
 
 static: ## a release binary that needs no library of the host
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP) -C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
+
+.PHONY: version release-notes oci
+version: ## the version of Cargo.toml
+	@sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml
+
+release-notes: ## the part of CHANGELOG.md about this version
+	@packaging/release-notes.sh "$$($(MAKE) version)"
+
+oci: ## the image around a static program (PROGRAM=…, OCI_IMAGE=name:tag), with DOCKER=docker or podman
+	rm -rf dist/image
+	packaging/image-root.sh "$(PROGRAM)" dist/image
+	$(DOCKER) build --target prebuilt --build-arg VERSION="$$($(MAKE) version)" \
+	  --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" --tag "$(OCI_IMAGE)" --file Dockerfile dist/image
 
 .PHONY: reproducible
 reproducible: ## two builds in two folders give the same binary, dynamic and static (ten minutes and more)
@@ -139,10 +174,18 @@ ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
 
-# The stand-ins for SSO that the program's own tests use, as a program for the real clients.
+# The fakes of SSO and Sign-In as a program, for real clients. Only where SSO_FAKES is ours to build.
 .PHONY: fakes
 fakes:
-	@! command -v cargo >/dev/null || cargo build --locked --example sso-fakes
+ifeq ($(origin SSO_FAKES),file)
+	@! command -v cargo >/dev/null || cargo build --locked -p testkit --bin sso-fakes
+endif
+
+# What suites that run side by side share.
+.PHONY: venv release
+venv: $(STAMP) $(TOOLS_STAMP)
+
+release: build static
 
 # Cargo's tools as they are built already; nothing of what they were packed with is needed.
 $(TOOLS_STAMP): tests/tools.txt
@@ -150,14 +193,18 @@ $(TOOLS_STAMP): tests/tools.txt
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
 	@touch $@
 
+# PyPI has only a downloader of it; the module proxy has the source.
+$(ACTIONLINT):
+	GOBIN="$(CURDIR)/$(@D)" GOTOOLCHAIN=local go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+
 $(OWN_AWS_CLI): benches/aws-cli.txt benches/aws-cli.sh | $(STAMP)
 	benches/aws-cli.sh $(VENV)/bin/python .cache/aws-cli
 
 $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null \
-	  || { echo "make: $(PYTHON) is missing or older than 3.10 (Debian: apt-get install python3)" >&2; exit 1; }
+	  || { echo "make: $(PYTHON) is missing or older than 3.10 (make setup installs it)" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
-	  || { echo "make: $(PYTHON) cannot make virtual environments (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	  || { echo "make: $(PYTHON) cannot make virtual environments (make setup installs them)" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input $(addprefix -r ,$^)
 	@touch $@

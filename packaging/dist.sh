@@ -2,7 +2,7 @@
 # dist.sh tarball BINARY FOLDER   a tarball to unpack over /usr/local (or --strip-components elsewhere)
 # dist.sh deb BINARY FOLDER       a Debian package
 #
-# The same binary gives the same bytes: names in order, the time of the last commit, no owner of this machine.
+# The same binary gives the same bytes: sorted names, the time of the last commit, no owner of this machine.
 set -euo pipefail
 kind=$1 binary=$(realpath "$2") folder=$3
 here=$(cd "$(dirname "$0")" && pwd)
@@ -37,7 +37,7 @@ deb() {
   mkdir -p "$root/usr/share/zsh/vendor-completions"
   mv "$root/usr/share/zsh/site-functions/_credenza" "$root/usr/share/zsh/vendor-completions/"
   rmdir "$root/usr/share/zsh/site-functions"
-  # The newest symbols of the C library that the program asks for; a static program asks for none.
+  # The newest symbol version of the C library that the program needs. A static program needs none.
   command -v objdump >/dev/null || { echo "dist.sh: objdump is missing (Debian: binutils)" >&2; exit 1; }
   libc=$(objdump -T "$binary" 2>/dev/null | sed -n 's/.*GLIBC_\([0-9.]*\).*/\1/p' | sort -uV | tail -1)
   depends=${libc:+"libc6 (>= $libc), libgcc-s1, "}

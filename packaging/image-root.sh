@@ -1,5 +1,5 @@
 #!/bin/sh
-# image-root.sh BINARY FOLDER   lays out what the image holds: FOLDER/root (root's) and FOLDER/shared (the broker's own)
+# image-root.sh BINARY FOLDER   makes the content of the image: FOLDER/root (of root) and FOLDER/shared (of the broker)
 set -eu
 binary=$1 folder=$2
 authorities=${CA_BUNDLE:-/etc/ssl/certs/ca-certificates.crt}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install.sh BINARY ROOT PREFIX: puts the program and all that belongs to it where the system looks for it, below ROOT.
+# install.sh BINARY ROOT PREFIX: installs the program, units, completions, manual pages and documents below ROOT.
 #
-# `make install` calls it with DESTDIR as ROOT, the tarball is made with it, and the Debian package.
+# `make install` calls it with DESTDIR as ROOT. The tarball and the Debian package are made with it.
 set -euo pipefail
 binary=$(realpath "$1") root=$2 prefix=$3
 cd "$(dirname "$0")/.."

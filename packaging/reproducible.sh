@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the last commit twice, with everything different that must not matter: the folder, the target folder, cargo's
-# home, the language, the time zone, the umask and the number of jobs. Fails when the two differ in one bit.
+# Builds the last commit twice, in different surroundings: folder, target folder, cargo's home, language, time zone, umask
+# and number of jobs. Fails when the two binaries differ in one bit.
 #
 #   reproducible.sh TARGET…     make targets whose binary is compared: build, static (both by default)
 set -euo pipefail
@@ -36,7 +36,7 @@ binary() { # make target, folder that cargo built in
 
 clone one
 clone "another/folder/as/deep"
-# What was downloaded is the same anyway; the other home unpacks it in a place of its own.
+# The downloads are the same; the other home unpacks them again.
 mkdir -p "$scratch/home/registry"
 for part in index cache; do
   [ ! -d "$cargo_home/registry/$part" ] || cp -a "$cargo_home/registry/$part" "$scratch/home/registry/"

@@ -2,20 +2,20 @@
 //! understood.
 //!
 //! A source hands in [`settings::Settings`], which say what a person configured about calling AWS. It gets credentials
-//! or a [`crate::source::Failure`] whose message has the service's own code and words.
+//! or a [`crate::model::error::SourceError`] whose message has the service's own code and words.
 
-pub mod arn;
-pub mod call;
-pub mod dpop;
-pub mod endpoint;
-mod form;
-pub mod oidc;
-mod partition;
-pub mod registration;
-pub mod service;
-pub mod settings;
-mod sign;
-pub mod signin;
-pub mod sso;
-pub mod sts;
-mod xml;
+pub(crate) mod arn;
+pub(crate) mod call;
+pub(crate) mod dpop;
+pub(crate) mod endpoint;
+pub(crate) mod form;
+pub(crate) mod partition;
+pub(crate) mod registration;
+pub(crate) mod service;
+pub(crate) mod settings;
+pub(crate) mod sign;
+pub(crate) mod signin;
+pub(crate) mod sso_oidc;
+pub(crate) mod sso_portal;
+pub(crate) mod sts;
+pub(crate) mod xml;

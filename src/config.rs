@@ -3,91 +3,95 @@
 //! Pure: bytes and [`Overrides`] (flags and variables) go in, a configuration or **all** errors of the file come out.
 //! Who reads the file, and whether its owner may be trusted, is decided by the caller.
 
-mod identity;
-mod imds;
-mod profiles;
-mod roles;
-mod schema;
-mod server;
-mod sources;
-mod syntax;
-mod table;
+pub(crate) mod identity;
+pub(crate) mod imds;
+pub(crate) mod listen;
+pub(crate) mod load;
+pub(crate) mod profiles;
+pub(crate) mod roles;
+pub(crate) mod schema;
+pub(crate) mod server;
+pub(crate) mod sources;
+pub(crate) mod syntax;
+pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+pub(crate) mod users;
 pub(crate) mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::credentials::Name;
+pub(crate) use crate::config::identity::Identity;
+use crate::config::identity::IdentityDefaults;
+pub(crate) use crate::config::imds::ImdsConfig;
+pub(crate) use crate::config::profiles::{ProfilePattern, ServedProfiles};
+use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
+pub(crate) use crate::config::server::{Account, AuthTokenConfig, ServerConfig};
+pub(crate) use crate::config::sources::built_in_chain;
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::model::identity_name::IdentityName;
 use crate::source::spec::{SourceKind, SourceSpec};
-use crate::world::Environment;
-use identity::Habits;
-pub use identity::{Identity, LongLivedKeys};
-pub use imds::ImdsConfig;
-pub use profiles::{Pattern, ServedProfiles};
-use schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
-pub use server::{Account, ServerConfig, Token};
-pub use sources::built_in_chain;
-use table::{Entry, Errors, Section};
 
 /// Everything that can be configured. There is always an identity `default`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// The HTTP side.
-    pub server: ServerConfig,
+    pub(crate) server: ServerConfig,
     /// The metadata service, where it is wanted.
-    pub imds: Option<ImdsConfig>,
+    pub(crate) imds: Option<ImdsConfig>,
     /// By name.
-    pub identities: BTreeMap<Name, Identity>,
+    pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are identities, too.
-    pub profiles: Option<ServedProfiles>,
+    pub(crate) profiles: Option<ServedProfiles>,
     /// Users beside us and root whose shared files may say what is run and where tokens go.
-    pub trusted_owners: Vec<Account>,
+    pub(crate) trusted_owners: Vec<Account>,
     /// What is allowed and may surprise, for the log.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What flags and variables say; it goes before the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// Where to listen.
-    pub listen: Option<Vec<SocketAddr>>,
+    pub(crate) listen: Option<Vec<SocketAddr>>,
     /// Whether other hosts may reach that.
-    pub allow_remote: Option<bool>,
+    pub(crate) allow_remote: Option<bool>,
     /// Where the metadata service listens.
-    pub imds_listen: Option<Vec<SocketAddr>>,
+    pub(crate) imds_listen: Option<Vec<SocketAddr>>,
     /// Whose credentials it serves.
-    pub imds_identity: Option<Name>,
+    pub(crate) imds_identity: Option<IdentityName>,
     /// Whether it answers requests without a token.
-    pub imds_allow_v1: Option<bool>,
+    pub(crate) imds_allow_v1: Option<bool>,
     /// Where the broker's own token comes from.
-    pub token: Option<Token>,
+    pub(crate) token: Option<AuthTokenConfig>,
     /// Who may read its file.
-    pub token_group: Option<Account>,
+    pub(crate) token_group: Option<Account>,
     /// A chain that takes the place of a configured `[identities.default]`.
-    pub sources: Option<Vec<SourceSpec>>,
+    pub(crate) sources: Option<Vec<SourceSpec>>,
     /// The region of every source of `default`.
-    pub region: Option<Box<str>>,
+    pub(crate) region: Option<Box<str>>,
     /// Profiles that are served beside it.
-    pub serve_profiles: Option<Vec<Pattern>>,
+    pub(crate) serve_profiles: Option<Vec<ProfilePattern>>,
     /// The credentials file of those.
-    pub credentials_file: Option<PathBuf>,
+    pub(crate) credentials_file: Option<PathBuf>,
     /// The config file of those.
-    pub config_file: Option<PathBuf>,
+    pub(crate) config_file: Option<PathBuf>,
 }
 
 /// Something wrong with `credenza.toml`. It never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// From 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// From 1, in characters.
-    pub column: usize,
+    pub(crate) column: usize,
     /// `server.listen`; empty where no key can be told.
-    pub key: String,
+    pub(crate) key: String,
     /// What is wrong and what to write instead.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl fmt::Display for ConfigError {
@@ -100,41 +104,17 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Where `credenza.toml` is looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Somebody named it: it has to be there.
-    Named(PathBuf),
-    /// The first of these that exists; none is fine.
-    FirstOf(Vec<PathBuf>),
-}
-
-impl Place {
-    /// The file that `--config` or `CREDENZA_CONFIG` names, else the default places.
-    #[must_use]
-    pub fn new(named: Option<&Path>, environment: &Environment) -> Self {
-        if let Some(named) = named {
-            return Self::Named(environment.expand(named));
-        }
-        // The XDG specification has relative paths ignored.
-        let configured = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
-        let folder = configured.or_else(|| environment.home().map(|home| home.join(".config")));
-        let own = folder.map(|folder| folder.join("credenza/credenza.toml"));
-        Self::FirstOf(own.into_iter().chain([PathBuf::from("/etc/credenza/credenza.toml")]).collect())
-    }
-}
-
 impl Config {
     /// The identity of this name: one that is configured, else a profile that is served, whether it exists or not.
     #[must_use]
-    pub fn identity(&self, name: &Name) -> Option<Identity> {
+    pub(crate) fn identity(&self, name: &IdentityName) -> Option<Identity> {
         let served = || self.profiles.as_ref().filter(|served| served.matches(name.as_str()));
         self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
     }
 
     /// Why there is no identity of this name, if there is none.
     #[must_use]
-    pub fn missing(&self, name: &Name) -> Option<String> {
+    pub(crate) fn missing(&self, name: &IdentityName) -> Option<String> {
         if self.identity(name).is_some() {
             return None;
         }
@@ -145,7 +125,7 @@ impl Config {
     /// What flags and variables say of the metadata service that does not go with the rest. The file's own words have been
     /// checked with it: what is left came by flag or variable.
     #[must_use]
-    pub fn metadata_misfit(&self) -> Option<String> {
+    pub(crate) fn metadata_misfit(&self) -> Option<String> {
         let imds = self.imds.as_ref()?;
         imds.misfit(&self.server)
             .or_else(|| Some(format!("--imds-identity (or CREDENZA_IMDS_IDENTITY): {}", self.missing(&imds.identity)?)))
@@ -155,15 +135,15 @@ impl Config {
     ///
     /// # Errors
     /// All that is wrong with the file, in its order.
-    pub fn parse(bytes: &[u8], overrides: &Overrides) -> Result<Self, Vec<ConfigError>> {
+    pub(crate) fn parse(bytes: &[u8], overrides: &Overrides) -> Result<Self, Vec<ConfigError>> {
         let text = syntax::text(bytes).map_err(|(at, message)| {
             let line = 1 + bytes[..at].iter().filter(|b| **b == b'\n').count();
             let column = 1 + bytes[..at].iter().rev().take_while(|b| **b != b'\n').count();
             vec![ConfigError { line, column, key: String::new(), message: message.into() }]
         })?;
-        let (mut errors, mut mended) = (Errors::new(text), None);
+        let (mut errors, mut mended) = (ConfigErrors::new(text), None);
         let config = syntax::parse(text, &mut mended, &mut errors)
-            .and_then(|value| Section::open(Entry::root(value), &ROOT, &mut errors))
+            .and_then(|value| TableSection::open(TableEntry::root(value), &ROOT, &mut errors))
             .map(|root| read(root, overrides, &mut errors));
         match config {
             Some(config) if errors.count() == 0 => Ok(config),
@@ -172,14 +152,14 @@ impl Config {
     }
 }
 
-fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Config {
+fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
     let trusted_owners = files.map(|section| trusted_owners(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
     let imds = imds::read(root.section("imds", &IMDS, errors), &server, overrides, errors);
     let (imds, named) = imds.unzip();
     let defaults = root.section("defaults", &DEFAULTS, errors);
-    let defaults = defaults.map(|section| Habits::read(section, errors)).unwrap_or_default();
+    let defaults = defaults.map(|section| IdentityDefaults::read(section, errors)).unwrap_or_default();
     let profiles = root.section("profiles", &PROFILES, errors);
     let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
     let sources = overrides.sources.clone().map(|sources| in_files_of(profiles.as_ref(), sources));
@@ -207,7 +187,7 @@ fn read(mut root: Section<'_>, overrides: &Overrides, errors: &mut Errors) -> Co
 /// What flags and variables make of `[profiles]`; nothing where no pattern stands.
 fn served_profiles(
     configured: Option<ServedProfiles>,
-    defaults: Habits,
+    defaults: IdentityDefaults,
     overrides: &Overrides,
 ) -> Option<ServedProfiles> {
     let mut served = match (configured, &overrides.serve_profiles) {
@@ -248,14 +228,14 @@ fn in_files_of(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) 
 
 /// Sees to it that `default` exists, and that it is what flags and variables make of it.
 fn with_default(
-    identities: &mut BTreeMap<Name, Identity>,
+    identities: &mut BTreeMap<IdentityName, Identity>,
     is_alone: bool,
-    defaults: Habits,
+    defaults: IdentityDefaults,
     sources: Option<Vec<SourceSpec>>,
     region: Option<&str>,
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    let name = Name::default();
+    let name = IdentityName::default();
     if let Some(sources) = sources {
         if identities.insert(name.clone(), defaults.identity(name.clone(), sources)).is_some() {
             warnings.push("source flags or variables take the place of [identities.default]".into());
@@ -272,11 +252,8 @@ fn with_default(
     warnings
 }
 
-fn trusted_owners(mut section: Section<'_>, errors: &mut Errors) -> Vec<Account> {
+fn trusted_owners(mut section: TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Account> {
     let owners = section.take("trusted_owners").and_then(|entry| entry.list(errors, "entry")).unwrap_or_default();
     section.close();
     owners.into_iter().filter_map(|owner| owner.account(errors)).collect()
 }
-
-#[cfg(test)]
-mod tests;

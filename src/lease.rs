@@ -1,57 +1,62 @@
 //! What an identity holds: credentials, rendered once into the bytes that every SDK takes.
 
+pub(crate) mod refresher;
+pub(crate) mod registry;
+pub(crate) mod served_profiles;
+pub(crate) mod supervisor;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::clock::timestamp;
-use crate::credentials::{Credentials, LoginEnd};
+use crate::model::credentials::{Credentials, LoginEnd};
+use crate::model::time::timestamp;
 
 /// An end further away than this is a way of saying "never": no temporary credentials live longer than 36 hours, and
 /// several SDKs overflow on year 9999.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// What `direct` means for the SDKs that cannot sign with an empty token (measured; see docs/PROTOCOL.md).
-pub const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
+pub(crate) const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
      can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor object_store and opendal";
 
 /// Why the metadata service serves none of them: the CRT ends the whole program over such an answer, others sign with an
 /// empty token.
-pub const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served as those of an instance, for SDKs end or sign \
+pub(crate) const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served as those of an instance, for SDKs end or sign \
      wrongly over them; long_lived_keys = \"session\" exchanges them for a session, and \
      AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are";
 
 /// Credentials in the form in which they leave: no secret but the rendered body.
 #[derive(Clone)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// The body of `GET /credentials`, overwritten when the last clone is dropped.
-    pub body: Bytes,
+    pub(crate) body: Bytes,
     /// From this moment on the body must not be served any more.
-    pub serve_until: SystemTime,
+    pub(crate) serve_until: SystemTime,
     /// The name of the source that supplied the credentials.
-    pub source: Arc<str>,
+    pub(crate) source: Arc<str>,
     /// The access key, for logs and `status`.
-    pub access_key_id: Box<str>,
+    pub(crate) access_key_id: Box<str>,
     /// When they came.
-    pub loaded: SystemTime,
+    pub(crate) loaded: SystemTime,
     /// Their real end; `None` when unknown or never.
-    pub expiration: Option<SystemTime>,
+    pub(crate) expiration: Option<SystemTime>,
     /// Whether SDKs have to sign without a session token.
-    pub without_token: bool,
+    pub(crate) without_token: bool,
     /// The moment from which a person has to log in again before there are others, where it is known.
-    pub login_ends: Option<Arc<LoginEnd>>,
+    pub(crate) login_ends: Option<Arc<LoginEnd>>,
     /// The account, where the source is certain of it.
-    pub account_id: Option<Box<str>>,
+    pub(crate) account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
-    pub endpoint: Option<Box<str>>,
+    pub(crate) endpoint: Option<Box<str>>,
 }
 
 impl Lease {
     /// Renders a lease at `now`. Credentials without an end are served until `now + long_lived`, again and again.
     #[must_use]
-    pub fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
+    pub(crate) fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
         let expiration = credentials.expiration.filter(|end| end.duration_since(now).is_ok_and(|left| left < NEVER));
         let expiration =
             if credentials.expiration.is_some_and(|end| end <= now) { credentials.expiration } else { expiration };
@@ -72,13 +77,13 @@ impl Lease {
 
     /// Whether it may be served at `now`.
     #[must_use]
-    pub fn is_usable(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
         now < self.serve_until
     }
 
     /// Whether this lease brings nothing over `held`: the same key of the same source, not ending later.
     #[must_use]
-    pub fn is_no_newer_than(&self, held: &Self) -> bool {
+    pub(crate) fn is_no_newer_than(&self, held: &Self) -> bool {
         self.source == held.source && self.access_key_id == held.access_key_id && self.serve_until <= held.serve_until
     }
 }
@@ -97,10 +102,10 @@ impl std::fmt::Debug for Lease {
 /// The body in the one shape that all SDKs take: every field always there, `Token` a string, `Expiration` real and in
 /// whole seconds of UTC (measured over 17 clients; see docs/PROTOCOL.md).
 #[must_use]
-pub fn render(credentials: &Credentials, expiration: SystemTime, now: SystemTime) -> Bytes {
+pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: SystemTime) -> Bytes {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "PascalCase")]
-    struct Body<'a> {
+    struct LeaseBody<'a> {
         code: &'a str,
         #[serde(rename = "Type")]
         kind: &'a str,
@@ -112,7 +117,7 @@ pub fn render(credentials: &Credentials, expiration: SystemTime, now: SystemTime
         #[serde(skip_serializing_if = "Option::is_none")]
         account_id: Option<&'a str>,
     }
-    let body = Body {
+    let body = LeaseBody {
         code: "Success",
         kind: "AWS-HMAC",
         last_updated: &timestamp(now),

@@ -1,6 +1,5 @@
 //! Measures the broker beside a bare hyper server in the same run and prints a table; `make bench` starts it.
 
-mod fakes;
 mod load;
 mod process;
 mod report;

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::fakes::imds::Imds;
 use crate::load::request;
 use crate::process::Process;
+use testkit::imds::Imds;
 
 pub const TOKEN: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNO";
 

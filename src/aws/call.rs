@@ -1,5 +1,8 @@
 //! One call of a service: sent up to three times, and whatever went wrong told in the service's own words.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,14 +12,18 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use crate::aws::settings::Settings;
-use crate::clock::Clock;
-use crate::credentials::{Escaped, Origin};
-use crate::failure::{Failure, Kind, excerpt};
-use crate::upstream::{Cause, Request, Response, Roots};
-use crate::world::World;
+use crate::context::Context;
+use crate::http::error::HttpErrorCause;
+use crate::http::message::{Request, Response};
+use crate::http::trust_roots::TrustRoots;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::location::Location;
+use crate::model::text::Escaped;
+use crate::model::text::excerpt;
+use crate::os::clock::Clock;
 
 /// For each attempt. With the pauses all of them fit into the 10 s that a load has; services answer within one.
-pub const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Before the second and the third attempt; between half of it and all of it, so that many do not come at once.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
@@ -26,33 +33,33 @@ const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// What a service says when it has no credentials for us. Foreign text as it came, less secrets that went out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceError {
+pub(crate) struct ServiceError {
     /// `AccessDenied`.
-    pub code: Option<Box<str>>,
+    pub(crate) code: Option<Box<str>>,
     /// Words for a person.
-    pub message: Option<Box<str>>,
+    pub(crate) message: Option<Box<str>>,
     /// What it means, where the code and the status do not say it by themselves.
-    pub kind: Option<Kind>,
+    pub(crate) kind: Option<ErrorKind>,
     /// What the user can do about it.
-    pub advice: Option<&'static str>,
+    pub(crate) advice: Option<&'static str>,
 }
 
 /// Why a call brought nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallError {
+pub(crate) struct CallError {
     /// What the source answers with.
-    pub failure: Failure,
+    pub(crate) failure: SourceError,
     /// The code of the service, for those that are no failure to the caller; `None` when nobody answered in its way.
-    pub code: Option<Box<str>>,
+    pub(crate) code: Option<Box<str>>,
 }
 
-impl From<Failure> for CallError {
-    fn from(failure: Failure) -> Self {
+impl From<SourceError> for CallError {
+    fn from(failure: SourceError) -> Self {
         Self { failure, code: None }
     }
 }
 
-impl From<CallError> for Failure {
+impl From<CallError> for SourceError {
     fn from(error: CallError) -> Self {
         error.failure
     }
@@ -67,35 +74,35 @@ impl From<CallError> for Failure {
 /// # Errors
 /// When no attempt succeeds; the message says what was tried, on what, what the service said, and when the clock here is
 /// wrong by more than five minutes, that too.
-pub async fn call(
-    world: &World,
+pub(crate) async fn call(
+    context: &Context,
     settings: &Settings,
     what: &str,
-    request: impl Fn() -> Result<Request, Failure>,
+    request: impl Fn() -> Result<Request, SourceError>,
     understand: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
     let mut pauses = PAUSES.into_iter();
     loop {
-        let request = equipped(world, settings, request()?).await?;
-        let error = match attempt(world, settings, what, request, &understand).await {
+        let request = equipped(context, settings, request()?).await?;
+        let error = match attempt(context, settings, what, request, &understand).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        let passes = error.failure.kind == Kind::Unavailable && error.failure.retry_after.is_none();
+        let passes = error.failure.kind == ErrorKind::Unavailable && error.failure.retry_after.is_none();
         match pauses.next() {
-            Some(pause) if passes => tokio::time::sleep(pause.mul_f64(0.5 + world.chance.draw() / 2.0)).await,
+            Some(pause) if passes => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
             _ => return Err(error),
         }
     }
 }
 
 /// The request by way of the proxy and with the authorities that somebody chose for AWS.
-async fn equipped(world: &World, settings: &Settings, request: Request) -> Result<Request, Failure> {
+async fn equipped(context: &Context, settings: &Settings, request: Request) -> Result<Request, SourceError> {
     let request = request.through_proxy();
     match &settings.ca_bundle {
         Some(path) if request.is_https() => {
-            let path = path.as_ref().map_err(|refusal| Failure::misconfigured(refusal.clone()))?;
-            Ok(request.with_roots(bundle(world, path, &settings.ca_bundle_stands).await?))
+            let path = path.as_ref().map_err(|refusal| SourceError::misconfigured(refusal.clone()))?;
+            Ok(request.with_roots(bundle(context, path, &settings.ca_bundle_stands).await?))
         }
         _ => Ok(request),
     }
@@ -103,40 +110,40 @@ async fn equipped(world: &World, settings: &Settings, request: Request) -> Resul
 
 /// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names, which of them `stands` says. They are read at
 /// every use, so that the keeper notices when they change.
-async fn bundle(world: &World, path: &Path, stands: &Origin) -> Result<Roots, Failure> {
+async fn bundle(context: &Context, path: &Path, stands: &Location) -> Result<TrustRoots, SourceError> {
     let unsettled = |why: String| {
         let named = stands.place().unwrap_or("ca_bundle");
         let mend = "name a file with the certificates of authorities there, or nothing";
-        Failure::new(Kind::Unsettled, format!("the CA bundle that {named} names, {why}; {mend}"))
+        SourceError::new(ErrorKind::Unsettled, format!("the CA bundle that {named} names, {why}; {mend}"))
     };
-    let contents = world.files.read(path).await.map_err(|error| unsettled(error.to_string()))?;
+    let contents = context.files.read(path).await.map_err(|error| unsettled(error.to_string()))?;
     let shown = path.to_string_lossy();
-    let roots = world.upstream.roots(contents.bytes).await;
+    let roots = context.http_client.roots(contents.bytes).await;
     roots.map_err(|bad| unsettled(format!("{} {bad}", Escaped(&shown))))
 }
 
 async fn attempt(
-    world: &World,
+    context: &Context,
     settings: &Settings,
     what: &str,
     request: Request,
     understand: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
     let tried = request.to_string();
-    let response = world.upstream.send(request).await.map_err(|error| {
+    let response = context.http_client.send(request).await.map_err(|error| {
         let is_of_region = error.cause().is_unresolved() && names_region(&tried, settings);
         let advice = unanswered(error.cause(), settings, is_of_region);
         let message = format!("{}: {error}{advice}", Escaped(what)).into();
-        Failure { message, is_of_region, ..Failure::from(error) }
+        SourceError { message, is_of_region, ..SourceError::from(error) }
     })?;
     if response.status.is_success() {
         return Ok(response);
     }
     let said = understand(&response);
     let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
-    let retry_after = kind.passes().then(|| response.retry_after(&world.clock)).flatten();
-    let message = told(what, &tried, &response, &said, kind, &world.clock);
-    Err(CallError { failure: Failure { retry_after, ..Failure::new(kind, message) }, code: said.code })
+    let retry_after = kind.passes().then(|| response.retry_after(&context.clock)).flatten();
+    let message = told(what, &tried, &response, &said, kind, &context.clock);
+    Err(CallError { failure: SourceError { retry_after, ..SourceError::new(kind, message) }, code: said.code })
 }
 
 /// Whether the host of a request bears the name of the region.
@@ -146,40 +153,40 @@ fn names_region(tried: &str, settings: &Settings) -> bool {
 }
 
 /// What to do when no answer came.
-fn unanswered(cause: &Cause, settings: &Settings, is_of_region: bool) -> String {
+fn unanswered(cause: &HttpErrorCause, settings: &Settings, is_of_region: bool) -> String {
     let region = settings.region.as_deref().unwrap_or_default();
     match cause {
         _ if cause.is_untrusted() => untrusted(settings),
         _ if is_of_region => {
             format!("; see that {} is a region of AWS, and that this machine can look names up", Escaped(region))
         }
-        Cause::Unresolved(_) | Cause::NoAddress => {
+        HttpErrorCause::Unresolved(_) | HttpErrorCause::NoAddress => {
             "; see that the endpoint is written right, and that this machine can look names up".into()
         }
-        Cause::Proxy { cause, .. } if cause.is_silence() || cause.passes() => {
+        HttpErrorCause::Proxy { cause, .. } if cause.is_silence() || cause.passes() => {
             "; see that the proxy works, or list the host in NO_PROXY".into()
         }
-        Cause::TimedOut(_) | Cause::Unreachable(_) => {
+        HttpErrorCause::TimedOut(_) | HttpErrorCause::Unreachable(_) => {
             "; see that this machine reaches it: by the network, by a proxy (HTTPS_PROXY), or at an endpoint of your own \
              (endpoint_url, AWS_ENDPOINT_URL)"
                 .into()
         }
-        Cause::OwnListener(_) | Cause::TooLarge(_) | Cause::Tls(_) | Cause::NoCertificateFor | Cause::Protocol(_) => {
+        HttpErrorCause::OwnListener(_) | HttpErrorCause::TooLarge(_) | HttpErrorCause::Tls(_) | HttpErrorCause::NoCertificateFor | HttpErrorCause::Protocol(_) => {
             SEE_WHO_ANSWERS.into()
         }
         // These say it themselves.
-        Cause::NoUpstream
-        | Cause::Forbidden(_)
-        | Cause::Untrusted
-        | Cause::NoRoots(_)
-        | Cause::BadProxy(_)
-        | Cause::ProxyRefused { .. }
-        | Cause::Proxy { .. } => String::new(),
+        HttpErrorCause::NoUpstream
+        | HttpErrorCause::Forbidden(_)
+        | HttpErrorCause::Untrusted
+        | HttpErrorCause::NoRoots(_)
+        | HttpErrorCause::BadProxy(_)
+        | HttpErrorCause::ProxyRefused { .. }
+        | HttpErrorCause::Proxy { .. } => String::new(),
     }
 }
 
 /// What to do about an answer that the service of AWS would not give.
-pub const SEE_WHO_ANSWERS: &str = "; see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+pub(crate) const SEE_WHO_ANSWERS: &str = "; see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
 
 /// What to do about a certificate that none of the authorities has signed.
 fn untrusted(settings: &Settings) -> String {
@@ -197,7 +204,7 @@ fn untrusted(settings: &Settings) -> String {
 }
 
 /// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.
-fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, kind: Kind, clock: &Clock) -> String {
+fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, kind: ErrorKind, clock: &Clock) -> String {
     let status = response.status;
     let mut message = format!("{} ({tried}): status {status}", Escaped(what));
     if status.is_redirection() {
@@ -216,14 +223,14 @@ fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, kind:
 }
 
 /// What to do about a refusal of which nothing more is known.
-fn of_kind(kind: Kind, status: StatusCode) -> Option<&'static str> {
+fn of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
     match kind {
-        Kind::Unavailable | Kind::Unsettled => Some("the service may recover: run it again in a while"),
+        ErrorKind::Unavailable | ErrorKind::Unsettled => Some("the service may recover: run it again in a while"),
         _ if status.is_redirection() => Some("name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)"),
-        Kind::Denied => Some("ask who administers the account whether this caller may do it"),
-        Kind::Misconfigured => Some("check what the profile asks for, and what answers at this endpoint"),
+        ErrorKind::Denied => Some("ask who administers the account whether this caller may do it"),
+        ErrorKind::Misconfigured => Some("check what the profile asks for, and what answers at this endpoint"),
         // Whoever knows the log-in names the command.
-        Kind::LoginRequired => None,
+        ErrorKind::LoginRequired => None,
     }
 }
 
@@ -286,18 +293,15 @@ const DENYING: [&str; 18] = [
     "UnrecognizedClientException",
 ];
 
-fn kind_of(status: StatusCode, code: Option<&str>) -> Kind {
+fn kind_of(status: StatusCode, code: Option<&str>) -> ErrorKind {
     let code = code.unwrap_or_default();
     match status {
-        _ if PASSING.contains(&code) => Kind::Unavailable,
-        _ if DENYING.contains(&code) => Kind::Denied,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Kind::Unavailable,
+        _ if PASSING.contains(&code) => ErrorKind::Unavailable,
+        _ if DENYING.contains(&code) => ErrorKind::Denied,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
         // Some word their refusals with the status alone; with a code of its own a 403 may be anything.
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
-        _ if status.is_client_error() || status.is_redirection() => Kind::Misconfigured,
-        _ => Kind::Unavailable,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
+        _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
+        _ => ErrorKind::Unavailable,
     }
 }
-
-#[cfg(test)]
-mod tests;

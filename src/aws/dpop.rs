@@ -8,7 +8,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::model::secret::Secret;
 
 /// What stands before an `ECPrivateKey` of P-256 to make a `PrivateKeyInfo` of it (RFC 5208), less the two lengths:
 /// version 0, the algorithm id-ecPublicKey with the curve prime256v1, and the tag of the octets.
@@ -18,11 +18,11 @@ const WRAP: [u8; 25] = [
 ];
 
 /// A private key of P-256. `Debug` shows nothing of it.
-pub struct Key(EcdsaKeyPair);
+pub(crate) struct DpopKey(EcdsaKeyPair);
 
 /// Why a text is no key. It shows nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadKey {
+pub(crate) enum DpopKeyError {
     /// The armour holds something else than base64.
     #[error("is not a PEM text")]
     NotPem,
@@ -31,30 +31,30 @@ pub enum BadKey {
     NotP256,
 }
 
-impl Key {
+impl DpopKey {
     /// Reads a key as `aws login` writes it: PEM of an `EC PRIVATE KEY` (SEC 1), or of a `PRIVATE KEY` (PKCS#8). As in
     /// botocore the first and the last line count for nothing.
     ///
     /// # Errors
     /// When it is no such key.
-    pub fn from_pem(text: &Secret) -> Result<Self, BadKey> {
+    pub(crate) fn from_pem(text: &Secret) -> Result<Self, DpopKeyError> {
         // Room for all of it at once: a buffer that grows leaves copies behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(text.expose().len()));
         for line in text.expose().lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
             bytes.extend_from_slice(line.as_bytes());
         }
-        let der = STANDARD.decode_inplace(&mut bytes).map_err(|_| BadKey::NotPem)?;
+        let der = STANDARD.decode_inplace(&mut bytes).map_err(|_| DpopKeyError::NotPem)?;
         let random = SystemRandom::new();
         let read = |der: &[u8]| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random);
         let wrapped = || read(&wrapped(der)?).ok();
-        read(der).ok().or_else(wrapped).map(Self).ok_or(BadKey::NotP256)
+        read(der).ok().or_else(wrapped).map(Self).ok_or(DpopKeyError::NotP256)
     }
 
     /// The proof for one `POST` to this URL, which has neither query nor fragment.
     ///
     /// # Errors
     /// When the machine has no randomness.
-    pub fn proof(&self, url: &str, at: SystemTime) -> Result<Secret, ring::error::Unspecified> {
+    pub(crate) fn proof(&self, url: &str, at: SystemTime) -> Result<Secret, ring::error::Unspecified> {
         // 0x04, and the two coordinates.
         let public = self.0.public_key().as_ref();
         let (x, y) = public.get(1..).and_then(|point| point.split_at_checked(32)).ok_or(ring::error::Unspecified)?;
@@ -99,7 +99,7 @@ fn identifier() -> Result<String, ring::error::Unspecified> {
     Ok([&text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..]].join("-"))
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for DpopKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key([redacted])")
     }
@@ -110,7 +110,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fakes::signin::{KEY, verify};
+    use testkit::signin::{KEY, verify};
 
     const URL: &str = "https://eu-west-1.signin.aws.amazon.com/v1/token";
 
@@ -121,7 +121,7 @@ mod tests {
     fn the_proof_is_one_whatever_the_key_is_wrapped_in() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for pem in [KEY.into(), KEY.replace('\n', "\r\n"), KEY.trim_end().replace("\n", "\n "), PKCS8.into()] {
-            let key = Key::from_pem(&pem.into()).unwrap();
+            let key = DpopKey::from_pem(&pem.into()).unwrap();
             assert_eq!(format!("{key:?}"), "Key([redacted])");
             let [one, other] = [(); 2].map(|()| key.proof(URL, at).unwrap());
             let proofs = [&one, &other].map(|proof| verify(proof.expose()).unwrap());
@@ -148,26 +148,26 @@ mod tests {
     #[test]
     fn what_is_no_key_says_so_and_nothing_else() {
         for (text, why) in [
-            ("", BadKey::NotP256),
-            ("hush!", BadKey::NotPem),
-            ("-----BEGIN EC PRIVATE KEY-----\nhush", BadKey::NotP256),
+            ("", DpopKeyError::NotP256),
+            ("hush!", DpopKeyError::NotPem),
+            ("-----BEGIN EC PRIVATE KEY-----\nhush", DpopKeyError::NotP256),
             // The same without its public half; of another curve; damaged.
-            ("MDECAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49AwEH", BadKey::NotP256),
+            ("MDECAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49AwEH", DpopKeyError::NotP256),
             (
                 "MIGkAgEBBDCmJCKaA9jK/3OEotVam+WIJvrgDCyUNLSZCqn3wBuGtQOYhURKF31sbdbSuevM7b6gBwYFK4EEACKhZANiAARenxNaWUNg6lnuhHV5dEBLMVAHDPO4IThd5l71BfUbc3mR8qIwVLao2dq24XHBxYrcMJLo5CIK8Na017P3Toe07+RMupalNx3QwU2RXegwu6ujJRzxZs1mA+PlNuNhNek=",
-                BadKey::NotP256,
+                DpopKeyError::NotP256,
             ),
-            (&KEY.replace("CT0f", "CT1f"), BadKey::NotP256),
+            (&KEY.replace("CT0f", "CT1f"), DpopKeyError::NotP256),
         ] {
-            assert_eq!(Key::from_pem(&text.into()).unwrap_err(), why, "{text}");
+            assert_eq!(DpopKey::from_pem(&text.into()).unwrap_err(), why, "{text}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn nothing_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..160), text in ".{0,80}") {
-            let _ = Key::from_pem(&STANDARD.encode_to_string(&bytes).into());
-            let _ = Key::from_pem(&text.into());
+            let _ = DpopKey::from_pem(&STANDARD.encode_to_string(&bytes).into());
+            let _ = DpopKey::from_pem(&text.into());
         }
     }
 }

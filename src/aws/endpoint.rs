@@ -1,11 +1,11 @@
 //! Which URL a service has, and which region its requests are signed for: the rule sets that all SDKs share.
 
-pub use super::service::Service;
 use crate::aws::partition::Partition;
+pub(crate) use crate::aws::service::Service;
 use crate::aws::settings::{Settings, StsRegional};
-use crate::credentials::Escaped;
-use crate::failure::Failure;
-use crate::upstream::Url;
+use crate::http::url::Url;
+use crate::model::error::SourceError;
+use crate::model::text::Escaped;
 
 /// Where requests are signed for that go to `sts.amazonaws.com`.
 const GLOBAL_SIGNING_REGION: &str = "us-east-1";
@@ -35,14 +35,14 @@ const LEGACY_STS_REGIONS: [&str; 16] = [
 
 /// Where a service is asked, and the region its requests are signed for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
+pub(crate) struct ServiceEndpoint {
     /// Scheme, host and perhaps a path.
-    pub url: Url,
+    pub(crate) url: Url,
     /// For the scope of a signature. It holds letters, digits and hyphens only.
-    pub region: Box<str>,
+    pub(crate) region: Box<str>,
 }
 
-impl Endpoint {
+impl ServiceEndpoint {
     /// The endpoint of a service: the configured one, else the one that AWS has in the region.
     ///
     /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore (`ClientEndpointBridge` takes
@@ -52,7 +52,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// When a setting that decides about it is refused, or the region is none.
-    pub fn of(service: Service, settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn of(service: Service, settings: &Settings) -> Result<Self, SourceError> {
         let configured = settings.endpoints.of(service);
         let region = match settings.region.as_deref() {
             Some(region) => checked(region)?,
@@ -63,11 +63,11 @@ impl Endpoint {
                     "{}{at} needs a region: set region in the profile that is asked for, or AWS_REGION",
                     service.title()
                 );
-                return Err(Failure::misconfigured(message));
+                return Err(SourceError::misconfigured(message));
             }
         };
         if let Some(configured) = configured {
-            let url = configured.clone().map_err(Failure::misconfigured)?;
+            let url = configured.clone().map_err(SourceError::misconfigured)?;
             return Ok(Self { url, region: region.into() });
         }
         let signing_region = if region == GLOBAL { GLOBAL_SIGNING_REGION } else { region };
@@ -81,7 +81,7 @@ impl Endpoint {
 impl Service {
     /// How messages call it.
     #[must_use]
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Sts => "STS",
             Self::Sso => "the SSO portal",
@@ -119,11 +119,11 @@ fn host(service: Service, region: &str, settings: &Settings) -> String {
     }
 }
 
-fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, Failure> {
+fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, SourceError> {
     let legacy = match &settings.sts_regional {
         StsRegional::Regional => false,
         StsRegional::Legacy => true,
-        StsRegional::Refused(refusal) => return Err(Failure::misconfigured(refusal.clone())),
+        StsRegional::Refused(refusal) => return Err(SourceError::misconfigured(refusal.clone())),
     };
     let plain = !settings.use_fips && !settings.use_dualstack;
     Ok(plain && (region == GLOBAL || legacy && LEGACY_STS_REGIONS.contains(&region)))
@@ -133,7 +133,7 @@ fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// When it is no host label.
-pub fn checked(region: &str) -> Result<&str, Failure> {
+pub(crate) fn checked(region: &str) -> Result<&str, SourceError> {
     let is_label = !region.is_empty()
         && region.len() <= 63
         && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -145,11 +145,12 @@ pub fn checked(region: &str) -> Result<&str, Failure> {
     }
     let shown: String = region.chars().take(63).collect();
     let message = format!("the region \"{}\" is none: it must look like eu-west-1", Escaped(&shown));
-    Err(Failure { is_of_region: true, ..Failure::misconfigured(message) })
+    Err(SourceError { is_of_region: true, ..SourceError::misconfigured(message) })
 }
 
-fn parsed(host: &str) -> Result<Url, Failure> {
-    Url::parse(&format!("https://{host}")).map_err(|bad| Failure::misconfigured(format!("the endpoint {host} {bad}")))
+fn parsed(host: &str) -> Result<Url, SourceError> {
+    Url::parse(&format!("https://{host}"))
+        .map_err(|bad| SourceError::misconfigured(format!("the endpoint {host} {bad}")))
 }
 
 #[cfg(test)]
@@ -184,7 +185,7 @@ mod tests {
                 sts_regional: if has("legacy") { StsRegional::Legacy } else { StsRegional::Regional },
                 ..Settings::default()
             };
-            match Endpoint::of(service, &settings) {
+            match ServiceEndpoint::of(service, &settings) {
                 Ok(found) => {
                     assert_eq!(found.url.to_string(), format!("{url}/"), "{row}");
                     assert!(signing_region == "-" || &*found.region == signing_region, "{row}: {}", found.region);
@@ -214,15 +215,21 @@ mod tests {
             ..settings("us-east-1")
         };
         settings.endpoints.sts = Some(Ok(url.clone()));
-        assert_eq!(Endpoint::of(Service::Sts, &settings), Ok(Endpoint { url, region: "us-east-1".into() }));
-        assert_ne!(Endpoint::of(Service::Sso, &settings).unwrap().url.to_string(), "http://127.0.0.1:1/x/");
+        assert_eq!(
+            ServiceEndpoint::of(Service::Sts, &settings),
+            Ok(ServiceEndpoint { url, region: "us-east-1".into() })
+        );
+        assert_ne!(ServiceEndpoint::of(Service::Sso, &settings).unwrap().url.to_string(), "http://127.0.0.1:1/x/");
         let nowhere = Settings { region: None, ..settings.clone() };
-        let failure = Endpoint::of(Service::Sts, &nowhere).unwrap_err();
+        let failure = ServiceEndpoint::of(Service::Sts, &nowhere).unwrap_err();
         assert!(failure.message.starts_with("STS at a configured endpoint needs a region"), "{failure}");
         settings.endpoints.sts = Some(Err("not this one".into()));
-        assert_eq!(Endpoint::of(Service::Sts, &settings).unwrap_err(), Failure::misconfigured("not this one"));
+        assert_eq!(
+            ServiceEndpoint::of(Service::Sts, &settings).unwrap_err(),
+            SourceError::misconfigured("not this one")
+        );
         let refused = Settings { sts_regional: StsRegional::Refused("neither".into()), ..Settings::default() };
-        assert_eq!(Endpoint::of(Service::Sts, &refused).unwrap_err(), Failure::misconfigured("neither"));
+        assert_eq!(ServiceEndpoint::of(Service::Sts, &refused).unwrap_err(), SourceError::misconfigured("neither"));
     }
 
     #[test]
@@ -252,14 +259,14 @@ mod tests {
                 for configured in [None, Some(Ok(Url::parse("http://127.0.0.1/").unwrap()))] {
                     let mut settings = settings(region);
                     settings.endpoints.sts.clone_from(&configured);
-                    let failure = Endpoint::of(service, &settings).unwrap_err();
+                    let failure = ServiceEndpoint::of(service, &settings).unwrap_err();
                     assert!(failure.message.starts_with("the region \""), "{failure}");
                     assert!(!failure.message.contains('\n'), "{failure}");
                 }
             }
         }
         for region in ["eu-west-1", "local", "US-EAST-1", "a1", "1a"] {
-            assert!(Endpoint::of(Service::Sts, &settings(region)).is_ok(), "{region}");
+            assert!(ServiceEndpoint::of(Service::Sts, &settings(region)).is_ok(), "{region}");
         }
     }
 }

@@ -7,22 +7,22 @@ use zeroize::Zeroizing;
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The parameters of one action. Their order is the one in which they were added.
-pub(super) struct Form {
+pub(crate) struct Form {
     pairs: Vec<(Box<str>, Zeroizing<String>)>,
 }
 
 impl Form {
     /// With the action and the version of the protocol.
-    pub(super) fn new(action: &str, version: &str) -> Self {
+    pub(crate) fn new(action: &str, version: &str) -> Self {
         Self { pairs: Vec::new() }.with("Action", action).with("Version", version)
     }
 
-    pub(super) fn with(mut self, name: impl Into<Box<str>>, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: impl Into<Box<str>>, value: &str) -> Self {
         self.pairs.push((name.into(), Zeroizing::new(value.into())));
         self
     }
 
-    pub(super) fn with_optional(self, name: &'static str, value: Option<&str>) -> Self {
+    pub(crate) fn with_optional(self, name: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,
@@ -30,7 +30,7 @@ impl Form {
     }
 
     /// The body, written once into memory that is large enough for it.
-    pub(super) fn encode(&self) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         let most: usize = self.pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
         let mut body = Zeroizing::new(Vec::with_capacity(most));
         for (name, value) in &self.pairs {

@@ -2,14 +2,14 @@
 
 /// A part of AWS with accounts and names of its own.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Partition {
-    pub(super) name: &'static str,
+pub(crate) struct Partition {
+    pub(crate) name: &'static str,
     /// Regions begin like this, then comes a word, then a number.
     prefixes: &'static [&'static str],
-    pub(super) dns_suffix: &'static str,
-    pub(super) dual_stack_dns_suffix: &'static str,
+    pub(crate) dns_suffix: &'static str,
+    pub(crate) dual_stack_dns_suffix: &'static str,
     /// What its sign-in pages stand under; each partition has a name of its own for them.
-    pub(super) signin_suffix: &'static str,
+    pub(crate) signin_suffix: &'static str,
 }
 
 /// All of them have FIPS and dual-stack endpoints. The first is what an unknown region belongs to.
@@ -74,7 +74,7 @@ static PARTITIONS: [Partition; 8] = [
 
 impl Partition {
     /// The partition of a region: by its form or by `PARTITION-global`, else `aws`, as the SDKs take it.
-    pub(super) fn of(region: &str) -> &'static Self {
+    pub(crate) fn of(region: &str) -> &'static Self {
         let by_name = |partition: &&Self| region.strip_suffix("-global") == Some(partition.name);
         let by_form = |partition: &&Self| partition.prefixes.iter().any(|prefix| has_form(region, prefix));
         PARTITIONS.iter().find(by_name).or_else(|| PARTITIONS.iter().find(by_form)).unwrap_or(&PARTITIONS[0])

@@ -2,15 +2,15 @@
 
 use std::time::SystemTime;
 
-use crate::secret::Secret;
+use crate::model::secret::Secret;
 
 /// This program as it is registered with SSO-OIDC.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registration {
+pub(crate) struct Registration {
     /// Its name there.
-    pub client_id: Secret,
+    pub(crate) client_id: Secret,
     /// Its proof.
-    pub client_secret: Secret,
+    pub(crate) client_secret: Secret,
     /// The moment from which SSO-OIDC does not know it any more.
-    pub expires: SystemTime,
+    pub(crate) expires: SystemTime,
 }

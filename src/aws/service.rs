@@ -2,7 +2,7 @@
 
 /// The services that sources ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Service {
+pub(crate) enum Service {
     /// Security Token Service.
     Sts,
     /// The portal of IAM Identity Center, which gives role credentials for an access token.

@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use crate::aws::service::Service;
-use crate::credentials::{Escaped, Origin};
-use crate::environment::Environment;
-use crate::failure::Failure;
-use crate::shared_files::{Property, Section, SharedFiles};
-use crate::upstream::Url;
+use crate::http::url::Url;
+use crate::model::error::SourceError;
+use crate::model::location::Location;
+use crate::model::text::Escaped;
+use crate::os::environment::Environment;
+use crate::shared_config::SharedConfig;
+use crate::shared_config::property::{Property, Section};
 
 /// Whether the file a property stands in may decide where requests go; if not, why, for the user.
-pub type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
+pub(crate) type TrustCheck<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
 /// How to call AWS for one profile. It is plain data: two profiles with equal settings call alike.
 ///
@@ -19,24 +21,24 @@ pub type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 pub struct Settings {
     /// `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's `region`: the environment before the profile, as in all SDKs.
     /// (botocore does not know `AWS_REGION`; the AWS CLI and the other SDKs ask it first.) `None` is unknown.
-    pub region: Option<Box<str>>,
+    pub(crate) region: Option<Box<str>>,
     /// Where that stands, for messages: `/home/me/.aws/config, line 3: profile dev`.
-    pub region_stands: Origin,
+    pub(crate) region_stands: Location,
     /// `AWS_USE_FIPS_ENDPOINT`, `use_fips_endpoint`.
-    pub use_fips: bool,
+    pub(crate) use_fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`, `use_dualstack_endpoint`.
-    pub use_dualstack: bool,
+    pub(crate) use_dualstack: bool,
     /// `AWS_STS_REGIONAL_ENDPOINTS`, `sts_regional_endpoints`.
-    pub sts_regional: StsRegional,
+    pub(crate) sts_regional: StsRegional,
     /// Endpoints that somebody configured.
-    pub endpoints: Endpoints,
+    pub(crate) endpoints: Endpoints,
     /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `ec2_metadata_service_endpoint`; else the address of the mode that
     /// `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or `ec2_metadata_service_endpoint_mode` names.
-    pub metadata_service: Configured,
+    pub(crate) metadata_service: ConfiguredEndpoint,
     /// `AWS_CA_BUNDLE`, `ca_bundle`.
-    pub ca_bundle: Option<Result<Box<Path>, Refusal>>,
+    pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
     /// Which of the two, for messages: `ca_bundle (/home/me/.aws/config line 3)`.
-    pub ca_bundle_stands: Origin,
+    pub(crate) ca_bundle_stands: Location,
 }
 
 /// A variable, and the property of the same meaning.
@@ -47,45 +49,45 @@ const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// Where STS is asked in the regions that are older than its regional endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum StsRegional {
+pub(crate) enum StsRegional {
     /// In the region, as all SDKs do today.
     #[default]
     Regional,
     /// At `sts.amazonaws.com`.
     Legacy,
     /// Somebody wrote something else.
-    Refused(Refusal),
+    Refused(SettingError),
 }
 
 /// The configured endpoint of each service, after precedence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Endpoints {
+pub(crate) struct Endpoints {
     /// `AWS_ENDPOINT_URL_STS`.
-    pub sts: Configured,
+    pub(crate) sts: ConfiguredEndpoint,
     /// `AWS_ENDPOINT_URL_SSO`.
-    pub sso: Configured,
+    pub(crate) sso: ConfiguredEndpoint,
     /// `AWS_ENDPOINT_URL_SSO_OIDC`.
-    pub sso_oidc: Configured,
+    pub(crate) sso_oidc: ConfiguredEndpoint,
     /// `AWS_ENDPOINT_URL_SIGNIN`.
-    pub signin: Configured,
+    pub(crate) signin: ConfiguredEndpoint,
 }
 
 /// Nothing, a URL, or the reason why what is configured must not be used.
-pub type Configured = Option<Result<Url, Refusal>>;
+pub(crate) type ConfiguredEndpoint = Option<Result<Url, SettingError>>;
 
 /// A message for the user that says which setting, where it stands and what is wrong with it.
-pub type Refusal = Box<str>;
+pub(crate) type SettingError = Box<str>;
 
 impl Settings {
     /// What holds for a profile, or without one. `trusted` judges the file that a property stands in.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         environment: &Environment,
-        files: &SharedFiles,
+        files: &SharedConfig,
         profile: Option<&Section>,
-        trusted: Trusted<'_>,
+        trusted: TrustCheck<'_>,
     ) -> Self {
-        let sources = Sources { environment, files, profile, trusted };
+        let sources = SettingSources { environment, files, profile, trusted };
         let (region, region_stands) = sources.region().unzip();
         let (ca_bundle, ca_bundle_stands) = sources.ca_bundle().unzip();
         Self {
@@ -104,7 +106,7 @@ impl Settings {
     /// What the environment says where the profile cannot be read: it may have said something else of the metadata
     /// service, which gives keys to whoever asks, and so must not be guessed.
     #[must_use]
-    pub fn without_profile(environment: &Environment, failure: &Failure) -> Self {
+    pub(crate) fn without_profile(environment: &Environment, failure: &SourceError) -> Self {
         let mut settings = Self::of_environment(environment);
         if environment.get(METADATA_ENDPOINT.0).is_none() {
             let refusal =
@@ -116,15 +118,15 @@ impl Settings {
 
     /// What the environment says by itself, for sources of `credenza.toml` that stand on no profile.
     #[must_use]
-    pub fn of_environment(environment: &Environment) -> Self {
-        Self::new(environment, &SharedFiles::default(), None, &|_| Ok(()))
+    pub(crate) fn of_environment(environment: &Environment) -> Self {
+        Self::new(environment, &SharedConfig::default(), None, &|_| Ok(()))
     }
 
     /// The same in another region; `None` keeps the region.
     #[must_use]
-    pub fn with_region(mut self, region: Option<Box<str>>) -> Self {
+    pub(crate) fn with_region(mut self, region: Option<Box<str>>) -> Self {
         if region.is_some() {
-            (self.region, self.region_stands) = (region, Origin::default());
+            (self.region, self.region_stands) = (region, Location::default());
         }
         self
     }
@@ -132,7 +134,7 @@ impl Settings {
     /// A failure of a call that was made with these settings, with the place before it that a person has to look at:
     /// where the region is written when that may be wrong, else `place`.
     #[must_use]
-    pub fn locate(&self, failure: Failure, place: Option<&str>) -> Failure {
+    pub(crate) fn locate(&self, failure: SourceError, place: Option<&str>) -> SourceError {
         match (self.region_stands.place().filter(|_| failure.is_of_region), place) {
             // A variable is written nowhere: then the profile is told as well.
             (Some(variable), Some(place)) if REGION_VARIABLES.contains(&variable) => {
@@ -147,7 +149,7 @@ impl Settings {
 impl Endpoints {
     /// What is configured for this service.
     #[must_use]
-    pub fn of(&self, service: Service) -> &Configured {
+    pub(crate) fn of(&self, service: Service) -> &ConfiguredEndpoint {
         match service {
             Service::Sts => &self.sts,
             Service::Sso => &self.sso,
@@ -157,14 +159,14 @@ impl Endpoints {
     }
 }
 
-struct Sources<'a> {
+struct SettingSources<'a> {
     environment: &'a Environment,
-    files: &'a SharedFiles,
+    files: &'a SharedConfig,
     profile: Option<&'a Section>,
-    trusted: Trusted<'a>,
+    trusted: TrustCheck<'a>,
 }
 
-impl<'a> Sources<'a> {
+impl<'a> SettingSources<'a> {
     /// A property of the profile that says something.
     fn property(&self, name: &str) -> Option<(&'a str, &'a Property)> {
         let property = self.profile?.get(name)?;
@@ -172,7 +174,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The region, and where it stands.
-    fn region(&self) -> Option<(Box<str>, Origin)> {
+    fn region(&self) -> Option<(Box<str>, Location)> {
         let of_profile = self.profile.map(|profile| format!(": profile {}", Escaped(profile.name())));
         let of_profile = of_profile.unwrap_or_default();
         let variable = |name: &str| Some((self.environment.get(name)?, name.to_owned()));
@@ -182,7 +184,7 @@ impl<'a> Sources<'a> {
             Some((value, format!("{}, line {}{of_profile}", Escaped(&path), at.line())))
         };
         let (value, stands) = REGION_VARIABLES.into_iter().find_map(variable).or_else(property)?;
-        Some((value.into(), Origin::new(stands)))
+        Some((value.into(), Location::new(stands)))
     }
 
     /// The variable decides if it says anything at all, so that `false` there beats `true` in the profile.
@@ -220,7 +222,7 @@ impl<'a> Sources<'a> {
 
     /// The order of the SDKs: the service's variable, `AWS_ENDPOINT_URL`, the service in the `services` section of the
     /// profile, `endpoint_url` of the profile.
-    fn endpoint(&self, variable: &str, service: &str) -> Configured {
+    fn endpoint(&self, variable: &str, service: &str) -> ConfiguredEndpoint {
         for variable in [variable, "AWS_ENDPOINT_URL"] {
             if let Some(text) = self.environment.get(variable) {
                 return Some(url(text, variable, "unset it"));
@@ -238,7 +240,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Both the reference and the section behind it decide where requests go, so both have to be trusted.
-    fn endpoint_in_services(&self, service: &str) -> Configured {
+    fn endpoint_in_services(&self, service: &str) -> ConfiguredEndpoint {
         let (name, reference) = self.property("services")?;
         let Some(section) = self.files.services(name) else {
             let origin = origin("services", reference);
@@ -261,7 +263,7 @@ impl<'a> Sources<'a> {
     }
 
     /// The order of botocore: an endpoint before a mode, and of each the variable before the profile.
-    fn metadata_service(&self) -> Configured {
+    fn metadata_service(&self) -> ConfiguredEndpoint {
         if let Some((text, origin, undo)) = self.trusted_value(METADATA_ENDPOINT) {
             return Some(text.and_then(|text| url(text, &origin, undo)));
         }
@@ -278,7 +280,7 @@ impl<'a> Sources<'a> {
     fn trusted_value(
         &self,
         (variable, name): (&str, &str),
-    ) -> Option<(Result<&'a str, Refusal>, String, &'static str)> {
+    ) -> Option<(Result<&'a str, SettingError>, String, &'static str)> {
         if let Some(text) = self.environment.get(variable) {
             return Some((Ok(text), variable.to_owned(), "unset it"));
         }
@@ -287,16 +289,16 @@ impl<'a> Sources<'a> {
         Some((text, origin(name, property), REMOVE))
     }
 
-    fn ca_bundle(&self) -> Option<(Result<Box<Path>, Refusal>, Origin)> {
+    fn ca_bundle(&self) -> Option<(Result<Box<Path>, SettingError>, Location)> {
         const VARIABLE: &str = "AWS_CA_BUNDLE";
         const NAME: &str = "ca_bundle";
         let expand = |path: &str| self.environment.expand(Path::new(path)).into();
         if let Some(path) = self.environment.get(VARIABLE) {
-            return Some((Ok(expand(path)), Origin::new(VARIABLE)));
+            return Some((Ok(expand(path)), Location::new(VARIABLE)));
         }
         let (path, property) = self.property(NAME)?;
         let bundle = (self.trusted)(property).map(|()| expand(path)).map_err(Into::into);
-        Some((bundle, Origin::new(origin(NAME, property))))
+        Some((bundle, Location::new(origin(NAME, property))))
     }
 }
 
@@ -304,8 +306,9 @@ impl<'a> Sources<'a> {
 const REMOVE: &str = "remove the line";
 
 /// The URL of an endpoint. `undo` is what else can be done about one that is none.
-fn url(text: &str, origin: &str, undo: &str) -> Result<Url, Refusal> {
-    let refused = |why: &str| Refusal::from(format!("{origin} {why}; write one such as https://host:port, or {undo}"));
+fn url(text: &str, origin: &str, undo: &str) -> Result<Url, SettingError> {
+    let refused =
+        |why: &str| SettingError::from(format!("{origin} {why}; write one such as https://host:port, or {undo}"));
     let url = Url::parse(text).map_err(|bad| refused(&bad.to_string()))?;
     if url.has_query() {
         return Err(refused("has a query (?…), which no endpoint can have"));
@@ -320,7 +323,7 @@ fn origin(name: &str, property: &Property) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shared_files::{Content, File};
+    use crate::shared_config::{FileContent, SharedFile};
 
     struct Case<'a> {
         variables: &'a [(&'a str, &'a str)],
@@ -338,11 +341,11 @@ mod tests {
     impl Case<'_> {
         /// The settings of the profile `p`. Without trust only the credentials file may not decide.
         fn settings(&self) -> Settings {
-            let config = Content { path: Path::new("/c"), bytes: self.config.as_bytes() };
-            let credentials = Content { path: Path::new("/k"), bytes: self.credentials.as_bytes() };
-            let files = SharedFiles::parse(Some(config), Some(credentials)).unwrap();
+            let config = FileContent { path: Path::new("/c"), bytes: self.config.as_bytes() };
+            let credentials = FileContent { path: Path::new("/k"), bytes: self.credentials.as_bytes() };
+            let files = SharedConfig::parse(Some(config), Some(credentials)).unwrap();
             let trusted = |property: &Property| match property.file() {
-                File::Credentials if !self.trusted => Err("not of this file".to_owned()),
+                SharedFile::Credentials if !self.trusted => Err("not of this file".to_owned()),
                 _ => Ok(()),
             };
             let environment = Environment::new([("HOME", "/h")].into_iter().chain(self.variables.iter().copied()));
@@ -355,7 +358,7 @@ mod tests {
     }
 
     /// `-`, the URL, or `!` and the refusal.
-    fn shown(configured: &Configured) -> String {
+    fn shown(configured: &ConfiguredEndpoint) -> String {
         match configured {
             None => "-".into(),
             Some(Ok(url)) => url.to_string(),
@@ -450,7 +453,7 @@ mod tests {
         }
         let unread = |variables: &[(&str, &str)]| {
             let environment = Environment::new(variables.iter().copied());
-            shown(&Settings::without_profile(&environment, &Failure::unavailable("torn")).metadata_service)
+            shown(&Settings::without_profile(&environment, &SourceError::unavailable("torn")).metadata_service)
         };
         let told = "!where the metadata service is stands in the profile, which cannot be read: torn";
         assert_eq!((unread(&[]), unread(&[(MODE, "IPv4")])), (told.into(), told.into()));

@@ -9,35 +9,36 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::body::Bytes;
 use tracing::subscriber::{NoSubscriber, with_default};
 
-use crate::aws::endpoint::Endpoint;
-use crate::credentials::Credentials;
-use crate::failure::Failure;
-use crate::secret::Secret;
-use crate::upstream::{Reach, Request};
+use crate::aws::endpoint::ServiceEndpoint;
+use crate::http::address_policy::AddressPolicy;
+use crate::http::message::Request;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::secret::Secret;
 
 /// A `POST` to the endpoint itself, not yet signed.
-pub(super) struct Post<'a> {
-    pub(super) endpoint: &'a Endpoint,
+pub(crate) struct Post<'a> {
+    pub(crate) endpoint: &'a ServiceEndpoint,
     /// The name of the service in the scope of the signature.
-    pub(super) service: &'static str,
-    pub(super) content_type: &'static str,
-    pub(super) body: Bytes,
-    pub(super) patience: Duration,
+    pub(crate) service: &'static str,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
+    pub(crate) patience: Duration,
 }
 
 impl Post<'_> {
     /// The request as it stands, for actions that need no signature.
-    pub(super) fn unsigned(&self) -> Request {
-        Request::new(Method::POST, self.endpoint.url.clone(), Reach::Anywhere, self.patience)
+    pub(crate) fn unsigned(&self) -> Request {
+        Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, self.patience)
             .with_header(CONTENT_TYPE, HeaderValue::from_static(self.content_type))
             .with_body(self.body.clone())
     }
 
     /// The request with the signature of these credentials at this moment.
-    pub(super) fn signed(&self, credentials: &Credentials, at: SystemTime) -> Result<Request, Failure> {
-        let headers = self
-            .signature(credentials, at)
-            .map_err(|why| Failure::misconfigured(format!("cannot sign a request to {}: {why}", self.endpoint.url)))?;
+    pub(crate) fn signed(&self, credentials: &Credentials, at: SystemTime) -> Result<Request, SourceError> {
+        let headers = self.signature(credentials, at).map_err(|why| {
+            SourceError::misconfigured(format!("cannot sign a request to {}: {why}", self.endpoint.url))
+        })?;
         let mut request = self.unsigned();
         for (name, value) in headers {
             request = request.with_secret(name, "signature", &value)?;

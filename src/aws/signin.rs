@@ -10,15 +10,16 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
-use crate::aws::dpop::Key;
-use crate::aws::endpoint::{Endpoint, Service};
+use crate::aws::dpop::DpopKey;
+use crate::aws::endpoint::ServiceEndpoint;
+use crate::aws::service::Service;
 use crate::aws::settings::Settings;
 use crate::aws::sign::Post;
-use crate::credentials::Credentials;
-use crate::failure::{Failure, Kind};
-use crate::secret::Secret;
-use crate::upstream::Response;
-use crate::world::World;
+use crate::context::Context;
+use crate::http::message::Response;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::secret::Secret;
 
 const WHAT: &str = "CreateOAuth2Token";
 
@@ -29,37 +30,37 @@ const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// What `aws login` left for the next exchange.
 #[derive(Debug)]
-pub struct Grant<'a> {
+pub(crate) struct SigninGrant<'a> {
     /// `arn:aws:signin:::devtools/same-device`.
-    pub client_id: &'a Secret,
+    pub(crate) client_id: &'a Secret,
     /// Good for one exchange.
-    pub refresh_token: &'a Secret,
+    pub(crate) refresh_token: &'a Secret,
     /// The key that the refresh token is bound to.
-    pub key: &'a Key,
+    pub(crate) key: &'a DpopKey,
 }
 
 /// What came of an exchange.
 #[derive(Clone, Debug)]
-pub struct Issued {
+pub(crate) struct SigninTokens {
     /// Temporary ones; neither their end nor the account is told.
-    pub credentials: Credentials,
+    pub(crate) credentials: Credentials,
     /// How long they are good.
-    pub expires_in: Duration,
+    pub(crate) expires_in: Duration,
     /// For the next exchange.
-    pub refresh_token: Secret,
+    pub(crate) refresh_token: Secret,
 }
 
 /// There were none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct SigninError {
     /// Whether a person has to log in again.
-    pub ends_the_session: bool,
+    pub(crate) ends_the_session: bool,
     /// The same for people.
-    pub failure: Failure,
+    pub(crate) failure: SourceError,
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
+impl From<SourceError> for SigninError {
+    fn from(failure: SourceError) -> Self {
         Self { ends_the_session: false, failure }
     }
 }
@@ -68,40 +69,44 @@ impl From<Failure> for Refused {
 ///
 /// # Errors
 /// When Sign-In refuses or cannot be asked.
-pub async fn refresh(world: &World, settings: &Settings, grant: &Grant<'_>) -> Result<Issued, Refused> {
-    let endpoint = Endpoint::of(Service::Signin, settings)?;
+pub(crate) async fn refresh(
+    context: &Context,
+    settings: &Settings,
+    grant: &SigninGrant<'_>,
+) -> Result<SigninTokens, SigninError> {
+    let endpoint = ServiceEndpoint::of(Service::Signin, settings)?;
     let url = endpoint.url.join("/v1/token");
-    let url = url.map_err(|bad| Failure::misconfigured(format!("the URL of AWS Sign-In {bad}")))?;
-    let (endpoint, proven) = (Endpoint { url: url.clone(), ..endpoint }, url.without_query());
+    let url = url.map_err(|bad| SourceError::misconfigured(format!("the URL of AWS Sign-In {bad}")))?;
+    let (endpoint, proven) = (ServiceEndpoint { url: url.clone(), ..endpoint }, url.without_query());
     let body = Bytes::from_owner(body(grant)?);
     // The name of a service matters to signatures alone.
     let post =
         Post { endpoint: &endpoint, service: "signin", content_type: "application/json", body, patience: PATIENCE };
     let request = || {
-        let proof = grant.key.proof(&proven, world.clock.now());
-        let proof = proof.map_err(|_| Failure::unavailable(format!("{WHAT}: cannot draw random numbers")))?;
+        let proof = grant.key.proof(&proven, context.clock.now());
+        let proof = proof.map_err(|_| SourceError::unavailable(format!("{WHAT}: cannot draw random numbers")))?;
         Ok(post.unsigned().with_secret(DPOP, "proof", &proof)?)
     };
     let response =
-        call(world, settings, WHAT, request, |response| understand(response, grant)).await.map_err(|error| {
-            Refused {
+        call(context, settings, WHAT, request, |response| understand(response, grant)).await.map_err(|error| {
+            SigninError {
                 ends_the_session: error.code.as_deref().is_some_and(|code| ENDING.contains(&code)),
                 failure: error.failure,
             }
         })?;
     read(&response.body)
-        .map_err(|why| Failure::unavailable(format!("{WHAT} (POST {url}): {why}{SEE_WHO_ANSWERS}")).into())
+        .map_err(|why| SourceError::unavailable(format!("{WHAT} (POST {url}): {why}{SEE_WHO_ANSWERS}")).into())
 }
 
-fn body(grant: &Grant<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn body(grant: &SigninGrant<'_>) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Parameters<'a> {
+    struct SigninRequestBody<'a> {
         client_id: &'a str,
         grant_type: &'a str,
         refresh_token: &'a str,
     }
-    let parameters = Parameters {
+    let parameters = SigninRequestBody {
         client_id: grant.client_id.expose(),
         grant_type: "refresh_token",
         refresh_token: grant.refresh_token.expose(),
@@ -110,7 +115,7 @@ fn body(grant: &Grant<'_>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let room = 6 * (parameters.client_id.len() + parameters.refresh_token.len()) + 128;
     let mut body = Zeroizing::new(Vec::with_capacity(room));
     serde_json::to_writer(&mut *body, &parameters)
-        .map_err(|_| Failure::misconfigured(format!("{WHAT}: the parameters are no text")))?;
+        .map_err(|_| SourceError::misconfigured(format!("{WHAT}: the parameters are no text")))?;
     Ok(body)
 }
 
@@ -120,25 +125,28 @@ const ENDING: [&str; 5] =
     ["TOKEN_EXPIRED", "USER_CREDENTIALS_CHANGED", "AUTHCODE_EXPIRED", "invalid_grant", "invalid_client"];
 
 /// `error` has the code, `message` the words; without the first, the class of the error in a header has to do.
-fn understand(response: &Response, grant: &Grant<'_>) -> ServiceError {
+fn understand(response: &Response, grant: &SigninGrant<'_>) -> ServiceError {
     #[derive(Default, Deserialize)]
-    struct Body {
+    struct SigninErrorBody {
         error: Option<Box<str>>,
         #[serde(alias = "error_description", alias = "Message")]
         message: Option<Box<str>>,
     }
-    let Body { error, message } = serde_json::from_slice(&response.body).unwrap_or_default();
+    let SigninErrorBody { error, message } = serde_json::from_slice(&response.body).unwrap_or_default();
     let class = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
     // `com.amazonaws.signin#AccessDeniedException:http://internal/`
     let class = class.map(|class| class.split(':').next().unwrap_or_default());
     let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
     let (kind, advice) = match (error.as_deref(), class) {
-        (Some(code), _) if ENDING.contains(&code) => (Some(Kind::Denied), Some("log in again with aws login")),
-        (Some("INSUFFICIENT_PERMISSIONS"), _) => {
-            (Some(Kind::Denied), Some("ask who administers the account for the permission signin:CreateOAuth2Token"))
+        (Some(code), _) if ENDING.contains(&code) => (Some(ErrorKind::Denied), Some("log in again with aws login")),
+        (Some("INSUFFICIENT_PERMISSIONS"), _) => (
+            Some(ErrorKind::Denied),
+            Some("ask who administers the account for the permission signin:CreateOAuth2Token"),
+        ),
+        (Some("rate_exceeded" | "server_error" | "service_unavailable"), _) => (Some(ErrorKind::Unavailable), None),
+        (_, Some("AccessDeniedException")) => {
+            (Some(ErrorKind::Denied), Some("if this lasts, log in again with aws login"))
         }
-        (Some("rate_exceeded" | "server_error" | "service_unavailable"), _) => (Some(Kind::Unavailable), None),
-        (_, Some("AccessDeniedException")) => (Some(Kind::Denied), Some("if this lasts, log in again with aws login")),
         _ if response.status.is_client_error() => (None, Some("if this lasts, log in again with aws login")),
         _ => (None, None),
     };
@@ -147,30 +155,31 @@ fn understand(response: &Response, grant: &Grant<'_>) -> ServiceError {
     ServiceError { code: code.map(hushed), message: message.as_deref().map(hushed), kind, advice }
 }
 
-fn read(body: &[u8]) -> Result<Issued, String> {
+fn read(body: &[u8]) -> Result<SigninTokens, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
-        access_token: Keys,
+    struct SigninResponseBody {
+        access_token: SigninKeys,
         expires_in: u64,
         refresh_token: Secret,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Keys {
+    struct SigninKeys {
         access_key_id: Box<str>,
         secret_access_key: Secret,
         session_token: Secret,
     }
     // What does not parse may still hold a secret, and so may the error of the parser.
-    let Answer { access_token, expires_in, refresh_token } = serde_json::from_slice(body).map_err(|error| {
-        format!("the answer has not what was asked for (line {}, column {})", error.line(), error.column())
-    })?;
+    let SigninResponseBody { access_token, expires_in, refresh_token } =
+        serde_json::from_slice(body).map_err(|error| {
+            format!("the answer has not what was asked for (line {}, column {})", error.line(), error.column())
+        })?;
     if access_token.session_token.is_empty() || refresh_token.is_empty() || expires_in == 0 {
         return Err("the answer has no session token, no refresh token or no end".into());
     }
     let credentials = Credentials::new(&access_token.access_key_id, access_token.secret_access_key.expose())
         .and_then(|keys| keys.with_session_token(Some(access_token.session_token.expose())))
         .map_err(|unusable| format!("in the answer, {unusable}"))?;
-    Ok(Issued { credentials, expires_in: Duration::from_secs(expires_in).min(LONGEST), refresh_token })
+    Ok(SigninTokens { credentials, expires_in: Duration::from_secs(expires_in).min(LONGEST), refresh_token })
 }

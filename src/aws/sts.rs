@@ -1,57 +1,62 @@
 //! Security Token Service: the three actions that give temporary credentials, in its query protocol.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
-use crate::aws::arn::{Shown, account_of_role, can_be_asked_for, looks_like_one};
+use crate::aws::arn::{DisplayArn, account_of_role, can_be_asked_for, looks_like_one};
 use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
-use crate::aws::endpoint::{Endpoint, Service};
+use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::form::Form;
+use crate::aws::service::Service;
 use crate::aws::settings::Settings;
 use crate::aws::sign::Post;
-use crate::aws::xml::{BadXml, Document};
-use crate::clock::parse_timestamp;
-use crate::credentials::{Credentials, usable};
-use crate::failure::Failure;
-use crate::secret::Secret;
-use crate::upstream::Response;
-use crate::world::World;
+use crate::aws::xml::{XmlDocument, XmlError};
+use crate::context::Context;
+use crate::http::message::Response;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::secret::Secret;
+use crate::model::text::usable;
+use crate::model::time::parse_timestamp;
 
 const VERSION: &str = "2011-06-15";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
 /// A role, and how it is assumed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AssumeRole {
+pub(crate) struct AssumeRoleRequest {
     /// `arn:aws:iam::123456789012:role/name`.
-    pub role_arn: Box<str>,
+    pub(crate) role_arn: Box<str>,
     /// What the session is called in audit trails.
-    pub session_name: Box<str>,
+    pub(crate) session_name: Box<str>,
     /// What the role's trust policy may ask for.
-    pub external_id: Option<Box<str>>,
+    pub(crate) external_id: Option<Box<str>>,
     /// How long the credentials live; the service's default is an hour.
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// A second factor.
-    pub mfa: Option<Mfa>,
+    pub(crate) mfa: Option<MfaCode>,
     /// A policy in JSON that narrows the session.
-    pub policy: Option<Box<str>>,
+    pub(crate) policy: Option<Box<str>>,
     /// Managed policies that narrow the session.
-    pub policy_arns: Vec<Box<str>>,
+    pub(crate) policy_arns: Vec<Box<str>>,
     /// Session tags, in this order.
-    pub tags: Vec<(Box<str>, Box<str>)>,
+    pub(crate) tags: Vec<(Box<str>, Box<str>)>,
     /// Who stands behind the session, for audit trails.
-    pub source_identity: Option<Box<str>>,
+    pub(crate) source_identity: Option<Box<str>>,
 }
 
 /// A code of a second factor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mfa {
+pub(crate) struct MfaCode {
     /// The device: its serial number or ARN.
-    pub serial: Box<str>,
+    pub(crate) serial: Box<str>,
     /// The code it shows now.
-    pub code: Secret,
+    pub(crate) code: Secret,
 }
 
 /// For a request that is not signed.
@@ -59,29 +64,29 @@ const UNUSED_REGION: &str = "us-east-1";
 
 /// A role, and how it is assumed with the token of an identity provider.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WebIdentity {
+pub(crate) struct WebIdentityRequest {
     /// `arn:aws:iam::123456789012:role/name`.
-    pub role_arn: Box<str>,
+    pub(crate) role_arn: Box<str>,
     /// What the session is called in audit trails.
-    pub session_name: Box<str>,
+    pub(crate) session_name: Box<str>,
     /// How long the credentials live; the service's default is an hour.
-    pub duration: Option<Duration>,
+    pub(crate) duration: Option<Duration>,
     /// A policy in JSON that narrows the session.
-    pub policy: Option<Box<str>>,
+    pub(crate) policy: Option<Box<str>>,
     /// Managed policies that narrow the session.
-    pub policy_arns: Vec<Box<str>>,
+    pub(crate) policy_arns: Vec<Box<str>>,
 }
 
 /// Credentials of a role for a caller who may assume it.
 ///
 /// # Errors
 /// What the service said, or that it said nothing; a parameter that no request can carry.
-pub async fn assume_role(
-    world: &World,
+pub(crate) async fn assume_role(
+    context: &Context,
     settings: &Settings,
     caller: &Credentials,
-    role: &AssumeRole,
-) -> Result<Credentials, Failure> {
+    role: &AssumeRoleRequest,
+) -> Result<Credentials, SourceError> {
     const ACTION: &str = "AssumeRole";
     let form = form(ACTION, &role.role_arn, &role.session_name, &role.policy_arns, role.policy.as_deref())?;
     let mut form = with_duration(form, role.duration);
@@ -100,47 +105,54 @@ pub async fn assume_role(
     let source_identity = role.source_identity.as_deref().map(|id| one_line("source identity", id)).transpose()?;
     form = form.with_optional("SourceIdentity", source_identity);
     let code = role.mfa.as_ref().map(|mfa| &mfa.code);
-    ask(world, settings, ACTION, On::Role(&role.role_arn), &form, Some(caller), code).await
+    ask(context, settings, ACTION, CallSubject::Role(&role.role_arn), &form, Some(caller), code).await
 }
 
 /// Credentials of a role for who holds a token of an identity provider that the role trusts. The request is not signed.
 ///
 /// # Errors
 /// What the service said, or that it said nothing; a parameter that no request can carry.
-pub async fn assume_role_with_web_identity(
-    world: &World,
+pub(crate) async fn assume_role_with_web_identity(
+    context: &Context,
     settings: &Settings,
-    role: &WebIdentity,
+    role: &WebIdentityRequest,
     token: &Secret,
-) -> Result<Credentials, Failure> {
+) -> Result<Credentials, SourceError> {
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let form = form(ACTION, &role.role_arn, &role.session_name, &role.policy_arns, role.policy.as_deref())?
         .with("WebIdentityToken", one_line("web identity token", token.expose())?);
     // At an endpoint of its own only a signature would want a region.
     let is_placed = settings.region.is_some() || settings.endpoints.of(Service::Sts).is_none();
     let unplaced = settings.clone().with_region((!is_placed).then(|| UNUSED_REGION.into()));
-    let on = On::Role(&role.role_arn);
-    ask(world, &unplaced, ACTION, on, &with_duration(form, role.duration), None, Some(token)).await
+    let on = CallSubject::Role(&role.role_arn);
+    ask(context, &unplaced, ACTION, on, &with_duration(form, role.duration), None, Some(token)).await
 }
 
 /// Temporary credentials in exchange for long-lived ones of the same principal.
 ///
 /// # Errors
 /// What the service said, or that it said nothing.
-pub async fn get_session_token(
-    world: &World,
+pub(crate) async fn get_session_token(
+    context: &Context,
     settings: &Settings,
     caller: &Credentials,
     duration: Duration,
-) -> Result<Credentials, Failure> {
+) -> Result<Credentials, SourceError> {
     const ACTION: &str = "GetSessionToken";
     let form = with_duration(Form::new(ACTION, VERSION), Some(duration));
-    let session = ask(world, settings, ACTION, On::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
+    let session =
+        ask(context, settings, ACTION, CallSubject::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
     // The principal is the same, and so is what its keys are for.
     Ok(Credentials { account_id: caller.account_id.clone(), endpoint: caller.endpoint.clone(), ..session })
 }
 
-fn form(action: &str, arn: &str, name: &str, policy_arns: &[Box<str>], policy: Option<&str>) -> Result<Form, Failure> {
+fn form(
+    action: &str,
+    arn: &str,
+    name: &str,
+    policy_arns: &[Box<str>],
+    policy: Option<&str>,
+) -> Result<Form, SourceError> {
     let mut form = Form::new(action, VERSION)
         .with("RoleArn", role_arn(arn)?)
         .with("RoleSessionName", one_line("role session name", name)?);
@@ -154,56 +166,58 @@ fn with_duration(form: Form, duration: Option<Duration>) -> Form {
     form.with_optional("DurationSeconds", duration.map(|duration| duration.as_secs().to_string()).as_deref())
 }
 
-fn role_arn(arn: &str) -> Result<&str, Failure> {
+fn role_arn(arn: &str) -> Result<&str, SourceError> {
     if can_be_asked_for(arn) {
         return Ok(arn);
     }
-    Err(Failure::misconfigured(
+    Err(SourceError::misconfigured(
         "role_arn is no name of a role: it must look like arn:aws:iam::123456789012:role/name, without spaces or line breaks",
     ))
 }
 
-fn one_line<'t>(part: &'static str, text: &'t str) -> Result<&'t str, Failure> {
+fn one_line<'t>(part: &'static str, text: &'t str) -> Result<&'t str, SourceError> {
     Ok(usable(part, text)?)
 }
 
 /// What an action is about, for messages.
-enum On<'a> {
+enum CallSubject<'a> {
     Role(&'a str),
     Caller(&'a str),
 }
 
 /// Sends the form and reads the credentials in its answer. `secret` went out in the form and must not come back.
 async fn ask(
-    world: &World,
+    context: &Context,
     settings: &Settings,
     action: &'static str,
-    on: On<'_>,
+    on: CallSubject<'_>,
     form: &Form,
     caller: Option<&Credentials>,
     secret: Option<&Secret>,
-) -> Result<Credentials, Failure> {
-    let endpoint = Endpoint::of(Service::Sts, settings)?;
+) -> Result<Credentials, SourceError> {
+    let endpoint = ServiceEndpoint::of(Service::Sts, settings)?;
     let body = Bytes::from_owner(form.encode());
     let post = Post { endpoint: &endpoint, service: "sts", content_type: CONTENT_TYPE, body, patience: PATIENCE };
     let request = || match caller {
-        Some(caller) => post.signed(caller, world.clock.now()),
+        Some(caller) => post.signed(caller, context.clock.now()),
         None => Ok(post.unsigned()),
     };
     let of_caller = caller.map(|caller| [Some(&caller.secret_access_key), caller.session_token.as_ref()]);
     let (what, odd) = match on {
-        On::Role(arn) => (format!("{action} {}", Shown(arn)), (!looks_like_one(arn)).then(|| Secret::new(arn))),
-        On::Caller(access_key_id) => (format!("{action} of {access_key_id}"), None),
+        CallSubject::Role(arn) => {
+            (format!("{action} {}", DisplayArn(arn)), (!looks_like_one(arn)).then(|| Secret::new(arn)))
+        }
+        CallSubject::Caller(access_key_id) => (format!("{action} of {access_key_id}"), None),
     };
     let hush: Vec<_> = of_caller.into_iter().flatten().chain([secret, odd.as_ref()]).flatten().collect();
-    let response = call(world, settings, &what, request, |response| understand(response, action, &hush)).await?;
+    let response = call(context, settings, &what, request, |response| understand(response, action, &hush)).await?;
     credentials(&response.body)
-        .map_err(|why| Failure::unavailable(format!("{what} (POST {}): {why}{SEE_WHO_ANSWERS}", endpoint.url)))
+        .map_err(|why| SourceError::unavailable(format!("{what} (POST {}): {why}{SEE_WHO_ANSWERS}", endpoint.url)))
 }
 
 /// `ErrorResponse/Error/Code` and `Message`, in whatever namespace and under whatever root.
 fn understand(response: &Response, action: &str, hush: &[&Secret]) -> ServiceError {
-    let document = Document::parse(&response.body).ok();
+    let document = XmlDocument::parse(&response.body).ok();
     let text = |path| document.as_ref().and_then(|document| document.text(path).ok().flatten());
     let redacted = |text: &str| {
         let mut text = Zeroizing::new(text.to_owned());
@@ -249,9 +263,9 @@ fn advice(code: &str, action: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// What is wrong with the answer; nothing of it is shown.
-pub fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
-    let bad = |bad: BadXml| Box::from(bad.to_string());
-    let document = Document::parse(body).map_err(bad)?;
+pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
+    let bad = |bad: XmlError| Box::from(bad.to_string());
+    let document = XmlDocument::parse(body).map_err(bad)?;
     let need = |path: &'static str| {
         let text = document.text(path).map_err(bad)?;
         text.ok_or_else(|| Box::from(format!("the answer has no {}", &path[1..])))
@@ -265,6 +279,3 @@ pub fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
         .map(|keys| keys.with_expiration(Some(expiration)).with_account_id(account))
         .map_err(|unusable| format!("in the answer, {unusable}").into())
 }
-
-#[cfg(test)]
-mod tests;

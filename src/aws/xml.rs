@@ -15,11 +15,11 @@ const DEEPEST: usize = 16;
 const MOST_ELEMENTS: usize = 1000;
 
 /// The elements of a whole, well-formed document.
-pub(super) struct Document {
-    elements: Vec<Element>,
+pub(crate) struct XmlDocument {
+    elements: Vec<XmlElement>,
 }
 
-struct Element {
+struct XmlElement {
     /// `/Root/Parent/Name`.
     path: Box<str>,
     /// All the text directly inside.
@@ -28,7 +28,7 @@ struct Element {
 
 /// Why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BadXml {
+pub(crate) enum XmlError {
     #[error("the answer is empty")]
     Empty,
     #[error("the answer is not UTF-8 text")]
@@ -49,22 +49,22 @@ pub(super) enum BadXml {
     Twice(&'static str),
 }
 
-impl Document {
+impl XmlDocument {
     /// Reads a whole document.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, BadXml> {
-        let text = std::str::from_utf8(body).map_err(|_| BadXml::NotText)?;
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, XmlError> {
+        let text = std::str::from_utf8(body).map_err(|_| XmlError::NotText)?;
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {
-            return Err(BadXml::Empty);
+            return Err(XmlError::Empty);
         }
         let begins = |tag: &str| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
         if begins("<html") || begins("<!doctype html") {
-            return Err(BadXml::Html);
+            return Err(XmlError::Html);
         }
         let mut reader = Reader::from_str(text);
-        let mut open = Open::default();
+        let mut open = XmlReader::default();
         loop {
-            match reader.read_event().map_err(|_| BadXml::Malformed)? {
+            match reader.read_event().map_err(|_| XmlError::Malformed)? {
                 Event::Start(start) => open.begin(start.local_name().into_inner())?,
                 Event::Empty(start) => {
                     open.begin(start.local_name().into_inner())?;
@@ -75,10 +75,10 @@ impl Document {
                 Event::CData(text) => open.inside()?.push_str(&text),
                 Event::GeneralRef(reference) => match reference.resolve_char_ref() {
                     Ok(Some(character)) => open.inside()?.push(character),
-                    Ok(None) => open.inside()?.push_str(resolve_xml_entity(&reference).ok_or(BadXml::Entity)?),
-                    Err(_) => return Err(BadXml::Malformed),
+                    Ok(None) => open.inside()?.push_str(resolve_xml_entity(&reference).ok_or(XmlError::Entity)?),
+                    Err(_) => return Err(XmlError::Malformed),
                 },
-                Event::DocType(_) => return Err(BadXml::Doctype),
+                Event::DocType(_) => return Err(XmlError::Doctype),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
                 Event::Eof => return open.close(),
             }
@@ -86,36 +86,36 @@ impl Document {
     }
 
     /// The trimmed text of the element whose path ends like this (`/Credentials/AccessKeyId`); an empty one is none.
-    pub(super) fn text(&self, path: &'static str) -> Result<Option<&str>, BadXml> {
+    pub(crate) fn text(&self, path: &'static str) -> Result<Option<&str>, XmlError> {
         let mut found = self.elements.iter().filter(|element| element.path.ends_with(path));
         match (found.next(), found.next()) {
             (None, _) => Ok(None),
             (Some(element), None) => Ok(Some(element.text.trim()).filter(|text| !text.is_empty())),
-            (Some(_), Some(_)) => Err(BadXml::Twice(path)),
+            (Some(_), Some(_)) => Err(XmlError::Twice(path)),
         }
     }
 }
 
 /// What has been read, and which elements are still open.
 #[derive(Default)]
-struct Open {
-    elements: Vec<Element>,
+struct XmlReader {
+    elements: Vec<XmlElement>,
     /// Indices into `elements`.
     stack: Vec<usize>,
 }
 
-impl Open {
-    fn begin(&mut self, name: &str) -> Result<(), BadXml> {
+impl XmlReader {
+    fn begin(&mut self, name: &str) -> Result<(), XmlError> {
         if self.stack.is_empty() && !self.elements.is_empty() {
-            return Err(BadXml::Malformed);
+            return Err(XmlError::Malformed);
         }
         if self.stack.len() == DEEPEST || self.elements.len() == MOST_ELEMENTS {
-            return Err(BadXml::TooMuch);
+            return Err(XmlError::TooMuch);
         }
         let parent = self.stack.last().map_or("", |parent| &*self.elements[*parent].path);
         let path = format!("{parent}/{name}").into();
         self.stack.push(self.elements.len());
-        self.elements.push(Element { path, text: Zeroizing::default() });
+        self.elements.push(XmlElement { path, text: Zeroizing::default() });
         Ok(())
     }
 
@@ -123,13 +123,13 @@ impl Open {
         self.stack.pop();
     }
 
-    fn inside(&mut self) -> Result<&mut Zeroizing<String>, BadXml> {
-        let innermost = self.stack.last().ok_or(BadXml::Malformed)?;
+    fn inside(&mut self) -> Result<&mut Zeroizing<String>, XmlError> {
+        let innermost = self.stack.last().ok_or(XmlError::Malformed)?;
         Ok(&mut self.elements[*innermost].text)
     }
 
     /// White space may stand outside of the root.
-    fn text(&mut self, text: &str) -> Result<(), BadXml> {
+    fn text(&mut self, text: &str) -> Result<(), XmlError> {
         if self.stack.is_empty() && text.trim().is_empty() {
             return Ok(());
         }
@@ -144,11 +144,11 @@ impl Open {
         Ok(())
     }
 
-    fn close(self) -> Result<Document, BadXml> {
+    fn close(self) -> Result<XmlDocument, XmlError> {
         match (self.stack.is_empty(), self.elements.is_empty()) {
-            (true, false) => Ok(Document { elements: self.elements }),
-            (true, true) => Err(BadXml::Malformed),
-            (false, _) => Err(BadXml::Truncated),
+            (true, false) => Ok(XmlDocument { elements: self.elements }),
+            (true, true) => Err(XmlError::Malformed),
+            (false, _) => Err(XmlError::Truncated),
         }
     }
 }
@@ -158,8 +158,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn text(xml: &str, path: &'static str) -> Result<Option<String>, BadXml> {
-        Document::parse(xml.as_bytes())?.text(path).map(|text| text.map(Into::into))
+    fn text(xml: &str, path: &'static str) -> Result<Option<String>, XmlError> {
+        XmlDocument::parse(xml.as_bytes())?.text(path).map(|text| text.map(Into::into))
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(text(xml, "/c"), Ok(None));
         assert_eq!(text(xml, "/e"), Ok(None));
         assert_eq!(text(xml, "/a"), Ok(Some("t".into())));
-        assert_eq!(text(xml, "/b"), Err(BadXml::Twice("/b")));
+        assert_eq!(text(xml, "/b"), Err(XmlError::Twice("/b")));
     }
 
     #[test]
@@ -179,31 +179,31 @@ mod tests {
         let wide = format!("<a>{}</a>", "<b/>".repeat(MOST_ELEMENTS));
         let bomb = "<!DOCTYPE a [<!ENTITY b \"hush\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>";
         for (xml, why) in [
-            ("", BadXml::Empty),
-            (" \n", BadXml::Empty),
-            ("<html><body>hush", BadXml::Html),
-            ("<!DOCTYPE HTML><p>hush", BadXml::Html),
-            ("hush", BadXml::Malformed),
-            ("{\"a\":1}", BadXml::Malformed),
-            ("<a></b>", BadXml::Malformed),
-            ("<a></a></a>", BadXml::Malformed),
-            ("<a/><b/>", BadXml::Malformed),
-            ("<a/>x", BadXml::Malformed),
-            ("<a>&#xD800;</a>", BadXml::Malformed),
-            ("<a>&#0;</a>", BadXml::Malformed),
-            ("<?xml version='1.0'?>", BadXml::Malformed),
-            ("<a><b>x</b>", BadXml::Truncated),
-            ("<a>&hush;</a>", BadXml::Entity),
-            (bomb, BadXml::Doctype),
-            (&deep, BadXml::TooMuch),
-            (&wide, BadXml::TooMuch),
+            ("", XmlError::Empty),
+            (" \n", XmlError::Empty),
+            ("<html><body>hush", XmlError::Html),
+            ("<!DOCTYPE HTML><p>hush", XmlError::Html),
+            ("hush", XmlError::Malformed),
+            ("{\"a\":1}", XmlError::Malformed),
+            ("<a></b>", XmlError::Malformed),
+            ("<a></a></a>", XmlError::Malformed),
+            ("<a/><b/>", XmlError::Malformed),
+            ("<a/>x", XmlError::Malformed),
+            ("<a>&#xD800;</a>", XmlError::Malformed),
+            ("<a>&#0;</a>", XmlError::Malformed),
+            ("<?xml version='1.0'?>", XmlError::Malformed),
+            ("<a><b>x</b>", XmlError::Truncated),
+            ("<a>&hush;</a>", XmlError::Entity),
+            (bomb, XmlError::Doctype),
+            (&deep, XmlError::TooMuch),
+            (&wide, XmlError::TooMuch),
         ] {
             let shown: String = xml.chars().take(60).collect();
-            assert_eq!(Document::parse(xml.as_bytes()).err(), Some(why), "{shown}");
+            assert_eq!(XmlDocument::parse(xml.as_bytes()).err(), Some(why), "{shown}");
             assert!(!why.to_string().contains("hush"));
         }
-        assert_eq!(Document::parse(b"<a>\xff</a>").err(), Some(BadXml::NotText));
-        assert!(Document::parse(b"<a><b>x").is_err() && Document::parse(b"<a><b").is_err());
+        assert_eq!(XmlDocument::parse(b"<a>\xff</a>").err(), Some(XmlError::NotText));
+        assert!(XmlDocument::parse(b"<a><b>x").is_err() && XmlDocument::parse(b"<a><b").is_err());
     }
 
     proptest! {
@@ -216,12 +216,12 @@ mod tests {
 
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Document::parse(&bytes);
+            let _ = XmlDocument::parse(&bytes);
         }
 
         #[test]
         fn no_markup_makes_it_panic(parts in proptest::collection::vec("<|>|/|&|;|#x|a|!\\[CDATA\\[|\\]\\]>|!--|-->|\\?|!DOCTYPE| ", 0..60)) {
-            let _ = Document::parse(parts.concat().as_bytes());
+            let _ = XmlDocument::parse(parts.concat().as_bytes());
         }
     }
 }

@@ -3,13 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::schema::IDENTITY;
-use super::table::{Entry, Errors, Section};
-use super::{built_in_chain, sources, value};
-use crate::chain::OnFailure;
-use crate::credentials::Name;
-use crate::keeper::Policy;
+use crate::config::schema::IDENTITY;
+use crate::config::sources::built_in_chain;
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::{sources, value};
+use crate::model::identity_name::IdentityName;
 use crate::source::spec::SourceSpec;
+use crate::source::spec::{LongLivedKeys, OnFailure};
 
 /// How long credentials without an end are served before they are read again.
 const LONG_LIVED: Duration = Duration::from_secs(3600);
@@ -30,69 +30,51 @@ const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=
 
 /// A name under which one set of credentials is served. Comparing two says whether a reload changed anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// What clients ask for.
-    pub name: Name,
+    pub(crate) name: IdentityName,
     /// Its chain, in order of precedence; never empty.
-    pub sources: Vec<SourceSpec>,
+    pub(crate) sources: Vec<SourceSpec>,
     /// What a failing source means.
-    pub on_failure: OnFailure,
+    pub(crate) on_failure: OnFailure,
     /// Whether it is loaded at the start.
-    pub eager: bool,
+    pub(crate) eager: bool,
     /// Whether it is a profile that is served once somebody asks, and not configured itself.
-    pub is_profile: bool,
+    pub(crate) is_profile: bool,
     /// What becomes of long-lived keys.
-    pub long_lived_keys: LongLivedKeys,
+    pub(crate) long_lived_keys: LongLivedKeys,
     /// How long credentials without an end are served before they are read again.
-    pub long_lived_expiration: Duration,
+    pub(crate) long_lived_expiration: Duration,
     /// The deadline of a load.
-    pub load_timeout: Duration,
-}
-
-/// What becomes of keys without a session token and without an end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LongLivedKeys {
-    /// They are served as they are.
-    #[default]
-    Direct,
-    /// They are exchanged for a session, and only that leaves the broker.
-    Session {
-        /// How long each session lasts.
-        duration: Duration,
-    },
+    pub(crate) load_timeout: Duration,
 }
 
 impl Identity {
     /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says what one of its sources is.
     #[must_use]
-    pub fn asks_for_the_environments_profile(&self) -> bool {
+    pub(crate) fn asks_for_the_environments_profile(&self) -> bool {
         self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
-    }
-
-    /// How its keeper treats its lease.
-    #[must_use]
-    pub fn policy(&self) -> Policy {
-        Policy {
-            long_lived: self.long_lived_expiration,
-            load_timeout: self.load_timeout,
-            eager: self.eager,
-            is_profile: self.is_profile,
-        }
     }
 }
 
 /// One `[identities.NAME]`.
-pub(super) fn read(name: &str, at: usize, entry: Entry<'_>, defaults: Habits, errors: &mut Errors) -> Option<Identity> {
+pub(crate) fn read(
+    name: &str,
+    at: usize,
+    entry: TableEntry<'_>,
+    defaults: IdentityDefaults,
+    errors: &mut ConfigErrors,
+) -> Option<Identity> {
     let path = entry.path.clone();
     let name = value::identity(name).unwrap_or_else(|why| {
         errors.push(at, &path, why);
-        Name::default()
+        IdentityName::default()
     });
     let before = errors.count();
-    let mut section = Section::open(entry, &IDENTITY, errors)?;
+    let mut section = TableSection::open(entry, &IDENTITY, errors)?;
     let sources = match section.take("sources") {
         Some(entry) => sources::read(entry, &name.to_string(), errors),
-        None if name.as_str() == Name::DEFAULT => built_in_chain(),
+        None if name.as_str() == IdentityName::DEFAULT => built_in_chain(),
         None => {
             // A misspelt key or a broken line may be the one that is missing.
             if !errors.is_mended && errors.count() == before {
@@ -101,33 +83,33 @@ pub(super) fn read(name: &str, at: usize, entry: Entry<'_>, defaults: Habits, er
             Vec::new()
         }
     };
-    Some(Habits::read(section, errors).or(defaults).identity(name, sources))
+    Some(IdentityDefaults::read(section, errors).or(defaults).identity(name, sources))
 }
 
 /// The words for [`LongLivedKeys`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LongLivedKeysWord {
+enum LongLivedKeysSetting {
     Direct,
     Session,
 }
 
 /// What an identity may say beside its sources, and `[defaults]` for all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Habits {
+pub(crate) struct IdentityDefaults {
     on_failure: Option<OnFailure>,
     eager: Option<bool>,
-    long_lived_keys: Option<LongLivedKeysWord>,
+    long_lived_keys: Option<LongLivedKeysSetting>,
     session_duration: Option<Duration>,
     long_lived_expiration: Option<Duration>,
     load_timeout: Option<Duration>,
 }
 
-impl Habits {
-    pub(super) fn read(mut section: Section<'_>, errors: &mut Errors) -> Self {
+impl IdentityDefaults {
+    pub(crate) fn read(mut section: TableSection<'_>, errors: &mut ConfigErrors) -> Self {
         let words = [("stop", OnFailure::Stop), ("next", OnFailure::Next)];
         let on_failure = section.take("on_failure").and_then(|entry| entry.word(errors, &words));
         let eager = section.take("eager").and_then(|entry| entry.boolean(errors));
-        let words = [("direct", LongLivedKeysWord::Direct), ("session", LongLivedKeysWord::Session)];
+        let words = [("direct", LongLivedKeysSetting::Direct), ("session", LongLivedKeysSetting::Session)];
         let long_lived_keys = section.take("long_lived_keys").and_then(|entry| entry.word(errors, &words));
         let mut duration =
             |key, allowed| section.take(key).and_then(|entry| entry.read(errors, value::duration(allowed)));
@@ -149,7 +131,7 @@ impl Habits {
         }
     }
 
-    pub(super) fn identity(self, name: Name, sources: Vec<SourceSpec>) -> Identity {
+    pub(crate) fn identity(self, name: IdentityName, sources: Vec<SourceSpec>) -> Identity {
         Identity {
             name,
             sources,
@@ -157,10 +139,10 @@ impl Habits {
             eager: self.eager.unwrap_or(true),
             is_profile: false,
             long_lived_keys: match self.long_lived_keys {
-                Some(LongLivedKeysWord::Session) => {
+                Some(LongLivedKeysSetting::Session) => {
                     LongLivedKeys::Session { duration: self.session_duration.unwrap_or(SESSION) }
                 }
-                Some(LongLivedKeysWord::Direct) | None => LongLivedKeys::Direct,
+                Some(LongLivedKeysSetting::Direct) | None => LongLivedKeys::Direct,
             },
             long_lived_expiration: self.long_lived_expiration.unwrap_or(LONG_LIVED),
             load_timeout: self.load_timeout.unwrap_or(LOAD_TIMEOUT),

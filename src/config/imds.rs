@@ -2,30 +2,30 @@
 
 use std::net::SocketAddr;
 
-use super::schema::IMDS;
-use super::server::ServerConfig;
-use super::table::{Entry, Errors, Section};
-use super::{Overrides, value};
-use crate::credentials::Name;
-use crate::server::listeners::{Listen, PORT};
+use crate::config::listen::{Listen, PORT};
+use crate::config::schema::IMDS;
+use crate::config::server::ServerConfig;
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::{Overrides, value};
+use crate::model::identity_name::IdentityName;
 
 /// The metadata service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImdsConfig {
+pub(crate) struct ImdsConfig {
     /// Where it listens: loopback or the addresses that SDKs know, never where other hosts can ask. Not empty.
-    pub listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<SocketAddr>,
     /// Whose credentials it serves.
-    pub identity: Name,
+    pub(crate) identity: IdentityName,
     /// Whether requests without a token are answered.
-    pub allow_v1: bool,
+    pub(crate) allow_v1: bool,
 }
 
 /// Where the identity is named, to say that there is none.
-pub(super) type Named = Option<(usize, String)>;
+pub(crate) type NamedIdentity = Option<(usize, String)>;
 
 impl ImdsConfig {
     /// An address that somebody else has already, or another entry.
-    pub(super) fn misfit(&self, server: &ServerConfig) -> Option<String> {
+    pub(crate) fn misfit(&self, server: &ServerConfig) -> Option<String> {
         let taken = self.listen.iter().enumerate().find(|(position, address)| {
             address.port() != 0 && (self.listen[..*position].contains(address) || is_taken(**address, &server.listen))
         });
@@ -39,13 +39,13 @@ impl ImdsConfig {
 const TAKEN: &str = "[server] or another entry listens there already";
 
 /// What `[imds]` says, behind flags and variables. Without an address there is no such service, whatever else stands there.
-pub(super) fn read(
-    section: Option<Section<'_>>,
+pub(crate) fn read(
+    section: Option<TableSection<'_>>,
     server: &ServerConfig,
     overrides: &Overrides,
-    errors: &mut Errors,
-) -> Option<(ImdsConfig, Named)> {
-    let mut section = section.unwrap_or_else(|| Section::empty(&IMDS));
+    errors: &mut ConfigErrors,
+) -> Option<(ImdsConfig, NamedIdentity)> {
+    let mut section = section.unwrap_or_else(|| TableSection::empty(&IMDS));
     let listen = section.take("listen").map(|entry| {
         // What goes before it stands in nobody's way.
         let server = overrides.imds_listen.is_none().then_some(server);
@@ -64,7 +64,7 @@ pub(super) fn read(
 }
 
 /// What flags and variables say of a metadata service that listens nowhere.
-pub(super) fn of_no_use(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Option<String> {
+pub(crate) fn of_no_use(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Option<String> {
     let said = overrides.imds_identity.is_some() || overrides.imds_allow_v1 == Some(true);
     (imds.is_none() && said).then(|| {
         "--imds-identity and --imds-allow-v1 (or their variables) do nothing: the metadata service listens nowhere; \
@@ -73,7 +73,7 @@ pub(super) fn of_no_use(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Opt
     })
 }
 
-fn addresses(entry: Entry<'_>, server: Option<&ServerConfig>, errors: &mut Errors) -> Vec<SocketAddr> {
+fn addresses(entry: TableEntry<'_>, server: Option<&ServerConfig>, errors: &mut ConfigErrors) -> Vec<SocketAddr> {
     let (at, path) = (entry.at(), entry.path.clone());
     let entries = if entry.is_text() { vec![entry] } else { entry.list(errors, "entry").unwrap_or_default() };
     let before = errors.count();

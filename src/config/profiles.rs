@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::identity::{Habits, Identity};
-use super::table::{Errors, Section};
-use super::value;
-use crate::credentials::{Name, usable};
+use crate::config::identity::{Identity, IdentityDefaults};
+use crate::config::table::{ConfigErrors, TableSection};
+use crate::config::value;
+use crate::model::identity_name::IdentityName;
+use crate::model::text::usable;
 use crate::source::spec::SourceKind;
 
 /// Who has asked for nothing so long is dropped.
@@ -18,28 +19,28 @@ const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duratio
 
 /// Which profiles are served, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServedProfiles {
+pub(crate) struct ServedProfiles {
     /// A profile is served when its name matches one of these.
-    pub patterns: Vec<Pattern>,
+    pub(crate) patterns: Vec<ProfilePattern>,
     /// How long an identity is kept after it was last asked for.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
     /// `credentials_file`, in the place of the user's.
-    pub credentials_file: Option<PathBuf>,
+    pub(crate) credentials_file: Option<PathBuf>,
     /// `config_file`, in the place of the user's.
-    pub config_file: Option<PathBuf>,
-    defaults: Habits,
+    pub(crate) config_file: Option<PathBuf>,
+    defaults: IdentityDefaults,
 }
 
 impl ServedProfiles {
     /// Whether a profile of this name is served.
     #[must_use]
-    pub fn matches(&self, profile: &str) -> bool {
+    pub(crate) fn matches(&self, profile: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(profile))
     }
 
     /// What a profile of this name is as an identity.
     #[must_use]
-    pub fn identity(&self, profile: &Name) -> Identity {
+    pub(crate) fn identity(&self, profile: &IdentityName) -> Identity {
         let kind = SourceKind::Profile {
             name: Some(profile.as_str().into()),
             credentials_file: self.credentials_file.clone(),
@@ -51,27 +52,27 @@ impl ServedProfiles {
         identity
     }
 
-    pub(super) fn new(patterns: Vec<Pattern>, defaults: Habits) -> Self {
+    pub(crate) fn new(patterns: Vec<ProfilePattern>, defaults: IdentityDefaults) -> Self {
         Self { patterns, idle: IDLE, credentials_file: None, config_file: None, defaults }
     }
 }
 
 /// A name in which `*` stands for any characters, none among them: `dev`, `team-*`, `*`.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Pattern(Box<str>);
+pub(crate) struct ProfilePattern(Box<str>);
 
-impl Pattern {
+impl ProfilePattern {
     /// Reads a pattern.
     ///
     /// # Errors
     /// When no profile can have such a name.
-    pub fn new(text: &str) -> Result<Self, String> {
+    pub(crate) fn new(text: &str) -> Result<Self, String> {
         Ok(Self(usable("pattern", text).map_err(|error| error.to_string())?.into()))
     }
 
     /// Whether the whole name is as the pattern has it.
     #[must_use]
-    pub fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = name.strip_prefix(first) else { return false };
@@ -87,16 +88,20 @@ impl Pattern {
     }
 }
 
-impl fmt::Debug for Pattern {
+impl fmt::Debug for ProfilePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
 /// `[profiles]`. Without `serve` nothing is served, whatever else stands there.
-pub(super) fn read(mut section: Section<'_>, defaults: Habits, errors: &mut Errors) -> Option<ServedProfiles> {
+pub(crate) fn read(
+    mut section: TableSection<'_>,
+    defaults: IdentityDefaults,
+    errors: &mut ConfigErrors,
+) -> Option<ServedProfiles> {
     let entries = section.take("serve").and_then(|entry| entry.list(errors, "pattern"));
-    let patterns = entries.into_iter().flatten().filter_map(|entry| entry.read(errors, Pattern::new)).collect();
+    let patterns = entries.into_iter().flatten().filter_map(|entry| entry.read(errors, ProfilePattern::new)).collect();
     let idle = section.take("idle").and_then(|entry| entry.read(errors, value::duration(&IDLE_ALLOWED)));
     let mut file = |key| section.take(key).and_then(|entry| entry.read(errors, value::path));
     let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
@@ -121,7 +126,7 @@ mod tests {
             ("*", &["", "anything"], &[]),
             ("a*a", &["aa", "aba"], &["a"]),
         ] {
-            let pattern = Pattern::new(pattern).unwrap();
+            let pattern = ProfilePattern::new(pattern).unwrap();
             for name in names {
                 assert!(pattern.matches(name), "{pattern:?} {name}");
             }
@@ -129,13 +134,17 @@ mod tests {
                 assert!(!pattern.matches(other), "{pattern:?} {other}");
             }
         }
-        assert!(Pattern::new(" ").is_err() && Pattern::new("a\n").is_ok() && Pattern::new("a\nb").is_err());
+        assert!(
+            ProfilePattern::new(" ").is_err()
+                && ProfilePattern::new("a\n").is_ok()
+                && ProfilePattern::new("a\nb").is_err()
+        );
     }
 
     proptest! {
         #[test]
         fn whatever_stands_for_the_star_matches(parts in prop::collection::vec("[ab]{0,3}", 1..4), between in "[abc/]{0,4}") {
-            let pattern = Pattern(parts.join("*").into());
+            let pattern = ProfilePattern(parts.join("*").into());
             prop_assert!(pattern.matches(&parts.join(&between)) || parts.len() == 1);
         }
     }

@@ -3,13 +3,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::table::{Entry, Errors, Section};
-use super::value;
-use crate::aws::arn::{can_be_asked_for, looks_like_one};
-use crate::credentials::usable;
-use crate::secret::Secret;
-use crate::source::process::Program;
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::value;
+use crate::model::secret::Secret;
+use crate::model::text::usable;
+use crate::source::spec::Program;
 use crate::source::spec::{RoleSpec, SourceKind, SourceSpec};
+use crate::source::spec::{can_be_asked_for, looks_like_one};
 
 /// What AssumeRole takes.
 const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
@@ -22,21 +22,21 @@ const OF_A_ROLE: [&str; 7] =
 const OF_A_CALLER: [&str; 4] = ["external_id", "mfa_serial", "tags", "source_identity"];
 
 /// Reads the base of a role; the name is for messages.
-pub(super) type Base<'t> = fn(Entry<'t>, &str, &mut Errors) -> Option<SourceSpec>;
+pub(crate) type BaseReader<'t> = fn(TableEntry<'t>, &str, &mut ConfigErrors) -> Option<SourceSpec>;
 
 /// `{ role_arn = …, source = … }` or `{ role_arn = …, web_identity_token_file = … }`.
-pub(super) fn role<'t>(
-    section: &mut Section<'t>,
+pub(crate) fn role<'t>(
+    section: &mut TableSection<'t>,
     called: &str,
-    base: Base<'t>,
-    errors: &mut Errors,
+    base: BaseReader<'t>,
+    errors: &mut ConfigErrors,
 ) -> Option<SourceKind> {
     let arn_at = section.at("role_arn");
     let token_file_at = section.at("web_identity_token_file");
     let arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));
     let token_file = section.take("web_identity_token_file").and_then(|entry| entry.read(errors, value::path));
     let Some((at, path)) = arn_at else {
-        let without = |(at, path): (usize, String), key: &str, errors: &mut Errors| {
+        let without = |(at, path): (usize, String), key: &str, errors: &mut ConfigErrors| {
             errors.push(at, &path, format!("{called} has {key} and no role_arn"));
         };
         if let Some(place) = token_file_at {
@@ -90,7 +90,7 @@ pub(super) fn role<'t>(
 }
 
 /// `process = ["cmd", "arg"]`, without a shell, or one text for `sh -c`.
-pub(super) fn process(entry: Entry<'_>, errors: &mut Errors) -> Option<Program> {
+pub(crate) fn process(entry: TableEntry<'_>, errors: &mut ConfigErrors) -> Option<Program> {
     if !entry.is_list() {
         return entry.read(errors, |text| match text.trim() {
             "" => Err("empty; it must be a command"),
@@ -111,7 +111,7 @@ pub(super) fn process(entry: Entry<'_>, errors: &mut Errors) -> Option<Program> 
 }
 
 /// `{ sso_session = …, account_id = …, role_name = … }`.
-pub(super) fn sso(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+pub(crate) fn sso(section: &mut TableSection<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceKind> {
     const KEYS: [&str; 3] = ["sso_session", "account_id", "role_name"];
     let places = KEYS.map(|key| section.at(key));
     let [session, account_id, role_name] = KEYS.map(|key| line(section, key, errors));
@@ -127,7 +127,7 @@ pub(super) fn sso(section: &mut Section<'_>, called: &str, errors: &mut Errors) 
     Some(SourceKind::Sso { session: session?, account_id: account_id?, role_name: role_name? })
 }
 
-fn line(section: &mut Section<'_>, key: &'static str, errors: &mut Errors) -> Option<Box<str>> {
+fn line(section: &mut TableSection<'_>, key: &'static str, errors: &mut ConfigErrors) -> Option<Box<str>> {
     section.take(key)?.read(errors, |text| usable("text", text).map(Box::from))
 }
 
@@ -140,14 +140,14 @@ fn arn(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-fn policy_arns(section: &mut Section<'_>, errors: &mut Errors) -> Vec<Box<str>> {
+fn policy_arns(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Box<str>> {
     let entries = section.take("policy_arns").and_then(|entry| entry.list(errors, "policy")).unwrap_or_default();
     entries.into_iter().filter_map(|entry| entry.read(errors, arn)).collect()
 }
 
-fn tags(section: &mut Section<'_>, errors: &mut Errors) -> Vec<(Box<str>, Box<str>)> {
+fn tags(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<(Box<str>, Box<str>)> {
     let entries = section.take("tags").map(|entry| entry.named(errors)).unwrap_or_default();
-    let read = |(key, at, entry): (std::borrow::Cow<'_, str>, usize, Entry<'_>), errors: &mut Errors| {
+    let read = |(key, at, entry): (std::borrow::Cow<'_, str>, usize, TableEntry<'_>), errors: &mut ConfigErrors| {
         let path = entry.path.clone();
         let value = entry
             .read(errors, |text| if text.is_empty() { Ok("".into()) } else { usable("text", text).map(Box::from) });

@@ -2,21 +2,21 @@
 
 /// The keys of one kind of table.
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(crate) struct TableKeys {
     /// Where they stand, for messages.
-    pub(super) place: &'static str,
-    pub(super) names: &'static [&'static str],
+    pub(crate) place: &'static str,
+    pub(crate) names: &'static [&'static str],
     /// Keys that will exist.
     later: &'static [&'static str],
 }
 
-pub(super) const ROOT: Keys = Keys {
+pub(crate) const ROOT: TableKeys = TableKeys {
     place: "the top level",
     names: &["server", "defaults", "imds", "files", "profiles", "identities"],
     later: &["clients"],
 };
 
-pub(super) const SERVER: Keys = Keys {
+pub(crate) const SERVER: TableKeys = TableKeys {
     place: "[server]",
     names: &[
         "listen",
@@ -31,20 +31,21 @@ pub(super) const SERVER: Keys = Keys {
     later: &[],
 };
 
-pub(super) const IMDS: Keys = Keys { place: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
+pub(crate) const IMDS: TableKeys =
+    TableKeys { place: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
 
-pub(super) const FILES: Keys = Keys { place: "[files]", names: &["trusted_owners"], later: &[] };
+pub(crate) const FILES: TableKeys = TableKeys { place: "[files]", names: &["trusted_owners"], later: &[] };
 
-pub(super) const PROFILES: Keys =
-    Keys { place: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
+pub(crate) const PROFILES: TableKeys =
+    TableKeys { place: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
 
-pub(super) const DEFAULTS: Keys = Keys {
+pub(crate) const DEFAULTS: TableKeys = TableKeys {
     place: "[defaults]",
     names: &["on_failure", "eager", "long_lived_keys", "session_duration", "long_lived_expiration", "load_timeout"],
     later: &[],
 };
 
-pub(super) const IDENTITY: Keys = Keys {
+pub(crate) const IDENTITY: TableKeys = TableKeys {
     place: "[identities.NAME]",
     names: &[
         "sources",
@@ -58,7 +59,7 @@ pub(super) const IDENTITY: Keys = Keys {
     later: &[],
 };
 
-pub(super) const SOURCE: Keys = Keys {
+pub(crate) const SOURCE: TableKeys = TableKeys {
     place: "a source",
     names: &[
         "source",
@@ -93,11 +94,11 @@ pub(super) const SOURCE: Keys = Keys {
     later: &[],
 };
 
-pub(super) const ALL: [&Keys; 8] = [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 8] = [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
 
-impl Keys {
+impl TableKeys {
     /// What to say about a key that is none of these, if it is none.
-    pub(super) fn refuse(&self, key: &str) -> Option<String> {
+    pub(crate) fn refuse(&self, key: &str) -> Option<String> {
         if self.names.contains(&key) {
             return None;
         }
@@ -116,7 +117,7 @@ impl Keys {
 }
 
 /// The word that somebody may have meant.
-pub(super) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     // A secret in a wrong place may be long, and distances cost the product of both lengths.
     if text.len() > 64 {
         return None;

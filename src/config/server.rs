@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::schema::SERVER;
-use super::table::{Entry, Errors, Section};
-use super::{Overrides, sources, value};
-use crate::server::listeners::{Listen, ListenError, is_local};
-use crate::source::spec::Text;
+use crate::config::listen::{Listen, RemoteAddress, is_local};
+use crate::config::schema::SERVER;
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::{Overrides, sources, value};
+
+use crate::source::spec::TextSource;
 
 /// Connections at a time: more than the processes of a busy host, fewer than the usual limit of open files (1,024
 /// soft, of which listeners, files and upstream connections take some).
@@ -18,28 +19,28 @@ const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
 
 /// The HTTP side.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     /// Where to listen.
-    pub listen: Listen,
+    pub(crate) listen: Listen,
     /// Whether addresses that other hosts can reach may be listened on.
-    pub allow_remote: bool,
+    pub(crate) allow_remote: bool,
     /// Further names under which requests may address us, in lower case.
-    pub allowed_hosts: Vec<Box<str>>,
+    pub(crate) allowed_hosts: Vec<Box<str>>,
     /// Where the broker's own token comes from.
-    pub token: Token,
+    pub(crate) token: AuthTokenConfig,
     /// The group whose members may read the token file.
-    pub token_group: Option<Account>,
+    pub(crate) token_group: Option<Account>,
     /// Connections at a time.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
 }
 
 impl ServerConfig {
     /// An address that other hosts can reach though that is not allowed, as the error it is.
     #[must_use]
-    pub fn remote_address(&self) -> Option<ListenError> {
+    pub(crate) fn remote_address(&self) -> Option<RemoteAddress> {
         match &self.listen {
             Listen::Addresses(addresses) if !self.allow_remote => {
-                addresses.iter().find(|address| !is_local(address.ip())).copied().map(ListenError::Remote)
+                addresses.iter().find(|address| !is_local(address.ip())).copied().map(RemoteAddress)
             }
             Listen::Addresses(_) | Listen::Default => None,
         }
@@ -48,16 +49,16 @@ impl ServerConfig {
 
 /// Where the broker's own token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Token {
+pub(crate) enum AuthTokenConfig {
     /// Kept in this file, or made and written there; without one, at the first of the default places.
     Kept(Option<PathBuf>),
     /// Given directly, or in a file that is only read.
-    Given(Text),
+    Given(TextSource),
 }
 
 /// A user or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Account {
+pub(crate) enum Account {
     /// To be looked up.
     Name(Box<str>),
     /// A `uid` or `gid`.
@@ -65,8 +66,12 @@ pub enum Account {
 }
 
 /// What `[server]` says, behind flags and variables.
-pub(super) fn read(section: Option<Section<'_>>, overrides: &Overrides, errors: &mut Errors) -> ServerConfig {
-    let mut section = section.unwrap_or_else(|| Section::empty(&SERVER));
+pub(crate) fn read(
+    section: Option<TableSection<'_>>,
+    overrides: &Overrides,
+    errors: &mut ConfigErrors,
+) -> ServerConfig {
+    let mut section = section.unwrap_or_else(|| TableSection::empty(&SERVER));
     let allow_remote = section.take("allow_remote").and_then(|entry| entry.boolean(errors));
     let allow_remote = overrides.allow_remote.or(allow_remote).unwrap_or(false);
     let listen = section.take("listen").and_then(|entry| addresses(entry, allow_remote, errors));
@@ -81,13 +86,13 @@ pub(super) fn read(section: Option<Section<'_>>, overrides: &Overrides, errors: 
         listen: overrides.listen.clone().or(listen).map_or(Listen::Default, Listen::Addresses),
         allow_remote,
         allowed_hosts,
-        token: overrides.token.clone().or(token).unwrap_or(Token::Kept(None)),
+        token: overrides.token.clone().or(token).unwrap_or(AuthTokenConfig::Kept(None)),
         token_group: overrides.token_group.clone().or(token_group),
         max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
     }
 }
 
-fn addresses(entry: Entry<'_>, allow_remote: bool, errors: &mut Errors) -> Option<Vec<SocketAddr>> {
+fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigErrors) -> Option<Vec<SocketAddr>> {
     let (at, path) = (entry.at(), entry.path.clone());
     let entries = entry.list(errors, "entry")?;
     if entries.is_empty() {
@@ -98,7 +103,7 @@ fn addresses(entry: Entry<'_>, allow_remote: bool, errors: &mut Errors) -> Optio
         let address = entry.read(errors, |text| {
             let address = value::address(text)?;
             if !allow_remote && !is_local(address.ip()) {
-                return Err(ListenError::Remote(address).to_string());
+                return Err(RemoteAddress(address).to_string());
             }
             // Port 0 is another port each time.
             if address.port() != 0 && addresses.contains(&address) {
@@ -111,13 +116,15 @@ fn addresses(entry: Entry<'_>, allow_remote: bool, errors: &mut Errors) -> Optio
     Some(addresses)
 }
 
-fn token(section: &mut Section<'_>, errors: &mut Errors) -> Option<Token> {
+fn token(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Option<AuthTokenConfig> {
     let given = section.at("auth_token").or_else(|| section.at("auth_token_file"));
     let token = sources::text(section, "auth_token", "auth_token_file", value::auth_token, errors);
     let kept = section.take("token_file");
     if let (Some(_), Some(kept)) = (&given, &kept) {
         return kept.refuse(errors, "a token that is given is not kept in a file: keep token_file, or auth_token");
     }
-    let token = token.map(Token::Given);
-    token.or_else(|| kept.and_then(|entry| entry.read(errors, value::path)).map(|path| Token::Kept(Some(path))))
+    let token = token.map(AuthTokenConfig::Given);
+    token.or_else(|| {
+        kept.and_then(|entry| entry.read(errors, value::path)).map(|path| AuthTokenConfig::Kept(Some(path)))
+    })
 }

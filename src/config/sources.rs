@@ -1,34 +1,34 @@
 //! The entries of `sources = […]`.
 
-use super::schema::{SOURCE, nearest};
-use super::table::{Entry, Errors, Section};
-use super::{roles, value};
-use crate::secret::Secret;
-use crate::source::spec::{SourceKind, SourceSpec, Text};
+use crate::config::schema::{SOURCE, nearest};
+use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::{roles, value};
+use crate::model::secret::Secret;
+use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
 /// Sources that need no settings, by the word that stands for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Word {
+enum BareSource {
     Environment,
     Profile,
     Container,
     Imds,
 }
 
-const WORDS: [(&str, Word); 4] = [
-    ("environment", Word::Environment),
-    ("profile", Word::Profile),
-    ("container", Word::Container),
-    ("imds", Word::Imds),
+const WORDS: [(&str, BareSource); 4] = [
+    ("environment", BareSource::Environment),
+    ("profile", BareSource::Profile),
+    ("container", BareSource::Container),
+    ("imds", BareSource::Imds),
 ];
 
 /// What `default` is made of when nothing is configured.
 #[must_use]
-pub fn built_in_chain() -> Vec<SourceSpec> {
+pub(crate) fn built_in_chain() -> Vec<SourceSpec> {
     WORDS.map(|(_, word)| word.kind().into()).to_vec()
 }
 
-impl Word {
+impl BareSource {
     fn kind(self) -> SourceKind {
         match self {
             Self::Environment => SourceKind::Environment,
@@ -40,7 +40,7 @@ impl Word {
 }
 
 /// The chain of an identity; each source that is wrong is reported.
-pub(super) fn read(entry: Entry<'_>, identity: &str, errors: &mut Errors) -> Vec<SourceSpec> {
+pub(crate) fn read(entry: TableEntry<'_>, identity: &str, errors: &mut ConfigErrors) -> Vec<SourceSpec> {
     let (at, path) = (entry.at(), entry.path.clone());
     let Some(entries) = entry.list(errors, "source") else {
         return Vec::new();
@@ -65,7 +65,7 @@ fn word_or_url(text: &str) -> Result<SourceSpec, String> {
         return Ok(word.kind().into());
     }
     if text.contains("://") {
-        return Ok(SourceKind::Url(Text::Literal(value::url(text)?)).into());
+        return Ok(SourceKind::Url(TextSource::Literal(value::url(text)?)).into());
     }
     Err(match nearest(text, WORDS.iter().map(|(word, _)| *word)) {
         Some(word) => format!("no source; did you mean \"{word}\"?"),
@@ -76,7 +76,7 @@ fn word_or_url(text: &str) -> Result<SourceSpec, String> {
 }
 
 /// The base of a role: a source as in a chain, or `"profile NAME"`.
-fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
+fn base(entry: TableEntry<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
     if !entry.is_text() {
         return table(entry, &format!("the source of {called}"), errors);
     }
@@ -90,9 +90,9 @@ fn base(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpe
 }
 
 /// `called` is what the source is called in messages: `source 2 of identity minio`.
-fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSpec> {
+fn table(entry: TableEntry<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
-    let mut section = Section::open(entry, &SOURCE, errors)?;
+    let mut section = TableSection::open(entry, &SOURCE, errors)?;
     let role = roles::role(&mut section, called, base, errors);
     let word = match &role {
         Some(_) => None,
@@ -114,7 +114,7 @@ fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSp
     let kinds = [role, process, sso, keys, url.map(SourceKind::Url), profile];
     let mut kinds: Vec<_> = kinds.into_iter().flatten().collect();
     if let Some(word) = word {
-        let is_said_twice = word == Word::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
+        let is_said_twice = word == BareSource::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
         kinds.extend((!is_said_twice).then(|| word.kind()));
     }
     let kind = match (kinds.pop(), allow_v1) {
@@ -136,7 +136,7 @@ fn table(entry: Entry<'_>, called: &str, errors: &mut Errors) -> Option<SourceSp
     }
 }
 
-fn keys(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<SourceKind> {
+fn keys(section: &mut TableSection<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceKind> {
     let before = errors.count();
     let mut part = |key, key_file, part| {
         let at = section.at(key).or_else(|| section.at(key_file));
@@ -159,7 +159,7 @@ fn keys(section: &mut Section<'_>, called: &str, errors: &mut Errors) -> Option<
     None
 }
 
-fn profile(section: &mut Section<'_>, errors: &mut Errors) -> Option<SourceKind> {
+fn profile(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Option<SourceKind> {
     let name = section.take("profile").and_then(|entry| entry.read(errors, value::profile));
     let mut file = |key| section.take(key).and_then(|entry| entry.read(errors, value::path));
     let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
@@ -168,17 +168,17 @@ fn profile(section: &mut Section<'_>, errors: &mut Errors) -> Option<SourceKind>
 }
 
 /// `key` or `key_file`, not both.
-pub(super) fn text(
-    section: &mut Section<'_>,
+pub(crate) fn text(
+    section: &mut TableSection<'_>,
     key: &'static str,
     key_file: &'static str,
     read: impl FnOnce(&str) -> Result<Secret, String>,
-    errors: &mut Errors,
-) -> Option<Text> {
+    errors: &mut ConfigErrors,
+) -> Option<TextSource> {
     let (literal, file) = (section.take(key), section.take(key_file));
     if let (Some(_), Some(file)) = (&literal, &file) {
         return file.refuse(errors, format!("{key} is there as well; keep one of the two"));
     }
-    let literal = literal.and_then(|entry| entry.read(errors, read)).map(Text::Literal);
-    literal.or_else(|| file.and_then(|entry| entry.read(errors, value::path)).map(Text::File))
+    let literal = literal.and_then(|entry| entry.read(errors, read)).map(TextSource::Literal);
+    literal.or_else(|| file.and_then(|entry| entry.read(errors, value::path)).map(TextSource::File))
 }

@@ -4,8 +4,8 @@
 use toml_span::{Error, ErrorKind, Value};
 use zeroize::Zeroizing;
 
-use super::schema::ALL;
-use super::table::Errors;
+use crate::config::schema::ALL;
+use crate::config::table::ConfigErrors;
 
 /// A larger file is no configuration.
 const LARGEST: usize = 16 * 1024 * 1024;
@@ -20,7 +20,7 @@ const LARGEST_MENDED: usize = 1024 * 1024;
 const FARTHEST_START: usize = 16;
 
 /// What the bytes say: the text behind a byte order mark, or the offset and the reason why they say nothing.
-pub(super) fn text(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
     if bytes.len() > LARGEST {
         return Err((0, "larger than 16 MB; this cannot be a configuration"));
     }
@@ -35,7 +35,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, (usize, &'static str)> {
 }
 
 /// Reports every error of syntax. What is left when the statements that hold them are blank is valid, or nothing.
-fn mend(text: &str, first: Error, errors: &mut Errors) -> Option<Zeroizing<String>> {
+fn mend(text: &str, first: Error, errors: &mut ConfigErrors) -> Option<Zeroizing<String>> {
     let mut mended = Zeroizing::new(text.to_owned());
     let mut error = first;
     for _ in 0..MOST_ERRORS {
@@ -57,7 +57,7 @@ fn mend(text: &str, first: Error, errors: &mut Errors) -> Option<Zeroizing<Strin
 }
 
 /// Where the statement begins that holds the error: with all above it the file is still in order.
-fn start_of_statement(text: &str, at: usize, kind: &ErrorKind, errors: &Errors) -> Option<usize> {
+fn start_of_statement(text: &str, at: usize, kind: &ErrorKind, errors: &ConfigErrors) -> Option<usize> {
     let is_in_order = |start: usize| match kind {
         ErrorKind::DuplicateKey { .. } | ErrorKind::DuplicateTable { .. } | ErrorKind::RedefineAsArray => true,
         _ => toml_span::parse(&text[..start]).is_ok(),
@@ -69,7 +69,7 @@ fn start_of_statement(text: &str, at: usize, kind: &ErrorKind, errors: &Errors) 
 }
 
 /// A bad header takes all down to the next one with it: nobody knows what the keys below it belong to.
-fn end_of_statement(text: &str, start: usize, errors: &Errors) -> usize {
+fn end_of_statement(text: &str, start: usize, errors: &ConfigErrors) -> usize {
     let first = errors.line(start);
     let is_header = line_of(text, first, errors).trim_start().starts_with('[');
     let mut line = first + 1;
@@ -83,7 +83,7 @@ fn end_of_statement(text: &str, start: usize, errors: &Errors) -> usize {
     errors.line_start(line, text)
 }
 
-fn line_of<'t>(text: &'t str, line: usize, errors: &Errors) -> &'t str {
+fn line_of<'t>(text: &'t str, line: usize, errors: &ConfigErrors) -> &'t str {
     &text[errors.line_start(line, text)..errors.line_start(line + 1, text)]
 }
 
@@ -100,7 +100,7 @@ fn begins_statement(line: &str) -> bool {
 
 /// `server.listen` for the statement at this offset, as far as it can be told. Only keys that exist are shown: what
 /// stands in the place of one may be part of a secret, and so may what goes on behind one that is not in order.
-fn key_of(text: &str, start: usize, errors: &Errors) -> String {
+fn key_of(text: &str, start: usize, errors: &ConfigErrors) -> String {
     let statement = errors.line(start);
     let header =
         (0..=statement).rev().map(|line| line_of(text, line, errors).trim()).find(|line| line.starts_with('['));
@@ -112,11 +112,11 @@ fn key_of(text: &str, start: usize, errors: &Errors) -> String {
     let shown = parts
         .into_iter()
         .filter(|part| part.split('.').next().is_some_and(|first| is_known(first.trim())) && is_in_order(part));
-    crate::credentials::Escaped(&shown.collect::<Vec<_>>().join(".")).to_string()
+    crate::model::text::Escaped(&shown.collect::<Vec<_>>().join(".")).to_string()
 }
 
 /// The error in words that hold nothing of the file.
-fn message(kind: &ErrorKind, errors: &Errors) -> String {
+fn message(kind: &ErrorKind, errors: &ConfigErrors) -> String {
     let first_at = |at: usize| format!("first on line {}", errors.line(at) + 1);
     match kind {
         ErrorKind::UnexpectedEof => "the file ends in the middle of a value".into(),
@@ -145,10 +145,10 @@ fn message(kind: &ErrorKind, errors: &Errors) -> String {
 }
 
 /// The value of a text that is in order.
-pub(super) fn parse<'t>(
+pub(crate) fn parse<'t>(
     text: &'t str,
     mended: &'t mut Option<Zeroizing<String>>,
-    errors: &mut Errors,
+    errors: &mut ConfigErrors,
 ) -> Option<Value<'t>> {
     match toml_span::parse(text) {
         Ok(value) => Some(value),

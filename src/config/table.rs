@@ -7,45 +7,46 @@ use std::ops::RangeInclusive;
 use toml_span::Value;
 use toml_span::value::{Table, ValueInner};
 
-use super::schema::Keys;
-use super::{Account, ConfigError, value};
-use crate::credentials::Escaped;
+use crate::config::schema::TableKeys;
+use crate::config::server::Account;
+use crate::config::{ConfigError, value};
+use crate::model::text::Escaped;
 
 /// All that is wrong with one file.
 #[derive(Debug)]
-pub(super) struct Errors {
+pub(crate) struct ConfigErrors {
     /// Whether statements were blanked out: what seems to be missing may have been there.
-    pub(super) is_mended: bool,
+    pub(crate) is_mended: bool,
     line_starts: Vec<usize>,
     found: Vec<(usize, String, String)>,
 }
 
-impl Errors {
-    pub(super) fn new(text: &str) -> Self {
+impl ConfigErrors {
+    pub(crate) fn new(text: &str) -> Self {
         let after_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
         Self { is_mended: false, line_starts: std::iter::once(0).chain(after_breaks).collect(), found: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, at: usize, key: &str, message: impl Into<String>) {
+    pub(crate) fn push(&mut self, at: usize, key: &str, message: impl Into<String>) {
         self.found.push((at, key.to_owned(), message.into()));
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.found.len()
     }
 
     /// The line that holds this offset, from 0.
-    pub(super) fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= at) - 1
     }
 
     /// Where this line begins; the end of the text for one behind the last.
-    pub(super) fn line_start(&self, line: usize, text: &str) -> usize {
+    pub(crate) fn line_start(&self, line: usize, text: &str) -> usize {
         self.line_starts.get(line).copied().unwrap_or(text.len())
     }
 
     /// Everything in the order of the file.
-    pub(super) fn finish(mut self, text: &str) -> Vec<ConfigError> {
+    pub(crate) fn finish(mut self, text: &str) -> Vec<ConfigError> {
         self.found.sort();
         self.found.dedup();
         let found = std::mem::take(&mut self.found);
@@ -60,20 +61,20 @@ impl Errors {
 
 /// One table, and where its keys are.
 #[derive(Debug)]
-pub(super) struct Section<'t> {
+pub(crate) struct TableSection<'t> {
     prefix: String,
     table: Table<'t>,
-    known: &'static Keys,
+    known: &'static TableKeys,
 }
 
-impl<'t> Section<'t> {
+impl<'t> TableSection<'t> {
     /// A table without keys.
-    pub(super) fn empty(known: &'static Keys) -> Self {
+    pub(crate) fn empty(known: &'static TableKeys) -> Self {
         Self { prefix: String::new(), table: Table::new(), known }
     }
 
     /// The table in this entry; reports keys that are unknown.
-    pub(super) fn open(entry: Entry<'t>, known: &'static Keys, errors: &mut Errors) -> Option<Self> {
+    pub(crate) fn open(entry: TableEntry<'t>, known: &'static TableKeys, errors: &mut ConfigErrors) -> Option<Self> {
         let separator = if entry.is_element { ", " } else { "." };
         let prefix = if entry.path.is_empty() { String::new() } else { format!("{}{separator}", entry.path) };
         let mut table = entry.table(errors)?;
@@ -87,53 +88,58 @@ impl<'t> Section<'t> {
         Some(Self { prefix, table, known })
     }
 
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Entry<'t>> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<TableEntry<'t>> {
         debug_assert!(self.known.names.contains(&key), "{key} is not among the keys of {}", self.known.place);
         let value = self.table.remove(key)?;
-        Some(Entry { path: format!("{}{key}", self.prefix), value, is_element: false })
+        Some(TableEntry { path: format!("{}{key}", self.prefix), value, is_element: false })
     }
 
     /// Where the value of this key stands, and its path.
-    pub(super) fn at(&self, key: &str) -> Option<(usize, String)> {
+    pub(crate) fn at(&self, key: &str) -> Option<(usize, String)> {
         self.table.get(key).map(|value| (value.span.start, format!("{}{key}", self.prefix)))
     }
 
     /// A table within this one.
-    pub(super) fn section(&mut self, key: &'static str, keys: &'static Keys, errors: &mut Errors) -> Option<Self> {
+    pub(crate) fn section(
+        &mut self,
+        key: &'static str,
+        keys: &'static TableKeys,
+        errors: &mut ConfigErrors,
+    ) -> Option<Self> {
         Self::open(self.take(key)?, keys, errors)
     }
 
     /// All known keys have been taken.
-    pub(super) fn close(self) {
+    pub(crate) fn close(self) {
         debug_assert!(self.table.is_empty(), "nobody read {:?} of {}", self.table.keys(), self.known.place);
     }
 }
 
 /// A value, and where it stands.
 #[derive(Debug)]
-pub(super) struct Entry<'t> {
+pub(crate) struct TableEntry<'t> {
     /// `server.listen`.
-    pub(super) path: String,
+    pub(crate) path: String,
     value: Value<'t>,
     is_element: bool,
 }
 
-impl<'t> Entry<'t> {
-    pub(super) fn root(value: Value<'t>) -> Self {
+impl<'t> TableEntry<'t> {
+    pub(crate) fn root(value: Value<'t>) -> Self {
         Self { path: String::new(), value, is_element: false }
     }
 
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.value.span.start
     }
 
     /// Reports something about this value; nothing comes of it.
-    pub(super) fn refuse<T>(&self, errors: &mut Errors, message: impl Into<String>) -> Option<T> {
+    pub(crate) fn refuse<T>(&self, errors: &mut ConfigErrors, message: impl Into<String>) -> Option<T> {
         errors.push(self.at(), &self.path, message);
         None
     }
 
-    fn wanted<T>(&self, errors: &mut Errors, wanted: &str) -> Option<T> {
+    fn wanted<T>(&self, errors: &mut ConfigErrors, wanted: &str) -> Option<T> {
         self.refuse(errors, format!("must be {wanted}, not {}", self.kind()))
     }
 
@@ -147,19 +153,19 @@ impl<'t> Entry<'t> {
         }
     }
 
-    pub(super) fn is_text(&self) -> bool {
+    pub(crate) fn is_text(&self) -> bool {
         self.value.as_str().is_some()
     }
 
     /// A text, and what this function makes of it.
-    pub(super) fn read<T, E: Display>(
+    pub(crate) fn read<T, E: Display>(
         mut self,
-        errors: &mut Errors,
+        errors: &mut ConfigErrors,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         match self.value.take() {
             ValueInner::String(text) => {
-                let text = Wiped(text);
+                let text = ZeroizedText(text);
                 read(&text.0).map_err(|error| self.refuse::<()>(errors, error.to_string())).ok()
             }
             other => {
@@ -170,7 +176,7 @@ impl<'t> Entry<'t> {
     }
 
     /// One of these words.
-    pub(super) fn word<T: Copy>(self, errors: &mut Errors, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn word<T: Copy>(self, errors: &mut ConfigErrors, words: &[(&str, T)]) -> Option<T> {
         self.read(errors, |text| {
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
                 let words: Vec<_> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
@@ -179,11 +185,11 @@ impl<'t> Entry<'t> {
         })
     }
 
-    pub(super) fn boolean(self, errors: &mut Errors) -> Option<bool> {
+    pub(crate) fn boolean(self, errors: &mut ConfigErrors) -> Option<bool> {
         self.value.as_bool().or_else(|| self.wanted(errors, "true or false"))
     }
 
-    pub(super) fn number(self, errors: &mut Errors, allowed: RangeInclusive<usize>) -> Option<usize> {
+    pub(crate) fn number(self, errors: &mut ConfigErrors, allowed: RangeInclusive<usize>) -> Option<usize> {
         let Some(number) = self.value.as_integer() else {
             return self.wanted(errors, "a whole number");
         };
@@ -194,7 +200,7 @@ impl<'t> Entry<'t> {
     }
 
     /// A user or a group by name or number.
-    pub(super) fn account(self, errors: &mut Errors) -> Option<Account> {
+    pub(crate) fn account(self, errors: &mut ConfigErrors) -> Option<Account> {
         match self.value.as_integer() {
             Some(id) => {
                 u32::try_from(id).map(Account::Id).ok().or_else(|| self.refuse(errors, "not the number of an account"))
@@ -204,7 +210,7 @@ impl<'t> Entry<'t> {
     }
 
     /// The elements of a list; each is called `what` and its number, from 1.
-    pub(super) fn list(mut self, errors: &mut Errors, what: &str) -> Option<Vec<Self>> {
+    pub(crate) fn list(mut self, errors: &mut ConfigErrors, what: &str) -> Option<Vec<Self>> {
         let elements = match self.value.take() {
             ValueInner::Array(elements) => elements,
             other => {
@@ -221,7 +227,7 @@ impl<'t> Entry<'t> {
     }
 
     /// The values in this table, whatever their names.
-    pub(super) fn named(self, errors: &mut Errors) -> Vec<(Cow<'t, str>, usize, Self)> {
+    pub(crate) fn named(self, errors: &mut ConfigErrors) -> Vec<(Cow<'t, str>, usize, Self)> {
         let path = self.path.clone();
         let tables = self.table(errors).unwrap_or_default().into_iter().map(|(key, value)| {
             let entry = Self { path: format!("{path}.{}", quoted(&key.name)), value, is_element: false };
@@ -231,11 +237,11 @@ impl<'t> Entry<'t> {
     }
 
     /// Whether it is a list.
-    pub(super) fn is_list(&self) -> bool {
+    pub(crate) fn is_list(&self) -> bool {
         self.value.as_array().is_some()
     }
 
-    fn table(mut self, errors: &mut Errors) -> Option<Table<'t>> {
+    fn table(mut self, errors: &mut ConfigErrors) -> Option<Table<'t>> {
         match self.value.take() {
             ValueInner::Table(table) => Some(table),
             other => {
@@ -247,9 +253,9 @@ impl<'t> Entry<'t> {
 }
 
 /// A text that may have been a secret, overwritten when this parser owned it.
-struct Wiped<'t>(Cow<'t, str>);
+struct ZeroizedText<'t>(Cow<'t, str>);
 
-impl Drop for Wiped<'_> {
+impl Drop for ZeroizedText<'_> {
     fn drop(&mut self) {
         if let Cow::Owned(text) = &mut self.0 {
             zeroize::Zeroize::zeroize(text);

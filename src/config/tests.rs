@@ -1,12 +1,16 @@
+use crate::config::load::ConfigLocation;
+use crate::os::environment::Environment;
+use crate::source::spec::LongLivedKeys;
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::chain::OnFailure;
-use crate::server::listeners::Listen;
-use crate::source::process::Program;
-use crate::source::spec::{RoleSpec, SourceKind, Text};
+use crate::config::listen::Listen;
+use crate::config::*;
+use crate::source::spec::OnFailure;
+use crate::source::spec::Program;
+use crate::source::spec::{RoleSpec, SourceKind, TextSource};
 
 fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     Config::parse(text.as_bytes(), &Overrides::default())
@@ -220,7 +224,7 @@ sources = [
     { role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t" },
 ]
 "#;
-    let literal = |text: &str| Text::Literal(text.into());
+    let literal = |text: &str| TextSource::Literal(text.into());
     let profile = |name: Option<&str>, config_file: Option<&str>| SourceKind::Profile {
         name: name.map(Into::into),
         credentials_file: None,
@@ -229,14 +233,14 @@ sources = [
     let role = |name: &str| RoleSpec { arn: format!("arn:aws:iam::1:role/{name}").into(), ..RoleSpec::default() };
     let keys = SourceKind::Static {
         access_key_id: literal("A"),
-        secret_access_key: Text::File("~/s".into()),
+        secret_access_key: TextSource::File("~/s".into()),
         session_token: Some(literal("t")),
     };
     let mut expected = built_in_chain();
     expected.extend([
         SourceKind::Url(literal("http://k:s@host")).into(),
         SourceSpec { kind: keys, region: Some("r".into()) },
-        SourceKind::Url(Text::File("/u".into())).into(),
+        SourceKind::Url(TextSource::File("/u".into())).into(),
         profile(Some("dev"), None).into(),
         profile(None, Some("/c")).into(),
         SourceKind::Imds { allow_v1: true }.into(),
@@ -364,24 +368,27 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     let overrides = Overrides {
         listen: Some(vec![address("127.0.0.1:2")]),
         allow_remote: Some(true),
-        token: Some(Token::Kept(Some("/flag".into()))),
+        token: Some(AuthTokenConfig::Kept(Some("/flag".into()))),
         token_group: Some(Account::Name("g".into())),
         sources: Some(vec![SourceKind::Container.into()]),
         region: Some("eu".into()),
         ..Overrides::default()
     };
     let server = valid("").server;
-    assert_eq!((server.listen, server.allow_remote, server.token), (Listen::Default, false, Token::Kept(None)));
+    assert_eq!(
+        (server.listen, server.allow_remote, server.token),
+        (Listen::Default, false, AuthTokenConfig::Kept(None))
+    );
     assert_eq!(server.token_group, None);
 
     let server = valid(FILE).server;
     assert_eq!(server.listen, Listen::Addresses(vec![address("127.0.0.1:1")]));
-    assert_eq!((server.token, server.token_group), (Token::Kept(Some("/file".into())), Some(Account::Id(1))));
+    assert_eq!((server.token, server.token_group), (AuthTokenConfig::Kept(Some("/file".into())), Some(Account::Id(1))));
 
     let config = Config::parse(FILE.as_bytes(), &overrides).unwrap();
     assert_eq!(config.server.listen, Listen::Addresses(vec![address("127.0.0.1:2")]));
     assert!(config.server.allow_remote);
-    assert_eq!(config.server.token, Token::Kept(Some("/flag".into())));
+    assert_eq!(config.server.token, AuthTokenConfig::Kept(Some("/flag".into())));
     assert_eq!(config.server.token_group, Some(Account::Name("g".into())));
     let default = &config.identities["default"];
     assert_eq!(default.sources, [SourceSpec { kind: SourceKind::Container, region: Some("eu".into()) }]);
@@ -405,12 +412,12 @@ fn the_metadata_service_of_flags_and_file() {
     let imds = with(FILE, &moved).imds.unwrap();
     assert_eq!((Some(imds.listen), imds.identity, imds.allow_v1), (moved.imds_listen.clone(), "a".into(), false));
     let imds = with("", &moved).imds.unwrap();
-    assert_eq!((imds.identity, imds.allow_v1), (Name::default(), false), "no table is needed");
+    assert_eq!((imds.identity, imds.allow_v1), (IdentityName::default(), false), "no table is needed");
 
     // What a flag takes the place of stands in nobody's way.
     let file = FILE.replace("127.0.0.1:2", "127.0.0.1:1").replace("\"a\"", "\"gone\"");
     assert_eq!(Config::parse(file.as_bytes(), &moved).unwrap_err().len(), 1, "the identity");
-    let here = Overrides { imds_identity: Some(Name::default()), ..moved.clone() };
+    let here = Overrides { imds_identity: Some(IdentityName::default()), ..moved.clone() };
     assert_eq!(with(&file, &here).metadata_misfit(), None);
 
     for (overrides, expected) in [
@@ -444,9 +451,9 @@ fn the_metadata_service_of_flags_and_file() {
 fn a_token_is_given_or_kept() {
     let long = "x".repeat(32);
     let given = valid(&format!("[server]\nauth_token = \"{long}\"")).server.token;
-    assert_eq!(given, Token::Given(Text::Literal(long.as_str().into())));
+    assert_eq!(given, AuthTokenConfig::Given(TextSource::Literal(long.as_str().into())));
     let read = valid("[server]\nauth_token_file = \"/t\"").server.token;
-    assert_eq!(read, Token::Given(Text::File("/t".into())));
+    assert_eq!(read, AuthTokenConfig::Given(TextSource::File("/t".into())));
     refused("[server]\nauth_token = \"hunter2\"", &[(2, "server.auth_token", "")]);
     refused(
         "[server]\nauth_token_file = \"/t\"\ntoken_file = \"/k\"",
@@ -488,7 +495,7 @@ fn no_secret_in_debug() {
 #[test]
 fn where_the_file_is_looked_for() {
     let etc = PathBuf::from("/etc/credenza/credenza.toml");
-    let place = |variables: &[(&str, &str)]| Place::new(None, &Environment::new(variables.iter().copied()));
+    let place = |variables: &[(&str, &str)]| ConfigLocation::new(None, &Environment::new(variables.iter().copied()));
     for (variables, own) in [
         (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")][..], Some("/x/credenza/credenza.toml")),
         (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")], Some("/h/.config/credenza/credenza.toml")),
@@ -496,10 +503,10 @@ fn where_the_file_is_looked_for() {
         (&[], None),
     ] {
         let expected = own.map(PathBuf::from).into_iter().chain([etc.clone()]).collect();
-        assert_eq!(place(variables), Place::FirstOf(expected));
+        assert_eq!(place(variables), ConfigLocation::FirstOf(expected));
     }
-    let named = Place::new(Some(Path::new("~/c.toml")), &Environment::new([("HOME", "/h")]));
-    assert_eq!(named, Place::Named("/h/c.toml".into()));
+    let named = ConfigLocation::new(Some(Path::new("~/c.toml")), &Environment::new([("HOME", "/h")]));
+    assert_eq!(named, ConfigLocation::Named("/h/c.toml".into()));
 }
 
 /// Pieces that make a text look like a configuration.
@@ -617,14 +624,14 @@ fn the_defaults_in_the_sample_are_the_real_ones() {
     let default = &shown.identities["default"];
     assert_eq!(default, &real.identities["default"]);
     // Where to listen is written out; the default itself leaves IPv6 out where there is none.
-    let port = crate::server::listeners::PORT;
+    let port = crate::config::listen::PORT;
     let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| address.parse().unwrap());
     assert_eq!(shown.server.listen, Listen::Addresses(addresses.to_vec()));
     // Of the token and its group the sample says that there is no one default.
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();
     assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
     let imds = shown.imds.unwrap();
-    assert_eq!((imds.identity, imds.allow_v1, real.imds), (Name::default(), false, None));
+    assert_eq!((imds.identity, imds.allow_v1, real.imds), (IdentityName::default(), false, None));
     assert_eq!(shown.trusted_owners, []);
     assert_eq!(shown.profiles, None);
 }

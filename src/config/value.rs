@@ -6,10 +6,12 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Account;
-use crate::credentials::{Name, usable};
-use crate::secret::Secret;
-use crate::server::listeners::is_local;
+use crate::config::listen::is_local;
+use crate::config::server::Account;
+use crate::model::auth_token::check;
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+use crate::model::text::usable;
 
 /// How long the longest name of a host, user or group may be.
 const LONGEST_NAME: usize = 253;
@@ -46,11 +48,11 @@ pub(crate) fn host(text: &str) -> Result<Box<str>, String> {
 }
 
 /// The name of an identity.
-pub(crate) fn identity(text: &str) -> Result<Name, String> {
+pub(crate) fn identity(text: &str) -> Result<IdentityName, String> {
     if text.is_empty() || text.len() > LONGEST_IDENTITY || text.chars().any(char::is_control) {
         return Err("not the name of an identity: that has 1 to 256 bytes and no control characters".into());
     }
-    Ok(Name::new(text))
+    Ok(IdentityName::new(text))
 }
 
 pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
@@ -91,7 +93,7 @@ pub(crate) fn part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String
 
 /// A URL with user info.
 pub(crate) fn url(text: &str) -> Result<Secret, String> {
-    match crate::source::url::parse(text) {
+    match crate::source::spec::parse_url(text) {
         Ok(_) => Ok(text.trim().into()),
         Err(error) => Err(error.to_string()),
     }
@@ -99,11 +101,14 @@ pub(crate) fn url(text: &str) -> Result<Secret, String> {
 
 /// The broker's own token.
 pub(crate) fn auth_token(text: &str) -> Result<Secret, String> {
-    crate::token::given(text).map_err(|error| error.to_string())
+    match check(text) {
+        Ok(()) => Ok(text.into()),
+        Err(reason) => Err(format!("the token given: {reason}")),
+    }
 }
 
 /// A duration such as `90s`, `15m`, `1h30m` or `12h`: whole numbers with a unit, the larger units first.
-pub(super) fn duration(allowed: &RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, String> {
+pub(crate) fn duration(allowed: &RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
         let duration = seconds(text).map(Duration::from_secs);
         let duration = duration.ok_or("not a duration; write it like 90s, 15m, 1h30m or 12h, in quotes")?;

@@ -21,10 +21,10 @@ use tokio::time::Instant;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use super::answer::{Answer, Answered};
-use super::head_timer::HeadTimer;
-use super::protocol::Protocol;
-use super::seats::{Busy, Seat, Seats};
+use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot};
+use crate::server::header_timeout::HeaderTimer;
+use crate::server::protocol::Protocol;
+use crate::server::response::{AnswerFuture, HttpAnswer};
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_secs(5);
 
 /// Where connections come from.
-pub trait Listener: Send + 'static {
+pub(crate) trait Listener: Send + 'static {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
@@ -74,7 +74,7 @@ impl Listener for TcpListener {
 }
 
 /// What a connection is told from outside.
-enum Called {
+enum ConnectionSignal {
     /// It makes room for another.
     Evicted,
     /// Its client sent no request head in time.
@@ -86,22 +86,22 @@ enum Called {
 /// Nobody accepts connections on one of the addresses any more.
 #[derive(Debug, thiserror::Error)]
 #[error("a listener ended by itself: {0}; the daemon cannot go on without it")]
-pub struct ListenerEnded(#[source] JoinError);
+pub(crate) struct ListenerEnded(#[source] JoinError);
 
 /// Serves until `stop` is cancelled, then lets requests in flight end, for five seconds at most.
 ///
 /// # Errors
 /// When a listener panicked.
-pub async fn serve<L: Listener>(
+pub(crate) async fn serve<L: Listener>(
     listeners: Vec<L>,
     protocol: Protocol,
     limit: usize,
     stop: CancellationToken,
 ) -> Result<(), ListenerEnded> {
-    let seats = Arc::new(Seats::new(limit));
+    let connection_limit = Arc::new(ConnectionLimit::new(limit));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&seats), stop.clone()));
+        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&connection_limit), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -109,7 +109,12 @@ pub async fn serve<L: Listener>(
     Ok(())
 }
 
-async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Seats>, stop: CancellationToken) {
+async fn accept<L: Listener>(
+    mut listener: L,
+    protocol: Protocol,
+    connection_limit: Arc<ConnectionLimit>,
+    stop: CancellationToken,
+) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     while !stop.is_cancelled() {
@@ -123,7 +128,7 @@ async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Sea
             Ok(stream) => stream,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                seats.relieve();
+                connection_limit.relieve();
                 if refused.replace(Instant::now()).is_none() {
                     tracing::error!(%error, "cannot accept connections; those of clients are served on, the others are closed");
                 }
@@ -134,11 +139,11 @@ async fn accept<L: Listener>(mut listener: L, protocol: Protocol, seats: Arc<Sea
         if refused.take_if(|last| last.elapsed() > CALM).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let seat = tokio::select! {
+        let connection_slot = tokio::select! {
             () = stop.cancelled() => break,
-            seat = seats.seat() => seat,
+            connection_slot = connection_limit.connection_slot() => connection_slot,
         };
-        tasks.spawn(speak(stream, protocol.clone(), seat, stop.clone()));
+        tasks.spawn(speak(stream, protocol.clone(), connection_slot, stop.clone()));
     }
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -155,30 +160,30 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// HTTP as every connection speaks it.
 #[must_use]
-pub fn builder() -> http1::Builder {
+pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The header timeout is ours: see `HeadTimer`.
+    // The header timeout is ours: see `HeaderTimer`.
     http.header_read_timeout(None).max_buf_size(HEAD_LIMIT);
     http
 }
 
 /// One connection from its first byte to its last.
-async fn speak<S>(stream: S, protocol: Protocol, seat: Seat, stop: CancellationToken)
+async fn speak<S>(stream: S, protocol: Protocol, connection_slot: ConnectionSlot, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let place = Arc::clone(&seat.place);
+    let place = Arc::clone(&connection_slot.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
         place.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
-        match protocol.answer(request, || place.admitted.store(true, Ordering::Relaxed)) {
-            Answer::Now(mut answered) => {
+        match protocol.answer(request, || place.authorized.store(true, Ordering::Relaxed)) {
+            AnswerFuture::Now(mut answered) => {
                 place.answered.store(true, Ordering::Relaxed);
                 close_after_body(&mut answered, has_body);
                 Either::Left(ready(answered))
             }
-            Answer::Later(answered) => {
-                let busy = Busy::new(&place);
+            AnswerFuture::Later(answered) => {
+                let busy = BusyGuard::new(&place);
                 Either::Right(async move {
                     let _busy = busy;
                     let mut answered = answered.await;
@@ -192,31 +197,31 @@ where
     let mut connection = std::pin::pin!(connection);
     let called = async {
         tokio::select! {
-            () = seat.place.evicted.notified() => Called::Evicted,
-            () = stop.cancelled() => Called::Stop,
+            () = connection_slot.place.evicted.notified() => ConnectionSignal::Evicted,
+            () = stop.cancelled() => ConnectionSignal::Stop,
         }
     };
     let mut called = std::pin::pin!(called);
-    let mut head = HeadTimer::start(HEAD_TIMEOUT);
+    let mut head = HeaderTimer::start(HEAD_TIMEOUT);
     let mut listening: Option<Waker> = None;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        if seat.place.answered.swap(false, Ordering::Relaxed) {
+        if connection_slot.place.answered.swap(false, Ordering::Relaxed) {
             head.restart();
         }
         // Eviction, stop and timer wake this task, so that one poll of them is enough: another for each request costs as
         // much as access control.
         if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            && !(head.has_fired() || seat.place.must_go() || stop.is_cancelled())
+            && !(head.has_fired() || connection_slot.place.must_go() || stop.is_cancelled())
         {
             return Poll::Pending;
         }
         listening = Some(cx.waker().clone());
         while head.poll(cx).is_ready() {
-            if !seat.place.busy.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(Called::Late));
+            if !connection_slot.place.busy.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(ConnectionSignal::Late));
             }
             head.restart();
         }
@@ -224,20 +229,20 @@ where
     });
     let ended = match ended.await {
         Err(ended) => ended,
-        Ok(Called::Evicted) => {
+        Ok(ConnectionSignal::Evicted) => {
             tracing::debug!("closed the oldest connection that proved nothing, to make room");
             return;
         }
-        Ok(Called::Late) => {
+        Ok(ConnectionSignal::Late) => {
             tracing::debug!("closed a connection: no request head within {} s", HEAD_TIMEOUT.as_secs());
             return;
         }
-        Ok(Called::Stop) => {
+        Ok(ConnectionSignal::Stop) => {
             // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
             // and his first request cannot be sent again without asking him.
             let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending if seat.place.begun.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending if connection_slot.place.begun.load(Ordering::Relaxed) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
             match tokio::time::timeout(FLUSH, first).await {
@@ -246,7 +251,7 @@ where
                 Err(_) => return,
             }
             connection.as_mut().graceful_shutdown();
-            if seat.place.busy.load(Ordering::Relaxed) {
+            if connection_slot.place.busy.load(Ordering::Relaxed) {
                 connection.await
             } else {
                 tokio::time::timeout(FLUSH, connection).await.unwrap_or(Ok(()))
@@ -257,7 +262,7 @@ where
 }
 
 /// Closes the connection after a request with a body. No handler reads bodies, and no SDK sends one.
-fn close_after_body(answered: &mut Answered, has_body: bool) {
+fn close_after_body(answered: &mut HttpAnswer, has_body: bool) {
     if has_body && let Ok(response) = answered {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -277,31 +282,31 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::board::Board;
-    use crate::clock::Clock;
-    use crate::server::guard::{Clients, Hosts};
-    use crate::server::leases::Leases;
-    use crate::server::routes::{Endpoint, Paths};
+    use crate::lease::registry::LeaseRegistry;
+    use crate::os::clock::Clock;
+    use crate::server::access::{AllowedHosts, Clients};
+    use crate::server::lookup::LeaseLookup;
+    use crate::server::routes::{RouteState, Routes};
 
     /// A broker without identities and clients.
     fn protocol() -> Protocol {
-        let board = Board {
+        let registry = LeaseRegistry {
             live: watch::Sender::default().subscribe(),
             refused: watch::Sender::default().subscribe(),
             known: watch::Sender::default().subscribe(),
             demand: mpsc::channel(1).0,
         };
-        let leases = Leases { board, clock: Clock::system(), stopping: CancellationToken::new() };
-        let (clients, hosts) = (Clients::new([]), Hosts::default());
-        Protocol::Container(Paths::new(Arc::new(Endpoint { leases, clients, hosts, started: SystemTime::UNIX_EPOCH })))
+        let leases = LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() };
+        let (clients, hosts, started) = (Clients::new([]), AllowedHosts::default(), SystemTime::UNIX_EPOCH);
+        Protocol::Container(Routes::new(Arc::new(RouteState { leases, clients, hosts, started })))
     }
 
     #[tokio::test(start_paused = true)]
     async fn closes_a_connection_whose_head_is_late() {
         let (mut client, server) = tokio::io::duplex(4096);
-        let seat = Arc::new(Seats::new(1)).seat().await;
+        let slot = Arc::new(ConnectionLimit::new(1)).connection_slot().await;
         let began = Instant::now();
-        let speaking = tokio::spawn(speak(server, protocol(), seat, CancellationToken::new()));
+        let speaking = tokio::spawn(speak(server, protocol(), slot, CancellationToken::new()));
         // One is answered at once, the other by the router.
         for (path, status) in [("/status", "401"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;

@@ -1,22 +1,11 @@
 //! Where to listen: loopback, or the addresses that SDKs know by heart, and nothing else unless it is asked for.
 
+use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-
-/// The port when none is given.
-pub const PORT: u16 = 9733;
-
-/// The addresses that SDKs know by heart: ECS, EKS Pod Identity and the metadata service, of both families.
-const WELL_KNOWN: [IpAddr; 5] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
 
 /// Connections that the kernel keeps for us until they are accepted, as many as it allows by default. Where there is no
 /// place, a client tries again after a whole second.
@@ -29,24 +18,12 @@ const BUFFER: usize = 32 * 1024;
 /// A client that reads nothing of its answer for so long has gone; its connection would be held for ever.
 const UNREAD: Duration = Duration::from_secs(10);
 
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    /// `127.0.0.1:9733` and `[::1]:9733`; a host without IPv6 has only the first.
-    Default,
-    /// What somebody configured; each of them has to work.
-    Addresses(Vec<SocketAddr>),
-}
-
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// Neither loopback nor well known.
-    #[error(
-        "{0}: neither a loopback address nor one of 169.254.170.2, 169.254.170.23, 169.254.169.254, fd00:ec2::23 and \
-         fd00:ec2::254: others could reach it; --allow-remote (allow_remote = true) allows it all the same"
-    )]
-    Remote(SocketAddr),
+    #[error(transparent)]
+    Remote(#[from] RemoteAddress),
     /// Another program has the port.
     #[error(
         "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with \
@@ -67,17 +44,11 @@ pub enum ListenError {
     Io(SocketAddr, #[source] io::Error),
 }
 
-/// Whether an address may be listened on without `allow_remote`.
-#[must_use]
-pub fn is_local(address: IpAddr) -> bool {
-    address.is_loopback() || WELL_KNOWN.contains(&address)
-}
-
 /// Binds everything, or nothing.
 ///
 /// # Errors
 /// The first address that cannot be had, and why.
-pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
+pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let (addresses, lenient) = match listen {
         Listen::Addresses(addresses) => (addresses.clone(), false),
         Listen::Default => {
@@ -107,7 +78,7 @@ pub async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener
 ///
 /// # Errors
 /// The first one that may not be listened on.
-pub fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
+pub(crate) fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let adopt = |socket: std::net::TcpListener| {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
@@ -125,7 +96,7 @@ fn judge(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
         return Ok(());
     }
     if !allow_remote {
-        return Err(ListenError::Remote(address));
+        return Err(RemoteAddress(address).into());
     }
     tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
     Ok(())

@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::answer::Answer;
-use super::metadata::Metadata;
-use super::routes::Paths;
+use crate::server::imds::ImdsServer;
+use crate::server::response::AnswerFuture;
+use crate::server::routes::Routes;
 
 /// What is spoken on a connection.
 #[derive(Clone, Debug)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// Container credentials, health and status.
-    Container(Paths),
+    Container(Routes),
     /// The instance metadata service.
-    Metadata(Arc<Metadata>),
+    Imds(Arc<ImdsServer>),
 }
 
 impl Protocol {
     /// Answers one request; `admitted` is told when a client has proven itself. Nobody does to a metadata service: its
     /// tokens are everybody's.
-    pub fn answer<B>(&self, request: http::Request<B>, admitted: impl FnOnce()) -> Answer
+    pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         match self {
-            Self::Container(paths) => paths.answer(request, admitted),
-            Self::Metadata(service) => service.answer(&request.into_parts().0),
+            Self::Container(paths) => paths.answer(request, authorized),
+            Self::Imds(service) => service.answer(&request.into_parts().0),
         }
     }
 }

@@ -16,41 +16,41 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::answer::Answer;
-use super::guard::{Admitted, Client, Clients, Hosts, admit};
-use super::leases::Leases;
-use super::responses::{Error, json, whole};
-use super::status;
-use crate::board::{Handle, Published};
-use crate::credentials::Name;
+use crate::lease::registry::{LeaseHandle, LeaseState};
+use crate::model::identity_name::IdentityName;
+use crate::server::access::{AllowedHosts, Authorized, Client, Clients, authorize};
+use crate::server::error::{ErrorResponse, json, whole};
+use crate::server::lookup::LeaseLookup;
+use crate::server::response::AnswerFuture;
+use crate::server::status;
 
 /// `status` waits this long for keepers to find out their regions.
 const REGION_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Everything a request may see.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct RouteState {
     /// What is published.
-    pub leases: Leases,
+    pub(crate) leases: LeaseLookup,
     /// Who may ask.
-    pub clients: Clients,
+    pub(crate) clients: Clients,
     /// Under which names.
-    pub hosts: Hosts,
+    pub(crate) hosts: AllowedHosts,
     /// When the daemon started.
-    pub started: SystemTime,
+    pub(crate) started: SystemTime,
 }
 
 /// The endpoint as a service: the door, then the lease that is at hand, then the router.
 #[derive(Clone, Debug)]
-pub struct Paths {
-    endpoint: Arc<Endpoint>,
+pub(crate) struct Routes {
+    endpoint: Arc<RouteState>,
     router: Router,
 }
 
-impl Paths {
+impl Routes {
     /// The paths over this endpoint.
     #[must_use]
-    pub fn new(endpoint: Arc<Endpoint>) -> Self {
+    pub(crate) fn new(endpoint: Arc<RouteState>) -> Self {
         let router = Router::new()
             .route("/credentials", get(credentials))
             .route("/credentials/{*identity}", get(credentials))
@@ -59,40 +59,40 @@ impl Paths {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/status", get(status))
-            .method_not_allowed_fallback(async || Response::from(Error::method_not_allowed()))
-            .fallback(async || Response::from(Error::not_found()))
+            .method_not_allowed_fallback(async || Response::from(ErrorResponse::method_not_allowed()))
+            .fallback(async || Response::from(ErrorResponse::not_found()))
             .with_state(Arc::clone(&endpoint));
         Self { endpoint, router }
     }
 
     /// Answers one request; `admitted` is told when a client has proven itself.
-    pub fn answer<B>(&self, request: http::Request<B>, admitted: impl FnOnce()) -> Answer
+    pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let who = match admit(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
+        let who = match authorize(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
             Ok(who) => who,
             Err(refusal) => {
-                tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), ?refusal, "refused");
-                return Answer::Now(Ok(Response::from(Error::from(refusal)).map(Either::Right)));
+                tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), ?refusal, "refused");
+                return AnswerFuture::Now(Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)));
             }
         };
-        if let Admitted::Client(client) = &who {
-            tracing::debug!(path = %crate::credentials::Escaped(parts.uri.path()), client = %client.name, "request");
-            admitted();
+        if let Authorized::Client(client) = &who {
+            tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), client = %client.name, "request");
+            authorized();
             if let Some(body) = self.endpoint.at_hand(&parts, client) {
-                return Answer::Now(Ok(whole(StatusCode::OK, parts.headers, body).map(Either::Left)));
+                return AnswerFuture::Now(Ok(whole(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
         parts.extensions.insert(who);
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
-        Answer::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
+        AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
 }
 
-impl Endpoint {
+impl RouteState {
     /// The bytes for a request for credentials whose lease can be served this moment. Nearly all requests are of this
     /// kind, so they go around the router (docs/PERFORMANCE.md has what that saves); all others and every error are its.
     fn at_hand(&self, request: &Parts, client: &Client) -> Option<Bytes> {
@@ -101,7 +101,7 @@ impl Endpoint {
         }
         let name = match below_credentials(request.uri.path())? {
             "" => client.own_identity(),
-            below => Name::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
+            below => IdentityName::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
         };
         if !client.may_have(&name) {
             return None;
@@ -110,8 +110,8 @@ impl Endpoint {
     }
 
     /// The identities this client may see, in order of their names.
-    fn identities(&self, client: &Client) -> Vec<(Name, Handle)> {
-        let live = self.leases.board.live.borrow();
+    fn identities(&self, client: &Client) -> Vec<(IdentityName, LeaseHandle)> {
+        let live = self.leases.registry.live.borrow();
         let mut identities: Vec<_> = live
             .iter()
             .map(|(key, handle)| (key.identity().clone(), handle.clone()))
@@ -122,10 +122,10 @@ impl Endpoint {
     }
 }
 
-async fn credentials(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+async fn credentials(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
     let client = match request.extensions().get() {
-        Some(Admitted::Client(client)) => Arc::clone(client),
-        _ => return Error::from(super::responses::Refusal::NoToken).into(),
+        Some(Authorized::Client(client)) => Arc::clone(client),
+        _ => return ErrorResponse::from(crate::server::access::Refusal::NoToken).into(),
     };
     let name = match asked_for(request.uri()) {
         Ok(None) => client.own_identity(),
@@ -134,7 +134,7 @@ async fn credentials(State(endpoint): State<Arc<Endpoint>>, request: Request) ->
     };
     // Whether an identity exists is not for those who may not have it.
     if !client.may_have(&name) {
-        return Error::identity_not_allowed(&name).into();
+        return ErrorResponse::identity_not_allowed(&name).into();
     }
     match endpoint.leases.lease(&name).await {
         Ok(lease) => json(StatusCode::OK, lease.body.clone()),
@@ -148,13 +148,13 @@ fn below_credentials(path: &str) -> Option<&str> {
 }
 
 /// The identity in the path, percent-decoded once: names hold `/` and `%`.
-fn asked_for(uri: &Uri) -> Result<Option<Name>, Error> {
+fn asked_for(uri: &Uri) -> Result<Option<IdentityName>, ErrorResponse> {
     match below_credentials(uri.path()).and_then(|below| below.strip_prefix('/')) {
         None => Ok(None),
         Some(name) => percent_decode_str(name)
             .decode_utf8()
-            .map(|name| Some(Name::new(&*name)))
-            .map_err(|_| Error::identity_not_found(&Name::new(name))),
+            .map(|name| Some(IdentityName::new(&*name)))
+            .map_err(|_| ErrorResponse::identity_not_found(&IdentityName::new(name))),
     }
 }
 
@@ -162,15 +162,15 @@ async fn healthz() -> Response {
     json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
 }
 
-async fn readyz(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
+async fn readyz(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
     let anyone = Client { name: "anyone".into(), identities: None };
     let (client, named) = match request.extensions().get() {
-        Some(Admitted::Client(client)) => (&**client, true),
+        Some(Authorized::Client(client)) => (&**client, true),
         _ => (&anyone, false),
     };
     let now = endpoint.leases.now();
-    let lacking = |published: &Published| published.eager && published.usable(now).is_none();
-    let lacking: Vec<Name> = endpoint
+    let lacking = |published: &LeaseState| published.eager && published.usable(now).is_none();
+    let lacking: Vec<IdentityName> = endpoint
         .identities(client)
         .into_iter()
         .filter(|(_, handle)| lacking(&handle.now()))
@@ -179,7 +179,7 @@ async fn readyz(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
     if lacking.is_empty() {
         return json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
     }
-    let names: Vec<&str> = if named { lacking.iter().map(Name::as_str).collect() } else { Vec::new() };
+    let names: Vec<&str> = if named { lacking.iter().map(IdentityName::as_str).collect() } else { Vec::new() };
     let body = serde_json::json!({
         "code": "NotReady",
         "message": format!("{} of the eager identities have no usable credentials", lacking.len()),
@@ -188,17 +188,17 @@ async fn readyz(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
     json(StatusCode::SERVICE_UNAVAILABLE, body.to_string().into())
 }
 
-async fn status(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    let Some(Admitted::Client(client)) = request.extensions().get() else {
-        return Error::from(super::responses::Refusal::NoToken).into();
+async fn status(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
+    let Some(Authorized::Client(client)) = request.extensions().get() else {
+        return ErrorResponse::from(crate::server::access::Refusal::NoToken).into();
     };
     let mut identities = endpoint.identities(client);
     let deadline = Instant::now() + REGION_PATIENCE;
     let mut handles: Vec<_> = identities.iter_mut().map(|(_, handle)| handle).collect();
     endpoint.leases.regions(&mut handles, deadline).await;
-    let may_have = |name: &Name| client.may_have(name);
+    let may_have = |name: &IdentityName| client.may_have(name);
     let (started, now) = (endpoint.started, endpoint.leases.now());
-    let shown = status::Status::new(&endpoint.leases.board, started, now, &identities, may_have);
+    let shown = status::StatusDocument::new(&endpoint.leases.registry, started, now, &identities, may_have);
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -5,27 +5,27 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::board::{Board, Handle, Phase, Published, Trouble};
-use crate::chain::{Said, Step};
-use crate::clock::timestamp;
-use crate::credentials::Name;
-use crate::source::Kind;
+use crate::lease::registry::{LeaseError, LeaseHandle, LeaseRegistry, LeaseState, RefreshState};
+use crate::model::error::ErrorKind;
+use crate::model::identity_name::IdentityName;
+use crate::model::outcome::{Attempt, AttemptResult};
+use crate::model::time::timestamp;
 
 /// All identities of one client.
 #[derive(Debug, Serialize)]
-pub(super) struct Status {
+pub(crate) struct StatusDocument {
     version: &'static str,
     now: String,
     started: String,
     /// Why the configuration on disk is not the one in force.
     configuration_refused: Option<String>,
-    profiles: Profiles,
-    identities: BTreeMap<String, Identity>,
+    profiles: StatusProfiles,
+    identities: BTreeMap<String, StatusIdentity>,
 }
 
 /// Profiles of the shared files that are served when somebody asks for them.
 #[derive(Debug, Serialize)]
-struct Profiles {
+struct StatusProfiles {
     /// How many there are that this client may have.
     known: usize,
     /// How many of them somebody has asked for.
@@ -33,7 +33,7 @@ struct Profiles {
 }
 
 #[derive(Debug, Serialize)]
-struct Identity {
+struct StatusIdentity {
     state: &'static str,
     eager: bool,
     source: Option<String>,
@@ -48,12 +48,12 @@ struct Identity {
     login_ends: Option<String>,
     login_command: Option<String>,
     notice: Option<&'static str>,
-    failure: Option<Failed>,
-    sources: Vec<Source>,
+    failure: Option<StatusError>,
+    sources: Vec<StatusSource>,
 }
 
 #[derive(Debug, Serialize)]
-struct Failed {
+struct StatusError {
     source: String,
     kind: &'static str,
     message: String,
@@ -62,55 +62,57 @@ struct Failed {
 }
 
 #[derive(Debug, Serialize)]
-struct Source {
+struct StatusSource {
     source: String,
     said: &'static str,
     reason: Option<String>,
 }
 
-impl Status {
+impl StatusDocument {
     /// The status of these identities; `may_have` says of further ones whether the client may know of them.
-    pub(super) fn new(
-        board: &Board,
+    pub(crate) fn new(
+        registry: &LeaseRegistry,
         started: SystemTime,
         now: SystemTime,
-        identities: &[(Name, Handle)],
-        may_have: impl Fn(&Name) -> bool,
+        identities: &[(IdentityName, LeaseHandle)],
+        may_have: impl Fn(&IdentityName) -> bool,
     ) -> Self {
-        let known = board.known.borrow().clone().unwrap_or_default();
-        let profiles = Profiles {
+        let known = registry.known.borrow().clone().unwrap_or_default();
+        let profiles = StatusProfiles {
             known: known.iter().filter(|name| may_have(name)).count(),
             live: identities.iter().filter(|(name, _)| known.contains(name)).count(),
         };
-        let identity = |(name, handle): &(Name, Handle)| (name.as_str().to_owned(), Identity::new(&handle.now(), now));
+        let identity = |(name, handle): &(IdentityName, LeaseHandle)| {
+            (name.as_str().to_owned(), StatusIdentity::new(&handle.now(), now))
+        };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: timestamp(now),
             started: timestamp(started),
-            configuration_refused: board.refused.borrow().as_deref().map(ToOwned::to_owned),
+            configuration_refused: registry.refused.borrow().as_deref().map(ToOwned::to_owned),
             profiles,
             identities: identities.iter().map(identity).collect(),
         }
     }
 }
 
-impl Identity {
-    fn new(published: &Published, now: SystemTime) -> Self {
+impl StatusIdentity {
+    fn new(published: &LeaseState, now: SystemTime) -> Self {
         let lease = published.lease.as_deref();
         let usable = published.usable(now).is_some();
         Self {
             state: match (usable, &published.trouble, published.phase) {
                 (true, None, _) => "ok",
-                (true, Some(Trouble::Failing { failure, .. }), _) if failure.kind == Kind::LoginRequired => {
+                (true, Some(LeaseError::Failed { failure, .. }), _) if failure.kind == ErrorKind::LoginRequired => {
                     "ok, login required"
                 }
-                (false, Some(Trouble::Failing { failure, .. }), _) if failure.kind == Kind::LoginRequired => {
+                (false, Some(LeaseError::Failed { failure, .. }), _) if failure.kind == ErrorKind::LoginRequired => {
                     "login required"
                 }
                 (true, Some(_), _) => "ok, refresh failing",
-                (false, Some(Trouble::NotConfigured), _) => "not configured",
-                (false, Some(Trouble::Failing { .. }), _) => "failing",
-                (false, None, Phase::Asleep) => "asleep",
+                (false, Some(LeaseError::NotConfigured), _) => "not configured",
+                (false, Some(LeaseError::Failed { .. }), _) => "failing",
+                (false, None, RefreshState::NotLoaded) => "asleep",
                 (false, None, _) => "loading",
             },
             eager: published.eager,
@@ -123,45 +125,45 @@ impl Identity {
             expiration: lease.and_then(|lease| lease.expiration).map(timestamp),
             serve_until: lease.map(|lease| timestamp(lease.serve_until)),
             next_refresh: match published.phase {
-                Phase::Waiting { next } | Phase::BackingOff { next } => Some(timestamp(next)),
-                Phase::Asleep | Phase::Loading { .. } => None,
+                RefreshState::Waiting { next } | RefreshState::BackingOff { next } => Some(timestamp(next)),
+                RefreshState::NotLoaded | RefreshState::Loading { .. } => None,
             },
             login_ends: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| timestamp(end.at)),
             login_command: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| end.remedy.to_string()),
             notice: lease.filter(|lease| lease.without_token).map(|_| crate::lease::LONG_LIVED_NOTICE),
             failure: match &published.trouble {
-                Some(Trouble::Failing { source, failure, since, times }) => Some(Failed {
+                Some(LeaseError::Failed { source, failure, since, times }) => Some(StatusError {
                     source: source.to_string(),
                     kind: kind(failure.kind),
                     message: failure.to_string(),
                     since: timestamp(*since),
                     times: *times,
                 }),
-                Some(Trouble::NotConfigured) | None => None,
+                Some(LeaseError::NotConfigured) | None => None,
             },
-            sources: published.steps.iter().map(Source::new).collect(),
+            sources: published.steps.iter().map(StatusSource::new).collect(),
         }
     }
 }
 
-impl Source {
-    fn new(step: &Step) -> Self {
+impl StatusSource {
+    fn new(step: &Attempt) -> Self {
         let (said, reason) = match &step.said {
-            Said::Found => ("found", None),
-            Said::NotConfigured(reason) => ("not configured", Some(reason.to_string())),
-            Said::Failing(failure) => ("failing", Some(failure.to_string())),
-            Said::NotAsked => ("not asked", None),
+            AttemptResult::Found => ("found", None),
+            AttemptResult::NotConfigured(reason) => ("not configured", Some(reason.to_string())),
+            AttemptResult::Failed(failure) => ("failing", Some(failure.to_string())),
+            AttemptResult::NotAsked => ("not asked", None),
         };
         Self { source: step.source.to_string(), said, reason }
     }
 }
 
-fn kind(kind: Kind) -> &'static str {
+fn kind(kind: ErrorKind) -> &'static str {
     match kind {
-        Kind::Unavailable => "unavailable",
-        Kind::Unsettled => "unsettled",
-        Kind::Misconfigured => "misconfigured",
-        Kind::Denied => "denied",
-        Kind::LoginRequired => "login required",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Unsettled => "unsettled",
+        ErrorKind::Misconfigured => "misconfigured",
+        ErrorKind::Denied => "denied",
+        ErrorKind::LoginRequired => "login required",
     }
 }

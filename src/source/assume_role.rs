@@ -2,16 +2,21 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::keys::read;
-use super::spec::{RoleSpec, Text};
-use super::{Answer, Boxed, Failure, Hop, Kind, Source};
-use crate::aws::arn::Shown;
+use crate::aws::arn::DisplayArn;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
-use crate::clock::timestamp;
-use crate::credentials::{Credentials, Origin};
-use crate::sessions::{Fingerprint, Parts, Terms};
-use crate::world::World;
+use crate::cache::credentials::CachePolicy;
+use crate::cache::key::{CacheKey, CacheKeyBuilder};
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::location::Location;
+use crate::model::outcome::Lookup;
+use crate::model::outcome::TraceStep;
+use crate::model::time::timestamp;
+use crate::source::spec::{RoleSpec, TextSource};
+use crate::source::static_keys::read;
+use crate::source::{BoxFuture, Source};
 
 /// AWS gives a role that was assumed with the credentials of another role no more than this, whatever is asked for
 /// (AWS IAM User Guide, "Role chaining").
@@ -31,7 +36,7 @@ pub struct AssumeRole {
     name: Box<str>,
     place: Option<Box<str>>,
     role: RoleSpec,
-    base: Base,
+    base: RoleBase,
     settings: Option<Settings>,
     region: Option<Box<str>>,
     is_chained: bool,
@@ -39,12 +44,12 @@ pub struct AssumeRole {
 
 /// Who assumes a role.
 #[derive(Debug)]
-enum Base {
+enum RoleBase {
     Role(Box<AssumeRole>),
     Other(Box<dyn Source>),
 }
 
-impl Base {
+impl RoleBase {
     fn source(&self) -> &dyn Source {
         match self {
             Self::Role(role) => &**role,
@@ -57,18 +62,18 @@ impl AssumeRole {
     /// This role, assumed by whatever `base` gives. STS is called as that source has it.
     #[must_use]
     pub fn new(role: RoleSpec, base: Box<dyn Source>) -> Self {
-        Self::over(role, Base::Other(base))
+        Self::over(role, RoleBase::Other(base))
     }
 
     /// This role, assumed by another one. However many follow each other, they are loaded in a loop: it takes no more
     /// stack than one.
     #[must_use]
-    pub fn upon(role: RoleSpec, base: Self) -> Self {
-        Self::over(role, Base::Role(Box::new(base)))
+    pub fn over_role(role: RoleSpec, base: Self) -> Self {
+        Self::over(role, RoleBase::Role(Box::new(base)))
     }
 
-    fn over(role: RoleSpec, base: Base) -> Self {
-        let name = format!("role {}", Shown(&role.arn)).into();
+    fn over(role: RoleSpec, base: RoleBase) -> Self {
+        let name = format!("role {}", DisplayArn(&role.arn)).into();
         Self { name, place: None, role, base, settings: None, region: None, is_chained: false }
     }
 
@@ -80,7 +85,7 @@ impl AssumeRole {
 
     /// The same, with STS called this way.
     #[must_use]
-    pub fn with_settings(self, settings: Settings) -> Self {
+    pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }
 
@@ -102,41 +107,46 @@ impl AssumeRole {
         let mut base = &self.base;
         loop {
             match base {
-                Base::Role(role) => {
+                RoleBase::Role(role) => {
                     roles.push(role);
                     base = &role.base;
                 }
-                Base::Other(source) => return (roles, &**source),
+                RoleBase::Other(source) => return (roles, &**source),
             }
         }
     }
 
     /// The role, assumed by what the base gave.
-    async fn assume(&self, world: &World, base: Answer) -> Answer {
-        let settings = self.settings(world).await;
+    async fn assume(&self, context: &Context, base: Lookup) -> Lookup {
+        let settings = self.settings(context).await;
         let own = |failure| settings.locate(failure, self.place.as_deref());
-        let role = async { self.ask(world, &settings, &self.caller(world, base)?).await.map_err(own) };
-        Answer::from_result(role.await)
+        let role = async { self.ask(context, &settings, &self.caller(context, base)?).await.map_err(own) };
+        Lookup::from_result(role.await)
     }
 
-    async fn ask(&self, world: &World, settings: &Settings, caller: &Credentials) -> Result<Credentials, Failure> {
+    async fn ask(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        caller: &Credentials,
+    ) -> Result<Credentials, SourceError> {
         let policy = match &self.role.policy_file {
-            Some(path) => Some(read(world, &Text::File(path.clone())).await?),
+            Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),
             None => None,
         };
         let policy = policy.as_ref().map(|policy| policy.as_str());
-        let of = fingerprint("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));
+        let of = cache_key("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));
         let ask = || async {
             let mfa = match &self.role.mfa_serial {
                 Some(serial) => {
-                    let code = world.mfa.code(serial, &world.patience).await?;
-                    Some(sts::Mfa { serial: serial.clone(), code })
+                    let code = context.mfa.code(serial, &context.deadline).await?;
+                    Some(sts::MfaCode { serial: serial.clone(), code })
                 }
                 None => None,
             };
-            let asked = sts::AssumeRole {
+            let asked = sts::AssumeRoleRequest {
                 role_arn: self.role.arn.clone(),
-                session_name: session_name(&self.role, world.clock.now()),
+                session_name: session_name(&self.role, context.clock.now()),
                 external_id: self.role.external_id.clone(),
                 duration: self.duration(),
                 mfa,
@@ -145,42 +155,42 @@ impl AssumeRole {
                 tags: self.role.tags.clone(),
                 source_identity: self.role.source_identity.clone(),
             };
-            sts::assume_role(world, settings, caller, &asked).await
+            sts::assume_role(context, settings, caller, &asked).await
         };
-        let terms = if self.role.mfa_serial.is_some() { Terms::ASKED } else { Terms::ISSUED };
-        let session = world.sessions.obtain(&world.clock, of, terms, ask).await?;
+        let terms = if self.role.mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
+        let session = context.credential_cache.obtain(&context.clock, of, terms, ask).await?;
         // Who has to log in for the base has to for what stands on it.
-        let origin = self.place.as_ref().map_or_else(Origin::default, |place| Origin::new(&**place));
+        let origin = self.place.as_ref().map_or_else(Location::default, |place| Location::new(&**place));
         Ok(Credentials { login_ends: caller.login_ends.clone(), origin, ..session })
     }
 
-    fn caller(&self, world: &World, base: Answer) -> Result<Credentials, Failure> {
+    fn caller(&self, context: &Context, base: Lookup) -> Result<Credentials, SourceError> {
         let nobody = |why: &str| {
-            let arn = Shown(&self.role.arn);
+            let arn = DisplayArn(&self.role.arn);
             let base = self.base.source().name();
-            self.own(Failure::misconfigured(format!(
+            self.own(SourceError::misconfigured(format!(
                 "nobody is there to assume {arn}: {base}: {why}; provide these credentials, or name others to assume it"
             )))
         };
         match base {
-            Answer::Found(caller) => match caller.expiration.filter(|end| *end <= world.clock.now()) {
+            Lookup::Found(caller) => match caller.expiration.filter(|end| *end <= context.clock.now()) {
                 None => Ok(caller),
                 Some(end) => {
                     let message = format!(
                         "{}: its credentials, which assume {}, expired at {}; renew them",
                         self.base.source().name(),
-                        Shown(&self.role.arn),
+                        DisplayArn(&self.role.arn),
                         timestamp(end)
                     );
-                    Err(self.own(Failure::unavailable(message)))
+                    Err(self.own(SourceError::unavailable(message)))
                 }
             },
-            Answer::NotConfigured(why) => Err(nobody(&why)),
-            Answer::Failing(failure) => Err(failure),
+            Lookup::NotConfigured(why) => Err(nobody(&why)),
+            Lookup::Failed(failure) => Err(failure),
         }
     }
 
-    fn own(&self, failure: Failure) -> Failure {
+    fn own(&self, failure: SourceError) -> SourceError {
         match &self.place {
             Some(place) => failure.behind(place),
             None => failure,
@@ -191,7 +201,7 @@ impl AssumeRole {
         let asked = self.role.duration?;
         if self.is_chained && asked > LONGEST_CHAINED {
             tracing::info!(
-                role_arn = %Shown(&self.role.arn), asked_s = asked.as_secs(), given_s = LONGEST_CHAINED.as_secs(),
+                role_arn = %DisplayArn(&self.role.arn), asked_s = asked.as_secs(), given_s = LONGEST_CHAINED.as_secs(),
                 "a role that is assumed by another role lasts an hour at most"
             );
             return Some(LONGEST_CHAINED);
@@ -201,33 +211,33 @@ impl AssumeRole {
 }
 
 /// A call that STS has refused: how far up that was, by whom, and why.
-struct Refusal {
+struct RefusedCall {
     step: usize,
     caller: Credentials,
-    failure: Failure,
+    failure: SourceError,
 }
 
 /// One way up from the base, in which nothing is asked again that STS has refused before. An error says that what was
 /// shared is doubted now, so that there may be another way up.
-async fn climb(
-    world: &World,
+async fn load_role_chain(
+    context: &Context,
     roles: &[&AssumeRole],
     base: &dyn Source,
-    before: Option<Refusal>,
-) -> Result<Answer, Refusal> {
-    let mut answer = base.load(world).await;
+    before: Option<RefusedCall>,
+) -> Result<Lookup, RefusedCall> {
+    let mut answer = base.load(context).await;
     for (step, role) in roles.iter().rev().enumerate() {
-        let Answer::Found(caller) = answer.clone() else { return Ok(role.assume(world, answer).await) };
+        let Lookup::Found(caller) = answer.clone() else { return Ok(role.assume(context, answer).await) };
         if let Some(before) = before.as_ref().filter(|before| before.step == step && before.caller == caller) {
             return Ok(before.failure.clone().into());
         }
-        answer = role.assume(world, answer).await;
-        if let Answer::Failing(failure) = &answer
-            && failure.kind == Kind::Denied
+        answer = role.assume(context, answer).await;
+        if let Lookup::Failed(failure) = &answer
+            && failure.kind == ErrorKind::Denied
         {
             // The caller may be shared and good no more: another role of the instance, sessions that were revoked.
-            if world.sessions.doubt(&caller) {
-                return Err(Refusal { step, caller, failure: failure.clone() });
+            if context.credential_cache.invalidate(&caller) {
+                return Err(RefusedCall { step, caller, failure: failure.clone() });
             }
             return Ok(answer);
         }
@@ -240,33 +250,33 @@ impl Source for AssumeRole {
         &self.name
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
             let (roles, base) = self.chain();
             let mut refused = None;
             // A base that gives others at every load is no reason to go on for ever.
             for _ in 0..roles.len().min(MOST_REFUSALS) {
-                match climb(world, &roles, base, refused).await {
+                match load_role_chain(context, &roles, base, refused).await {
                     Ok(answer) => return answer,
                     Err(refusal) => refused = Some(refusal),
                 }
             }
-            climb(world, &roles, base, refused).await.unwrap_or_else(|refusal| refusal.failure.into())
+            load_role_chain(context, &roles, base, refused).await.unwrap_or_else(|refusal| refusal.failure.into())
         })
     }
 
-    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         match &self.region {
             Some(region) => Box::pin(std::future::ready(Some(region.clone()))),
-            None => self.base.source().region(world),
+            None => self.base.source().region(context),
         }
     }
 
-    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+    fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         Box::pin(async move {
             let settings = match &self.settings {
                 Some(settings) => settings.clone(),
-                None => self.base.source().settings(world).await,
+                None => self.base.source().settings(context).await,
             };
             match &self.region {
                 Some(region) => settings.with_region(Some(region.clone())),
@@ -275,33 +285,33 @@ impl Source for AssumeRole {
         })
     }
 
-    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move {
             let (roles, base) = self.chain();
-            let (mut hops, mut answer) = base.trace(world).await;
-            if hops.is_empty() {
-                hops.push(Hop::new(base.name(), &answer));
+            let (mut links, mut answer) = base.trace(context).await;
+            if links.is_empty() {
+                links.push(TraceStep::new(base.name(), &answer));
             }
             for role in roles.into_iter().rev() {
-                let is_tried = matches!(answer, Answer::Found(_));
-                answer = role.assume(world, answer).await;
+                let is_tried = matches!(answer, Lookup::Found(_));
+                answer = role.assume(context, answer).await;
                 let name = &role.name;
                 let what = role.place.as_ref().map_or_else(|| name.to_string(), |at| format!("{at}: {name}"));
-                hops.push(if is_tried { Hop::new(what, &answer) } else { Hop::not_tried(what) });
+                links.push(if is_tried { TraceStep::new(what, &answer) } else { TraceStep::not_tried(what) });
             }
-            (hops, answer)
+            (links, answer)
         })
     }
 }
 
 /// Of all that makes the session of a role, and of its caller. A session name that we choose is the same for all.
-pub(super) fn fingerprint(
+pub(crate) fn cache_key(
     way: &str,
     role: &RoleSpec,
     policy: Option<&str>,
     settings: &Settings,
-    caller: impl FnOnce(Parts) -> Parts,
-) -> Fingerprint {
+    caller: impl FnOnce(CacheKeyBuilder) -> CacheKeyBuilder,
+) -> CacheKey {
     let RoleSpec {
         arn,
         session_name,
@@ -314,7 +324,7 @@ pub(super) fn fingerprint(
         source_identity,
     } = role;
     let text = |text: &Option<Box<str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
-    let mut parts = Parts::new(way)
+    let mut parts = CacheKeyBuilder::new(way)
         .with(arn.as_bytes())
         .with_optional(text(session_name))
         .with_optional(text(external_id))
@@ -331,11 +341,11 @@ pub(super) fn fingerprint(
         parts = parts.with(key.as_bytes()).with(value.as_bytes());
     }
     // Region, endpoint, FIPS: where it is asked makes it another session, too.
-    caller(parts.with_value(settings)).fingerprint()
+    caller(parts.with_value(settings)).cache_key()
 }
 
 /// The name of the session as it stands in the audit trail of AWS.
-pub(super) fn session_name(role: &RoleSpec, now: SystemTime) -> Box<str> {
+pub(crate) fn session_name(role: &RoleSpec, now: SystemTime) -> Box<str> {
     role.session_name.clone().unwrap_or_else(|| {
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         format!("credenza-{}", since.as_secs()).into()
@@ -347,15 +357,16 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::credentials::Origin;
-    use crate::fakes::document;
-    use crate::fakes::imds::Imds;
-    use crate::fakes::sts::{Role, Sts};
+    use crate::http::client::HttpClient;
+    use crate::http::url::Url;
+    use crate::model::location::Location;
+    use crate::os::clock::Clock;
+    use crate::os::environment::Environment;
     use crate::source::imds::MetadataCredentials;
-    use crate::source::keys::StaticCredentials;
-    use crate::upstream::{Upstream, Url};
-    use crate::world::Environment;
+    use crate::source::static_keys::StaticCredentials;
+    use testkit::document;
+    use testkit::imds::Imds;
+    use testkit::sts::{Role, Sts};
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 
@@ -366,12 +377,12 @@ mod tests {
         tokio::time::resume();
     }
 
-    fn world(variables: &[(&str, &str)]) -> World {
-        World {
+    fn context(variables: &[(&str, &str)]) -> Context {
+        Context {
             clock: Clock::system(),
             environment: Environment::new(variables.iter().copied()),
-            upstream: Upstream::system(std::sync::Arc::default()),
-            ..World::default()
+            http_client: HttpClient::system(std::sync::Arc::default()),
+            ..Context::default()
         }
     }
 
@@ -379,23 +390,23 @@ mod tests {
     async fn a_session_that_took_a_code_outlives_a_refusal() {
         let sts = Sts::start("eu-west-1");
         let sts_url = sts.url();
-        let world = World {
-            mfa: crate::mfa::Mfa::given("123456".into()),
-            ..world(&[("AWS_ENDPOINT_URL_STS", &sts_url), ("AWS_REGION", "eu-west-1")])
+        let context = Context {
+            mfa: crate::context::mfa::Mfa::given("123456".into()),
+            ..context(&[("AWS_ENDPOINT_URL_STS", &sts_url), ("AWS_REGION", "eu-west-1")])
         };
         sts.allow(ROLE, Role { mfa: Some(("serial".into(), "123456".into())), ..Role::default() });
         let load = async || {
             let hub = RoleSpec { arn: ROLE.into(), mfa_serial: Some("serial".into()), ..RoleSpec::default() };
             let leaf = RoleSpec { arn: format!("{ROLE}2").into(), ..RoleSpec::default() };
             let keys = StaticCredentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY);
-            AssumeRole::upon(leaf, AssumeRole::new(hub, Box::new(keys))).load(&world).await
+            AssumeRole::over_role(leaf, AssumeRole::new(hub, Box::new(keys))).load(&context).await
         };
         for _ in 0..2 {
-            assert!(matches!(load().await, Answer::Failing(failure) if failure.kind == Kind::Denied));
+            assert!(matches!(load().await, Lookup::Failed(failure) if failure.kind == ErrorKind::Denied));
             later(6).await;
         }
         sts.allow(&format!("{ROLE}2"), Role::default());
-        assert!(matches!(load().await, Answer::Found(_)));
+        assert!(matches!(load().await, Lookup::Found(_)));
         assert_eq!(sts.actions().len(), 4, "the code was of use once");
     }
 
@@ -408,7 +419,7 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
         ];
-        let world = world(&variables);
+        let context = context(&variables);
         let trust = |key: &str| {
             sts.know(key, "hush-secret", Some("hush-session"));
             sts.allow(ROLE, Role { trusted: vec![key.into()], ..Role::default() });
@@ -419,9 +430,9 @@ mod tests {
             let leaf = RoleSpec { arn: format!("{ROLE}2").into(), session_name: Some(name.into()), ..hub.clone() };
             let base = AssumeRole::new(hub, Box::new(MetadataCredentials::new(false, true)));
             let before = (sts.actions().len(), imds.server().lines().len());
-            let answer = AssumeRole::upon(leaf, base).load(&world).await;
+            let answer = AssumeRole::over_role(leaf, base).load(&context).await;
             let asked = (sts.actions().len() - before.0, imds.server().lines().len() - before.1);
-            (matches!(answer, Answer::Found(_)), asked)
+            (matches!(answer, Lookup::Found(_)), asked)
         };
         sts.allow(&format!("{ROLE}2"), Role::default());
         trust("ASIAOLD");
@@ -456,7 +467,7 @@ mod tests {
         let (plain, long) = (Settings::default(), "x".repeat(300));
         let caller = Credentials::new("AKIAEXAMPLE", "secret").unwrap();
         let of = |role: &RoleSpec, policy, settings: &Settings| {
-            fingerprint("assume role", role, policy, settings, |parts| parts.with_caller(&caller))
+            cache_key("assume role", role, policy, settings, |parts| parts.with_caller(&caller))
         };
         let text = |text: &str| Some(text.into());
         let different = [
@@ -477,12 +488,12 @@ mod tests {
             // What is cut when it is printed counts as well.
             of(&role(), None, &sts(&format!("{long}a"))),
             of(&role(), None, &sts(&format!("{long}b"))),
-            fingerprint("web identity", &role(), None, &plain, |parts| parts.with_caller(&caller)),
-            fingerprint("assume role", &role(), None, &plain, |parts| parts.with("AKIAEXAMPLE")),
+            cache_key("web identity", &role(), None, &plain, |parts| parts.with_caller(&caller)),
+            cache_key("assume role", &role(), None, &plain, |parts| parts.with("AKIAEXAMPLE")),
         ];
         assert_eq!(HashSet::from(different).len(), different.len());
         // Where it is written is a note for people, and whose text a policy is, is in its text.
-        let written = Settings { region_stands: Origin::new("/c, line 3"), ..plain.clone() };
+        let written = Settings { region_stands: Location::new("/c, line 3"), ..plain.clone() };
         let from_a_file = RoleSpec { policy_file: Some("/p.json".into()), ..role() };
         assert_eq!(of(&role(), None, &written), different[0]);
         assert_eq!(of(&from_a_file, Some("{}"), &plain), of(&role(), Some("{}"), &plain));

@@ -6,15 +6,23 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::document::{self, Code};
-use super::endpoint::Advice;
-use super::web_identity::MEND_THE_FILE;
-use super::{Answer, Boxed, Failure, Kind, Source};
-use crate::credentials::{Credentials, Escaped};
-use crate::secret::Secret;
-use crate::sessions::{Parts, Terms};
-use crate::upstream::{Reach, Request, Response, Url};
-use crate::world::{Environment, World};
+use crate::cache::credentials::CachePolicy;
+use crate::cache::key::CacheKeyBuilder;
+use crate::context::Context;
+use crate::http::address_policy::AddressPolicy;
+use crate::http::message::{Request, Response};
+use crate::http::url::Url;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::outcome::Lookup;
+use crate::model::secret::Secret;
+use crate::model::text::Escaped;
+use crate::os::environment::Environment;
+use crate::source::document;
+use crate::source::document::SuccessCode;
+use crate::source::endpoint::EndpointHints;
+use crate::source::web_identity::MEND_THE_FILE;
+use crate::source::{BoxFuture, Source};
 
 const RELATIVE: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
@@ -24,7 +32,7 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 /// Where the ECS agent listens; the relative URI is a path on it.
 const ECS_AGENT: &str = "http://169.254.170.2";
 
-const ADVICE: Advice = Advice {
+const ADVICE: EndpointHints = EndpointHints {
     silent: "see that what gives this container its credentials is running, and that we reach it at this address",
     denied: "see that AWS_CONTAINER_AUTHORIZATION_TOKEN, or the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names, \
              holds the token that it wants, and that it has a role for this container",
@@ -85,45 +93,46 @@ impl ContainerCredentials {
     }
 
     /// What the endpoint gives to this token, or has just given to somebody else.
-    async fn obtain(&self, world: &World, url: &Url) -> Answer {
-        let token = match token(world).await {
+    async fn obtain(&self, context: &Context, url: &Url) -> Lookup {
+        let token = match token(context).await {
             Ok(token) => token,
             Err(failure) => return failure.into(),
         };
         let token = token.as_ref();
-        let of = Parts::new("container endpoint")
+        let of = CacheKeyBuilder::new("container endpoint")
             .with_value(url)
             .with_optional(token.map(Secret::expose))
             .with(self.patience.as_nanos().to_be_bytes());
-        let ask = || async { Answer::from_result(self.look(world, url, token).await) };
-        world.sessions.share(&world.clock, of.fingerprint(), Terms::NEARBY, ask).await
+        let ask = || async { Lookup::from_result(self.look(context, url, token).await) };
+        context.credential_cache.share(&context.clock, of.cache_key(), CachePolicy::NEARBY, ask).await
     }
 
-    async fn look(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Credentials, Failure> {
+    async fn look(&self, context: &Context, url: &Url, token: Option<&Secret>) -> Result<Credentials, SourceError> {
         let tried = self.request(url, token)?.to_string();
-        let response = self.ask(world, url, token).await?;
+        let response = self.ask(context, url, token).await?;
         if response.status != StatusCode::OK {
-            return Err(ADVICE.refused(&response, &tried, &world.clock, token));
+            return Err(ADVICE.refused(&response, &tried, &context.clock, token));
         }
-        document::credentials(&response.body, Code::IfPresent, &tried, token).map_err(|failure| ADVICE.useless(failure))
+        document::credentials(&response.body, SuccessCode::IfPresent, &tried, token)
+            .map_err(|failure| ADVICE.useless(failure))
     }
 
     /// Tries again after a silence or a 5xx, unless upstream said when.
-    async fn ask(&self, world: &World, url: &Url, token: Option<&Secret>) -> Result<Response, Failure> {
+    async fn ask(&self, context: &Context, url: &Url, token: Option<&Secret>) -> Result<Response, SourceError> {
         for pause in PAUSES {
-            match world.upstream.send(self.request(url, token)?).await {
-                Ok(answer) if !answer.status.is_server_error() || answer.retry_after(&world.clock).is_some() => {
+            match context.http_client.send(self.request(url, token)?).await {
+                Ok(answer) if !answer.status.is_server_error() || answer.retry_after(&context.clock).is_some() => {
                     return Ok(answer);
                 }
                 Err(error) if !error.cause().is_silence() => return Err(ADVICE.unanswered(error)),
-                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + world.chance.draw() / 2.0)).await,
+                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
             }
         }
-        world.upstream.send(self.request(url, token)?).await.map_err(|error| ADVICE.unanswered(error))
+        context.http_client.send(self.request(url, token)?).await.map_err(|error| ADVICE.unanswered(error))
     }
 
-    fn request(&self, url: &Url, token: Option<&Secret>) -> Result<Request, Failure> {
-        let reach = if url.is_https() { Reach::Anywhere } else { Reach::Container };
+    fn request(&self, url: &Url, token: Option<&Secret>) -> Result<Request, SourceError> {
+        let reach = if url.is_https() { AddressPolicy::Anywhere } else { AddressPolicy::Container };
         let request = Request::new(Method::GET, url.clone(), reach, self.patience)
             .with_header(ACCEPT, HeaderValue::from_static("application/json"));
         Ok(match token {
@@ -144,26 +153,26 @@ impl Source for ContainerCredentials {
         "container"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match locate(&world.environment) {
-                Ok(None) => Answer::not_configured(format!("neither {RELATIVE} nor {FULL} is set")),
-                Ok(Some(url)) => self.obtain(world, &url).await,
+            match locate(&context.environment) {
+                Ok(None) => Lookup::not_configured(format!("neither {RELATIVE} nor {FULL} is set")),
+                Ok(Some(url)) => self.obtain(context, &url).await,
                 Err(failure) => failure.into(),
             }
         })
     }
 
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
-fn locate(environment: &Environment) -> Result<Option<Url>, Failure> {
+fn locate(environment: &Environment) -> Result<Option<Url>, SourceError> {
     let (variable, text) = match (environment.get(RELATIVE), environment.get(FULL)) {
         // Without its slash, `@host/` or `.host/` would lead elsewhere than to the agent.
         (Some(path), _) if !path.starts_with('/') => {
-            return Err(Failure::misconfigured(format!(
+            return Err(SourceError::misconfigured(format!(
                 "{RELATIVE} must be a path that begins with a slash; write one such as /v2/credentials, or unset it"
             )));
         }
@@ -173,33 +182,34 @@ fn locate(environment: &Environment) -> Result<Option<Url>, Failure> {
     };
     Url::parse(&text)
         .map(Some)
-        .map_err(|bad| Failure::misconfigured(format!("{variable} {bad}; correct it, or unset it")))
+        .map_err(|bad| SourceError::misconfigured(format!("{variable} {bad}; correct it, or unset it")))
 }
 
-async fn token(world: &World) -> Result<Option<Secret>, Failure> {
-    let Some(path) = world.environment.get(TOKEN_FILE) else {
-        return world.environment.get(TOKEN).map(|text| checked(TOKEN, text)).transpose();
+async fn token(context: &Context) -> Result<Option<Secret>, SourceError> {
+    let Some(path) = context.environment.get(TOKEN_FILE) else {
+        return context.environment.get(TOKEN).map(|text| checked(TOKEN, text)).transpose();
     };
-    let path = world.environment.expand(Path::new(path));
+    let path = context.environment.expand(Path::new(path));
     let shown = path.to_string_lossy();
     let failure = |kind, why: &str| {
         let message = format!("{TOKEN_FILE} ({}): {why}; {MEND_THE_FILE}, or unset {TOKEN_FILE}", Escaped(&shown));
-        Failure::new(kind, message)
+        SourceError::new(kind, message)
     };
-    let file = world.files.read(&path).await.map_err(|error| failure(Kind::Unsettled, &error.reason().to_string()))?;
-    let text = std::str::from_utf8(&file.bytes).map_err(|_| failure(Kind::Misconfigured, "it is not text"))?;
+    let file =
+        context.files.read(&path).await.map_err(|error| failure(ErrorKind::Unsettled, &error.reason().to_string()))?;
+    let text = std::str::from_utf8(&file.bytes).map_err(|_| failure(ErrorKind::Misconfigured, "it is not text"))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(failure(Kind::Unsettled, "the file is empty")),
+        "" => Err(failure(ErrorKind::Unsettled, "the file is empty")),
         text => checked(&format!("{TOKEN_FILE} ({})", Escaped(&shown)), text).map(Some),
     }
 }
 
 /// A token is sent as it stands or not at all.
-fn checked(origin: &str, text: &str) -> Result<Secret, Failure> {
+fn checked(origin: &str, text: &str) -> Result<Secret, SourceError> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(Secret::new(text));
     }
-    Err(Failure::misconfigured(format!(
+    Err(SourceError::misconfigured(format!(
         "{origin} holds a control character or another that no header can carry; have it hold the token alone, in one line"
     )))
 }
@@ -210,31 +220,31 @@ mod tests {
     use std::sync::{Arc, OnceLock};
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::fakes::document as body;
-    use crate::fakes::ecs::Ecs;
-    use crate::fakes::server::{Reply, Server, nobody};
-    use crate::fakes::tls::{Authority, Tls};
-    use crate::upstream::Upstream;
+    use crate::http::client::HttpClient;
+    use crate::os::clock::Clock;
+    use testkit::document as body;
+    use testkit::ecs::Ecs;
+    use testkit::server::{Reply, Server, nobody};
+    use testkit::tls::{Authority, Tls};
 
     const LATER: &str = "2026-11-23T16:00:00Z";
 
-    fn world(variables: &[(&str, &str)]) -> World {
-        World {
+    fn context(variables: &[(&str, &str)]) -> Context {
+        Context {
             clock: Clock::system(),
             environment: Environment::new(variables.iter().copied()),
-            upstream: Upstream::system(Arc::default()),
-            files: crate::files::Files::unwatched(),
-            ..World::default()
+            http_client: HttpClient::system(Arc::default()),
+            files: crate::os::files::Files::unwatched(),
+            ..Context::default()
         }
     }
 
-    async fn load(variables: &[(&str, &str)]) -> Answer {
-        ContainerCredentials::new().load(&world(variables)).await
+    async fn load(variables: &[(&str, &str)]) -> Lookup {
+        ContainerCredentials::new().load(&context(variables)).await
     }
 
-    async fn failure(variables: &[(&str, &str)]) -> Failure {
-        let Answer::Failing(failure) = load(variables).await else { panic!("{variables:?}") };
+    async fn failure(variables: &[(&str, &str)]) -> SourceError {
+        let Lookup::Failed(failure) = load(variables).await else { panic!("{variables:?}") };
         assert!(!failure.message.contains("hush"), "{failure}");
         failure
     }
@@ -253,11 +263,11 @@ mod tests {
         for url in [format!("http://agent.example.com:{}", ports.0), format!("https://agent.example.com:{}", ports.1)] {
             let full = url + Ecs::TARGET;
             let own = [(FULL, &*full), ("SSL_CERT_FILE", bundle.to_str().unwrap())];
-            let world = world(&[&proxies[..], &own].concat());
+            let context = context(&[&proxies[..], &own].concat());
             let names = HashMap::from([("agent.example.com".into(), vec![tls.address().ip()])]);
-            let upstream = Upstream::with_names(Arc::default(), names).with_environment(&world.environment);
-            let answer = ContainerCredentials::new().load(&World { upstream, ..world }).await;
-            assert!(matches!(answer, Answer::Found(_)), "{full}: {answer:?}");
+            let upstream = HttpClient::with_names(Arc::default(), names).with_environment(&context.environment);
+            let answer = ContainerCredentials::new().load(&Context { http_client: upstream, ..context }).await;
+            assert!(matches!(answer, Lookup::Found(_)), "{full}: {answer:?}");
         }
         assert!(proxy.lines().is_empty());
     }
@@ -265,7 +275,7 @@ mod tests {
     #[tokio::test]
     async fn unset_or_blank_is_not_configured() {
         for variables in [&[][..], &[(FULL, " "), (RELATIVE, "")], &[(TOKEN, "hush")]] {
-            assert!(matches!(load(variables).await, Answer::NotConfigured(_)), "{variables:?}");
+            assert!(matches!(load(variables).await, Lookup::NotConfigured(_)), "{variables:?}");
         }
     }
 
@@ -285,7 +295,7 @@ mod tests {
                 (Err(failure), Err(variable)) => {
                     assert!(failure.message.starts_with(variable) && !failure.message.contains("hush"), "{failure}");
                     assert!(failure.message.ends_with(", or unset it"), "{failure}");
-                    assert_eq!(failure.kind, Kind::Misconfigured);
+                    assert_eq!(failure.kind, ErrorKind::Misconfigured);
                 }
                 other => panic!("{variables:?}: {other:?}"),
             }
@@ -295,19 +305,19 @@ mod tests {
     #[tokio::test]
     async fn credentials_are_found_and_rotate() {
         let ecs = Ecs::start(Some("hush token"), &body("ASIA1", LATER));
-        let world = world(&[(FULL, &ecs.url()), (TOKEN, "hush token")]);
+        let context = context(&[(FULL, &ecs.url()), (TOKEN, "hush token")]);
         let source = ContainerCredentials::new();
         for key in ["ASIA1", "ASIA2"] {
             ecs.set_document(&body(key, LATER));
-            world.sessions.forget();
-            let Answer::Found(found) = source.load(&world).await else { panic!() };
+            context.credential_cache.forget();
+            let Lookup::Found(found) = source.load(&context).await else { panic!() };
             assert_eq!(&*found.access_key_id, key);
         }
         assert_eq!(ecs.server().lines(), ["GET /v2/credentials/task?a=b"; 2]);
         let seen = &ecs.server().seen()[0];
         assert_eq!(seen.header("accept"), Some("application/json"));
         assert_eq!(seen.header("authorization"), Some("hush token"));
-        assert_eq!(source.region(&world).await, None);
+        assert_eq!(source.region(&context).await, None);
     }
 
     #[tokio::test]
@@ -317,11 +327,11 @@ mod tests {
         let path = folder.path().join("token");
         std::fs::write(&path, "hush-1").unwrap();
         let (full, file) = (server.url("/a"), path.to_str().unwrap().to_owned());
-        let here = world(&[(FULL, &full), (TOKEN_FILE, &file)]);
+        let here = context(&[(FULL, &full), (TOKEN_FILE, &file)]);
         let source = ContainerCredentials::new();
         let requests = || server.lines().len();
         let (one, two) = tokio::join!(source.load(&here), source.load(&here));
-        assert!(one == two && matches!(one, Answer::Found(_)));
+        assert!(one == two && matches!(one, Lookup::Found(_)));
         assert_eq!((source.load(&here).await, requests()), (one, 1));
 
         // Another token may be another principal, and so may be another query or another end of a long path.
@@ -331,7 +341,7 @@ mod tests {
         let long = server.url(&format!("/{}", "x".repeat(300)));
         for (number, full) in [format!("{full}?b"), format!("{long}a"), format!("{long}b")].into_iter().enumerate() {
             let environment = Environment::new([(FULL, &*full), (TOKEN_FILE, &file)]);
-            source.load(&World { environment, ..here.clone() }).await;
+            source.load(&Context { environment, ..here.clone() }).await;
             assert_eq!(requests(), 3 + number, "{full}");
         }
         source.with_patience(Duration::from_secs(1)).load(&here).await;
@@ -341,7 +351,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_token_there_is_no_header_and_expired_ones_are_found() {
         let ecs = Ecs::start(None, &body("ASIA1", "2001-09-09T01:46:40Z"));
-        assert!(matches!(load(&[(FULL, &ecs.url())]).await, Answer::Found(keys) if keys.expiration.is_some()));
+        assert!(matches!(load(&[(FULL, &ecs.url())]).await, Lookup::Found(keys) if keys.expiration.is_some()));
         assert_eq!(ecs.server().seen()[0].header("authorization"), None);
     }
 
@@ -350,7 +360,7 @@ mod tests {
         let ecs = Ecs::start(None, "");
         for token in ["hu\nsh", "hu\tsh", "hu\u{7f}sh", "hush\u{e9}"] {
             let failure = failure(&[(FULL, &ecs.url()), (TOKEN, token)]).await;
-            assert!(failure.kind == Kind::Misconfigured && failure.message.starts_with(TOKEN), "{failure}");
+            assert!(failure.kind == ErrorKind::Misconfigured && failure.message.starts_with(TOKEN), "{failure}");
             assert!(failure.message.ends_with("the token alone, in one line"), "{failure}");
         }
         assert!(ecs.server().lines().is_empty());
@@ -360,7 +370,7 @@ mod tests {
     async fn a_token_file_that_cannot_be_read_is_unsettled_and_nothing_is_sent() {
         let ecs = Ecs::start(Some("hush"), "");
         let failure = failure(&[(FULL, &ecs.url()), (TOKEN, "hush"), (TOKEN_FILE, "/nowhere/to\nken")]).await;
-        assert_eq!(failure.kind, Kind::Unsettled);
+        assert_eq!(failure.kind, ErrorKind::Unsettled);
         assert!(failure.message.starts_with(r"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (/nowhere/to\nken): "));
         let advice = "and that we may read it, or unset AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
         assert!(failure.message.ends_with(advice), "{failure}");
@@ -372,20 +382,20 @@ mod tests {
         let ecs = Ecs::start(Some("hush-1"), &body("ASIA1", LATER));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let world = world(&[(FULL, &ecs.url()), (TOKEN, "other"), (TOKEN_FILE, path.to_str().unwrap())]);
+        let context = context(&[(FULL, &ecs.url()), (TOKEN, "other"), (TOKEN_FILE, path.to_str().unwrap())]);
         for (content, token) in [("hush-1", "hush-1"), ("hush-2\r\n", "hush-2"), ("hush-3\n\n", "hush-3")] {
             std::fs::write(&path, content).unwrap();
             ecs.set_token(Some(token));
-            assert!(matches!(ContainerCredentials::new().load(&world).await, Answer::Found(_)), "{content:?}");
+            assert!(matches!(ContainerCredentials::new().load(&context).await, Lookup::Found(_)), "{content:?}");
         }
         for (content, kind) in [
-            (&b""[..], Kind::Unsettled),
-            (b"\n", Kind::Unsettled),
-            (b"hu\nsh", Kind::Misconfigured),
-            (b"hush\xff", Kind::Misconfigured),
+            (&b""[..], ErrorKind::Unsettled),
+            (b"\n", ErrorKind::Unsettled),
+            (b"hu\nsh", ErrorKind::Misconfigured),
+            (b"hush\xff", ErrorKind::Misconfigured),
         ] {
             std::fs::write(&path, content).unwrap();
-            let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
+            let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
             assert!(failure.kind == kind && !failure.message.contains("hush"), "{failure}");
         }
     }
@@ -394,7 +404,7 @@ mod tests {
     async fn forbidden_hosts_are_misconfigured() {
         for url in ["http://192.0.2.1/x", "http://169.254.169.254/", "http://0.0.0.0/x", "http://[fd00:ec2::254]/"] {
             let failure = failure(&[(FULL, url), (TOKEN, "hush")]).await;
-            assert!(failure.kind == Kind::Misconfigured && failure.message.contains("use https"), "{failure}");
+            assert!(failure.kind == ErrorKind::Misconfigured && failure.message.contains("use https"), "{failure}");
         }
     }
 
@@ -402,9 +412,9 @@ mod tests {
     async fn our_own_listener_is_misconfigured() {
         let ecs = Ecs::start(None, "");
         let own = Arc::new(OnceLock::from(vec![ecs.server().address()]));
-        let world = World { upstream: Upstream::system(own), ..world(&[(FULL, &ecs.url())]) };
-        let Answer::Failing(failure) = ContainerCredentials::new().load(&world).await else { panic!() };
-        assert_eq!(failure.kind, Kind::Misconfigured);
+        let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
+        let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
+        assert_eq!(failure.kind, ErrorKind::Misconfigured);
         assert!(failure.message.contains("would ask itself"), "{failure}");
     }
 
@@ -419,8 +429,8 @@ mod tests {
             let before = ecs.server().lines().len();
             ecs.script(replies);
             let source = ContainerCredentials::new().with_patience(Duration::from_millis(150));
-            let answer = source.load(&world(&[(FULL, &ecs.url())])).await;
-            assert!(matches!(answer, Answer::Found(_)), "{answer:?}");
+            let answer = source.load(&context(&[(FULL, &ecs.url())])).await;
+            assert!(matches!(answer, Lookup::Found(_)), "{answer:?}");
             assert_eq!(ecs.server().lines().len() - before, requests);
         }
     }
@@ -430,15 +440,15 @@ mod tests {
         let ecs = Ecs::start(Some("hush"), "");
         let location = ecs.url();
         for (reply, kind, retry_after) in [
-            (Reply::of(400, ""), Kind::Misconfigured, None),
-            (Reply::of(401, r#"{"code":"X","message":"hush is wrong"}"#), Kind::Denied, None),
-            (Reply::of(403, ""), Kind::Denied, None),
-            (Reply::of(404, "<html>hush"), Kind::Misconfigured, None),
-            (Reply::of(429, "").with("retry-after", "3"), Kind::Unavailable, Some(3)),
-            (Reply::of(503, "").with("retry-after", "30"), Kind::Unavailable, Some(30)),
-            (Reply::of(302, "").with("location", location.clone()), Kind::Misconfigured, None),
-            (Reply::ok("<html>hush"), Kind::Unavailable, None),
-            (Reply::Flood, Kind::Unavailable, None),
+            (Reply::of(400, ""), ErrorKind::Misconfigured, None),
+            (Reply::of(401, r#"{"code":"X","message":"hush is wrong"}"#), ErrorKind::Denied, None),
+            (Reply::of(403, ""), ErrorKind::Denied, None),
+            (Reply::of(404, "<html>hush"), ErrorKind::Misconfigured, None),
+            (Reply::of(429, "").with("retry-after", "3"), ErrorKind::Unavailable, Some(3)),
+            (Reply::of(503, "").with("retry-after", "30"), ErrorKind::Unavailable, Some(30)),
+            (Reply::of(302, "").with("location", location.clone()), ErrorKind::Misconfigured, None),
+            (Reply::ok("<html>hush"), ErrorKind::Unavailable, None),
+            (Reply::Flood, ErrorKind::Unavailable, None),
         ] {
             let before = ecs.server().lines().len();
             ecs.script([reply.clone()]);
@@ -461,10 +471,10 @@ mod tests {
             "GET {}: status 500 Internal Server Error: Internal: oh; it may recover by itself: ask again in a while",
             server.url("/x")
         );
-        assert_eq!((of_server.kind, &*of_server.message), (Kind::Unavailable, &*told));
+        assert_eq!((of_server.kind, &*of_server.message), (ErrorKind::Unavailable, &*told));
         assert_eq!(server.lines().len(), 3);
         let of_nobody = failure(&[(FULL, &format!("http://{}/", nobody()))]).await;
-        assert_eq!(of_nobody.kind, Kind::Unavailable);
+        assert_eq!(of_nobody.kind, ErrorKind::Unavailable);
         assert!(of_nobody.message.contains("refused") && of_nobody.message.ends_with(ADVICE.silent), "{of_nobody}");
     }
 }

@@ -10,12 +10,12 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
-use super::{Failure, Kind};
 use crate::aws::arn::account_of_role;
-use crate::clock::parse_timestamp;
-use crate::credentials::Credentials;
-use crate::failure::excerpt;
-use crate::secret::Secret;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::secret::Secret;
+use crate::model::text::excerpt;
+use crate::model::time::parse_timestamp;
 
 /// The first of January 2100. A later end (endpoints write 9999 for "never") is no moment to plan by, and several SDKs
 /// overflow on it: it counts as unknown, so that the lease is read anew like that of any long-lived key.
@@ -26,7 +26,7 @@ const REFUSALS: [&str; 3] = ["AssumeRoleUnauthorizedAccess", "AccessDenied", "Ac
 
 /// Whether a document has to say `Code: Success`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
+pub(crate) enum SuccessCode {
     /// The metadata service always says it.
     Required,
     /// Container endpoints may leave it out.
@@ -37,18 +37,23 @@ pub enum Code {
 ///
 /// # Errors
 /// What stands in their way, without anything of the body but its `Code` and `Message`.
-pub fn credentials(body: &[u8], code: Code, tried: &str, hush: Option<&Secret>) -> Result<Credentials, Failure> {
-    let failure = |kind, why: String| Failure::new(kind, format!("{tried}: {why}"));
-    let document = parse(body).map_err(|why| failure(Kind::Unavailable, why))?;
+pub(crate) fn credentials(
+    body: &[u8],
+    code: SuccessCode,
+    tried: &str,
+    hush: Option<&Secret>,
+) -> Result<Credentials, SourceError> {
+    let failure = |kind, why: String| SourceError::new(kind, format!("{tried}: {why}"));
+    let document = parse(body).map_err(|why| failure(ErrorKind::Unavailable, why))?;
     document.succeeded(code, hush).map_err(|(kind, why)| failure(kind, why))?;
-    document.credentials().map_err(|why| failure(Kind::Misconfigured, format!("in the document, {why}")))
+    document.credentials().map_err(|why| failure(ErrorKind::Misconfigured, format!("in the document, {why}")))
 }
 
 /// The credentials that a program has printed for `credential_process`.
 ///
 /// # Errors
 /// Why they are none; nothing of the output is shown.
-pub fn printed(output: &[u8]) -> Result<Credentials, String> {
+pub(crate) fn printed(output: &[u8]) -> Result<Credentials, String> {
     let document = parse(output).map_err(|why| why.replace("the answer", "its output"))?;
     match document.values[Field::Version as usize] {
         Some(Value::Number(1)) => {}
@@ -114,15 +119,15 @@ fn parse(body: &[u8]) -> Result<Document, String> {
 }
 
 impl Document {
-    fn succeeded(&self, code: Code, hush: Option<&Secret>) -> Result<(), (Kind, String)> {
-        let misconfigured = |why| (Kind::Misconfigured, format!("in the document, {why}"));
+    fn succeeded(&self, code: SuccessCode, hush: Option<&Secret>) -> Result<(), (ErrorKind, String)> {
+        let misconfigured = |why| (ErrorKind::Misconfigured, format!("in the document, {why}"));
         match self.text(Field::Code).map_err(misconfigured)? {
-            None if code == Code::Required => {
-                Err((Kind::Unavailable, "the document has no Code, which must be Success".into()))
+            None if code == SuccessCode::Required => {
+                Err((ErrorKind::Unavailable, "the document has no Code, which must be Success".into()))
             }
             None | Some("Success") => Ok(()),
             Some(code) => {
-                let kind = if REFUSALS.contains(&code) { Kind::Denied } else { Kind::Unavailable };
+                let kind = if REFUSALS.contains(&code) { ErrorKind::Denied } else { ErrorKind::Unavailable };
                 let message = self.text(Field::Message).ok().flatten().map(|text| excerpt(text, hush));
                 Err((kind, format!("Code {}: {}", excerpt(code, hush), message.as_deref().unwrap_or("no Message"))))
             }
@@ -275,20 +280,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fakes::document;
+    use testkit::document;
 
-    fn read(body: &str) -> Result<Credentials, Failure> {
-        credentials(body.as_bytes(), Code::IfPresent, "GET http://h/", None)
+    fn read(body: &str) -> Result<Credentials, SourceError> {
+        credentials(body.as_bytes(), SuccessCode::IfPresent, "GET http://h/", None)
     }
 
-    fn with(more: &str) -> Result<Credentials, Failure> {
+    fn with(more: &str) -> Result<Credentials, SourceError> {
         read(&format!(r#"{{"AccessKeyId":"A","SecretAccessKey":"hush",{more}}}"#))
     }
 
     #[test]
     fn a_whole_document() {
         let body = document("ASIA1", "2026-11-23T16:00:00Z");
-        let found = credentials(body.as_bytes(), Code::Required, "", None).unwrap();
+        let found = credentials(body.as_bytes(), SuccessCode::Required, "", None).unwrap();
         assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIA1", "hush-secret"));
         assert_eq!(found.session_token.unwrap().expose(), "hush-session");
         assert_eq!(found.expiration, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600)));
@@ -370,30 +375,42 @@ mod tests {
         let deep = format!(r#"{{"Token":{brackets}{}}}"#, "]".repeat(10_000));
         let pair = r#""AccessKeyId":"A","SecretAccessKey":"hush""#;
         for (body, kind, said) in [
-            ("", Kind::Unavailable, "the answer is empty"),
-            (" <html>hush</html>", Kind::Unavailable, "HTML"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":"hus"#, Kind::Unavailable, "ends in the middle"),
-            ("hush", Kind::Unavailable, "not a JSON document (line 1, column 1)"),
-            ("\"hush\"", Kind::Unavailable, "no object"),
-            ("[\"hush\"]", Kind::Unavailable, "no object"),
-            ("{} hush", Kind::Unavailable, "not a JSON document (line 1, column 4)"),
-            ("{\"a\":\"hu\nsh\"}", Kind::Unavailable, "not a JSON document"),
-            (&brackets, Kind::Unavailable, "no object"),
-            (&nested, Kind::Unavailable, "ends in the middle"),
-            (&deep, Kind::Misconfigured, "Token is not a text"),
-            ("{}", Kind::Misconfigured, "the access key id is empty"),
-            (r#"{"AccessKeyId":"A"}"#, Kind::Misconfigured, "the secret access key is empty"),
-            (r#"{"SecretAccessKey":"hush"}"#, Kind::Misconfigured, "the access key id is empty"),
-            (r#"{"AccessKeyId":1,"SecretAccessKey":"hush"}"#, Kind::Misconfigured, "AccessKeyId is not a text"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":["hush"]}"#, Kind::Misconfigured, "SecretAccessKey is not a text"),
-            (r#"{"AccessKeyId":"A","SecretAccessKey":"hu\nsh"}"#, Kind::Misconfigured, "contains a control character"),
-            (&format!(r#"{{{pair},"Token":{{"hush":1}}}}"#), Kind::Misconfigured, "Token is not a text"),
-            (&format!(r#"{{{pair},"Token":"hu\u0000sh"}}"#), Kind::Misconfigured, "the session token contains"),
-            (&format!("{{{pair},{pair}}}"), Kind::Misconfigured, "stands twice"),
-            (&format!(r#"{{{pair},"Expiration":1795449600}}"#), Kind::Misconfigured, "Expiration is not a text"),
-            (&format!(r#"{{{pair},"Expiration":"2026-11-23T16:00:00"}}"#), Kind::Misconfigured, "has no time zone"),
-            (&format!(r#"{{{pair},"Expiration":"hush"}}"#), Kind::Misconfigured, "is not a timestamp"),
-            (&format!(r#"{{{pair},"AccountId":true}}"#), Kind::Misconfigured, "AccountId is not a text"),
+            ("", ErrorKind::Unavailable, "the answer is empty"),
+            (" <html>hush</html>", ErrorKind::Unavailable, "HTML"),
+            (r#"{"AccessKeyId":"A","SecretAccessKey":"hus"#, ErrorKind::Unavailable, "ends in the middle"),
+            ("hush", ErrorKind::Unavailable, "not a JSON document (line 1, column 1)"),
+            ("\"hush\"", ErrorKind::Unavailable, "no object"),
+            ("[\"hush\"]", ErrorKind::Unavailable, "no object"),
+            ("{} hush", ErrorKind::Unavailable, "not a JSON document (line 1, column 4)"),
+            ("{\"a\":\"hu\nsh\"}", ErrorKind::Unavailable, "not a JSON document"),
+            (&brackets, ErrorKind::Unavailable, "no object"),
+            (&nested, ErrorKind::Unavailable, "ends in the middle"),
+            (&deep, ErrorKind::Misconfigured, "Token is not a text"),
+            ("{}", ErrorKind::Misconfigured, "the access key id is empty"),
+            (r#"{"AccessKeyId":"A"}"#, ErrorKind::Misconfigured, "the secret access key is empty"),
+            (r#"{"SecretAccessKey":"hush"}"#, ErrorKind::Misconfigured, "the access key id is empty"),
+            (r#"{"AccessKeyId":1,"SecretAccessKey":"hush"}"#, ErrorKind::Misconfigured, "AccessKeyId is not a text"),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":["hush"]}"#,
+                ErrorKind::Misconfigured,
+                "SecretAccessKey is not a text",
+            ),
+            (
+                r#"{"AccessKeyId":"A","SecretAccessKey":"hu\nsh"}"#,
+                ErrorKind::Misconfigured,
+                "contains a control character",
+            ),
+            (&format!(r#"{{{pair},"Token":{{"hush":1}}}}"#), ErrorKind::Misconfigured, "Token is not a text"),
+            (&format!(r#"{{{pair},"Token":"hu\u0000sh"}}"#), ErrorKind::Misconfigured, "the session token contains"),
+            (&format!("{{{pair},{pair}}}"), ErrorKind::Misconfigured, "stands twice"),
+            (&format!(r#"{{{pair},"Expiration":1795449600}}"#), ErrorKind::Misconfigured, "Expiration is not a text"),
+            (
+                &format!(r#"{{{pair},"Expiration":"2026-11-23T16:00:00"}}"#),
+                ErrorKind::Misconfigured,
+                "has no time zone",
+            ),
+            (&format!(r#"{{{pair},"Expiration":"hush"}}"#), ErrorKind::Misconfigured, "is not a timestamp"),
+            (&format!(r#"{{{pair},"AccountId":true}}"#), ErrorKind::Misconfigured, "AccountId is not a text"),
         ] {
             let failure = read(body).unwrap_err();
             assert!(failure.message.contains(said) && failure.kind == kind, "{body:.50}: {failure:?}");
@@ -404,26 +421,29 @@ mod tests {
     #[test]
     fn a_code_other_than_success_is_told() {
         let failure = with(r#""Code":"Failed","Message":"not\nnow""#).unwrap_err();
-        assert_eq!((failure.kind, &*failure.message), (Kind::Unavailable, r"GET http://h/: Code Failed: not\nnow"));
+        assert_eq!(
+            (failure.kind, &*failure.message),
+            (ErrorKind::Unavailable, r"GET http://h/: Code Failed: not\nnow")
+        );
         let failure = read(r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#).unwrap_err();
-        assert_eq!(failure.kind, Kind::Denied);
+        assert_eq!(failure.kind, ErrorKind::Denied);
         let body = br#"{"AccessKeyId":"A","SecretAccessKey":"s"}"#;
-        assert!(credentials(body, Code::Required, "", None).unwrap_err().message.contains("must be Success"));
+        assert!(credentials(body, SuccessCode::Required, "", None).unwrap_err().message.contains("must be Success"));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            drop(credentials(&body, Code::IfPresent, "", None));
+            drop(credentials(&body, SuccessCode::IfPresent, "", None));
         }
 
         #[test]
         fn no_cut_and_no_flip_panics(at in 0..300_usize, byte in any::<u8>()) {
             let mut body = document("ASIA1", "2026-11-23T16:00:00Z").into_bytes();
-            drop(credentials(&body[..at.min(body.len())], Code::Required, "", None));
+            drop(credentials(&body[..at.min(body.len())], SuccessCode::Required, "", None));
             let at = at % body.len();
             body[at] = byte;
-            drop(credentials(&body, Code::Required, "", None));
+            drop(credentials(&body, SuccessCode::Required, "", None));
         }
     }
 }

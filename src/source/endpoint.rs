@@ -4,15 +4,16 @@
 use http::StatusCode;
 use serde::Deserialize;
 
-use super::{Failure, Kind};
-use crate::clock::Clock;
-use crate::failure::excerpt;
-use crate::secret::Secret;
-use crate::upstream::{Cause, Response, SendError};
+use crate::http::error::{HttpError, HttpErrorCause};
+use crate::http::message::Response;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::secret::Secret;
+use crate::model::text::excerpt;
+use crate::os::clock::Clock;
 
-impl From<SendError> for Failure {
-    fn from(error: SendError) -> Self {
-        let kind = if error.cause().passes() { Kind::Unavailable } else { Kind::Misconfigured };
+impl From<HttpError> for SourceError {
+    fn from(error: HttpError) -> Self {
+        let kind = if error.cause().passes() { ErrorKind::Unavailable } else { ErrorKind::Misconfigured };
         let advice = if error.cause().is_untrusted() { " (SSL_CERT_FILE names others than the system's)" } else { "" };
         Self::new(kind, format!("{error}{advice}"))
     }
@@ -20,29 +21,29 @@ impl From<SendError> for Failure {
 
 /// What a person can do about an endpoint that gives no credentials, in the words of its source.
 #[derive(Clone, Copy, Debug)]
-pub struct Advice {
+pub(crate) struct EndpointHints {
     /// Nobody answers.
-    pub silent: &'static str,
+    pub(crate) silent: &'static str,
     /// It says no to us.
-    pub denied: &'static str,
+    pub(crate) denied: &'static str,
     /// It answers something else.
-    pub other: &'static str,
+    pub(crate) other: &'static str,
 }
 
 /// What may be over by itself.
 const MAY_PASS: &str = "it may recover by itself: ask again in a while";
 
-impl Advice {
+impl EndpointHints {
     /// The failure of a request that was not answered. What says itself how to mend it is left as it is.
     #[must_use]
-    pub fn unanswered(self, error: SendError) -> Failure {
+    pub(crate) fn unanswered(self, error: HttpError) -> SourceError {
         let advice = match error.cause() {
             cause if cause.is_silence() => self.silent,
-            Cause::OwnListener(_)
-            | Cause::TooLarge(_)
-            | Cause::Tls(_)
-            | Cause::NoCertificateFor
-            | Cause::Protocol(_) => self.other,
+            HttpErrorCause::OwnListener(_)
+            | HttpErrorCause::TooLarge(_)
+            | HttpErrorCause::Tls(_)
+            | HttpErrorCause::NoCertificateFor
+            | HttpErrorCause::Protocol(_) => self.other,
             _ => return error.into(),
         };
         Self::to(error.into(), advice)
@@ -50,11 +51,11 @@ impl Advice {
 
     /// The same as [`refused`], with what to do.
     #[must_use]
-    pub fn refused(self, response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
+    pub(crate) fn refused(self, response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> SourceError {
         let failure = refused(response, tried, clock, hush);
         let advice = match failure.kind {
-            Kind::Denied => self.denied,
-            Kind::Unavailable if !response.status.is_success() => MAY_PASS,
+            ErrorKind::Denied => self.denied,
+            ErrorKind::Unavailable if !response.status.is_success() => MAY_PASS,
             _ => self.other,
         };
         Self::to(failure, advice)
@@ -62,47 +63,47 @@ impl Advice {
 
     /// The failure of an answer that holds no credentials.
     #[must_use]
-    pub fn useless(self, failure: Failure) -> Failure {
-        let advice = if failure.kind == Kind::Denied { self.denied } else { self.other };
+    pub(crate) fn useless(self, failure: SourceError) -> SourceError {
+        let advice = if failure.kind == ErrorKind::Denied { self.denied } else { self.other };
         Self::to(failure, advice)
     }
 
-    fn to(failure: Failure, advice: &str) -> Failure {
-        Failure { message: format!("{}; {advice}", failure.message).into(), ..failure }
+    fn to(failure: SourceError, advice: &str) -> SourceError {
+        SourceError { message: format!("{}; {advice}", failure.message).into(), ..failure }
     }
 }
 
 /// The failure that an answer without credentials comes to. `tried` is the request; `hush` went out with it, and must
 /// not come back in what upstream says.
 #[must_use]
-pub fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> Failure {
+pub(crate) fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> SourceError {
     let status = response.status;
     let said = explanation(&response.body, hush).map_or_else(String::new, |text| format!(": {text}"));
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
-    let mut failure = Failure::new(kind_of(status), format!("{tried}: status {status}{hint}{said}"));
+    let mut failure = SourceError::new(kind_of(status), format!("{tried}: status {status}{hint}{said}"));
     failure.retry_after = failure.kind.passes().then(|| response.retry_after(clock)).flatten();
     failure
 }
 
-fn kind_of(status: StatusCode) -> Kind {
+fn kind_of(status: StatusCode) -> ErrorKind {
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Kind::Denied,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Kind::Unavailable,
-        _ if status.is_client_error() || status.is_redirection() => Kind::Misconfigured,
-        _ => Kind::Unavailable,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
+        _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
+        _ => ErrorKind::Unavailable,
     }
 }
 
 /// `code: message` of an error in JSON. Any other body stays unseen.
 fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
     #[derive(Deserialize)]
-    struct Said {
+    struct EndpointErrorBody {
         #[serde(alias = "Code")]
         code: Option<String>,
         #[serde(alias = "Message")]
         message: Option<String>,
     }
-    let said: Said = serde_json::from_slice(body).ok()?;
+    let said: EndpointErrorBody = serde_json::from_slice(body).ok()?;
     let texts: Vec<_> = [said.code, said.message].into_iter().flatten().map(|text| excerpt(&text, hush)).collect();
     (!texts.is_empty()).then(|| texts.join(": "))
 }
@@ -118,13 +119,13 @@ mod tests {
         Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Zeroizing::new(body.into()) }
     }
 
-    fn failure(status: u16, body: &str) -> Failure {
+    fn failure(status: u16, body: &str) -> SourceError {
         refused(&response(status, body), "GET http://h/", &Clock::default(), Some(&"hush".into()))
     }
 
     #[test]
     fn every_answer_that_is_none_says_what_to_do() {
-        let advice = Advice { silent: "wake it", denied: "ask nicely", other: "look at it" };
+        let advice = EndpointHints { silent: "wake it", denied: "ask nicely", other: "look at it" };
         for (status, told) in [
             (400, "look at it"),
             (401, "ask nicely"),
@@ -138,24 +139,24 @@ mod tests {
             let failure = advice.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
             assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
         }
-        assert_eq!(&*advice.useless(Failure::new(Kind::Denied, "no")).message, "no; ask nicely");
-        assert_eq!(&*advice.useless(Failure::unavailable("no")).message, "no; look at it");
+        assert_eq!(&*advice.useless(SourceError::new(ErrorKind::Denied, "no")).message, "no; ask nicely");
+        assert_eq!(&*advice.useless(SourceError::unavailable("no")).message, "no; look at it");
     }
 
     #[test]
     fn statuses_are_kinds() {
         for (status, kind) in [
-            (400, Kind::Misconfigured),
-            (401, Kind::Denied),
-            (403, Kind::Denied),
-            (404, Kind::Misconfigured),
-            (408, Kind::Unavailable),
-            (429, Kind::Unavailable),
-            (500, Kind::Unavailable),
-            (503, Kind::Unavailable),
-            (301, Kind::Misconfigured),
-            (307, Kind::Misconfigured),
-            (204, Kind::Unavailable),
+            (400, ErrorKind::Misconfigured),
+            (401, ErrorKind::Denied),
+            (403, ErrorKind::Denied),
+            (404, ErrorKind::Misconfigured),
+            (408, ErrorKind::Unavailable),
+            (429, ErrorKind::Unavailable),
+            (500, ErrorKind::Unavailable),
+            (503, ErrorKind::Unavailable),
+            (301, ErrorKind::Misconfigured),
+            (307, ErrorKind::Misconfigured),
+            (204, ErrorKind::Unavailable),
         ] {
             let failure = failure(status, "");
             assert_eq!(failure.kind, kind, "{status}");

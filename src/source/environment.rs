@@ -1,10 +1,13 @@
 //! Credentials from the `AWS_…` variables.
 
-use super::web_identity::WebIdentityCredentials;
-use super::{Answer, Boxed, Failure, Source};
-use crate::clock::parse_timestamp;
-use crate::credentials::Credentials;
-use crate::world::{Environment, World};
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::outcome::Lookup;
+use crate::model::time::parse_timestamp;
+use crate::os::environment::Environment;
+use crate::source::web_identity::WebIdentityCredentials;
+use crate::source::{BoxFuture, Source};
 
 const KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
@@ -58,13 +61,13 @@ impl Source for EnvironmentCredentials {
         "environment"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match answer(&world.environment) {
-                Answer::NotConfigured(why) if !self.keys_only => {
-                    match WebIdentityCredentials::of_environment(&world.environment) {
-                        Ok(None) => Answer::not_configured(format!("{why}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")),
-                        Ok(Some(role)) => Answer::from_result(role.assume(world).await),
+            match answer(&context.environment) {
+                Lookup::NotConfigured(why) if !self.keys_only => {
+                    match WebIdentityCredentials::of_environment(&context.environment) {
+                        Ok(None) => Lookup::not_configured(format!("{why}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")),
+                        Ok(Some(role)) => Lookup::from_result(role.assume(context).await),
                         Err(failure) => failure.into(),
                     }
                 }
@@ -73,27 +76,27 @@ impl Source for EnvironmentCredentials {
         })
     }
 
-    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        let region = world.environment.get("AWS_REGION").or_else(|| world.environment.get("AWS_DEFAULT_REGION"));
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        let region = context.environment.get("AWS_REGION").or_else(|| context.environment.get("AWS_DEFAULT_REGION"));
         Box::pin(std::future::ready(region.map(Into::into)))
     }
 }
 
-fn answer(environment: &Environment) -> Answer {
+fn answer(environment: &Environment) -> Lookup {
     let half = |set: &str, unset: &str| {
-        Failure::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
+        SourceError::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
     };
     match (environment.get(KEY), environment.get(SECRET)) {
-        (None, None) => Answer::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
+        (None, None) => Lookup::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
         (Some(_), None) => half(KEY, SECRET),
         (None, Some(_)) => half(SECRET, KEY),
-        (Some(key), Some(secret)) => Answer::from_result(credentials(environment, key, secret)),
+        (Some(key), Some(secret)) => Lookup::from_result(credentials(environment, key, secret)),
     }
 }
 
-fn credentials(environment: &Environment, key: &str, secret: &str) -> Result<Credentials, Failure> {
+fn credentials(environment: &Environment, key: &str, secret: &str) -> Result<Credentials, SourceError> {
     let expiration = environment.get(EXPIRATION).map(parse_timestamp).transpose();
-    let expiration = expiration.map_err(|why| Failure::misconfigured(format!("{EXPIRATION} {why}")))?;
+    let expiration = expiration.map_err(|why| SourceError::misconfigured(format!("{EXPIRATION} {why}")))?;
     Ok(Credentials::new(key, secret)?
         .with_session_token(environment.get("AWS_SESSION_TOKEN").or_else(|| environment.get(LEGACY_TOKEN)))?
         .with_account_id(environment.get("AWS_ACCOUNT_ID"))
@@ -105,11 +108,11 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::source::Kind;
+    use crate::model::error::ErrorKind;
 
     const PAIR: [(&str, &str); 2] = [(KEY, "AKIA1"), (SECRET, "hunter2")];
 
-    fn answer_of(variables: &[(&str, &str)]) -> Answer {
+    fn answer_of(variables: &[(&str, &str)]) -> Lookup {
         answer(&Environment::new(variables.iter().copied()))
     }
 
@@ -121,7 +124,7 @@ mod tests {
             (EXPIRATION, "2026-11-23T16:00:00Z"),
             ("AWS_ACCOUNT_ID", "123456789012"),
         ]);
-        let Answer::Found(found) = answer_of(&variables) else { panic!("not found") };
+        let Lookup::Found(found) = answer_of(&variables) else { panic!("not found") };
         let expiration = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600);
         let expected = Credentials::new("AKIA1", "hunter2").unwrap();
         let expected = expected.with_session_token(Some("tok-en")).unwrap().with_account_id(Some("123456789012"));
@@ -132,25 +135,25 @@ mod tests {
     fn blank_means_unset() {
         let legacy = [PAIR[0], PAIR[1], (LEGACY_TOKEN, "old")];
         for (more, token) in [(&[][..], "old"), (&[("AWS_SESSION_TOKEN", "new")], "new")] {
-            let Answer::Found(found) = answer_of(&[&legacy[..], more].concat()) else { panic!() };
+            let Lookup::Found(found) = answer_of(&[&legacy[..], more].concat()) else { panic!() };
             assert_eq!(found.session_token.unwrap().expose(), token);
         }
         let blank = [(KEY, " "), (SECRET, ""), ("AWS_SESSION_TOKEN", "t"), (EXPIRATION, "x")];
-        let Answer::NotConfigured(reason) = answer_of(&blank) else { panic!("configured") };
+        let Lookup::NotConfigured(reason) = answer_of(&blank) else { panic!("configured") };
         assert!(reason.contains(KEY), "{reason}");
         let long_lived = [PAIR[0], PAIR[1], ("AWS_SESSION_TOKEN", " "), (EXPIRATION, ""), ("AWS_ACCOUNT_ID", "")];
-        assert_eq!(answer_of(&long_lived), Answer::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
+        assert_eq!(answer_of(&long_lived), Lookup::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
     }
 
     #[tokio::test]
     async fn keys_only_means_no_token_of_an_identity_provider() {
         let variables = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")];
-        let world = World { environment: Environment::new(variables), ..World::default() };
+        let context = Context { environment: Environment::new(variables), ..Context::default() };
         let told = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
-        assert_eq!(EnvironmentCredentials::keys_only().load(&world).await, Answer::not_configured(told));
-        assert!(matches!(EnvironmentCredentials::new().load(&world).await, Answer::Failing(_)));
-        let nothing = EnvironmentCredentials::new().load(&World::default()).await;
-        assert_eq!(nothing, Answer::not_configured(format!("{told}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")));
+        assert_eq!(EnvironmentCredentials::keys_only().load(&context).await, Lookup::not_configured(told));
+        assert!(matches!(EnvironmentCredentials::new().load(&context).await, Lookup::Failed(_)));
+        let nothing = EnvironmentCredentials::new().load(&Context::default()).await;
+        assert_eq!(nothing, Lookup::not_configured(format!("{told}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")));
     }
 
     #[test]
@@ -163,8 +166,8 @@ mod tests {
             (&[PAIR[0], (SECRET, "hunter2\nx")], "secret access key contains a control character"),
         ];
         for (variables, expected) in cases {
-            let Answer::Failing(failure) = answer_of(variables) else { panic!("{variables:?} does not fail") };
-            assert_eq!(failure.kind, Kind::Misconfigured);
+            let Lookup::Failed(failure) = answer_of(variables) else { panic!("{variables:?} does not fail") };
+            assert_eq!(failure.kind, ErrorKind::Misconfigured);
             assert!(failure.message.contains(expected), "{failure}");
             assert!(!failure.message.contains("hunter2"), "{failure}");
         }
@@ -177,8 +180,8 @@ mod tests {
             ([("AWS_REGION", " "), ("AWS_DEFAULT_REGION", "us-east-1")], Some("us-east-1")),
             ([("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")], None),
         ] {
-            let world = World { environment: Environment::new(variables), ..World::default() };
-            assert_eq!(EnvironmentCredentials::new().region(&world).await.as_deref(), expected);
+            let context = Context { environment: Environment::new(variables), ..Context::default() };
+            assert_eq!(EnvironmentCredentials::new().region(&context).await.as_deref(), expected);
         }
     }
 }

@@ -1,19 +1,19 @@
 //! Credentials, region and account from the instance metadata service (IMDS).
 
-mod service;
-mod visit;
+pub(crate) mod client;
+pub(crate) mod endpoint;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::{Answer, Boxed, Failure, Source};
 use crate::aws::settings::Settings;
-use crate::secret::Secret;
-use crate::sessions::Terms;
-use crate::upstream::Url;
-use crate::world::World;
-pub use service::role_path;
-use visit::Visit;
+use crate::cache::credentials::CachePolicy;
+use crate::context::Context;
+use crate::http::url::Url;
+use crate::model::outcome::Lookup;
+use crate::model::secret::Secret;
+use crate::source::imds::client::ImdsClient;
+use crate::source::{BoxFuture, Source};
 
 /// For one request. The service is a link-local address that answers within milliseconds or not at all, and a load has
 /// 10 s for at most eight requests.
@@ -45,13 +45,13 @@ pub struct MetadataCredentials {
     allow_v1: bool,
     only_source: bool,
     patience: Duration,
-    settings: Whose,
-    memory: Mutex<Memory>,
+    settings: SettingsOwner,
+    memory: Mutex<ImdsSessionState>,
 }
 
 /// Whose settings say where the service is.
 #[derive(Debug)]
-enum Whose {
+enum SettingsOwner {
     Environment,
     These(Box<Settings>),
     Those(Box<dyn Source>),
@@ -59,27 +59,27 @@ enum Whose {
 
 /// What makes the next look cheaper.
 #[derive(Debug, Default)]
-struct Memory {
+struct ImdsSessionState {
     /// Whose: what one service gave is shown to no other.
     endpoint: Option<Url>,
-    session: Option<(Session, SystemTime)>,
-    identity: Option<Identity>,
+    session: Option<(ImdsSession, SystemTime)>,
+    identity: Option<IdentityDocument>,
 }
 
 /// How requests show that they may ask.
 #[derive(Clone, Debug)]
-enum Session {
+enum ImdsSession {
     V2(Secret),
     V1,
 }
 
 /// What the identity document says of this instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct IdentityDocument {
     /// Where it runs.
-    pub region: Option<Box<str>>,
+    pub(crate) region: Option<Box<str>>,
     /// Whose it is: twelve digits.
-    pub account_id: Option<Box<str>>,
+    pub(crate) account_id: Option<Box<str>>,
 }
 
 impl MetadataCredentials {
@@ -89,7 +89,13 @@ impl MetadataCredentials {
     /// failure.
     #[must_use]
     pub fn new(allow_v1: bool, only_source: bool) -> Self {
-        Self { allow_v1, only_source, patience: PATIENCE, settings: Whose::Environment, memory: Mutex::default() }
+        Self {
+            allow_v1,
+            only_source,
+            patience: PATIENCE,
+            settings: SettingsOwner::Environment,
+            memory: Mutex::default(),
+        }
     }
 
     /// The same with another time for each request.
@@ -100,34 +106,34 @@ impl MetadataCredentials {
 
     /// The same, with the service where these settings have it.
     #[must_use]
-    pub fn with_settings(self, settings: Settings) -> Self {
-        Self { settings: Whose::These(Box::new(settings)), ..self }
+    pub(crate) fn with_settings(self, settings: Settings) -> Self {
+        Self { settings: SettingsOwner::These(Box::new(settings)), ..self }
     }
 
     /// The same, with the service where the settings of this source have it: the profile of the chain.
     #[must_use]
     pub fn with_settings_of(self, source: Box<dyn Source>) -> Self {
-        Self { settings: Whose::Those(source), ..self }
+        Self { settings: SettingsOwner::Those(source), ..self }
     }
 
-    async fn visit<'v>(&'v self, world: &'v World) -> Result<Visit<'v>, Answer> {
-        if world.environment.is_true(service::DISABLED) {
-            return Err(Answer::not_configured(format!("{} is true", service::DISABLED)));
+    async fn visit<'v>(&'v self, context: &'v Context) -> Result<ImdsClient<'v>, Lookup> {
+        if context.environment.is_true(endpoint::DISABLED) {
+            return Err(Lookup::not_configured(format!("{} is true", endpoint::DISABLED)));
         }
         let configured = match &self.settings {
-            Whose::Environment => Settings::of_environment(&world.environment).metadata_service,
-            Whose::These(settings) => settings.metadata_service.clone(),
-            Whose::Those(source) => source.settings(world).await.metadata_service,
+            SettingsOwner::Environment => Settings::of_environment(&context.environment).metadata_service,
+            SettingsOwner::These(settings) => settings.metadata_service.clone(),
+            SettingsOwner::Those(source) => source.settings(context).await.metadata_service,
         };
-        let endpoint = service::endpoint(configured)?;
-        Ok(Visit::new(self, world, endpoint))
+        let endpoint = endpoint::endpoint(configured)?;
+        Ok(ImdsClient::new(self, context, endpoint))
     }
 
     /// What is known of this service; nothing of another that was asked before. Never held across an await.
-    fn memory_of(&self, endpoint: &Url) -> MutexGuard<'_, Memory> {
+    fn memory_of(&self, endpoint: &Url) -> MutexGuard<'_, ImdsSessionState> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.endpoint.as_ref() != Some(endpoint) {
-            *memory = Memory { endpoint: Some(endpoint.clone()), ..Memory::default() };
+            *memory = ImdsSessionState { endpoint: Some(endpoint.clone()), ..ImdsSessionState::default() };
         }
         memory
     }
@@ -138,17 +144,20 @@ impl Source for MetadataCredentials {
         "imds"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            let visit = match self.visit(world).await {
+            let visit = match self.visit(context).await {
                 Ok(visit) => visit,
                 Err(answer) => return answer,
             };
-            world.sessions.share(&world.clock, visit.fingerprint(), Terms::NEARBY, || visit.answer()).await
+            context
+                .credential_cache
+                .share(&context.clock, visit.cache_key(), CachePolicy::NEARBY, || visit.answer())
+                .await
         })
     }
 
-    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        Box::pin(async move { self.visit(world).await.ok()?.identity().await.region })
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(async move { self.visit(context).await.ok()?.identity().await.region })
     }
 }

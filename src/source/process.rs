@@ -1,5 +1,6 @@
 //! Credentials that a program prints: `credential_process` of a profile, `{ process = […] }` of `credenza.toml`.
 
+use crate::source::spec::Program;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -9,14 +10,17 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
-use super::document;
-use super::{Answer, Boxed, Failure, Source};
-use crate::credentials::{Credentials, Escaped};
-use crate::failure::excerpt;
-use crate::secret::Secret;
-use crate::sessions::{Fingerprint, Parts, Terms};
-use crate::terminal::Terminal;
-use crate::world::World;
+use crate::cache::credentials::CachePolicy;
+use crate::cache::key::{CacheKey, CacheKeyBuilder};
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::outcome::Lookup;
+use crate::model::text::Escaped;
+use crate::model::text::excerpt;
+use crate::os::tty::Terminal;
+use crate::source::document;
+use crate::source::{BoxFuture, Source};
 
 /// How long a program may take. People touch security keys and type passwords meanwhile.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,16 +36,6 @@ const AFTER_THE_END: Duration = Duration::from_millis(250);
 
 /// What to do about a program that gives no credentials.
 const RUN_IT: &str = "run it by hand: it has to print the JSON of credential_process";
-
-/// What is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Program {
-    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: people write pipes there. It may hold a
-    /// secret, and is never shown.
-    Line(Secret),
-    /// A program and its arguments, without a shell.
-    Words(Vec<Box<str>>),
-}
 
 /// Runs a program that prints the JSON of `credential_process` (`Version` 1). Loads of the same program with the same
 /// environment at the same time are one run, whose outcome all of them have; credentials with an `Expiration` serve those
@@ -92,72 +86,73 @@ impl ProcessCredentials {
     }
 
     /// What the program gives, or has just given to somebody else: a hundred roles over one program ask a person once.
-    async fn obtain(&self, world: &World) -> Result<Credentials, Failure> {
+    async fn obtain(&self, context: &Context) -> Result<Credentials, SourceError> {
         // Who waits for another one's run waits as long.
-        world.patience.grant(self.deadline + AFTER_THE_END);
+        context.deadline.extend(self.deadline + AFTER_THE_END);
         // A person may be asked.
-        let terms = if world.terminal.is_ours() { Terms::ASKED } else { Terms::ISSUED };
-        world.sessions.obtain(&world.clock, self.fingerprint(world), terms, || self.run(world)).await
+        let terms = if context.terminal.is_ours() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
+        context.credential_cache.obtain(&context.clock, self.cache_key(context), terms, || self.run(context)).await
     }
 
     /// All that makes what the program prints, and how it is understood.
-    fn fingerprint(&self, world: &World) -> Fingerprint {
+    fn cache_key(&self, context: &Context) -> CacheKey {
         let of = match &self.program {
-            Program::Line(line) => Parts::new("process line").with(line.expose()),
+            Program::Line(line) => CacheKeyBuilder::new("process line").with(line.expose()),
             Program::Words(words) => {
-                let count = Parts::new("process words").with(words.len().to_be_bytes());
+                let count = CacheKeyBuilder::new("process words").with(words.len().to_be_bytes());
                 words.iter().fold(count, |of, word| of.with(word.as_bytes()))
             }
         };
         let of = of
             .with_optional(self.account_id.as_ref().map(|id| id.as_bytes()))
             .with(self.deadline.as_nanos().to_be_bytes())
-            .with([u8::from(world.terminal.is_ours())]);
-        let mut variables: Vec<_> = world.environment.for_children().collect();
+            .with([u8::from(context.terminal.is_ours())]);
+        let mut variables: Vec<_> = context.environment.for_children().collect();
         variables.sort_unstable();
-        variables.into_iter().fold(of, |of, (name, value)| of.with(name).with(value)).fingerprint()
+        variables.into_iter().fold(of, |of, (name, value)| of.with(name).with(value)).cache_key()
     }
 
-    async fn run(&self, world: &World) -> Result<Credentials, Failure> {
+    async fn run(&self, context: &Context) -> Result<Credentials, SourceError> {
         let mut command = self.command()?;
-        command.env_clear().envs(world.environment.for_children());
+        command.env_clear().envs(context.environment.for_children());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // A group of its own is not the one that may read from the terminal: who may ask a person stays in ours.
-        let asks = world.terminal.is_ours();
+        let asks = context.terminal.is_ours();
         if asks {
             command.stdin(Stdio::inherit());
         } else {
             command.stdin(Stdio::null()).process_group(0);
         }
-        let child = world.open_files.lend(|| command.spawn()).map_err(|error| {
+        let child = context.open_file_limit.start_limited(|| command.spawn()).map_err(|error| {
             let advice = match error.kind() {
                 io::ErrorKind::NotFound => "see that it is installed and in PATH, or name its whole path",
                 _ => "see that it is a program that we may run",
             };
-            Failure::misconfigured(format!("cannot start {}: {error}; {advice}", self.called()))
+            SourceError::misconfigured(format!("cannot start {}: {error}; {advice}", self.called()))
         })?;
-        let printed = match tokio::time::timeout(self.deadline, Running::new(child, !asks).end(&world.terminal)).await {
-            Ok(printed) => {
-                printed.map_err(|error| self.unavailable(&format!("printed what cannot be read: {error}")))?
-            }
-            Err(_) => {
-                let seconds = self.deadline.as_secs_f32();
-                return Err(self.unavailable(&format!("has not ended within {seconds} s")));
-            }
-        };
+        let printed =
+            match tokio::time::timeout(self.deadline, RunningProgram::new(child, !asks).end(&context.terminal)).await {
+                Ok(printed) => {
+                    printed.map_err(|error| self.unavailable(&format!("printed what cannot be read: {error}")))?
+                }
+                Err(_) => {
+                    let seconds = self.deadline.as_secs_f32();
+                    return Err(self.unavailable(&format!("has not ended within {seconds} s")));
+                }
+            };
         self.understand(&printed)
     }
 
-    fn understand(&self, printed: &Printed) -> Result<Credentials, Failure> {
+    fn understand(&self, printed: &ProgramOutput) -> Result<Credentials, SourceError> {
         let complaint = String::from_utf8_lossy(&printed.complaint);
         let complaint = Some(complaint.trim()).filter(|complaint| !complaint.is_empty());
-        let failure = |why: String| Failure {
+        let failure = |why: String| SourceError {
             detail: complaint.map(|complaint| excerpt(complaint, None).into()),
             ..self.unavailable(&why)
         };
         let Some(status) = printed.status else {
             let message = format!("{} printed more than 64 kB; these are no credentials: {RUN_IT}", self.called());
-            return Err(Failure::misconfigured(message));
+            return Err(SourceError::misconfigured(message));
         };
         if !status.success() {
             // It may be a network that is away as well as a login that has ended: it is tried again.
@@ -171,11 +166,11 @@ impl ProcessCredentials {
     }
 
     /// A failure of the program's own, which a person sees best by running it.
-    fn unavailable(&self, why: &str) -> Failure {
-        Failure::unavailable(format!("{} {why}; {RUN_IT}", self.called()))
+    fn unavailable(&self, why: &str) -> SourceError {
+        SourceError::unavailable(format!("{} {why}; {RUN_IT}", self.called()))
     }
 
-    fn command(&self) -> Result<Command, Failure> {
+    fn command(&self) -> Result<Command, SourceError> {
         match &self.program {
             Program::Line(line) => {
                 let mut command = Command::new("sh");
@@ -184,7 +179,7 @@ impl ProcessCredentials {
             }
             Program::Words(words) => {
                 let (program, arguments) =
-                    words.split_first().ok_or_else(|| Failure::misconfigured("there is no program to run"))?;
+                    words.split_first().ok_or_else(|| SourceError::misconfigured("there is no program to run"))?;
                 let mut command = Command::new(&**program);
                 command.args(arguments.iter().map(|argument| &**argument));
                 Ok(command)
@@ -208,22 +203,22 @@ impl Source for ProcessCredentials {
         "process"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { Answer::from_result(self.obtain(world).await) })
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move { Lookup::from_result(self.obtain(context).await) })
     }
 
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
 /// A program that runs, and all that it has started: they end when this is dropped.
-struct Running {
+struct RunningProgram {
     child: Child,
     group: Option<Pid>,
 }
 
-struct Printed {
+struct ProgramOutput {
     /// `None`: it has printed too much and was not waited for.
     status: Option<ExitStatus>,
     output: Zeroizing<Vec<u8>>,
@@ -231,25 +226,25 @@ struct Printed {
 }
 
 /// Why reading ended before the program did.
-enum End {
+enum ReadEnd {
     TooMuch,
     Broken(io::Error),
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for ReadEnd {
     fn from(error: io::Error) -> Self {
         Self::Broken(error)
     }
 }
 
-impl Running {
+impl RunningProgram {
     fn new(child: Child, leads_a_group: bool) -> Self {
         let group = child.id().and_then(pid).filter(|_| leads_a_group);
         Self { child, group }
     }
 
     /// Reads what it prints until it has ended. Whoever it leaves behind with its pipes is not waited for.
-    async fn end(mut self, terminal: &Terminal) -> io::Result<Printed> {
+    async fn end(mut self, terminal: &Terminal) -> io::Result<ProgramOutput> {
         let (mut output, mut complaint) = (Zeroizing::new(Vec::with_capacity(LONGEST_OUTPUT)), Vec::new());
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let mut reading = Box::pin(async {
@@ -266,8 +261,8 @@ impl Running {
         drop(reading);
         match read {
             // It may go on printing for ever.
-            Some(Err(End::TooMuch)) => Ok(Printed { status: None, output, complaint }),
-            Some(Err(End::Broken(error))) => Err(error),
+            Some(Err(ReadEnd::TooMuch)) => Ok(ProgramOutput { status: None, output, complaint }),
+            Some(Err(ReadEnd::Broken(error))) => Err(error),
             Some(Ok(())) => {
                 let status = match status {
                     Some(status) => status,
@@ -275,14 +270,14 @@ impl Running {
                 };
                 // Nobody is left who holds its pipes; what else it started meant to stay.
                 self.group = None;
-                Ok(Printed { status: Some(status), output, complaint })
+                Ok(ProgramOutput { status: Some(status), output, complaint })
             }
-            None => Ok(Printed { status, output, complaint }),
+            None => Ok(ProgramOutput { status, output, complaint }),
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         // The group is there as long as one of it lives or the child has not been waited for: its number is not reused.
         if let Some(group) = self.group {
@@ -316,7 +311,7 @@ fn descendants(id: u32) -> Vec<u32> {
 }
 
 /// All that is printed, unless it is too much.
-async fn head(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), End> {
+async fn head(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), ReadEnd> {
     let Some(mut from) = from else { return Ok(()) };
     let mut chunk = Zeroizing::new([0; 4096]);
     loop {
@@ -325,14 +320,14 @@ async fn head(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Resul
             return Ok(());
         }
         if into.len() + read > LONGEST_OUTPUT {
-            return Err(End::TooMuch);
+            return Err(ReadEnd::TooMuch);
         }
         into.extend_from_slice(&chunk[..read]);
     }
 }
 
 /// The end of what is printed; all of it is shown at the terminal, where it may be a question.
-async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, terminal: &Terminal) -> Result<(), End> {
+async fn tail(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, terminal: &Terminal) -> Result<(), ReadEnd> {
     let Some(mut from) = from else { return Ok(()) };
     let mut chunk = [0; 4096];
     loop {
@@ -352,19 +347,19 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::source::Kind;
-    use crate::world::Environment;
+    use crate::model::error::ErrorKind;
+    use crate::os::environment::Environment;
 
     const GOOD: &str = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hush"}'"#;
 
-    async fn run_with(line: &str, variables: &[(&str, &str)], deadline: Duration) -> Result<Credentials, Failure> {
+    async fn run_with(line: &str, variables: &[(&str, &str)], deadline: Duration) -> Result<Credentials, SourceError> {
         let path = [("PATH", "/usr/bin:/bin")];
         let environment = Environment::new(path.into_iter().chain(variables.iter().copied()));
-        let world = World { environment, ..World::default() };
-        ProcessCredentials::new(Program::Line(line.into())).with_deadline(deadline).run(&world).await
+        let context = Context { environment, ..Context::default() };
+        ProcessCredentials::new(Program::Line(line.into())).with_deadline(deadline).run(&context).await
     }
 
-    async fn run(line: &str) -> Result<Credentials, Failure> {
+    async fn run(line: &str) -> Result<Credentials, SourceError> {
         run_with(line, &[], Duration::from_secs(20)).await
     }
 
@@ -388,7 +383,7 @@ mod tests {
         let words = ["printf", "%s", printed].map(Into::into).to_vec();
         let source = ProcessCredentials::new(Program::Words(words)).with_account_id(Some("123456789012".into()));
         let environment = Environment::new([("PATH", "/usr/bin:/bin")]);
-        let found = source.run(&World { environment, ..World::default() }).await.unwrap();
+        let found = source.run(&Context { environment, ..Context::default() }).await.unwrap();
         assert_eq!((&*found.access_key_id, found.account_id.as_deref()), ("A;B", Some("123456789012")));
     }
 
@@ -421,8 +416,8 @@ mod tests {
             assert!(message.contains(expected) && message.contains(RUN_IT), "{line}: {message}");
         }
         let absent = ProcessCredentials::new(Program::Words(vec!["/nonexistent/x".into()]));
-        let failure = absent.run(&World::default()).await.unwrap_err();
-        assert_eq!(failure.kind, Kind::Misconfigured);
+        let failure = absent.run(&Context::default()).await.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Misconfigured);
         assert!(failure.message.contains("cannot start the process /nonexistent/x"), "{failure}");
         assert!(failure.message.ends_with("see that it is installed and in PATH, or name its whole path"), "{failure}");
     }
@@ -445,11 +440,12 @@ mod tests {
         let pid = folder.path().join("pid");
         let line = format!("sh -c 'sleep 1000 & echo $! > {}; wait'; true", pid.display());
         let environment = Environment::new([("PATH", "/usr/bin:/bin")]);
-        let world = World { environment, terminal, ..World::default() };
+        let context = Context { environment, terminal, ..Context::default() };
         let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
-        let failure = source.with_deadline(Duration::from_millis(500)).run(&world).await.unwrap_err();
+        let failure = source.with_deadline(Duration::from_millis(500)).run(&context).await.unwrap_err();
         assert!(
-            failure.message.contains("has not ended within 0.5 s; run it by hand") && failure.kind == Kind::Unavailable
+            failure.message.contains("has not ended within 0.5 s; run it by hand")
+                && failure.kind == ErrorKind::Unavailable
         );
         let pid = std::fs::read_to_string(&pid).unwrap();
         let began = Instant::now();
@@ -476,37 +472,38 @@ mod tests {
         };
         let counted = || std::fs::read_to_string(&runs).map_or(0, |text| text.lines().count());
         let keys = r#""Version":1,"AccessKeyId":"AKIA1","SecretAccessKey":"s""#;
-        let end = crate::clock::Clock::system().now() + Duration::from_secs(3600);
-        let lasting = format!(r#"echo '{{{keys},"Expiration":"{}"}}'"#, crate::clock::timestamp(end));
+        let end = crate::os::clock::Clock::system().now() + Duration::from_secs(3600);
+        let lasting = format!(r#"echo '{{{keys},"Expiration":"{}"}}'"#, crate::model::time::timestamp(end));
         let endless = format!("echo '{{{keys}}}'");
         for (then, again) in [(&*lasting, 0), (&*endless, 1)] {
-            let world = World { clock: crate::clock::Clock::system(), ..World::default() };
+            let context = Context { clock: crate::os::clock::Clock::system(), ..Context::default() };
             let before = counted();
             let mut loads = tokio::task::JoinSet::new();
             for _ in 0..100 {
-                let (source, world) = (print(then), world.for_keeper());
-                loads.spawn(async move { source.load(&world).await });
+                let (source, context) = (print(then), context.for_refresher());
+                loads.spawn(async move { source.load(&context).await });
             }
             let answers = loads.join_all().await;
-            assert!(answers.iter().all(|answer| matches!(answer, Answer::Found(_))));
+            assert!(answers.iter().all(|answer| matches!(answer, Lookup::Found(_))));
             assert_eq!(counted() - before, 1, "{then}");
             let before = counted();
-            assert!(matches!(print(then).load(&world).await, Answer::Found(_)));
+            assert!(matches!(print(then).load(&context).await, Lookup::Found(_)));
             assert_eq!(counted() - before, again, "{then}");
 
             let before = counted();
-            let other = World { environment: crate::world::Environment::new([("A", "b")]), ..world.clone() };
+            let other =
+                Context { environment: crate::os::environment::Environment::new([("A", "b")]), ..context.clone() };
             let with_account = print(then).with_account_id(Some("123456789012".into()));
-            let Answer::Found(found) = with_account.load(&world).await else { panic!() };
+            let Lookup::Found(found) = with_account.load(&context).await else { panic!() };
             assert_eq!(found.account_id.as_deref(), Some("123456789012"));
-            assert!(matches!(print(then).load(&other).await, Answer::Found(_)));
+            assert!(matches!(print(then).load(&other).await, Lookup::Found(_)));
             assert_eq!(counted() - before, 2, "another account, another environment");
         }
         let before = counted();
-        let world = World { clock: crate::clock::Clock::system(), ..World::default() };
+        let context = Context { clock: crate::os::clock::Clock::system(), ..Context::default() };
         let failing = print("exit 3");
-        let failures = tokio::join!(failing.load(&world), failing.load(&world));
-        assert!(matches!(&failures.0, Answer::Failing(_)) && failures.0 == failures.1);
+        let failures = tokio::join!(failing.load(&context), failing.load(&context));
+        assert!(matches!(&failures.0, Lookup::Failed(_)) && failures.0 == failures.1);
         assert_eq!(counted() - before, 1);
     }
 }

@@ -1,17 +1,24 @@
 //! A profile of the AWS shared files.
 
-mod plan;
-mod way;
+pub(crate) mod build;
+pub(crate) mod dependencies;
+pub(crate) mod files;
+pub(crate) mod plan;
 
 use std::path::PathBuf;
 
 use crate::aws::settings::Settings;
-use crate::credentials::Escaped;
-use crate::profiles::{Profiles, digest};
-use crate::shared_files::{Named, Property, Section, SharedFiles, render};
+use crate::context::Context;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::outcome::Lookup;
+use crate::model::outcome::TraceStep;
+use crate::model::text::Escaped;
+use crate::shared_config::locate::NamedPaths;
+use crate::shared_config::property::{Property, Section};
+use crate::shared_config::{SharedConfig, render};
+use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::spec::{SourceKind, SourceSpec};
-use crate::source::{Answer, Boxed, Failure, Hop, Kind, Source};
-use crate::world::World;
+use crate::source::{BoxFuture, Source};
 
 const DEFAULT: &str = "default";
 
@@ -21,7 +28,7 @@ const REGION: &str = "region";
 /// `AWS_CONFIG_FILE` and `AWS_SHARED_CONFIG_FILE` point.
 ///
 /// Whatever the profile says is done, as the SDKs do it: keys, a role over another profile, web identity, SSO, a process.
-/// The files are read through the [`World`], once per change however many sources look at them.
+/// The files are read through the [`Context`], once per change however many sources look at them.
 ///
 /// ```
 /// use credenza::source::profile::ConfigCredentials;
@@ -104,28 +111,28 @@ impl ConfigCredentials {
     }
 
     /// Reads the files, which are parsed once per change in this process.
-    async fn open<'a>(&'a self, world: &'a World) -> Result<Opened<'a>, Failure> {
-        let named = Named { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
-        let (profile, is_named) = match (&self.profile, world.environment.profile()) {
+    async fn open<'a>(&'a self, context: &'a Context) -> Result<OpenedProfile<'a>, SourceError> {
+        let named = NamedPaths { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
+        let (profile, is_named) = match (&self.profile, context.environment.profile()) {
             (Some(profile), _) => (&**profile, true),
             (None, Some(profile)) => (profile, true),
             (None, None) => (DEFAULT, false),
         };
         let of = profile.to_owned();
-        let digest = move |files: &SharedFiles| digest(plan::footprint(files, &of), plan::USED);
-        Ok(Opened { profiles: Profiles::open(world, &named, digest).await?, profile, is_named })
+        let digest = move |files: &SharedConfig| digest(plan::dependencies(files, &of), plan::USED);
+        Ok(OpenedProfile { profiles: ProfileFiles::open(context, &named, digest).await?, profile, is_named })
     }
 
     /// The source that the profile comes to; what is not configured says why.
-    async fn planned(&self, world: &World) -> Result<Result<Box<dyn Source>, String>, Failure> {
-        let opened = self.open(world).await?;
+    async fn planned(&self, context: &Context) -> Result<Result<Box<dyn Source>, String>, SourceError> {
+        let opened = self.open(context).await?;
         let Some(section) = opened.section()? else {
             let missing = opened.missing();
             return if opened.is_named { Err(missing) } else { Ok(Err(missing.message.into())) };
         };
-        let trusted = |property: &Property| opened.profiles.trusted(world, property);
+        let trusted = |property: &Property| opened.profiles.trusted(context, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
-            Some(hop) => Ok(way::carry_out(hop, &opened.settings(world)?)),
+            Some(link) => Ok(build::build(link, &opened.settings(context)?)),
             None => Err(format!(
                 "profile {} says nothing about credentials; give it {}",
                 Escaped(section.name()),
@@ -140,39 +147,39 @@ impl Source for ConfigCredentials {
         &self.name
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match self.planned(world).await {
-                Ok(Ok(source)) => source.load(world).await,
-                Ok(Err(reason)) => Answer::not_configured(reason),
+            match self.planned(context).await {
+                Ok(Ok(source)) => source.load(context).await,
+                Ok(Err(reason)) => Lookup::not_configured(reason),
                 Err(failure) => failure.into(),
             }
         })
     }
 
-    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(async move {
-            let opened = self.open(world).await.ok()?;
+            let opened = self.open(context).await.ok()?;
             let region = opened.section().ok()??.get(REGION)?.value().trim();
             (!region.is_empty()).then(|| region.into())
         })
     }
 
-    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
+    fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         Box::pin(async move {
-            let settings = self.open(world).await.and_then(|opened| match opened.section()? {
+            let settings = self.open(context).await.and_then(|opened| match opened.section()? {
                 None if opened.is_named => Err(opened.missing()),
-                _ => opened.settings(world),
+                _ => opened.settings(context),
             });
-            settings.unwrap_or_else(|failure| Settings::without_profile(&world.environment, &failure))
+            settings.unwrap_or_else(|failure| Settings::without_profile(&context.environment, &failure))
         })
     }
 
-    fn trace<'a>(&'a self, world: &'a World) -> Boxed<'a, (Vec<Hop>, Answer)> {
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move {
-            match self.planned(world).await {
-                Ok(Ok(source)) => source.trace(world).await,
-                Ok(Err(reason)) => (Vec::new(), Answer::not_configured(reason)),
+            match self.planned(context).await {
+                Ok(Ok(source)) => source.trace(context).await,
+                Ok(Err(reason)) => (Vec::new(), Lookup::not_configured(reason)),
                 Err(failure) => (Vec::new(), failure.into()),
             }
         })
@@ -180,33 +187,33 @@ impl Source for ConfigCredentials {
 }
 
 /// The files of a source and its profile in them.
-struct Opened<'a> {
-    profiles: Profiles,
+struct OpenedProfile<'a> {
+    profiles: ProfileFiles,
     profile: &'a str,
     is_named: bool,
 }
 
-impl Opened<'_> {
+impl OpenedProfile<'_> {
     /// A file that is being written may not have come to the profile yet.
-    fn missing(&self) -> Failure {
+    fn missing(&self) -> SourceError {
         let (profile, places) = (Escaped(self.profile), self.profiles.places());
         let message = format!("there is no profile {profile} in {places}; `credenza profiles` lists those that are");
-        Failure::new(Kind::Unsettled, message)
+        SourceError::new(ErrorKind::Unsettled, message)
     }
 
-    fn section(&self) -> Result<Option<&Section>, Failure> {
+    fn section(&self) -> Result<Option<&Section>, SourceError> {
         Ok(self.profiles.files()?.profile(self.profile))
     }
 
-    fn settings(&self, world: &World) -> Result<Settings, Failure> {
-        Ok(self.profiles.settings(world, self.section()?))
+    fn settings(&self, context: &Context) -> Result<Settings, SourceError> {
+        Ok(self.profiles.settings(context, self.section()?))
     }
 }
 
 /// How each of all profiles comes by its credentials, in a few words: `role arn:… ← profile base (keys)`; what is wrong,
 /// if that is it. The time is that of the text: a chain that is too long is not followed for each profile in it.
-pub fn describe<'f>(
-    files: &'f SharedFiles,
+pub(crate) fn describe<'f>(
+    files: &'f SharedConfig,
     trusted: &'f dyn Fn(&Property) -> Result<(), String>,
 ) -> impl Iterator<Item = (&'f Section, String)> {
     let mut depths = plan::Depths::new(files);
@@ -216,7 +223,7 @@ pub fn describe<'f>(
             false => plan::plan(files, section, trusted),
         };
         let described = match planned {
-            Ok(Some(hop)) => hop.to_string(),
+            Ok(Some(link)) => link.to_string(),
             Ok(None) => "no credentials".into(),
             Err(failure) => format!("wrong: {failure}"),
         };
@@ -234,12 +241,12 @@ const DECIDING: [&str; 4] =
 /// # Errors
 /// When the settings say where requests go or who may answer them (`endpoint_url`, `ca_bundle`) and the file belongs to
 /// somebody who is not trusted with that, or the files cannot be read.
-pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, Failure> {
+pub(crate) async fn settings(sources: &[SourceSpec], context: &Context) -> Result<String, SourceError> {
     let profile = sources.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     // Without a profile in the chain the settings are still those of the profile that the user works with, as far as
     // its files can be read.
     let (source, needed) = (profile.clone().unwrap_or_default(), profile.is_some());
-    let opened = match source.open(world).await {
+    let opened = match source.open(context).await {
         Err(_) if !needed => return Ok(String::new()),
         opened => opened?,
     };
@@ -255,14 +262,14 @@ pub async fn settings(sources: &[SourceSpec], world: &World) -> Result<String, F
         for (name, property) in section.properties().chain(of_services) {
             let decides = |known: &&str| name == *known || property.sub_property(known).is_some();
             let Some(setting) = DECIDING.iter().find(|known| decides(known)) else { continue };
-            opened.profiles.trusted(world, property).map_err(|distrust| {
+            opened.profiles.trusted(context, property).map_err(|distrust| {
                 let message = format!(
                     "profile {}: it sets {setting} in line {}, and {} {distrust}",
                     Escaped(opened.profile),
                     property.line(),
                     Escaped(&property.path().to_string_lossy())
                 );
-                Failure::misconfigured(message)
+                SourceError::misconfigured(message)
             })?;
         }
     }
@@ -275,12 +282,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::credentials::Credentials;
-    use crate::files::Files;
-    use crate::token_cache::file_name;
-    use crate::upstream::Upstream;
-    use crate::world::Environment;
+    use crate::http::client::HttpClient;
+    use crate::login::cache::file_name;
+    use crate::model::credentials::Credentials;
+    use crate::os::clock::Clock;
+    use crate::os::environment::Environment;
+    use crate::os::files::Files;
     use ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
     async fn load(
@@ -288,7 +295,7 @@ mod tests {
         config: &str,
         credentials: &str,
         variables: &[(&str, &str)],
-    ) -> (Answer, Option<Box<str>>) {
+    ) -> (Lookup, Option<Box<str>>) {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join(".aws")).unwrap();
         for (name, text) in [("config", config), ("credentials", credentials)] {
@@ -297,13 +304,13 @@ mod tests {
             }
         }
         let home = ("HOME", home.path().to_str().unwrap());
-        let world = World {
-            clock: crate::clock::Clock::system(),
+        let context = Context {
+            clock: crate::os::clock::Clock::system(),
             environment: Environment::new(variables.iter().copied().chain([home])),
             files: Files::unwatched(),
-            ..World::default()
+            ..Context::default()
         };
-        (source.load(&world).await, source.region(&world).await)
+        (source.load(&context).await, source.region(&context).await)
     }
 
     /// What a profile fails with in a network without names; `@` is its home.
@@ -319,14 +326,14 @@ mod tests {
             std::fs::write(cache.join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, key)), log_in).unwrap();
         }
         let here = ("HOME", home.path().to_str().unwrap());
-        let world = World {
+        let context = Context {
             environment: Environment::new(variables.iter().copied().chain([here])),
             clock: Clock::system(),
             files: Files::unwatched(),
-            upstream: Upstream::with_names(Arc::default(), HashMap::new()),
-            ..World::default()
+            http_client: HttpClient::with_names(Arc::default(), HashMap::new()),
+            ..Context::default()
         };
-        let Answer::Failing(failure) = ConfigCredentials::new().profile("dev").load(&world).await else { panic!() };
+        let Lookup::Failed(failure) = ConfigCredentials::new().profile("dev").load(&context).await else { panic!() };
         failure.to_string().replace(here.1, "@")
     }
 
@@ -424,14 +431,14 @@ mod tests {
         let credentials =
             format!("[dev]\n{KEYS}aws_session_token = tok\naws_account_id = 123456789012\n[default]\n{KEYS}");
         let (answer, region) = load(&source, config, &credentials, &[("AWS_PROFILE", "dev")]).await;
-        let Answer::Found(found) = answer else { panic!("{answer:?}") };
+        let Lookup::Found(found) = answer else { panic!("{answer:?}") };
         assert_eq!(
             (&*found.access_key_id, found.session_token.is_some(), found.account_id.as_deref()),
             ("AKIA1", true, Some("123456789012"))
         );
         assert_eq!(region.as_deref(), Some("eu-west-1"));
         let (answer, region) = load(&source, config, &credentials, &[]).await;
-        assert!(matches!(answer, Answer::Found(Credentials { session_token: None, .. })), "{answer:?}");
+        assert!(matches!(answer, Lookup::Found(Credentials { session_token: None, .. })), "{answer:?}");
         assert_eq!(region, None);
     }
 
@@ -455,12 +462,12 @@ mod tests {
             }
             config += &last;
         }
-        let content = crate::shared_files::Content { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
-        let files = SharedFiles::parse(Some(content), None).unwrap();
+        let content = crate::shared_config::FileContent { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
+        let files = SharedConfig::parse(Some(content), None).unwrap();
         let (mut listed, mut too_long) = (0, 0);
         for (section, described) in describe(&files, &|_| Ok(())) {
             let planned = match plan::plan(&files, section, &|_| Ok(())) {
-                Ok(Some(hop)) => hop.to_string(),
+                Ok(Some(link)) => link.to_string(),
                 Ok(None) => "no credentials".into(),
                 Err(failure) => format!("wrong: {failure}"),
             };
@@ -506,9 +513,9 @@ mod tests {
         ];
         for (source, config, credentials, expected) in table {
             let shown = match load(source, config, credentials, &[]).await.0 {
-                Answer::Found(_) => "found".to_owned(),
-                Answer::NotConfigured(reason) => format!("not configured: {reason}"),
-                Answer::Failing(failure) => format!("{:?}: {failure}", failure.kind),
+                Lookup::Found(_) => "found".to_owned(),
+                Lookup::NotConfigured(reason) => format!("not configured: {reason}"),
+                Lookup::Failed(failure) => format!("{:?}: {failure}", failure.kind),
             };
             assert!(shown.contains(expected), "{config:?} {credentials:?}: {shown}");
             assert!(!shown.contains("hush"));
@@ -519,8 +526,8 @@ mod tests {
     async fn a_missing_file_is_as_bad_as_whoever_named_it_says() {
         let absent = "/nonexistent/credentials";
         let (answer, _) = load(&ConfigCredentials::new(), "", "", &[("AWS_SHARED_CREDENTIALS_FILE", absent)]).await;
-        assert!(matches!(answer, Answer::NotConfigured(_)), "{answer:?}");
+        assert!(matches!(answer, Lookup::NotConfigured(_)), "{answer:?}");
         let (answer, _) = load(&ConfigCredentials::new().credentials_file(absent), "", "", &[]).await;
-        assert!(matches!(&answer, Answer::Failing(failure) if failure.kind == Kind::Unsettled), "{answer:?}");
+        assert!(matches!(&answer, Lookup::Failed(failure) if failure.kind == ErrorKind::Unsettled), "{answer:?}");
     }
 }

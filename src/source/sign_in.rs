@@ -1,19 +1,26 @@
 //! Credentials of an `aws login`: what a person may do in the console, at the command line.
 
-mod cache;
+pub(crate) mod cache_file;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::{Answer, Boxed, Source};
-use crate::aws::dpop::Key;
+use crate::aws::dpop::DpopKey;
 use crate::aws::settings::Settings;
-use crate::aws::signin::{self, Grant};
-use crate::credentials::{Credentials, Escaped, LoginEnd, Quoted};
-use crate::failure::Failure;
-use crate::secret::Secret;
-use crate::token_cache::{self, AccessToken, Current, Entry, Login, Refused, Unusable};
-use crate::world::World;
+use crate::aws::signin;
+use crate::aws::signin::SigninGrant;
+use crate::cache::login_entry::{AccessToken, CacheEntry, CacheEntryError};
+use crate::context::Context;
+use crate::login::cache;
+use crate::login::cache::{CachedLogin, CurrentLogin, RefreshRefused};
+use crate::model::credentials::{Credentials, LoginEnd};
+use crate::model::error::SourceError;
+use crate::model::outcome::Lookup;
+use crate::model::secret::Secret;
+use crate::model::text::{Escaped, Quoted};
+use crate::source::{BoxFuture, Source};
 
 /// Credentials with no more than this left are refreshed, as in botocore and the SDK for Rust.
 const WINDOW: Duration = Duration::from_secs(5 * 60);
@@ -21,7 +28,7 @@ const WINDOW: Duration = Duration::from_secs(5 * 60);
 /// Uses the credentials that `aws login` left in its cache, and has them refreshed as the AWS CLI and the SDKs do.
 ///
 /// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. When a person has to log in,
-/// it fails with [`super::Kind::LoginRequired`] and the command to run, and loads again as soon as the cache says
+/// it fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run, and loads again as soon as the cache says
 /// something else. It is always configured.
 ///
 /// ```
@@ -55,7 +62,7 @@ impl SignInCredentials {
 
     /// The same with these settings for calling AWS Sign-In; the region of the log-in goes before theirs.
     #[must_use]
-    pub fn with_settings(mut self, settings: Settings) -> Self {
+    pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
@@ -67,17 +74,17 @@ impl SignInCredentials {
         self
     }
 
-    async fn look(&self, world: &World) -> Result<Credentials, Failure> {
-        let login = Cached { world, source: self };
-        let path = cache::path(&world.environment, &self.session).ok_or_else(|| {
+    async fn look(&self, context: &Context) -> Result<Credentials, SourceError> {
+        let login = CachedSignIn { context, source: self };
+        let path = cache_file::path(&context.environment, &self.session).ok_or_else(|| {
             let session = login.session();
-            Failure::misconfigured(format!(
+            SourceError::misconfigured(format!(
                 "{session}: the home directory, and so the cache of aws login, is unknown; set HOME or {}",
-                cache::FOLDER_VARIABLE
+                cache_file::FOLDER_VARIABLE
             ))
         })?;
-        let Current { entry, token, is_last } = token_cache::current(world, &path, &login).await?;
-        let credentials = cache::credentials(&entry).map_err(|why| Failure::misconfigured(why.to_string()))?;
+        let CurrentLogin { entry, token, is_last } = cache::current(context, &path, &login).await?;
+        let credentials = cache_file::credentials(&entry).map_err(|why| SourceError::misconfigured(why.to_string()))?;
         // How long AWS goes on refreshing them stands nowhere: it is known only once it has said no.
         let login_ends = is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into() }));
         Ok(Credentials { login_ends, ..credentials })
@@ -89,23 +96,23 @@ impl Source for SignInCredentials {
         "sign-in"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { Answer::from_result(self.look(world).await) })
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move { Lookup::from_result(self.look(context).await) })
     }
 
     /// Where Sign-In lives is no region for the credentials.
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
 /// A sign-in session as the cache knows it.
-struct Cached<'a> {
-    world: &'a World,
+struct CachedSignIn<'a> {
+    context: &'a Context,
     source: &'a SignInCredentials,
 }
 
-impl Login for Cached<'_> {
+impl CachedLogin for CachedSignIn<'_> {
     fn session(&self) -> String {
         format!("sign-in session {}", Escaped(&self.source.session))
     }
@@ -117,34 +124,33 @@ impl Login for Cached<'_> {
         }
     }
 
-    fn token(&self, entry: &Entry) -> Result<AccessToken, Unusable> {
-        cache::token(entry)
+    fn token(&self, entry: &CacheEntry) -> Result<AccessToken, CacheEntryError> {
+        cache_file::token(entry)
     }
 
     fn is_due(&self, token: &AccessToken, now: SystemTime) -> bool {
         token.expires <= now + WINDOW
     }
 
-    fn refresh_token<'e>(&self, entry: &'e Entry, _: SystemTime) -> Option<&'e Secret> {
-        Some(cache::grant(entry).ok()?.refresh_token)
+    fn refresh_token<'e>(&self, entry: &'e CacheEntry, _: SystemTime) -> Option<&'e Secret> {
+        Some(cache_file::grant(entry).ok()?.refresh_token)
     }
 
-    async fn refresh(&self, mut entry: Entry) -> Result<Entry, Refused> {
+    async fn refresh(&self, mut entry: CacheEntry) -> Result<CacheEntry, RefreshRefused> {
         // Another key does not come of trying again.
-        let lasting = |why: String| Refused { ends_the_session: true, failure: Failure::misconfigured(why) };
-        let found = cache::grant(&entry).map_err(|why| lasting(why.to_string()))?;
-        let key = Key::from_pem(found.key).map_err(|why| lasting(format!("the {} {why}", cache::KEY)))?;
+        let lasting = |why: String| RefreshRefused { ends_the_session: true, failure: SourceError::misconfigured(why) };
+        let found = cache_file::grant(&entry).map_err(|why| lasting(why.to_string()))?;
+        let key = DpopKey::from_pem(found.key).map_err(|why| lasting(format!("the {} {why}", cache_file::KEY)))?;
         let region = found.region.map(|region| region.expose().into()).or_else(|| self.source.settings.region.clone());
         let settings = self.source.settings.clone().with_region(region);
-        let grant = Grant { client_id: found.client_id, refresh_token: found.refresh_token, key: &key };
-        let issued = signin::refresh(self.world, &settings, &grant).await;
-        let issued =
-            issued.map_err(|signin::Refused { ends_the_session, failure }| Refused { ends_the_session, failure })?;
-        let expires = self.world.clock.now() + issued.expires_in;
-        cache::renew(&mut entry, &issued.credentials, expires, issued.refresh_token);
+        let grant = SigninGrant { client_id: found.client_id, refresh_token: found.refresh_token, key: &key };
+        let issued = signin::refresh(self.context, &settings, &grant).await;
+        let issued = issued.map_err(|signin::SigninError { ends_the_session, failure }| RefreshRefused {
+            ends_the_session,
+            failure,
+        })?;
+        let expires = self.context.clock.now() + issued.expires_in;
+        cache_file::renew(&mut entry, &issued.credentials, expires, issued.refresh_token);
         Ok(entry)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::process::Program;
-use crate::secret::Secret;
+pub(crate) use crate::aws::arn::{can_be_asked_for, looks_like_one};
+use crate::model::secret::Secret;
+pub(crate) use crate::source::url::parse as parse_url;
 
 /// One entry of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,14 +23,14 @@ pub enum SourceKind {
     /// Keys given directly.
     Static {
         /// `access_key_id` or `access_key_id_file`.
-        access_key_id: Text,
+        access_key_id: TextSource,
         /// `secret_access_key` or `secret_access_key_file`.
-        secret_access_key: Text,
+        secret_access_key: TextSource,
         /// `session_token` or `session_token_file`.
-        session_token: Option<Text>,
+        session_token: Option<TextSource>,
     },
     /// A URL with user info, `url` or `url_file`.
-    Url(Text),
+    Url(TextSource),
     /// The `AWS_…` variables.
     Environment,
     /// A profile of the AWS shared files.
@@ -100,7 +101,7 @@ pub struct RoleSpec {
 
 /// A text that is written down, or the file that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Text {
+pub enum TextSource {
     /// Written in the configuration, given by a flag or a variable.
     Literal(Secret),
     /// In a file that is read at each load and watched.
@@ -123,4 +124,37 @@ impl SourceSpec {
             _ => false,
         }
     }
+}
+
+/// What happens when a configured source fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// The chain stops: another source would be another principal.
+    #[default]
+    Stop,
+    /// The chain goes on to the next source (`on_failure = "next"`).
+    Next,
+}
+
+/// What becomes of keys without a session token and without an end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LongLivedKeys {
+    /// They are served as they are.
+    #[default]
+    Direct,
+    /// They are exchanged for a session, and only that leaves the broker.
+    Session {
+        /// How long each session lasts.
+        duration: Duration,
+    },
+}
+
+/// What is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: people write pipes there. It may hold a
+    /// secret, and is never shown.
+    Line(Secret),
+    /// A program and its arguments, without a shell.
+    Words(Vec<Box<str>>),
 }

@@ -2,20 +2,27 @@
 
 use std::sync::Arc;
 
-use super::{Answer, Boxed, Failure, Kind, Source};
 use crate::aws::settings::Settings;
-use crate::aws::sso::role_credentials;
-use crate::credentials::{Credentials, Escaped, LoginEnd};
-use crate::profiles::{Profiles, digest};
-use crate::sessions::{Parts, Terms};
-use crate::shared_files::{Named, SharedFiles};
-use crate::sso::{self, Login, Session};
-use crate::world::World;
+use crate::aws::sso_portal::role_credentials;
+use crate::cache::credentials::CachePolicy;
+use crate::cache::key::CacheKeyBuilder;
+use crate::context::Context;
+use crate::login::sso;
+use crate::login::sso::SsoLogin;
+use crate::login::sso::session::SsoSession;
+use crate::model::credentials::{Credentials, LoginEnd};
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::outcome::Lookup;
+use crate::model::text::Escaped;
+use crate::shared_config::SharedConfig;
+use crate::shared_config::locate::NamedPaths;
+use crate::source::profile::files::{ProfileFiles, digest};
+use crate::source::{BoxFuture, Source};
 
 /// Shows the token of a log-in to the SSO portal, which gives credentials of a role for it.
 ///
 /// The token comes from the cache that the AWS CLI and `credenza login` write, `~/.aws/sso/cache`, and is refreshed
-/// where the session has a refresh token. When a person has to log in, it fails with [`Kind::LoginRequired`] and the
+/// where the session has a refresh token. When a person has to log in, it fails with [`ErrorKind::LoginRequired`] and the
 /// command to run, and loads again as soon as the cache says something else. It is always configured.
 ///
 /// ```
@@ -43,7 +50,7 @@ use crate::world::World;
 #[derive(Clone, Debug)]
 pub struct SsoCredentials {
     name: Box<str>,
-    session: Session,
+    session: SsoSession,
     account_id: Box<str>,
     role_name: Box<str>,
     settings: Settings,
@@ -53,7 +60,7 @@ pub struct SsoCredentials {
 impl SsoCredentials {
     /// The credentials of this role in this account. Where to log in is said by the session.
     #[must_use]
-    pub fn new(session: Session, account_id: &str, role_name: &str) -> Self {
+    pub fn new(session: SsoSession, account_id: &str, role_name: &str) -> Self {
         let name = match &session.name {
             Some(name) => format!("sso {}", Escaped(name)).into(),
             None => "sso".into(),
@@ -65,7 +72,7 @@ impl SsoCredentials {
 
     /// The same with other settings for calling the portal and SSO-OIDC; the region is the session's all the same.
     #[must_use]
-    pub fn with_settings(mut self, settings: Settings) -> Self {
+    pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings.with_region(Some(self.session.region.clone()));
         self.settings.region_stands = self.session.region_stands.clone();
         self
@@ -78,38 +85,38 @@ impl SsoCredentials {
         self
     }
 
-    async fn look(&self, world: &World) -> Result<Credentials, Failure> {
-        let login = sso::login(world, &self.settings, &self.session, self.profile.as_deref()).await?;
-        let credentials = self.role(world, &login).await.map_err(|failure| self.explained(failure))?;
+    async fn look(&self, context: &Context) -> Result<Credentials, SourceError> {
+        let login = sso::login(context, &self.settings, &self.session, self.profile.as_deref()).await?;
+        let credentials = self.role(context, &login).await.map_err(|failure| self.explained(failure))?;
         let remedy = || self.session.login_command(self.profile.as_deref()).into();
         let login_ends = login.ends.map(|at| Arc::new(LoginEnd { at, remedy: remedy() }));
         Ok(Credentials { login_ends, ..credentials })
     }
 
     /// The credentials that the portal gives for this log-in. They are those of the session's region and endpoint, this
-    /// account, this role, and [`Login::lineage`].
-    async fn role(&self, world: &World, login: &Login) -> Result<Credentials, Failure> {
+    /// account, this role, and [`SsoLogin::lineage`].
+    async fn role(&self, context: &Context, login: &SsoLogin) -> Result<Credentials, SourceError> {
         let Self { session, account_id, role_name, settings, .. } = self;
-        let of = Parts::new("sso")
+        let of = CacheKeyBuilder::new("sso")
             .with(session.start_url.as_bytes())
             .with(session.region.as_bytes())
             .with(account_id.as_bytes())
             .with(role_name.as_bytes())
             .with(login.lineage.to_be_bytes())
             .with_value(settings)
-            .fingerprint();
-        let ask = || role_credentials(world, settings, &login.token.token, account_id, role_name);
-        world.sessions.obtain(&world.clock, of, Terms::ISSUED, ask).await
+            .cache_key();
+        let ask = || role_credentials(context, settings, &login.token.token, account_id, role_name);
+        context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await
     }
 
-    fn explained(&self, failure: Failure) -> Failure {
+    fn explained(&self, failure: SourceError) -> SourceError {
         let Self { session, .. } = self;
         let message = match failure.kind {
-            Kind::LoginRequired => {
+            ErrorKind::LoginRequired => {
                 let remedy = session.login_command(self.profile.as_deref());
                 format!("the {session} is not accepted any more ({failure}); run: {remedy}")
             }
-            Kind::Denied => format!(
+            ErrorKind::Denied => format!(
                 "{failure}; ask who administers {} whether you have the role {} in account {}",
                 Escaped(&session.start_url),
                 Escaped(&self.role_name),
@@ -117,7 +124,7 @@ impl SsoCredentials {
             ),
             _ => return failure,
         };
-        Failure { message: message.into(), ..failure }
+        SourceError { message: message.into(), ..failure }
     }
 }
 
@@ -126,22 +133,22 @@ impl Source for SsoCredentials {
         &self.name
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            let looked = self.look(world).await;
-            Answer::from_result(looked.map_err(|failure| self.settings.locate(failure, None)))
+            let looked = self.look(context).await;
+            Lookup::from_result(looked.map_err(|failure| self.settings.locate(failure, None)))
         })
     }
 
     /// Where the portal lives is no region for the credentials.
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
 /// A role of a session that the shared config file describes: `{ sso_session = …, account_id = …, role_name = … }`.
 #[derive(Clone, Debug)]
-pub struct SsoRole {
+pub(crate) struct SsoRole {
     name: Box<str>,
     session: Box<str>,
     account_id: Box<str>,
@@ -151,25 +158,25 @@ pub struct SsoRole {
 impl SsoRole {
     /// This role, by the section `[sso-session NAME]` of the config file.
     #[must_use]
-    pub fn new(session: &str, account_id: &str, role_name: &str) -> Self {
+    pub(crate) fn new(session: &str, account_id: &str, role_name: &str) -> Self {
         let name = format!("sso {}", Escaped(session)).into();
         Self { name, session: session.into(), account_id: account_id.into(), role_name: role_name.into() }
     }
 
-    async fn source(&self, world: &World) -> Result<SsoCredentials, Failure> {
+    async fn source(&self, context: &Context) -> Result<SsoCredentials, SourceError> {
         let name = self.session.clone();
-        let of = move |files: &SharedFiles| digest(files.sso_session(&name), SESSION_PROPERTIES);
-        let profiles = Profiles::open(world, &Named::default(), of).await?;
+        let of = move |files: &SharedConfig| digest(files.sso_session(&name), SESSION_PROPERTIES);
+        let profiles = ProfileFiles::open(context, &NamedPaths::default(), of).await?;
         let section = profiles.files()?.sso_session(&self.session).ok_or_else(|| {
             let message = format!(
                 "there is no [sso-session {}] in {}; add it (aws configure sso-session), or correct the name",
                 Escaped(&self.session),
                 profiles.places()
             );
-            Failure::new(Kind::Unsettled, message)
+            SourceError::new(ErrorKind::Unsettled, message)
         })?;
-        let sso = SsoCredentials::new(Session::of_section(section)?, &self.account_id, &self.role_name);
-        Ok(sso.with_settings(self.settings(world).await))
+        let sso = SsoCredentials::new(SsoSession::of_section(section)?, &self.account_id, &self.role_name);
+        Ok(sso.with_settings(self.settings(context).await))
     }
 }
 
@@ -181,16 +188,16 @@ impl Source for SsoRole {
         &self.name
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match self.source(world).await {
-                Ok(source) => source.load(world).await,
+            match self.source(context).await {
+                Ok(source) => source.load(context).await,
                 Err(failure) => failure.into(),
             }
         })
     }
 
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
@@ -198,14 +205,15 @@ impl Source for SsoRole {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, parse_timestamp};
-    use crate::fakes::server::Reply;
-    use crate::fakes::sso::{Portal, refusal};
-    use crate::files::Files;
-    use crate::upstream::Upstream;
-    use crate::world::Environment;
+    use crate::http::client::HttpClient;
+    use crate::model::time::parse_timestamp;
+    use crate::os::clock::Clock;
+    use crate::os::environment::Environment;
+    use crate::os::files::Files;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use testkit::server::Reply;
+    use testkit::sso::{Portal, refusal};
 
     const NOW: &str = "2026-11-25T12:00:00Z";
     const LATER: &str = "2026-11-25T20:00:00Z";
@@ -213,7 +221,7 @@ mod tests {
 
     struct Stage {
         portal: Portal,
-        world: World,
+        context: Context,
         source: SsoCredentials,
         _home: tempfile::TempDir,
     }
@@ -228,32 +236,32 @@ mod tests {
             let endpoint = portal.endpoint();
             let environment =
                 Environment::new([("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO", &endpoint)]);
-            let session = Session {
+            let session = SsoSession {
                 name: Some("work".into()),
                 start_url: "https://d.awsapps.com/start".into(),
                 region: "eu-west-1".into(),
-                region_stands: crate::credentials::Origin::default(),
+                region_stands: crate::model::location::Location::default(),
                 scopes: Vec::new(),
             };
-            let path = crate::sso::cache::path(&environment, &session).unwrap();
+            let path = crate::login::sso::cache_file::path(&environment, &session).unwrap();
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, format!(r#"{{"accessToken":"hush-access","expiresAt":"{LATER}"}}"#)).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             let source = SsoCredentials::new(session, ACCOUNT, "Read Only")
                 .with_settings(Settings::of_environment(&environment))
                 .of_profile("dev");
-            let world = World {
+            let context = Context {
                 clock: Clock::injected(parse_timestamp(NOW).unwrap()),
                 environment,
                 files: Files::unwatched(),
-                upstream: Upstream::system(Arc::default()),
-                ..World::default()
+                http_client: HttpClient::system(Arc::default()),
+                ..Context::default()
             };
-            Self { portal, world, source, _home: home }
+            Self { portal, context, source, _home: home }
         }
 
-        async fn failure(&self) -> Failure {
-            let Answer::Failing(failure) = self.source.load(&self.world).await else { panic!() };
+        async fn failure(&self) -> SourceError {
+            let Lookup::Failed(failure) = self.source.load(&self.context).await else { panic!() };
             assert!(!failure.message.contains("hush"), "{failure}");
             failure
         }
@@ -262,11 +270,11 @@ mod tests {
     #[tokio::test]
     async fn the_role_is_asked_for_with_the_token_of_the_log_in() {
         let stage = Stage::new();
-        let Answer::Found(found) = stage.source.load(&stage.world).await else { panic!() };
+        let Lookup::Found(found) = stage.source.load(&stage.context).await else { panic!() };
         assert_eq!(&*found.access_key_id, "ASIA123456789012Read Only1");
         assert_eq!(found.secret_access_key.expose(), "hush-secret-1");
         assert_eq!(found.session_token.unwrap().expose(), "hush-session-1");
-        assert_eq!(crate::clock::timestamp(found.expiration.unwrap()), "2026-11-25T13:00:00Z");
+        assert_eq!(crate::model::time::timestamp(found.expiration.unwrap()), "2026-11-25T13:00:00Z");
         assert_eq!(
             (found.account_id.as_deref(), found.login_ends),
             (
@@ -281,7 +289,7 @@ mod tests {
         assert_eq!(seen.line(), "GET /federation/credentials?role_name=Read%20Only&account_id=123456789012");
         assert_eq!(seen.header("x-amz-sso_bearer_token"), Some("hush-access"));
         assert_eq!(stage.source.name(), "sso work");
-        assert_eq!(stage.source.region(&stage.world).await, None);
+        assert_eq!(stage.source.region(&stage.context).await, None);
     }
 
     #[tokio::test]
@@ -289,7 +297,7 @@ mod tests {
         let stage = Stage::new();
         stage.portal.set(|state| state.tokens.clear());
         let failure = stage.failure().await;
-        assert_eq!(failure.kind, Kind::LoginRequired);
+        assert_eq!(failure.kind, ErrorKind::LoginRequired);
         assert!(
             failure.message.starts_with("the SSO session work is not accepted any more (GetRoleCredentials"),
             "{failure}"
@@ -297,7 +305,7 @@ mod tests {
         assert!(failure.message.ends_with("; run: credenza login --sso-session work"), "{failure}");
         stage.portal.allow("hush-access", ACCOUNT, "Other");
         let failure = stage.failure().await;
-        assert_eq!(failure.kind, Kind::Denied);
+        assert_eq!(failure.kind, ErrorKind::Denied);
         let says = "ForbiddenException: No access; the role has to be assigned to who has logged in; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
         assert!(failure.message.ends_with(says), "{failure}");
         assert_eq!(stage.portal.server().lines().len(), 2, "a refusal is tried once");
@@ -306,22 +314,26 @@ mod tests {
     #[tokio::test]
     async fn what_the_portal_answers_is_understood() {
         for (reply, kind, says) in [
-            (refusal(429, "TooManyRequestsException", "slow"), Kind::Unavailable, "TooManyRequestsException: slow"),
-            (Reply::of(503, "<html>hush"), Kind::Unavailable, "status 503"),
-            (Reply::of(401, ""), Kind::LoginRequired, "status 401"),
-            (Reply::of(403, "<html>hush"), Kind::Denied, "status 403"),
-            (refusal(404, "ResourceNotFoundException", "none"), Kind::Denied, "ResourceNotFoundException: none"),
-            (refusal(400, "InvalidRequestException", "hush-access?"), Kind::Misconfigured, "[redacted]?"),
-            (refusal(401, "x#UnauthorizedException:http://y", ""), Kind::LoginRequired, ": UnauthorizedException"),
+            (
+                refusal(429, "TooManyRequestsException", "slow"),
+                ErrorKind::Unavailable,
+                "TooManyRequestsException: slow",
+            ),
+            (Reply::of(503, "<html>hush"), ErrorKind::Unavailable, "status 503"),
+            (Reply::of(401, ""), ErrorKind::LoginRequired, "status 401"),
+            (Reply::of(403, "<html>hush"), ErrorKind::Denied, "status 403"),
+            (refusal(404, "ResourceNotFoundException", "none"), ErrorKind::Denied, "ResourceNotFoundException: none"),
+            (refusal(400, "InvalidRequestException", "hush-access?"), ErrorKind::Misconfigured, "[redacted]?"),
+            (refusal(401, "x#UnauthorizedException:http://y", ""), ErrorKind::LoginRequired, ": UnauthorizedException"),
             (
                 Reply::ok(r#"{"roleCredentials":{"accessKeyId":"hush"#),
-                Kind::Unavailable,
+                ErrorKind::Unavailable,
                 "has no role credentials (line 1",
             ),
-            (Reply::ok("{}"), Kind::Unavailable, "has no role credentials"),
-            (Reply::ok("<html>hush"), Kind::Unavailable, "has no role credentials"),
-            (Reply::ok(role(r#""sessionToken":"""#)), Kind::Unavailable, "without a session token"),
-            (Reply::ok(role(r#""sessionToken":"hush\na""#)), Kind::Unavailable, "control character"),
+            (Reply::ok("{}"), ErrorKind::Unavailable, "has no role credentials"),
+            (Reply::ok("<html>hush"), ErrorKind::Unavailable, "has no role credentials"),
+            (Reply::ok(role(r#""sessionToken":"""#)), ErrorKind::Unavailable, "without a session token"),
+            (Reply::ok(role(r#""sessionToken":"hush\na""#)), ErrorKind::Unavailable, "control character"),
         ] {
             let stage = Stage::new();
             for _ in 0..3 {
@@ -340,7 +352,7 @@ mod tests {
     async fn throttling_passes() {
         let stage = Stage::new();
         stage.portal.script(refusal(429, "TooManyRequestsException", "slow"));
-        assert!(matches!(stage.source.load(&stage.world).await, Answer::Found(_)));
+        assert!(matches!(stage.source.load(&stage.context).await, Lookup::Found(_)));
         assert_eq!(stage.portal.server().lines().len(), 2);
     }
 }

@@ -6,11 +6,14 @@ use http::uri::{Authority, PathAndQuery};
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use super::keys::read;
-use super::spec::Text;
-use super::{Answer, Boxed, Failure, Source};
-use crate::credentials::{Credentials, Unusable};
-use crate::world::World;
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::outcome::Lookup;
+use crate::model::text::InvalidText;
+use crate::source::spec::TextSource;
+use crate::source::static_keys::read;
+use crate::source::{BoxFuture, Source};
 
 /// A URL whose user info is a long-lived key pair and whose rest is the S3 endpoint that the pair is for.
 ///
@@ -30,23 +33,23 @@ use crate::world::World;
 /// # });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UrlCredentials(Text);
+pub struct UrlCredentials(TextSource);
 
 impl UrlCredentials {
     /// A URL as it was written; [`Source::load`] says what is wrong with it.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self(Text::Literal(url.into()))
+        Self(TextSource::Literal(url.into()))
     }
 
     /// A file that holds the URL and is read anew at each load.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
-        Self(Text::File(path.into()))
+        Self(TextSource::File(path.into()))
     }
 
     /// A literal or a file.
     #[must_use]
-    pub fn from_text(url: Text) -> Self {
+    pub fn from_text(url: TextSource) -> Self {
         Self(url)
     }
 }
@@ -56,21 +59,21 @@ impl Source for UrlCredentials {
         "url"
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            let text = read(world, &self.0).await;
-            Answer::from_result(text.and_then(|text| Ok(parse(&text)?)))
+            let text = read(context, &self.0).await;
+            Lookup::from_result(text.and_then(|text| Ok(parse(&text)?)))
         })
     }
 
-    fn region<'a>(&'a self, _: &'a World) -> Boxed<'a, Option<Box<str>>> {
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
 /// What is wrong with a URL. Nothing of the URL is in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
+pub(crate) enum UrlError {
     /// No `http://` or `https://` before it.
     #[error("the URL does not begin with http:// or https://")]
     Scheme,
@@ -88,7 +91,7 @@ pub enum UrlError {
     Encoding,
     /// A key that cannot be one.
     #[error("in the user info of the URL {0}")]
-    Unusable(#[from] Unusable),
+    InvalidText(#[from] InvalidText),
     /// No host, or one that cannot be.
     #[error("the host or port of the URL is not valid")]
     Host,
@@ -102,7 +105,7 @@ pub enum UrlError {
     Query,
 }
 
-impl From<UrlError> for Failure {
+impl From<UrlError> for SourceError {
     fn from(error: UrlError) -> Self {
         Self::misconfigured(error.to_string())
     }
@@ -112,7 +115,7 @@ impl From<UrlError> for Failure {
 ///
 /// # Errors
 /// Says what is missing and shows nothing of the URL.
-pub fn parse(url: &str) -> Result<Credentials, UrlError> {
+pub(crate) fn parse(url: &str) -> Result<Credentials, UrlError> {
     let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::Scheme)?;
     let scheme = ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known));
     let scheme = scheme.ok_or(UrlError::Scheme)?;
@@ -176,7 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::source::Kind;
+    use crate::model::error::ErrorKind;
 
     #[test]
     fn the_user_info_is_the_pair_and_the_rest_the_endpoint() {
@@ -219,8 +222,8 @@ mod tests {
             ("http://k:hunter2%2@host", UrlError::Encoding),
             ("http://k:hunter2%zz@host", UrlError::Encoding),
             ("http://k:hunter2%FF@host", UrlError::Encoding),
-            ("http://k:hunter2%0Ax@host", UrlError::Unusable(Unusable::ControlCharacter("secret access key"))),
-            ("http://k:%20@host", UrlError::Unusable(Unusable::Empty("secret access key"))),
+            ("http://k:hunter2%0Ax@host", UrlError::InvalidText(InvalidText::ControlCharacter("secret access key"))),
+            ("http://k:%20@host", UrlError::InvalidText(InvalidText::Empty("secret access key"))),
             ("http://k:hunter2@", UrlError::Host),
             ("http://k:hunter2@:9000", UrlError::Host),
             ("http://k:hunter2@host:", UrlError::Host),
@@ -245,11 +248,11 @@ mod tests {
     #[tokio::test]
     async fn a_bad_url_is_misconfigured_and_a_missing_file_is_not_settled() {
         for (source, kind) in [
-            (UrlCredentials::new("http://hunter2@host"), Kind::Misconfigured),
-            (UrlCredentials::from_file("/nowhere/url"), Kind::Unsettled),
+            (UrlCredentials::new("http://hunter2@host"), ErrorKind::Misconfigured),
+            (UrlCredentials::from_file("/nowhere/url"), ErrorKind::Unsettled),
         ] {
             assert!(!format!("{source:?}").contains("hunter2"));
-            let Answer::Failing(failure) = source.load(&World::default()).await else { panic!("{source:?}") };
+            let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("{source:?}") };
             assert_eq!(failure.kind, kind, "{failure}");
         }
     }

@@ -2,22 +2,26 @@
 
 use std::path::PathBuf;
 
-use super::assume_role::{fingerprint, session_name};
-use super::keys::read;
-use super::spec::{RoleSpec, Text};
-use super::{Answer, Boxed, Failure, Kind, Source};
-use crate::aws::arn::Shown;
+use crate::aws::arn::DisplayArn;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
-use crate::credentials::{Credentials, Escaped, Unusable, usable};
-use crate::secret::Secret;
-use crate::sessions::Terms;
-use crate::world::{Environment, World};
+use crate::cache::credentials::CachePolicy;
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::outcome::Lookup;
+use crate::model::secret::Secret;
+use crate::model::text::{Escaped, InvalidText, usable};
+use crate::os::environment::Environment;
+use crate::source::assume_role::{cache_key, session_name};
+use crate::source::spec::{RoleSpec, TextSource};
+use crate::source::static_keys::read;
+use crate::source::{BoxFuture, Source};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// What to do about a token that is not there.
-pub(super) const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
+pub(crate) const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
 /// And about one that no request carries.
 const NOT_ONE_LINE: &str = "contains a control character within the token (a line break, perhaps); see that it holds the \
                             token alone, in one line";
@@ -39,7 +43,7 @@ impl WebIdentityCredentials {
     /// This role with the token of this file.
     #[must_use]
     pub fn new(role: RoleSpec, token_file: impl Into<PathBuf>) -> Self {
-        let name = format!("web identity {}", Shown(&role.arn)).into();
+        let name = format!("web identity {}", DisplayArn(&role.arn)).into();
         Self { name, role, token_file: token_file.into(), settings: None, region: None }
     }
 
@@ -48,10 +52,10 @@ impl WebIdentityCredentials {
     ///
     /// # Errors
     /// When the first is set and the second is not.
-    pub fn of_environment(environment: &Environment) -> Result<Option<Self>, Failure> {
+    pub(crate) fn of_environment(environment: &Environment) -> Result<Option<Self>, SourceError> {
         let Some(token_file) = environment.get(TOKEN_FILE) else { return Ok(None) };
         let arn = environment.get(ROLE_ARN).ok_or_else(|| {
-            Failure::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not; set both, or unset both"))
+            SourceError::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not; set both, or unset both"))
         })?;
         let session_name = environment.get(SESSION_NAME).map(Into::into);
         Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
@@ -59,7 +63,7 @@ impl WebIdentityCredentials {
 
     /// The same, with STS called this way.
     #[must_use]
-    pub fn with_settings(self, settings: Settings) -> Self {
+    pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }
 
@@ -69,38 +73,38 @@ impl WebIdentityCredentials {
         Self { region, ..self }
     }
 
-    pub(super) async fn assume(&self, world: &World) -> Result<Credentials, Failure> {
-        let token = read(world, &Text::File(self.token_file.clone())).await;
-        let token = token.map_err(|failure| Failure {
+    pub(crate) async fn assume(&self, context: &Context) -> Result<Credentials, SourceError> {
+        let token = read(context, &TextSource::File(self.token_file.clone())).await;
+        let token = token.map_err(|failure| SourceError {
             message: format!("web_identity_token_file: {}; {MEND_THE_FILE}", failure.message).into(),
             ..failure
         })?;
         let of_the_file = |kind, why: &str| {
-            let path = world.environment.expand(&self.token_file);
-            Failure::new(kind, format!("the token file {} {why}", Escaped(&path.to_string_lossy())))
+            let path = context.environment.expand(&self.token_file);
+            SourceError::new(kind, format!("the token file {} {why}", Escaped(&path.to_string_lossy())))
         };
         usable("token", &token).map_err(|why| match why {
-            Unusable::Empty(_) => of_the_file(Kind::Unsettled, &format!("is empty; {MEND_THE_FILE}")),
-            Unusable::ControlCharacter(_) => of_the_file(Kind::Misconfigured, NOT_ONE_LINE),
+            InvalidText::Empty(_) => of_the_file(ErrorKind::Unsettled, &format!("is empty; {MEND_THE_FILE}")),
+            InvalidText::ControlCharacter(_) => of_the_file(ErrorKind::Misconfigured, NOT_ONE_LINE),
         })?;
         let policy = match &self.role.policy_file {
-            Some(path) => Some(read(world, &Text::File(path.clone())).await?),
+            Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),
             None => None,
         };
         let policy = policy.as_ref().map(|policy| policy.as_str());
-        let (token, settings) = (Secret::new(token.as_str()), self.settings(world).await);
-        let of = fingerprint("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
+        let (token, settings) = (Secret::new(token.as_str()), self.settings(context).await);
+        let of = cache_key("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
         let ask = || async {
-            let asked = sts::WebIdentity {
+            let asked = sts::WebIdentityRequest {
                 role_arn: self.role.arn.clone(),
-                session_name: session_name(&self.role, world.clock.now()),
+                session_name: session_name(&self.role, context.clock.now()),
                 duration: self.role.duration,
                 policy: policy.map(Into::into),
                 policy_arns: self.role.policy_arns.clone(),
             };
-            sts::assume_role_with_web_identity(world, &settings, &asked, &token).await
+            sts::assume_role_with_web_identity(context, &settings, &asked, &token).await
         };
-        world.sessions.obtain(&world.clock, of, Terms::ISSUED, ask).await
+        context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await
     }
 }
 
@@ -109,16 +113,16 @@ impl Source for WebIdentityCredentials {
         &self.name
     }
 
-    fn load<'a>(&'a self, world: &'a World) -> Boxed<'a, Answer> {
-        Box::pin(async move { Answer::from_result(self.assume(world).await) })
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move { Lookup::from_result(self.assume(context).await) })
     }
 
-    fn region<'a>(&'a self, world: &'a World) -> Boxed<'a, Option<Box<str>>> {
-        Box::pin(async move { self.settings(world).await.region })
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(async move { self.settings(context).await.region })
     }
 
-    fn settings<'a>(&'a self, world: &'a World) -> Boxed<'a, Settings> {
-        let settings = self.settings.clone().unwrap_or_else(|| Settings::of_environment(&world.environment));
+    fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
+        let settings = self.settings.clone().unwrap_or_else(|| Settings::of_environment(&context.environment));
         let settings = match &self.region {
             Some(region) => settings.with_region(Some(region.clone())),
             None => settings,

@@ -132,7 +132,7 @@ def sso():
     """Where the stand-ins for the portal, SSO-OIDC and Sign-In are."""
     program = os.environ.get("SSO_FAKES", "")
     if not os.access(program, os.X_OK):
-        _missing(f"SSO_FAKES={program} is no program: cargo build --example sso-fakes makes it")
+        _missing(f"SSO_FAKES={program} is no program: cargo build -p testkit --bin sso-fakes makes it")
     with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield json.loads(process.stdout.readline())
         process.stdin.close()

@@ -190,7 +190,7 @@ def services() -> Iterator[dict[str, str]]:
     """The words of `Stage.fill` that are addresses."""
     program = os.environ.get("SSO_FAKES", "")
     if not os.access(program, os.X_OK):
-        _missing(f"SSO_FAKES={program} is no program: cargo build --example sso-fakes makes it")
+        _missing(f"SSO_FAKES={program} is no program: cargo build -p testkit --bin sso-fakes makes it")
     instance = issue("instance")
     credentials = Credentials(instance.access_key_id, instance.secret_access_key, instance.token, in_seconds(6 * 3600))
     container = ThreadingHTTPServer(("127.0.0.1", 0), Container)

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::Setting;
 use super::load::disturbed;
-use crate::fakes::imds::Imds;
-use crate::fakes::server::Reply;
 use crate::load::{Load, request};
 use crate::process::Process;
 use crate::report::{Row, Target, Unit};
 use crate::scene::{Scene, TOKEN, upstream};
+use testkit::imds::Imds;
+use testkit::server::Reply;
 
 const MANY: usize = 10_000;
 

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::Setting;
 use super::memory::{SETTLED, STARTS};
-use crate::fakes::sts::{Role, Sts};
 use crate::load::{Load, ask, request};
 use crate::process::Process;
 use crate::report::{MB, Row, Target, Unit};
 use crate::scene::{SERVED, Scene, TOKEN};
 use crate::stats::{Pairs, in_turn};
+use testkit::sts::{Role, Sts};
 
 /// What `aws configure export-credentials` does.
 const BOTO3: &str = "\

@@ -1,18 +1,19 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::*;
-use crate::clock::Clock;
-use crate::failure::Kind;
-use crate::fakes::server::{Reply, Server, nobody};
-use crate::fakes::sts::{Form, Role, Sts, error};
-use crate::upstream::{Upstream, Url};
+use crate::aws::sts::*;
+use crate::http::client::HttpClient;
+use crate::http::url::Url;
+use crate::model::error::ErrorKind;
+use crate::os::clock::Clock;
+use testkit::server::{Reply, Server, nobody};
+use testkit::sts::{Form, Role, Sts, error};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
 const TOKEN: &str = "hush.web.token";
 
-fn world() -> World {
-    World { clock: Clock::system(), upstream: Upstream::system(Arc::default()), ..World::default() }
+fn context() -> Context {
+    Context { clock: Clock::system(), http_client: HttpClient::system(Arc::default()), ..Context::default() }
 }
 
 fn at(url: &str) -> Settings {
@@ -25,12 +26,12 @@ fn caller() -> Credentials {
     Credentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY).unwrap()
 }
 
-fn role() -> AssumeRole {
-    AssumeRole { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRole::default() }
+fn role() -> AssumeRoleRequest {
+    AssumeRoleRequest { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRoleRequest::default() }
 }
 
-fn web_identity() -> WebIdentity {
-    WebIdentity { role_arn: ROLE.into(), session_name: "me".into(), ..WebIdentity::default() }
+fn web_identity() -> WebIdentityRequest {
+    WebIdentityRequest { role_arn: ROLE.into(), session_name: "me".into(), ..WebIdentityRequest::default() }
 }
 
 /// An STS where the role may be assumed.
@@ -40,12 +41,12 @@ fn sts() -> Sts {
     sts
 }
 
-async fn assume(sts: &Sts, caller: &Credentials, role: &AssumeRole) -> Result<Credentials, Failure> {
-    assume_role(&world(), &at(&sts.url()), caller, role).await
+async fn assume(sts: &Sts, caller: &Credentials, role: &AssumeRoleRequest) -> Result<Credentials, SourceError> {
+    assume_role(&context(), &at(&sts.url()), caller, role).await
 }
 
 /// What comes of these answers: the failure, and how many requests it took.
-async fn failed(replies: Vec<Reply>) -> (Failure, usize) {
+async fn failed(replies: Vec<Reply>) -> (SourceError, usize) {
     let sts = sts();
     sts.script(replies);
     let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
@@ -91,10 +92,10 @@ async fn every_parameter_is_sent() {
     let mfa = Some((serial.into(), code.into()));
     sts.allow(ROLE, Role { external_id: Some("e/1".into()), mfa, ..Role::default() });
     let policy = "{\n \"Version\": \"2012-10-17\" }";
-    let role = AssumeRole {
+    let role = AssumeRoleRequest {
         external_id: Some("e/1".into()),
         duration: Some(Duration::from_secs(900)),
-        mfa: Some(Mfa { serial: serial.into(), code: code.into() }),
+        mfa: Some(MfaCode { serial: serial.into(), code: code.into() }),
         policy: Some(policy.into()),
         policy_arns: vec!["arn:aws:iam::aws:policy/A".into(), "arn:aws:iam::aws:policy/B".into()],
         tags: vec![("team".into(), "a b".into()), ("empty".into(), "".into())],
@@ -137,10 +138,10 @@ async fn chains_are_signed_with_the_token_of_each_link() {
     assert_eq!(seen.header("x-amz-security-token"), Some("hush/token+2=="));
     let names = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,";
     assert!(seen.header("authorization").unwrap().contains(names));
-    let long = AssumeRole { duration: Some(Duration::from_secs(7200)), ..role() };
+    let long = AssumeRoleRequest { duration: Some(Duration::from_secs(7200)), ..role() };
     let failure = assume(&sts, &first, &long).await.unwrap_err();
     assert!(failure.message.contains("1 hour session limit"), "{failure}");
-    assert_eq!(failure.kind, Kind::Misconfigured);
+    assert_eq!(failure.kind, ErrorKind::Misconfigured);
 }
 
 #[tokio::test]
@@ -148,8 +149,8 @@ async fn a_web_identity_needs_no_signature() {
     let sts = sts();
     sts.trust_tokens(&[TOKEN]);
     let settings = at(&sts.url());
-    let role = WebIdentity { duration: Some(Duration::from_secs(1000)), ..web_identity() };
-    let found = assume_role_with_web_identity(&world(), &settings, &role, &TOKEN.into()).await.unwrap();
+    let role = WebIdentityRequest { duration: Some(Duration::from_secs(1000)), ..web_identity() };
+    let found = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap();
     assert_eq!((&*found.access_key_id, found.account_id.as_deref()), ("ASIA1", Some(Sts::ACCOUNT)));
     let forms = sts.forms();
     let expected = [
@@ -162,15 +163,15 @@ async fn a_web_identity_needs_no_signature() {
     ];
     assert_eq!(pairs(&forms[0]), expected);
     let other = Secret::from("hush-other");
-    let failure = assume_role_with_web_identity(&world(), &settings, &role, &other).await.unwrap_err();
+    let failure = assume_role_with_web_identity(&context(), &settings, &role, &other).await.unwrap_err();
     let told = format!(
         "AssumeRoleWithWebIdentity {ROLE} (POST {}/): status 400 Bad Request: InvalidIdentityToken: The ID Token provided \
          is not a valid JWT.; check that the token comes from the identity provider that the role trusts",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.message), (Kind::Denied, &*told));
+    assert_eq!((failure.kind, &*failure.message), (ErrorKind::Denied, &*told));
     sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
-    let failure = assume_role_with_web_identity(&world(), &settings, &role, &TOKEN.into()).await.unwrap_err();
+    let failure = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
     assert!(failure.message.contains("Token [redacted] expired; the token in the token file has expired"), "{failure}");
 }
 
@@ -180,16 +181,16 @@ async fn long_lived_keys_become_a_session_of_the_same_principal() {
     let settings = at(&sts.url());
     let caller = Credentials { endpoint: Some("http://s3".into()), ..caller() }.with_account_id(Some("210987654321"));
     let hours = Duration::from_secs(12 * 3600);
-    let found = get_session_token(&world(), &settings, &caller, hours).await.unwrap();
+    let found = get_session_token(&context(), &settings, &caller, hours).await.unwrap();
     assert!((43_190..=43_201).contains(&lasts(&found)));
     assert_eq!((found.account_id.as_deref(), found.endpoint.as_deref()), (Some("210987654321"), Some("http://s3")));
     let forms = sts.forms();
     let expected = [("Action", "GetSessionToken"), ("Version", "2011-06-15"), ("DurationSeconds", "43200")];
     assert_eq!(pairs(&forms[0]), expected);
-    let failure = get_session_token(&world(), &settings, &found, hours).await.unwrap_err();
+    let failure = get_session_token(&context(), &settings, &found, hours).await.unwrap_err();
     let told = "AccessDenied: Cannot call GetSessionToken with session credentials; check the policies of the caller; \
                 temporary credentials cannot ask for a session token";
-    assert!(failure.kind == Kind::Denied && failure.message.ends_with(told), "{failure}");
+    assert!(failure.kind == ErrorKind::Denied && failure.message.ends_with(told), "{failure}");
 }
 
 #[tokio::test]
@@ -210,7 +211,7 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
         (&without, "InvalidClientTokenId", "with its own session token"),
     ] {
         let failure = assume(&sts, caller, &role()).await.unwrap_err();
-        assert_eq!(failure.kind, Kind::Denied, "{failure}");
+        assert_eq!(failure.kind, ErrorKind::Denied, "{failure}");
         assert!(failure.message.contains(&format!("status 403 Forbidden: {code}: ")), "{failure}");
         assert!(failure.message.contains(advice) && !failure.message.contains("hush"), "{failure}");
     }
@@ -222,7 +223,7 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
          policy admits it (with this external id and MFA, if it asks for them)",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.message), (Kind::Denied, &*told));
+    assert_eq!((failure.kind, &*failure.message), (ErrorKind::Denied, &*told));
     assert_eq!(sts.actions().len(), 7, "what is refused is asked once");
 }
 
@@ -230,24 +231,24 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
 async fn the_scope_is_the_region_of_the_settings() {
     let sts = sts();
     let settings = at(&sts.url()).with_region(Some("us-east-1".into()));
-    let failure = assume_role(&world(), &settings, &caller(), &role()).await.unwrap_err();
+    let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
     assert!(failure.message.contains("valid region, not 'us-east-1'"), "{failure}");
 }
 
 #[tokio::test]
 async fn codes_and_statuses_are_kinds() {
     for (status, code, kind) in [
-        (400, "ExpiredToken", Kind::Denied),
-        (400, "InvalidIdentityToken", Kind::Denied),
-        (400, "MissingAuthenticationToken", Kind::Denied),
-        (403, "RegionDisabledException", Kind::Denied),
-        (400, "ValidationError", Kind::Misconfigured),
-        (400, "MalformedPolicyDocument", Kind::Misconfigured),
-        (400, "PackedPolicyTooLarge", Kind::Misconfigured),
-        (404, "InvalidAction", Kind::Misconfigured),
+        (400, "ExpiredToken", ErrorKind::Denied),
+        (400, "InvalidIdentityToken", ErrorKind::Denied),
+        (400, "MissingAuthenticationToken", ErrorKind::Denied),
+        (403, "RegionDisabledException", ErrorKind::Denied),
+        (400, "ValidationError", ErrorKind::Misconfigured),
+        (400, "MalformedPolicyDocument", ErrorKind::Misconfigured),
+        (400, "PackedPolicyTooLarge", ErrorKind::Misconfigured),
+        (404, "InvalidAction", ErrorKind::Misconfigured),
         // Nothing more is known of these.
-        (403, "OfAnotherKind", Kind::Denied),
-        (400, "OfAnotherKind", Kind::Misconfigured),
+        (403, "OfAnotherKind", ErrorKind::Denied),
+        (400, "OfAnotherKind", ErrorKind::Misconfigured),
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m")]).await;
         assert_eq!((failure.kind, requests), (kind, 1), "{failure}");
@@ -262,7 +263,7 @@ async fn codes_and_statuses_are_kinds() {
         (503, "ServiceUnavailable"),
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
-        assert_eq!((failure.kind, requests), (Kind::Unavailable, 3), "{failure}");
+        assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 3), "{failure}");
         let told = format!(": {code}: m; the service may recover: run it again in a while");
         assert!(failure.message.ends_with(&told), "{failure}");
     }
@@ -286,40 +287,48 @@ async fn what_passes_is_asked_again() {
 async fn when_upstream_says_when_nobody_asks_sooner() {
     let throttled = error(429, "Throttling", "Rate exceeded").with("retry-after", "7");
     let (failure, requests) = failed(vec![throttled]).await;
-    assert_eq!((requests, failure.kind, failure.retry_after), (1, Kind::Unavailable, Some(Duration::from_secs(7))));
+    assert_eq!(
+        (requests, failure.kind, failure.retry_after),
+        (1, ErrorKind::Unavailable, Some(Duration::from_secs(7)))
+    );
 }
 
 #[tokio::test]
 async fn silence_names_the_action_and_the_place() {
     let nobody = format!("http://{}/", nobody());
-    let failure = assume_role(&world(), &at(&nobody), &caller(), &role()).await.unwrap_err();
+    let failure = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
     assert!(failure.message.starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
     assert!(failure.message.contains("; see that this machine reaches it: by the network"), "{failure}");
-    assert_eq!(failure.kind, Kind::Unavailable);
+    assert_eq!(failure.kind, ErrorKind::Unavailable);
 }
 
 #[tokio::test]
 async fn answers_that_are_no_errors_of_sts_keep_their_status() {
     let doctype = "<!DOCTYPE a [<!ENTITY b 'hush'>]><ErrorResponse><Error><Code>&b;</Code></Error></ErrorResponse>";
     for (status, body, told, kind) in [
-        (503, "<html><body>hush</body></html>", "status 503 Service Unavailable", Kind::Unavailable),
-        (403, "<html><body>hush</body></html>", "status 403 Forbidden", Kind::Denied),
-        (400, "{\"hush\": 1}", "status 400 Bad Request", Kind::Misconfigured),
-        (400, "", "status 400 Bad Request", Kind::Misconfigured),
-        (403, doctype, "status 403 Forbidden", Kind::Denied),
-        (307, "", "status 307 Temporary Redirect (redirects are not followed)", Kind::Misconfigured),
-        (400, "<Error><Code>NoNamespace</Code></Error>", "status 400 Bad Request: NoNamespace", Kind::Misconfigured),
+        (503, "<html><body>hush</body></html>", "status 503 Service Unavailable", ErrorKind::Unavailable),
+        (403, "<html><body>hush</body></html>", "status 403 Forbidden", ErrorKind::Denied),
+        (400, "{\"hush\": 1}", "status 400 Bad Request", ErrorKind::Misconfigured),
+        (400, "", "status 400 Bad Request", ErrorKind::Misconfigured),
+        (403, doctype, "status 403 Forbidden", ErrorKind::Denied),
+        (307, "", "status 307 Temporary Redirect (redirects are not followed)", ErrorKind::Misconfigured),
+        (
+            400,
+            "<Error><Code>NoNamespace</Code></Error>",
+            "status 400 Bad Request: NoNamespace",
+            ErrorKind::Misconfigured,
+        ),
         (
             400,
             "<x:ErrorResponse xmlns:x='u'><x:Error><x:Code>a\u{1b}[2J</x:Code></x:Error></x:ErrorResponse>",
             "status 400 Bad Request: a\\u{1b}[2J",
-            Kind::Misconfigured,
+            ErrorKind::Misconfigured,
         ),
     ] {
         let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
         let advice = match kind {
-            Kind::Denied => "ask who administers the account whether this caller may do it",
-            Kind::Unavailable => "the service may recover: run it again in a while",
+            ErrorKind::Denied => "ask who administers the account whether this caller may do it",
+            ErrorKind::Unavailable => "the service may recover: run it again in a while",
             _ if status == 307 => "name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)",
             _ => "check what the profile asks for, and what answers at this endpoint",
         };
@@ -363,7 +372,7 @@ async fn a_success_without_credentials_is_no_success() {
         let (failure, requests) = failed(vec![Reply::ok(body)]).await;
         let advice = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
         assert!(failure.message.ends_with(&format!("): {told}; {advice}")), "{failure}");
-        assert_eq!((failure.kind, requests), (Kind::Unavailable, 1), "{failure}");
+        assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 1), "{failure}");
     }
 }
 
@@ -397,7 +406,7 @@ async fn a_clock_that_is_wrong_is_named() {
             (Err(failure), Some(told)) => {
                 assert!(failure.message.contains("Signature expired or not yet current"), "{failure}");
                 assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
-                assert_eq!(failure.kind, Kind::Denied);
+                assert_eq!(failure.kind, ErrorKind::Denied);
             }
             (Ok(_), None) => {}
             other => panic!("{other:?}"),
@@ -409,7 +418,7 @@ async fn a_clock_that_is_wrong_is_named() {
     }
     for date in ["", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
         let server = Server::start(move |_| Reply::of(400, "").with("date", date));
-        let failure = assume_role(&world(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
+        let failure = assume_role(&context(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
         assert_eq!(failure.message.contains("minutes"), date.len() > 5, "{failure}");
     }
 }
@@ -419,37 +428,37 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     let sts = sts();
     let long = format!("arn:{}", "a".repeat(crate::aws::arn::LONGEST));
     for arn in ["", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", &long] {
-        let failure = assume(&sts, &caller(), &AssumeRole { role_arn: arn.into(), ..role() }).await.unwrap_err();
+        let failure = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
         assert!(failure.message.starts_with("role_arn is no name of a role"), "{failure}");
-        let web = WebIdentity { role_arn: arn.into(), ..web_identity() };
-        let outcome = assume_role_with_web_identity(&world(), &at(&sts.url()), &web, &TOKEN.into()).await;
-        assert_eq!(outcome.unwrap_err().kind, Kind::Misconfigured);
+        let web = WebIdentityRequest { role_arn: arn.into(), ..web_identity() };
+        let outcome = assume_role_with_web_identity(&context(), &at(&sts.url()), &web, &TOKEN.into()).await;
+        assert_eq!(outcome.unwrap_err().kind, ErrorKind::Misconfigured);
     }
-    let mfa = |serial: &str, code: &str| Some(Mfa { serial: serial.into(), code: code.into() });
+    let mfa = |serial: &str, code: &str| Some(MfaCode { serial: serial.into(), code: code.into() });
     for (role, told) in [
-        (AssumeRole { session_name: "".into(), ..role() }, "the role session name is empty"),
-        (AssumeRole { session_name: "a\nb".into(), ..role() }, "the role session name contains a control"),
-        (AssumeRole { external_id: Some("a\0b".into()), ..role() }, "the external_id contains a control"),
-        (AssumeRole { mfa: mfa("a\nb", "1"), ..role() }, "the mfa_serial contains a control"),
-        (AssumeRole { mfa: mfa("a", "hu\nsh"), ..role() }, "the MFA code contains a control"),
-        (AssumeRole { source_identity: Some("".into()), ..role() }, "the source identity is empty"),
-        (AssumeRole { policy_arns: vec!["a\nb".into()], ..role() }, "the ARN of a policy contains a control"),
-        (AssumeRole { tags: vec![("".into(), "x".into())], ..role() }, "the key of a session tag is empty"),
+        (AssumeRoleRequest { session_name: "".into(), ..role() }, "the role session name is empty"),
+        (AssumeRoleRequest { session_name: "a\nb".into(), ..role() }, "the role session name contains a control"),
+        (AssumeRoleRequest { external_id: Some("a\0b".into()), ..role() }, "the external_id contains a control"),
+        (AssumeRoleRequest { mfa: mfa("a\nb", "1"), ..role() }, "the mfa_serial contains a control"),
+        (AssumeRoleRequest { mfa: mfa("a", "hu\nsh"), ..role() }, "the MFA code contains a control"),
+        (AssumeRoleRequest { source_identity: Some("".into()), ..role() }, "the source identity is empty"),
+        (AssumeRoleRequest { policy_arns: vec!["a\nb".into()], ..role() }, "the ARN of a policy contains a control"),
+        (AssumeRoleRequest { tags: vec![("".into(), "x".into())], ..role() }, "the key of a session tag is empty"),
     ] {
         let failure = assume(&sts, &caller(), &role).await.unwrap_err();
         assert!(failure.message.starts_with(told) && !failure.message.contains("hu"), "{failure}");
-        assert_eq!(failure.kind, Kind::Misconfigured);
+        assert_eq!(failure.kind, ErrorKind::Misconfigured);
     }
     let key = Credentials { access_key_id: "AKIA\u{e9}\nx".into(), ..caller() };
     let failure = assume(&sts, &key, &role()).await.unwrap_err();
-    assert_eq!(failure.kind, Kind::Misconfigured, "{failure}");
+    assert_eq!(failure.kind, ErrorKind::Misconfigured, "{failure}");
     let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
-    let failure = assume_role(&world(), &settings, &caller(), &role()).await.unwrap_err();
+    let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
     assert!(failure.message.starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
     let https = sts.url().replace("http:", "https:");
     let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&https) };
-    let failure = assume_role(&world(), &refused, &caller(), &role()).await.unwrap_err();
-    assert_eq!(failure, Failure::misconfigured("not this file"));
+    let failure = assume_role(&context(), &refused, &caller(), &role()).await.unwrap_err();
+    assert_eq!(failure, SourceError::misconfigured("not this file"));
     assert!(sts.actions().is_empty());
 }
 
@@ -490,8 +499,8 @@ async fn each_attempt_is_signed_for_its_moment() {
     sts.script([Reply::of(500, ""), Reply::of(500, "")]);
     // A clock that runs fast enough for two attempts to fall into two seconds.
     let base = Clock::system().now() - Duration::from_secs(60);
-    let world = World { clock: Clock::injected(base), ..world() };
-    let stepping = world.clock.clone();
+    let context = Context { clock: Clock::injected(base), ..context() };
+    let stepping = context.clock.clone();
     let ticking = async {
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -501,7 +510,7 @@ async fn each_attempt_is_signed_for_its_moment() {
     let settings = at(&sts.url());
     let (caller, role) = (caller(), role());
     tokio::select! {
-        outcome = assume_role(&world, &settings, &caller, &role) => drop(outcome.unwrap()),
+        outcome = assume_role(&context, &settings, &caller, &role) => drop(outcome.unwrap()),
         () = ticking => unreachable!("it never ends"),
     }
     let mut dates: Vec<_> =

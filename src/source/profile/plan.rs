@@ -4,63 +4,67 @@
 //! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile that
 //! is the source of another one and has keys is not asked for its own role; the order of its other ways stays.
 
-mod depth;
-mod footprint;
-mod hop;
-mod keys;
-mod role;
+pub(crate) mod depth;
+pub(crate) mod keys;
+pub(crate) mod link;
+pub(crate) mod role;
 
-use crate::credentials::{Escaped, Quoted, usable};
-use crate::shared_files::{File, Property, Section, SharedFiles};
+use crate::login::sso::session::SsoSession;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::text::{Escaped, Quoted, usable};
+use crate::shared_config::property::{Property, Section};
+use crate::shared_config::{SharedConfig, SharedFile};
+pub(crate) use crate::source::profile::dependencies::{USED, dependencies};
+pub(crate) use crate::source::profile::plan::depth::Depths;
+use crate::source::profile::plan::keys::{file_of, keys};
+pub(crate) use crate::source::profile::plan::link::{Method, ProfileLink};
+use crate::source::profile::plan::role::{credential_source, no_credential_source, role};
 use crate::source::spec::RoleSpec;
-use crate::source::{Failure, Kind};
-use crate::sso::Session;
-pub(super) use depth::Depths;
-pub(super) use footprint::{USED, footprint};
-pub(super) use hop::{CredentialSource, Hop, Way};
-use keys::{file_of, keys};
-use role::{credential_source, no_credential_source, role};
 
-pub(super) const ACCESS_KEY_ID: &str = "aws_access_key_id";
-const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
-const SESSION_TOKEN: &str = "aws_session_token";
+pub(crate) const ACCESS_KEY_ID: &str = "aws_access_key_id";
+pub(crate) const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
+pub(crate) const SESSION_TOKEN: &str = "aws_session_token";
 /// The name that the token had first. botocore prefers it still.
-const LEGACY_TOKEN: &str = "aws_security_token";
-const ACCOUNT_ID: &str = "aws_account_id";
-const ROLE_ARN: &str = "role_arn";
-const SOURCE_PROFILE: &str = "source_profile";
-const CREDENTIAL_SOURCE: &str = "credential_source";
-const WEB_IDENTITY_TOKEN_FILE: &str = "web_identity_token_file";
-const ROLE_SESSION_NAME: &str = "role_session_name";
-const DURATION_SECONDS: &str = "duration_seconds";
-const SSO_SESSION: &str = "sso_session";
-const SSO_ACCOUNT_ID: &str = "sso_account_id";
-const SSO_ROLE_NAME: &str = "sso_role_name";
-const CREDENTIAL_PROCESS: &str = "credential_process";
-const LOGIN_SESSION: &str = "login_session";
+pub(crate) const LEGACY_TOKEN: &str = "aws_security_token";
+pub(crate) const ACCOUNT_ID: &str = "aws_account_id";
+pub(crate) const ROLE_ARN: &str = "role_arn";
+pub(crate) const SOURCE_PROFILE: &str = "source_profile";
+pub(crate) const CREDENTIAL_SOURCE: &str = "credential_source";
+pub(crate) const WEB_IDENTITY_TOKEN_FILE: &str = "web_identity_token_file";
+pub(crate) const ROLE_SESSION_NAME: &str = "role_session_name";
+pub(crate) const DURATION_SECONDS: &str = "duration_seconds";
+pub(crate) const SSO_SESSION: &str = "sso_session";
+pub(crate) const SSO_ACCOUNT_ID: &str = "sso_account_id";
+pub(crate) const SSO_ROLE_NAME: &str = "sso_role_name";
+pub(crate) const CREDENTIAL_PROCESS: &str = "credential_process";
+pub(crate) const LOGIN_SESSION: &str = "login_session";
 
 /// A chain longer than this is a mistake, and every hop costs a call. (boto3 ends at about 140, where Python does.)
-const MOST_HOPS: usize = 256;
+pub(crate) const MAX_LINKS: usize = 256;
 
 /// What a profile can have its credentials from, for messages.
-pub(super) const WAYS: &str = "keys, role_arn, sso_session, login_session or credential_process";
+pub(crate) const WAYS: &str = "keys, role_arn, sso_session, login_session or credential_process";
 
 /// Whether the file that a property stands in may say what is run and where tokens go; the reason when not.
-pub(super) type Trusted<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
+pub(crate) type PropertyTrust<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
 /// What a profile comes to; `None` when it says nothing about credentials.
 ///
 /// # Errors
 /// Everything that contradicts itself, with file and line.
-pub(super) fn plan(files: &SharedFiles, section: &Section, trusted: Trusted<'_>) -> Result<Option<Hop>, Failure> {
+pub(crate) fn plan(
+    files: &SharedConfig,
+    section: &Section,
+    trusted: PropertyTrust<'_>,
+) -> Result<Option<ProfileLink>, SourceError> {
     Planner { files, trusted, first: section, path: Vec::new() }.plan()
 }
 
 /// The profiles that follow this one as sources are too many.
-pub(super) fn too_long(first: &Section) -> Failure {
+pub(crate) fn too_long(first: &Section) -> SourceError {
     let message =
-        format!("more than {MOST_HOPS} profiles are each the source of another one; name one with keys earlier");
-    Failure::misconfigured(match first.get(SOURCE_PROFILE) {
+        format!("more than {MAX_LINKS} profiles are each the source of another one; name one with keys earlier");
+    SourceError::misconfigured(match first.get(SOURCE_PROFILE) {
         Some(at) => said(at, first, message),
         None => message,
     })
@@ -73,48 +77,48 @@ fn is_role(section: &Section, is_source: bool) -> bool {
 }
 
 struct Planner<'a> {
-    files: &'a SharedFiles,
-    trusted: Trusted<'a>,
+    files: &'a SharedConfig,
+    trusted: PropertyTrust<'a>,
     first: &'a Section,
     /// The profiles from the first one to this, for cycles and messages.
     path: Vec<Box<str>>,
 }
 
 /// What one profile comes to.
-enum Step<'a> {
+enum PlanStep<'a> {
     /// Credentials, or nothing about any.
-    End(Option<Hop>),
+    End(Option<ProfileLink>),
     /// A role, and how the one comes by its credentials who assumes it.
-    Over(Over<'a>, Base<'a>),
+    RoleOverBase(RoleOverBase<'a>, PlanBase<'a>),
 }
 
 /// The role of a profile, and where it stands.
-struct Over<'a> {
+struct RoleOverBase<'a> {
     section: &'a Section,
     role: RoleSpec,
     stands: &'a Property,
 }
 
 /// Who assumes a role.
-enum Base<'a> {
+enum PlanBase<'a> {
     /// Another profile, which stands there as the source.
     Profile(&'a Section, &'a Property),
     /// This.
-    Hop(Hop),
+    Link(ProfileLink),
 }
 
 impl<'a> Planner<'a> {
     /// Profile by profile and then back, in a loop: a long chain takes no more stack than a short one.
-    fn plan(mut self) -> Result<Option<Hop>, Failure> {
+    fn plan(mut self) -> Result<Option<ProfileLink>, SourceError> {
         let (mut roles, mut section, mut named) = (Vec::new(), self.first, None);
         let end = loop {
             match self.step(section)? {
-                Step::End(end) => break end,
-                Step::Over(role, Base::Hop(hop)) => {
+                PlanStep::End(end) => break end,
+                PlanStep::RoleOverBase(role, PlanBase::Link(link)) => {
                     roles.push(role);
-                    break Some(hop);
+                    break Some(link);
                 }
-                Step::Over(role, Base::Profile(source, at)) => {
+                PlanStep::RoleOverBase(role, PlanBase::Profile(source, at)) => {
                     named = Some((section, at));
                     roles.push(role);
                     section = source;
@@ -126,16 +130,16 @@ impl<'a> Planner<'a> {
             // The path has come to it.
             let message = "source_profile names a profile that says nothing about credentials";
             let message = format!("{message}: {}; give it {WAYS}", self.told());
-            return Err(Failure::misconfigured(said(at, section, message)));
+            return Err(SourceError::misconfigured(said(at, section, message)));
         };
-        Ok(Some(roles.into_iter().rev().fold(end, |base, Over { section, role, stands }| Hop {
+        Ok(Some(roles.into_iter().rev().fold(end, |base, RoleOverBase { section, role, stands }| ProfileLink {
             profile: section.name().into(),
             stands: place(stands),
-            way: Way::Role { role, base: Box::new(base) },
+            way: Method::Role { role, base: Box::new(base) },
         })))
     }
 
-    fn step(&mut self, section: &'a Section) -> Result<Step<'a>, Failure> {
+    fn step(&mut self, section: &'a Section) -> Result<PlanStep<'a>, SourceError> {
         let is_source = !self.path.is_empty();
         self.path.push(section.name().into());
         if is_role(section, is_source) {
@@ -143,24 +147,26 @@ impl<'a> Planner<'a> {
         }
         let other = match self.web_identity(section)? {
             None => self.sso(section)?,
-            hop => hop,
+            link => link,
         };
         if other.is_some() {
-            return Ok(Step::End(other));
+            return Ok(PlanStep::End(other));
         }
         let keys = keys(section)?;
         let in_credentials_file = |section: &Section| {
-            [ACCESS_KEY_ID, SECRET_ACCESS_KEY].iter().any(|name| file_of(section, name) == Some(File::Credentials))
+            [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
+                .iter()
+                .any(|name| file_of(section, name) == Some(SharedFile::Credentials))
         };
-        Ok(Step::End(match keys {
+        Ok(PlanStep::End(match keys {
             Some(keys) if in_credentials_file(section) => Some(keys),
             keys => sign_in(section)?.or(self.process(section)?).or(keys),
         }))
     }
 
-    fn role(&self, section: &'a Section) -> Result<Step<'a>, Failure> {
+    fn role(&self, section: &'a Section) -> Result<PlanStep<'a>, SourceError> {
         let (role, stands) = role(section)?;
-        let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+        let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
         let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
             (Some((_, at)), Some(_)) => {
                 return Err(wrong(
@@ -173,32 +179,32 @@ impl<'a> Planner<'a> {
                                web_identity_token_file: nothing says who assumes the role; add one of them";
                 return Err(wrong(stands, message.into()));
             }
-            (None, Some((word, at))) => Base::Hop(Hop {
+            (None, Some((word, at))) => PlanBase::Link(ProfileLink {
                 profile: section.name().into(),
                 stands: place(at),
-                way: Way::CredentialSource(
+                way: Method::CredentialSource(
                     credential_source(word).ok_or_else(|| wrong(at, no_credential_source(word)))?,
                 ),
             }),
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
-        Ok(Step::Over(Over { section, role, stands }, base))
+        Ok(PlanStep::RoleOverBase(RoleOverBase { section, role, stands }, base))
     }
 
     /// The profile that another one names as its source.
-    fn source(&self, section: &'a Section, name: &str, at: &'a Property) -> Result<Base<'a>, Failure> {
+    fn source(&self, section: &'a Section, name: &str, at: &'a Property) -> Result<PlanBase<'a>, SourceError> {
         let path = || format!("{} → {}", self.told(), Escaped(name));
-        let wrong = |message: String| Failure::misconfigured(said(at, section, message));
+        let wrong = |message: String| SourceError::misconfigured(said(at, section, message));
         let Some(source) = self.files.profile(name) else {
             // A file that is being written may not have come to it yet.
             let message = format!(
                 "source_profile names a profile that is in neither file: {}; `credenza profiles` lists those that are",
                 path()
             );
-            return Err(Failure::new(Kind::Unsettled, said(at, section, message)));
+            return Err(SourceError::new(ErrorKind::Unsettled, said(at, section, message)));
         };
         if name == section.name() {
-            return keys(section)?.map(Base::Hop).ok_or_else(|| {
+            return keys(section)?.map(PlanBase::Link).ok_or_else(|| {
                 let message = "source_profile names the profile itself, which has no keys of its own";
                 wrong(format!("{message}: {}; add them, or name another profile", path()))
             });
@@ -209,10 +215,10 @@ impl<'a> Planner<'a> {
                 path()
             )));
         }
-        if self.path.len() >= MOST_HOPS {
+        if self.path.len() >= MAX_LINKS {
             return Err(too_long(self.first));
         }
-        Ok(Base::Profile(source, at))
+        Ok(PlanBase::Profile(source, at))
     }
 
     /// `A → B → C`.
@@ -221,83 +227,83 @@ impl<'a> Planner<'a> {
         names.join(" → ")
     }
 
-    fn web_identity(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+    fn web_identity(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
         let Some((token_file, at)) = value(section, WEB_IDENTITY_TOKEN_FILE) else { return Ok(None) };
         self.obeyed(section, WEB_IDENTITY_TOKEN_FILE, at)?;
         if section.get(ROLE_ARN).is_none() {
             let message = "web_identity_token_file stands there without role_arn: nothing says which role; add it";
-            return Err(Failure::misconfigured(said(at, section, message)));
+            return Err(SourceError::misconfigured(said(at, section, message)));
         }
         let (role, _) = role(section)?;
-        let way = Way::WebIdentity { role, token_file: token_file.into() };
-        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+        let way = Method::WebIdentity { role, token_file: token_file.into() };
+        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
     }
 
     /// As in botocore, a profile uses SSO when it names an account or a role of it.
-    fn sso(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+    fn sso(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
         let Some((_, at)) = value(section, SSO_ACCOUNT_ID).or_else(|| value(section, SSO_ROLE_NAME)) else {
             return Ok(None);
         };
-        let needed = |name: &str| -> Result<Box<str>, Failure> {
-            let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+        let needed = |name: &str| -> Result<Box<str>, SourceError> {
+            let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
             let Some((text, at)) = value(section, name) else {
                 return Err(wrong(at, format!("there is no {name}; `aws configure sso` writes all that is needed")));
             };
             Ok(usable("text", text).map_err(|why| wrong(at, format!("{name}: {why}; {REWRITE}")))?.into())
         };
         let (account_id, role_name) = (needed(SSO_ACCOUNT_ID)?, needed(SSO_ROLE_NAME)?);
-        let session = Session::of_profile(self.files, section)?.ok_or_else(|| {
+        let session = SsoSession::of_profile(self.files, section)?.ok_or_else(|| {
             let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region); \
                            `aws configure sso` writes all that is needed";
-            Failure::misconfigured(said(at, section, message))
+            SourceError::misconfigured(said(at, section, message))
         })?;
-        let way = Way::Sso { session, account_id, role_name };
-        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+        let way = Method::Sso { session, account_id, role_name };
+        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
     }
 
-    fn process(&self, section: &Section) -> Result<Option<Hop>, Failure> {
+    fn process(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
         let Some((command, at)) = value(section, CREDENTIAL_PROCESS) else { return Ok(None) };
         self.obeyed(section, CREDENTIAL_PROCESS, at)?;
         if command.contains('\0') {
             let message = "credential_process contains a NUL character, which no command can; take it out";
-            return Err(Failure::misconfigured(said(at, section, message)));
+            return Err(SourceError::misconfigured(said(at, section, message)));
         }
         let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
-        let way = Way::Process { command: command.into(), account_id };
-        Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+        let way = Method::Process { command: command.into(), account_id };
+        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
     }
 
     /// What decides what is run and where tokens go counts in a trusted file only.
-    fn obeyed(&self, section: &Section, name: &str, at: &Property) -> Result<(), Failure> {
+    fn obeyed(&self, section: &Section, name: &str, at: &Property) -> Result<(), SourceError> {
         let path = Escaped(&at.path().to_string_lossy()).to_string();
         (self.trusted)(at).map_err(|distrust| {
-            Failure::misconfigured(said(at, section, format!("{name} does not count there: {path} {distrust}")))
+            SourceError::misconfigured(said(at, section, format!("{name} does not count there: {path} {distrust}")))
         })
     }
 }
 
 /// What to do about a value that nothing could carry.
-const REWRITE: &str = "write it anew, in one line";
+pub(crate) const REWRITE: &str = "write it anew, in one line";
 
-fn sign_in(section: &Section) -> Result<Option<Hop>, Failure> {
+fn sign_in(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
     let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
     let session = usable("login session", session).map_err(|why| {
         let message = format!("{why}; run: aws login --profile {}", Quoted(section.name()));
-        Failure::misconfigured(said(at, section, message))
+        SourceError::misconfigured(said(at, section, message))
     })?;
-    let way = Way::SignIn { session: session.into() };
-    Ok(Some(Hop { profile: section.name().into(), stands: place(at), way }))
+    let way = Method::SignIn { session: session.into() };
+    Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
 }
 
 /// A value that is not blank, and where it stands.
-fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {
+pub(crate) fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {
     let property = section.get(name)?;
     let text = property.value().trim();
     (!text.is_empty()).then_some((text, property))
 }
 
 /// `/home/me/.aws/config, line 3`.
-pub(super) fn place(property: &Property) -> Box<str> {
+pub(crate) fn place(property: &Property) -> Box<str> {
     format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line()).into()
 }
 
@@ -311,15 +317,15 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::shared_files::Content;
+    use crate::shared_config::FileContent;
 
     const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
     const ROLE: &str = "role_arn = arn:aws:iam::123456789012:role/r\n";
 
-    fn parse(config: &str, credentials: &str) -> SharedFiles {
-        let content = |path, text: &'static str| Content { path: Path::new(path), bytes: text.as_bytes() };
+    fn parse(config: &str, credentials: &str) -> SharedConfig {
+        let content = |path, text: &'static str| FileContent { path: Path::new(path), bytes: text.as_bytes() };
         let leak = |text: &str| &*Box::leak(text.to_owned().into_boxed_str());
-        SharedFiles::parse(Some(content("/c", leak(config))), Some(content("/k", leak(credentials)))).unwrap()
+        SharedConfig::parse(Some(content("/c", leak(config))), Some(content("/k", leak(credentials)))).unwrap()
     }
 
     /// What the profile `dev` comes to, hop by hop, or what is wrong with it.
@@ -327,7 +333,7 @@ mod tests {
         let files = parse(config, credentials);
         match plan(&files, files.profile("dev").unwrap(), &|_| Ok(())) {
             Ok(None) => "nothing".into(),
-            Ok(Some(hop)) => shown(&hop),
+            Ok(Some(link)) => shown(&link),
             Err(failure) => {
                 assert!(!failure.to_string().contains("hush"), "{failure}");
                 failure.to_string()
@@ -335,24 +341,24 @@ mod tests {
         }
     }
 
-    fn shown(hop: &Hop) -> String {
-        let way = match &hop.way {
-            Way::Keys(keys) => {
+    fn shown(link: &ProfileLink) -> String {
+        let way = match &link.way {
+            Method::Keys(keys) => {
                 let token = keys.session_token.as_ref().map_or("", |_| " with token");
                 format!("keys {}{token}", keys.access_key_id)
             }
-            Way::Role { role, base } => {
+            Method::Role { role, base } => {
                 format!("role {} < {}", role.arn.rsplit('/').next().unwrap_or_default(), shown(base))
             }
-            Way::CredentialSource(source) => format!("{source:?}"),
-            Way::WebIdentity { role, token_file } => format!("web identity {token_file} {:?}", role.session_name),
-            Way::Sso { session, account_id, role_name } => {
+            Method::CredentialSource(source) => format!("{source:?}"),
+            Method::WebIdentity { role, token_file } => format!("web identity {token_file} {:?}", role.session_name),
+            Method::Sso { session, account_id, role_name } => {
                 format!("sso {:?} {} {account_id} {role_name}", session.name, session.start_url)
             }
-            Way::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
-            Way::SignIn { session } => format!("sign-in {session}"),
+            Method::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
+            Method::SignIn { session } => format!("sign-in {session}"),
         };
-        format!("{} {way}", hop.stands)
+        format!("{} {way}", link.stands)
     }
 
     #[test]
@@ -494,11 +500,11 @@ mod tests {
     #[test]
     fn long_chains_are_followed_and_endless_ones_refused() {
         let chain = |length: usize| {
-            let hops = (0..length).map(|n| {
+            let links = (0..length).map(|n| {
                 let name = if n == 0 { "dev".to_owned() } else { format!("p{n}") };
                 format!("[profile {name}]\n{ROLE}source_profile = p{}\n", n + 1)
             });
-            format!("{}[profile p{length}]\n{KEYS}", hops.collect::<String>())
+            format!("{}[profile p{length}]\n{KEYS}", links.collect::<String>())
         };
         assert!(told(&chain(255), "").ends_with("keys AKIA1"));
         assert!(told(&chain(256), "").contains("more than 256 profiles"));
@@ -527,8 +533,8 @@ mod tests {
         let config = "[profile dev]\nsource_profile = a\nservices = v\n[profile a]\nsso_session = s\nsource_profile = dev\n\
                       [sso-session s]\n[services v]\n[profile other]\n";
         let files = parse(config, "");
-        let names: Vec<_> = footprint(&files, "dev").iter().map(|section| section.name()).collect();
+        let names: Vec<_> = dependencies(&files, "dev").iter().map(|section| section.name()).collect();
         assert_eq!(names, ["dev", "a", "s", "v"]);
-        assert!(footprint(&files, "gone").is_empty());
+        assert!(dependencies(&files, "gone").is_empty());
     }
 }

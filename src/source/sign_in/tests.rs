@@ -3,14 +3,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::*;
-use crate::clock::{Clock, parse_timestamp};
-use crate::environment::Environment;
-use crate::failure::Kind;
-use crate::fakes::server::{Reply, nobody};
-use crate::fakes::signin::{KEY, Signin, cached, denied, error, invalid};
-use crate::files::Files;
-use crate::upstream::Upstream;
+use crate::http::client::HttpClient;
+use crate::model::error::ErrorKind;
+use crate::model::time::parse_timestamp;
+use crate::os::clock::Clock;
+use crate::os::environment::Environment;
+use crate::os::files::Files;
+use crate::source::sign_in::*;
+use testkit::server::{Reply, nobody};
+use testkit::signin::{KEY, Signin, cached, denied, error, invalid};
 
 const SESSION: &str = "arn:aws:iam::123456789012:user/me";
 const NOW: &str = "2026-11-25T12:00:00Z";
@@ -25,7 +26,7 @@ fn at(text: &str) -> SystemTime {
 /// A home, a clock that shows NOW, and a Sign-In that knows one refresh token.
 struct Stage {
     signin: Signin,
-    world: World,
+    context: Context,
     source: SignInCredentials,
     _home: tempfile::TempDir,
 }
@@ -44,18 +45,18 @@ impl Stage {
         let environment = Environment::new(variables);
         let source =
             SignInCredentials::new(SESSION).with_settings(Settings::of_environment(&environment)).of_profile("dev");
-        let world = World {
+        let context = Context {
             clock: Clock::injected(at(NOW)),
             environment,
             files: Files::unwatched(),
-            upstream: Upstream::system(Arc::default()),
-            ..World::default()
+            http_client: HttpClient::system(Arc::default()),
+            ..Context::default()
         };
-        Self { signin, world, source, _home: home }
+        Self { signin, context, source, _home: home }
     }
 
     fn path(&self) -> PathBuf {
-        cache::path(&self.world.environment, SESSION).unwrap()
+        cache_file::path(&self.context.environment, SESSION).unwrap()
     }
 
     fn write(&self, content: &str) {
@@ -74,14 +75,14 @@ impl Stage {
     }
 
     async fn found(&self) -> Credentials {
-        match self.source.load(&self.world).await {
-            Answer::Found(found) => found,
+        match self.source.load(&self.context).await {
+            Lookup::Found(found) => found,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn failure(&self) -> Failure {
-        let Answer::Failing(failure) = self.source.load(&self.world).await else { panic!() };
+    async fn failure(&self) -> SourceError {
+        let Lookup::Failed(failure) = self.source.load(&self.context).await else { panic!() };
         assert!(!failure.message.contains("hush"), "{failure}");
         failure
     }
@@ -95,7 +96,7 @@ async fn good_credentials_are_used_as_they_are() {
     assert_eq!((&*found.access_key_id, found.expiration), ("ASIA0", Some(at(LATER))));
     assert_eq!((found.account_id.as_deref(), found.login_ends), (Some("123456789012"), None));
     assert_eq!(stage.signin.asked(), 0);
-    assert_eq!((stage.source.name(), stage.source.region(&stage.world).await), ("sign-in", None));
+    assert_eq!((stage.source.name(), stage.source.region(&stage.context).await), ("sign-in", None));
 }
 
 #[tokio::test]
@@ -132,12 +133,12 @@ async fn the_region_of_the_log_in_goes_before_that_of_the_profile() {
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("eu-west-1", "no/region"));
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
-    let Answer::Failing(failure) = source.load(&stage.world).await else { panic!() };
+    let Lookup::Failed(failure) = source.load(&stage.context).await else { panic!() };
     assert!(failure.message.contains("the region \"no/region\" is none"), "{failure}");
     // Older log-ins have none.
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
     assert!(stage.failure().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
-    assert!(matches!(source.load(&stage.world).await, Answer::Found(_)));
+    assert!(matches!(source.load(&stage.context).await, Lookup::Found(_)));
 }
 
 #[tokio::test]
@@ -178,7 +179,7 @@ async fn a_refusal_is_the_end_of_the_session() {
         let message = format!(
             "the sign-in session {SESSION} has expired (ended 2026-11-25T11:00:00Z); run: aws login --profile dev"
         );
-        assert_eq!((failure.kind, &*failure.message), (Kind::LoginRequired, &*message));
+        assert_eq!((failure.kind, &*failure.message), (ErrorKind::LoginRequired, &*message));
         assert_eq!(stage.signin.asked(), 1, "it is not asked again with the same token");
         // Another log-in heals it.
         stage.signin.known("hush-other");
@@ -204,19 +205,19 @@ async fn who_lost_the_race_against_another_process_takes_what_it_got() {
 async fn what_sign_in_says_is_told() {
     let permission = "ask who administers the account for the permission signin:CreateOAuth2Token";
     for (reply, kind, says) in [
-        (denied("INSUFFICIENT_PERMISSIONS", "no"), Kind::Denied, permission),
-        (denied("NEW", "no"), Kind::Denied, "NEW: no; if this lasts, log in again with aws login"),
-        (invalid("INVALID_REQUEST", "hush-refresh?"), Kind::Misconfigured, "INVALID_REQUEST: [redacted]?"),
-        (invalid("INVALID_REQUEST", "x"), Kind::Misconfigured, "; if this lasts, log in again with aws login"),
-        (error(429, "TooManyRequestsError", "rate_exceeded", "slow"), Kind::Unavailable, "rate_exceeded: slow"),
-        (error(500, "InternalServerException", "server_error", "x"), Kind::Unavailable, "server_error: x"),
-        (Reply::of(503, "<html>hush"), Kind::Unavailable, "status 503"),
-        (Reply::of(403, ""), Kind::Denied, "status 403"),
-        (Reply::ok("<html>hush"), Kind::Unavailable, "has not what was asked for (line 1, column 1)"),
-        (Reply::ok("{}"), Kind::Unavailable, "has not what was asked for"),
-        (Reply::ok(answer("", 900)), Kind::Unavailable, "no session token, no refresh token or no end"),
-        (Reply::ok(answer("hush", 0)), Kind::Unavailable, "no session token, no refresh token or no end"),
-        (Reply::ok(answer("hush\\n\\u0007s", 900)), Kind::Unavailable, "contains a control character"),
+        (denied("INSUFFICIENT_PERMISSIONS", "no"), ErrorKind::Denied, permission),
+        (denied("NEW", "no"), ErrorKind::Denied, "NEW: no; if this lasts, log in again with aws login"),
+        (invalid("INVALID_REQUEST", "hush-refresh?"), ErrorKind::Misconfigured, "INVALID_REQUEST: [redacted]?"),
+        (invalid("INVALID_REQUEST", "x"), ErrorKind::Misconfigured, "; if this lasts, log in again with aws login"),
+        (error(429, "TooManyRequestsError", "rate_exceeded", "slow"), ErrorKind::Unavailable, "rate_exceeded: slow"),
+        (error(500, "InternalServerException", "server_error", "x"), ErrorKind::Unavailable, "server_error: x"),
+        (Reply::of(503, "<html>hush"), ErrorKind::Unavailable, "status 503"),
+        (Reply::of(403, ""), ErrorKind::Denied, "status 403"),
+        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "has not what was asked for (line 1, column 1)"),
+        (Reply::ok("{}"), ErrorKind::Unavailable, "has not what was asked for"),
+        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok(answer("hush\\n\\u0007s", 900)), ErrorKind::Unavailable, "contains a control character"),
     ] {
         let stage = Stage::new();
         stage.cached(BEFORE);
@@ -229,7 +230,7 @@ async fn what_sign_in_says_is_told() {
     }
     let stage = Stage::asking(Stage::new().signin, &format!("http://{}", nobody()));
     stage.cached(BEFORE);
-    assert_eq!(stage.failure().await.kind, Kind::Unavailable);
+    assert_eq!(stage.failure().await.kind, ErrorKind::Unavailable);
     stage.cached(SOON);
     assert_eq!(stage.found().await.login_ends, None, "what is good is used");
 }
@@ -252,7 +253,7 @@ async fn numbers_beyond_reason_are_not_believed() {
 async fn without_a_usable_cache_a_person_has_to_log_in() {
     let stage = Stage::new();
     let failure = stage.failure().await;
-    assert_eq!(failure.kind, Kind::LoginRequired);
+    assert_eq!(failure.kind, ErrorKind::LoginRequired);
     let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
     assert!(failure.message.starts_with(&says), "{failure}");
     assert!(failure.message.ends_with("; run: aws login --profile dev"), "{failure}");
@@ -265,7 +266,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     ] {
         stage.write(content);
         let failure = stage.failure().await;
-        assert!(failure.kind == Kind::LoginRequired && failure.message.contains(says), "{says}: {failure}");
+        assert!(failure.kind == ErrorKind::LoginRequired && failure.message.contains(says), "{says}: {failure}");
     }
     // A key that is none counts when it is needed, as in botocore.
     let without_key = |expires| cached("ASIA0", expires, "hush-refresh").replace(&escaped(KEY), "hush!");
@@ -275,9 +276,9 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let end = stage.found().await.login_ends.unwrap();
     assert_eq!((end.at, &*end.remedy), (at(SOON), "aws login --profile dev"));
     stage.write(&without_key(BEFORE));
-    assert_eq!(stage.failure().await.kind, Kind::LoginRequired);
-    let homeless = World { environment: Environment::default(), ..stage.world.clone() };
-    let Answer::Failing(failure) = stage.source.load(&homeless).await else { panic!() };
+    assert_eq!(stage.failure().await.kind, ErrorKind::LoginRequired);
+    let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
+    let Lookup::Failed(failure) = stage.source.load(&homeless).await else { panic!() };
     assert!(failure.message.ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{failure}");
 }
 
@@ -291,7 +292,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     stage.cached(LATER);
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
     let failure = stage.failure().await;
-    assert_eq!(failure.kind, Kind::Misconfigured);
+    assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(failure.message.contains("may be written by everybody"), "{failure}");
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(&*stage.found().await.access_key_id, "ASIA0");

@@ -139,14 +139,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--columns", **words, default=list(CELLS), help=f"of {', '.join(CELLS)}")
     parser.add_argument("--jobs", type=int, default=6, help="rows beside each other; they mostly wait")
     parser.add_argument("--write", type=Path, metavar="FILE", help="keep the table there (a run of everything only)")
-    parser.add_argument("--readme", type=Path, metavar="FILE", help="rewrite the symptoms between the marks in there")
+    parser.add_argument("--troubleshooting", type=Path, metavar="FILE", help="rewrite the symptoms between the marks there")
     given = parser.parse_args()
     for asked, known in ((given.clients or [], client.names()), (given.ways, list(WAYS)), (given.columns, list(CELLS))):
         if unknown := set(asked) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
     given.part = bool(given.six or given.clients or given.ways != list(WAYS) or given.columns != list(CELLS))
-    if given.part and (given.write or given.readme):
-        parser.error("--write and --readme take a run of everything")
+    if given.part and (given.write or given.troubleshooting):
+        parser.error("--write and --troubleshooting take a run of everything")
     return given
 
 
@@ -171,8 +171,8 @@ def main() -> int:
     print("\n" + table.text(results, clients, given.ways, given.columns))
     if given.write:
         given.write.write_text(table.document(results, clients, binary))
-    if given.readme:
-        table.rewrite(given.readme, results, clients)
+    if given.troubleshooting:
+        table.rewrite(given.troubleshooting, results, clients)
     failed = results.failed(IN_CI)
     print(f"{time.monotonic() - began:.0f} s")
     if failed:

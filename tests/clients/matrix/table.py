@@ -1,4 +1,4 @@
-"""What the runs came to: a table for the terminal, docs/CLIENTS.md, and the symptoms in the README."""
+"""The results of a run: a table for the terminal, docs/CLIENTS.md, and the symptoms in docs/TROUBLESHOOTING.md."""
 
 import re
 import subprocess
@@ -69,10 +69,18 @@ CHANGING = [
 ]
 # Codes of the broker that these cells may show.
 CODES = ["InvalidAuthorizationToken", "LoginRequired"]
-ADVICE = {
-    "wrong-token": "the token is not the broker's: `eval \"$(credenza env)\"` names its token file",
-    "login-required": "a log-in has ended: `credenza status` says which, `credenza login --sso-session NAME` renews it",
+# What each column shows, and what the user does about it.
+REMEDIES = {
+    "wrong-token": (
+        "The auth token is wrong",
+        "`eval \"$(credenza env)\"` in the shell of the program names the token file of the daemon.",
+    ),
+    "login-required": (
+        "A login has expired",
+        "`credenza status` names the login. `credenza login --sso-session NAME` renews it.",
+    ),
 }
+EITHER = "These programs hide the cause. Try the first remedy, then the second."
 
 
 def document(results: Results, clients: list[Client], binary: Path) -> str:
@@ -89,10 +97,10 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
         "|---|---|",
         *[f"| {it.title} | {_cell(MACHINE.sub('', it.version))} |" for it in clients],
         "",
-        "The columns: long-lived keys (L), temporary keys (T), rotation while it runs (R), the broker restarted (B), expired and",
-        "healed (H), a wrong token (W) and an ended log-in (S), which fail with words for the user. ✓ all of them, else what works,",
-        "and the notes say why the others cannot. On the way env each call is a program of its own, fed by `credenza get`: nothing",
-        "there goes on from one call to the next.",
+        "The columns: long-lived keys (L), temporary keys (T), rotation while the client runs (R), a restart of the broker (B),",
+        "expiry and recovery (H), a wrong token (W) and an expired login (S). The last two fail, with a message for the user.",
+        "✓ means all of them; otherwise the letters that work, and the notes say why the others cannot. With env, each call is a",
+        "new program with the variables of `credenza get`.",
         "",
         f"| client | {' | '.join(WAYS)} |",
         f"|---|{'---|' * len(WAYS)}",
@@ -101,7 +109,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
         shown = [_works(results.of(it, way, list(COLUMNS)), notes) for way in WAYS]
         lines.append(f"| {it.title} | {' | '.join(shown)} |")
     lines += ["", *[f"{number}. {note}" for number, note in enumerate(notes, 1)], "", "## What the user sees", ""]
-    for column, words in (("wrong-token", "A wrong token"), ("login-required", "An ended log-in")):
+    for column, words in (("wrong-token", "A wrong token"), ("login-required", "An expired login")):
         lines += [f"{words}, on the way full-uri:", "", "| client | it says |", "|---|---|"]
         for it in clients:
             if (cell := results.cells.get((it.name, "full-uri", column))) is not None and cell.said:
@@ -115,8 +123,8 @@ def _storms(results: Results, clients: list[Client]) -> list[str]:
     lines = [
         "## In a storm",
         "",
-        "A call after another while the broker, behind a socket that outlives it, is restarted, reloaded (also with a file that",
-        "cannot be read) and starved of its upstream in an order of chance. Its lease is good all the time: no call may fail.",
+        "Calls without a pause while the broker is restarted behind a socket, reloaded (also with an unreadable file) and cut off",
+        "from its source, in random order. Its lease is valid all the time: no call may fail.",
         "",
         f"| client | {' | '.join(storm.WAYS)} |",
         f"|---|{'---|' * len(storm.WAYS)}",
@@ -140,8 +148,8 @@ def _identities(results: Results, clients: list[Client]) -> list[str]:
     lines = [
         "## At STS",
         "",
-        "The broker assumes a role at moto, which verifies signatures and session tokens; the client asks moto who it is, with",
-        "GetCallerIdentity and what it was served.",
+        "The broker assumes a role at moto, which verifies signatures and session tokens. The client calls GetCallerIdentity there",
+        "with the credentials that it was served.",
         "",
         "| client | way | it is |",
         "|---|---|---|",
@@ -153,28 +161,38 @@ def _identities(results: Results, clients: list[Client]) -> list[str]:
     return [*lines, ""]
 
 
-def rewrite(readme: Path, results: Results, clients: list[Client]) -> None:
-    """The symptoms between the marks of the README, those that are alike in one line."""
+def rewrite(document: Path, results: Results, clients: list[Client]) -> None:
+    """Writes the symptoms between the marks of the document: a table for each remedy, equal symptoms in one line."""
     seen: dict[str, tuple[list[str], list[str]]] = {}
-    for column, advice in ADVICE.items():
+    for column in REMEDIES:
         for it in clients:
             cell = results.cells.get((it.name, "full-uri", column))
             if cell is not None and cell.said:
-                titles, advices = seen.setdefault(_symptom(cell.said), ([], []))
+                titles, columns = seen.setdefault(_symptom(cell.said), ([], []))
                 titles += [it.title] if it.title not in titles else []
-                advices += [advice] if advice not in advices else []
-    lines = ["| a program says | with | what it means, what to do |", "|---|---|---|"]
-    for symptom, (titles, advices) in seen.items():
-        lines.append(f"| {_cell(symptom)} | {', '.join(titles)} | {'; or '.join(advices)} |")
-    before, _, rest = readme.read_text().partition(BEGIN)
+                columns += [column] if column not in columns else []
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for symptom, (titles, columns) in seen.items():
+        groups.setdefault(tuple(columns), []).append(f"| {_cell(symptom)} | {', '.join(titles)} |")
+    lines = []
+    for columns in sorted(groups, key=len):
+        remedies = [REMEDIES[column] for column in columns]
+        lines += [f"### {', or '.join(_lower(title) if at else title for at, (title, _) in enumerate(remedies))}", ""]
+        lines += [" ".join([*([EITHER] if len(remedies) > 1 else []), *[remedy for _, remedy in remedies]]), ""]
+        lines += ["| the program says | client |", "|---|---|", *groups[columns], ""]
+    before, _, rest = document.read_text().partition(BEGIN)
     _, marked, after = rest.partition(END)
     if not marked:
-        raise ValueError(f"{readme}: {BEGIN} and {END} do not stand there")
-    readme.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{after}")
+        raise ValueError(f"{document}: the marks {BEGIN} and {END} are missing")
+    document.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"{END}{after}")
+
+
+def _lower(title: str) -> str:
+    return title[0].lower() + title[1:]
 
 
 def _symptom(said: str) -> str:
-    """What to look for in a log: from the front, and where the broker's own code stands further behind, that too."""
+    """The start of the text, to search a log for; with the code of the broker if that comes later."""
     text = _steady(said).removeprefix("error: ").removeprefix("TIME ERROR : ")
     if len(text) <= LONGEST_SYMPTOM:
         return text

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{CREDENTIAL_SOURCE, MOST_HOPS, SOURCE_PROFILE, is_role, value};
-use crate::shared_files::{Section, SharedFiles};
+use crate::shared_config::SharedConfig;
+use crate::shared_config::property::Section;
+use crate::source::profile::plan::{CREDENTIAL_SOURCE, MAX_LINKS, SOURCE_PROFILE, is_role, value};
 
 /// Of every profile that has been met on the way, how many follow it as a source of another one.
 #[derive(Debug)]
-pub(in crate::source::profile) struct Depths<'f> {
-    files: &'f SharedFiles,
+pub(crate) struct Depths<'f> {
+    files: &'f SharedConfig,
     known: HashMap<&'f str, usize>,
     /// How many profiles were walked over.
     #[cfg(test)]
@@ -16,7 +17,7 @@ pub(in crate::source::profile) struct Depths<'f> {
 }
 
 impl<'f> Depths<'f> {
-    pub(in crate::source::profile) fn new(files: &'f SharedFiles) -> Self {
+    pub(crate) fn new(files: &'f SharedConfig) -> Self {
         Self {
             files,
             known: HashMap::new(),
@@ -26,8 +27,8 @@ impl<'f> Depths<'f> {
     }
 
     /// Whether the plan of this profile would be refused for its length.
-    pub(in crate::source::profile) fn is_too_long(&mut self, first: &'f Section) -> bool {
-        self.source(first, false).is_some_and(|source| self.of(source) >= MOST_HOPS)
+    pub(crate) fn is_too_long(&mut self, first: &'f Section) -> bool {
+        self.source(first, false).is_some_and(|source| self.of(source) >= MAX_LINKS)
     }
 
     fn source(&self, section: &'f Section, is_source: bool) -> Option<&'f Section> {
@@ -50,7 +51,7 @@ impl<'f> Depths<'f> {
             }
             if let Some(start) = places.get(section.name()) {
                 let circle: Vec<&str> = path.split_off(*start);
-                let depth = if circle.len() > MOST_HOPS { circle.len() } else { 1 };
+                let depth = if circle.len() > MAX_LINKS { circle.len() } else { 1 };
                 self.known.extend(circle.into_iter().map(|name| (name, depth)));
                 break depth;
             }
@@ -75,7 +76,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::shared_files::Content;
+    use crate::shared_config::FileContent;
 
     #[test]
     fn each_profile_of_a_chain_is_walked_over_once() {
@@ -84,8 +85,8 @@ mod tests {
             .map(|at| format!("[profile p{at}]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = p{}\n", at + 1))
             .collect();
         config += &format!("[profile p{LENGTH}]\naws_access_key_id = A\naws_secret_access_key = s\n");
-        let content = Content { path: Path::new("/c"), bytes: config.as_bytes() };
-        let files = SharedFiles::parse(Some(content), None).unwrap();
+        let content = FileContent { path: Path::new("/c"), bytes: config.as_bytes() };
+        let files = SharedConfig::parse(Some(content), None).unwrap();
         let mut depths = Depths::new(&files);
         let too_long = (0..LENGTH).filter(|at| depths.is_too_long(files.profile(&format!("p{at}")).unwrap())).count();
         assert!(too_long > 0 && too_long < LENGTH && depths.walked <= LENGTH + 1, "{too_long} {}", depths.walked);

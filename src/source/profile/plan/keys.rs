@@ -1,19 +1,22 @@
 //! The keys of a profile.
 
-use super::{
-    ACCESS_KEY_ID, ACCOUNT_ID, Hop, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, Way, place, said, value,
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::text::InvalidText;
+use crate::shared_config::SharedFile;
+use crate::shared_config::property::{Property, Section};
+use crate::source::profile::plan::link::{Method, ProfileLink};
+use crate::source::profile::plan::{
+    ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, place, said, value,
 };
-use crate::credentials::{Credentials, Unusable};
-use crate::shared_files::{File, Property, Section};
-use crate::source::Failure;
 
 /// What to do about half a pair.
 const COMPLETE: &str = "add it, or remove this half";
 
 /// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
 /// a half and nothing of the other, as some people keep them, the two halves are the pair.
-pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
-    let wrong = |at: &Property, message: String| Failure::misconfigured(said(at, section, message));
+pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
+    let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
     let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
@@ -39,12 +42,12 @@ pub(super) fn keys(section: &Section) -> Result<Option<Hop>, Failure> {
         .find(|(_, token)| token.file() == id.1.file() || token.file() == secret.1.file())
         .map(|(token, _)| token);
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
-    let credentials = credentials.map_err(|why: Unusable| wrong(id.1, format!("{why}; {REWRITE}")))?;
+    let credentials = credentials.map_err(|why: InvalidText| wrong(id.1, format!("{why}; {REWRITE}")))?;
     let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
-    Ok(Some(Hop { profile: section.name().into(), stands: place(id.1), way: Way::Keys(credentials) }))
+    Ok(Some(ProfileLink { profile: section.name().into(), stands: place(id.1), way: Method::Keys(credentials) }))
 }
 
 /// The file of a property that says something.
-pub(super) fn file_of(section: &Section, name: &str) -> Option<File> {
+pub(crate) fn file_of(section: &Section, name: &str) -> Option<SharedFile> {
     value(section, name).map(|(_, property)| property.file())
 }

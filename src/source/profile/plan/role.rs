@@ -2,37 +2,39 @@
 
 use std::time::Duration;
 
-use super::{CredentialSource, DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, said, value};
 use crate::aws::arn::can_be_asked_for;
-use crate::credentials::{Escaped, usable};
-use crate::shared_files::{Property, Section};
-use crate::source::Failure;
+use crate::model::error::SourceError;
+use crate::model::text::{Escaped, usable};
+use crate::shared_config::property::{Property, Section};
+use crate::source::profile::plan::link::CredentialSource;
+use crate::source::profile::plan::{DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, said, value};
 use crate::source::spec::RoleSpec;
 
 /// What is asked of STS for the role of a profile, and where it stands.
 ///
 /// # Errors
 /// When something of it is no value that STS could take.
-pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> {
-    let part = |name: &str| -> Result<Option<Box<str>>, Failure> {
+pub(crate) fn role(section: &Section) -> Result<(RoleSpec, &Property), SourceError> {
+    let part = |name: &str| -> Result<Option<Box<str>>, SourceError> {
         let Some((text, at)) = value(section, name) else { return Ok(None) };
         let text = usable("text", text)
-            .map_err(|why| Failure::misconfigured(said(at, section, format!("{name}: {why}; {REWRITE}"))))?;
+            .map_err(|why| SourceError::misconfigured(said(at, section, format!("{name}: {why}; {REWRITE}"))))?;
         Ok(Some(text.into()))
     };
-    let empty = || Failure::misconfigured(format!("profile {}: there is no role_arn; add it", Escaped(section.name())));
+    let empty =
+        || SourceError::misconfigured(format!("profile {}: there is no role_arn; add it", Escaped(section.name())));
     let at = section.get(ROLE_ARN).ok_or_else(empty)?;
     let arn = part(ROLE_ARN)?.ok_or_else(|| {
-        Failure::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
+        SourceError::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
     })?;
     if !can_be_asked_for(&arn) {
         let message = "role_arn is no name of a role, or one with white space; write one such as arn:aws:iam::123456789012:role/NAME";
-        return Err(Failure::misconfigured(said(at, section, message)));
+        return Err(SourceError::misconfigured(said(at, section, message)));
     }
     let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
         text.parse().map(Duration::from_secs).map_err(|_| {
             let message = "duration_seconds is no number of seconds; write one such as 3600";
-            Failure::misconfigured(said(at, section, message))
+            SourceError::misconfigured(said(at, section, message))
         })
     });
     let role = RoleSpec {
@@ -50,7 +52,7 @@ pub(super) fn role(section: &Section) -> Result<(RoleSpec, &Property), Failure> 
 const LONGEST_SHOWN: usize = 24;
 
 /// What to say about a word that is no `credential_source`.
-pub(super) fn no_credential_source(word: &str) -> String {
+pub(crate) fn no_credential_source(word: &str) -> String {
     let is_plain = word.len() <= LONGEST_SHOWN && word.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let has = if is_plain { format!("is {word}, which") } else { "has a value that".into() };
     format!(
@@ -60,7 +62,7 @@ pub(super) fn no_credential_source(word: &str) -> String {
 }
 
 /// The word for a source that needs no profile, in any case.
-pub(super) fn credential_source(word: &str) -> Option<CredentialSource> {
+pub(crate) fn credential_source(word: &str) -> Option<CredentialSource> {
     [
         ("Environment", CredentialSource::Environment),
         ("Ec2InstanceMetadata", CredentialSource::Ec2InstanceMetadata),

@@ -1,0 +1,108 @@
+//! The SSO portal: credentials of a role for an access token.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{ACCEPT, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+
+use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
+use crate::aws::endpoint::ServiceEndpoint;
+use crate::aws::service::Service;
+use crate::aws::settings::Settings;
+use crate::context::Context;
+use crate::http::address_policy::AddressPolicy;
+use crate::http::message::{Request, Response};
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::secret::Secret;
+
+const TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
+
+/// What a query carries as it is (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// GetRoleCredentials: temporary credentials of a role that the owner of the token has in an account.
+///
+/// # Errors
+/// [`ErrorKind::LoginRequired`] when the token is not accepted, [`ErrorKind::Denied`] when its owner does not have the role.
+pub(crate) async fn role_credentials(
+    context: &Context,
+    settings: &Settings,
+    token: &Secret,
+    account_id: &str,
+    role_name: &str,
+) -> Result<Credentials, SourceError> {
+    let escaped = |text| utf8_percent_encode(text, RESERVED);
+    let query = format!("role_name={}&account_id={}", escaped(role_name), escaped(account_id));
+    let url = ServiceEndpoint::of(Service::Sso, settings)?.url.join(&format!("/federation/credentials?{query}"));
+    let url = url.map_err(|bad| SourceError::misconfigured(format!("the URL of the SSO portal {bad}")))?;
+    let request = || {
+        let request = Request::new(Method::GET, url.clone(), AddressPolicy::Anywhere, PATIENCE)
+            .with_header(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(request.with_secret(TOKEN, "access token", token)?)
+    };
+    let what = format!("GetRoleCredentials {account_id} {role_name}");
+    let response = call(context, settings, &what, request, |response| understand(response, token)).await?;
+    read(&response.body, account_id)
+        .map_err(|why| SourceError::unavailable(format!("{what} (GET {url}): {why}{SEE_WHO_ANSWERS}")))
+}
+
+/// The class of an error stands in a header, with the namespace or without, and what it says in the body.
+fn understand(response: &Response, token: &Secret) -> ServiceError {
+    #[derive(Deserialize)]
+    struct PortalErrorBody {
+        #[serde(rename = "__type")]
+        class: Option<String>,
+        #[serde(alias = "Message")]
+        message: Option<String>,
+    }
+    let body = serde_json::from_slice::<PortalErrorBody>(&response.body).ok();
+    let (class, message) = body.map_or((None, None), |body| (body.class, body.message));
+    let header = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
+    // `com.amazonaws.portal#UnauthorizedException:http://internal/`
+    let class = header.or(class.as_deref()).map(|class| class.split(':').next().unwrap_or_default());
+    let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
+    let kind = match (class, response.status) {
+        (Some("UnauthorizedException"), _) | (None, StatusCode::UNAUTHORIZED) => Some(ErrorKind::LoginRequired),
+        (Some("ForbiddenException" | "ResourceNotFoundException"), _) | (None, StatusCode::FORBIDDEN) => {
+            Some(ErrorKind::Denied)
+        }
+        _ => None,
+    };
+    let hushed = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
+    let advice = (kind == Some(ErrorKind::Denied)).then_some("the role has to be assigned to who has logged in");
+    ServiceError { code: class.map(hushed), message: message.as_deref().map(hushed), kind, advice }
+}
+
+fn read(body: &[u8], account_id: &str) -> Result<Credentials, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RoleCredentialsResponse {
+        role_credentials: RoleCredentials,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RoleCredentials {
+        access_key_id: Box<str>,
+        secret_access_key: Secret,
+        session_token: Secret,
+        /// Milliseconds since 1970.
+        expiration: u64,
+    }
+    // What does not parse may still hold a secret, and so may the error of the parser.
+    let answer: RoleCredentialsResponse = serde_json::from_slice(body).map_err(|error| {
+        format!("the answer has no role credentials (line {}, column {})", error.line(), error.column())
+    })?;
+    let RoleCredentials { access_key_id, secret_access_key, session_token, expiration } = answer.role_credentials;
+    if session_token.is_empty() || expiration == 0 {
+        return Err("the answer has role credentials without a session token or an end".into());
+    }
+    let expiration = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(expiration));
+    Ok(Credentials::new(&access_key_id, secret_access_key.expose())
+        .and_then(|keys| keys.with_session_token(Some(session_token.expose())))
+        .map_err(|unusable| format!("in the answer, {unusable}"))?
+        .with_expiration(expiration)
+        .with_account_id(Some(account_id)))
+}

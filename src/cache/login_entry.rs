@@ -1,0 +1,280 @@
+//! One file of the cache: a JSON object whose texts may be secrets.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::model::secret::Secret;
+use crate::model::time::parse_timestamp;
+
+/// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
+pub(crate) const LARGEST: usize = 256 * 1024;
+
+/// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
+#[derive(Clone, Default)]
+pub(crate) struct CacheEntry {
+    fields: Vec<(Box<str>, Field)>,
+}
+
+/// Every text may be a secret.
+#[derive(Clone)]
+enum Field {
+    Text(Secret),
+    Object(CacheEntry),
+    Other(Value),
+}
+
+/// A token, or what stands for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccessToken {
+    /// What tells it from any other.
+    pub(crate) token: Secret,
+    /// The moment from which it is refused.
+    pub(crate) expires: SystemTime,
+}
+
+/// Why a file of the cache says nothing usable. It never shows what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CacheEntryError {
+    /// More than a token ever takes.
+    #[error("it is larger than {} kB", LARGEST / 1024)]
+    TooLarge,
+    /// Nothing in it, as while somebody is writing it.
+    #[error("it is empty")]
+    Empty,
+    /// It ends before its object does.
+    #[error("it ends in the middle")]
+    Truncated,
+    /// No JSON, or no object.
+    #[error("it is not a JSON object (line {line}, column {column})")]
+    NotAnObject {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// A field that has to be there.
+    #[error("it has no {0}")]
+    Missing(&'static str),
+    /// A number, a list, …
+    #[error("its {0} is not a text")]
+    NotText(&'static str),
+    /// A text, a number, a list, …
+    #[error("its {0} is not an object")]
+    NotObject(&'static str),
+    /// Not of the form that botocore writes.
+    #[error("its {field} {why}")]
+    Time {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// No header could carry it.
+    #[error("its {0} contains a control character")]
+    ControlCharacter(&'static str),
+}
+
+impl CacheEntry {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it is no JSON object. Fields that are missing or wrong are found when they are asked for.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CacheEntryError> {
+        if bytes.len() > LARGEST {
+            return Err(CacheEntryError::TooLarge);
+        }
+        let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        if text.trim_ascii().is_empty() {
+            return Err(CacheEntryError::Empty);
+        }
+        serde_json::from_slice(text).map_err(|error| match error.classify() {
+            serde_json::error::Category::Eof => CacheEntryError::Truncated,
+            _ => CacheEntryError::NotAnObject { line: error.line(), column: error.column() },
+        })
+    }
+
+    /// The bytes to write, as botocore reads them.
+    #[must_use]
+    pub(crate) fn render(&self) -> Zeroizing<Vec<u8>> {
+        // Sized so that the buffer never grows: a growing one would leave copies of the secrets behind. Escaping takes
+        // at most six bytes for one.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.longest()));
+        // Writing texts into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *bytes, self);
+        bytes
+    }
+
+    fn longest(&self) -> usize {
+        let longest = |(name, field): &(Box<str>, Field)| {
+            let value = match field {
+                Field::Text(text) => 6 * text.expose().len(),
+                Field::Object(object) => object.longest(),
+                // Escaped already, and no text of ours.
+                Field::Other(value) => value.to_string().len(),
+            };
+            6 * name.len() + value + 16
+        };
+        self.fields.iter().map(longest).sum::<usize>() + 2
+    }
+
+    /// Whether there is such a field, whatever stands in it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.iter().any(|(known, _)| **known == *name)
+    }
+
+    /// Puts a text into a field.
+    pub(crate) fn set(&mut self, name: &str, text: Secret) {
+        self.put(name, Field::Text(text));
+    }
+
+    /// Puts an object into a field.
+    pub(crate) fn set_object(&mut self, name: &str, object: CacheEntry) {
+        self.put(name, Field::Object(object));
+    }
+
+    /// Takes a field away.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.fields.retain(|(known, _)| **known != *name);
+    }
+
+    fn put(&mut self, name: &str, field: Field) {
+        match self.fields.iter_mut().rev().find(|(known, _)| **known == *name) {
+            Some((_, known)) => *known = field,
+            None => self.fields.push((name.into(), field)),
+        }
+    }
+
+    /// The text of a field; null and blank are none.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub(crate) fn text(&self, name: &'static str) -> Result<Option<&Secret>, CacheEntryError> {
+        match self.field(name) {
+            None => Ok(None),
+            Some(Field::Text(text)) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
+            Some(Field::Object(_) | Field::Other(_)) => Err(CacheEntryError::NotText(name)),
+        }
+    }
+
+    /// The text of a field that has to be there and travels in a header.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(crate) fn required(&self, name: &'static str) -> Result<&Secret, CacheEntryError> {
+        let text = self.text(name)?.ok_or(CacheEntryError::Missing(name))?;
+        if text.expose().chars().any(char::is_control) {
+            return Err(CacheEntryError::ControlCharacter(name));
+        }
+        Ok(text)
+    }
+
+    /// The object in a field that has to be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn object(&self, name: &'static str) -> Result<&CacheEntry, CacheEntryError> {
+        match self.field(name) {
+            None => Err(CacheEntryError::Missing(name)),
+            Some(Field::Object(object)) => Ok(object),
+            Some(Field::Text(_) | Field::Other(_)) => Err(CacheEntryError::NotObject(name)),
+        }
+    }
+
+    /// The moment in a field that has to be there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn end(&self, name: &'static str) -> Result<SystemTime, CacheEntryError> {
+        self.time(name)?.ok_or(CacheEntryError::Missing(name))
+    }
+
+    /// What a field holds; null is nothing.
+    fn field(&self, name: &str) -> Option<&Field> {
+        // Of a name that stands twice the last counts, as in Python.
+        let (_, field) = self.fields.iter().rev().find(|(known, _)| **known == *name)?;
+        Some(field).filter(|field| !matches!(field, Field::Other(Value::Null)))
+    }
+
+    /// The moment in a field, as RFC 3339 or as older botocores write it.
+    ///
+    /// # Errors
+    /// When it is anything else.
+    pub(crate) fn time(&self, field: &'static str) -> Result<Option<SystemTime>, CacheEntryError> {
+        let Some(text) = self.text(field)? else { return Ok(None) };
+        read_time(text.expose()).map(Some).map_err(|why| CacheEntryError::Time { field, why })
+    }
+}
+
+/// RFC 3339, and the `2020-06-17T10:02:08UTC` of older botocores.
+fn read_time(text: &str) -> Result<SystemTime, &'static str> {
+    let text = text.trim();
+    let text = text.strip_suffix("UTC").map_or(Cow::Borrowed(text), |time| format!("{}Z", time.trim_end()).into());
+    parse_timestamp(&text)
+}
+
+impl fmt::Debug for CacheEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("fields", &self.fields.len()).finish()
+    }
+}
+
+impl<'de> Deserialize<'de> for CacheEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = CacheEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CacheEntry, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry::<Box<str>, Field>()? {
+                    fields.push(field);
+                }
+                Ok(CacheEntry { fields })
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Value::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl From<Value> for Field {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text.into()),
+            Value::Object(object) => {
+                let fields = object.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+                Self::Object(CacheEntry { fields })
+            }
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl Serialize for CacheEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (name, field) in &self.fields {
+            match field {
+                Field::Text(text) => map.serialize_entry(name, text.expose())?,
+                Field::Object(object) => map.serialize_entry(name, object)?,
+                Field::Other(value) => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}

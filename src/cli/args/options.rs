@@ -1,0 +1,244 @@
+//! What clap parses: every flag, its variable and its line of help.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser};
+use tracing_subscriber::filter::Targets;
+
+use crate::cli::args::log::{LogFormat, parse_log_level};
+use crate::cli::args::subcommands::Subcommand;
+use crate::config::profiles::ProfilePattern;
+use crate::config::server::Account;
+use crate::config::value;
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+
+/// Source flags, for commands that read none and for messages.
+pub(crate) const SOURCES: [&str; 12] = [
+    "access_key_id",
+    "access_key_id_file",
+    "secret_access_key",
+    "secret_access_key_file",
+    "session_token",
+    "session_token_file",
+    "url",
+    "url_file",
+    "profile",
+    "credentials_file",
+    "config_file",
+    "region",
+];
+
+/// Flags that say nothing about where to log in.
+pub(crate) const NOT_FOR_LOGIN: [&str; 15] = [
+    "access_key_id",
+    "access_key_id_file",
+    "secret_access_key",
+    "secret_access_key_file",
+    "session_token",
+    "session_token_file",
+    "url",
+    "url_file",
+    "region",
+    "listen",
+    "allow_remote",
+    "token_file",
+    "token_group",
+    "auth_token",
+    "auth_token_file",
+];
+
+/// Server flags, for commands that read none.
+pub(crate) const SERVER: [&str; 6] =
+    ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
+
+/// Flags of the metadata service, which only those read who run a daemon or try its configuration.
+pub(crate) const METADATA: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
+
+const EXAMPLES: &str = "\
+Examples:
+  credenza                                        serve the AWS credentials found on this host
+  credenza --profile dev                          serve a profile of ~/.aws
+  credenza exec --profile dev -- aws s3 ls        run one command with it
+  credenza exec --url-file minio.url -- ./job     with http://KEY:SECRET@HOST:9000 from a file
+  pass s3/dev | credenza --access-key-id AKIA… --secret-access-key-file - get --format env
+  credenza check                                  why these credentials, or why none
+  credenza login --all                            log in at every SSO session of ~/.aws/config
+
+Without configuration the first of these that is set up here is served: the keys and the URL given by flags, the \
+environment (AWS_ACCESS_KEY_ID …), the AWS shared files, the container endpoint, the instance metadata service. \
+--profile, --credentials-file and --config-file leave the environment out.
+
+Each flag has the variable shown beside it. Flags go before variables, variables before credenza.toml (--config), \
+that before the defaults. Exit codes: 0 clean, 1 failed, 2 wrong usage, 78 bad configuration.";
+
+/// A local credential broker for AWS and S3: finds credentials, keeps them fresh, serves them on localhost.
+#[derive(Parser)]
+#[command(name = "credenza", version, after_help = EXAMPLES, max_term_width = 120)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Subcommand>,
+
+    /// Read this credenza.toml, and no other
+    #[arg(long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path, global = true)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Write logs as text or as one JSON object a line
+    #[arg(
+        long,
+        env = "CREDENZA_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        global = true
+    )]
+    pub(crate) log_format: LogFormat,
+
+    /// Log this much: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [else RUST_LOG, else info]
+    #[arg(long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level, global = true)]
+    pub(crate) log_level: Option<Targets>,
+
+    #[command(flatten)]
+    pub(crate) sources: SourceOptions,
+
+    #[command(flatten)]
+    pub(crate) server: ServerOptions,
+
+    #[command(flatten)]
+    pub(crate) metadata: ImdsOptions,
+}
+
+/// Where the credentials of `default` come from.
+#[derive(Args)]
+#[command(next_help_heading = "Sources of the identity default")]
+pub(crate) struct SourceOptions {
+    /// Serve this key pair: its access key id
+    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID", value_name = "ID", global = true)]
+    access_key_id: Option<Secret>,
+
+    /// The same, from a file (- is standard input)
+    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    access_key_id_file: Option<PathBuf>,
+
+    /// Serve this key pair: its secret; other users see it in the process list
+    #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY", value_name = "SECRET", global = true)]
+    secret_access_key: Option<Secret>,
+
+    /// The same, from a file (- is standard input)
+    #[arg(
+        long,
+        env = "CREDENZA_SECRET_ACCESS_KEY_FILE",
+        value_name = "FILE",
+        value_parser = value::path,
+        global = true
+    )]
+    secret_access_key_file: Option<PathBuf>,
+
+    /// The session token, if the key pair is temporary; other users see it in the process list
+    #[arg(long, env = "CREDENZA_SESSION_TOKEN", value_name = "TOKEN", global = true)]
+    session_token: Option<Secret>,
+
+    /// The same, from a file (- is standard input)
+    #[arg(long, env = "CREDENZA_SESSION_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    session_token_file: Option<PathBuf>,
+
+    /// Serve the key pair in a URL, http://KEY:SECRET@HOST:PORT; other users see it in the process list
+    #[arg(long, env = "CREDENZA_URL", value_name = "URL", global = true)]
+    url: Option<Secret>,
+
+    /// The same, from a file (- is standard input)
+    #[arg(long, env = "CREDENZA_URL_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    url_file: Option<PathBuf>,
+
+    /// Serve this profile of the AWS shared files
+    #[arg(long, env = "CREDENZA_PROFILE", value_name = "NAME", value_parser = value::profile, global = true)]
+    pub(crate) profile: Option<Box<str>>,
+
+    /// Read this file instead of ~/.aws/credentials
+    #[arg(long, env = "CREDENZA_CREDENTIALS_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    pub(crate) credentials_file: Option<PathBuf>,
+
+    /// Read this file instead of ~/.aws/config
+    #[arg(long, env = "CREDENZA_CONFIG_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    pub(crate) config_file: Option<PathBuf>,
+
+    /// Serve every profile whose name matches, as an identity of that name, once somebody asks for it
+    #[arg(
+        long,
+        env = "CREDENZA_SERVE_PROFILES",
+        value_name = "PATTERN,…",
+        value_parser = ProfilePattern::new,
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(crate) serve_profiles: Vec<ProfilePattern>,
+
+    /// Use this region, whatever the sources say
+    #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region, global = true)]
+    pub(crate) region: Option<Box<str>>,
+}
+
+/// The daemon.
+#[derive(Args)]
+#[command(next_help_heading = "Daemon (serve, check, status, env, get --from-daemon)")]
+pub(crate) struct ServerOptions {
+    /// Where to listen.
+    #[arg(
+        help = "Listen here; again for more [default: 127.0.0.1:9733 and [::1]:9733]",
+        long,
+        env = "CREDENZA_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_parser = value::address,
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Allow addresses that other hosts can reach
+    #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new(), global = true)]
+    pub(crate) allow_remote: bool,
+
+    /// Keep the daemon's own token here; made when missing
+    #[arg(long, env = "CREDENZA_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Let this group (name or number) read the token file
+    #[arg(long, env = "CREDENZA_TOKEN_GROUP", value_name = "GROUP", value_parser = value::account, global = true)]
+    pub(crate) token_group: Option<Account>,
+
+    /// Use this token and keep none; other users see it in the process list
+    #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN", global = true)]
+    auth_token: Option<Secret>,
+
+    /// The same, from a file that is only read (- is standard input)
+    #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    auth_token_file: Option<PathBuf>,
+}
+
+/// The metadata service beside the daemon's own protocol.
+#[derive(Args)]
+#[command(next_help_heading = "Metadata service (serve, check), for programs that know only IMDSv2")]
+pub(crate) struct ImdsOptions {
+    /// Where to listen.
+    #[arg(
+        help = "Serve one identity here as well, to every program that reaches it; again for more [default: nowhere]",
+        long,
+        env = "CREDENZA_IMDS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        value_parser = value::metadata_address,
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(crate) imds_listen: Vec<SocketAddr>,
+
+    /// Serve this identity there; only credentials with a session token are [default: default]
+    #[arg(long, env = "CREDENZA_IMDS_IDENTITY", value_name = "NAME", value_parser = value::identity, global = true)]
+    pub(crate) imds_identity: Option<IdentityName>,
+
+    /// Answer requests without a token of the protocol, too (IMDSv1)
+    #[arg(long, env = "CREDENZA_IMDS_ALLOW_V1", value_parser = BoolishValueParser::new(), global = true)]
+    pub(crate) imds_allow_v1: bool,
+}

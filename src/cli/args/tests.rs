@@ -1,0 +1,369 @@
+use std::net::SocketAddr;
+
+use clap::ArgAction;
+
+use crate::cli::args::*;
+use crate::config::Config;
+use crate::config::server::Account;
+use crate::source::spec::TextSource;
+
+/// The arguments of a child that is this very test, since variables of a process cannot be set while it runs.
+const CHILD: &str = "ARGUMENTS_FOR_THE_CHILD";
+
+fn run(line: &str, stdin: &str) -> Result<Invocation, String> {
+    let arguments = std::iter::once("credenza").chain(line.split_whitespace());
+    parse(arguments, &mut stdin.as_bytes()).map_err(|error| {
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    })
+}
+
+fn valid(line: &str) -> Invocation {
+    run(line, "").unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn literal(text: &str) -> TextSource {
+    TextSource::Literal(text.into())
+}
+
+#[test]
+fn every_flag_has_a_variable_and_shows_no_value_of_it() {
+    let mut command = command();
+    command.build();
+    let mut flags = 0;
+    let mut commands = vec![&command];
+    while let Some(command) = commands.pop() {
+        commands.extend(command.get_subcommands().filter(|command| command.get_name() != "help"));
+        for arg in command.get_arguments() {
+            let Some(long) = arg.get_long() else { continue };
+            if matches!(
+                arg.get_action(),
+                ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+            ) {
+                continue;
+            }
+            flags += 1;
+            let variable = format!("CREDENZA_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(arg.get_env().and_then(|name| name.to_str()), Some(&*variable), "--{long}");
+            assert!(arg.is_hide_env_values_set(), "--{long}");
+            assert!(arg.get_help().is_some(), "--{long}");
+        }
+    }
+    assert!(flags > 20, "{flags}");
+    command.debug_assert();
+}
+
+#[test]
+fn commands() {
+    let get =
+        |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
+    let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
+    for (line, expected) in [
+        ("", Command::Serve),
+        ("--profile dev", Command::Serve),
+        ("serve", Command::Serve),
+        ("get", get("default", OutputFormat::Process)),
+        ("get --identity a/b --format env", get("a/b", OutputFormat::Env)),
+        ("get --format powershell", get("default", OutputFormat::Powershell)),
+        (
+            "get --from-daemon --identity a --token-file t --listen 127.0.0.1:1",
+            Command::Get { identity: "a".into(), format: OutputFormat::Process, from_daemon: true, mfa_code: None },
+        ),
+        ("env", env("default", ShellDialect::Env)),
+        ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
+        (
+            "exec -- ls -l --help",
+            Command::Exec {
+                identity: IdentityName::default(),
+                mfa_code: None,
+                command: vec!["ls".into(), "-l".into(), "--help".into()],
+            },
+        ),
+        ("exec --identity a -- ls", Command::Exec { identity: "a".into(), mfa_code: None, command: vec!["ls".into()] }),
+        ("check", Command::Check),
+        ("status --ready", Command::Status { ready: true, json: false, watch: false }),
+        ("status --json", Command::Status { ready: false, json: true, watch: false }),
+        ("status --watch --json", Command::Status { ready: false, json: true, watch: true }),
+        ("completions zsh", Command::Completions(Shell::Zsh)),
+    ] {
+        assert_eq!(valid(line).command, expected, "{line}");
+    }
+    let mut script = Vec::new();
+    write_completions(Shell::Bash, &mut script);
+    assert!(String::from_utf8(script).unwrap().contains("--secret-access-key-file"));
+}
+
+#[test]
+fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
+    for (line, expected) in [
+        ("--access-key-id A", "add --secret-access-key-file"),
+        ("--secret-access-key hunter2", "add --access-key-id"),
+        ("--session-token hunter2", "--access-key-id and"),
+        ("--access-key-id A --secret-access-key=", "--secret-access-key: the secret access key is empty"),
+        ("--url http://k:s@h --url-file f", "--url and --url-file are both given"),
+        ("--url http://hunter2@h", "--url: the user info of the URL is half a key pair"),
+        ("--url http://k:hun/ter2@h", "%2F"),
+        ("--url-file -", "--url-file: the URL does not begin"),
+        ("--url-file - --auth-token-file -", "--url-file and --auth-token-file both read standard input"),
+        ("--auth-token hunter2", "--auth-token: "),
+        ("--auth-token-file t --token-file u", "leave out --token-file, or --auth-token"),
+        ("get --from-daemon --profile dev", "--profile has no meaning for `credenza get --from-daemon`"),
+        ("get --from-daemon --mfa-code 1", "--mfa-code has no meaning"),
+        ("env --url-file u", "--url-file has no meaning for `credenza env`"),
+        ("env --format ecs", "possible values: env, dotenv, fish, powershell"),
+        ("get --profile dev --identity minio", "--profile would make the identity default"),
+        ("exec --region eu --identity minio -- ls", "--region would"),
+        ("get --identity=", "1 to 256 bytes"),
+        ("get --listen 127.0.0.1:1", "--listen has no meaning for `credenza get`"),
+        ("--imds-listen 10.0.0.1:80", "other hosts must not reach it"),
+        ("check --imds-listen 127.0.0.1", "write it like 127.0.0.1:9733"),
+        ("--imds-identity=", "1 to 256 bytes"),
+        ("--imds-listen 127.0.0.1:1 status", "--imds-listen has no meaning for `credenza status`"),
+        ("get --imds-allow-v1", "--imds-allow-v1 has no meaning for `credenza get`"),
+        ("get --from-daemon --imds-identity a", "--imds-identity has no meaning for `credenza get --from-daemon`"),
+        ("exec --imds-identity a -- ls", "--imds-identity has no meaning for `credenza exec`"),
+        ("env --imds-identity a", "--imds-identity has no meaning for `credenza env`"),
+        ("login --imds-identity a", "--imds-identity has no meaning for `credenza login`"),
+        ("profiles --imds-identity a", "--imds-identity has no meaning for `credenza profiles`"),
+        ("exec --allow-remote -- ls", "--allow-remote has no meaning for `credenza exec`"),
+        ("status --profile dev", "--profile has no meaning for `credenza status`"),
+        ("exec", "<CMD>"),
+        ("exec ls", "ls"),
+        ("get --format xml", "process"),
+        ("--listen localhost:1", "127.0.0.1:9733"),
+        ("--log-level inof", "info, debug"),
+        ("--log-format xml", "json"),
+        ("--profil dev", "'--profile'"),
+        ("sreve", "serve"),
+    ] {
+        let stdin = if line.contains("--url-file - --auth") { "http://k:hunter2@h" } else { "hunter2" };
+        let error = run(line, stdin).expect_err(line);
+        assert!(error.contains(expected), "{line}\n{error}");
+        assert!(!error.contains("hunter2"), "{line}\n{error}");
+    }
+}
+
+#[test]
+fn source_flags_make_a_chain() {
+    let keys = SourceKind::Static { access_key_id: literal("A"), secret_access_key: literal("s"), session_token: None };
+    let profile = |name: Option<&str>, credentials_file: Option<&str>| SourceKind::Profile {
+        name: name.map(Into::into),
+        credentials_file: credentials_file.map(Into::into),
+        config_file: None,
+    };
+    let (container, imds) = (SourceKind::Container, SourceKind::Imds { allow_v1: false });
+    let url = SourceKind::Url(TextSource::File("u".into()));
+    let environment = SourceKind::Environment;
+    for (line, expected) in [
+        ("", None),
+        ("--region eu", None),
+        ("--listen 127.0.0.1:1", None),
+        (
+            "--access-key-id A --secret-access-key s",
+            Some(vec![keys.clone(), environment.clone(), profile(None, None), container.clone(), imds.clone()]),
+        ),
+        (
+            "get --url-file u",
+            Some(vec![url.clone(), environment, profile(None, None), container.clone(), imds.clone()]),
+        ),
+        ("--profile dev", Some(vec![profile(Some("dev"), None), container.clone(), imds.clone()])),
+        (
+            "--url-file u check --credentials-file c --access-key-id A --secret-access-key s",
+            Some(vec![keys, url, profile(None, Some("c")), container, imds]),
+        ),
+    ] {
+        let expected = expected.map(|kinds| kinds.into_iter().map(SourceSpec::from).collect::<Vec<_>>());
+        assert_eq!(valid(line).overrides.sources, expected, "{line}");
+    }
+}
+
+#[test]
+fn server_flags() {
+    let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2", "[::1]:3"].map(|text| text.parse().unwrap()).to_vec();
+    let line = "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3 --allow-remote --token-file t --token-group 5";
+    let overrides = valid(line).overrides;
+    assert_eq!(overrides.listen.as_deref(), Some(&addresses[1..]), "clap takes what stands behind the command");
+    assert_eq!((overrides.allow_remote, overrides.token_group), (Some(true), Some(Account::Id(5))));
+    assert_eq!(overrides.token, Some(AuthTokenConfig::Kept(Some("t".into()))));
+    assert_eq!(valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3").overrides.listen, Some(addresses));
+    assert_eq!(valid("").overrides, Overrides::default());
+    let read = valid("--auth-token-file t").overrides.token;
+    assert_eq!(read, Some(AuthTokenConfig::Given(TextSource::File("t".into()))));
+}
+
+#[test]
+fn metadata_flags() {
+    let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2"].map(|text| text.parse().unwrap()).to_vec();
+    for line in ["--imds-listen 127.0.0.1:1,[::1]:2", "check --imds-listen 127.0.0.1:1 --imds-listen [::1]:2"] {
+        let overrides = valid(line).overrides;
+        assert_eq!(overrides, Overrides { imds_listen: Some(addresses.clone()), ..Overrides::default() }, "{line}");
+    }
+    let overrides = valid("serve --imds-identity a/b --imds-allow-v1").overrides;
+    assert_eq!((overrides.imds_identity, overrides.imds_allow_v1), (Some("a/b".into()), Some(true)));
+}
+
+#[test]
+fn standard_input_is_read_at_once() {
+    let long = "0123456789abcdef0123456789abcdef";
+    let invocation = run("--auth-token-file -", &format!("{long}\n")).unwrap();
+    assert_eq!(invocation.overrides.token, Some(AuthTokenConfig::Given(literal(long))));
+    let invocation = run("--access-key-id A --secret-access-key-file -", "hunter2\n").unwrap();
+    let sources = invocation.overrides.sources.unwrap();
+    let SourceKind::Static { secret_access_key, .. } = &sources[0].kind else { panic!("{sources:?}") };
+    assert_eq!(secret_access_key, &literal("hunter2"));
+    assert!(invocation.warnings.is_empty());
+    assert!(run("--url-file -", &"x".repeat(70_000)).unwrap_err().contains("longer than 64 kB"));
+}
+
+#[test]
+fn a_secret_on_the_command_line_works_with_a_warning() {
+    for (line, expected) in [
+        ("--url http://k:hunter2@h", 1),
+        ("--access-key-id A --secret-access-key hunter2 --session-token hunter2", 2),
+        ("--access-key-id A --secret-access-key-file f", 0),
+    ] {
+        let invocation = valid(line);
+        assert_eq!(invocation.warnings.len(), expected, "{line}");
+        assert!(!format!("{invocation:?}").contains("hunter2"));
+    }
+    assert!(valid("--url http://k:s@h").warnings[0].contains("--url-file"));
+}
+
+const IN_THE_FILE: &[u8] = b"[server]\ntoken_file = \"/from-file\"\nallow_remote = true\n\
+    [imds]\nlisten = \"127.0.0.1:5\"\nidentity = \"default\"\nallow_v1 = true\n\
+    [identities.a]\nsources = [\"imds\"]\n[identities.b]\nsources = [\"imds\"]\n";
+
+/// Not a test of its own: prints what the arguments and variables that it was started with come to.
+#[test]
+fn child() {
+    let Some(line) = std::env::var_os(CHILD) else { return };
+    match run(line.to_str().unwrap(), "") {
+        Ok(invocation) => {
+            let config = Config::parse(IN_THE_FILE, &invocation.overrides).unwrap();
+            let (server, sources) = (&config.server, &config.identities["default"].sources);
+            let show = |text: &TextSource| match text {
+                TextSource::Literal(secret) => secret.expose().to_owned(),
+                TextSource::File(path) => path.display().to_string(),
+            };
+            let first = match &sources[0].kind {
+                SourceKind::Static { access_key_id, secret_access_key, .. } => {
+                    format!("{}:{}", show(access_key_id), show(secret_access_key))
+                }
+                SourceKind::Url(url) => show(url),
+                other => format!("{other:?}"),
+            };
+            let token = match &server.token {
+                AuthTokenConfig::Given(text) => show(text),
+                AuthTokenConfig::Kept(path) => format!("{path:?}"),
+            };
+            print_line(&format!(
+                "first={first} token={token} remote={} warnings={}",
+                server.allow_remote,
+                invocation.warnings.len()
+            ));
+            print_line(&format!("{:?} {:?}", server.listen, invocation.command));
+            let imds = config.imds.unwrap();
+            print_line(&format!("imds={:?} {} v1={}", imds.listen, imds.identity, imds.allow_v1));
+        }
+        Err(error) => print_line(&error),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the parent reads it")]
+fn print_line(text: &str) {
+    println!("{text}");
+}
+
+fn run_with(line: &str, variables: &[(&str, &str)]) -> String {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["cli::args::tests::child", "--exact", "--nocapture"]).env_clear().env(CHILD, line);
+    let output = child.envs(variables.iter().copied()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn flags_go_before_variables_and_variables_before_the_file() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str]);
+    let cases: [Case<'_>; 23] = [
+        ("", &[], &["first=Environment token=Some(\"/from-file\") remote=true warnings=0", "Default Serve"]),
+        ("", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:s@h", "warnings=0"]),
+        ("--url http://k:flag@h", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:flag@h", "warnings=1"]),
+        ("get --url-file flag", &[("CREDENZA_URL", "http://k:s@h")], &["first=flag", "warnings=0"]),
+        ("get --url http://k:s@h", &[("CREDENZA_URL_FILE", "variable")], &["first=http://k:s@h"]),
+        (
+            "",
+            &[("CREDENZA_URL", "http://k:s@h"), ("CREDENZA_URL_FILE", "f")],
+            &["CREDENZA_URL and CREDENZA_URL_FILE are both given"],
+        ),
+        ("--access-key-id A", &[("CREDENZA_SECRET_ACCESS_KEY", "s")], &["first=A:s", "warnings=0"]),
+        ("", &[("CREDENZA_ACCESS_KEY_ID", "A")], &["half a key pair"]),
+        (
+            "",
+            &[
+                ("CREDENZA_ACCESS_KEY_ID", " "),
+                ("CREDENZA_URL", ""),
+                ("CREDENZA_LISTEN", ""),
+                ("CREDENZA_ALLOW_REMOTE", ""),
+                ("CREDENZA_IMDS_LISTEN", ""),
+                ("CREDENZA_IMDS_IDENTITY", ""),
+                ("CREDENZA_IMDS_ALLOW_V1", ""),
+            ],
+            &["first=Environment", "Default Serve", "imds=[127.0.0.1:5] default v1=true"],
+        ),
+        (
+            "",
+            &[("CREDENZA_IMDS_LISTEN", "127.0.0.1:1,[::1]:2"), ("CREDENZA_IMDS_ALLOW_V1", "no")],
+            &["imds=[127.0.0.1:1, [::1]:2] default v1=false"],
+        ),
+        ("", &[("CREDENZA_IMDS_IDENTITY", "a")], &["imds=[127.0.0.1:5] a v1=true"]),
+        (
+            "serve --imds-listen [::1]:3 --imds-identity b --imds-allow-v1",
+            &[
+                ("CREDENZA_IMDS_LISTEN", "127.0.0.1:1"),
+                ("CREDENZA_IMDS_IDENTITY", "a"),
+                ("CREDENZA_IMDS_ALLOW_V1", "false"),
+            ],
+            &["imds=[[::1]:3] b v1=true"],
+        ),
+        ("", &[("CREDENZA_IMDS_LISTEN", "10.0.0.1:80")], &["other hosts must not reach it"]),
+        ("get", &[("CREDENZA_IMDS_IDENTITY", "a")], &["Get"]),
+        ("", &[("CREDENZA_ALLOW_REMOTE", "false")], &["remote=false"]),
+        ("--allow-remote", &[("CREDENZA_ALLOW_REMOTE", "no")], &["remote=true"]),
+        ("", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=Some(\"/v\")"]),
+        ("--token-file /f", &[("CREDENZA_AUTH_TOKEN", TOKEN)], &["token=Some(\"/f\")"]),
+        ("--auth-token-file /f", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=/f"]),
+        ("", &[("CREDENZA_AUTH_TOKEN", TOKEN), ("CREDENZA_TOKEN_FILE", "/v")], &["leave out --token-file"]),
+        ("", &[("CREDENZA_LISTEN", "127.0.0.1:1,[::1]:2")], &["[127.0.0.1:1, [::1]:2]"]),
+        (
+            "get",
+            &[("CREDENZA_IDENTITY", "minio"), ("CREDENZA_PROFILE", "dev")],
+            &["CREDENZA_PROFILE would make the identity default"],
+        ),
+        (
+            "get --profile flag",
+            &[("CREDENZA_PROFILE", "variable"), ("CREDENZA_LISTEN", "127.0.0.1:1")],
+            &["Some(\"flag\")", "Get"],
+        ),
+    ];
+    for (line, variables, expected) in cases {
+        let shown = run_with(line, variables);
+        for expected in expected {
+            assert!(shown.contains(expected), "{line} {variables:?}\n{shown}\ndoes not contain {expected}");
+        }
+    }
+    let help = run_with("--help-me", &[("CREDENZA_SECRET_ACCESS_KEY", "hunter2")]);
+    assert!(help.contains("--help") && !help.contains("hunter2"), "{help}");
+}
+
+/// What a shell remembers for us is no value of a flag.
+#[test]
+fn no_flag_is_read_from_what_names_the_variables_that_are_ours() {
+    let command = command();
+    let commands: Vec<_> = std::iter::once(&command).chain(command.get_subcommands()).collect();
+    let read: Vec<_> =
+        commands.iter().flat_map(|command| command.get_arguments()).filter_map(clap::Arg::get_env).collect();
+    assert!(read.contains(&"CREDENZA_LISTEN".as_ref()) && read.contains(&"CREDENZA_FORMAT".as_ref()));
+    assert!(!read.contains(&"CREDENZA_SET".as_ref()));
+}

@@ -1,0 +1,91 @@
+//! Opening a page in the person's browser.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::http::url::Url;
+use crate::os::environment::Environment;
+
+/// Asks the desktop, or the program that `BROWSER` names, to open a page, and does not wait for it. It says which
+/// program was asked.
+///
+/// # Errors
+/// Why nothing was opened; the person can open the page elsewhere.
+pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<String, &'static str> {
+    // What goes to a program that opens anything must be a page, and nothing but that.
+    if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
+        return Err("the page is no https URL");
+    }
+    let words = opener(environment, uid, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
+    let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Ctrl-C here is not meant for a browser that it may have started.
+    command.process_group(0);
+    for name in environment.variables().keys().filter(|name| name.starts_with("CREDENZA_")) {
+        command.env_remove(name);
+    }
+    command.spawn().map(|_| program.clone()).map_err(|_| "the program that opens pages cannot be run")
+}
+
+/// The command line that opens a page.
+fn opener(environment: &Environment, uid: u32, is_wsl: bool, page: &str) -> Result<Vec<String>, &'static str> {
+    // As with Python, and so the AWS CLI: several are separated by colons, `%s` stands for the page.
+    if let Some(first) = environment.get("BROWSER").and_then(|browser| browser.split(':').next()) {
+        let mut words: Vec<String> = first.split_whitespace().map(|word| word.replace("%s", page)).collect();
+        if !first.contains("%s") {
+            words.push(page.to_owned());
+        }
+        return Ok(words);
+    }
+    // The desktop, if there is one, is another user's; a browser as root is nobody's wish.
+    if uid == 0 {
+        return Err("this runs as root");
+    }
+    let opener = match () {
+        () if cfg!(target_os = "macos") => "open",
+        () if is_wsl => "wslview",
+        () if environment.get("DISPLAY").or(environment.get("WAYLAND_DISPLAY")).is_some() => "xdg-open",
+        // xdg-open would start a browser for terminals in this one.
+        () => return Err("there is no display"),
+    };
+    Ok(vec![opener.into(), page.into()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "https://d.example/?user_code=A-B";
+
+    #[test]
+    fn who_opens_a_page() {
+        let display = [("DISPLAY", ":0")];
+        for (variables, uid, is_wsl, expected) in [
+            (&display[..], 7, false, Ok(vec!["xdg-open", PAGE])),
+            (&[("WAYLAND_DISPLAY", "w")], 7, false, Ok(vec!["xdg-open", PAGE])),
+            (&[], 7, true, Ok(vec!["wslview", PAGE])),
+            (&[], 7, false, Err("there is no display")),
+            (&display, 0, false, Err("this runs as root")),
+            (&[("BROWSER", "x --new:y")], 0, false, Ok(vec!["x", "--new", PAGE])),
+            (&[("BROWSER", "x u=%s -")], 7, false, Ok(vec!["x", &format!("u={PAGE}"), "-"])),
+        ] {
+            let environment = Environment::new(variables.iter().copied());
+            let words = opener(&environment, uid, is_wsl, PAGE);
+            let expected = expected.map(|words| words.into_iter().map(String::from).collect::<Vec<_>>());
+            assert_eq!(words, expected, "{variables:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_pages_are_opened() {
+        let environment = Environment::new([("BROWSER", "/nowhere/browser")]);
+        for page in ["http://d.example/", "file:///etc/passwd", "--help", "javascript:x", "https://a b/", " https://a/"]
+        {
+            assert_eq!(open(&environment, 7, page), Err("the page is no https URL"), "{page}");
+        }
+        assert_eq!(open(&environment, 7, PAGE), Err("the program that opens pages cannot be run"));
+    }
+}

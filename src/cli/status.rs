@@ -1,0 +1,189 @@
+//! `credenza status`: asks a running daemon.
+
+pub(crate) mod watch;
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::cli::command::CommandError;
+use crate::cli::daemon_client::{DaemonClient, ask, foreign};
+use crate::cli::output::instant;
+use crate::config::server::ServerConfig;
+use crate::context::Context;
+use crate::model::text::Escaped;
+use crate::model::time::parse_timestamp;
+
+/// Whether every eager identity has credentials; asked without a token.
+///
+/// # Errors
+/// When no daemon answers.
+pub(crate) async fn ready(address: SocketAddr) -> Result<bool, CommandError> {
+    Ok(ask(address, "/readyz").await?.0 == StatusCode::OK)
+}
+
+/// The daemon's own document.
+///
+/// # Errors
+/// When no daemon answers, the listener is not its own, or it refuses the token.
+pub(crate) async fn document(server: &ServerConfig, context: &Context) -> Result<Value, CommandError> {
+    let daemon = DaemonClient::find(server, context)?;
+    let body = daemon.ask("/status").await?;
+    serde_json::from_slice(&body).map_err(|error| foreign(daemon.address, error))
+}
+
+/// The document for people.
+#[must_use]
+pub(crate) fn for_people(document: &Value) -> String {
+    let now = moment(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
+    let mut text = String::new();
+    let version = document["version"].as_str().unwrap_or("?");
+    let _ = writeln!(text, "credenza {version}, started {}", relative(&document["started"], now));
+    if let Some(why) = document["configuration_refused"].as_str() {
+        let _ = writeln!(
+            text,
+            "the configuration on disk is refused, an earlier one is in force:\n  {}",
+            why.replace('\n', "\n  ")
+        );
+    }
+    let profiles = &document["profiles"];
+    if let (Some(known @ 1..), Some(live)) = (profiles["known"].as_u64(), profiles["live"].as_u64()) {
+        let _ = writeln!(text, "{known} profiles are served when somebody asks for them, {live} of them now");
+    }
+    for (name, identity) in document["identities"].as_object().into_iter().flatten() {
+        show(&mut text, name, identity, now);
+    }
+    text
+}
+
+/// An answer of the daemon, or that there was none, for people.
+#[must_use]
+pub(crate) fn as_picture(answer: Result<&Value, &CommandError>) -> String {
+    answer.map_or_else(|error| format!("{error}\n"), for_people)
+}
+
+/// The same as one line of JSON; the field `error` says that there was no answer, and why.
+#[must_use]
+pub(crate) fn as_line(answer: Result<&Value, &CommandError>) -> String {
+    match answer {
+        Ok(document) => format!("{document}\n"),
+        Err(error) => format!("{}\n", serde_json::json!({ "error": error.to_string() })),
+    }
+}
+
+fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
+    let word = |key: &str| identity[key].as_str();
+    let _ = writeln!(text, "\n{}: {}", Escaped(name), word("state").unwrap_or("?"));
+    if let Some(source) = word("source") {
+        let _ = write!(text, "  {} from {source}", word("access_key_id").unwrap_or("?"));
+        for key in ["region", "account_id", "endpoint"] {
+            if let Some(value) = word(key) {
+                let _ = write!(text, ", {} {value}", key.trim_end_matches("_id"));
+            }
+        }
+        let _ = writeln!(text);
+        let _ = write!(text, "  loaded {}", relative(&identity["loaded"], now));
+        if word("expiration").is_some() {
+            let _ = write!(text, ", expires {}", relative(&identity["expiration"], now));
+        }
+        let _ = writeln!(text);
+    }
+    if word("next_refresh").is_some() {
+        let _ = writeln!(text, "  next load {}", relative(&identity["next_refresh"], now));
+    }
+    if word("login_ends").is_some() {
+        let ends = relative(&identity["login_ends"], now);
+        // A daemon of another version may not say it.
+        let command = word("login_command").unwrap_or("credenza login");
+        let has_ended = moment(&identity["login_ends"]).is_some_and(|end| end <= now);
+        let told = if has_ended { "has ended" } else { "ends" };
+        let _ = writeln!(text, "  the log-in behind it {told} {ends}; to log in again, run: {}", Escaped(command));
+    }
+    let failure = &identity["failure"];
+    if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
+        let (times, since) = (failure["times"].as_u64().unwrap_or(1), relative(&failure["since"], now));
+        let _ = writeln!(
+            text,
+            "  {source} fails ({}): {message}",
+            if times == 1 { format!("once, {since}") } else { format!("{times} times, first {since}") }
+        );
+    }
+    for (position, source) in identity["sources"].as_array().into_iter().flatten().enumerate() {
+        let word = |key: &str| source[key].as_str().unwrap_or_default();
+        let reason = source["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let _ = writeln!(text, "  {}. {:<12} {}{reason}", position + 1, word("source"), word("said"));
+    }
+    if let Some(notice) = word("notice") {
+        let _ = writeln!(text, "  {notice}");
+    }
+}
+
+fn moment(value: &Value) -> Option<SystemTime> {
+    parse_timestamp(value.as_str()?).ok()
+}
+
+fn relative(value: &Value, now: SystemTime) -> String {
+    moment(value).map_or_else(|| "at an unknown time".into(), |at| instant(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_ages_and_remaining_times() {
+        let document = serde_json::json!({
+            "version": "1", "now": "2026-11-23T16:00:00Z", "started": "2026-11-23T14:00:00Z", "configuration_refused": null,
+            "identities": { "a": {
+                "state": "ok, refresh failing", "source": "imds", "access_key_id": "ASIA1", "region": "eu-west-1",
+                "loaded": "2026-11-23T15:55:00Z", "expiration": "2026-11-23T17:30:05Z", "next_refresh": "2026-11-23T16:00:20Z",
+                "failure": { "source": "imds", "message": "down", "times": 3, "since": "2026-11-23T15:59:00Z" },
+                "sources": [{ "source": "imds", "said": "failing", "reason": "down" }],
+            } },
+        });
+        let expected = "credenza 1, started 2 h ago\n\na: ok, refresh failing\n  ASIA1 from imds, region eu-west-1\n  \
+                        loaded 5 min ago, expires in 1 h 30 min\n  next load in 20 s\n  imds fails (3 times, first 1 min ago): down\n  \
+                        1. imds         failing: down\n";
+        assert_eq!(for_people(&document), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_log_in_comes_with_the_command() {
+        let of = |ends: &str, command: Value| {
+            let identity = serde_json::json!({ "state": "ok", "login_ends": ends, "login_command": command });
+            let document = serde_json::json!({ "now": "2026-11-23T16:00:00Z", "identities": { "a": identity } });
+            for_people(&document).lines().last().unwrap().to_owned()
+        };
+        for (ends, command, told) in [
+            (
+                "2026-11-23T16:30:00Z",
+                "credenza login --sso-session work".into(),
+                "  the log-in behind it ends in 30 min; to log in again, run: credenza login --sso-session work",
+            ),
+            (
+                "2026-11-23T15:30:00Z",
+                "aws login --profile dev".into(),
+                "  the log-in behind it has ended 30 min ago; to log in again, run: aws login --profile dev",
+            ),
+            (
+                "2026-11-23T16:30:00Z",
+                Value::Null,
+                "  the log-in behind it ends in 30 min; to log in again, run: credenza login",
+            ),
+        ] {
+            assert_eq!(of(ends, command), told);
+        }
+    }
+
+    #[test]
+    fn whatever_comes_can_be_shown() {
+        for odd in
+            [serde_json::json!(null), serde_json::json!([1]), serde_json::json!({ "identities": { "a": 1 }, "now": 7 })]
+        {
+            assert!(for_people(&odd).starts_with("credenza"));
+        }
+    }
+}

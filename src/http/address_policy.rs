@@ -1,0 +1,142 @@
+//! Which addresses a request may be sent to, judged on the addresses themselves and never on a name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use tokio::net::TcpStream;
+
+use crate::http::error::HttpErrorCause;
+use crate::http::url::UrlHost;
+
+/// The container endpoints of ECS and EKS, which the SDKs trust with a token over plain HTTP.
+const CONTAINER_ENDPOINTS: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+];
+
+/// How far a request may go. Our own listeners are out of reach for all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddressPolicy {
+    /// To any address: TLS proves who answers, or the request carries nothing worth protecting.
+    Anywhere,
+    /// To loopback, to a container endpoint written as an address, to a name all of whose addresses are loopback.
+    Container,
+}
+
+/// Judges every address before the first is tried, so that the order of a look-up decides nothing.
+pub(crate) fn judge(
+    reach: AddressPolicy,
+    host: &UrlHost,
+    addresses: &[SocketAddr],
+    own: &[SocketAddr],
+) -> Result<(), HttpErrorCause> {
+    for address in addresses {
+        let ip = address.ip().to_canonical();
+        let literal = matches!(host, UrlHost::Address(_));
+        if reach == AddressPolicy::Container && !ip.is_loopback() && !(literal && CONTAINER_ENDPOINTS.contains(&ip)) {
+            return Err(HttpErrorCause::Forbidden(address.ip()));
+        }
+        if own.iter().any(|listener| leads_to(*address, *listener)) {
+            return Err(HttpErrorCause::OwnListener(*address));
+        }
+    }
+    Ok(())
+}
+
+/// Whether connecting to this address reaches this listener, as far as the two of them tell.
+fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
+    if address.port() != listener.port() {
+        return false;
+    }
+    let (ip, listener) = (address.ip().to_canonical(), listener.ip().to_canonical());
+    // Connecting to 0.0.0.0 or [::] is connecting to loopback.
+    let here = ip.is_loopback() || ip.is_unspecified();
+    if listener.is_unspecified() {
+        // [::] takes IPv4 connections, too.
+        return here && (listener.is_ipv6() || ip.is_ipv4());
+    }
+    ip == listener || (ip.is_unspecified() && listener.is_loopback())
+}
+
+/// Whether the connection ends on this machine at one of our wildcard listeners: another address of this machine.
+pub(crate) fn is_own_connection(stream: &TcpStream, own: &[SocketAddr]) -> bool {
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+    local.ip().to_canonical() == peer.ip().to_canonical()
+        && own.iter().any(|listener| listener.port() == peer.port() && listener.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::url::Url;
+
+    fn judged(reach: AddressPolicy, url: &str, addresses: &[&str], own: &[&str]) -> Result<(), HttpErrorCause> {
+        let url = Url::parse(url).unwrap();
+        let mut at: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), url.port())).collect();
+        if let UrlHost::Address(ip) = url.host() {
+            at.push(SocketAddr::new(*ip, url.port()));
+        }
+        let own: Vec<SocketAddr> = own.iter().map(|listener| listener.parse().unwrap()).collect();
+        judge(reach, url.host(), &at, &own)
+    }
+
+    #[test]
+    fn plain_http_goes_to_loopback_and_container_endpoints() {
+        for (url, addresses) in [
+            ("http://127.0.0.1/", &[][..]),
+            ("http://127.9.8.7:8080/", &[]),
+            ("http://[::1]/", &[]),
+            ("http://[::ffff:127.0.0.1]/", &[]),
+            ("http://169.254.170.2/", &[]),
+            ("http://169.254.170.23/", &[]),
+            ("http://[fd00:ec2::23]/", &[]),
+            ("http://localhost/", &["::1", "127.0.0.1"]),
+            ("http://host.docker.internal/", &["127.0.0.1"]),
+        ] {
+            assert_eq!(judged(AddressPolicy::Container, url, addresses, &[]), Ok(()), "{url}");
+        }
+        for (url, addresses) in [
+            ("http://169.254.169.254/", &[][..]),
+            ("http://169.254.170.3/", &[]),
+            ("http://10.0.0.1/", &[]),
+            ("http://0.0.0.0/", &[]),
+            ("http://[::]/", &[]),
+            ("http://[fd00:ec2::254]/", &[]),
+            ("http://[::ffff:10.0.0.1]/", &[]),
+            ("http://example.com/", &["93.184.216.34"]),
+            ("http://endpoint/", &["169.254.170.2"]),
+            ("http://mixed/", &["127.0.0.1", "10.0.0.1"]),
+            ("http://mixed/", &["10.0.0.1", "127.0.0.1"]),
+            ("http://2852039170/", &["169.254.170.2"]),
+        ] {
+            assert!(
+                matches!(judged(AddressPolicy::Container, url, addresses, &[]), Err(HttpErrorCause::Forbidden(_))),
+                "{url}"
+            );
+            assert_eq!(judged(AddressPolicy::Anywhere, url, addresses, &[]), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn our_own_listeners_are_out_of_reach() {
+        for (url, addresses, listener, refused) in [
+            ("http://127.0.0.1:9733/", &[][..], "127.0.0.1:9733", true),
+            ("http://127.0.0.1:9734/", &[], "127.0.0.1:9733", false),
+            ("http://127.0.0.2:9733/", &[], "127.0.0.1:9733", false),
+            ("http://[::ffff:127.0.0.1]:9733/", &[], "127.0.0.1:9733", true),
+            ("http://localhost:9733/", &["::1", "127.0.0.1"], "127.0.0.1:9733", true),
+            ("https://evil:9733/", &["127.0.0.1"], "127.0.0.1:9733", true),
+            ("http://0.0.0.0:9733/", &[], "127.0.0.1:9733", true),
+            ("http://[::]:9733/", &[], "[::1]:9733", true),
+            ("http://127.0.0.2:9733/", &[], "0.0.0.0:9733", true),
+            ("http://[::1]:9733/", &[], "0.0.0.0:9733", false),
+            ("http://127.0.0.1:9733/", &[], "[::]:9733", true),
+            ("http://[::1]:9733/", &[], "[::]:9733", true),
+            ("http://10.0.0.1:9733/", &[], "[::]:9733", false),
+            ("http://169.254.170.2/", &[], "169.254.170.2:80", true),
+        ] {
+            let outcome = judged(AddressPolicy::Anywhere, url, addresses, &[listener]);
+            assert_eq!(matches!(outcome, Err(HttpErrorCause::OwnListener(_))), refused, "{url} {listener}");
+        }
+    }
+}

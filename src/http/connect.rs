@@ -1,0 +1,234 @@
+//! One exchange: a name looked up, its addresses judged, a connection, TLS, a request and its answer.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use zeroize::Zeroizing;
+
+use crate::http::address_policy;
+use crate::http::address_policy::AddressPolicy;
+use crate::http::error::HttpErrorCause;
+use crate::http::message::{Request, Response};
+use crate::http::proxy::Proxy;
+use crate::http::stream::{Connecting, LARGEST_HEAD, UpstreamStream};
+use crate::http::trust_roots::{SystemRoots, TrustRoots};
+use crate::http::tunnel;
+use crate::http::url::{Url, UrlHost};
+
+/// Credential documents have 2 kB, identity documents 1 kB, answers of STS and SSO at most 10.
+pub(crate) const LARGEST_BODY: usize = 64 * 1024;
+
+/// A name with more addresses than this has no use for the rest within one time-out.
+const MOST_ADDRESSES: usize = 8;
+
+/// This machine's, or one that a test has made.
+pub(crate) struct Connector {
+    pub(crate) names: NameResolver,
+    /// Makes connections in the place of the operating system.
+    pub(crate) dial: Option<Box<dyn Fn(SocketAddr) -> Connecting + Send + Sync>>,
+    pub(crate) own: Arc<OnceLock<Vec<SocketAddr>>>,
+    pub(crate) answered: Mutex<HashSet<Box<str>>>,
+}
+
+/// Who knows which addresses a name has.
+pub(crate) enum NameResolver {
+    System,
+    Fixed(HashMap<Box<str>, Vec<IpAddr>>),
+}
+
+impl Connector {
+    /// Sends a request by way of a proxy or without one, until `deadline`.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request,
+        system: &SystemRoots,
+        proxy: Option<&Proxy>,
+        deadline: Instant,
+    ) -> Result<Response, HttpErrorCause> {
+        let patience = request.patience();
+        let stream = match proxy {
+            None => self.connect(request.url(), request.reach(), patience, deadline).await,
+            Some(proxy) => {
+                let stream = timeout_at(deadline, self.through(proxy, &request, system, deadline)).await;
+                stream.unwrap_or(Err(HttpErrorCause::TimedOut(patience))).map_err(|cause| proxy.blamed(cause))
+            }
+        }?;
+        let origin = request.url().origin();
+        let answered = || {
+            self.answered().insert(origin);
+        };
+        if request.url().is_https() {
+            let stream = secure(stream, request.url(), request.roots(), system).await?;
+            return speak(stream, request.into_http(), answered).await;
+        }
+        let Some(proxy) = proxy else { return speak(stream, request.into_http(), answered).await };
+        let response = speak(stream, request.into_http_through(proxy), answered).await?;
+        if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            let refused = HttpErrorCause::ProxyRefused { status: response.status, variable: proxy.variable() };
+            return Err(proxy.blamed(refused));
+        }
+        Ok(response)
+    }
+
+    /// A connection to the proxy, or through it to a host that speaks TLS with us alone.
+    async fn through(
+        &self,
+        proxy: &Proxy,
+        request: &Request,
+        system: &SystemRoots,
+        deadline: Instant,
+    ) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+        let mut stream = self.connect(proxy.url(), AddressPolicy::Anywhere, request.patience(), deadline).await?;
+        if proxy.url().is_https() {
+            stream = secure(stream, proxy.url(), request.roots(), system).await?;
+        }
+        if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
+    }
+
+    /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
+    async fn connect(
+        &self,
+        url: &Url,
+        reach: AddressPolicy,
+        patience: Duration,
+        deadline: Instant,
+    ) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+        let mut addresses = self.resolve(url).await?;
+        let own = self.own.get().map_or(&[][..], Vec::as_slice);
+        address_policy::judge(reach, url.host(), &addresses, own)?;
+        addresses.truncate(MOST_ADDRESSES);
+        let mut failure = HttpErrorCause::NoAddress;
+        while !addresses.is_empty() {
+            // A dead first address (IPv6 without a route back) leaves its share of the time to the others.
+            let share =
+                deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
+            let address = addresses.remove(0);
+            match timeout(share, self.dial(address, own)).await {
+                Ok(Err(HttpErrorCause::Unreachable(error))) => failure = HttpErrorCause::Unreachable(error),
+                Ok(dialled) => return dialled,
+                Err(_) => failure = HttpErrorCause::TimedOut(patience),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn dial(&self, address: SocketAddr, own: &[SocketAddr]) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+        let unreachable = |error: io::Error| HttpErrorCause::Unreachable(error.to_string().into());
+        if let Some(dial) = &self.dial {
+            return dial(address).await.map_err(unreachable);
+        }
+        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+        if address_policy::is_own_connection(&stream, own) {
+            return Err(HttpErrorCause::OwnListener(address));
+        }
+        Ok(Box::new(stream))
+    }
+
+    async fn resolve(&self, url: &Url) -> Result<Vec<SocketAddr>, HttpErrorCause> {
+        let name = match url.host() {
+            UrlHost::Address(ip) => return Ok(vec![SocketAddr::new(*ip, url.port())]),
+            UrlHost::Name(name) => name,
+        };
+        let addresses: Vec<_> = match &self.names {
+            NameResolver::System => tokio::net::lookup_host((&**name, url.port()))
+                .await
+                .map_err(|error| HttpErrorCause::Unresolved(error.to_string().into()))?
+                .collect(),
+            NameResolver::Fixed(names) => {
+                let known = names.get(name).map_or(&[][..], Vec::as_slice);
+                known.iter().map(|ip| SocketAddr::new(*ip, url.port())).collect()
+            }
+        };
+        if addresses.is_empty() { Err(HttpErrorCause::NoAddress) } else { Ok(addresses) }
+    }
+
+    /// The origins that have answered.
+    pub(crate) fn answered(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// TLS over the stream, with a certificate for the host of the URL.
+async fn secure(
+    stream: Box<dyn UpstreamStream>,
+    url: &Url,
+    roots: Option<&TrustRoots>,
+    system: &SystemRoots,
+) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+    let name = match url.host() {
+        UrlHost::Address(ip) => ServerName::from(*ip),
+        UrlHost::Name(name) => {
+            ServerName::try_from(String::from(&**name)).map_err(|_| HttpErrorCause::NoCertificateFor)?
+        }
+    };
+    // Built when it is first needed: a broker that asks plain endpoints only never pays for it.
+    let config = match roots {
+        Some(TrustRoots(config)) => Arc::clone(config),
+        None => system.config().await?,
+    };
+    match TlsConnector::from(config).connect(name, stream).await.map_err(HttpErrorCause::from) {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(cause) => {
+            if roots.is_none() && cause.is_untrusted() {
+                system.forget();
+            }
+            Err(cause)
+        }
+    }
+}
+
+/// Speaks HTTP over a connection of its own, which ends with this future.
+async fn speak(
+    stream: Box<dyn UpstreamStream>,
+    request: http::Request<Full<Bytes>>,
+    answered: impl FnOnce(),
+) -> Result<Response, HttpErrorCause> {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(LARGEST_HEAD);
+    let (mut sender, connection) = http.handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
+    let mut exchange = pin!(async {
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        answered();
+        Ok(Response { status: head.status, headers: head.headers, body: read(body).await? })
+    });
+    let mut connection = pin!(connection);
+    let mut open = true;
+    loop {
+        // The connection may end before all that it read has been taken, and tells its errors through the exchange.
+        tokio::select! {
+            biased;
+            outcome = &mut exchange => return outcome,
+            _ = &mut connection, if open => open = false,
+        }
+    }
+}
+
+/// The whole body in one piece of memory that never moves, so that no copy of it is left behind.
+async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, HttpErrorCause> {
+    let expected = body.size_hint().exact().map_or(Ok(LARGEST_BODY), usize::try_from).unwrap_or(usize::MAX);
+    if expected > LARGEST_BODY {
+        return Err(HttpErrorCause::TooLarge(LARGEST_BODY));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if bytes.len() + data.len() > LARGEST_BODY {
+            return Err(HttpErrorCause::TooLarge(LARGEST_BODY));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}

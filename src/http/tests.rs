@@ -1,0 +1,6 @@
+//! TODO-ROOM-DOC
+
+#[cfg(test)]
+mod proxied;
+#[cfg(test)]
+mod trusted;

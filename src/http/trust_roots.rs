@@ -1,0 +1,243 @@
+//! Authorities whose certificates are believed.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ring::digest::{SHA256, digest};
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use crate::http::error::HttpErrorCause;
+use crate::model::text::Escaped;
+use crate::os::environment::Environment;
+
+/// A process has one bundle, or one for each of a few companies. More of them are read again at every use.
+const MOST_BUNDLES: usize = 8;
+
+/// Where systems keep the authorities in one file, in Go's order: Debian and its kin, Fedora, openSUSE, older and newer
+/// RHEL, Alpine.
+const FILES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// And where in many, for those that have no such file.
+const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+
+/// The largest file that is read, in bytes. All authorities of a system are a fifth of a megabyte.
+const LARGEST_FILE: u64 = 16 << 20;
+
+/// The authorities of a bundle, for requests in the place of those of the system.
+#[derive(Clone)]
+pub(crate) struct TrustRoots(pub(super) Arc<ClientConfig>);
+
+/// Why a bundle is none. It never shows what the file holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TrustRootsError {
+    /// Not in PEM, perhaps.
+    #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …); one in DER can be converted by openssl x509")]
+    Empty,
+    /// The frame around a certificate, or its base64.
+    #[error("is broken at certificate {number}: {why}")]
+    Broken {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong there.
+        why: &'static str,
+    },
+    /// There are certificates, and not one of them makes sense.
+    #[error("holds no certificate that can be used")]
+    Unusable,
+    /// TLS cannot be set up at all.
+    #[error("cannot be used: {0}")]
+    Tls(Box<str>),
+}
+
+/// What was made of bundles, by their content.
+#[derive(Default)]
+pub(crate) struct CaBundles(Mutex<Vec<(Vec<u8>, TrustRoots)>>);
+
+/// The authorities of this machine, read when they are first needed and again after they did not suffice.
+#[derive(Default)]
+pub(crate) struct SystemRoots {
+    named: Option<RootLocations>,
+    config: Mutex<Option<Arc<ClientConfig>>>,
+}
+
+/// Files and directories with authorities.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RootLocations {
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) directories: Vec<PathBuf>,
+}
+
+impl CaBundles {
+    /// The authorities of a bundle in PEM. It takes a few milliseconds for the first time.
+    pub(crate) fn roots(&self, pem: &[u8]) -> Result<TrustRoots, TrustRootsError> {
+        let key = digest(&SHA256, pem).as_ref().to_vec();
+        let known = self.known().iter().find(|(known, _)| *known == key).map(|(_, roots)| roots.clone());
+        if let Some(roots) = known {
+            return Ok(roots);
+        }
+        let roots = TrustRoots(Arc::new(parse(pem)?));
+        let mut known = self.known();
+        if known.len() == MOST_BUNDLES {
+            known.remove(0);
+        }
+        known.push((key, roots.clone()));
+        Ok(roots)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<(Vec<u8>, TrustRoots)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse(pem: &[u8]) -> Result<ClientConfig, TrustRootsError> {
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let number = certificates.len() + 1;
+        certificates.push(certificate.map_err(|error| TrustRootsError::Broken { number, why: why(&error) })?);
+    }
+    if certificates.is_empty() {
+        return Err(TrustRootsError::Empty);
+    }
+    let mut roots = RootCertStore::empty();
+    // One that is too strange for us must not spoil the others: bundles are often the whole system's.
+    let (usable, _) = roots.add_parsable_certificates(certificates);
+    if usable == 0 {
+        return Err(TrustRootsError::Unusable);
+    }
+    config(roots).map_err(|error| TrustRootsError::Tls(Escaped(&error.to_string()).to_string().into()))
+}
+
+fn why(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "its END line is missing",
+        pem::Error::IllegalSectionStart { .. } => "its BEGIN line makes no sense",
+        pem::Error::Base64Decode(_) => "it is not base64",
+        _ => "it is not PEM",
+    }
+}
+
+impl SystemRoots {
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` (several with colons between them) stand in the place of what the system has,
+    /// as in OpenSSL.
+    pub(crate) fn of(environment: &Environment) -> Self {
+        let split = |list| std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
+        let files = environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect();
+        let directories = environment.get("SSL_CERT_DIR").map_or_else(Vec::new, split);
+        let named = RootLocations { files, directories };
+        let is_named = !named.files.is_empty() || !named.directories.is_empty();
+        Self { named: is_named.then_some(named), config: Mutex::default() }
+    }
+
+    pub(crate) async fn config(&self) -> Result<Arc<ClientConfig>, HttpErrorCause> {
+        if let Some(config) = &*self.held() {
+            return Ok(Arc::clone(config));
+        }
+        let named = self.named.clone();
+        let reading = tokio::task::spawn_blocking(move || match named {
+            Some(places) => places.all(),
+            None => Ok(RootLocations::of_systems().first()),
+        });
+        let Ok(roots) = reading.await else { return Err(HttpErrorCause::NoRoots("they cannot be read".into())) };
+        let config = Arc::new(config(roots?)?);
+        *self.held() = Some(Arc::clone(&config));
+        Ok(config)
+    }
+
+    /// Reads them anew when they are needed next: somebody may have added an authority meanwhile.
+    pub(crate) fn forget(&self) {
+        *self.held() = None;
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Arc<ClientConfig>>> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RootLocations {
+    fn of_systems() -> Self {
+        Self { files: FILES.map(PathBuf::from).into(), directories: DIRECTORIES.map(PathBuf::from).into() }
+    }
+
+    /// What is in any of them.
+    fn all(&self) -> Result<RootCertStore, HttpErrorCause> {
+        let (mut roots, mut problem) = (RootCertStore::empty(), None);
+        for path in &self.files {
+            if let Err(error) = add(&mut roots, path) {
+                problem.get_or_insert(format!("SSL_CERT_FILE, {}: {error}", Escaped(&path.to_string_lossy())));
+            }
+        }
+        for path in &self.directories {
+            if let Err(error) = add_directory(&mut roots, path) {
+                problem.get_or_insert(format!("SSL_CERT_DIR, {}: {error}", Escaped(&path.to_string_lossy())));
+            }
+        }
+        if roots.is_empty() {
+            let none = || "there is no certificate in PEM in SSL_CERT_FILE or SSL_CERT_DIR".to_owned();
+            return Err(HttpErrorCause::NoRoots(problem.unwrap_or_else(none).into()));
+        }
+        tracing::debug!(authorities = roots.len(), problem, "read SSL_CERT_FILE and SSL_CERT_DIR");
+        Ok(roots)
+    }
+
+    /// What is in the first of them that holds any; else the authorities that are built in.
+    pub(crate) fn first(&self) -> RootCertStore {
+        let files = self.files.iter().map(|path| (path, false));
+        let directories = self.directories.iter().map(|path| (path, true));
+        for (path, is_directory) in files.chain(directories) {
+            let mut roots = RootCertStore::empty();
+            let added = if is_directory { add_directory(&mut roots, path) } else { add(&mut roots, path) };
+            if added.is_ok() && !roots.is_empty() {
+                tracing::debug!(authorities = roots.len(), ?path, "read the authorities of the system");
+                return roots;
+            }
+        }
+        tracing::debug!("the system has no certificate authorities, the built-in ones stand in");
+        RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+    }
+}
+
+/// What makes sense of a file; a certificate that does not must not spoil the others.
+fn add(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
+    // Opening a FIFO would wait for somebody who writes.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut pem = Vec::new();
+    File::open(path)?.take(LARGEST_FILE).read_to_end(&mut pem)?;
+    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    Ok(())
+}
+
+fn add_directory(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        // Beside certificates there may be anything, and links that lead nowhere.
+        let _ = add(roots, &entry?.path());
+    }
+    Ok(())
+}
+
+fn config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+impl fmt::Debug for TrustRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots")
+    }
+}

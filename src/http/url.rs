@@ -1,0 +1,209 @@
+//! Where a request goes.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::Uri;
+use http::uri::Scheme;
+
+use crate::model::text::Escaped;
+
+/// A longer path is cut when it is printed.
+const LONGEST_PATH: usize = 200;
+
+/// An absolute `http` or `https` URL without user info. It prints without its query, which may carry a token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Url {
+    uri: Uri,
+    host: UrlHost,
+    port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum UrlHost {
+    Address(IpAddr),
+    Name(Box<str>),
+}
+
+/// Why a text is no URL to ask. It never shows the text, which may hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UrlSyntaxError {
+    /// A space, a control character, nothing at all.
+    #[error("is not a URL of the form http://host:port/path")]
+    Malformed,
+    /// Without a scheme, or with one that is not spoken here.
+    #[error("begins neither with http:// nor with https://")]
+    Scheme,
+    /// `user:password@`.
+    #[error("carries a user name, which has no place in it")]
+    UserInfo,
+    /// Zero, not a number, or too large.
+    #[error("has a port that is not a number from 1 to 65535")]
+    Port,
+}
+
+impl Url {
+    /// Reads a URL; a fragment is dropped.
+    ///
+    /// # Errors
+    /// When it is not absolute, not `http` or `https`, or carries user info.
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlSyntaxError> {
+        let uri = uri(text.trim())?;
+        let default = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => 80,
+            Some(scheme) if *scheme == Scheme::HTTPS => 443,
+            _ => return Err(UrlSyntaxError::Scheme),
+        };
+        let authority = uri.authority().ok_or(UrlSyntaxError::Malformed)?;
+        if authority.as_str().contains('@') {
+            return Err(UrlSyntaxError::UserInfo);
+        }
+        let host = host(authority.host())?;
+        let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
+            None | Some("") => default,
+            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(UrlSyntaxError::Port)?,
+        };
+        Ok(Self { uri, host, port })
+    }
+
+    /// The URL below this one; `path` begins with a slash, and a slash at the end of this one does not double it.
+    ///
+    /// # Errors
+    /// When `path` holds what no URL can.
+    pub(crate) fn join(&self, path: &str) -> Result<Self, UrlSyntaxError> {
+        let text = format!("{}{}{path}", self.origin(), self.uri.path().trim_end_matches('/'));
+        Ok(Self { uri: uri(&text)?, ..self.clone() })
+    }
+
+    /// Whether it is TLS.
+    #[must_use]
+    pub(crate) fn is_https(&self) -> bool {
+        self.uri.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// Whether it carries a query, even an empty one.
+    #[must_use]
+    pub(crate) fn has_query(&self) -> bool {
+        self.uri.query().is_some()
+    }
+
+    pub(crate) fn host(&self) -> &UrlHost {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What stands before the query, as it is: for whoever has to say to upstream what was asked.
+    pub(crate) fn without_query(&self) -> String {
+        format!("{}{}", self.origin(), self.uri.path())
+    }
+
+    /// Scheme, host and port.
+    pub(crate) fn origin(&self) -> Box<str> {
+        format!("{}://{}", self.uri.scheme_str().unwrap_or("http"), self.authority()).into()
+    }
+
+    /// Host and port as the `Host` header has them.
+    pub(crate) fn authority(&self) -> String {
+        let default = if self.is_https() { 443 } else { 80 };
+        let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
+        if self.port == default { host } else { format!("{host}:{}", self.port) }
+    }
+
+    /// Path and query as the request line has them.
+    pub(crate) fn target(&self) -> Uri {
+        self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+    }
+}
+
+/// `http` takes whatever is not ASCII, and with it the control characters of C1.
+fn uri(text: &str) -> Result<Uri, UrlSyntaxError> {
+    text.parse().ok().filter(|_| !text.chars().any(char::is_control)).ok_or(UrlSyntaxError::Malformed)
+}
+
+fn host(text: &str) -> Result<UrlHost, UrlSyntaxError> {
+    if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return address.parse().map(|ip| UrlHost::Address(IpAddr::V6(ip))).map_err(|_| UrlSyntaxError::Malformed);
+    }
+    match text.parse() {
+        Ok(ip) => Ok(UrlHost::Address(IpAddr::V4(ip))),
+        Err(_) if text.is_empty() => Err(UrlSyntaxError::Malformed),
+        Err(_) => Ok(UrlHost::Name(text.to_ascii_lowercase().into())),
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.uri.path();
+        match path.char_indices().nth(LONGEST_PATH) {
+            None => write!(f, "{}{}", Escaped(&self.origin()), Escaped(path)),
+            Some((end, _)) => write!(f, "{}{}…", Escaped(&self.origin()), Escaped(&path[..end])),
+        }
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_print_without_query_and_fragment() {
+        for (text, shown, target) in [
+            ("http://127.0.0.1", "http://127.0.0.1/", "/"),
+            (" HTTP://LocalHost:80/a?token=hush ", "http://localhost/a", "/a?token=hush"),
+            ("https://h:443/x#y", "https://h/x", "/x"),
+            ("https://h:/x", "https://h/x", "/x"),
+            ("http://[fd00:ec2::23]:8080/v1", "http://[fd00:ec2::23]:8080/v1", "/v1"),
+            ("http://h?q=hush", "http://h/", "/?q=hush"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.to_string().as_str(), url.target().to_string().as_str()), (shown, target), "{text}");
+            assert!(!format!("{url:?}").contains("hush"));
+        }
+        assert!(Url::parse(&format!("http://h/{}", "a".repeat(999))).unwrap().to_string().len() < 300);
+    }
+
+    #[test]
+    fn what_is_no_url_is_not_shown() {
+        for (text, why) in [
+            ("", UrlSyntaxError::Malformed),
+            ("http://", UrlSyntaxError::Malformed),
+            ("http:///x", UrlSyntaxError::Malformed),
+            ("http://a b/", UrlSyntaxError::Malformed),
+            ("http://a\n/", UrlSyntaxError::Malformed),
+            ("http://a/\u{8e}", UrlSyntaxError::Malformed),
+            ("http://[fe80::1%25eth0]/", UrlSyntaxError::Malformed),
+            ("http://[127.0.0.1]/", UrlSyntaxError::Malformed),
+            ("/x", UrlSyntaxError::Scheme),
+            ("127.0.0.1:80", UrlSyntaxError::Scheme),
+            ("ftp://h/", UrlSyntaxError::Scheme),
+            ("http://user:hush@h/", UrlSyntaxError::UserInfo),
+            ("http://user@h/", UrlSyntaxError::UserInfo),
+            ("http://h:0/", UrlSyntaxError::Port),
+            ("http://h:65536/", UrlSyntaxError::Port),
+        ] {
+            assert_eq!(Url::parse(text), Err(why), "{text:?}");
+            assert!(!why.to_string().contains("hush"));
+        }
+    }
+
+    #[test]
+    fn join_keeps_the_place_and_drops_the_query() {
+        for (base, joined) in [
+            ("http://h:8080", "http://h:8080/a/"),
+            ("http://h:8080/", "http://h:8080/a/"),
+            ("https://h/p/?q", "https://h/p/a/"),
+        ] {
+            assert_eq!(Url::parse(base).unwrap().join("/a/").unwrap().to_string(), joined);
+        }
+        assert_eq!(Url::parse("http://h").unwrap().join("/a b"), Err(UrlSyntaxError::Malformed));
+    }
+}

@@ -1,0 +1,4 @@
+//! TODO-ROOM-DOC
+
+pub(crate) mod cache;
+pub(crate) mod sso;

@@ -1,0 +1,442 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use crate::http::client::HttpClient;
+use crate::login::sso::*;
+use crate::model::error::ErrorKind;
+use crate::model::time::parse_timestamp;
+use crate::os::clock::Clock;
+use crate::os::environment::Environment;
+use crate::os::files::Files;
+use testkit::oidc::{Oidc, TOKEN, refusal};
+use testkit::server::{Reply, nobody};
+
+const START_URL: &str = "https://d.awsapps.com/start";
+const NOW: &str = "2026-11-25T12:00:00Z";
+const SOON: &str = "2026-11-25T12:10:00Z";
+const LATER: &str = "2026-11-25T20:00:00Z";
+const BEFORE: &str = "2026-11-25T11:00:00Z";
+const REGISTERED: &str = "2027-01-01T00:00:00Z";
+
+fn at(text: &str) -> SystemTime {
+    parse_timestamp(text).unwrap()
+}
+
+/// A home, a clock that shows NOW, and an SSO-OIDC that knows one refresh token.
+struct Stage {
+    home: tempfile::TempDir,
+    oidc: Oidc,
+    context: Context,
+    settings: Settings,
+    session: SsoSession,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let oidc = Oidc::start(START_URL, 0);
+        oidc.known("client", "hush-client", "hush-refresh", "hush-access");
+        let endpoint = oidc.endpoint();
+        Self::asking(oidc, &endpoint)
+    }
+
+    fn asking(oidc: Oidc, endpoint: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let variables = [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO_OIDC", endpoint)];
+        let environment = Environment::new(variables);
+        let settings = Settings::of_environment(&environment).with_region(Some("eu-west-1".into()));
+        let context = Context {
+            clock: Clock::injected(at(NOW)),
+            environment,
+            files: Files::unwatched(),
+            http_client: HttpClient::system(Arc::default()),
+            ..Context::default()
+        };
+        let session = SsoSession {
+            name: Some("work".into()),
+            start_url: START_URL.into(),
+            region: "eu-west-1".into(),
+            region_stands: crate::model::location::Location::default(),
+            scopes: vec!["sso:account:access".into()],
+        };
+        Self { home, oidc, context, settings, session }
+    }
+
+    fn legacy(mut self) -> Self {
+        self.session = SsoSession { name: None, scopes: Vec::new(), ..self.session };
+        self
+    }
+
+    fn path(&self) -> PathBuf {
+        cache_file::path(&self.context.environment, &self.session).unwrap()
+    }
+
+    fn write(&self, content: &str) {
+        let path = self.path();
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// A token that ends then, with all that a refresh takes.
+    fn cached(&self, token: &str, expires: &str) {
+        self.write(&cached(token, expires, "hush-refresh", REGISTERED));
+    }
+
+    fn read(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.path()).unwrap()).unwrap()
+    }
+
+    async fn login(&self) -> Result<SsoLogin, SourceError> {
+        login(&self.context, &self.settings, &self.session, Some("dev")).await
+    }
+
+    async fn failure(&self) -> SourceError {
+        let failure = self.login().await.unwrap_err();
+        assert!(!failure.message.contains("hush"), "{failure}");
+        failure
+    }
+}
+
+fn cached(token: &str, expires: &str, refresh_token: &str, registered: &str) -> String {
+    serde_json::json!({
+        "startUrl": START_URL, "region": "eu-west-1", "accessToken": token, "expiresAt": expires,
+        "clientId": "client", "clientSecret": "hush-client", "registrationExpiresAt": registered,
+        "refreshToken": refresh_token, "receivedAt": "kept",
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_read_is_told_with_what_to_do() {
+    let stage = Stage::new();
+    let folder = stage.path();
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    let fifo = || rustix::fs::mkfifoat(rustix::fs::CWD, &folder, 0o600.into()).unwrap();
+    let large = || fs::File::create(&folder).unwrap().set_len(17 << 20).unwrap();
+    let cases: [(&dyn Fn(), &str); 2] = [(&fifo, "it is a FIFO"), (&large, "it is larger than 16 MB")];
+    for (make, told) in cases {
+        make();
+        let failure = stage.failure().await;
+        assert!(failure.message.starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
+        let advice = "; remove it and run: credenza login --sso-session work";
+        assert!(failure.message.contains(told) && failure.message.ends_with(advice), "{failure}");
+        fs::remove_file(&folder).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_good_token_is_used_as_it_is() {
+    let stage = Stage::new();
+    stage.cached("hush-access", LATER);
+    let login = stage.login().await.unwrap();
+    assert_eq!((login.token.token.expose(), login.token.expires, login.ends), ("hush-access", at(LATER), None));
+    assert!(!format!("{login:?}{:?}", stage.context.login_state).contains("hush"));
+    assert!(stage.oidc.server().lines().is_empty());
+}
+
+#[tokio::test]
+async fn the_end_is_known_where_no_refresh_will_come() {
+    let stage = Stage::new();
+    for (content, ends) in [
+        (cached("hush", LATER, "", REGISTERED), Some(at(LATER))),
+        (cached("hush", LATER, "hush-refresh", BEFORE), Some(at(LATER))),
+        (cached("hush", LATER, "hush-refresh", "2026-11-25T19:44:59Z"), Some(at(LATER))),
+        (cached("hush", LATER, "hush-refresh", "2026-11-25T19:46:00Z"), None),
+    ] {
+        stage.write(&content);
+        assert_eq!(stage.login().await.unwrap().ends, ends, "{content}");
+    }
+    let legacy = Stage::new().legacy();
+    legacy.cached("hush-access", SOON);
+    assert_eq!(legacy.login().await.unwrap().ends, Some(at(SOON)));
+    assert!(legacy.oidc.server().lines().is_empty(), "the legacy form is never refreshed");
+}
+
+#[tokio::test]
+async fn an_old_token_is_refreshed_and_written_back() {
+    for expires in [SOON, BEFORE] {
+        let stage = Stage::new();
+        stage.cached("hush-access", expires);
+        let login = stage.login().await.unwrap();
+        assert_eq!((login.token.token.expose(), login.ends), ("hush-access-1", None));
+        assert!(login.token.expires >= at(LATER) && login.token.expires < at(LATER) + Duration::from_secs(60));
+        let written = stage.read();
+        assert_eq!(
+            (&written["accessToken"], &written["refreshToken"]),
+            (&"hush-access-1".into(), &"hush-refresh-2".into())
+        );
+        assert_eq!((&written["receivedAt"], &written["clientId"]), (&"kept".into(), &"client".into()));
+        assert!(written["expiresAt"].as_str().unwrap().starts_with("2026-11-25T20:00:"), "{written}");
+        assert_eq!(fs::metadata(stage.path()).unwrap().permissions().mode() & 0o777, 0o600);
+        let [seen] = &stage.oidc.server().seen()[..] else { panic!() };
+        let sent: serde_json::Value = serde_json::from_slice(&seen.body).unwrap();
+        let expected = serde_json::json!({
+            "clientId": "client", "clientSecret": "hush-client", "grantType": "refresh_token", "refreshToken": "hush-refresh"
+        });
+        assert_eq!((seen.line(), sent), ("POST /token".into(), expected));
+        assert_eq!(stage.login().await.unwrap().lineage, login.lineage);
+    }
+}
+
+#[tokio::test]
+async fn many_at_once_are_one_refresh() {
+    let stage = Stage::new();
+    stage.cached("hush-access", BEFORE);
+    let all: [_; 8] = std::array::from_fn(|_| stage.login());
+    let mut lineages = Vec::new();
+    for login in together(all).await {
+        let login = login.unwrap();
+        assert_eq!(login.token.token.expose(), "hush-access-1");
+        lineages.push(login.lineage);
+    }
+    lineages.dedup();
+    assert_eq!((stage.oidc.asked(TOKEN), lineages.len()), (1, 1));
+}
+
+/// Polls all of them together until the last is done.
+async fn together<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> Vec<T> {
+    let mut all = all.map(|future| (Box::pin(future), None));
+    std::future::poll_fn(|context| {
+        let mut pending = false;
+        for (future, done) in &mut all {
+            if done.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *done = Some(value),
+                    std::task::Poll::Pending => pending = true,
+                }
+            }
+        }
+        if pending { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+    })
+    .await;
+    all.into_iter().filter_map(|(_, done)| done).collect()
+}
+
+#[tokio::test]
+async fn many_at_once_share_a_failure_too() {
+    let stage = Stage::asking(Oidc::start(START_URL, 0), &format!("http://{}", nobody()));
+    stage.cached("hush-access", BEFORE);
+    let all: [_; 4] = std::array::from_fn(|_| stage.login());
+    for login in together(all).await {
+        let failure = login.unwrap_err();
+        assert_eq!(failure.kind, ErrorKind::Unavailable);
+        assert!(
+            failure.message.contains(
+                "SSO session work has expired (ended 2026-11-25T11:00:00Z) and cannot be refreshed now: CreateToken"
+            ),
+            "{failure}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_a_warning_while_the_token_is_good() {
+    let stage = Stage::new();
+    stage.cached("hush-access", SOON);
+    for _ in 0..3 {
+        stage.oidc.script(TOKEN, Reply::of(500, ""));
+    }
+    let login = stage.login().await.unwrap();
+    assert_eq!((login.token.token.expose(), login.ends), ("hush-access", None));
+    assert_eq!(stage.oidc.asked(TOKEN), 3, "three attempts, and then a pause");
+    assert!(stage.login().await.is_ok());
+    assert_eq!(stage.oidc.asked(TOKEN), 3);
+    // Once it has ended nothing is put off.
+    stage.cached("hush-access", BEFORE);
+    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-access-1");
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_end_of_the_session_and_not_asked_for_again() {
+    let stage = Stage::new();
+    stage.oidc.set(|state| state.refresh_tokens.clear());
+    stage.cached("hush-access", SOON);
+    for _ in 0..2 {
+        assert_eq!(stage.login().await.unwrap().ends, Some(at(SOON)));
+    }
+    assert_eq!(stage.oidc.asked(TOKEN), 1);
+    stage.cached("hush-access", BEFORE);
+    let failure = stage.failure().await;
+    assert_eq!(failure.kind, ErrorKind::LoginRequired);
+    let message =
+        "the SSO session work has expired (ended 2026-11-25T11:00:00Z); run: credenza login --sso-session work";
+    assert_eq!(&*failure.message, message);
+    assert_eq!(stage.oidc.asked(TOKEN), 1);
+    // Another log-in heals it.
+    stage.oidc.known("client", "hush-client", "hush-other", "hush-access");
+    stage.write(&cached("hush-access", BEFORE, "hush-other", REGISTERED));
+    assert!(stage.login().await.is_ok());
+}
+
+#[tokio::test]
+async fn who_lost_the_race_against_another_process_takes_its_token() {
+    let stage = Stage::new();
+    stage.cached("hush-access", BEFORE);
+    let (path, winner) = (stage.path(), cached("hush-theirs", LATER, "hush-next", REGISTERED));
+    // The AWS CLI writes while our request is under way, which then comes too late.
+    stage.oidc.set(|state| {
+        state.refresh_tokens.clear();
+        state.before_token = Some(Box::new(move || fs::write(&path, &winner).unwrap()));
+    });
+    let login = stage.login().await.unwrap();
+    assert_eq!((login.token.token.expose(), login.ends), ("hush-theirs", None));
+    assert_eq!(stage.read()["accessToken"], "hush-theirs");
+}
+
+#[tokio::test]
+async fn a_token_that_we_refreshed_is_the_same_log_in() {
+    let stage = Stage::new();
+    stage.cached("hush-access", LATER);
+    let first = stage.login().await.unwrap();
+    let nearly_eight_hours = Duration::from_secs(8 * 3600) - WINDOW / 2;
+    stage.context.clock.step(nearly_eight_hours.as_millis().try_into().unwrap());
+    let refreshed = stage.login().await.unwrap();
+    assert_eq!((refreshed.token.token.expose(), refreshed.lineage), ("hush-access-1", first.lineage));
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_put_there_is_another_log_in() {
+    let stage = Stage::new();
+    stage.cached("hush-one", LATER);
+    let first = stage.login().await.unwrap().lineage;
+    assert_eq!(stage.login().await.unwrap().lineage, first);
+    stage.cached("hush-two", LATER);
+    assert_ne!(stage.login().await.unwrap().lineage, first);
+    stage.cached("hush-access", SOON);
+    let third = stage.login().await.unwrap();
+    assert_eq!(third.token.token.expose(), "hush-access-1");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_kept_in_memory() {
+    let stage = Stage::new();
+    stage.cached("hush-access", BEFORE);
+    // Nobody, not even root, makes files there.
+    let (path, elsewhere) = (stage.path(), PathBuf::from("/proc/self/token.json"));
+    let content = fs::read(&path).unwrap();
+    let entry = CacheEntry::parse(&content).unwrap();
+    assert!(write(&stage.context, &elsewhere, &entry).await.unwrap_err().message.contains("cannot write"));
+    let slot = stage.context.login_state.slot(&path);
+    let token = AccessToken { token: "hush-kept".into(), expires: at(LATER) };
+    slot.keep(&"hush-access".into(), entry.clone(), token.clone());
+    assert_eq!(stage.login().await.unwrap().token, token);
+    // Refreshed once more, and not written either: the file still says what it said at first.
+    let next = AccessToken { token: "hush-next".into(), ..token };
+    slot.keep(&"hush-kept".into(), entry, next.clone());
+    assert_eq!(stage.login().await.unwrap().token, next);
+    stage.cached("hush-file", LATER);
+    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-file", "another log-in counts at once");
+    stage.cached("hush-access", LATER);
+    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-access");
+}
+
+#[tokio::test]
+async fn without_a_usable_cache_a_person_has_to_log_in() {
+    let stage = Stage::new();
+    let failure = stage.failure().await;
+    assert_eq!(failure.kind, ErrorKind::LoginRequired);
+    assert!(failure.message.starts_with("nobody has logged in at SSO session work (there is no /"), "{failure}");
+    assert!(failure.message.ends_with("; run: credenza login --sso-session work"), "{failure}");
+    for (content, says) in [
+        ("", "it is empty"),
+        ("{\"accessToken\": \"hush", "it ends in the middle"),
+        ("{}", "no accessToken"),
+        ("[]", "not a JSON object"),
+    ] {
+        stage.write(content);
+        let failure = stage.failure().await;
+        assert!(failure.kind == ErrorKind::LoginRequired && failure.message.contains(says), "{failure}");
+    }
+    let legacy = Stage::new().legacy();
+    legacy.cached("hush-access", BEFORE);
+    let message = "the SSO login at https://d.awsapps.com/start has expired (ended 2026-11-25T11:00:00Z); run: credenza login --profile dev";
+    assert_eq!(&*legacy.failure().await.message, message);
+    let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
+    let failure = login(&homeless, &stage.settings, &stage.session, None).await.unwrap_err();
+    assert!(failure.message.contains("set HOME"), "{failure}");
+}
+
+#[tokio::test]
+async fn files_that_others_may_have_written_are_not_used() {
+    let stage = Stage::new();
+    stage.cached("hush-access", LATER);
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o646)).unwrap();
+    let failure = stage.failure().await;
+    assert_eq!(failure.kind, ErrorKind::Misconfigured);
+    assert!(
+        failure.message.contains("may be written by everybody") && failure.message.contains("run: credenza login"),
+        "{failure}"
+    );
+    // Readable by all is a warning.
+    fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(stage.login().await.is_ok());
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
+        let failure = stage.failure().await;
+        assert!(failure.message.contains("belongs to user 12345"), "{failure}");
+        let context = Context { trusted_owners: [12345].into(), ..stage.context.clone() };
+        assert!(login(&context, &stage.settings, &stage.session, None).await.is_ok());
+    }
+    fs::remove_file(stage.path()).unwrap();
+    fs::create_dir(stage.path()).unwrap();
+    assert_eq!(stage.failure().await.kind, ErrorKind::Unsettled);
+}
+
+#[tokio::test]
+async fn what_sso_oidc_says_is_told() {
+    for (reply, kind, says) in [
+        (refusal(400, "invalid_request", "odd"), ErrorKind::Misconfigured, "invalid_request: odd"),
+        (Reply::ok("{\"accessToken\": \"hush"), ErrorKind::Unavailable, "has not what was asked for"),
+        (Reply::of(502, "<html>hush"), ErrorKind::Unavailable, "status 502"),
+        (refusal(401, "invalid_client", "odd"), ErrorKind::LoginRequired, "run: credenza login"),
+        (refusal(400, "expired_token", "odd"), ErrorKind::LoginRequired, "run: credenza login"),
+    ] {
+        let stage = Stage::new();
+        stage.cached("hush-access", BEFORE);
+        for _ in 0..3 {
+            stage.oidc.script(TOKEN, reply.clone());
+        }
+        let failure = stage.failure().await;
+        assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_is_stored_closed_and_its_registration_beside_it() {
+    let stage = Stage::new();
+    let registration = Registration { client_id: "c".into(), client_secret: "hush-c".into(), expires: at(REGISTERED) };
+    let issued =
+        OidcTokens { access_token: "hush-a".into(), expires_in: 8 * 4 * WINDOW, refresh_token: Some("hush-r".into()) };
+    let path = store(&stage.context, &stage.session, issued, &registration).await.unwrap();
+    assert_eq!(path, stage.path());
+    let folder = fs::metadata(path.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-a");
+    let find = async |until| crate::login::sso::registration(&stage.context, &stage.session, until).await;
+    assert_eq!(find(at(NOW)).await, None);
+    keep_registration(&stage.context, &stage.session, &registration).await.unwrap();
+    assert_eq!((find(at(NOW)).await, find(at(REGISTERED)).await), (Some(registration), None));
+    assert!(stage.home.path().join(".aws/sso/cache").read_dir().unwrap().count() == 2);
+}
+
+#[tokio::test]
+async fn another_log_in_wakes_who_waits_for_one() {
+    let mut stage = Stage::new();
+    let (files, watcher) = Files::watched();
+    stage.context.files = files;
+    stage.cached("hush-access", BEFORE);
+    stage.oidc.set(|state| state.refresh_tokens.clear());
+    let waits = async {
+        assert_eq!(stage.failure().await.kind, ErrorKind::LoginRequired);
+        stage.cached("hush-next", LATER);
+        stage.context.files.changed().await;
+        stage.context.files.forget();
+        assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-next");
+    };
+    tokio::select! {
+        () = waits => {}
+        () = watcher.run() => panic!("the watcher ended"),
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nobody was woken"),
+    }
+}

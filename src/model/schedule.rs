@@ -1,0 +1,111 @@
+//! When to load next. Pure functions; chance comes in as a number from 0 to 1.
+
+use std::time::{Duration, SystemTime};
+
+/// From this lifetime on a lease is refreshed [`LONG_LEAD`] before its end.
+const LONG_LIFETIME: Duration = Duration::from_secs(90 * 60);
+
+/// The newest SDKs come back when less than 60 minutes of a long lifetime remain; five minutes on top of that.
+const LONG_LEAD: Duration = Duration::from_secs(65 * 60);
+
+/// boto comes back when less than 15 minutes remain; five minutes on top of that.
+const SHORT_LEAD: Duration = Duration::from_secs(20 * 60);
+
+/// Up to this part of the lead is taken off at random, so that a fleet started together spreads.
+const SPREAD: f64 = 0.1;
+
+/// How long a file must have stayed broken, or a source silent about what it once supplied, to be believed.
+pub(crate) const SETTLE: Duration = Duration::from_secs(5);
+
+/// The longest pause after failures, and how often a lasting failure is looked at.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The shortest pause between two loads that time alone causes.
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long before its end a lease of this lifetime is refreshed.
+#[must_use]
+pub(crate) fn lead(lifetime: Duration) -> Duration {
+    if lifetime >= LONG_LIFETIME { LONG_LEAD } else { SHORT_LEAD.min(lifetime / 2) }
+}
+
+/// When to refresh credentials that were loaded at `loaded` and end at `expiration`.
+#[must_use]
+pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, chance: f64) -> SystemTime {
+    let lifetime = expiration.duration_since(loaded).unwrap_or_default();
+    let lead = lead(lifetime);
+    let early = (lead + lead.mul_f64(SPREAD * chance.clamp(0.0, 1.0))).min(lifetime);
+    (expiration - early).max(loaded + SHORTEST_PAUSE)
+}
+
+/// How long to wait when upstream gave the same credentials again, which end after `remaining`.
+#[must_use]
+pub(crate) fn after_the_same(remaining: Duration) -> Duration {
+    (remaining / 2).clamp(SHORTEST_PAUSE, Duration::from_secs(60))
+}
+
+/// Exponential backoff with full jitter after this many failures in a row (1 for the first), never shorter than what
+/// upstream asked for, as far as that is reasonable.
+#[must_use]
+pub(crate) fn backoff(failures: u32, chance: f64, retry_after: Option<Duration>) -> Duration {
+    let ceiling = SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
+    let drawn = SHORTEST_PAUSE + (ceiling - SHORTEST_PAUSE).mul_f64(chance.clamp(0.0, 1.0));
+    drawn.max(retry_after.unwrap_or_default().min(LONGEST_PAUSE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn leads_follow_what_clients_ask_for() {
+        for (lifetime, expected) in [
+            (12 * HOUR, 65 * MINUTE),
+            (90 * MINUTE, 65 * MINUTE),
+            (90 * MINUTE - 1, 20 * MINUTE),
+            (HOUR, 20 * MINUTE),
+            (40 * MINUTE, 20 * MINUTE),
+            (15 * MINUTE, 7 * MINUTE + 30),
+            (2, 1),
+            (0, 0),
+        ] {
+            assert_eq!(lead(Duration::from_secs(lifetime)), Duration::from_secs(expected), "{lifetime}");
+        }
+    }
+
+    #[test]
+    fn refreshes_are_a_lead_early_and_up_to_a_tenth_of_it_more() {
+        assert_eq!(refresh_at(at(0), at(HOUR), 0.0), at(40 * MINUTE));
+        assert_eq!(refresh_at(at(0), at(HOUR), 1.0), at(38 * MINUTE));
+        assert_eq!(refresh_at(at(0), at(6 * HOUR), 0.0), at(6 * HOUR - 65 * MINUTE));
+        // Whatever comes in, a refresh is never in the past of its load.
+        for (expiration, chance) in [(0, 0.5), (1, 1.0), (1, 0.0), (90 * MINUTE, 9.0)] {
+            assert!(refresh_at(at(0), at(expiration), chance) >= at(1), "{expiration} {chance}");
+        }
+        assert_eq!(refresh_at(at(100), at(50), 0.0), at(101));
+    }
+
+    #[test]
+    fn the_same_credentials_are_asked_for_again_within_a_minute() {
+        for (remaining, expected) in [(HOUR, 60), (120, 60), (60, 30), (2, 1), (1, 1), (0, 1)] {
+            assert_eq!(after_the_same(Duration::from_secs(remaining)), Duration::from_secs(expected));
+        }
+    }
+
+    #[test]
+    fn backoff_grows_from_one_second_to_sixty() {
+        let ceilings: Vec<u64> = (1..10).map(|failures| backoff(failures, 1.0, None).as_secs()).collect();
+        assert_eq!(ceilings, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff(u32::MAX, 1.0, None), LONGEST_PAUSE);
+        assert_eq!(backoff(9, 0.0, None), SHORTEST_PAUSE);
+        assert_eq!(backoff(1, 0.0, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(backoff(1, 0.0, Some(Duration::from_secs(7000))), LONGEST_PAUSE);
+    }
+}

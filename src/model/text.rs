@@ -1,0 +1,112 @@
+//! Foreign text: checked, escaped for logs and terminals, quoted for a shell.
+
+use std::fmt;
+
+use crate::model::secret::Secret;
+
+/// Why a text cannot be part of credentials. It names the part and never shows the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidText {
+    /// The part is empty.
+    #[error("the {0} is empty")]
+    Empty(&'static str),
+    /// A header or a variable could not carry it, or it would carry more than one.
+    #[error("the {0} contains a control character (a line break, perhaps)")]
+    ControlCharacter(&'static str),
+}
+
+/// The text without surrounding white space, if it can travel in a header, a variable and a file.
+///
+/// # Errors
+/// When nothing is left or a control character is inside; the error bears `part`, never the text.
+pub(crate) fn usable<'t>(part: &'static str, text: &'t str) -> Result<&'t str, InvalidText> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(InvalidText::Empty(part));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidText::ControlCharacter(part));
+    }
+    Ok(text)
+}
+
+/// Prints a foreign text with everything escaped that could forge a log line or move a terminal's cursor.
+#[derive(Clone, Copy)]
+pub(crate) struct Escaped<'t>(pub &'t str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for c in self.0.chars() {
+            // Beside control characters: line and paragraph separators and the bidirectional overrides.
+            if c.is_control()
+                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The same as a word of a POSIX shell, for commands that a message tells to run: in quotes where it needs them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quoted<'t>(pub &'t str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_/.%@:+,=".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            return f.write_str(self.0);
+        }
+        write!(f, "'{}'", Escaped(&self.0.replace('\'', "'\\''")))
+    }
+}
+
+/// What is longer is cut: messages go into logs and to users.
+const LONGEST_EXCERPT: usize = 300;
+
+/// A foreign text as it may be shown: escaped, not too long, without `hush`.
+pub(crate) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
+    let text = match hush.map(Secret::expose) {
+        Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
+        _ => text.to_owned(),
+    };
+    match text.char_indices().nth(LONGEST_EXCERPT) {
+        None => Escaped(&text).to_string(),
+        Some((end, _)) => format!("{}…", Escaped(&text[..end])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::identity_name::IdentityName;
+
+    #[test]
+    fn a_word_for_a_shell_is_quoted_where_it_needs_it() {
+        for (text, quoted) in [
+            ("team/a%b", "team/a%b"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("o'brien; rm", "'o'\\''brien; rm'"),
+            ("$x\n", "'$x\\n'"),
+        ] {
+            assert_eq!(Quoted(text).to_string(), quoted);
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_escaped() {
+        assert_eq!(Escaped("a\nb\u{1b}[2J\u{202e}é").to_string(), "a\\nb\\u{1b}[2J\\u{202e}é");
+        assert_eq!(IdentityName::new("a\rb").to_string(), "a\\rb");
+    }
+}

@@ -1,0 +1,66 @@
+//! Timestamps as text.
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// An RFC 3339 timestamp in whole seconds of UTC with `Z`, the one form that every SDK reads: `2026-11-23T16:00:00Z`.
+/// Fractions are cut, so that a served expiration is never later than the real one; what lies beyond the year 9999,
+/// which has no such form, becomes the end of 9998.
+#[must_use]
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(before.duration().as_millis().div_ceil(1000)).unwrap_or(i64::MAX),
+    };
+    let written = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|at| at.format(&Rfc3339).ok());
+    written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
+}
+
+/// Reads an RFC 3339 timestamp of any offset.
+///
+/// # Errors
+/// Names what is missing: a time zone above all, since guessing one would serve expired keys for hours.
+pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
+    const FORM: &str = "is not a timestamp of the form 2026-11-23T16:00:00Z";
+    let text = text.trim();
+    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
+        return if at.unix_timestamp() < 0 { Err("lies before 1970") } else { Ok(at.into()) };
+    }
+    match OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339) {
+        Ok(_) => Err("has no time zone"),
+        Err(_) => Err(FORM),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn timestamps() {
+        assert_eq!(timestamp(at(1_795_449_600) + Duration::from_millis(999)), "2026-11-23T16:00:00Z");
+        assert_eq!(timestamp(at(0) - Duration::from_millis(1)), "1969-12-31T23:59:59Z");
+        assert_eq!(timestamp(at(1 << 40)), "9998-12-31T00:00:00Z");
+        for (text, seconds) in [
+            ("2026-11-23T16:00:00Z", 1_795_449_600),
+            (" 2026-11-23T17:00:00+01:00 ", 1_795_449_600),
+            ("2026-11-23T16:00:00z", 1_795_449_600),
+            ("1970-01-01T00:00:00Z", 0),
+        ] {
+            assert_eq!(parse_timestamp(text), Ok(at(seconds)), "{text}");
+        }
+        assert_eq!(parse_timestamp("2026-11-23T16:00:00"), Err("has no time zone"));
+        assert_eq!(parse_timestamp("1969-11-23T16:00:00Z"), Err("lies before 1970"));
+        for bad in ["", "1795449600", "tomorrow", "2026-13-23T16:00:00Z", "99999-01-01T00:00:00Z"] {
+            assert!(parse_timestamp(bad).unwrap_err().starts_with("is not"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! TODO-ROOM-DOC
+
+pub(crate) mod clock;
+pub(crate) mod environment;
+pub(crate) mod files;
+pub(crate) mod peer;
+pub(crate) mod rlimit;
+pub(crate) mod rng;
+pub(crate) mod signals;
+pub(crate) mod systemd;
+pub(crate) mod tty;

@@ -1,0 +1,152 @@
+//! The wall clock, its steps, and timestamps on the wire.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often the wall clock is held against the monotonic one. A suspended laptop learns of its sleep this late.
+const TICK: Duration = Duration::from_secs(5);
+
+/// A smaller difference is a clock being slewed, not a step.
+const STEP: Duration = Duration::from_secs(2);
+
+/// The one way to read the wall clock. Clones share steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    wall: WallTime,
+    steps: Arc<watch::Sender<u64>>,
+}
+
+#[derive(Clone)]
+enum WallTime {
+    System,
+    /// Runs with tokio's clock (which tests pause) from `base`, shifted by a number of milliseconds.
+    Injected {
+        base: SystemTime,
+        start: Instant,
+        shift: Arc<AtomicI64>,
+    },
+    Unset,
+}
+
+impl Clock {
+    /// The clock of this machine.
+    #[must_use]
+    pub(crate) fn system() -> Self {
+        Self::of(WallTime::System)
+    }
+
+    /// A clock that shows `base` now and then runs with tokio's, so that paused time moves both.
+    #[must_use]
+    pub(crate) fn injected(base: SystemTime) -> Self {
+        Self::of(WallTime::Injected { base, start: Instant::now(), shift: Arc::default() })
+    }
+
+    fn of(wall: WallTime) -> Self {
+        Self { wall, steps: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// The wall-clock time.
+    ///
+    /// # Panics
+    /// When nobody set a clock: a test forgot to.
+    #[must_use]
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub(crate) fn now(&self) -> SystemTime {
+        match &self.wall {
+            WallTime::System => SystemTime::now(),
+            WallTime::Injected { base, start, shift } => {
+                let now = *base + start.elapsed();
+                let shift = shift.load(Ordering::Relaxed);
+                let by = Duration::from_millis(shift.unsigned_abs());
+                if shift < 0 { now - by } else { now + by }
+            }
+            WallTime::Unset => panic!("no clock was set in this World"),
+        }
+    }
+
+    /// Moves an injected clock by this many milliseconds, as somebody setting the time would. The system's stays.
+    pub(crate) fn step(&self, milliseconds: i64) {
+        if let WallTime::Injected { shift, .. } = &self.wall {
+            shift.fetch_add(milliseconds, Ordering::Relaxed);
+        }
+    }
+
+    /// Changes whenever the wall clock was set or the machine slept.
+    #[must_use]
+    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
+        self.steps.subscribe()
+    }
+
+    /// The one ticker of the process: compares both clocks for ever and tells all receivers of [`Clock::steps`].
+    pub(crate) async fn watch_for_steps(&self) {
+        let (mut wall, mut monotonic) = (self.now(), Instant::now());
+        loop {
+            tokio::time::sleep(TICK).await;
+            let expected = wall + monotonic.elapsed();
+            (wall, monotonic) = (self.now(), Instant::now());
+            let off = wall.duration_since(expected).unwrap_or_else(|behind| behind.duration());
+            if off >= STEP {
+                tracing::info!(
+                    seconds = off.as_secs(),
+                    forward = wall > expected,
+                    "the clock stepped or the machine slept"
+                );
+                self.steps.send_modify(|count| *count += 1);
+            }
+        }
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::of(WallTime::Unset)
+    }
+}
+
+impl fmt::Debug for WallTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Injected { .. } => "Injected",
+            Self::Unset => "Unset",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_injected_clock_runs_with_tokio_and_can_step() {
+        let clock = Clock::injected(at(1000));
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(clock.now(), at(1007));
+        clock.step(-2000);
+        assert_eq!(clock.clone().now(), at(1005));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn steps_are_told_and_slewing_is_not() {
+        let clock = Clock::injected(at(1000));
+        let mut steps = clock.steps();
+        let mut ticker = std::pin::pin!(clock.watch_for_steps());
+        for (milliseconds, told) in [(0, false), (1500, false), (60_000, true), (-60_000, true), (0, false)] {
+            // A tick has passed before the clock is moved, so that both readings of the ticker enclose the move.
+            clock.step(milliseconds);
+            tokio::select! { () = &mut ticker => {}, () = tokio::time::sleep(TICK) => {} }
+            tokio::select! { () = &mut ticker => {}, () = tokio::time::sleep(Duration::from_millis(1)) => {} }
+            assert_eq!(steps.has_changed().unwrap(), told, "{milliseconds}");
+            steps.mark_unchanged();
+        }
+    }
+}

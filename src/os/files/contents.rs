@@ -1,0 +1,236 @@
+//! One file: opened so that it cannot hang, read whole, and whose it is.
+
+use std::fmt;
+use std::fs::{Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use crate::model::text::Escaped;
+
+/// The largest file that is read, in bytes. A shared file of 10,000 profiles is a tenth of it.
+const LIMIT: u64 = 16 << 20;
+
+/// Device number of `/dev/null` on Linux, which people name to say "nothing".
+const DEV_NULL: (u32, u32) = (1, 3);
+
+/// What a file held, and whose it is.
+pub(crate) struct FileContents {
+    /// At most 16 MB; overwritten when dropped.
+    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    /// Whose word it is.
+    pub(crate) owner: FileOwner,
+}
+
+impl fmt::Debug for FileContents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").field("bytes", &self.bytes.len()).field("owner", &self.owner).finish()
+    }
+}
+
+/// The owner of a file and who else may write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileOwner {
+    uid: u32,
+    mode: u32,
+}
+
+/// Why a file's word does not count where it decides what is run or where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TrustError {
+    /// It belongs to somebody else.
+    #[error(
+        "belongs to user {uid}, neither us ({ours}), root, nor one of trusted_owners (chown mends it, or naming that user there)"
+    )]
+    Foreign {
+        /// The owner.
+        uid: u32,
+        /// Who we are.
+        ours: u32,
+    },
+    /// Everybody may write it.
+    #[error("may be written by everybody (mode {mode:04o}; chmod o-w mends it)")]
+    Open {
+        /// The permission bits.
+        mode: u32,
+    },
+}
+
+/// Why a file could not be read. Messages name the path, escaped, and never show what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub(crate) struct FileError {
+    path: Box<str>,
+    reason: FileErrorReason,
+}
+
+/// The same without the path, for messages that have named it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileErrorReason {
+    /// Nothing is there, or a link that leads nowhere.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// A directory, a FIFO, a socket or a device.
+    #[error("it is {0}, not a regular file")]
+    NotRegular(&'static str),
+    /// More than 16 MB.
+    #[error("it is larger than 16 MB")]
+    TooLarge,
+    /// The operating system says no.
+    #[error("cannot read it: {0}")]
+    Io(Box<str>),
+    /// Nobody gave this world any files.
+    #[error("files are not reachable here")]
+    Unreachable,
+}
+
+impl FileError {
+    pub(crate) fn new(path: &Path, reason: FileErrorReason) -> Self {
+        Self { path: Escaped(&path.to_string_lossy()).to_string().into(), reason }
+    }
+
+    /// Whether there simply is no file.
+    #[must_use]
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self.reason, FileErrorReason::Missing(_))
+    }
+
+    /// Whether it can be mended without a change of the file: when a file descriptor is free again, perhaps.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self.reason, FileErrorReason::Io(_))
+    }
+
+    /// What is wrong, without the path.
+    #[must_use]
+    pub(crate) fn reason(&self) -> &FileErrorReason {
+        &self.reason
+    }
+}
+
+impl FileOwner {
+    /// Of what the file system says.
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self { uid: meta.uid(), mode: meta.mode() & 0o7777 }
+    }
+
+    /// Whether the file may say what is run and where requests go: it belongs to us, root or one of `trusted_owners`,
+    /// and not everybody may write it.
+    ///
+    /// # Errors
+    /// The reason, naming the owner.
+    pub(crate) fn trusted(&self, ours: u32, trusted_owners: &[u32]) -> Result<(), TrustError> {
+        let Self { uid, mode } = *self;
+        if uid != ours && uid != 0 && !trusted_owners.contains(&uid) {
+            return Err(TrustError::Foreign { uid, ours });
+        }
+        if mode & 0o002 != 0 { Err(TrustError::Open { mode }) } else { Ok(()) }
+    }
+
+    /// Whether users beside the owner may read the file: too many for one that holds a secret.
+    #[must_use]
+    pub(crate) fn is_readable_by_others(&self) -> bool {
+        self.mode & 0o044 != 0
+    }
+}
+
+/// Reads a whole file. It may block, but not on a FIFO.
+pub(crate) fn read(path: &Path) -> Result<FileContents, FileError> {
+    open_and_read(path).map_err(|reason| FileError::new(path, reason))
+}
+
+fn open_and_read(path: &Path) -> Result<FileContents, FileErrorReason> {
+    let failed = |error: io::Error| {
+        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+        match error.kind() {
+            io::ErrorKind::NotFound if path.is_symlink() => FileErrorReason::Missing("a dangling link"),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileErrorReason::Missing("there is no such file"),
+            _ if is(Errno::LOOP) => FileErrorReason::Io("looping links".into()),
+            _ if is(Errno::NXIO) => FileErrorReason::NotRegular("a socket or a device"),
+            _ => FileErrorReason::Io(error.to_string().into()),
+        }
+    };
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    let owner = FileOwner::of(&meta);
+    let kind = meta.file_type();
+    if kind.is_char_device() && (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())) == DEV_NULL {
+        return Ok(FileContents { bytes: Zeroizing::default(), owner: FileOwner { uid: 0, mode: 0 } });
+    }
+    if !kind.is_file() {
+        let what = match () {
+            () if kind.is_dir() => "a directory",
+            () if kind.is_fifo() => "a FIFO",
+            () => "a device",
+        };
+        return Err(FileErrorReason::NotRegular(what));
+    }
+    // Room for all of it at once: a buffer that grows leaves copies behind. One byte more shows that it has grown.
+    let size = usize::try_from(meta.len().min(LIMIT)).unwrap_or_default();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
+    if meta.len() <= LIMIT {
+        file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if meta.len() > LIMIT || bytes.len() as u64 > LIMIT {
+        return Err(FileErrorReason::TooLarge);
+    }
+    Ok(FileContents { bytes, owner })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_can_stand_at_a_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("good"), "text").unwrap();
+        symlink("good", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), 0o600.into()).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
+        File::create(at("limit")).unwrap().set_len(LIMIT).unwrap();
+        for (path, expected) in [
+            (at("good"), "text"),
+            (at("link"), "text"),
+            ("/dev/null".into(), ""),
+            (at("absent"), "there is no such file"),
+            (at("good/below"), "there is no such file"),
+            (at("dangling"), "a dangling link"),
+            (at("loop"), "looping links"),
+            (at("fifo"), "a FIFO, not a regular file"),
+            (at("socket"), "not a regular file"),
+            (folder.path().into(), "a directory, not a regular file"),
+            ("/dev/zero".into(), "a device, not a regular file"),
+            (at("huge"), "larger than 16 MB"),
+        ] {
+            match read(&path) {
+                Ok(contents) => assert_eq!(*contents.bytes, expected.as_bytes(), "{path:?}"),
+                Err(error) => assert!(error.to_string().contains(expected), "{path:?}: {error}"),
+            }
+        }
+        assert_eq!(read(&at("limit")).unwrap().bytes.len() as u64, LIMIT);
+        assert!(read(&at("absent")).unwrap_err().is_missing() && !read(&at("fifo")).unwrap_err().is_missing());
+    }
+
+    #[test]
+    fn whose_word_counts() {
+        let owner = |uid, mode| FileOwner { uid, mode };
+        assert_eq!(owner(7, 0o600).trusted(7, &[]), Ok(()));
+        assert_eq!(owner(0, 0o664).trusted(7, &[]), Ok(()));
+        assert_eq!(owner(8, 0o644).trusted(7, &[9, 8]), Ok(()));
+        assert_eq!(owner(8, 0o600).trusted(7, &[]), Err(TrustError::Foreign { uid: 8, ours: 7 }));
+        assert_eq!(owner(7, 0o602).trusted(7, &[]), Err(TrustError::Open { mode: 0o602 }));
+        assert!(owner(8, 0o600).trusted(7, &[]).unwrap_err().to_string().contains("user 8"));
+    }
+}

@@ -1,0 +1,260 @@
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::os::files::*;
+use std::path::PathBuf;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// A folder, files that are watched, and the task that watches.
+struct Stage {
+    root: PathBuf,
+    files: Files,
+    _folder: tempfile::TempDir,
+    watching: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "aborted when the stage is dropped")]
+fn stage_with(adapt: impl FnOnce(Watcher) -> Watcher) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, watcher) = Files::watched();
+    let watching = tokio::spawn(adapt(watcher).run());
+    Stage { root: folder.path().canonicalize().unwrap(), files, _folder: folder, watching }
+}
+
+fn stage() -> Stage {
+    stage_with(|watcher| watcher)
+}
+
+impl Stage {
+    fn at(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::create_dir_all(self.at(name).parent().unwrap()).unwrap();
+        fs::write(self.at(name), text).unwrap();
+    }
+
+    /// What the file says now, as one load would see it.
+    async fn load(&self, name: &str) -> Option<String> {
+        self.files.forget();
+        let contents = self.files.read(&self.at(name)).await.ok()?;
+        Some(String::from_utf8(contents.bytes.to_vec()).unwrap())
+    }
+
+    async fn changes(&self) -> bool {
+        tokio::time::timeout(SOON, self.files.changed()).await.is_ok()
+    }
+
+    async fn stays(&self) -> bool {
+        tokio::time::timeout(Duration::from_millis(600), self.files.changed()).await.is_err()
+    }
+}
+
+type Change = fn(&Stage);
+
+#[tokio::test]
+async fn every_way_in_which_a_file_changes_is_noticed() {
+    let table: &[(&str, Change, Change, Option<&str>)] = &[
+        ("in place", |s| s.write("d/f", "1"), |s| s.write("d/f", "2"), Some("2")),
+        (
+            "write and rename",
+            |s| s.write("d/f", "1"),
+            |s| {
+                s.write("d/new", "2");
+                fs::rename(s.at("d/new"), s.at("d/f")).unwrap();
+            },
+            Some("2"),
+        ),
+        ("removed", |s| s.write("d/f", "1"), |s| fs::remove_file(s.at("d/f")).unwrap(), None),
+        (
+            "removed, then made",
+            |s| s.write("d/f", "1"),
+            |s| {
+                fs::remove_file(s.at("d/f")).unwrap();
+                s.write("d/f", "2");
+            },
+            Some("2"),
+        ),
+        ("appears", |s| fs::create_dir(s.at("d")).unwrap(), |s| s.write("d/f", "2"), Some("2")),
+        ("appears with its folders", |_| {}, |s| s.write("d/f", "2"), Some("2")),
+        (
+            "folder replaced",
+            |s| s.write("d/f", "1"),
+            |s| {
+                s.write("e/f", "2");
+                fs::rename(s.at("d"), s.at("old")).unwrap();
+                fs::rename(s.at("e"), s.at("d")).unwrap();
+            },
+            Some("2"),
+        ),
+        (
+            "folder removed and made",
+            |s| s.write("d/f", "1"),
+            |s| {
+                fs::remove_dir_all(s.at("d")).unwrap();
+                s.write("d/f", "2");
+            },
+            Some("2"),
+        ),
+        (
+            "link re-pointed",
+            |s| {
+                s.write("d/x", "1");
+                s.write("e/y", "2");
+                symlink(s.at("d/x"), s.at("d/f")).unwrap();
+            },
+            |s| {
+                symlink(s.at("e/y"), s.at("d/tmp")).unwrap();
+                fs::rename(s.at("d/tmp"), s.at("d/f")).unwrap();
+            },
+            Some("2"),
+        ),
+        (
+            "behind a link",
+            |s| {
+                s.write("e/y", "1");
+                fs::create_dir(s.at("d")).unwrap();
+                symlink("../e/y", s.at("d/f")).unwrap();
+            },
+            |s| s.write("e/y", "2"),
+            Some("2"),
+        ),
+        (
+            "a volume of Kubernetes",
+            |s| {
+                s.write("d/v1/f", "1");
+                s.write("d/v2/f", "2");
+                symlink("v1", s.at("d/..data")).unwrap();
+                symlink("..data/f", s.at("d/f")).unwrap();
+            },
+            |s| {
+                symlink("v2", s.at("d/..tmp")).unwrap();
+                fs::rename(s.at("d/..tmp"), s.at("d/..data")).unwrap();
+                fs::remove_dir_all(s.at("d/v1")).unwrap();
+            },
+            Some("2"),
+        ),
+    ];
+    for (name, before, after, expected) in table {
+        let stage = stage();
+        before(&stage);
+        stage.load("d/f").await;
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), stage.files.changed()).await.is_err(),
+            "{name}: too soon"
+        );
+        after(&stage);
+        assert!(stage.changes().await, "{name}");
+        // One change may come as two.
+        while stage.load("d/f").await.as_deref() != *expected {
+            assert!(stage.changes().await, "{name}");
+        }
+        // And it goes on from there.
+        stage.write("d/f", "3");
+        assert!(stage.changes().await, "{name}, once more");
+        assert_eq!(stage.load("d/f").await.as_deref(), Some("3"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_leaves_the_content_as_it_was_wakes_nobody() {
+    let stage = stage();
+    stage.write("f", "1");
+    stage.load("f").await;
+    fs::read(stage.at("f")).unwrap();
+    stage.write("f", "1");
+    stage.write("other", "x");
+    File::open(stage.at("f")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap_or_default();
+    assert!(stage.stays().await);
+}
+
+#[tokio::test]
+async fn a_burst_is_one_change() {
+    let stage = stage();
+    stage.write("f", "1");
+    stage.load("f").await;
+    for number in 0..100 {
+        stage.write("f", &format!("x{number}"));
+    }
+    let mut loads = 0;
+    while tokio::time::timeout(Duration::from_millis(800), stage.files.changed()).await.is_ok() {
+        stage.load("f").await;
+        loads += 1;
+    }
+    assert!((1..=2).contains(&loads), "{loads}");
+    assert_eq!(stage.load("f").await.as_deref(), Some("x99"));
+}
+
+#[tokio::test]
+async fn a_change_between_reading_and_waiting_is_not_lost() {
+    for number in 0..20 {
+        let stage = stage();
+        stage.write("f", "1");
+        stage.load("f").await;
+        stage.write("f", &format!("2{number}"));
+        tokio::time::sleep(Duration::from_millis(number * 15)).await;
+        assert!(stage.changes().await, "{number}");
+    }
+}
+
+#[tokio::test]
+async fn polling_notices_what_the_kernel_does_not_tell() {
+    let stage = stage_with(|watcher| watcher.polling(Duration::from_millis(100)).deaf());
+    stage.write("d/f", "1");
+    stage.load("d/f").await;
+    stage.write("d/f", "22");
+    assert!(stage.changes().await);
+    assert_eq!(stage.load("d/f").await.as_deref(), Some("22"));
+}
+
+#[tokio::test]
+async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part_only() {
+    let stage = stage();
+    stage.write("f", "a=1 b=1");
+    let parses = Arc::new(AtomicUsize::new(0));
+    let key = [FileRequest { path: stage.at("f"), required: false }];
+    let digest_of =
+        |part: usize| move |text: &String| u64::try_from(text.split(' ').nth(part).map_or(0, str::len)).unwrap();
+    let read = async |files: &Files, part: usize| {
+        let counter = Arc::clone(&parses);
+        let parse = move |contents: Vec<Result<FileContents, FileError>>| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            contents.into_iter().map(|contents| String::from_utf8(contents.unwrap().bytes.to_vec()).unwrap()).collect()
+        };
+        files.forget();
+        files.parsed::<String, _, _>(&key, parse, digest_of(part)).await
+    };
+    let readers: Vec<Files> = (0..1000).map(|_| stage.files.fresh()).collect();
+    for (number, reader) in readers.iter().enumerate() {
+        assert_eq!(*read(reader, number % 2).await, "a=1 b=1");
+    }
+    assert_eq!(parses.load(Ordering::SeqCst), 1);
+    stage.write("f", "a=1 b=222");
+    let mut woken = 0;
+    for (number, reader) in readers.iter().enumerate() {
+        let patience = if number % 2 == 1 { SOON } else { Duration::from_millis(if number == 0 { 600 } else { 1 }) };
+        let changed = tokio::time::timeout(patience, reader.changed()).await.is_ok();
+        assert_eq!(changed, number % 2 == 1, "{number}");
+        woken += usize::from(changed);
+    }
+    assert_eq!((woken, parses.load(Ordering::SeqCst)), (500, 2));
+    assert_eq!(*read(&readers[0], 0).await, "a=1 b=222");
+    assert_eq!(parses.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn the_default_reaches_nothing() {
+    let files = Files::default();
+    assert_eq!(*files.read(Path::new("/dev/null")).await.unwrap_err().reason(), FileErrorReason::Unreachable);
+    assert!(tokio::time::timeout(Duration::from_millis(10), files.changed()).await.is_err());
+}

@@ -1,0 +1,167 @@
+//! Whose listener a port of this host is: by asking the kernel, and where it does not answer, from `/proc/net/tcp` and
+//! `tcp6` (Linux, proc_net_tcp.txt), which takes milliseconds: it walks over all that is connected.
+
+pub(crate) mod sock_diag;
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ListeningSocket {
+    /// The user who made it.
+    pub(crate) uid: u32,
+    /// What tells it from every other socket of this boot.
+    inode: u64,
+}
+
+/// The sockets that a connection to this address could reach, in a fixed order.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(crate) fn at(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
+    if let Ok(Some(found)) = sock_diag::at(address) {
+        return Ok(vec![found]);
+    }
+    from_tables(address)
+}
+
+fn from_tables(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
+    let mut found = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        match File::open(table) {
+            Ok(file) => read(BufReader::new(file), address, &mut found)?,
+            // A kernel without IPv6 has no such table.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && table.ends_with('6') => {}
+            Err(error) => return Err(error),
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Whether a number may stand for several users: in a user namespace that does not know everybody, all others are this one.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(crate) fn is_ambiguous(uid: u32) -> io::Result<bool> {
+    let overflow: Option<u32> = std::fs::read_to_string("/proc/sys/kernel/overflowuid")?.trim().parse().ok();
+    if overflow.is_some_and(|overflow| overflow != uid) {
+        return Ok(false);
+    }
+    Ok(!knows_everybody(&std::fs::read_to_string("/proc/self/uid_map")?))
+}
+
+fn knows_everybody(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Listening sockets stand first in a table; what follows is not read, for there may be very many.
+fn read(table: impl BufRead, address: SocketAddr, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
+    const LISTENING: &str = "0A";
+    for line in table.lines().skip(1) {
+        let line = line?;
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let &[_, local, _, state, _, _, _, uid, _, inode, ..] = &fields[..] else {
+            return Err(io::Error::other("a line of another form than expected"));
+        };
+        if state != LISTENING {
+            break;
+        }
+        let parsed = (parse(local), uid.parse(), inode.parse());
+        let (Some(local), Ok(uid), Ok(inode)) = parsed else {
+            return Err(io::Error::other("a line of another form than expected"));
+        };
+        if is_reached(local, address) {
+            found.push(ListeningSocket { uid, inode });
+        }
+    }
+    Ok(())
+}
+
+/// Whether a connection to an address may end at a listener on `local`. One on all addresses of IPv6 may have those of
+/// IPv4, too: that it might is enough.
+fn is_reached(local: SocketAddr, address: SocketAddr) -> bool {
+    let (listener, wanted) = (local.ip().to_canonical(), address.ip().to_canonical());
+    let on_all = local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        || listener == IpAddr::V4(Ipv4Addr::UNSPECIFIED) && wanted.is_ipv4();
+    local.port() == address.port() && (listener == wanted || on_all)
+}
+
+/// `0100007F:2605`: words in the byte order of this machine, the port as a number.
+fn parse(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let word = |at: usize| u32::from_str_radix(ip.get(8 * at..8 * at + 8)?, 16).ok().map(u32::to_ne_bytes);
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut octets = [0; 16];
+            for (at, part) in octets.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(at)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(octets))
+        }
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_of_ours_is_ours_on_either_family_and_on_all_addresses() {
+        let ours = rustix::process::geteuid().as_raw();
+        for (local, asked) in
+            [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "[::1]")]
+        {
+            let Ok(listener) = TcpListener::bind(format!("{local}:0")) else {
+                assert!(local.starts_with('['), "{local}");
+                continue;
+            };
+            let port = listener.local_addr().unwrap().port();
+            let address = format!("{asked}:{port}").parse().unwrap();
+            let found = from_tables(address).unwrap();
+            assert_eq!(at(address).unwrap(), found, "{local}");
+            assert_eq!(found.iter().map(|found| found.uid).collect::<Vec<_>>(), [ours], "{local}");
+        }
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn every_listener_that_could_be_reached_counts_and_no_connection() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:2605 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 11 1 0 100 0 0 10 0\n\
+            1: 00000000:2605 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001  0 12 1 0 100 0 0 10 0\n\
+            2: 0200007F:2605 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1002  0 13 1 0 100 0 0 10 0\n\
+            3: 0100007F:2606 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1003  0 14 1 0 100 0 0 10 0\n\
+            4: 0100007F:2605 0100007F:8000 01 00000000:00000000 00:00000000 00000000  1004  0 15 1 0 100 0 0 10 0\n";
+        let six = "head\n\
+            0: 00000000000000000000000000000000:2605 00000000000000000000000000000000:0000 0A 0:0 00:0 0 7 0 21 1\n\
+            1: 00000000000000000000000001000000:2605 00000000000000000000000000000000:0000 0A 0:0 00:0 0 8 0 22 1\n\
+            2: 0000000000000000FFFF00000100007F:2605 00000000000000000000000000000000:0000 0A 0:0 00:0 0 9 0 23 1\n";
+        let of = |table: &str, address: &str| {
+            let mut found = Vec::new();
+            read(table.as_bytes(), address.parse().unwrap(), &mut found).unwrap();
+            found.iter().map(|found| found.uid).collect::<Vec<_>>()
+        };
+        assert_eq!(of(table, "127.0.0.1:9733"), [1000, 1001]);
+        assert_eq!(of(table, "127.0.0.1:9734"), [1003]);
+        assert!(of(table, "[::1]:9733").is_empty());
+        assert_eq!(of(six, "127.0.0.1:9733"), [7, 9]);
+        assert_eq!(of(six, "[::1]:9733"), [7, 8]);
+        assert!(read("head\n0: nonsense\n".as_bytes(), "127.0.0.1:1".parse().unwrap(), &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn a_namespace_that_knows_some_cannot_tell_the_others() {
+        assert!(knows_everybody("         0          0 4294967295\n"));
+        for some in ["0 100000 65536\n", "0 1000 1\n", "0 0 1000\n1000 1001 1\n", ""] {
+            assert!(!knows_everybody(some), "{some}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The kernel's own answer to which socket would take a connection (sock_diag(7)): one question, however many sockets
+//! there are.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+
+use crate::os::peer::ListeningSocket;
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const TCP: u8 = 6;
+const TCP_LISTEN: u8 = 10;
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+const ASKED: usize = 16 + 56;
+
+/// Where an `inet_diag_msg` begins, and in it what is read.
+const MESSAGE: usize = 16;
+const STATE: usize = MESSAGE + 1;
+const UID: usize = MESSAGE + 64;
+const INODE: usize = MESSAGE + 68;
+
+/// The socket that would take a connection to this address. `None` when there is none, or this kernel does not know.
+///
+/// # Errors
+/// When it cannot be asked.
+pub(crate) fn at(address: SocketAddr) -> io::Result<Option<ListeningSocket>> {
+    let kernel =
+        socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
+    send(&kernel, &question(address), SendFlags::empty())?;
+    let mut answer = [0; 4096];
+    // It has answered before `send` comes back.
+    let (length, _) = recv(&kernel, &mut answer, RecvFlags::DONTWAIT)?;
+    Ok(read(&answer[..length]))
+}
+
+fn question(address: SocketAddr) -> Vec<u8> {
+    let ip = address.ip().to_canonical();
+    let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let mut bytes = Vec::with_capacity(ASKED);
+    bytes.extend(u32::try_from(ASKED).unwrap_or_default().to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    // Sequence and sender: there is one question, and the kernel knows who asks.
+    bytes.extend([0; 8]);
+    bytes.extend([u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
+    bytes.extend((1u32 << TCP_LISTEN).to_ne_bytes());
+    // The listener's port and address; the other end is nobody.
+    bytes.extend(address.port().to_be_bytes());
+    bytes.extend([0; 2]);
+    match ip {
+        IpAddr::V4(ip) => {
+            bytes.extend(ip.octets());
+            bytes.extend([0; 12]);
+        }
+        IpAddr::V6(ip) => bytes.extend(ip.octets()),
+    }
+    bytes.extend([0; 16]);
+    // Any interface, and no cookie.
+    bytes.extend([0; 4]);
+    bytes.extend([0xff; 8]);
+    bytes
+}
+
+/// `None` for an error, too: no such socket and no such module look the same.
+fn read(answer: &[u8]) -> Option<ListeningSocket> {
+    let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let is_listener = kind == SOCK_DIAG_BY_FAMILY && answer.get(STATE) == Some(&TCP_LISTEN);
+    is_listener.then_some(())?;
+    Some(ListeningSocket { uid: word(UID)?, inode: word(INODE)?.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn the_very_socket_is_named_and_none_where_nobody_listens() {
+        assert_eq!(question("127.0.0.1:1".parse().unwrap()).len(), ASKED);
+        assert_eq!(question("[::1]:1".parse().unwrap()).len(), ASKED);
+        for (local, asked) in
+            [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "127.0.0.1")]
+        {
+            let Ok(listener) = TcpListener::bind(format!("{local}:0")) else { continue };
+            let port = listener.local_addr().unwrap().port();
+            let Ok(Some(found)) = at(format!("{asked}:{port}").parse().unwrap()) else {
+                // A kernel without sock_diag, which has the tables.
+                continue;
+            };
+            let link = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
+            assert_eq!(link.to_str().unwrap(), format!("socket:[{}]", found.inode), "{local}");
+            assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        }
+        // Nobody listens at port 0.
+        assert!(at("127.0.0.1:0".parse().unwrap()).is_ok_and(|found| found.is_none()));
+    }
+
+    #[test]
+    fn errors_and_halves_are_no_socket() {
+        let mut error = [0; 36];
+        error[4] = 2;
+        assert_eq!(read(&error), None);
+        let mut whole = [0; 88];
+        whole[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        whole[STATE] = TCP_LISTEN;
+        whole[UID] = 7;
+        assert!(read(&whole).is_some());
+        for length in 0..whole.len() {
+            assert_eq!(read(&whole[..length]), None, "{length}");
+        }
+    }
+}

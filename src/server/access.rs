@@ -1,0 +1,430 @@
+//! The door: one pure function before every path of every protocol; some protocols have clients beside.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, LazyLock};
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+
+/// Every `Sec-Fetch-…` header, which browsers add and pages cannot remove.
+const FETCH_METADATA: &str = "sec-fetch-";
+
+/// The maximum number of clients that are compared with a token one after another. Four comparisons cost less than the
+/// digest that finds one of many.
+const FEW: usize = 4;
+
+/// Someone who may ask.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    /// For logs.
+    pub(crate) name: IdentityName,
+    /// The identities it may have; `None` is all.
+    pub(crate) identities: Option<Vec<IdentityName>>,
+}
+
+impl Client {
+    /// Whether it may have this identity.
+    #[must_use]
+    pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
+        self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
+    }
+
+    /// What a request without a name means: the one identity this client may have, else `default`.
+    #[must_use]
+    pub(crate) fn own_identity(&self) -> IdentityName {
+        static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
+        match self.identities.as_deref() {
+            Some([only]) => only.clone(),
+            _ => DEFAULT.clone(),
+        }
+    }
+}
+
+/// Clients by token. A token is found by its keyed digest, so that how long a look-up takes tells nothing about the
+/// tokens there are, and then compared in constant time.
+///
+/// The digest is SipHash under a key drawn at the start: nobody who lacks the key can predict it, which is all that the
+/// look-up asks of it, and it costs a tenth of an HMAC.
+pub(crate) struct Clients {
+    key: RandomState,
+    /// Sorted by digest.
+    by_digest: Vec<(u64, Secret, Arc<Client>)>,
+}
+
+impl Clients {
+    /// The clients with these tokens.
+    #[must_use]
+    pub(crate) fn new(clients: impl IntoIterator<Item = (Secret, Client)>) -> Self {
+        let key = RandomState::new();
+        let digested =
+            |(token, client): (Secret, Client)| (key.hash_one(token.expose().as_bytes()), token, Arc::new(client));
+        let mut by_digest: Vec<_> = clients.into_iter().map(digested).collect();
+        by_digest.sort_by_key(|(digest, ..)| *digest);
+        Self { key, by_digest }
+    }
+
+    fn find(&self, token: &[u8]) -> Option<&Arc<Client>> {
+        let holds = |held: &Secret, client| held.is(token).then_some(client);
+        if self.by_digest.len() <= FEW {
+            return self.by_digest.iter().find_map(|(_, held, client)| holds(held, client));
+        }
+        let wanted = self.key.hash_one(token);
+        let first = self.by_digest.partition_point(|(digest, ..)| *digest < wanted);
+        let same = self.by_digest[first..].iter().take_while(|(digest, ..)| *digest == wanted);
+        same.into_iter().find_map(|(_, held, client)| holds(held, client))
+    }
+}
+
+impl std::fmt::Debug for Clients {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.by_digest.iter().map(|(.., client)| &client.name)).finish()
+    }
+}
+
+/// The names under which a request may address us.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AllowedHosts {
+    /// Address and port as nearly all clients write them.
+    listening: Vec<Box<str>>,
+    addresses: Vec<IpAddr>,
+    names: Vec<Box<str>>,
+}
+
+impl AllowedHosts {
+    /// Loopback and `localhost`, the addresses that are listened on, and further names.
+    pub(crate) fn new(
+        listening: impl IntoIterator<Item = SocketAddr>,
+        names: impl IntoIterator<Item = Box<str>>,
+    ) -> Self {
+        let certain: Vec<_> = listening.into_iter().filter(|address| !address.ip().is_unspecified()).collect();
+        let listening = certain.iter().map(|address| address.to_string().into()).collect();
+        let addresses = certain.iter().map(SocketAddr::ip).collect();
+        let names = names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect();
+        Self { listening, addresses, names }
+    }
+
+    /// Returns true if this is an address and port that is listened on, as nearly all clients write it.
+    fn listen_on(&self, host: &[u8]) -> bool {
+        self.listening.iter().any(|ours| ours.as_bytes() == host)
+    }
+
+    /// Whether the value of a `Host` header, with or without a port, is one of ours. A bare `::1`, which the CRT sends,
+    /// is; so is every loopback address, for the connection came over one.
+    fn hold(&self, host: &str) -> bool {
+        if self.listen_on(host.as_bytes()) {
+            return true;
+        }
+        let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+        let known = |ip: IpAddr| ip.is_loopback() || self.addresses.contains(&ip);
+        if let Some(ip) = address(host) {
+            return known(ip);
+        }
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => host,
+        };
+        if let Some(inner) = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+            return inner.parse().is_ok_and(|ip: std::net::Ipv6Addr| known(IpAddr::V6(ip).to_canonical()));
+        }
+        match address(name) {
+            // What is left of a bare IPv6 address without its last group is no address of ours.
+            Some(ip) => ip.is_ipv4() && known(ip),
+            None => {
+                let name = name.strip_suffix('.').unwrap_or(name);
+                name.eq_ignore_ascii_case("localhost") || self.names.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+            }
+        }
+    }
+}
+
+/// Who was let in.
+#[derive(Clone, Debug)]
+pub(crate) enum Authorized {
+    /// Somebody who proved nothing and may only ask for health.
+    Anyone,
+    /// A client with a token.
+    Client(Arc<Client>),
+}
+
+/// Lets a request in or says why not: the same for every path. Health checks are let in without a token.
+///
+/// # Errors
+/// The refusal, ready to be answered.
+pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients) -> Result<Authorized, Refusal> {
+    let seen = look(request, hosts)?;
+    let path = request.uri.path();
+    let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
+    let client = seen.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
+    match client {
+        Ok(client) => Ok(Authorized::Client(Arc::clone(client))),
+        Err(_) if health => Ok(Authorized::Anyone),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Lets a request in whatever it proves, for protocols that know no clients: it is addressed to us, and neither a proxy
+/// nor a browser is speaking.
+///
+/// # Errors
+/// The refusal, ready to be answered.
+pub(crate) fn addressed(request: &Parts, hosts: &AllowedHosts) -> Result<(), Refusal> {
+    look(request, hosts).map(|_| ())
+}
+
+/// The rules that hold for every request of every protocol.
+fn look<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<RequestFacts<'r>, Refusal> {
+    let seen = RequestFacts::of(&request.headers);
+    // An absolute-form target has to be ours too (DNS rebinding, proxies).
+    let target = request.uri.authority().is_none_or(|authority| hosts.hold(authority.as_str()));
+    let ours =
+        |host: &HeaderValue| hosts.listen_on(host.as_bytes()) || host.to_str().is_ok_and(|host| hosts.hold(host));
+    let host = seen.host.only().is_some_and(ours);
+    if !host || !target {
+        return Err(Refusal::ForeignHost);
+    }
+    if seen.foreign {
+        return Err(Refusal::Forwarded);
+    }
+    Ok(seen)
+}
+
+/// What the door looks at, found in one pass over the headers.
+struct RequestFacts<'r> {
+    host: HeaderValues<'r>,
+    token: HeaderValues<'r>,
+    /// Whether a proxy or a browser is speaking.
+    foreign: bool,
+}
+
+/// The values of one header.
+#[derive(Clone, Copy)]
+enum HeaderValues<'r> {
+    None,
+    One(&'r HeaderValue),
+    Several,
+}
+
+impl<'r> RequestFacts<'r> {
+    fn of(headers: &'r HeaderMap) -> Self {
+        let mut seen = Self { host: HeaderValues::None, token: HeaderValues::None, foreign: false };
+        for (name, value) in headers {
+            match name.as_str() {
+                "host" => seen.host.add(value),
+                "authorization" => seen.token.add(value),
+                // Only a proxy or a browser sends these; no SDK does.
+                "x-forwarded-for" | "forwarded" | "via" | "origin" | "referer" => seen.foreign = true,
+                name => seen.foreign |= name.starts_with(FETCH_METADATA),
+            }
+        }
+        seen
+    }
+
+    /// The token as the SDKs send it: verbatim, without a scheme before it. Empty is none, two are none of ours.
+    fn token(&self) -> Result<&'r [u8], Refusal> {
+        match self.token {
+            HeaderValues::One(value) if !value.is_empty() => Ok(value.as_bytes()),
+            HeaderValues::None | HeaderValues::One(_) => Err(Refusal::NoToken),
+            HeaderValues::Several => Err(Refusal::WrongToken),
+        }
+    }
+}
+
+impl<'r> HeaderValues<'r> {
+    fn add(&mut self, value: &'r HeaderValue) {
+        *self = match self {
+            Self::None => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    fn only(self) -> Option<&'r HeaderValue> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::None | Self::Several => None,
+        }
+    }
+}
+
+/// What the door says to those it does not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No `Authorization`, or an empty one.
+    NoToken,
+    /// One that is nobody's.
+    WrongToken,
+    /// A missing, doubled or foreign `Host`.
+    ForeignHost,
+    /// Headers of a proxy or a browser.
+    Forwarded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "plain+/=~token-of-at-least-32-characters";
+
+    fn clients() -> Clients {
+        Clients::new([(Secret::from(TOKEN), Client { name: "all".into(), identities: None })])
+    }
+
+    fn hosts() -> AllowedHosts {
+        let listening = ["169.254.170.2:80", "0.0.0.0:9733", "[::]:9733"].map(|address| address.parse().unwrap());
+        AllowedHosts::new(listening, ["Broker.Internal".into()])
+    }
+
+    fn request(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = http::Request::builder().uri(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn ask(target: &str, headers: &[(&str, &str)]) -> Result<bool, Refusal> {
+        authorize(&request(target, headers), &hosts(), &clients())
+            .map(|authorized| matches!(authorized, Authorized::Client(_)))
+    }
+
+    #[test]
+    fn hosts_of_ours_and_of_others() {
+        let ours = [
+            "127.0.0.1",
+            "127.0.0.1:9733",
+            "127.0.0.2:1",
+            "localhost",
+            "LOCALHOST:9733",
+            "localhost.",
+            "[::1]",
+            "[::1]:9733",
+            "::1",
+            "169.254.170.2",
+            "169.254.170.2:80",
+            "broker.internal",
+            "BROKER.internal:1",
+            "[::ffff:127.0.0.1]:80",
+        ];
+        let foreign = [
+            "",
+            ":9733",
+            "evil.example",
+            "evil.example:9733",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "169.254.170.23",
+            "[::2]",
+            "::2",
+            "localhost:",
+            "localhost:x",
+            "localhost:1:2",
+            "user@localhost",
+            "[::1",
+            "::1]",
+            "127.1",
+            "0.0.0.0",
+            "0.0.0.0:9733",
+            "[::]",
+            "[::]:9733",
+            "2130706433",
+            "localhost ",
+            "localhost\t",
+            "[127.0.0.1]",
+        ];
+        for (list, held) in [(&ours[..], true), (&foreign[..], false)] {
+            assert!(!list.is_empty());
+            for host in list {
+                assert_eq!(hosts().hold(host), held, "{host:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_door() {
+        const HOST: (&str, &str) = ("host", "127.0.0.1:9733");
+        let good = ("authorization", TOKEN);
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<bool, Refusal>);
+        let table: &[Case<'_>] = &[
+            ("/credentials", &[HOST, good], Ok(true)),
+            ("/anything/else", &[HOST, good], Ok(true)),
+            ("/credentials", &[HOST], Err(Refusal::NoToken)),
+            ("/credentials", &[HOST, ("authorization", "")], Err(Refusal::NoToken)),
+            ("/credentials", &[HOST, ("authorization", "wrong")], Err(Refusal::WrongToken)),
+            (
+                "/credentials",
+                &[HOST, ("authorization", "Bearer plain+/=~token-of-at-least-32-characters")],
+                Err(Refusal::WrongToken),
+            ),
+            ("/credentials", &[HOST, good, good], Err(Refusal::WrongToken)),
+            ("/healthz", &[HOST], Ok(false)),
+            ("/readyz", &[HOST], Ok(false)),
+            ("/readyz", &[HOST, good], Ok(true)),
+            ("/readyz", &[HOST, ("authorization", "wrong")], Ok(false)),
+            ("/status", &[HOST], Err(Refusal::NoToken)),
+            ("/healthz/", &[HOST], Err(Refusal::NoToken)),
+            ("/credentials", &[good], Err(Refusal::ForeignHost)),
+            ("/healthz", &[], Err(Refusal::ForeignHost)),
+            ("/credentials", &[HOST, HOST, good], Err(Refusal::ForeignHost)),
+            ("/credentials", &[("host", "evil.example"), good], Err(Refusal::ForeignHost)),
+            ("http://127.0.0.1:9733/credentials", &[HOST, good], Ok(true)),
+            ("http://evil.example/credentials", &[HOST, good], Err(Refusal::ForeignHost)),
+            ("http://user@127.0.0.1/credentials", &[HOST, good], Err(Refusal::ForeignHost)),
+            ("/credentials", &[HOST, good, ("x-forwarded-for", "1.2.3.4")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("Forwarded", "for=1.2.3.4")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("via", "1.1 proxy")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("origin", "null")], Err(Refusal::Forwarded)),
+            ("/credentials", &[HOST, good, ("referer", "")], Err(Refusal::Forwarded)),
+            ("/healthz", &[HOST, ("sec-fetch-mode", "no-cors")], Err(Refusal::Forwarded)),
+            ("/healthz", &[HOST, ("Sec-Fetch-Anything", "x")], Err(Refusal::Forwarded)),
+        ];
+        for (target, headers, expected) in table {
+            assert_eq!(&ask(target, headers), expected, "{target} {headers:?}");
+            let refused =
+                expected.as_ref().err().filter(|refusal| !matches!(refusal, Refusal::NoToken | Refusal::WrongToken));
+            assert_eq!(addressed(&request(target, headers), &hosts()).err().as_ref(), refused, "{target} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn each_client_is_found_by_its_own_token() {
+        let name = |number: usize| format!("client-{number}");
+        let token = |number: usize| format!("token-of-client-number-{number:04}-and-no-other");
+        let client =
+            |number| (Secret::from(token(number)), Client { name: name(number).as_str().into(), identities: None });
+        for count in [0, 1, FEW, FEW + 1, 200] {
+            let clients = Clients::new((0..count).map(client));
+            for number in 0..count {
+                let found = clients.find(token(number).as_bytes()).map(|client| client.name.clone());
+                assert_eq!(found, Some(name(number).as_str().into()));
+            }
+            assert!(clients.find(token(count).as_bytes()).is_none() && clients.find(b"").is_none());
+        }
+    }
+
+    #[test]
+    fn health_is_open_for_reading_only() {
+        let mut request = request("/healthz", &[("host", "localhost")]);
+        request.method = Method::POST;
+        assert_eq!(authorize(&request, &hosts(), &clients()).unwrap_err(), Refusal::NoToken);
+    }
+
+    #[test]
+    fn a_client_of_one_identity_means_that_one() {
+        let one = Client { name: "c".into(), identities: Some(vec!["a".into()]) };
+        assert_eq!(
+            (one.own_identity(), one.may_have(&"a".into()), one.may_have(&"b".into())),
+            ("a".into(), true, false)
+        );
+        let all = Client { name: "c".into(), identities: None };
+        assert_eq!((all.own_identity(), all.may_have(&"b".into())), (IdentityName::default(), true));
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        assert!(!format!("{:?}", clients()).contains("token-of"));
+    }
+}

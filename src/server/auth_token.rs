@@ -1,0 +1,424 @@
+//! The broker's own token: made at the first start, kept ever after, told to nobody but those who may read its file.
+
+pub(crate) mod error;
+pub(crate) mod locations;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use std::os::fd::AsRawFd;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use zeroize::Zeroizing;
+
+use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
+use crate::model::secret::Secret;
+pub(crate) use crate::server::auth_token::error::AuthTokenError;
+pub(crate) use crate::server::auth_token::locations::{at_first_of, default_places};
+
+/// Where the token file is and who may read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AuthTokenFile {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The group whose members may read it, beside its owner.
+    pub(crate) group: Option<u32>,
+}
+
+impl AuthTokenFile {
+    /// The token that stands in the file, or a new one written there. A restart keeps the token, so that no client
+    /// breaks; the file stays when the daemon stops.
+    ///
+    /// # Errors
+    /// When the file or its folder is open to others, or cannot be written.
+    pub(crate) fn keep_or_make(&self) -> Result<Secret, AuthTokenError> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        self.make_folder(folder)?;
+        self.check_folder(folder)?;
+        match self.keep() {
+            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => self.make(folder),
+            kept => kept,
+        }
+    }
+
+    /// Reads the token without making one, for those who ask a running daemon. Who else may read it is the daemon's
+    /// concern.
+    ///
+    /// # Errors
+    /// When it is missing, or no token.
+    pub(crate) fn read(&self) -> Result<Secret, AuthTokenError> {
+        Ok(self.read_owned()?.0)
+    }
+
+    /// The same, and the user to whom the file belongs.
+    ///
+    /// # Errors
+    /// As for [`AuthTokenFile::read`].
+    pub(crate) fn read_owned(&self) -> Result<(Secret, u32), AuthTokenError> {
+        let (file, meta) = self.open()?;
+        Ok((self.content(&file)?, meta.uid()))
+    }
+
+    fn keep(&self) -> Result<Secret, AuthTokenError> {
+        let (file, meta) = self.open()?;
+        self.check_file(&meta)?;
+        let token = self.content(&file)?;
+        self.open_to_a_new_group(&file, &meta)?;
+        Ok(token)
+    }
+
+    fn open(&self) -> Result<(File, fs::Metadata), AuthTokenError> {
+        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
+        let file = file.map_err(|error| self.io("open it", error))?;
+        let meta = file.metadata().map_err(|error| self.io("look at it", error))?;
+        if meta.is_file() { Ok((file, meta)) } else { Err(self.unfit("it is not a regular file")) }
+    }
+
+    fn content(&self, file: &File) -> Result<Secret, AuthTokenError> {
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST + 1));
+        match file.take(LONGEST as u64 + 1).read_to_string(&mut text) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.unfit(NOT_VISIBLE)),
+            Err(error) => return Err(self.io("read it", error)),
+        }
+        check(&text).map_err(|reason| self.unfit(reason))?;
+        Ok(Secret::new(text.as_str()))
+    }
+
+    fn check_file(&self, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
+        let ours = rustix::process::geteuid().as_raw();
+        if ours != meta.uid() && meta.uid() != 0 {
+            return Err(self.unfit(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid())));
+        }
+        let mode = meta.mode() & 0o777;
+        let allowed = if self.group == Some(meta.gid()) { 0o740 } else { 0o700 };
+        if mode & !allowed != 0 {
+            return Err(self.unfit(format!("its mode {mode:04o} opens it to others (chmod 600 closes it)")));
+        }
+        Ok(())
+    }
+
+    /// A group configured since then may read it from now on. Only what has been found to be a token is opened: in its
+    /// place there may be a link to something else of ours.
+    fn open_to_a_new_group(&self, file: &File, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
+        let ours = rustix::process::geteuid().as_raw();
+        let closed = |group: &u32| ours == meta.uid() && (meta.gid() != *group || meta.mode() & 0o040 == 0);
+        self.group.filter(closed).map_or(Ok(()), |group| self.open_to(file, group))
+    }
+
+    fn make_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
+        if folder.exists() {
+            return Ok(());
+        }
+        if let Some(parent) = folder.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(|error| self.io("make its folder", error))?;
+        }
+        match DirBuilder::new().mode(0o700).create(folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            Err(error) => return Err(self.io("make its folder", error)),
+        }
+        if let Some(group) = self.group {
+            let given = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?.gid();
+            if given != group {
+                std::os::unix::fs::chown(folder, None, Some(group))
+                    .map_err(|error| self.not_given("its folder", group, error))?;
+            }
+            let open = fs::Permissions::from_mode(0o750);
+            fs::set_permissions(folder, open).map_err(|error| self.io("open its folder to the group", error))?;
+        }
+        Ok(())
+    }
+
+    /// A folder that was there before may be closed to the group that is meant to read the file.
+    fn warn_of_a_closed_folder(&self, meta: &fs::Metadata) {
+        let closed_to = |group: &u32| meta.mode() & 0o001 == 0 && (meta.gid() != *group || meta.mode() & 0o010 == 0);
+        if let Some(group) = self.group.filter(closed_to) {
+            tracing::warn!(
+                token_file = %self.path.display(), group,
+                "the group cannot enter the token's folder (chgrp and chmod 0750 open it)"
+            );
+        }
+    }
+
+    fn check_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
+        let meta = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?;
+        let open = |reason: String| Err(AuthTokenError::OpenFolder { path: folder.to_owned(), reason });
+        let (ours, mode) = (rustix::process::geteuid().as_raw(), meta.mode() & 0o7777);
+        if !meta.is_dir() {
+            return open("it is not a folder".into());
+        }
+        if meta.uid() != ours && meta.uid() != 0 {
+            return open(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid()));
+        }
+        // A group of the folder's owner alone (as Debian gives every user) is not the others; that of the clients is.
+        let private_group = self.group != Some(meta.gid())
+            && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
+        if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
+            return open(format!("its mode {mode:04o} lets others write there"));
+        }
+        self.warn_of_a_closed_folder(&meta);
+        Ok(())
+    }
+
+    /// Makes a token of 256 random bits. Nobody ever sees half of it, unless another broker was first, whose token then
+    /// counts.
+    fn make(&self, folder: &Path) -> Result<Secret, AuthTokenError> {
+        let token = random_hex().map_err(|error| self.io("draw a random token", error))?;
+        let made = match self.make_nameless(folder, &token) {
+            Some(made) => made,
+            None => self.make_aside(folder, &token),
+        };
+        match made {
+            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Secret::new(token.as_str())),
+        }
+    }
+
+    /// Written to a file without a name, which then gets its own: whoever is killed meanwhile leaves nothing behind.
+    /// `None` where file system or kernel has no such thing.
+    fn make_nameless(&self, folder: &Path, token: &str) -> Option<Result<(), AuthTokenError>> {
+        let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = File::from(rustix::fs::open(folder, flags, mode).ok()?);
+        if let Err(error) = self.fill(&file, token) {
+            return Some(Err(error));
+        }
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, itself, CWD, &self.path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Some(Ok(())),
+            Err(error @ rustix::io::Errno::EXIST) => Some(Err(self.io("put it into place", error.into()))),
+            Err(_) => None,
+        }
+    }
+
+    /// Written aside, then renamed.
+    fn make_aside(&self, folder: &Path, token: &str) -> Result<(), AuthTokenError> {
+        let aside = random_hex().map_err(|error| self.io("draw a random name", error))?;
+        let aside = folder.join(format!(".token.{}", &aside[..16]));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
+        let file = file.map_err(|error| self.io("write it", error))?;
+        let written = self.fill(&file, token).and_then(|()| {
+            match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
+                // A file system that cannot refuse to replace: the exclusive create of `aside` has to do.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
+                renamed => renamed.map_err(Into::into),
+            }
+            .map_err(|error| self.io("rename it into place", error))
+        });
+        if written.is_err() {
+            let _ = fs::remove_file(&aside);
+        }
+        written
+    }
+
+    fn fill(&self, mut file: &File, token: &str) -> Result<(), AuthTokenError> {
+        file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
+        if let Some(group) = self.group {
+            self.open_to(file, group)?;
+        }
+        file.sync_all().map_err(|error| self.io("write it", error))
+    }
+
+    fn open_to(&self, file: &File, group: u32) -> Result<(), AuthTokenError> {
+        // Our own group has it from the start, and a sandbox may refuse the call.
+        if file.metadata().map_err(|error| self.io("look at it", error))?.gid() != group {
+            std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.not_given("it", group, error))?;
+        }
+        file.set_permissions(fs::Permissions::from_mode(0o640)).map_err(|error| self.io("open it to the group", error))
+    }
+
+    fn not_given(&self, what: &'static str, group: u32, error: io::Error) -> AuthTokenError {
+        AuthTokenError::Group { path: self.path.clone(), what, group, error }
+    }
+
+    fn unfit(&self, reason: impl Into<String>) -> AuthTokenError {
+        AuthTokenError::Unfit { path: self.path.clone(), reason: reason.into() }
+    }
+
+    fn io(&self, what: &'static str, error: io::Error) -> AuthTokenError {
+        AuthTokenError::Io { path: self.path.clone(), what, error }
+    }
+}
+
+/// 256 random bits in hexadecimal.
+fn random_hex() -> io::Result<Zeroizing<String>> {
+    use std::fmt::Write as _;
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    for byte in *bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::environment::Environment;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    fn file(path: PathBuf) -> AuthTokenFile {
+        AuthTokenFile { path, group: None }
+    }
+
+    #[test]
+    fn made_once_and_kept() {
+        let folder = folder();
+        let file = file(folder.path().join("deep/er/token"));
+        let token = file.keep_or_make().unwrap();
+        assert_eq!(token.expose().len(), 64);
+        let written = fs::read_to_string(&file.path).unwrap();
+        assert_eq!(written, token.expose(), "no line break at its end");
+        assert_eq!(fs::metadata(&file.path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(folder.path().join("deep/er")).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(file.keep_or_make().unwrap(), token);
+        assert_eq!(fs::read_dir(folder.path().join("deep/er")).unwrap().count(), 1, "nothing is left over");
+    }
+
+    #[test]
+    fn what_is_unfit_is_refused_and_stays() {
+        let folder = folder();
+        let file = file(folder.path().join("token"));
+        let good = "0123456789abcdef0123456789abcdef";
+        let long = "x".repeat(4097);
+        let table: &[(&[u8], u32, &str)] = &[
+            (b"", 0o600, "empty"),
+            (b"short", 0o600, "shorter"),
+            (long.as_bytes(), 0o600, "longer"),
+            (b"0123456789abcdef0123456789abcdef\n", 0o600, "visible"),
+            (b"0123456789abcdef 0123456789abcdef", 0o600, "visible"),
+            (b"0123456789abcdef0123456789abcdef\xff", 0o600, "visible"),
+            (good.as_bytes(), 0o604, "0604"),
+            (good.as_bytes(), 0o640, "0640"),
+            (good.as_bytes(), 0o660, "0660"),
+            (good.as_bytes(), 0o666, "0666"),
+        ];
+        for (content, mode, reason) in table {
+            fs::write(&file.path, content).unwrap();
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(*mode)).unwrap();
+            let error = file.keep_or_make().unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+            assert!(!error.contains("0123456789abcdef"), "{error}");
+            assert_eq!(fs::read(&file.path).unwrap(), *content);
+        }
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(file.keep_or_make().unwrap().expose(), good);
+    }
+
+    #[test]
+    fn a_folder_that_is_open_and_things_that_are_no_files_are_refused() {
+        let folder = folder();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(file(open.join("token")).keep_or_make(), Err(AuthTokenError::OpenFolder { .. })));
+        assert!(file(open.join("below/token")).keep_or_make().is_ok(), "a folder below it will do");
+        assert!(matches!(file(open.clone()).keep_or_make(), Err(AuthTokenError::Unfit { .. })), "a directory");
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mkfifoat(CWD, &fifo, 0o600.into()).unwrap();
+        assert!(matches!(file(fifo).keep_or_make(), Err(AuthTokenError::Unfit { .. })), "and it does not hang");
+    }
+
+    #[test]
+    fn the_group_that_may_read_may_not_write_and_nothing_but_a_token_is_opened_to_it() {
+        let folder = folder();
+        let gid = fs::metadata(folder.path()).unwrap().gid();
+        let ours = |name: &str| AuthTokenFile { path: folder.path().join(name), group: Some(gid) };
+        fs::write(folder.path().join("keys"), "[default]\naws_secret_access_key = hush\n").unwrap();
+        fs::set_permissions(folder.path().join("keys"), fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::symlink("keys", folder.path().join("link")).unwrap();
+        assert!(matches!(ours("link").keep_or_make(), Err(AuthTokenError::Unfit { .. })));
+        assert_eq!(fs::metadata(folder.path().join("keys")).unwrap().mode() & 0o777, 0o600);
+
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(ours("token").keep_or_make(), Err(AuthTokenError::OpenFolder { .. })));
+        assert!(file(folder.path().join("token")).keep_or_make().is_ok(), "no clients are in it then");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(ours("token").keep_or_make().is_ok());
+        assert_eq!(fs::metadata(folder.path().join("token")).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn both_ways_make_a_whole_token_and_replace_none() {
+        let folder = folder();
+        let token = "0123456789abcdef0123456789abcdef";
+        for name in ["nameless", "aside"] {
+            let file = file(folder.path().join(name));
+            let make = || match name {
+                "nameless" => file.make_nameless(folder.path(), token).expect("the file systems of tests know it"),
+                _ => file.make_aside(folder.path(), token),
+            };
+            make().unwrap();
+            assert_eq!(fs::read_to_string(&file.path).unwrap(), token);
+            assert_eq!(fs::metadata(&file.path).unwrap().mode() & 0o777, 0o600);
+            let error = make().unwrap_err();
+            assert!(
+                matches!(&error, AuthTokenError::Io { error, .. } if error.kind() == io::ErrorKind::AlreadyExists),
+                "{error}"
+            );
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left over");
+    }
+
+    #[test]
+    fn two_that_start_together_have_one_token() {
+        let folder = folder();
+        let path = folder.path().join("token");
+        let tokens: Vec<Secret> = std::thread::scope(|scope| {
+            let makers: Vec<_> = (0..8).map(|_| scope.spawn(|| file(path.clone()).keep_or_make().unwrap())).collect();
+            makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+        });
+        assert!(tokens.iter().all(|token| *token == tokens[0]));
+    }
+
+    #[test]
+    fn the_first_place_that_can_be_written_counts() {
+        let folder = folder();
+        let blocked = folder.path().join("file");
+        fs::write(&blocked, "").unwrap();
+        let places = [blocked.join("credenza/token"), folder.path().join("b/token"), folder.path().join("c/token")];
+        let (_, chosen) = at_first_of(&places, None).unwrap();
+        assert_eq!(chosen.path, places[1]);
+        assert!(!folder.path().join("c").exists());
+        assert!(matches!(at_first_of(&places[..1], None), Err(AuthTokenError::Nowhere(_))));
+        assert!(matches!(at_first_of(&[], None), Err(AuthTokenError::Nowhere(_))));
+    }
+
+    #[test]
+    fn default_places_in_their_order() {
+        let environment = Environment::new([
+            ("RUNTIME_DIRECTORY", "/run/a:/run/b"),
+            ("XDG_RUNTIME_DIR", "/run/user/1"),
+            ("HOME", "/h"),
+        ]);
+        let places =
+            ["/run/a/token", "/run/user/1/credenza/token", "/run/credenza/token", "/h/.local/state/credenza/token"];
+        assert_eq!(default_places(&environment, true), places.map(PathBuf::from));
+        let environment = Environment::new([("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "relative")]);
+        assert_eq!(default_places(&environment, false), [PathBuf::from("/s/credenza/token")]);
+        assert!(default_places(&Environment::default(), false).is_empty());
+    }
+
+    #[test]
+    fn a_given_token_is_checked_too() {
+        assert!(check("0123456789abcdef0123456789abcdef").is_ok());
+        assert!(check("0123456789abcdef0123456789abcde").is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! Where a token file is when nobody says.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::secret::Secret;
+use crate::os::environment::Environment;
+use crate::server::auth_token::AuthTokenFile;
+use crate::server::auth_token::error::AuthTokenError;
+
+/// The places where a token file is when none is configured, in the order in which they are tried.
+#[must_use]
+pub(crate) fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
+    let below = |variable: &str, rest: &str| {
+        // systemd separates several runtime directories with colons; the first is the service's own.
+        let folder = environment.get(variable)?.split(':').next()?;
+        Path::new(folder).is_absolute().then(|| Path::new(folder).join(rest))
+    };
+    let state = || environment.home().map(|home| home.join(".local/state/credenza/token"));
+    [
+        below("RUNTIME_DIRECTORY", "token"),
+        below("XDG_RUNTIME_DIR", "credenza/token"),
+        root.then(|| PathBuf::from("/run/credenza/token")),
+        below("XDG_STATE_HOME", "credenza/token").or_else(state),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Keeps or makes a token at the first of these places whose folder can be written.
+///
+/// # Errors
+/// When what stands at such a place is unsafe, or none can be written.
+pub(crate) fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Secret, AuthTokenFile), AuthTokenError> {
+    let mut tried = Vec::new();
+    for path in places {
+        let file = AuthTokenFile { path: path.clone(), group };
+        match file.keep_or_make() {
+            Ok(token) => return Ok((token, file)),
+            Err(AuthTokenError::Io { error, .. }) if no_place(&error) => {
+                tried.push(format!("{} ({error})", path.display()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let tried = if tried.is_empty() { "there is no home and no runtime directory".into() } else { tried.join(", ") };
+    Err(AuthTokenError::Nowhere(tried))
+}
+
+fn no_place(error: &io::Error) -> bool {
+    // `AlreadyExists`: a file stands where a folder would have to be made.
+    use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound | NotADirectory | AlreadyExists)
+}

@@ -1,0 +1,82 @@
+//! The header timeout, cheap for connections that are busy.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+/// The header timeout of one connection: the client has a fixed time for each request head.
+///
+/// hyper's own timeout sets and drops a timer for each head, and polls the connection once more to do so: several hundred
+/// instructions. This one notes when it starts anew, and leaves its timer with the runtime until the timer fires.
+pub(crate) struct HeaderTimer {
+    limit: Duration,
+    started: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl HeaderTimer {
+    /// Starts a timeout of this length.
+    pub(crate) fn start(limit: Duration) -> Self {
+        let started = Instant::now();
+        Self { limit, started, sleep: Box::pin(tokio::time::sleep_until(started + limit)) }
+    }
+
+    /// Starts anew: the client may send another head.
+    pub(crate) fn restart(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// Returns true if the timer has fired and has to be polled.
+    pub(crate) fn has_fired(&self) -> bool {
+        self.sleep.is_elapsed()
+    }
+
+    /// Waits for the end of the timeout. The task is woken for a timer that fired before, so that it can be polled again.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.started + self.limit;
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if self.sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_a_limit_after_the_last_start() {
+        let began = Instant::now();
+        let mut timer = HeaderTimer::start(SECOND * 15);
+        for at in [10, 20, 31] {
+            let ended = tokio::time::timeout_at(began + SECOND * at, poll_fn(|cx| timer.poll(cx))).await;
+            assert!(ended.is_err(), "ended before {at} s");
+            timer.restart();
+        }
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(began.elapsed().as_secs(), 46);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fired_timer_asks_to_be_polled() {
+        let mut timer = HeaderTimer::start(SECOND);
+        assert!(tokio::time::timeout(SECOND / 2, poll_fn(|cx| timer.poll(cx))).await.is_err());
+        assert!(!timer.has_fired());
+        timer.restart();
+        tokio::time::sleep(SECOND * 2 / 3).await;
+        assert!(timer.has_fired());
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
+        assert!(!timer.has_fired(), "it waits for the end of the second start");
+    }
+}

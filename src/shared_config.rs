@@ -1,0 +1,151 @@
+//! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: where they are, what they say, and how a part of
+//! them is written out again.
+//!
+//! Everything here is pure: the files are found and read by the caller, who hands their bytes to
+//! [`SharedConfig::parse`]. A line pass of ours settles what is a header, a comment, a continuation or a property, and
+//! on which line; rust-ini then reads the properties of each section, but only those that it reads right.
+
+#[cfg(test)]
+mod cases;
+pub(crate) mod error;
+pub(crate) mod lexer;
+pub(crate) mod locate;
+pub(crate) mod parser;
+pub(crate) mod property;
+pub(crate) mod render;
+#[cfg(test)]
+mod round_trip;
+pub(crate) mod section;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(crate) use crate::shared_config::error::{ParseError, ParseWarning};
+pub(crate) use crate::shared_config::locate::locate;
+pub(crate) use crate::shared_config::property::Section;
+pub(crate) use crate::shared_config::render::render;
+
+use crate::shared_config::parser::FileSections;
+
+/// Which of the two shared files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum SharedFile {
+    /// `~/.aws/config`, or what stands in its place.
+    Config,
+    /// `~/.aws/credentials`, or what stands in its place. Its word wins over that of the config file.
+    Credentials,
+}
+
+impl fmt::Display for SharedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "config file",
+            Self::Credentials => "credentials file",
+        })
+    }
+}
+
+/// The bytes of one file, with the path that properties, warnings and errors name.
+#[derive(Clone, Copy)]
+pub(crate) struct FileContent<'a> {
+    /// The place the bytes came from.
+    pub(crate) path: &'a Path,
+    /// The whole file. The caller limits its size and overwrites it after use: it may hold secrets.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl fmt::Debug for FileContent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Content").field("path", &self.path).field("bytes", &self.bytes.len()).finish()
+    }
+}
+
+/// What both files say together. The default says nothing.
+#[derive(Debug, Default)]
+pub(crate) struct SharedConfig {
+    /// Sorted by name, each name once; so are the others.
+    profiles: Vec<Section>,
+    sso_sessions: Vec<Section>,
+    services: Vec<Section>,
+    warnings: Vec<ParseWarning>,
+}
+
+impl SharedConfig {
+    /// Reads both files, either of which may be absent, in time linear in their size but for sorting names.
+    ///
+    /// Profiles are merged: within a file later properties win, between the files those of the credentials file.
+    ///
+    /// # Errors
+    /// The first line that breaks the grammar, of the config file before the credentials file.
+    pub(crate) fn parse(
+        config: Option<FileContent<'_>>,
+        credentials: Option<FileContent<'_>>,
+    ) -> Result<Self, ParseError> {
+        let read = |file, content: Option<FileContent<'_>>| match content {
+            Some(FileContent { path, bytes }) => parser::read(file, &Arc::from(path), bytes),
+            None => Ok(FileSections::default()),
+        };
+        let mut files = Self::default();
+        let config = read(SharedFile::Config, config)?;
+        let credentials = read(SharedFile::Credentials, credentials)?;
+        files.warnings = config.warnings;
+        files.warnings.extend(credentials.warnings);
+        files.profiles = merge(config.profiles, credentials.profiles);
+        files.sso_sessions = merge(config.sso_sessions, Vec::new());
+        files.services = merge(config.services, Vec::new());
+        Ok(files)
+    }
+
+    /// The profile of that name, merged from both files. A section without properties is a profile too.
+    #[must_use]
+    pub(crate) fn profile(&self, name: &str) -> Option<&Section> {
+        find(&self.profiles, name)
+    }
+
+    /// The names of all profiles, sorted.
+    pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(Section::name)
+    }
+
+    /// The `[sso-session NAME]` section of the config file.
+    #[must_use]
+    pub(crate) fn sso_session(&self, name: &str) -> Option<&Section> {
+        find(&self.sso_sessions, name)
+    }
+
+    /// All `[sso-session NAME]` sections of the config file, sorted by name.
+    pub(crate) fn sso_sessions(&self) -> impl Iterator<Item = &Section> {
+        self.sso_sessions.iter()
+    }
+
+    /// The `[services NAME]` section of the config file.
+    #[must_use]
+    pub(crate) fn services(&self, name: &str) -> Option<&Section> {
+        find(&self.services, name)
+    }
+
+    /// What was ignored, in the order of the lines, those of the config file first; at most a hundred a file.
+    #[must_use]
+    pub(crate) fn warnings(&self) -> &[ParseWarning] {
+        &self.warnings
+    }
+}
+
+/// Sections sorted by name; of two with one name, the properties of the later one win.
+fn merge(first: Vec<Section>, second: Vec<Section>) -> Vec<Section> {
+    let mut all: Vec<Section> = first.into_iter().chain(second).collect();
+    all.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut merged: Vec<Section> = Vec::with_capacity(all.len());
+    for section in all {
+        match merged.last_mut() {
+            Some(last) if last.name() == section.name() => last.override_with(section),
+            _ => merged.push(section),
+        }
+    }
+    merged
+}
+
+fn find<'a>(sorted: &'a [Section], name: &str) -> Option<&'a Section> {
+    sorted.binary_search_by(|section| section.name().cmp(name)).ok().map(|index| &sorted[index])
+}

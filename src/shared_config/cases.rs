@@ -1,0 +1,712 @@
+//! The grammar, rule by rule: what two files say together, or where the first of them is wrong.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::shared_config::error::IgnoredItem;
+use crate::shared_config::{FileContent, SharedConfig, SharedFile};
+
+/// The rules, in the order of the contract. Each has cases on both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    ConfigSections,
+    CredentialsSections,
+    DefaultProfile,
+    WhiteSpaceInHeaders,
+    SectionNames,
+    PropertyNames,
+    AnyCase,
+    Separator,
+    WholeLineComment,
+    CommentAfterHeader,
+    CommentAfterValue,
+    ValueAsWritten,
+    Continuation,
+    SubProperty,
+    Repetition,
+    BetweenFiles,
+    InsideASection,
+    Equals,
+    EmptyName,
+    Bracket,
+    LineEnds,
+    ByteOrderMark,
+    Utf8,
+}
+
+use Rule::*;
+use Side::*;
+
+/// Whether the rule takes hold, or its case is just beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Within,
+    Beyond,
+}
+
+/// Rule, side, name, config file, credentials file, and what they say as [`told`] tells it.
+type Case = (Rule, Side, &'static str, &'static str, &'static str, &'static [&'static str]);
+
+const CASES: &[Case] = &[
+    (ConfigSections, Within, "default", "[default]\na=b", "", &["default.a=b @c2"]),
+    (ConfigSections, Within, "profile", "[profile x]\na=b", "", &["x.a=b @c2"]),
+    (ConfigSections, Within, "a profile without properties", "[profile x]", "", &["x"]),
+    (ConfigSections, Within, "sso-session", "[sso-session x]\na=b", "", &["sso-session x.a=b @c2"]),
+    (ConfigSections, Within, "services", "[services x]\na=\n b=c", "", &["services x.a= @c2", "services x.a.b=c @3"]),
+    (
+        ConfigSections,
+        Within,
+        "one name in three sorts of sections",
+        "[services x]\na=1\n[sso-session x]\na=2\n[profile x]\na=3",
+        "",
+        &["x.a=3 @c6", "sso-session x.a=2 @c4", "services x.a=1 @c2"],
+    ),
+    (ConfigSections, Beyond, "a bare name", "[x]\na=b", "", &["! c1 OtherSection x"]),
+    (ConfigSections, Beyond, "another word", "[plugins x]\na=b", "", &["! c1 OtherSection plugins x"]),
+    (ConfigSections, Beyond, "a word alone", "[profile]\na=b", "", &["! c1 OtherSection profile"]),
+    (
+        ConfigSections,
+        Beyond,
+        "upper case",
+        "[Default]\n[PROFILE x]",
+        "",
+        &["! c1 OtherSection Default", "! c2 OtherSection PROFILE x"],
+    ),
+    (
+        ConfigSections,
+        Beyond,
+        "an ignored section ends",
+        "[x]\na=b\n[default]\na=c",
+        "",
+        &["default.a=c @c4", "! c1 OtherSection x"],
+    ),
+    (
+        ConfigSections,
+        Beyond,
+        "ignored lines are read too",
+        "[x]\na=b\n c\n\nd=\n e=f\n in valid=g\nin valid=h\n i\nj",
+        "",
+        &["c10: Equals"],
+    ),
+    (CredentialsSections, Within, "a bare name", "", "[x]\na=b", &["x.a=b @k2"]),
+    (CredentialsSections, Within, "default", "", "[default]\na=b", &["default.a=b @k2"]),
+    (CredentialsSections, Within, "a word is a name", "", "[profile]\n[services]", &["profile", "services"]),
+    (CredentialsSections, Beyond, "profile", "", "[profile x]\na=b", &["! k1 Prefixed profile x"]),
+    (CredentialsSections, Beyond, "profile default", "", "[profile default]\na=b", &["! k1 Prefixed profile default"]),
+    (CredentialsSections, Beyond, "sso-session", "", "[sso-session x]\na=b", &["! k1 SectionName sso-session x"]),
+    (
+        DefaultProfile,
+        Within,
+        "profile default later",
+        "[default]\na=1\nb=1\n[profile default]\na=2",
+        "",
+        &["default.a=2 @c5", "! c1 Default"],
+    ),
+    (
+        DefaultProfile,
+        Within,
+        "profile default first",
+        "[profile default]\na=2\n[default]\na=1\nb=1",
+        "",
+        &["default.a=2 @c2", "! c3 Default"],
+    ),
+    (
+        DefaultProfile,
+        Within,
+        "an empty one beats too",
+        "[default]\na=1\n[profile default]",
+        "",
+        &["default", "! c1 Default"],
+    ),
+    (
+        DefaultProfile,
+        Beyond,
+        "not between the files",
+        "[profile default]\na=1\nb=1",
+        "[default]\na=2",
+        &["default.a=2 @k2", "default.b=1 @c3"],
+    ),
+    (
+        DefaultProfile,
+        Beyond,
+        "not for other sections",
+        "[default]\na=1\n[services default]\na=2",
+        "",
+        &["default.a=1 @c2", "services default.a=2 @c4"],
+    ),
+    (WhiteSpaceInHeaders, Within, "around names", "[\t default \t]\n[ profile x ]", "[ \tx\t ]", &["default", "x"]),
+    (WhiteSpaceInHeaders, Within, "behind the word", "[profile \t x]\n[sso-session\ty]", "", &["x", "sso-session y"]),
+    (
+        WhiteSpaceInHeaders,
+        Beyond,
+        "none behind the word",
+        "[profilex]",
+        "[profilex]",
+        &["profilex", "! c1 OtherSection profilex"],
+    ),
+    (
+        WhiteSpaceInHeaders,
+        Beyond,
+        "within a name",
+        "[profile x y]",
+        "[x y]",
+        &["! c1 SectionName profile x y", "! k1 SectionName x y"],
+    ),
+    (
+        WhiteSpaceInHeaders,
+        Beyond,
+        "no other white space",
+        "[profile\u{a0}x]",
+        "",
+        &["! c1 OtherSection profile\u{a0}x"],
+    ),
+    (SectionNames, Within, "all that is allowed", "[profile aZ09-_/.%@:+]", "", &["aZ09-_/.%@:+"]),
+    (SectionNames, Within, "case matters", "", "[x]\n[X]", &["X", "x"]),
+    (
+        SectionNames,
+        Beyond,
+        "other characters",
+        "[profile a!]\n[services \"b\"]\n[sso-session ö]",
+        "[a,b]\n[a\0]",
+        &[
+            "! c1 SectionName profile a!",
+            "! c2 SectionName services \"b\"",
+            "! c3 SectionName sso-session ö",
+            "! k1 SectionName a,b",
+            "! k2 SectionName a\0",
+        ],
+    ),
+    (PropertyNames, Within, "all that is allowed", "[default]\na09-_/.%@:+=b", "", &["default.a09-_/.%@:+=b @c2"]),
+    (PropertyNames, Within, "white space around", "[default]\na \t=b", "", &["default.a=b @c2"]),
+    (
+        PropertyNames,
+        Beyond,
+        "other characters",
+        "[default]\na b=c\nä=d\na#=e\n\"f\"=g\nh=i",
+        "",
+        &["default.h=i @c6", "! c2 PropertyName", "! c3 PropertyName", "! c4 PropertyName", "! c5 PropertyName"],
+    ),
+    (
+        PropertyNames,
+        Beyond,
+        "with the lines that continue it",
+        "[default]\na=b\nc d=e\n f\ng h=\n i=j\n k l=m",
+        "",
+        &["default.a=b @c2", "! c3 PropertyName", "! c5 PropertyName"],
+    ),
+    (
+        PropertyNames,
+        Beyond,
+        "sub-properties too",
+        "[default]\na=\n b c=d\n e=f",
+        "",
+        &["default.a= @c2", "default.a.e=f @4", "! c3 SubPropertyName"],
+    ),
+    (AnyCase, Within, "names of properties", "[default]\nAbC=1\n", "", &["default.abc=1 @c2"]),
+    (
+        AnyCase,
+        Within,
+        "a repetition",
+        "[default]\nA=1\na=2\nX:Y=1\nx:y=2",
+        "",
+        &["default.a=2 @c3", "default.x:y=2 @c5"],
+    ),
+    (
+        AnyCase,
+        Within,
+        "names of sub-properties",
+        "[default]\na=\n B=1\n b=2",
+        "",
+        &["default.a= @c2", "default.a.b=2 @4"],
+    ),
+    (AnyCase, Beyond, "values", "[default]\na=B", "", &["default.a=B @c2"]),
+    (Separator, Within, "the first =", "[default]\na=b=c == d", "", &["default.a=b=c == d @c2"]),
+    (Separator, Within, ": is part of a name", "[default]\na:b = c", "", &["default.a:b=c @c2"]),
+    (
+        Separator,
+        Within,
+        ": is part of a value",
+        "[default]\na = arn:aws:iam::1:role/x",
+        "",
+        &["default.a=arn:aws:iam::1:role/x @c2"],
+    ),
+    (Separator, Beyond, ": does not separate", "[default]\na: b", "", &["c2: Equals"]),
+    (WholeLineComment, Within, "at the start", "# a\n; b\n[default]\n#c=d\n;[x\na=b", "", &["default.a=b @c6"]),
+    (
+        WholeLineComment,
+        Within,
+        "between a value and its continuation",
+        "[default]\na=b\n#c\n d",
+        "",
+        &["default.a=b\\nd @c2"],
+    ),
+    (WholeLineComment, Beyond, "behind white space", "[default]\na=b\n # c", "", &["default.a=b\\n# c @c2"]),
+    (WholeLineComment, Beyond, "behind white space, with nothing above", " # a\n[default]", "", &["c1: Header"]),
+    (CommentAfterHeader, Within, "with white space", "[default] # [x]\n[profile x]\t;y", "", &["default", "x"]),
+    (CommentAfterHeader, Within, "without", "[default]#x]\n[profile x];y", "", &["default", "x"]),
+    (CommentAfterHeader, Beyond, "something else", "[default] x", "", &["c1: Comment"]),
+    (CommentAfterHeader, Beyond, "another bracket", "[default]]", "", &["c1: Comment"]),
+    (CommentAfterHeader, Beyond, "inside the brackets", "[default #x]", "", &["! c1 OtherSection default #x"]),
+    (
+        CommentAfterValue,
+        Within,
+        "behind white space",
+        "[default]\na=b # c ; d\ne=f\t;g",
+        "",
+        &["default.a=b @c2", "default.e=f @c3"],
+    ),
+    (CommentAfterValue, Within, "no value", "[default]\na= #b", "", &["default.a= @c2"]),
+    (CommentAfterValue, Within, "a continued value", "[default]\na=b #c\n d", "", &["default.a=b\\nd @c2"]),
+    (
+        CommentAfterValue,
+        Within,
+        "an empty value with sub-properties",
+        "[default]\na= ;b\n c=d",
+        "",
+        &["default.a= @c2", "default.a.c=d @3"],
+    ),
+    (
+        CommentAfterValue,
+        Within,
+        "a command",
+        "[default]\nCredential_Process=sh -c \"a ; b\"\n[profile x]\ncredential_process = p #c\r\n[y]\ncredential_process=a ;b",
+        "[z]\ncredential_process = p ; p",
+        &[
+            "default.credential_process=sh -c \"a @c2",
+            "x.credential_process=p @c4",
+            "z.credential_process=p @k2",
+            "! c2 Command",
+            "! c4 Command",
+            "! c5 OtherSection y",
+            "! k2 Command",
+        ],
+    ),
+    (
+        CommentAfterValue,
+        Beyond,
+        "a whole command",
+        "[default]\ncredential_process = sh -c \"a; b;c\" \t\r\n[profile x]\ncredential_process = # none\n\
+         [profile y]\ncredential_process = a\n ; b",
+        "",
+        &[
+            "default.credential_process=sh -c \"a; b;c\" @c2",
+            "x.credential_process= @c4",
+            "y.credential_process=a\\n; b @c6",
+        ],
+    ),
+    (CommentAfterValue, Beyond, "no white space", "[default]\na=b#c;d", "", &["default.a=b#c;d @c2"]),
+    (
+        CommentAfterValue,
+        Beyond,
+        "right behind the =",
+        "[default]\na=#b\nc =;d",
+        "",
+        &["default.a=#b @c2", "default.c=;d @c3"],
+    ),
+    (CommentAfterValue, Beyond, "the first that counts", "[default]\na=#b #c", "", &["default.a=#b @c2"]),
+    (CommentAfterValue, Beyond, "no other white space", "[default]\na=b\u{a0}#c", "", &["default.a=b\u{a0}#c @c2"]),
+    (
+        ValueAsWritten,
+        Within,
+        "quotes",
+        "[default]\na=\"b\"\nc='d\ne=\"f",
+        "",
+        &["default.a=\"b\" @c2", "default.c='d @c3", "default.e=\"f @c4"],
+    ),
+    (ValueAsWritten, Within, "escapes", "[default]\na=\\n\\x41\\\\", "", &["default.a=\\n\\x41\\\\ @c2"]),
+    (
+        ValueAsWritten,
+        Within,
+        "a \\ last",
+        "[default]\na=b\\\nc=d\\\n\n[profile x]\ne=f\\",
+        "",
+        &["default.a=b\\ @c2", "default.c=d\\ @c3", "x.e=f\\ @c6"],
+    ),
+    (
+        ValueAsWritten,
+        Within,
+        "brackets and dollars",
+        "[default]\na=[b]\nc=${d}%(e)s",
+        "",
+        &["default.a=[b] @c2", "default.c=${d}%(e)s @c3"],
+    ),
+    (ValueAsWritten, Within, "empty", "[default]\na=\nb=c", "", &["default.a= @c2", "default.b=c @c3"]),
+    (
+        ValueAsWritten,
+        Within,
+        "white space of other kinds",
+        "[default]\na=\u{a0}b\u{3000}\nc=\u{b}d\u{c}",
+        "",
+        &["default.a=\u{a0}b\u{3000} @c2", "default.c=\u{b}d\u{c} @c3"],
+    ),
+    (ValueAsWritten, Within, "control characters", "[default]\na=b\0c\rd\u{1b}", "", &["default.a=b\0c\rd\u{1b} @c2"]),
+    (ValueAsWritten, Beyond, "white space around it", "[default]\na= \tb  c\t ", "", &["default.a=b  c @c2"]),
+    (Continuation, Within, "behind a space or a tab", "[default]\na=b\n c\n\td", "", &["default.a=b\\nc\\nd @c2"]),
+    (Continuation, Within, "trimmed", "[default]\na=b\n \t c \t", "", &["default.a=b\\nc @c2"]),
+    (
+        Continuation,
+        Within,
+        "comment characters",
+        "[default]\na=b\n # c\n d ; e",
+        "",
+        &["default.a=b\\n# c\\nd ; e @c2"],
+    ),
+    (
+        Continuation,
+        Within,
+        "what looks like something else",
+        "[default]\na=b\n [x]\n c=d",
+        "",
+        &["default.a=b\\n[x]\\nc=d @c2"],
+    ),
+    (Continuation, Within, "behind blank lines", "[default]\na=b\n\n \t\n c", "", &["default.a=b\\nc @c2"]),
+    (
+        Continuation,
+        Within,
+        "a \\ last in each line",
+        "[default]\na=b\\\n c\\\nd=e",
+        "",
+        &["default.a=b\\\\nc\\ @c2", "default.d=e @c4"],
+    ),
+    (Continuation, Beyond, "outside a section", " a=b", "", &["c1: Header"]),
+    (Continuation, Beyond, "with no property above", "[default]\n a=b", "", &["c2: Property"]),
+    (Continuation, Beyond, "not across headers", "[default]\na=b\n[profile x]\n c", "", &["c4: Property"]),
+    (Continuation, Beyond, "not across repeated headers", "[default]\na=b\n[default]\n c", "", &["c4: Property"]),
+    (Continuation, Beyond, "not across ignored headers", "[default]\na=b\n[x]\n c", "", &["c4: Property"]),
+    (
+        SubProperty,
+        Within,
+        "below an empty value",
+        "[default]\ns3 =\n a = b\n\tc=d\ne=f",
+        "",
+        &["default.e=f @c5", "default.s3= @c2", "default.s3.a=b @3", "default.s3.c=d @4"],
+    ),
+    (
+        SubProperty,
+        Within,
+        "blank lines",
+        "[default]\ns3=\n\n \t\n a=b\n\n c=d",
+        "",
+        &["default.s3= @c2", "default.s3.a=b @5", "default.s3.c=d @7"],
+    ),
+    (
+        SubProperty,
+        Within,
+        "empty, and with =",
+        "[default]\ns3=\n a=\n b==c=",
+        "",
+        &["default.s3= @c2", "default.s3.a= @3", "default.s3.b==c= @4"],
+    ),
+    (
+        SubProperty,
+        Within,
+        "comment characters",
+        "[default]\ns3=\n a=b # c",
+        "",
+        &["default.s3= @c2", "default.s3.a=b # c @3"],
+    ),
+    (
+        SubProperty,
+        Within,
+        "the last one counts",
+        "[default]\ns3=\n a=b\n a=c",
+        "",
+        &["default.s3= @c2", "default.s3.a=c @4"],
+    ),
+    (SubProperty, Beyond, "no =", "[default]\ns3=\n a=b\n c", "", &["c4: SubProperty"]),
+    (SubProperty, Beyond, "no name", "[default]\ns3=\n  = b", "", &["c3: Name"]),
+    (SubProperty, Beyond, "below a value", "[default]\ns3=x\n a=b", "", &["default.s3=x\\na=b @c2"]),
+    (
+        Repetition,
+        Within,
+        "sections merge",
+        "[profile x]\na=1\nb=1\n[default]\n[profile  x]\nb=2\nc=2",
+        "",
+        &["default", "x.a=1 @c2", "x.b=2 @c6", "x.c=2 @c7"],
+    ),
+    (Repetition, Within, "in the credentials file", "", "[x]\na=1\n[x]\na=2\nb=2", &["x.a=2 @k4", "x.b=2 @k5"]),
+    (
+        Repetition,
+        Within,
+        "other sorts of sections",
+        "[services x]\na=1\n[services x]\na=2\n[sso-session y]\nb=1\n[sso-session y]\nc=2",
+        "",
+        &["sso-session y.b=1 @c6", "sso-session y.c=2 @c8", "services x.a=2 @c4"],
+    ),
+    (
+        Repetition,
+        Within,
+        "later properties win",
+        "[default]\na=1\nb=\\\na=2\nb=3\na=4\nb=\\5",
+        "",
+        &["default.a=4 @c6", "default.b=\\5 @c7"],
+    ),
+    (
+        Repetition,
+        Within,
+        "with all that belongs to them",
+        "[default]\na=\n b=c\na=\n d=e\nf=g\n h\nf=i",
+        "",
+        &["default.a= @c4", "default.a.d=e @5", "default.f=i @c8"],
+    ),
+    (
+        Repetition,
+        Beyond,
+        "sections of other names",
+        "[profile x]\na=1\n[profile y]\na=2",
+        "",
+        &["x.a=1 @c2", "y.a=2 @c4"],
+    ),
+    (
+        BetweenFiles,
+        Within,
+        "property by property",
+        "[profile x]\na=1\nb=1",
+        "[x]\nb=2\nc=2",
+        &["x.a=1 @c2", "x.b=2 @k2", "x.c=2 @k3"],
+    ),
+    (BetweenFiles, Within, "an empty value wins too", "[default]\na=1", "[default]\na=", &["default.a= @k2"]),
+    (
+        BetweenFiles,
+        Within,
+        "sub-properties go with theirs",
+        "[default]\na=\n b=1",
+        "[default]\na=\n c=2",
+        &["default.a= @k2", "default.a.c=2 @3"],
+    ),
+    (BetweenFiles, Beyond, "a profile of one file", "[profile x]\na=1", "[y]\na=2", &["x.a=1 @c2", "y.a=2 @k2"]),
+    (
+        BetweenFiles,
+        Beyond,
+        "a bare name in the config file",
+        "[x]\na=1",
+        "[x]\nb=2",
+        &["x.b=2 @k2", "! c1 OtherSection x"],
+    ),
+    (BetweenFiles, Beyond, "one bad file is an error", "[default]\na=1", "[default]\na", &["k2: Equals"]),
+    (InsideASection, Within, "a property", "\n\n[default]\na=b", "", &["default.a=b @c4"]),
+    (InsideASection, Beyond, "a property first", "\na=b\n[default]", "", &["c2: Header"]),
+    (InsideASection, Beyond, "in the credentials file", "", "a=b", &["k1: Header"]),
+    (Equals, Within, "any number", "[default]\na==", "", &["default.a== @c2"]),
+    (Equals, Beyond, "none", "[default]\na", "", &["c2: Equals"]),
+    (Equals, Beyond, "a stray bracket", "[default]\n]a", "", &["c2: Equals"]),
+    (EmptyName, Within, "the shortest name", "[default]\na=", "[b]", &["b", "default.a= @c2"]),
+    (EmptyName, Beyond, "of a property", "[default]\n=b", "", &["c2: Name"]),
+    (EmptyName, Beyond, "of a section", "[ \t]", "", &["c1: SectionName"]),
+    (EmptyName, Beyond, "of a section, no white space", "", "[]", &["k1: SectionName"]),
+    (Bracket, Within, "at the end", "[default]", "", &["default"]),
+    (Bracket, Beyond, "missing", "\n[default\na=b]", "", &["c2: Bracket"]),
+    (Bracket, Beyond, "in an ignored section", "[x # y", "", &["c1: Bracket"]),
+    (
+        LineEnds,
+        Within,
+        "CRLF",
+        "[default]\r\na=b\r\n\r\nc=d\\\r\ns3=\r\n e=f\r\n",
+        "",
+        &["default.a=b @c2", "default.c=d\\ @c4", "default.s3= @c5", "default.s3.e=f @6"],
+    ),
+    (LineEnds, Within, "CRLF in a continuation", "[default] #x\r\na=b #c\r\n \r\n d\r\n", "", &["default.a=b\\nd @c2"]),
+    (LineEnds, Within, "none at the end of the file", "[default]\na=b", "", &["default.a=b @c2"]),
+    (LineEnds, Beyond, "CR alone ends no line", "[default]\na=b\rc=d", "", &["default.a=b\rc=d @c2"]),
+    (ByteOrderMark, Within, "before a header", "\u{feff}[default]\na=b", "\u{feff}[default]", &["default.a=b @c2"]),
+    (ByteOrderMark, Within, "before a comment, or alone", "\u{feff}#x\n[default]", "\u{feff}", &["default"]),
+    (ByteOrderMark, Beyond, "only one", "\u{feff}\u{feff}[default]", "", &["c1: Equals"]),
+    (ByteOrderMark, Beyond, "only at the start", "\n\u{feff}[default]", "", &["c2: Equals"]),
+    (Utf8, Within, "in values", "[default]\na=ä€𝄞", "", &["default.a=ä€𝄞 @c2"]),
+];
+
+/// The side of [`Utf8`] that no string can hold.
+const NO_UTF8: &[u8] = b"[default]\n# a\xffb";
+
+fn parse(config: &[u8], credentials: &[u8]) -> Result<SharedConfig, crate::shared_config::error::ParseError> {
+    SharedConfig::parse(
+        Some(FileContent { path: Path::new("/config"), bytes: config }),
+        Some(FileContent { path: Path::new("/credentials"), bytes: credentials }),
+    )
+}
+
+/// What was read, line by line: `section.property=value @` with `c` or `k` for the file, and the line.
+fn told(config: &[u8], credentials: &[u8]) -> Vec<String> {
+    let letter = |file| if file == SharedFile::Config { 'c' } else { 'k' };
+    let files = match parse(config, credentials) {
+        Ok(files) => files,
+        Err(error) => return vec![format!("{}{}: {:?}", letter(error.file), error.line, error.expected)],
+    };
+    let mut lines = Vec::new();
+    let sorts = [("", &files.profiles), ("sso-session ", &files.sso_sessions), ("services ", &files.services)];
+    for (word, section) in sorts.iter().flat_map(|(word, sections)| sections.iter().map(move |it| (word, it))) {
+        let before = lines.len();
+        for (name, property) in section.properties() {
+            let start = format!("{word}{}.{name}", section.name());
+            let value = property.value().replace('\n', "\\n");
+            lines.push(format!("{start}={value} @{}{}", letter(property.file()), property.line()));
+            for (name, sub) in property.sub_properties() {
+                lines.push(format!("{start}.{name}={} @{}", sub.value(), sub.line()));
+            }
+        }
+        if lines.len() == before {
+            lines.push(format!("{word}{}", section.name()));
+        }
+    }
+    for warning in files.warnings() {
+        let mut line = format!("! {}{} ", letter(warning.file), warning.line);
+        match &warning.ignored {
+            IgnoredItem::OtherSection(name) => write!(line, "OtherSection {name}").unwrap(),
+            IgnoredItem::Prefixed(name) => write!(line, "Prefixed {name}").unwrap(),
+            IgnoredItem::SectionName(name) => write!(line, "SectionName {name}").unwrap(),
+            other => write!(line, "{other:?}").unwrap(),
+        }
+        lines.push(line);
+    }
+    lines
+}
+
+#[test]
+fn every_case_is_read_as_the_grammar_says() {
+    assert!(CASES.len() >= 60);
+    for (rule, side, name, config, credentials, expected) in CASES {
+        assert_eq!(told(config.as_bytes(), credentials.as_bytes()), *expected, "{rule:?}, {side:?}: {name}");
+    }
+    assert_eq!(told(NO_UTF8, b""), ["c2: Utf8"]);
+}
+
+#[test]
+fn every_rule_has_cases_on_both_sides() {
+    let mut sides: Vec<(Rule, Side)> = CASES.iter().map(|case| (case.0, case.1)).collect();
+    sides.push((Utf8, Beyond));
+    for rule in [
+        ConfigSections,
+        CredentialsSections,
+        DefaultProfile,
+        WhiteSpaceInHeaders,
+        SectionNames,
+        PropertyNames,
+        AnyCase,
+        Separator,
+        WholeLineComment,
+        CommentAfterHeader,
+        CommentAfterValue,
+        ValueAsWritten,
+        Continuation,
+        SubProperty,
+        Repetition,
+        BetweenFiles,
+        InsideASection,
+        Equals,
+        EmptyName,
+        Bracket,
+        LineEnds,
+        ByteOrderMark,
+        Utf8,
+    ] {
+        for side in [Within, Beyond] {
+            assert!(sides.contains(&(rule, side)), "no case {side:?} {rule:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_may_hold_every_printable_byte() {
+    let printable = (b'!'..=b'~').filter(|byte| *byte != b'\\').map(char::from);
+    let secret: String = printable.chain([' ', 'x', '\\']).collect();
+    assert_eq!(secret.len(), 96);
+    for name in ["aws_secret_access_key", "AWS_SESSION_TOKEN", "aws_access_key_id"] {
+        let text = format!("[x]\n{name} = {secret}\nregion = y\n");
+        let lower = name.to_ascii_lowercase();
+        let mut expected = [format!("x.{lower}={secret} @k2"), "x.region=y @k3".to_owned()];
+        expected.sort();
+        assert_eq!(told(b"", text.as_bytes()), expected);
+    }
+}
+
+#[test]
+fn each_printable_byte_may_stand_anywhere() {
+    for byte in (b'!'..=b'~').map(char::from) {
+        for value in [format!("{byte}"), format!("{byte}a"), format!("a{byte}b"), format!("a{byte}")] {
+            for name in ["aws_secret_access_key", "other"] {
+                let text = format!("[x]\n{name}={value}\ny=z");
+                assert_eq!(told(b"", text.as_bytes()), [format!("x.{name}={value} @k2"), "x.y=z @k3".to_owned()]);
+            }
+        }
+    }
+}
+
+#[test]
+fn warnings_come_in_order_and_have_an_end() {
+    let mut text = "[default]\n[profile default]\n".to_owned();
+    text.extend((0..150).map(|_| "a b=c\n"));
+    let warned = told(text.as_bytes(), b"[d d]");
+    assert_eq!(warned.len(), 1 + 1 + 100 + 1 + 1);
+    assert_eq!(warned[1], "! c1 Default");
+    assert_eq!(warned[101], "! c102 PropertyName");
+    assert_eq!(warned[102], "! c103 More(50)");
+    assert_eq!(warned[103], "! k1 SectionName d d");
+}
+
+#[test]
+fn absent_files_say_nothing() {
+    let config = FileContent { path: Path::new("/config"), bytes: b"[default]\na=b" };
+    let files = SharedConfig::parse(Some(config), None).unwrap();
+    assert_eq!(files.profiles().collect::<Vec<_>>(), ["default"]);
+    let files = SharedConfig::parse(None, Some(config)).unwrap();
+    assert_eq!(
+        files.profile("default").and_then(|it| it.get("a")).map(crate::shared_config::property::Property::file),
+        Some(SharedFile::Credentials)
+    );
+    assert_eq!(SharedConfig::parse(None, None).unwrap().profiles().count(), 0);
+}
+
+#[test]
+fn neither_errors_nor_warnings_nor_debug_show_a_value() {
+    for (config, message) in [
+        (
+            "[default]\naws_session_token: hunter2",
+            "config file /config, line 2: expected NAME = VALUE (only `=` separates the two)",
+        ),
+        (
+            "[default]\na=\n hunter2",
+            "config file /config, line 3: expected NAME = VALUE, as this line belongs to a property with an empty value",
+        ),
+    ] {
+        let error = parse(config.as_bytes(), b"").unwrap_err();
+        assert_eq!(error.to_string().split("; correct").next(), Some(message));
+        assert!(!format!("{error:?}{error}").contains("hunter2"));
+    }
+    let config = b"[default]\na=hunter2\n b\nc=\n d=hunter2\naws_session_token: hunter2==\nx:hunter2==\n[e\x1b f]\n";
+    let files = parse(config, b"").unwrap();
+    let warnings: Vec<String> = files.warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "config file /config, line 6: a property is ignored: names allow letters, digits and -_/.%@:+",
+            "config file /config, line 8: section [e\\u{1b} f] is ignored: here only [default], [profile NAME], \
+             [sso-session NAME] and [services NAME] count",
+        ]
+    );
+    let default = files.profile("default").unwrap();
+    let content = FileContent { path: Path::new("/config"), bytes: config };
+    for shown in [
+        format!("{files:?}"),
+        format!("{:?}", default.get("a")),
+        format!("{:?} {:?}", default.get("c"), default.get("c").and_then(|it| it.sub_property("d"))),
+        format!("{content:?}"),
+    ] {
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");
+    }
+}
+
+#[test]
+fn a_file_of_any_length_is_read_to_the_end() {
+    let section = |number: usize| format!("[x{number}]\na={number}\nb:c=1\nd=\\\ne={number} #\n");
+    let text: String = (0..3000).map(section).collect();
+    let files = parse(b"", text.as_bytes()).unwrap();
+    assert_eq!(files.profiles().count(), 3000);
+    for number in 0..3000 {
+        let profile = files.profile(&format!("x{number}")).unwrap();
+        let value = |name| profile.get(name).map(|it| (it.value().to_owned(), it.line() as usize));
+        assert_eq!(value("a"), Some((number.to_string(), 5 * number + 2)));
+        assert_eq!(value("b:c"), Some(("1".to_owned(), 5 * number + 3)));
+        assert_eq!(value("d"), Some(("\\".to_owned(), 5 * number + 4)));
+        assert_eq!(value("e"), Some((number.to_string(), 5 * number + 5)));
+    }
+}

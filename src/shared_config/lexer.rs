@@ -1,0 +1,165 @@
+//! The line pass: what each line is, before anybody asks what it means.
+
+use crate::shared_config::error::ExpectedSyntax;
+
+/// White space of the grammar. A carriage return counts where text is trimmed, so that CRLF ends a line like LF does;
+/// it never makes a continuation or a comment.
+const BLANK: [char; 3] = [' ', '\t', '\r'];
+
+/// A line that says something. Comments and blank lines say nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line<'a> {
+    /// Counted from 1.
+    pub(crate) number: u32,
+    pub(crate) kind: LineKind<'a>,
+    /// Whether it is a command of which a comment has cut off the end.
+    pub(crate) is_cut: bool,
+}
+
+/// What a line is; every text in it is trimmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineKind<'a> {
+    /// What stands between the brackets, not empty.
+    Header(&'a str),
+    /// Name, not empty, and value, without the comment after it.
+    Property(&'a str, &'a str),
+    /// A line that starts with white space, comment characters included.
+    Continuation(&'a str),
+}
+
+/// A line that cannot be right, wherever it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LexError {
+    /// Counted from 1.
+    pub(crate) line: u32,
+    pub(crate) expected: ExpectedSyntax,
+}
+
+/// Reads bytes as text: a byte order mark at the very start is no part of it.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, LexError> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+        LexError { line: u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1), expected: ExpectedSyntax::Utf8 }
+    })
+}
+
+/// The lines of a text that say something, each looked at once.
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, LexError>> {
+    (1..).zip(text.split('\n')).filter_map(|(number, line)| {
+        kind(line)
+            .map(|kind| kind.map(|kind| Line { number, kind, is_cut: is_cut(line, kind) }))
+            .map_err(|expected| LexError { line: number, expected })
+            .transpose()
+    })
+}
+
+/// Reads a continuation as the sub-property that it is below an empty value: comment characters belong to the value.
+pub(crate) fn sub_property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
+    match split(line) {
+        Err(ExpectedSyntax::Equals) => Err(ExpectedSyntax::SubProperty),
+        split => split.map(|(name, value)| (name, trim(value))),
+    }
+}
+
+fn kind(line: &str) -> Result<Option<LineKind<'_>>, ExpectedSyntax> {
+    let trimmed = trim(line);
+    if trimmed.is_empty() || line.starts_with(['#', ';']) {
+        return Ok(None);
+    }
+    if line.starts_with([' ', '\t']) {
+        return Ok(Some(LineKind::Continuation(trimmed)));
+    }
+    if let Some(inside) = line.strip_prefix('[') {
+        return header(inside).map(Some);
+    }
+    let (name, value) = split(line)?;
+    Ok(Some(LineKind::Property(name, trim(without_comment(value)))))
+}
+
+/// Whether the value of a `credential_process` goes on, in the line, behind its end.
+fn is_cut(line: &str, kind: LineKind<'_>) -> bool {
+    let LineKind::Property(name, value) = kind else { return false };
+    name.eq_ignore_ascii_case("credential_process")
+        && !value.is_empty()
+        && value.as_bytes().as_ptr_range().end != trim(line).as_bytes().as_ptr_range().end
+}
+
+fn header(inside: &str) -> Result<LineKind<'_>, ExpectedSyntax> {
+    let (name, rest) = inside.split_once(']').ok_or(ExpectedSyntax::Bracket)?;
+    match (trim(name), trim(rest)) {
+        ("", _) => Err(ExpectedSyntax::SectionName),
+        (name, rest) if rest.is_empty() || rest.starts_with(['#', ';']) => Ok(LineKind::Header(name)),
+        _ => Err(ExpectedSyntax::Comment),
+    }
+}
+
+/// Name, trimmed and not empty, and all that stands behind the first `=`.
+fn split(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
+    let (name, value) = line.split_once('=').ok_or(ExpectedSyntax::Equals)?;
+    match trim(name) {
+        "" => Err(ExpectedSyntax::Name),
+        name => Ok((name, value)),
+    }
+}
+
+/// A comment after a value begins with a `#` or `;` that follows white space; any other belongs to the value.
+fn without_comment(value: &str) -> &str {
+    let bytes = value.as_bytes();
+    let comment = bytes.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']));
+    comment.map_or(value, |start| &value[..start])
+}
+
+fn trim(text: &str) -> &str {
+    text.trim_matches(BLANK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read_for_what_it_is() {
+        use LineKind::{Continuation, Header, Property};
+        let cases: &[(&str, Result<Option<LineKind<'_>>, ExpectedSyntax>)] = &[
+            ("", Ok(None)),
+            (" \t\r", Ok(None)),
+            ("# [x]", Ok(None)),
+            (";", Ok(None)),
+            (" # a", Ok(Some(Continuation("# a")))),
+            ("\t[x]", Ok(Some(Continuation("[x]")))),
+            ("[ x\t]\r", Ok(Some(Header("x")))),
+            ("[x]#]", Ok(Some(Header("x")))),
+            ("[x] y", Err(ExpectedSyntax::Comment)),
+            ("[x", Err(ExpectedSyntax::Bracket)),
+            ("[ ]", Err(ExpectedSyntax::SectionName)),
+            ("a=", Ok(Some(Property("a", "")))),
+            ("a =b = c", Ok(Some(Property("a", "b = c")))),
+            ("a=b\t;c", Ok(Some(Property("a", "b")))),
+            ("a=b;c", Ok(Some(Property("a", "b;c")))),
+            ("a=#c", Ok(Some(Property("a", "#c")))),
+            ("a= #c", Ok(Some(Property("a", "")))),
+            ("a\u{a0}=\u{a0}b\u{a0}", Ok(Some(Property("a\u{a0}", "\u{a0}b\u{a0}")))),
+            ("a: b", Err(ExpectedSyntax::Equals)),
+            ("=b", Err(ExpectedSyntax::Name)),
+        ];
+        assert!(!cases.is_empty());
+        for (line, expected) in cases {
+            assert_eq!(&kind(line), expected, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn lines_are_counted_through_those_that_say_nothing() {
+        let read: Vec<_> = lines("\n#\n[a]\r\n\r\nb=c").map(|line| line.unwrap().number).collect();
+        assert_eq!(read, [3, 5]);
+        assert_eq!(lines("\n\nb").next(), Some(Err(LexError { line: 3, expected: ExpectedSyntax::Equals })));
+    }
+
+    #[test]
+    fn text_is_utf8_with_or_without_a_mark() {
+        assert_eq!(text(b"\xef\xbb\xbfa"), Ok("a"));
+        assert_eq!(text(b"a\xef\xbb\xbf"), Ok("a\u{feff}"));
+        assert_eq!(text(b"a\nb\n\xff\n\xff"), Err(LexError { line: 3, expected: ExpectedSyntax::Utf8 }));
+    }
+}

@@ -1,0 +1,174 @@
+//! Where the two files are, and who said so.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// The places of both files. It is the key under which a pair is parsed once per process.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SharedFilePaths {
+    /// The credentials file; nowhere when nothing names it and the home directory is unknown.
+    pub(crate) credentials: Option<SharedFilePath>,
+    /// The config file, likewise.
+    pub(crate) config: Option<SharedFilePath>,
+}
+
+/// Where one file is looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SharedFilePath {
+    /// The path, `~` expanded. A relative one stays relative.
+    pub(crate) path: PathBuf,
+    /// Who named it.
+    pub(crate) origin: PathOrigin,
+}
+
+/// Who named a place. It decides what a missing file means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PathOrigin {
+    /// A flag or credenza.toml: a missing file is a failure.
+    Named,
+    /// This variable of the environment: a missing file counts as empty, with a warning, as in the SDKs.
+    Variable(&'static str),
+    /// Nobody: a missing file is nothing to speak of.
+    Default,
+}
+
+/// The paths that flags or credenza.toml name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct NamedPaths {
+    /// For the credentials file.
+    pub(crate) credentials: Option<PathBuf>,
+    /// For the config file.
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A path begins with `~`, and nobody knows where home is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot expand ~ in {path:?}: the home directory is unknown; set HOME, or write the path in full")]
+pub(crate) struct UnknownHome {
+    /// The path as written.
+    pub(crate) path: PathBuf,
+}
+
+/// Finds both files: the path named, else the first variable that is set and not blank, else the place in `~/.aws`.
+///
+/// # Errors
+/// A path that is named or in a variable begins with `~` while the home directory is unknown.
+pub(crate) fn locate(
+    environment: &HashMap<String, String>,
+    home: Option<&Path>,
+    named: &NamedPaths,
+) -> Result<SharedFilePaths, UnknownHome> {
+    let place = |named: Option<&PathBuf>, variables: &[&'static str], default: &str| {
+        let place = |path: &Path, origin| Ok(Some(SharedFilePath { path: expand(path, home)?, origin }));
+        if let Some(path) = named {
+            return place(path, PathOrigin::Named);
+        }
+        for variable in variables {
+            match environment.get(*variable) {
+                Some(path) if !path.trim().is_empty() => return place(Path::new(path), PathOrigin::Variable(variable)),
+                _ => {}
+            }
+        }
+        Ok(known(home).map(|home| SharedFilePath { path: home.join(default), origin: PathOrigin::Default }))
+    };
+    Ok(SharedFilePaths {
+        credentials: place(named.credentials.as_ref(), &["AWS_SHARED_CREDENTIALS_FILE"], ".aws/credentials")?,
+        config: place(named.config.as_ref(), &["AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"], ".aws/config")?,
+    })
+}
+
+/// Puts the home directory in the place of a leading `~`, alone or before a slash; `~name` is a file of that name.
+///
+/// # Errors
+/// There is a `~` to expand and the home directory is unknown.
+pub(crate) fn expand(path: &Path, home: Option<&Path>) -> Result<PathBuf, UnknownHome> {
+    match (path.strip_prefix("~"), known(home)) {
+        (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => Ok(home.to_owned()),
+        (Ok(rest), Some(home)) => Ok(home.join(rest)),
+        (Ok(_), None) => Err(UnknownHome { path: path.to_owned() }),
+        (Err(_), _) => Ok(path.to_owned()),
+    }
+}
+
+/// An empty `HOME` is no directory.
+fn known(home: Option<&Path>) -> Option<&Path> {
+    home.filter(|home| !home.as_os_str().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: Option<&str> = Some("/home/a");
+
+    fn located(
+        variables: &[(&str, &str)],
+        home: Option<&str>,
+        named: &NamedPaths,
+    ) -> Result<SharedFilePaths, UnknownHome> {
+        let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        locate(&environment, home.map(Path::new), named)
+    }
+
+    fn at(path: &str, origin: PathOrigin) -> Option<SharedFilePath> {
+        Some(SharedFilePath { path: path.into(), origin })
+    }
+
+    #[test]
+    fn the_config_file_is_where_the_first_that_speaks_says() {
+        let (first, second) = ("AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE");
+        let cases = [
+            (None, vec![], at("/home/a/.aws/config", PathOrigin::Default)),
+            (None, vec![(first, "")], at("/home/a/.aws/config", PathOrigin::Default)),
+            (None, vec![(first, "/c"), (second, "/d")], at("/c", PathOrigin::Variable(first))),
+            (None, vec![(first, " \t"), (second, "/d")], at("/d", PathOrigin::Variable(second))),
+            (None, vec![(first, "~/c")], at("/home/a/c", PathOrigin::Variable(first))),
+            (None, vec![(first, "c d")], at("c d", PathOrigin::Variable(first))),
+            (Some("/n"), vec![(first, "/c")], at("/n", PathOrigin::Named)),
+            (Some("~/n"), vec![], at("/home/a/n", PathOrigin::Named)),
+            (None, vec![("AWS_SHARED_CREDENTIALS_FILE", "/k")], at("/home/a/.aws/config", PathOrigin::Default)),
+        ];
+        for (named, variables, expected) in cases {
+            let named = NamedPaths { config: named.map(PathBuf::from), credentials: None };
+            assert_eq!(located(&variables, HOME, &named).unwrap().config, expected, "{named:?} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn the_credentials_file_has_its_own_path_and_variable() {
+        let variable = "AWS_SHARED_CREDENTIALS_FILE";
+        let cases = [
+            (None, vec![], at("/home/a/.aws/credentials", PathOrigin::Default)),
+            (None, vec![(variable, "/k")], at("/k", PathOrigin::Variable(variable))),
+            (Some("n"), vec![(variable, "/k")], at("n", PathOrigin::Named)),
+            (None, vec![("AWS_CONFIG_FILE", "/c")], at("/home/a/.aws/credentials", PathOrigin::Default)),
+        ];
+        for (named, variables, expected) in cases {
+            let named = NamedPaths { credentials: named.map(PathBuf::from), config: Some("/other".into()) };
+            assert_eq!(located(&variables, HOME, &named).unwrap().credentials, expected, "{named:?} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_home_only_full_paths_lead_anywhere() {
+        for home in [None, Some("")] {
+            let nowhere = SharedFilePaths { credentials: None, config: None };
+            assert_eq!(located(&[], home, &NamedPaths::default()), Ok(nowhere));
+            let config = located(&[("AWS_CONFIG_FILE", "/c")], home, &NamedPaths::default()).unwrap().config;
+            assert_eq!(config, at("/c", PathOrigin::Variable("AWS_CONFIG_FILE")));
+            let error = located(&[("AWS_CONFIG_FILE", "~/c")], home, &NamedPaths::default()).unwrap_err();
+            let text = "cannot expand ~ in \"~/c\": the home directory is unknown; set HOME, or write the path in full";
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn only_a_leading_tilde_of_its_own_is_home() {
+        let cases = [("~", "/home/a"), ("~/", "/home/a"), ("~/b/~", "/home/a/b/~"), ("~b/c", "~b/c"), ("/~", "/~")];
+        for (path, expected) in cases {
+            let expanded = expand(Path::new(path), HOME.map(Path::new)).unwrap();
+            assert_eq!(expanded.as_os_str(), expected, "{path}");
+        }
+        assert!(expand(Path::new("b"), None).is_ok());
+    }
+}

@@ -1,0 +1,242 @@
+//! What a name in the shared files stands for: properties, each with its origin.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use crate::model::secret::Secret;
+use crate::shared_config::SharedFile;
+
+/// All that is said under one name: a profile, merged from both files, or an `sso-session` or `services` section.
+pub(crate) struct Section {
+    name: Box<str>,
+    /// Sorted by name, each name once.
+    properties: Box<[(Box<str>, Property)]>,
+}
+
+/// One property of a section, and where it stands.
+pub(crate) struct Property {
+    value: Secret,
+    file: SharedFile,
+    path: Arc<Path>,
+    line: u32,
+    hides_another_file: bool,
+    /// Sorted by name, each name once.
+    sub_properties: Box<[(Box<str>, SubProperty)]>,
+}
+
+/// A `name = value` that belongs to a property with an empty value.
+pub(crate) struct SubProperty {
+    value: Secret,
+    line: u32,
+}
+
+impl Section {
+    /// Of properties with one name, the last counts.
+    pub(crate) fn new(name: &str, properties: Vec<(Box<str>, Property)>) -> Self {
+        Self { name: name.into(), properties: last_of_each(properties) }
+    }
+
+    /// Takes over the properties of the other section, in the place of those with the same name.
+    pub(crate) fn override_with(&mut self, mut other: Self) {
+        for (name, property) in &mut other.properties {
+            property.hides_another_file = find(&self.properties, name).is_some_and(|ours| ours.file != property.file);
+        }
+        let mut all = std::mem::take(&mut self.properties).into_vec();
+        all.extend(other.properties);
+        self.properties = last_of_each(all);
+    }
+
+    /// Its name, without the word before it.
+    #[must_use]
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The property of that name, which is written in lower case.
+    #[must_use]
+    pub(crate) fn get(&self, name: &str) -> Option<&Property> {
+        find(&self.properties, name)
+    }
+
+    /// All properties, sorted by name. Names are foreign text, and a mistyped line can make a secret part of one.
+    pub(crate) fn properties(&self) -> impl Iterator<Item = (&str, &Property)> {
+        self.properties.iter().map(|(name, property)| (&**name, property))
+    }
+
+    /// A hash over the named properties: which are there, in which file, with what value and sub-properties.
+    ///
+    /// Lines and other properties do not count, so an equal digest means that a reader of these properties would find
+    /// nothing new. The file counts because its owner decides whether some properties are obeyed. The key is drawn
+    /// once a process: a digest says nothing elsewhere.
+    #[must_use]
+    pub(crate) fn digest(&self, names: &[&str]) -> u64 {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let mut hasher = KEY.build_hasher();
+        for name in names {
+            name.hash(&mut hasher);
+            match self.get(name) {
+                Some(property) => property.feed(&mut hasher),
+                None => hasher.write_u8(0),
+            }
+        }
+        hasher.finish()
+    }
+}
+
+/// Shows no property, not even its name.
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Section").field("name", &self.name).field("properties", &self.properties.len()).finish()
+    }
+}
+
+impl Property {
+    pub(crate) fn new(value: Secret, file: SharedFile, path: Arc<Path>, line: u32) -> Self {
+        Self { value, file, path, line, hides_another_file: false, sub_properties: Box::default() }
+    }
+
+    /// Of sub-properties with one name, the last counts.
+    pub(crate) fn with_sub_properties(self, sub_properties: Vec<(Box<str>, SubProperty)>) -> Self {
+        Self { sub_properties: last_of_each(sub_properties), ..self }
+    }
+
+    /// The value as written, trimmed; the lines of a continued one are trimmed and joined by `\n`. It may be empty, it
+    /// may hold any character, and it may be a secret.
+    #[must_use]
+    pub(crate) fn value(&self) -> &str {
+        self.value.expose()
+    }
+
+    /// Which of the two files it stands in.
+    #[must_use]
+    pub(crate) fn file(&self) -> SharedFile {
+        self.file
+    }
+
+    /// Whether the other file has a property of this name in the same profile, which does not count.
+    #[must_use]
+    pub(crate) fn hides_another_file(&self) -> bool {
+        self.hides_another_file
+    }
+
+    /// The path of that file.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Arc<Path> {
+        &self.path
+    }
+
+    /// The line of its name, counted from 1.
+    #[must_use]
+    pub(crate) fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// The sub-property of that name, which is written in lower case.
+    #[must_use]
+    pub(crate) fn sub_property(&self, name: &str) -> Option<&SubProperty> {
+        find(&self.sub_properties, name)
+    }
+
+    /// All sub-properties, sorted by name. Only a property with an empty value has any.
+    pub(crate) fn sub_properties(&self) -> impl Iterator<Item = (&str, &SubProperty)> {
+        self.sub_properties.iter().map(|(name, sub_property)| (&**name, sub_property))
+    }
+
+    fn feed(&self, hasher: &mut impl Hasher) {
+        hasher.write_u8(1);
+        self.file.hash(hasher);
+        self.value().hash(hasher);
+        hasher.write_usize(self.sub_properties.len());
+        for (name, sub_property) in self.sub_properties() {
+            (name, sub_property.value()).hash(hasher);
+        }
+    }
+}
+
+/// Shows where it stands, not what it says.
+impl fmt::Debug for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, file, path, line, hides_another_file: _, sub_properties: _ } = self;
+        let mut shown = f.debug_struct("Property");
+        shown.field("value", value).field("file", file).field("path", path).field("line", line);
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl SubProperty {
+    pub(crate) fn new(value: &str, line: u32) -> Self {
+        Self { value: Secret::from(value), line }
+    }
+
+    /// The value as written, trimmed.
+    #[must_use]
+    pub(crate) fn value(&self) -> &str {
+        self.value.expose()
+    }
+
+    /// Its line, counted from 1.
+    #[must_use]
+    pub(crate) fn line(&self) -> u32 {
+        self.line
+    }
+}
+
+/// Shows where it stands, not what it says.
+impl fmt::Debug for SubProperty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubProperty").field("value", &self.value).field("line", &self.line).finish()
+    }
+}
+
+fn last_of_each<T>(mut named: Vec<(Box<str>, T)>) -> Box<[(Box<str>, T)]> {
+    named.reverse();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named.dedup_by(|later, kept| later.0 == kept.0);
+    named.into()
+}
+
+fn find<'a, T>(sorted: &'a [(Box<str>, T)], name: &str) -> Option<&'a T> {
+    let index = sorted.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
+    Some(&sorted[index].1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shared_config::{FileContent, SharedConfig};
+
+    fn digest(config: &str, credentials: &str, names: &[&str]) -> u64 {
+        let config = FileContent { path: Path::new("/config"), bytes: config.as_bytes() };
+        let credentials = FileContent { path: Path::new("/credentials"), bytes: credentials.as_bytes() };
+        SharedConfig::parse(Some(config), Some(credentials)).unwrap().profile("default").unwrap().digest(names)
+    }
+
+    #[test]
+    fn a_digest_changes_with_what_was_asked_for_only() {
+        let config = "[default]\na=1\ns3=\n x=1\n y=1\nz=";
+        let before = digest(config, "", &["a", "s3", "gone"]);
+        let same = [
+            "# moved\n[default]\n\na = 1\nb=2\ns3=\n y=1\n\n x=1\nz=3",
+            "[default]\nz=\nS3=\n X=1\n Y=1\nA=0\nA=1 # later",
+        ];
+        for other in same {
+            assert_eq!(digest(other, "", &["a", "s3", "gone"]), before, "{other:?}");
+        }
+        let changed = [
+            "[default]\na=2\ns3=\n x=1\n y=1",
+            "[default]\na=\ns3=\n x=1\n y=1",
+            "[default]\ns3=\n x=1\n y=1",
+            "[default]\na=1\ns3=\n x=1\n y=2",
+            "[default]\na=1\ns3=\n x=1",
+            "[default]\na=1\ns3=",
+            "[default]\na=1\ns3=\n x=1\n y=1\ngone=",
+        ];
+        for other in changed {
+            assert_ne!(digest(other, "", &["a", "s3", "gone"]), before, "{other:?}");
+        }
+        assert_ne!(digest(config, "[default]\na=1", &["a", "s3", "gone"]), before);
+        assert_ne!(digest(config, "", &["z"]), digest(config, "", &["gone"]));
+    }
+}

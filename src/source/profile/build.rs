@@ -1,0 +1,135 @@
+//! From the plan of a profile to the source that carries it out.
+
+use crate::aws::settings::Settings;
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::location::Location;
+use crate::model::outcome::Lookup;
+use crate::model::text::Escaped;
+use crate::source;
+use crate::source::assume_role::AssumeRole;
+use crate::source::container::ContainerCredentials;
+use crate::source::environment::EnvironmentCredentials;
+use crate::source::imds::MetadataCredentials;
+use crate::source::process::ProcessCredentials;
+use crate::source::profile::plan::link::{CredentialSource, Method, ProfileLink};
+use crate::source::sign_in::SignInCredentials;
+use crate::source::spec::Program;
+use crate::source::sso::SsoCredentials;
+use crate::source::web_identity::WebIdentityCredentials;
+use crate::source::{BoxFuture, Source};
+
+/// The source that a plan comes to. `settings` are those of the profile that was asked for: as in the SDKs, every call on
+/// the way is made in its region and to its endpoints.
+///
+/// Roles upon roles are met in a loop: a long chain takes no more stack than a short one.
+pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Source> {
+    let mut roles = Vec::new();
+    let end: Box<dyn Source> = loop {
+        let ProfileLink { profile, stands, way } = link;
+        let place = format!("{stands}: profile {}", Escaped(&profile));
+        let source: Box<dyn Source> = match way {
+            Method::Role { role, base } => {
+                roles.push((role, place, gives_a_role(&base.way)));
+                link = *base;
+                continue;
+            }
+            Method::Keys(credentials) => Box::new(ProfileKeys(credentials)),
+            Method::CredentialSource(CredentialSource::Environment) => Box::new(EnvironmentCredentials::keys_only()),
+            Method::CredentialSource(CredentialSource::Ec2InstanceMetadata) => {
+                Box::new(MetadataCredentials::new(false, true).with_settings(settings.clone()))
+            }
+            Method::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
+            Method::WebIdentity { role, token_file } => {
+                let source = WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone());
+                break Box::new(LocatedSource {
+                    place: place.into(),
+                    settings: settings.clone(),
+                    source: Box::new(source),
+                });
+            }
+            Method::Process { command, account_id } => {
+                Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
+            }
+            Method::Sso { session, account_id, role_name } => {
+                let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
+                Box::new(sso.with_settings(settings.clone()))
+            }
+            Method::SignIn { session } => {
+                Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
+            }
+        };
+        break Box::new(LocatedSource { place: place.into(), settings: Settings::default(), source });
+    };
+    let mut roles = roles.into_iter().rev();
+    let Some((role, place, is_chained)) = roles.next() else { return end };
+    let with = |role: AssumeRole, place, is_chained| role.at(place).with_settings(settings.clone()).chained(is_chained);
+    let first = with(AssumeRole::new(role, end), place, is_chained);
+    Box::new(
+        roles.fold(first, |base, (role, place, is_chained)| with(AssumeRole::over_role(role, base), place, is_chained)),
+    )
+}
+
+/// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
+fn gives_a_role(way: &Method) -> bool {
+    match way {
+        Method::Role { .. } | Method::WebIdentity { .. } | Method::Sso { .. } => true,
+        Method::CredentialSource(source) => *source != CredentialSource::Environment,
+        Method::SignIn { session } => session.contains(":assumed-role/"),
+        Method::Keys(_) | Method::Process { .. } => false,
+    }
+}
+
+/// Keys that stand in a profile.
+#[derive(Debug)]
+struct ProfileKeys(Credentials);
+
+impl Source for ProfileKeys {
+    fn name(&self) -> &str {
+        "keys"
+    }
+
+    fn load<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(std::future::ready(Lookup::Found(self.0.clone())))
+    }
+
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// A source that is written down in a profile: its failures say where.
+#[derive(Debug)]
+struct LocatedSource {
+    place: Box<str>,
+    /// Those that its calls are made with, as far as the region in them is the profile's.
+    settings: Settings,
+    source: Box<dyn Source>,
+}
+
+impl Source for LocatedSource {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            match self.source.load(context).await {
+                Lookup::Failed(failure) => self.settings.locate(failure, Some(&self.place)).into(),
+                Lookup::Found(found) => Lookup::Found(Credentials { origin: Location::new(&*self.place), ..found }),
+                answer @ Lookup::NotConfigured(_) => answer,
+            }
+        })
+    }
+
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        self.source.region(context)
+    }
+
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<source::TraceStep>, Lookup)> {
+        Box::pin(async move {
+            let answer = self.load(context).await;
+            (vec![source::TraceStep::new(format!("{}: {}", self.place, self.source.name()), &answer)], answer)
+        })
+    }
+}

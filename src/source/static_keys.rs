@@ -1,0 +1,162 @@
+//! Keys given directly, or in files that hold nothing else.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::outcome::Lookup;
+use crate::model::text::Escaped;
+use crate::source::spec::TextSource;
+use crate::source::{BoxFuture, Source};
+
+/// A key pair that somebody wrote down: each part a literal, or a file that is read anew at each load, so that a
+/// rotated key is noticed.
+///
+/// A file that is missing or cannot be read is failing, and so is an empty one: it was named, so it is never *not
+/// configured*. White space around a part, such as the line break at the end of a file, does not belong to it.
+///
+/// ```
+/// use credenza::source::keys::StaticCredentials;
+/// use credenza::source::{Answer, Source};
+/// use credenza::world::World;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let source = StaticCredentials::new("AKIAEXAMPLE", "secret");
+/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
+///
+/// let source = StaticCredentials::from_files("/run/secrets/key-id", "/run/secrets/key");
+/// assert!(matches!(source.load(&World::default()).await, Answer::Failing(_)), "this world has no files");
+/// # });
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticCredentials {
+    access_key_id: TextSource,
+    secret_access_key: TextSource,
+    session_token: Option<TextSource>,
+}
+
+impl StaticCredentials {
+    /// A long-lived key pair.
+    #[must_use]
+    pub fn new(access_key_id: &str, secret_access_key: &str) -> Self {
+        Self::from_texts(TextSource::Literal(access_key_id.into()), TextSource::Literal(secret_access_key.into()), None)
+    }
+
+    /// A long-lived key pair, each half in a file of its own.
+    pub fn from_files(access_key_id: impl Into<PathBuf>, secret_access_key: impl Into<PathBuf>) -> Self {
+        Self::from_texts(TextSource::File(access_key_id.into()), TextSource::File(secret_access_key.into()), None)
+    }
+
+    /// Each part a literal or a file, with or without a session token.
+    #[must_use]
+    pub fn from_texts(
+        access_key_id: TextSource,
+        secret_access_key: TextSource,
+        session_token: Option<TextSource>,
+    ) -> Self {
+        Self { access_key_id, secret_access_key, session_token }
+    }
+
+    async fn credentials(&self, context: &Context) -> Result<Credentials, SourceError> {
+        let key = read(context, &self.access_key_id).await?;
+        let secret = read(context, &self.secret_access_key).await?;
+        let token = match &self.session_token {
+            Some(token) => Some(read(context, token).await?),
+            None => None,
+        };
+        Ok(Credentials::new(&key, &secret)?.with_session_token(token.as_ref().map(|token| token.as_str()))?)
+    }
+}
+
+impl Source for StaticCredentials {
+    fn name(&self) -> &str {
+        "static"
+    }
+
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move { Lookup::from_result(self.credentials(context).await) })
+    }
+
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
+}
+
+/// The text itself, or what its file holds now.
+pub(crate) async fn read(context: &Context, text: &TextSource) -> Result<Zeroizing<String>, SourceError> {
+    let path = match text {
+        TextSource::Literal(text) => return Ok(Zeroizing::new(text.expose().to_owned())),
+        TextSource::File(path) => context.environment.expand(path),
+    };
+    let unsettled = |why: String| {
+        SourceError::new(
+            ErrorKind::Unsettled,
+            format!("cannot use the file {}: {why}", Escaped(&path.to_string_lossy())),
+        )
+    };
+    let contents = context.files.read(&path).await.map_err(|error| unsettled(error.reason().to_string()))?;
+    text_of(&contents.bytes).ok_or_else(|| unsettled("it is not UTF-8 text".into()))
+}
+
+/// Editors of another system put a byte order mark before the text; it is no part of a key.
+fn text_of(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    Some(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn load(key: &str, secret: &str, token: Option<&str>) -> Lookup {
+        let literal = |text: &str| TextSource::Literal(text.into());
+        let source = StaticCredentials::from_texts(literal(key), literal(secret), token.map(literal));
+        source.load(&Context::default()).await
+    }
+
+    #[tokio::test]
+    async fn literals() {
+        let pair = Credentials::new("AKIA1", "hunter2").unwrap();
+        assert_eq!(load("AKIA1\n", " hunter2", None).await, Lookup::Found(pair.clone()));
+        let temporary = pair.with_session_token(Some("tok-en")).unwrap();
+        assert_eq!(load("AKIA1", "hunter2", Some("tok-en\n")).await, Lookup::Found(temporary));
+    }
+
+    #[tokio::test]
+    async fn half_a_pair_is_misconfigured_and_never_absent() {
+        for (key, secret, token, expected) in [
+            ("", "hunter2", None, "access key id is empty"),
+            ("AKIA1", "\n", None, "secret access key is empty"),
+            ("AKIA1", "hunter\n2", None, "secret access key contains"),
+            ("AKIA1", "hunter2", Some("tok\0en"), "session token contains"),
+        ] {
+            let Lookup::Failed(failure) = load(key, secret, token).await else { panic!("{expected}") };
+            assert_eq!(failure.kind, ErrorKind::Misconfigured);
+            assert!(failure.message.contains(expected) && !failure.message.contains("hunter"), "{failure}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_named_file_that_is_missing_fails_and_is_named() {
+        let source = StaticCredentials::from_files("/nowhere/id\n", "/nowhere/key");
+        let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("not failing") };
+        assert_eq!(failure.kind, ErrorKind::Unsettled);
+        assert!(failure.message.contains("/nowhere/id\\n"), "{failure}");
+    }
+
+    #[test]
+    fn the_text_of_a_file() {
+        for (bytes, expected) in [
+            (&b"AKIA1\r\n"[..], Some("AKIA1")),
+            (b"\xef\xbb\xbfAKIA1", Some("AKIA1")),
+            (b"", Some("")),
+            (b"AKIA\xff", None),
+        ] {
+            assert_eq!(text_of(bytes).as_ref().map(|text| text.as_str()), expected);
+        }
+    }
+}

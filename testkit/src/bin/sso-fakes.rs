@@ -1,0 +1,43 @@
+//! The strict SSO portal, SSO-OIDC and Sign-In of these tests as a program, so that real clients can be held against them.
+//!
+//! It prints one line of JSON, `{"oidc": URL, "portal": URL, "start_url": URL, "signin": URL, "login": {…}}`, and ends when
+//! standard input does. Whatever token it gives out may have any role in the account 123456789012; `login` is a file of
+//! `aws login`, whose refresh token may also be `one`, `two` or `three`, each good once.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use testkit::oidc::{Oidc, Person};
+use testkit::signin::{Signin, cached};
+use testkit::sso::Portal;
+
+const START_URL: &str = "https://d.awsapps.com/start";
+
+#[allow(clippy::disallowed_methods, reason = "the fakes tell the time as the clients' own clock does")]
+fn main() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let oidc = Oidc::start(START_URL, now);
+    let portal = Arc::new(Portal::start((now + 3600) * 1000));
+    oidc.set(|state| {
+        let portal = Arc::clone(&portal);
+        state.person = Person::AgreesAt(2);
+        state.issued = Some(Box::new(move |token| portal.allow(token, "123456789012", "*")));
+    });
+    let signin = Signin::start(now);
+    ["one", "two", "three"].iter().for_each(|refresh_token| signin.known(refresh_token));
+    let login: serde_json::Value = serde_json::from_str(&cached("ASIA0", "2020-01-01T00:00:00Z", "one")).unwrap();
+    println!(
+        "{}",
+        serde_json::json!({
+            "oidc": oidc.endpoint(),
+            "portal": portal.endpoint(),
+            "start_url": START_URL,
+            "signin": signin.endpoint(),
+            "login": login,
+        })
+    );
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}

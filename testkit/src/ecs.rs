@@ -1,0 +1,70 @@
+//! The container endpoint of ECS and EKS: one path, one token, one document.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use crate::server::{Reply, Seen, Server, lock};
+
+/// Refuses every request that is not exactly right, as the agents do: 404 for another path, 401 for another token.
+pub struct Ecs {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    token: Option<String>,
+    document: String,
+    script: VecDeque<Reply>,
+}
+
+impl Ecs {
+    pub const TARGET: &str = "/v2/credentials/task?a=b";
+
+    /// Serves this document, to requests with this `Authorization` or, with `None`, without one.
+    pub fn start(token: Option<&str>, document: &str) -> Self {
+        let state = State { token: token.map(Into::into), document: document.into(), script: VecDeque::new() };
+        let state = Arc::new(Mutex::new(state));
+        let server = Server::start({
+            let state = Arc::clone(&state);
+            move |request| lock(&state).answer(request)
+        });
+        Self { server, state }
+    }
+
+    /// What `AWS_CONTAINER_CREDENTIALS_FULL_URI` must be.
+    pub fn url(&self) -> String {
+        self.server.url(Self::TARGET)
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn set_document(&self, document: &str) {
+        lock(&self.state).document = document.into();
+    }
+
+    pub fn set_token(&self, token: Option<&str>) {
+        lock(&self.state).token = token.map(Into::into);
+    }
+
+    /// The next requests get these answers, whatever they ask.
+    pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.state).script.extend(replies);
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Seen) -> Reply {
+        if let Some(reply) = self.script.pop_front() {
+            return reply;
+        }
+        if request.method != "GET" || request.target != Ecs::TARGET || !request.body.is_empty() {
+            return Reply::of(404, r#"{"code":"NotFound","message":"no such path"}"#);
+        }
+        if request.header("authorization") != self.token.as_deref() {
+            return Reply::of(401, r#"{"code":"InvalidAuthorizationToken","message":"wrong token"}"#);
+        }
+        Reply::ok(self.document.clone()).with("content-type", "application/json")
+    }
+}

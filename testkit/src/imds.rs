@@ -1,0 +1,119 @@
+//! The instance metadata service, version 2, as strict as EC2's.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use crate::server::{Reply, Seen, Server, lock};
+
+/// Serves one role to those who have a session token of this very service.
+pub struct Imds {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+/// What the service is and has; change it with [`Imds::set`].
+pub struct State {
+    /// `None` answers the role list with 404, as an instance without a profile does.
+    pub role: Option<String>,
+    pub document: String,
+    /// The identity document; `None` is a 404.
+    pub identity: Option<String>,
+    /// Whether requests without a token are answered (`HttpTokens = optional`).
+    pub v1: bool,
+    /// What the token call gets instead of a token, each time.
+    pub token: Option<Reply>,
+    /// What the next requests for a path get instead.
+    script: VecDeque<(&'static str, Reply)>,
+    sessions: u32,
+}
+
+pub const TOKEN: &str = "/latest/api/token";
+pub const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+pub const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
+
+impl Imds {
+    pub fn start(role: &str, document: &str) -> Self {
+        let state = State {
+            role: Some(role.into()),
+            document: document.into(),
+            identity: Some(r#"{"accountId":"123456789012","region":"eu-west-3","instanceId":"i-1"}"#.into()),
+            v1: false,
+            token: None,
+            script: VecDeque::new(),
+            sessions: 1,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let server = Server::start({
+            let state = Arc::clone(&state);
+            move |request| lock(&state).answer(request)
+        });
+        Self { server, state }
+    }
+
+    /// What `AWS_EC2_METADATA_SERVICE_ENDPOINT` must be.
+    pub fn endpoint(&self) -> String {
+        self.server.url("/")
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+    }
+
+    /// No session token from before is good any more.
+    pub fn end_sessions(&self) {
+        self.set(|state| state.sessions += 1);
+    }
+
+    /// The next request for this path gets this.
+    pub fn script(&self, path: &'static str, reply: Reply) {
+        self.set(|state| state.script.push_back((path, reply)));
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Seen) -> Reply {
+        if let Some(at) = self.script.iter().position(|(path, _)| *path == request.target) {
+            return self.script.remove(at).unwrap().1;
+        }
+        // What EC2 refuses, and what no client of it sends.
+        if request.header("x-forwarded-for").is_some() || request.header("authorization").is_some() {
+            return Reply::of(403, "");
+        }
+        if !request.body.is_empty() || request.header("host").is_none() {
+            return Reply::of(400, "");
+        }
+        match (request.method.as_str(), request.target.as_str()) {
+            ("PUT", TOKEN) => self.token(request),
+            ("GET", _) if !self.admits(request.header("x-aws-ec2-metadata-token")) => Reply::of(401, ""),
+            ("GET", ROLES) => self.role.clone().map_or(Reply::of(404, "<html>"), Reply::ok),
+            ("GET", IDENTITY) => self.identity.clone().map_or(Reply::of(404, "<html>"), Reply::ok),
+            ("GET", path) if path.strip_prefix(ROLES) == self.role.as_deref() => Reply::ok(self.document.clone()),
+            _ => Reply::of(404, "<html>"),
+        }
+    }
+
+    fn admits(&self, token: Option<&str>) -> bool {
+        token.map_or(self.v1, |token| token == self.session())
+    }
+
+    fn session(&self) -> String {
+        format!("hush-metadata-{}==", self.sessions)
+    }
+
+    fn token(&self, request: &Seen) -> Reply {
+        if let Some(reply) = &self.token {
+            return reply.clone();
+        }
+        let seconds = request.header("x-aws-ec2-metadata-token-ttl-seconds").and_then(|text| text.parse::<u32>().ok());
+        match seconds.filter(|seconds| (1..=21600).contains(seconds)) {
+            Some(seconds) => {
+                Reply::ok(self.session()).with("x-aws-ec2-metadata-token-ttl-seconds", seconds.to_string())
+            }
+            None => Reply::of(400, ""),
+        }
+    }
+}

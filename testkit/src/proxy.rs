@@ -1,0 +1,86 @@
+//! An HTTP proxy that takes `CONNECT` and nothing else, and shows what it was asked.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::server::{Reply, Seen, lock, read, write};
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// These bytes, and then a connection to this address, whatever host was asked for.
+    Connect(&'static str, SocketAddr),
+    /// An answer of its own.
+    Answer(Reply),
+}
+
+impl Verdict {
+    pub fn to(address: SocketAddr) -> Self {
+        Self::Connect("HTTP/1.1 200 Connection established\r\n\r\n", address)
+    }
+}
+
+/// Ends when it is dropped.
+pub struct Proxy {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Proxy {
+    pub fn start(verdict: Verdict) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Seen>>>::default());
+        thread::spawn({
+            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
+            move || {
+                for stream in listener.incoming() {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (Ok(stream), verdict, seen) = (stream, verdict.clone(), Arc::clone(&seen)) else { continue };
+                    thread::spawn(move || {
+                        let Some(request) = read(&stream) else { return };
+                        lock(&seen).push(request);
+                        drop(match verdict {
+                            Verdict::Connect(head, address) => join(stream, head, address),
+                            Verdict::Answer(reply) => write(&stream, reply),
+                        });
+                    });
+                }
+            }
+        });
+        Self { address, stop, seen }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.seen).clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+fn join(mut client: TcpStream, head: &str, address: SocketAddr) -> io::Result<()> {
+    let mut server = TcpStream::connect(address)?;
+    client.write_all(head.as_bytes())?;
+    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        drop(io::copy(&mut from_client, &mut to_server));
+        drop(to_server.shutdown(std::net::Shutdown::Both));
+    });
+    io::copy(&mut server, &mut client)?;
+    client.shutdown(std::net::Shutdown::Both)
+}

@@ -1,0 +1,214 @@
+//! An HTTP/1.1 server that shows every request as it came and can misbehave in every way.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// In order, names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut found = self.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        let first = found.next();
+        assert!(found.next().is_none(), "{name} came twice");
+        first
+    }
+
+    /// `GET /path`.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.target)
+    }
+}
+
+/// What comes back.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    Answer {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
+    /// These bytes, whatever they are, and then the end.
+    Raw(Vec<u8>),
+    /// Nothing, until the other side gives up.
+    Hang,
+    /// A head, and then a byte of its body every few milliseconds, for ever.
+    Drip,
+    /// A head, and then a body without end.
+    Flood,
+    /// A byte of a head every few milliseconds, for ever.
+    DripHead,
+    /// A head without end.
+    FloodHead,
+}
+
+impl Reply {
+    pub fn of(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self::Answer { status, headers: Vec::new(), body: body.into() }
+    }
+
+    pub fn ok(body: impl Into<Vec<u8>>) -> Self {
+        Self::of(200, body)
+    }
+
+    pub fn with(self, name: &'static str, value: impl Into<String>) -> Self {
+        match self {
+            Self::Answer { status, mut headers, body } => {
+                headers.push((name, value.into()));
+                Self::Answer { status, headers, body }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Ends when it is dropped.
+pub struct Server {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Server {
+    pub fn start(answer: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), answer)
+    }
+
+    pub fn on(listener: TcpListener, answer: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
+        let address = listener.local_addr().unwrap();
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Seen>>>::default());
+        let answer = Arc::new(Mutex::new(answer));
+        thread::spawn({
+            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
+            move || {
+                for stream in listener.incoming() {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (Ok(stream), answer, seen) = (stream, Arc::clone(&answer), Arc::clone(&seen)) else { continue };
+                    thread::spawn(move || {
+                        let Some(request) = read(&stream) else { return };
+                        lock(&seen).push(request.clone());
+                        let reply = lock(&answer)(&request);
+                        // A client that has seen enough hangs up: that is no error here.
+                        drop(write(&stream, reply));
+                    });
+                }
+            }
+        });
+        Self { address, stop, seen }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:port` and this.
+    pub fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.seen).clone()
+    }
+
+    /// `GET /path` of every request so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.seen().iter().map(Seen::line).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+/// An address at which nobody listens.
+pub fn nobody() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn read(stream: impl Read) -> Option<Seen> {
+    let mut reader = BufReader::new(stream);
+    let mut line = || {
+        let mut text = String::new();
+        reader.read_line(&mut text).ok()?;
+        text.ends_with("\r\n").then(|| text.trim_end().to_owned())
+    };
+    let first = line()?;
+    let [method, target, "HTTP/1.1"] = *first.split(' ').collect::<Vec<_>>() else { return None };
+    let mut seen = Seen { method: method.into(), target: target.into(), ..Seen::default() };
+    loop {
+        let text = line()?;
+        if text.is_empty() {
+            break;
+        }
+        let (name, value) = text.split_once(':')?;
+        seen.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let length = seen.header("content-length").map_or(0, |length| length.parse().unwrap());
+    seen.body = vec![0; length];
+    reader.read_exact(&mut seen.body).ok()?;
+    Some(seen)
+}
+
+pub(crate) fn write(mut stream: impl Read + Write, reply: Reply) -> std::io::Result<()> {
+    match reply {
+        Reply::Answer { status, headers, body } => {
+            let mut head = format!("HTTP/1.1 {status} -\r\n");
+            for (name, value) in headers {
+                head += &format!("{name}: {value}\r\n");
+            }
+            head += &format!("content-length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat())
+        }
+        Reply::Raw(bytes) => stream.write_all(&bytes),
+        Reply::Hang => stream.read(&mut [0; 64]).map(drop),
+        Reply::Drip => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")?;
+            loop {
+                stream.write_all(b" ")?;
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Reply::DripHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx: ")?;
+            loop {
+                stream.write_all(b"y")?;
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Reply::FloodHead => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            loop {
+                stream.write_all(
+                    b"x: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n",
+                )?;
+            }
+        }
+        Reply::Flood => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
+            loop {
+                stream.write_all(&[b' '; 8192])?;
+            }
+        }
+    }
+}

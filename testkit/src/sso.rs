@@ -1,0 +1,113 @@
+//! The SSO portal as strict as the real one: GetRoleCredentials for the roles that a token may have.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::json;
+
+use crate::server::{Reply, Seen, Server};
+
+/// Gives temporary credentials to those who show a token that it knows.
+pub struct Portal {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+/// What the service is and has; change it with [`Portal::set`].
+#[derive(Default)]
+pub struct State {
+    /// Access tokens that are good, each with the accounts and roles it may have; `*` is any role.
+    pub tokens: HashMap<String, Vec<(String, String)>>,
+    /// Milliseconds since 1970 at which credentials given out from now on end.
+    pub expiration: u64,
+    script: VecDeque<Reply>,
+    count: u32,
+}
+
+impl Portal {
+    /// Nobody is known at first.
+    pub fn start(expiration: u64) -> Self {
+        let state = Arc::new(Mutex::new(State { expiration, ..State::default() }));
+        let server = Server::start({
+            let state = Arc::clone(&state);
+            move |request| state.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
+        });
+        Self { server, state }
+    }
+
+    /// What `AWS_ENDPOINT_URL_SSO` must be.
+    pub fn endpoint(&self) -> String {
+        self.server.url("")
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this token may have this role.
+    pub fn allow(&self, token: &str, account: &str, role: &str) {
+        self.set(|state| state.tokens.entry(token.into()).or_default().push((account.into(), role.into())));
+    }
+
+    /// The next request gets this.
+    pub fn script(&self, reply: Reply) {
+        self.set(|state| state.script.push_back(reply));
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Seen) -> Reply {
+        if let Some(reply) = self.script.pop_front() {
+            return reply;
+        }
+        let Some(query) = request.target.strip_prefix("/federation/credentials?") else {
+            return refusal(404, "ResourceNotFoundException", "no such path");
+        };
+        // Unsigned: whoever signs here has mistaken the service.
+        if request.method != "GET" || !request.body.is_empty() || request.header("authorization").is_some() {
+            return refusal(400, "InvalidRequestException", "an unsigned GET without a body is expected");
+        }
+        let mut parameters: Vec<(&str, String)> = Vec::new();
+        for part in query.split('&') {
+            let Some((name, value)) = part.split_once('=') else {
+                return refusal(400, "InvalidRequestException", "the query is malformed");
+            };
+            parameters.push((name, percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()));
+        }
+        parameters.sort();
+        let [("account_id", account), ("role_name", role)] = &parameters[..] else {
+            return refusal(400, "InvalidRequestException", "account_id and role_name are required, and nothing else");
+        };
+        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            return refusal(400, "InvalidRequestException", "account_id has twelve digits");
+        }
+        let Some(roles) = request.header("x-amz-sso_bearer_token").and_then(|token| self.tokens.get(token)) else {
+            return refusal(401, "UnauthorizedException", "Session token not found or invalid");
+        };
+        if !roles.iter().any(|(a, r)| a == account && (r == role || r == "*")) {
+            return refusal(403, "ForbiddenException", "No access");
+        }
+        self.count += 1;
+        let credentials = json!({
+            "accessKeyId": format!("ASIA{account}{role}{}", self.count),
+            "secretAccessKey": format!("hush-secret-{}", self.count),
+            "sessionToken": format!("hush-session-{}", self.count),
+            "expiration": self.expiration,
+        });
+        Reply::ok(json!({ "roleCredentials": credentials }).to_string()).with("content-type", "application/json")
+    }
+}
+
+/// An error as the portal writes it: the class in a header, the message in the body.
+pub fn refusal(status: u16, class: &str, message: &str) -> Reply {
+    Reply::of(
+        status,
+        json!({ "message": message, "__type": format!("com.amazonaws.switchboard.portal#{class}") }).to_string(),
+    )
+    .with("content-type", "application/json")
+    .with("x-amzn-errortype", class)
+}

@@ -1,0 +1,437 @@
+//! Security Token Service: it checks the signature, the scope, every header and every parameter, by code that shares
+//! nothing with the program's, and knows the keys that it has issued.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use ring::{digest, hmac};
+use time::format_description::well_known::{Rfc2822, Rfc3339};
+use time::macros::format_description;
+use time::{OffsetDateTime, PrimitiveDateTime};
+
+use crate::server::{Reply, Seen, Server, lock};
+
+/// The action's parameters in the order in which they came, percent-decoded.
+pub type Form = Vec<(String, String)>;
+
+/// Refuses what the real one refuses, with its codes and words.
+pub struct Sts {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+/// What a role asks of who assumes it.
+#[derive(Clone, Default)]
+pub struct Role {
+    pub external_id: Option<String>,
+    /// Serial and code.
+    pub mfa: Option<(String, String)>,
+    /// Whose keys may assume it; empty is everybody's.
+    pub trusted: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Key {
+    secret: String,
+    token: Option<String>,
+}
+
+struct State {
+    region: String,
+    keys: HashMap<String, Key>,
+    roles: HashMap<String, Role>,
+    web_tokens: Vec<String>,
+    issued: usize,
+    expiration: Option<String>,
+    date_off: i64,
+    script: VecDeque<Reply>,
+}
+
+type Refusal = (u16, &'static str, String);
+
+impl Sts {
+    pub const ACCESS_KEY_ID: &str = "AKIAEXAMPLE";
+    pub const SECRET_ACCESS_KEY: &str = "hush-long/lived+key";
+    pub const ACCOUNT: &str = "123456789012";
+
+    /// Takes signatures for this region, and knows one long-lived key pair and no role.
+    pub fn start(region: &str) -> Self {
+        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None };
+        let state = Arc::new(Mutex::new(State {
+            region: region.into(),
+            keys: HashMap::from([(Self::ACCESS_KEY_ID.into(), key)]),
+            roles: HashMap::new(),
+            web_tokens: Vec::new(),
+            issued: 0,
+            expiration: None,
+            date_off: 0,
+            script: VecDeque::new(),
+        }));
+        let server = Server::start({
+            let state = Arc::clone(&state);
+            move |request| lock(&state).answer(request)
+        });
+        Self { server, state }
+    }
+
+    /// What `AWS_ENDPOINT_URL_STS` must be.
+    pub fn url(&self) -> String {
+        self.server.url("")
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// From now on this role may be assumed.
+    pub fn allow(&self, role_arn: &str, role: Role) {
+        lock(&self.state).roles.insert(role_arn.into(), role);
+    }
+
+    /// From now on nobody may.
+    pub fn forbid(&self, role_arn: &str) {
+        lock(&self.state).roles.remove(role_arn);
+    }
+
+    /// Another key pair, or another secret for one.
+    pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
+        let key = Key { secret: secret.into(), token: token.map(Into::into) };
+        lock(&self.state).keys.insert(access_key_id.into(), key);
+    }
+
+    /// All temporary keys count no more.
+    pub fn revoke_sessions(&self) {
+        lock(&self.state).keys.retain(|_, key| key.token.is_none());
+    }
+
+    /// These are the tokens of the identity provider that count.
+    pub fn trust_tokens(&self, tokens: &[&str]) {
+        lock(&self.state).web_tokens = tokens.iter().map(|token| (*token).into()).collect();
+    }
+
+    /// The end of all credentials issued from now on, instead of what the duration asks for.
+    pub fn expire_at(&self, expiration: &str) {
+        lock(&self.state).expiration = Some(expiration.into());
+    }
+
+    /// Its clock, and so the `Date` of its answers, is off by this many seconds.
+    pub fn set_clock_off(&self, seconds: i64) {
+        lock(&self.state).date_off = seconds;
+    }
+
+    /// The next requests get these answers, whatever they ask.
+    pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+        lock(&self.state).script.extend(replies);
+    }
+
+    /// The parameters of every request so far.
+    pub fn forms(&self) -> Vec<Form> {
+        self.server.seen().iter().map(|seen| form(&seen.body).unwrap()).collect()
+    }
+
+    /// `Action` of every request so far.
+    pub fn actions(&self) -> Vec<String> {
+        self.forms().iter().map(|form| value(form, "Action").unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The access key whose signature each request so far bore, `-` for those without one.
+    pub fn callers(&self) -> Vec<String> {
+        let caller =
+            |seen: &Seen| Some(seen.header("authorization")?.split_once("Credential=")?.1.split('/').next()?.into());
+        self.server.seen().iter().map(|seen| caller(seen).unwrap_or_else(|| "-".into())).collect()
+    }
+}
+
+/// An error as STS words it.
+pub fn error(status: u16, code: &str, message: &str) -> Reply {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;");
+    Reply::of(
+        status,
+        format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <Error>\n    <Type>Sender</Type>\n    \
+             <Code>{code}</Code>\n    <Message>{message}</Message>\n  </Error>\n  \
+             <RequestId>c6104cbe-af31-11e0-8154-cbc7ccf896c7</RequestId>\n</ErrorResponse>\n"
+        ),
+    )
+    .with("content-type", "text/xml")
+}
+
+impl State {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::from(SystemTime::now()) + time::Duration::seconds(self.date_off)
+    }
+
+    fn answer(&mut self, request: &Seen) -> Reply {
+        let reply = self.script.pop_front().unwrap_or_else(|| match self.judge(request) {
+            Ok(body) => Reply::ok(body).with("content-type", "text/xml"),
+            Err((status, code, message)) => error(status, code, &message),
+        });
+        // Rfc2822 writes +0000, which no HTTP date has.
+        let date = self.now().format(&Rfc2822).unwrap().replace("+0000", "GMT");
+        reply.with("date", date)
+    }
+
+    fn judge(&mut self, request: &Seen) -> Result<String, Refusal> {
+        let wrong = |what: &str| (400, "ValidationError", what.to_owned());
+        if request.method != "POST" || request.target != "/" {
+            return Err((404, "InvalidAction", "not POST /".into()));
+        }
+        if request.header("content-type") != Some("application/x-www-form-urlencoded; charset=utf-8") {
+            return Err(wrong("content-type"));
+        }
+        let form = form(&request.body).ok_or_else(|| wrong("the body is no form"))?;
+        if value(&form, "Version") != Some("2011-06-15") {
+            return Err((400, "NoSuchVersion", "Version".into()));
+        }
+        match value(&form, "Action").unwrap_or_default() {
+            "AssumeRole" => {
+                let caller = self.caller(request)?;
+                self.assume_role(&form, &caller)
+            }
+            "AssumeRoleWithWebIdentity" => {
+                if request.header("authorization").is_some() || request.header("x-amz-date").is_some() {
+                    return Err(wrong("signed, where no keys are needed"));
+                }
+                self.web_identity(&form)
+            }
+            "GetSessionToken" => {
+                let caller = self.caller(request)?;
+                self.session_token(&form, &caller)
+            }
+            other => Err((400, "InvalidAction", format!("Could not find operation {other} for version 2011-06-15"))),
+        }
+    }
+
+    fn assume_role(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
+        only(
+            form,
+            &[
+                "RoleArn",
+                "RoleSessionName",
+                "DurationSeconds",
+                "ExternalId",
+                "SerialNumber",
+                "TokenCode",
+                "SourceIdentity",
+            ],
+            true,
+        )?;
+        let chained = self.keys[caller].token.is_some();
+        let seconds = duration(form, 3600, 900..=43_200)?;
+        if chained && seconds > 3600 {
+            let message =
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+            return Err((400, "ValidationError", message.into()));
+        }
+        let (arn, name) = (need(form, "RoleArn")?, session_name(form)?);
+        let admits = self.roles.get(arn).is_some_and(|role| {
+            let mfa = value(form, "SerialNumber").zip(value(form, "TokenCode"));
+            (role.trusted.is_empty() || role.trusted.iter().any(|key| key == caller))
+                && (role.external_id.is_none() || role.external_id.as_deref() == value(form, "ExternalId"))
+                && (role.mfa.is_none() || role.mfa.as_ref().map(|(serial, code)| (&**serial, &**code)) == mfa)
+        });
+        if !admits {
+            let message = format!("User: {caller} is not authorized to perform: sts:AssumeRole on resource: {arn}");
+            return Err((403, "AccessDenied", message));
+        }
+        let user = assumed_role(arn, name);
+        Ok(self.issue("AssumeRole", seconds, &user))
+    }
+
+    fn web_identity(&mut self, form: &Form) -> Result<String, Refusal> {
+        only(form, &["RoleArn", "RoleSessionName", "DurationSeconds", "WebIdentityToken"], true)?;
+        let (arn, name, seconds) = (need(form, "RoleArn")?, session_name(form)?, duration(form, 3600, 900..=43_200)?);
+        let token = need(form, "WebIdentityToken")?;
+        if !self.web_tokens.iter().any(|known| known == token) {
+            return Err((400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT.".into()));
+        }
+        if !self.roles.contains_key(arn) {
+            let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
+            return Err((403, "AccessDenied", message.into()));
+        }
+        let user = format!("<SubjectFromWebIdentityToken>s</SubjectFromWebIdentityToken>{}", assumed_role(arn, name));
+        Ok(self.issue("AssumeRoleWithWebIdentity", seconds, &user))
+    }
+
+    fn session_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
+        only(form, &["DurationSeconds", "SerialNumber", "TokenCode"], false)?;
+        let seconds = duration(form, 43_200, 900..=129_600)?;
+        if self.keys[caller].token.is_some() {
+            return Err((403, "AccessDenied", "Cannot call GetSessionToken with session credentials".into()));
+        }
+        Ok(self.issue("GetSessionToken", seconds, ""))
+    }
+
+    /// Credentials that it takes from then on.
+    fn issue(&mut self, action: &str, seconds: u64, user: &str) -> String {
+        self.issued += 1;
+        let n = self.issued;
+        let (id, secret, token) = (format!("ASIA{n}"), format!("hush-secret-{n}"), format!("hush/token+{n}=="));
+        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()) });
+        let end = (self.now() + Duration::from_secs(seconds)).replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
+        let end = self.expiration.clone().unwrap_or(end);
+        format!(
+            "<{action}Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  <{action}Result>\n    {user}\n    \
+             <Credentials>\n      <AccessKeyId>{id}</AccessKeyId>\n      <SecretAccessKey>{secret}</SecretAccessKey>\n      \
+             <SessionToken>{token}</SessionToken>\n      <Expiration>{end}</Expiration>\n    </Credentials>\n  \
+             </{action}Result>\n  <ResponseMetadata>\n    <RequestId>r</RequestId>\n  </ResponseMetadata>\n\
+             </{action}Response>\n"
+        )
+    }
+
+    /// The access key of a request whose signature is right.
+    fn caller(&self, request: &Seen) -> Result<String, Refusal> {
+        let incomplete = |what: &str| (400, "IncompleteSignature", format!("{what} is missing or wrong"));
+        let header = request.header("authorization").ok_or_else(|| {
+            let message = "Request is missing Authentication Token".to_owned();
+            (403, "MissingAuthenticationToken", message)
+        })?;
+        let rest = header.strip_prefix("AWS4-HMAC-SHA256 ").ok_or_else(|| incomplete("the algorithm"))?;
+        let mut parts = rest.split(", ");
+        let mut part =
+            |name: &str| parts.next().and_then(|part| part.strip_prefix(name)).ok_or_else(|| incomplete(name));
+        let (credential, signed, signature) = (part("Credential=")?, part("SignedHeaders=")?, part("Signature=")?);
+        let [id, day, region, service, end] = *credential.split('/').collect::<Vec<_>>() else {
+            return Err(incomplete("Credential"));
+        };
+        if (region, service, end) != (&*self.region, "sts", "aws4_request") {
+            let message = format!("Credential should be scoped to a valid region, not '{region}'");
+            return Err((403, "SignatureDoesNotMatch", message));
+        }
+        let key = self.keys.get(id).ok_or_else(|| {
+            (403, "InvalidClientTokenId", "The security token included in the request is invalid.".to_owned())
+        })?;
+        let moment = request.header("x-amz-date").ok_or_else(|| incomplete("x-amz-date"))?;
+        if !moment.starts_with(day) {
+            return Err(incomplete("the date"));
+        }
+        let form = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let at = PrimitiveDateTime::parse(moment, form).map_err(|_| incomplete("x-amz-date"))?.assume_utc();
+        if (self.now() - at).abs() > time::Duration::minutes(5) {
+            return Err((403, "SignatureDoesNotMatch", format!("Signature expired or not yet current: {moment}")));
+        }
+        if request.header("x-amz-security-token") != key.token.as_deref() {
+            return Err((403, "InvalidClientTokenId", "The security token included in the request is invalid".into()));
+        }
+        let names: Vec<&str> = signed.split(';').collect();
+        let must = ["content-type", "host", "x-amz-date"]
+            .into_iter()
+            .chain(key.token.as_ref().map(|_| "x-amz-security-token"));
+        if !names.is_sorted() || !must.into_iter().all(|name| names.contains(&name)) {
+            return Err(incomplete("SignedHeaders"));
+        }
+        let mut canonical = String::from("POST\n/\n\n");
+        for name in &names {
+            let value = request.header(name).ok_or_else(|| incomplete(name))?;
+            writeln!(canonical, "{name}:{}", value.split_whitespace().collect::<Vec<_>>().join(" ")).unwrap();
+        }
+        write!(canonical, "\n{signed}\n{}", sha256(&request.body)).unwrap();
+        let scope = format!("{day}/{region}/{service}/{end}");
+        let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", sha256(canonical.as_bytes()));
+        let mut signing_key = format!("AWS4{}", key.secret).into_bytes();
+        for part in [day, region, service, end] {
+            signing_key = sign(&signing_key, part);
+        }
+        if hex(&sign(&signing_key, &text)) != signature {
+            let message = format!(
+                "The request signature we calculated does not match the signature you provided. \
+                 The Canonical String for this request should have been\n'{canonical}'"
+            );
+            return Err((403, "SignatureDoesNotMatch", message));
+        }
+        Ok(id.to_owned())
+    }
+}
+
+fn value<'a>(form: &'a Form, name: &str) -> Option<&'a str> {
+    form.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+}
+
+fn need<'a>(form: &'a Form, name: &str) -> Result<&'a str, Refusal> {
+    value(form, name)
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| (400, "ValidationError", format!("{name} is missing")))
+}
+
+/// Nothing but these and, with a policy, what narrows a session; nothing twice.
+fn only(form: &Form, names: &[&str], policy: bool) -> Result<(), Refusal> {
+    let is_member = |name: &str, list: &str, field: &str| {
+        let number = name.strip_prefix(list).and_then(|rest| rest.strip_suffix(field));
+        number.is_some_and(|number| number.parse::<u8>().is_ok_and(|number| number > 0))
+    };
+    for (index, (name, _)) in form.iter().enumerate() {
+        let known = ["Action", "Version"].contains(&&**name)
+            || names.contains(&&**name)
+            || policy
+                && (name == "Policy"
+                    || is_member(name, "PolicyArns.member.", ".arn")
+                    || names.contains(&"ExternalId")
+                        && (is_member(name, "Tags.member.", ".Key") || is_member(name, "Tags.member.", ".Value")));
+        if !known || form[..index].iter().any(|(other, _)| other == name) {
+            return Err((400, "ValidationError", format!("unexpected parameter {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn session_name(form: &Form) -> Result<&str, Refusal> {
+    let name = need(form, "RoleSessionName")?;
+    let fits = (2..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
+    if fits { Ok(name) } else { Err((400, "ValidationError", format!("Value '{name}' at 'roleSessionName' failed"))) }
+}
+
+fn duration(form: &Form, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, Refusal> {
+    let Some(text) = value(form, "DurationSeconds") else { return Ok(default) };
+    let seconds = text.parse().ok().filter(|seconds| range.contains(seconds));
+    seconds.ok_or_else(|| (400, "ValidationError", format!("Value '{text}' at 'durationSeconds' failed")))
+}
+
+/// `arn:aws:iam::1:role/path/name` is assumed as `arn:aws:sts::1:assumed-role/name/session`.
+fn assumed_role(arn: &str, session: &str) -> String {
+    let account = arn.split(':').nth(4).unwrap_or_default();
+    let role = arn.rsplit('/').next().unwrap_or_default();
+    format!(
+        "<AssumedRoleUser><AssumedRoleId>AROA1:{session}</AssumedRoleId>\
+         <Arn>arn:aws:sts::{account}:assumed-role/{role}/{session}</Arn></AssumedRoleUser>"
+    )
+}
+
+/// Strictly `name=value&…` with everything escaped but unreserved characters.
+fn form(body: &[u8]) -> Option<Form> {
+    let text = std::str::from_utf8(body).ok()?;
+    text.split('&').map(|pair| pair.split_once('=').and_then(|(n, v)| Some((decode(n)?, decode(v)?)))).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+            }
+            byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => bytes.push(byte),
+            _ => return None,
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn sign(key: &[u8], text: &str) -> Vec<u8> {
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().into()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}

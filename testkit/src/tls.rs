@@ -1,0 +1,173 @@
+//! A certificate authority, and TLS before any other server here.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// It signs what it is asked to.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// What a server proves itself with.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// The file that makes others trust it.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for a host name or an address.
+    pub fn sign(&self, host: &str) -> Identity {
+        self.signed(&CertificateParams::new(vec![host.into()]).unwrap())
+    }
+
+    /// One that ended years ago.
+    pub fn sign_expired(&self, host: &str) -> Identity {
+        let mut params = CertificateParams::new(vec![host.into()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
+        self.signed(&params)
+    }
+
+    /// One that has not begun.
+    pub fn sign_early(&self, host: &str) -> Identity {
+        let mut params = CertificateParams::new(vec![host.into()]).unwrap();
+        (params.not_before, params.not_after) = (date_time_ymd(2900, 1, 1), date_time_ymd(2901, 1, 1));
+        self.signed(&params)
+    }
+
+    /// One that is an authority, too.
+    pub fn sign_authority(&self, host: &str) -> Identity {
+        let mut params = CertificateParams::new(vec![host.into()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        self.signed(&params)
+    }
+
+    fn signed(&self, params: &CertificateParams) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Identity { certificate, key: PrivateKeyDer::try_from(key.serialize_der()).unwrap() }
+    }
+}
+
+/// Takes TLS and hands each request on to a server that speaks plain HTTP. Ends when it is dropped.
+pub struct Tls {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    resumed: Arc<AtomicUsize>,
+}
+
+impl Tls {
+    pub fn before(backend: SocketAddr, identity: Identity) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![identity.certificate], identity.key)
+            .unwrap();
+        let (stop, resumed, config) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::new(config));
+        thread::spawn({
+            let (stop, resumed) = (Arc::clone(&stop), Arc::clone(&resumed));
+            move || {
+                for stream in listener.incoming() {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (Ok(stream), config, resumed) = (stream, Arc::clone(&config), Arc::clone(&resumed)) else {
+                        continue;
+                    };
+                    thread::spawn(move || {
+                        let connection = ServerConnection::new(config).unwrap();
+                        // A client that does not believe us hangs up: that is no error here.
+                        drop(relay(StreamOwned::new(connection, stream), backend, &resumed));
+                    });
+                }
+            }
+        });
+        Self { address, stop, resumed }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `https://127.0.0.1:port` and this.
+    pub fn url(&self, target: &str) -> String {
+        format!("https://{}{target}", self.address)
+    }
+
+    /// How many handshakes went on from an earlier one.
+    pub fn resumed(&self) -> usize {
+        self.resumed.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+type Secured = StreamOwned<ServerConnection, TcpStream>;
+
+/// Whatever the client says first and all the rest, in turn: both sides of what is behind may speak at any time.
+fn relay(mut client: Secured, backend: SocketAddr, resumed: &AtomicUsize) -> std::io::Result<()> {
+    let mut buffer = [0; 16384];
+    let size = client.read(&mut buffer)?;
+    if format!("{:?}", client.conn.handshake_kind()).contains("Resumed") {
+        resumed.fetch_add(1, Ordering::SeqCst);
+    }
+    let mut server = TcpStream::connect(backend)?;
+    server.write_all(&buffer[..size])?;
+    let pause = Some(std::time::Duration::from_millis(2));
+    client.sock.set_read_timeout(pause)?;
+    server.set_read_timeout(pause)?;
+    loop {
+        match server.read(&mut buffer) {
+            Ok(0) => {
+                client.conn.send_close_notify();
+                return client.flush();
+            }
+            Ok(size) => {
+                client.write_all(&buffer[..size])?;
+                client.flush()?;
+            }
+            Err(error) if is_pause(&error) => {}
+            Err(error) => return Err(error),
+        }
+        match client.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(size) => server.write_all(&buffer[..size])?,
+            Err(error) if is_pause(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn is_pause(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
+}

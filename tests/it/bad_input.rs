@@ -1,0 +1,256 @@
+//! What is broken, hostile or far too large: a clear error or the right answer, and the others go on.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
+
+use testkit::harness::{Broker, HUSH, Home, keys_file, profile};
+
+/// Resident memory of a process, in megabytes.
+fn resident(broker: &Broker) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Everything that can stand where a file should: its name, and a word of the error it causes.
+fn odd_files(home: &Home) -> Vec<(&'static str, &'static str)> {
+    let at = |name: &str| home.path().join(name);
+    File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
+    home.write("binary", (0..=255_u8).cycle().take(4096).collect::<Vec<_>>());
+    fs::create_dir(at("directory")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), 0o600.into()).unwrap();
+    symlink("nowhere", at("dangling")).unwrap();
+    symlink("looping", at("looping")).unwrap();
+    home.write("empty", "");
+    let unreadable = home.write("unreadable", "x");
+    fs::set_permissions(unreadable, fs::Permissions::from_mode(0o0)).unwrap();
+    vec![
+        ("huge", "MB"),
+        ("binary", ""),
+        ("directory", "regular"),
+        ("fifo", "regular"),
+        ("dangling", "dangling"),
+        ("looping", "looping"),
+        ("empty", ""),
+        ("unreadable", ""),
+    ]
+}
+
+#[test]
+fn odd_files_are_failures_of_their_own_source_only() {
+    let home = Home::new();
+    let odd = odd_files(&home);
+    home.write("good", keys_file("AKIAGOOD"));
+    let mut text = "[identities.good]\nsources = [{ credentials_file = \"~/good\" }]\n".to_owned();
+    for (name, _) in &odd {
+        text += &format!(
+            "[identities.shared-{name}]\nsources = [{{ profile = \"default\", credentials_file = \"~/{name}\" }}]\n\
+             [identities.config-{name}]\nsources = [{{ profile = \"default\", config_file = \"~/{name}\" }}]\n\
+             [identities.key-{name}]\nsources = [{{ access_key_id = \"AKIA\", secret_access_key_file = \"~/{name}\" }}]\n\
+             [identities.url-{name}]\nsources = [{{ url_file = \"~/{name}\" }}]\n"
+        );
+    }
+    let config = home.write("credenza.toml", text);
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
+    let token = home.token();
+    broker.wait_for_identity(&token, "good");
+    for (name, word) in odd {
+        for kind in ["shared", "config", "key", "url"] {
+            // Root may read everything.
+            if name == "unreadable" && kind == "key" && rustix::process::geteuid().is_root() {
+                continue;
+            }
+            let answer = broker.get(&format!("/credentials/{kind}-{name}"), &token);
+            assert!(matches!(answer.status, 403 | 404 | 503), "{kind}-{name}: {answer:?}");
+            assert!(
+                answer.message().contains(word) || answer.message().contains("none in"),
+                "{kind}-{name}: {answer:?}"
+            );
+            assert!(answer.message().contains(name) || kind == "url" || kind == "key", "{kind}-{name}: {answer:?}");
+        }
+    }
+    assert_eq!(broker.get("/credentials/good", &token).status, 200);
+    assert!(resident(&broker) < 120, "{} MB", resident(&broker));
+}
+
+#[test]
+fn odd_configuration_files_are_78_and_say_why() {
+    let home = Home::new();
+    for (name, word) in odd_files(&home) {
+        let ended = home.run(&["check", "--config", name], &[]);
+        // An empty one configures nothing, which is fine; there are no credentials then.
+        let code = if name == "empty" { 1 } else { 78 };
+        assert_eq!(ended.code, Some(code), "{name}: {ended:?}");
+        assert!(ended.stderr.contains(word), "{name}: {ended:?}");
+    }
+    let open = home.write("open.toml", "");
+    fs::set_permissions(open, fs::Permissions::from_mode(0o666)).unwrap();
+    let ended = home.run(&["check", "--config", "open.toml"], &[]);
+    assert!(ended.code == Some(78) && ended.stderr.contains("writ"), "{ended:?}");
+}
+
+#[test]
+fn odd_token_files_stop_the_start() {
+    let home = Home::new();
+    for (name, _) in odd_files(&home) {
+        let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", name], &[]);
+        assert_eq!(ended.code, Some(1), "{name}: {ended:?}");
+        assert!(ended.stderr.contains("token"), "{name}: {ended:?}");
+    }
+    let blocked = home.path().join("empty/token");
+    let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", blocked.to_str().unwrap()], &[]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("--token-file"), "{ended:?}");
+    let shared = home.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", "shared/token"], &[]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("lets others write"), "{ended:?}");
+}
+
+#[test]
+fn without_a_home_everything_but_the_files_works() {
+    let home = Home::new();
+    let mut command = home.command(&["get"]);
+    command.env("HOME", "").env("AWS_ACCESS_KEY_ID", "AKIA1").env("AWS_SECRET_ACCESS_KEY", "hush");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let mut command = home.command(&["get", "--credentials-file", "~/keys"]);
+    let output = command.env("HOME", "/nonexistent/home").output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn shared_files_as_editors_and_generators_leave_them() {
+    let home = Home::new();
+    let many: String = (0..10_000).map(|number| profile(&format!("p{number}"), &format!("AKIA{number}"))).collect();
+    let long = format!(
+        "[default]\nunrelated = {}\naws_access_key_id = AKIALONG\naws_secret_access_key = hush\n",
+        "x".repeat(1 << 20)
+    );
+    let table = [
+        ("bom", format!("\u{feff}{}", keys_file("AKIABOM")), "AKIABOM"),
+        ("crlf", keys_file("AKIACRLF").replace('\n', "\r\n"), "AKIACRLF"),
+        ("many", format!("{many}{}", keys_file("AKIAMANY")), "AKIAMANY"),
+        ("long", long, "AKIALONG"),
+    ];
+    for (name, text, key) in &table {
+        home.write(name, text);
+        let ended = home.run(&["get", "--credentials-file", name], &[]);
+        assert!(ended.stdout.contains(key), "{name}: {:?}", ended.stderr);
+    }
+    home.write("nul", keys_file("AKIA\0NUL"));
+    let ended = home.run(&["get", "--credentials-file", "nul"], &[]);
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("control character") && !ended.stderr.contains(HUSH),
+        "{ended:?}"
+    );
+}
+
+/// Answers every request with these bytes, then with `more` for ever.
+fn upstream(answer: &str, more: Option<Duration>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", listener.local_addr().unwrap());
+    let answer = answer.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let answer = answer.clone();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(answer.as_bytes());
+                while let Some(pause) = more {
+                    if stream.write_all(&[b'x'; 65536][..if pause.is_zero() { 65536 } else { 1 }]).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(pause);
+                }
+            });
+        }
+    });
+    uri
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{body}")
+}
+
+fn document(key: &str, expiration: &str) -> String {
+    ok(&format!(
+        "{{\"AccessKeyId\":\"{key}\",\"SecretAccessKey\":\"hush\",\"Token\":\"hush-token\",\"Expiration\":\"{expiration}\"}}"
+    ))
+}
+
+#[test]
+fn upstreams_that_answer_nonsense() {
+    let table: Vec<(&str, String, Option<Duration>, &[u16])> = vec![
+        ("html", ok("<html><body>hush login</body></html>"), None, &[403, 503]),
+        ("half", ok("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush"), None, &[403, 503]),
+        ("empty", ok(""), None, &[403, 503]),
+        (
+            "redirect",
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nConnection: close\r\n\r\n".into(),
+            None,
+            &[403, 503],
+        ),
+        ("past", document("A", "2020-01-01T00:00:00Z"), None, &[503]),
+        ("no-zone", document("A", "2099-01-01T00:00:00"), None, &[403, 503]),
+        ("newline", document("A\\nB", "2099-01-01T00:00:00Z"), None, &[403, 503]),
+        ("refused", "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n<hush>".into(), None, &[403]),
+        ("flood", ok("{\"x\":\""), Some(Duration::ZERO), &[403, 503]),
+        ("year-9999", document("AKIANEVER", "9999-12-31T23:59:59Z"), None, &[200]),
+        ("garbage", "\u{0}\u{1}\u{2} nonsense\r\n\r\n".into(), None, &[503]),
+    ];
+    for (name, answer, more, statuses) in table {
+        let home = Home::new();
+        let uri = upstream(&answer, more);
+        let broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
+        let token = home.token();
+        let (answer, _) = broker.wait_for("/credentials", &token, |answer| {
+            answer.status == 200 || !answer.message().contains("still being loaded")
+        });
+        assert!(statuses.contains(&answer.status), "{name}: {answer:?}");
+        if answer.status == 200 {
+            assert!(!answer.json()["Expiration"].as_str().unwrap().starts_with("9999"), "{answer:?}");
+        } else {
+            assert!(answer.message().contains("container") && !answer.body.contains(HUSH), "{name}: {answer:?}");
+        }
+        assert!(resident(&broker) < 60, "{name}: {} MB", resident(&broker));
+    }
+}
+
+#[test]
+fn an_upstream_that_drips_for_ever_is_given_up() {
+    let home = Home::new();
+    let uri = upstream(&ok("{\"x\":\""), Some(Duration::from_millis(50)));
+    let config = home.write("credenza.toml", "[defaults]\nload_timeout = \"2s\"\n");
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())];
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
+    let answer = broker.get("/credentials", &home.token());
+    assert_eq!((answer.status, answer.code().as_str()), (503, "CredentialsUnavailable"), "{answer:?}");
+}
+
+#[test]
+fn a_source_that_points_at_the_broker_itself_is_refused() {
+    let home = Home::new();
+    let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
+    let uri = format!("http://localhost:{port}/credentials");
+    let broker =
+        home.serve(&["--listen", &format!("127.0.0.1:{port}")], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
+    let answer = broker.get("/credentials", &home.token());
+    assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
+    assert!(answer.message().contains("own"), "{answer:?}");
+}
+
+#[test]
+fn a_container_host_that_is_not_allowed_is_refused_without_a_request() {
+    for uri in
+        ["http://192.0.2.1/", "http://example.invalid/", "http://169.254.169.254/x", "ftp://127.0.0.1/", "nonsense"]
+    {
+        let home = Home::new();
+        let ended = home.run(&["get"], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)]);
+        assert!(ended.code == Some(1) && ended.stderr.contains("container"), "{uri}: {ended:?}");
+    }
+}

@@ -1,0 +1,425 @@
+//! The commands as a user runs them.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use testkit::harness::{HUSH, Home, keys_file, profile, wait};
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
+
+#[test]
+fn get_prints_each_form_and_fails_with_the_reason() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    home.write(".aws/config", "[default]\nregion = eu-west-1\n");
+    let process: serde_json::Value = serde_json::from_str(&home.run(&["get"], &[]).stdout).unwrap();
+    assert_eq!((&process["Version"], &process["AccessKeyId"]), (&1.into(), &"AKIAFILE".into()));
+    assert!(process.get("SessionToken").is_none() && process.get("Expiration").is_none());
+    let env = home.run(&["get", "--format", "env"], &[]).stdout;
+    assert!(
+        env.contains("export AWS_ACCESS_KEY_ID='AKIAFILE'\n") && env.contains("unset AWS_SESSION_TOKEN\n"),
+        "{env}"
+    );
+    assert!(env.contains("export AWS_REGION='eu-west-1'\n"), "{env}");
+    let ecs: serde_json::Value = serde_json::from_str(&home.run(&["get", "--format", "ecs"], &[]).stdout).unwrap();
+    assert_eq!((&ecs["Code"], &ecs["Token"]), (&"Success".into(), &"".into()));
+    let none = home.run(&["get", "--profile", "nobody"], &[]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""), "{none:?}");
+    assert!(none.stderr.contains("profile nobody"), "{none:?}");
+    let none = Home::new().run(&["get"], &[]);
+    assert!(none.code == Some(1) && none.stderr.contains("credenza check"), "{none:?}");
+}
+
+#[test]
+fn get_takes_secrets_from_standard_input_and_warns_of_the_process_list() {
+    let home = Home::new();
+    let mut child = home
+        .command(&["get", "--access-key-id", "AKIASTDIN", "--secret-access-key-file", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"hush-stdin\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["SecretAccessKey"], "hush-stdin");
+    let literal = home.run(&["get", "--access-key-id", "AKIA1", "--secret-access-key", "hush-literal"], &[]);
+    assert!(literal.code == Some(0) && literal.stderr.contains("list processes"), "{literal:?}");
+    assert!(!literal.stderr.contains(HUSH));
+    let variable =
+        home.run(&["get"], &[("CREDENZA_ACCESS_KEY_ID", "AKIA1"), ("CREDENZA_SECRET_ACCESS_KEY", "hush-var")]);
+    assert!(variable.code == Some(0) && !variable.stderr.contains("list processes"), "{variable:?}");
+}
+
+#[test]
+fn expired_credentials_are_printed_with_a_warning() {
+    let home = Home::new();
+    let expired =
+        [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "hush"), ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")];
+    let ended = home.run(&["get"], &expired);
+    assert!(ended.code == Some(0) && ended.stdout.contains("AKIAENV") && ended.stderr.contains("expired"), "{ended:?}");
+}
+
+#[test]
+fn wrong_usage_is_2_and_a_bad_configuration_78_with_all_its_errors() {
+    let home = Home::new();
+    home.write(
+        "bad.toml",
+        "[server]\nlisten = 7\nnonsense = 1\n[identities.a]\nsources = [{ access_key_id = \"A\" }]\n",
+    );
+    let table: &[(&[&str], i32, &[&str])] = &[
+        (&["--nonsense"], 2, &["--nonsense"]),
+        (&["get", "--access-key-id", "AKIA1"], 2, &["half a key pair"]),
+        (&["get", "--identity", "other", "--url", "http://a:hush@b"], 2, &["--identity"]),
+        (&["exec"], 2, &["<CMD>"]),
+        (&["check", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
+        (&["serve", "--config", "absent.toml"], 78, &["absent.toml"]),
+        (&["serve", "--listen", "0.0.0.0:0"], 2, &["--allow-remote"]),
+        (&["check", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
+        (&["get", "--identity", "nobody"], 1, &["nobody", "default"]),
+    ];
+    for (arguments, code, words) in table {
+        let ended = home.run(arguments, &[]);
+        assert_eq!(ended.code, Some(*code), "{arguments:?} {ended:?}");
+        for word in *words {
+            assert!(ended.stderr.to_lowercase().contains(&word.to_lowercase()), "{word}: {ended:?}");
+        }
+        assert!(!ended.stderr.contains(HUSH), "{ended:?}");
+    }
+}
+
+#[test]
+fn check_explains_each_source_and_is_1_when_an_identity_has_nothing() {
+    let home = Home::new();
+    home.write(
+        ".aws/credentials",
+        format!("{}{}", keys_file("AKIAFILE"), "[role]\nrole_arn = arn:x\nsource_profile = gone\n"),
+    );
+    let good = home.run(&["check"], &[]);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    for line in
+        ["environment  not configured", "profile      found  ← wins", "imds         not configured", "=> AKIAFILE"]
+    {
+        assert!(good.stdout.contains(line), "{line}: {}", good.stdout);
+    }
+    let bad = home.run(&["check", "--profile", "role"], &[]);
+    assert_eq!(bad.code, Some(1));
+    assert!(bad.stdout.contains("source_profile names a profile that is in neither file: role → gone"), "{bad:?}");
+    assert!(!format!("{good:?}{bad:?}").contains(HUSH));
+}
+
+#[test]
+fn exec_gives_the_child_a_broker_of_its_own() {
+    let home = Home::new();
+    home.write(".aws/credentials", format!("{}{}", keys_file("AKIAOTHER"), profile("dev", "AKIADEV")));
+    home.write(
+        ".aws/config",
+        "[profile dev]\nregion = eu-west-3\ns3 =\n  addressing_style = path\nrole_session_name = x\n",
+    );
+    let script = r#"
+        test -z "$AWS_ACCESS_KEY_ID$AWS_PROFILE$CREDENZA_TOKEN_FILE$CREDENZA_PROFILE" || exit 90
+        grep -q aws_access "$AWS_SHARED_CREDENTIALS_FILE" "$AWS_CONFIG_FILE" && exit 91
+        grep -q 'addressing_style' "$AWS_CONFIG_FILE" || exit 92
+        grep -q 'role_session' "$AWS_CONFIG_FILE" && exit 93
+        test "$(cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")" = "$AWS_CONTAINER_AUTHORIZATION_TOKEN" || exit 94
+        test "$(stat -c %a "$(dirname "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")")" = 700 || exit 95
+        echo "$AWS_REGION $AWS_CONTAINER_CREDENTIALS_FULL_URI $(dirname "$AWS_CONFIG_FILE")"
+        exit 42
+    "#;
+    let variables = [KEYS[0], KEYS[1], ("CREDENZA_PROFILE", "dev"), ("AWS_PROFILE", "default")];
+    let ended = home.run(&["exec", "--", "sh", "-c", script], &variables);
+    assert_eq!(ended.code, Some(42), "{ended:?}");
+    let said: Vec<&str> = ended.stdout.split_whitespace().collect();
+    assert_eq!(said[0], "eu-west-3");
+    assert!(said[1].starts_with("http://127.0.0.1:") && said[1].ends_with("/credentials"));
+    assert!(!fs::exists(said[2]).unwrap(), "its folder is gone");
+    assert!(!fs::exists(home.path().join("run/token")).unwrap(), "the daemon's token file is not its business");
+}
+
+/// Keys for one store, with its endpoint and region, and keys without either.
+fn two_stores() -> Home {
+    let home = Home::new();
+    home.write(".aws/credentials", profile("plain", "AKIAPLAIN"));
+    home.write(
+        ".config/credenza/credenza.toml",
+        "[identities.minio]\nsources = [{ url = \"http://AKIAURL:hush@127.0.0.1:9000/\", region = \"eu-south-1\" }]\n\
+         [identities.plain]\nsources = [{ profile = \"plain\" }]\n[identities.here]\nsources = [\"environment\"]\n\
+         [identities.either]\nsources = [{ profile = \"plain\" }, \"environment\"]\n\
+         [identities.bare]\nsources = [{ access_key_id = \"AKIABARE\", secret_access_key = \"hush\" }]\n",
+    );
+    home
+}
+
+/// What a shell prints that has evaluated what `get` prints for some identities, one after the other.
+fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
+    let gets: String =
+        identities.iter().map(|name| format!("eval \"$(\"$0\" get --identity {name} --format env)\"; ")).collect();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{gets}{script}"), testkit::harness::program()]).env_clear();
+    shell.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home.path());
+    let output = shell.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn the_endpoint_and_region_of_one_identity_are_not_those_of_the_next() {
+    let home = two_stores();
+    let shown = r#"echo "$AWS_ACCESS_KEY_ID $AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION $CREDENZA_SET""#;
+    let minio = "AKIAURL http://127.0.0.1:9000 eu-south-1 eu-south-1 AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3";
+    let own = [("AWS_ENDPOINT_URL_S3", "http://own"), ("AWS_REGION", "own-1")];
+    for (identities, variables, expected) in [
+        (&["minio"][..], &[][..], minio),
+        (&["minio", "plain"], &[], "AKIAPLAIN"),
+        (&["minio", "plain", "minio"], &[], minio),
+        // The keys that stand here are those of minio still, and good there only.
+        (&["minio", "here", "here"], &[], minio),
+        (&["minio", "plain", "here"], &[], "AKIAPLAIN"),
+        // Nor does a source find them in the environment.
+        (&["minio", "either"], &[], "AKIAPLAIN"),
+        // What is the user's own stays, though an identity may have the same.
+        (&["plain"], &own, "AKIAPLAIN http://own own-1"),
+        (&["either"], &own, "AKIAPLAIN http://own own-1 own-1 AWS_DEFAULT_REGION"),
+        (&["either", "plain"], &own, "AKIAPLAIN http://own own-1"),
+    ] {
+        assert_eq!(after_getting(&home, identities, shown, variables), expected, "{identities:?}");
+    }
+}
+
+#[test]
+fn exec_takes_away_the_endpoint_and_region_of_others() {
+    let home = two_stores();
+    let shown = r#"sh -c 'echo "$AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION"'"#;
+    let minio = "http://127.0.0.1:9000 eu-south-1 eu-south-1";
+    let own = [("AWS_ENDPOINT_URL_S3", "http://own")];
+    for (identities, exec, variables, expected) in [
+        (&["minio"][..], "plain", &[][..], ""),
+        (&["minio"], "either", &[], ""),
+        (&["minio"], "here", &[], minio),
+        (&["plain"], "plain", &own, "http://own"),
+    ] {
+        let script = format!("exec \"$0\" exec --identity {exec} -- {shown}");
+        assert_eq!(after_getting(&home, identities, &script, variables), expected, "{identities:?} {exec}");
+    }
+    let none = after_getting(
+        &home,
+        &["minio"],
+        "exec \"$0\" exec --identity minio -- sh -c 'env | grep -c ^CREDENZA_ || true'",
+        &[],
+    );
+    assert_eq!(none, "0", "no child has a variable of ours");
+}
+
+#[test]
+fn exec_makes_its_folder_where_nobody_else_can_replace_it() {
+    let home = Home::new();
+    let open = home.path().join("tmp");
+    fs::create_dir(&open).unwrap();
+    let folder = |mode| {
+        fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+        let variables = [&KEYS[..], &[("TMPDIR", open.to_str().unwrap())]].concat();
+        let ended = home.run(&["exec", "--", "sh", "-c", "echo $AWS_CONFIG_FILE"], &variables);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    assert!(folder(0o700).stdout.starts_with(open.to_str().unwrap()));
+    let elsewhere = folder(0o777);
+    assert!(!elsewhere.stdout.contains(open.to_str().unwrap()), "{elsewhere:?}");
+    let told =
+        format!("TMPDIR is not used: everybody may rename what stands in {} (chmod +t mends it)", open.display());
+    assert!(elsewhere.stderr.contains(&told), "{elsewhere:?}");
+}
+
+#[test]
+fn exec_serves_one_identity_with_its_endpoint_and_does_not_start_without_a_lease() {
+    let home = Home::new();
+    let ended = home.run(
+        &["exec", "--url", "http://AKIAURL:hush@127.0.0.1:9000/", "--", "sh", "-c", "echo $AWS_ENDPOINT_URL_S3"],
+        &[],
+    );
+    assert_eq!(ended.stdout.trim(), "http://127.0.0.1:9000", "{ended:?}");
+    let ended = home.run(&["exec", "--", "touch", "started"], &[]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("no credentials are configured"), "{ended:?}");
+    assert!(!fs::exists(home.path().join("started")).unwrap());
+    let ended = home.run(&["exec", "--", "/nonexistent/program"], &KEYS);
+    assert_eq!(ended.code, Some(127), "{ended:?}");
+    home.write("plain", "not a program");
+    assert_eq!(home.run(&["exec", "--", "./plain"], &KEYS).code, Some(126));
+    assert_eq!(home.run(&["exec", "--", "sh", "-c", "kill -9 $$"], &KEYS).code, Some(137));
+}
+
+#[test]
+fn the_broker_of_exec_has_one_identity_and_one_client() {
+    let home = Home::new();
+    let config = home.write(
+        "credenza.toml",
+        "[identities.one]\nsources = [\"environment\"]\n[identities.two]\nsources = [\"environment\"]\n",
+    );
+    let script = "echo $AWS_CONTAINER_CREDENTIALS_FULL_URI $AWS_CONTAINER_AUTHORIZATION_TOKEN; read line";
+    let arguments = ["exec", "--config", config.to_str().unwrap(), "--identity", "one", "--", "sh", "-c", script];
+    let mut child = home.command(&arguments).envs(KEYS).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let (uri, token) = line.trim().split_once(' ').unwrap();
+    let address = uri.strip_prefix("http://").unwrap().strip_suffix("/credentials").unwrap();
+    for (path, token, status, code) in [
+        ("/credentials", token, "200", "AKIAENV"),
+        ("/credentials/one", token, "200", "AKIAENV"),
+        ("/credentials/two", token, "403", "IdentityNotAllowed"),
+        ("/credentials/nobody", token, "403", "IdentityNotAllowed"),
+        ("/credentials", "wrong", "401", "InvalidAuthorizationToken"),
+    ] {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(code), "{path}: {answer}");
+    }
+    drop(child.stdin.take());
+    wait(&mut child);
+}
+
+#[test]
+fn exec_does_not_follow_an_endpoint_that_a_file_of_others_names() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    let config = home.write(".aws/config", "[default]\nendpoint_url = http://127.0.0.1:1\nregion = eu-west-1\n");
+    let shown = home.run(&["exec", "--", "sh", "-c", "cat $AWS_CONFIG_FILE"], &[]);
+    assert!(shown.stdout.contains("endpoint_url"), "{shown:?}");
+    fs::set_permissions(config, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let refused = home.run(&["exec", "--", "touch", "started"], &[]);
+    assert!(
+        refused.code == Some(1)
+            && refused.stderr.contains("endpoint_url")
+            && refused.stderr.contains("0666")
+            && refused.stderr.contains("line 2"),
+        "{refused:?}"
+    );
+    assert!(!fs::exists(home.path().join("started")).unwrap());
+    assert_eq!(home.run(&["get"], &[]).code, Some(0), "keys are taken from any file that can be read");
+}
+
+#[test]
+fn exec_passes_signals_on() {
+    let home = Home::new();
+    let script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut child =
+        home.command(&["exec", "--", "sh", "-c", script]).envs(KEYS).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    std::thread::sleep(Duration::from_millis(50));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(wait(&mut child).code(), Some(9));
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "got\n");
+}
+
+#[test]
+fn status_asks_a_running_daemon() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    broker.wait_for_key(&home.token(), "AKIAENV");
+    let address = broker.address().to_string();
+    let status = home.run(&["status", "--listen", &address], &[]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+    assert!(status.stdout.contains("default: ok") && status.stdout.contains("AKIAENV from environment"), "{status:?}");
+    let json: serde_json::Value =
+        serde_json::from_str(&home.run(&["status", "--json", "--listen", &address], &[]).stdout).unwrap();
+    assert_eq!(json["identities"]["default"]["source"], "environment");
+    assert_eq!(
+        home.run(&["status", "--ready", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "/nonexistent")]).code,
+        Some(0)
+    );
+    let nobody = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);
+    assert!(nobody.code == Some(1) && nobody.stderr.contains("no daemon answers"), "{nobody:?}");
+    fs::write(home.path().join("run/token"), "0123456789abcdef0123456789abcdef").unwrap();
+    let refused = home.run(&["status", "--listen", &address], &[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("InvalidAuthorizationToken"), "{refused:?}");
+}
+
+#[test]
+fn manual_pages_come_from_the_command_line_itself() {
+    let home = Home::new();
+    let folder = home.path().join("man/deep");
+    let written = home.run(&["manual", folder.to_str().unwrap()], &[]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    for page in ["", "-check", "-completions", "-exec", "-get", "-serve", "-status"] {
+        let text = fs::read_to_string(folder.join(format!("credenza{page}.1"))).unwrap();
+        assert!(text.contains(".SH NAME") && text.contains("CREDENZA_CONFIG"), "{page}: {text}");
+    }
+    assert!(fs::read_to_string(folder.join("credenza-status.1")).unwrap().contains("watch"));
+    home.write("file", "");
+    let failed = home.run(&["manual", home.path().join("file/man").to_str().unwrap()], &[]);
+    assert!(failed.code == Some(1) && failed.stderr.contains("cannot write manual pages"), "{failed:?}");
+}
+
+#[test]
+fn status_can_be_watched() {
+    let home = Home::new();
+    // An address of its own: no other test takes the port meanwhile.
+    let socket = std::net::TcpListener::bind("127.99.1.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    drop(socket);
+    let mut watching =
+        home.command(&["status", "--watch", "--json", "--listen", &address]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    // There is no token either, as long as no daemon ever was.
+    assert!(next()["error"].as_str().unwrap().contains("token"), "it goes on without a daemon");
+    let broker = home.serve(&["--listen", &address], &KEYS);
+    let mut document = next();
+    while document["identities"]["default"]["access_key_id"] != "AKIAENV" {
+        document = next();
+    }
+    drop(broker);
+    assert!(next()["error"].as_str().unwrap().contains("no daemon answers"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[test]
+fn logs_as_json_and_for_journald() {
+    let home = Home::new();
+    let broker = home.serve(&["--log-format", "json"], &KEYS);
+    for line in broker.log().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string());
+    }
+    drop(broker);
+    let broker = home.serve(&[], &[KEYS[0], KEYS[1], ("JOURNAL_STREAM", "1:2")]);
+    assert!(broker.log().lines().all(|line| line.starts_with('<') && line[2..].starts_with('>')), "{}", broker.log());
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let home = Home::new();
+    let mut broker = home.serve(&[], &KEYS);
+    // Half a head holds up a stop, for a moment.
+    let mut stream = std::net::TcpStream::connect(broker.address()).unwrap();
+    stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    broker.signal(rustix::process::Signal::INT);
+    broker.wait_for_log("a second signal");
+    broker.signal(rustix::process::Signal::INT);
+    assert_eq!(broker.wait().code(), Some(1));
+}
+
+#[test]
+fn completions_and_help_teach() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let ended = home.run(&["completions", shell], &[]);
+        assert!(ended.code == Some(0) && ended.stdout.contains("token-file"), "{shell}");
+    }
+    let help = home.run(&["--help"], &[("CREDENZA_SECRET_ACCESS_KEY", "hush-in-help")]);
+    assert!(help.code == Some(0) && help.stdout.contains("Examples:") && !help.stdout.contains(HUSH));
+}

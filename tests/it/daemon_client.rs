@@ -1,0 +1,436 @@
+//! `get --from-daemon` and `env`: what they get of a running daemon, and who never gets its token.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown, fchown};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
+
+const TEMPORARY: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "ASIAENV"),
+    ("AWS_SECRET_ACCESS_KEY", "hush-env"),
+    ("AWS_SESSION_TOKEN", "hush-token"),
+    ("AWS_REGION", "eu-west-1"),
+];
+
+/// Nobody: neither root, nor the user of the tests.
+const STRANGER: u32 = 65_533;
+
+fn get(home: &Home, address: SocketAddr, more: &[&str]) -> CommandOutput {
+    let address = address.to_string();
+    home.run(&[&["get", "--from-daemon", "--listen", &address], more].concat(), &[])
+}
+
+fn env(home: &Home, broker: &Broker, more: &[&str]) -> CommandOutput {
+    let address = broker.address().to_string();
+    home.run(&[&["env", "--listen", &address], more].concat(), &[])
+}
+
+#[test]
+fn every_form_of_what_a_daemon_holds() {
+    let home = Home::new();
+    home.write(".aws/credentials", profile("other", "AKIAOTHER"));
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.\"a/b\"]\nsources = [{ profile = \"other\" }]\n\
+         [identities.minio]\nsources = [\"http://AKIAURL:hush-url@127.0.0.1:9000/\"]\n\
+         [identities.temporary]\nsources = [{ process = [\"cat\", \"temporary.json\"] }]\n",
+    );
+    home.write(
+        "temporary.json",
+        format!(
+            "{{\"Version\": 1, \"AccessKeyId\": \"ASIATMP\", \"SecretAccessKey\": \"hush\", \"SessionToken\": \"hush-t\", \
+             \"Expiration\": \"{}\"}}",
+            testkit::timestamp(SystemTime::now() + Duration::from_secs(7200))
+        ),
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &TEMPORARY);
+    let process = get(&home, broker.address(), &[]);
+    let process: serde_json::Value = serde_json::from_str(&process.stdout).unwrap_or_else(|_| panic!("{process:?}"));
+    assert_eq!(process["Version"], 1);
+    assert_eq!((&process["AccessKeyId"], &process["SecretAccessKey"]), (&"ASIAENV".into(), &"hush-env".into()));
+    assert_eq!(process["SessionToken"], "hush-token");
+    assert!(process["Expiration"].as_str().unwrap().ends_with('Z'));
+
+    let long_lived = get(&home, broker.address(), &["--identity", "a/b", "--format", "process"]);
+    let long_lived: serde_json::Value =
+        serde_json::from_str(&long_lived.stdout).unwrap_or_else(|_| panic!("{long_lived:?}"));
+    assert_eq!(long_lived["AccessKeyId"], "AKIAOTHER");
+    assert!(long_lived.get("SessionToken").is_none(), "an empty token is none: {long_lived}");
+
+    let lines = get(&home, broker.address(), &["--format", "env"]).stdout;
+    for line in ["export AWS_SESSION_TOKEN='hush-token'\n", "export AWS_REGION='eu-west-1'\n"] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+    let minio = get(&home, broker.address(), &["--identity", "minio"]).stdout;
+    assert!(minio.contains("Expiration"), "{minio}");
+    // Neither has a real end; who asks for a document asks again, who has variables does not.
+    for (identity, unset) in [("default", "unset"), ("minio", "unset"), ("temporary", "export")] {
+        let lines = get(&home, broker.address(), &["--identity", identity, "--format", "env"]).stdout;
+        assert!(lines.contains(&format!("{unset} AWS_CREDENTIAL_EXPIRATION")), "{identity}: {lines}");
+    }
+    let lines = get(&home, broker.address(), &["--identity", "minio", "--format", "fish"]).stdout;
+    for line in ["set -eg AWS_SESSION_TOKEN\n", "set -gx AWS_ENDPOINT_URL_S3 'http://127.0.0.1:9000'\n"] {
+        assert!(lines.contains(line), "{line}: {lines}");
+    }
+    let ecs = get(&home, broker.address(), &["--format", "ecs"]).stdout;
+    assert_eq!(ecs, broker.get("/credentials", &home.token()).body + "\n");
+}
+
+#[test]
+fn the_daemon_is_found_by_its_configuration() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let text = format!("[server]\nlisten = [\"{}\"]\ntoken_file = \"run/token\"\n", broker.address());
+    home.write(".config/credenza/credenza.toml", text);
+    let mut command = home.command(&["get", "--from-daemon"]);
+    let output = command.env_remove("CREDENZA_TOKEN_FILE").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ASIAENV"), "{output:?}");
+    let by_variable =
+        home.run(&["get"], &[("CREDENZA_FROM_DAEMON", "true"), ("CREDENZA_URL", "http://AKIAURL:hush@127.0.0.1")]);
+    assert!(by_variable.stdout.contains("ASIAENV"), "a source is not asked: {by_variable:?}");
+}
+
+#[test]
+fn of_several_addresses_clients_are_led_to_the_one_that_all_take() {
+    let home = Home::new();
+    // The ports are the daemon's choice, so it is told of as a listener that is there, and of one that need not be.
+    let broker = home.serve(&["--listen", "127.0.0.1:0"], &TEMPORARY);
+    let text = format!("[server]\nlisten = [\"[::1]:9\", \"169.254.170.2:80\", \"{}\"]\n", broker.address());
+    home.write(".config/credenza/credenza.toml", text);
+    let env = home.run(&["env"], &[]);
+    assert!(env.stdout.contains(&format!("='http://{}/credentials'", broker.address())), "{env:?}");
+    for arguments in [&["get", "--from-daemon"][..], &["status"], &["status", "--ready"]] {
+        assert_eq!(home.run(arguments, &[]).code, Some(0), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_daemon_that_has_none_says_why() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
+         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\n",
+    );
+    let expired = [TEMPORARY[0], TEMPORARY[1], TEMPORARY[2], ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")];
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.dev]\nsources = [{ profile = \"dev\" }]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &expired);
+    for (identity, words) in [
+        ("default", &["environment", "expired"][..]),
+        ("dev", &["403 LoginRequired", "run: credenza login --sso-session work"]),
+        ("nobody", &["404 IdentityNotFound", "identity nobody"]),
+    ] {
+        let ended = get(&home, broker.address(), &["--identity", identity]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in words {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+        assert!(!ended.stderr.contains(HUSH), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_wrong_token_and_no_daemon_are_said() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let other = home.write("other", "0123456789012345678901234567890123456789");
+    let wrong = get(&home, broker.address(), &["--token-file", other.to_str().unwrap()]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("401 InvalidAuthorizationToken"), "{wrong:?}");
+    assert!(!wrong.stderr.contains("0123456789"), "{wrong:?}");
+    let absent = get(&home, broker.address(), &["--token-file", "absent"]);
+    assert!(absent.code == Some(1) && absent.stderr.contains("token file absent"), "{absent:?}");
+    let address = broker.address();
+    drop(broker);
+    let none = get(&home, address, &[]);
+    assert!(none.code == Some(1) && none.stderr.contains(&format!("no daemon answers at {address}")), "{none:?}");
+    let none = home.run(&["env", "--listen", &address.to_string()], &[]);
+    assert_eq!((none.code, &*none.stdout), (Some(1), ""), "{none:?}");
+}
+
+/// A program that keeps what it hears and answers nothing.
+struct Eavesdropper {
+    address: SocketAddr,
+    heard: Arc<Mutex<String>>,
+}
+
+impl Eavesdropper {
+    /// `None` where a socket cannot be given to another user.
+    fn start(uid: u32) -> Option<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        fchown(&listener, Some(uid), None).ok()?;
+        let eavesdropper = Self { address: listener.local_addr().unwrap(), heard: Arc::default() };
+        let heard = Arc::clone(&eavesdropper.heard);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut bytes = [0; 4096];
+                // Whoever asks has an end when this is dropped, and by then it is written down.
+                let mut stream = stream.unwrap();
+                let read = stream.read(&mut bytes).unwrap();
+                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
+            }
+        });
+        Some(eavesdropper)
+    }
+}
+
+#[test]
+fn the_listener_of_another_user_never_gets_the_token() {
+    let Some(stranger) = Eavesdropper::start(STRANGER) else {
+        assert!(skip("this user cannot give a socket to another one"));
+        return;
+    };
+    let home = Home::new();
+    let token = home.write("run/token", "0123456789012345678901234567890123456789");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    for arguments in [
+        &["get", "--from-daemon", "--listen"][..],
+        &["get", "--from-daemon", "--format", "ecs", "--listen"],
+        &["env", "--listen"],
+        &["status", "--listen"],
+        &["status", "--json", "--listen"],
+    ] {
+        let ended = home.run(&[arguments, &[&stranger.address.to_string()]].concat(), &[]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in ["user 65533 listens there", "run/token belongs to user 0", "the token stays here"] {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+    }
+    // A token of that very user is meant for it, which shows that it hears.
+    chown(&token, Some(STRANGER), None).unwrap();
+    let ended = get(&home, stranger.address, &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let heard = stranger.heard.lock().unwrap().clone();
+    assert_eq!(heard.matches("GET /").count(), 1, "{heard}");
+    assert_eq!(heard.matches("0123456789").count(), 4, "once, and the token has ten digits four times: {heard}");
+}
+
+#[test]
+fn a_listener_that_nobody_knows_never_gets_the_token() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let command = format!("exec \"$0\" get --from-daemon --listen {}", broker.address());
+    // Without /proc, and with that of another network namespace: the tables are there, and the listener is not in them.
+    for tables in ["", "mkdir /proc/net && echo head >/proc/net/tcp &&"] {
+        let script = format!("mount -t tmpfs none /proc && {tables} {command}");
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", &script, testkit::harness::program()]);
+        unshare.env("HOME", home.path()).env("CREDENZA_TOKEN_FILE", home.path().join("run/token"));
+        let said = unshare.output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        let Ok(said) = said
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|said| if said.starts_with("credenza: ") { Ok(said) } else { Err(said.clone()) })
+        else {
+            assert!(skip(&format!("a mount namespace cannot be made: {said:?}")));
+            return;
+        };
+        assert!(said.contains("it cannot be told whose listener that is"), "{said}");
+    }
+    assert!(!broker.log().contains("path=/credentials"), "{}", broker.log());
+    assert_eq!(get(&home, broker.address(), &[]).code, Some(0));
+    assert!(broker.log().contains("path=/credentials"), "{}", broker.log());
+}
+
+#[test]
+fn what_speaks_something_else_is_no_daemon() {
+    let home = Home::new();
+    home.write("run/token", "0123456789012345678901234567890123456789");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        for answer in
+            ["{}", "[1", "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush\",\"Token\":\"\",\"Expiration\":\"soon\"}"]
+        {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let ended = get(&home, address, &[]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        assert!(ended.stderr.contains("that is not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
+    }
+    answering.join().unwrap();
+}
+
+/// A daemon that gives these answers in order, and how many of them it gave.
+fn scripted(answers: Vec<String>) -> (SocketAddr, Arc<Mutex<usize>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, given) = (listener.local_addr().unwrap(), Arc::<Mutex<usize>>::default());
+    let counted = Arc::clone(&given);
+    std::thread::spawn(move || {
+        for answer in answers {
+            let mut stream = listener.accept().unwrap().0;
+            let _ = stream.read(&mut [0; 4096]);
+            *counted.lock().unwrap() += 1;
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
+        }
+    });
+    (address, given)
+}
+
+/// A lease at two moments of its life, as the two paths show it: the body, and the status.
+fn shown(key: &str, secret: &str, second: u32) -> [String; 2] {
+    let (loaded, end) = (format!("2026-11-23T16:00:0{second}Z"), format!("2026-11-23T17:00:0{second}Z"));
+    let body = serde_json::json!({
+        "AccessKeyId": key, "SecretAccessKey": secret, "Token": "", "LastUpdated": loaded, "Expiration": end,
+    });
+    let identity = serde_json::json!({
+        "access_key_id": key, "loaded": loaded, "serve_until": end, "endpoint": format!("http://{key}:{second}"),
+    });
+    [body.to_string(), serde_json::json!({ "identities": { "default": identity } }).to_string()]
+}
+
+#[test]
+fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
+    let home = Home::new();
+    home.write("run/token", "0123456789012345678901234567890123456789");
+    let [[a, at_a], [b, at_b], [later, at_later]] =
+        [shown("A", "hush-a", 0), shown("B", "hush-b", 0), shown("A", "hush-a", 1)];
+    let [other_secret, _] = shown("A", "hush-z", 0);
+    for (answers, endpoint) in [
+        ([&a, &at_a, &a].to_vec(), "http://A:0"),
+        // Another one has come before the status, after it, and both.
+        ([&a, &at_b, &b, &at_b, &b].to_vec(), "http://B:0"),
+        ([&a, &at_a, &b, &at_b, &b].to_vec(), "http://B:0"),
+        ([&a, &at_b, &a, &at_a, &a].to_vec(), "http://A:0"),
+        // The same key id, loaded at another time or with another secret.
+        ([&a, &at_later, &later, &at_later, &later].to_vec(), "http://A:1"),
+        ([&a, &at_a, &other_secret, &at_a, &other_secret].to_vec(), "http://A:0"),
+    ] {
+        let (address, given) = scripted(answers.iter().copied().cloned().collect());
+        let ended = get(&home, address, &["--format", "env"]);
+        let key = format!("AWS_ACCESS_KEY_ID='{}'", &endpoint[7..8]);
+        assert!(ended.stdout.contains(endpoint) && ended.stdout.contains(&key), "{answers:?}: {ended:?}");
+        assert_eq!(*given.lock().unwrap(), answers.len());
+    }
+    // One that never rests, or whose status says nothing of this identity.
+    let nothing = "{\"identities\":{}}".to_owned();
+    for answers in [[&a, &at_b, &b, &at_a], [&a, &nothing, &a, &nothing]] {
+        let (address, given) = scripted(answers.into_iter().cycle().take(64).cloned().collect());
+        let ended = get(&home, address, &["--format", "fish"]);
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        for word in ["identity default", "other credentials each of the 5 times", "ask again"] {
+            assert!(ended.stderr.contains(word) && !ended.stderr.contains(HUSH), "{word}: {ended:?}");
+        }
+        assert_eq!(*given.lock().unwrap(), 11);
+    }
+}
+
+#[test]
+fn env_leads_to_the_daemon_and_shows_no_secret() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    let broker = home.serve(&[], &TEMPORARY);
+    for format in ["env", "dotenv", "fish", "powershell"] {
+        let ended = env(&home, &broker, &["--format", format]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let uri = format!("http://{}/credentials", broker.address());
+        for word in [&uri, &home.path().join("run/token").display().to_string(), "AWS_PROFILE", "AWS_ACCESS_KEY_ID"] {
+            assert!(ended.stdout.contains(word), "{word}: {ended:?}");
+        }
+        let all = format!("{ended:?}");
+        assert!(!all.contains(&home.token()) && !all.contains(HUSH), "{all}");
+    }
+    // What a program finds after `eval`, whatever was there before.
+    let script = "eval \"$(\"$0\" env --listen \"$1\" --identity default)\"; exec printenv";
+    let program = testkit::harness::program();
+    let mut command = Command::new("sh");
+    command.args(["-c", script, program, &broker.address().to_string()]).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap()).env("CREDENZA_TOKEN_FILE", "run/token");
+    command.envs([("AWS_PROFILE", "x"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "old")]);
+    let found = String::from_utf8(command.current_dir(home.path()).output().unwrap().stdout).unwrap();
+    let mut aws: Vec<&str> = found.lines().filter(|line| line.starts_with("AWS_")).collect();
+    aws.sort_unstable();
+    let token = fs::canonicalize(home.path()).unwrap().join("run/token");
+    let expected = [
+        format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", token.display()),
+        format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{}/credentials", broker.address()),
+        "AWS_DEFAULT_REGION=eu-west-1".into(),
+        "AWS_REGION=eu-west-1".into(),
+    ];
+    assert_eq!(aws, expected);
+
+    let given = home.run(
+        &["env", "--listen", &broker.address().to_string(), "--auth-token-file", "-"],
+        &[("CREDENZA_TOKEN_FILE", "")],
+    );
+    assert_eq!(given.code, Some(2), "an empty standard input is no token: {given:?}");
+    let mut command = home.command(&["env", "--listen", &broker.address().to_string()]);
+    command.env_remove("CREDENZA_TOKEN_FILE").env("CREDENZA_AUTH_TOKEN", home.token());
+    let output = command.output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stands in no file"), "{output:?}");
+}
+
+#[test]
+fn env_leads_to_the_place_of_an_identity_that_there_is() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
+         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\nregion = eu-north-1\n",
+    );
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [\"environment\"]\n[identities.plain]\nsources = [{ profile = \"absent\" }]\n\
+         [identities.minio]\neager = false\n\
+         sources = [{ url = \"http://AKIAURL:hush-url@127.0.0.1:9000/\", region = \"eu-south-1\" }]\n\
+         [profiles]\nserve = [\"dev\"]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
+    let token = home.token();
+    for (identity, said, printed, absent) in [
+        // Loaded on demand, and so by this very question.
+        ("minio", "", &["AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'", "AWS_REGION='eu-south-1'"][..], "AWS_PROFILE='"),
+        ("dev", "run: credenza login --sso-session work", &["AWS_REGION='eu-north-1'"], "AWS_ENDPOINT_URL_S3"),
+        ("default", "404 CredentialsNotConfigured", &[], "AWS_REGION"),
+        ("plain", "no profile absent", &[], "AWS_REGION"),
+    ] {
+        let ended = env(&home, &broker, &["--identity", identity]);
+        assert!(ended.code == Some(0) && ended.stderr.contains(said), "{ended:?}");
+        assert_eq!(ended.stderr.is_empty(), said.is_empty(), "{ended:?}");
+        let uri = format!("export AWS_CONTAINER_CREDENTIALS_FULL_URI='http://{}/credentials", broker.address());
+        for word in printed.iter().chain(&[&*uri]) {
+            assert!(ended.stdout.contains(word), "{word}: {ended:?}");
+        }
+        let all = format!("{ended:?}");
+        assert!(!ended.stdout.contains(absent) && !all.contains(HUSH) && !all.contains("AKIAURL"), "{absent}: {all}");
+        assert!(!all.contains(&token), "{all}");
+    }
+    // For every shell, and with what was of another identity taken away; a file takes nothing away.
+    let address = broker.address().to_string();
+    let of_before = [("CREDENZA_SET", "AWS_REGION AWS_ENDPOINT_URL_S3")];
+    for (format, set, unset) in [
+        ("env", "export AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'\n", "unset AWS_ENDPOINT_URL_S3\n"),
+        ("fish", "set -gx AWS_ENDPOINT_URL_S3 'http://127.0.0.1:9000'\n", "set -eg AWS_ENDPOINT_URL_S3\n"),
+        ("powershell", "$env:AWS_ENDPOINT_URL_S3 = 'http://127.0.0.1:9000'\n", "$env:AWS_ENDPOINT_URL_S3 = $null\n"),
+        ("dotenv", "AWS_ENDPOINT_URL_S3=http://127.0.0.1:9000\n", ""),
+    ] {
+        let of = |identity: &str| {
+            let arguments = ["env", "--listen", &address, "--format", format, "--identity", identity];
+            home.run(&arguments, &of_before).stdout
+        };
+        assert!(of("minio").contains(set), "{}", of("minio"));
+        assert_eq!(of("minio").contains("CREDENZA_SET"), format != "dotenv", "{}", of("minio"));
+        assert!(of("default").contains(unset) && !of("default").contains(set), "{}", of("default"));
+        assert_eq!(of("default").contains("AWS_ENDPOINT_URL_S3"), format != "dotenv", "{}", of("default"));
+    }
+    for (identity, more, said) in [
+        ("nosuch", &[][..], "404 IdentityNotFound: identity nosuch"),
+        ("minio", &["--token-file", "other"], "401 InvalidAuthorizationToken"),
+    ] {
+        home.write("other", "0123456789012345678901234567890123456789");
+        let ended = env(&home, &broker, &[&["--identity", identity], more].concat());
+        assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
+        assert!(ended.stderr.contains(said) && !ended.stderr.contains("01234"), "{ended:?}");
+    }
+}

@@ -1,0 +1,296 @@
+//! What runs out: file descriptors, watches, disk, readers. The daemon goes on, says so once, and recovers by itself.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, keys_file, open_many_files, skip};
+
+const KEYS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("RUST_LOG", "info")];
+
+fn times(broker: &Broker, what: &str) -> usize {
+    broker.log().matches(what).count()
+}
+
+/// The soft limit of open files of a running daemon.
+fn limit_files(broker: &Broker, files: u64) {
+    let pid = Pid::from_child(&broker.child);
+    let before = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files.max(4096)) });
+    before.unwrap();
+}
+
+#[test]
+fn no_file_descriptors_left() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIABEFORE"));
+    let mut broker = home.serve(&[], &KEYS[2..]);
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIABEFORE");
+    let mut client = KeepAlive::to(&broker, &token);
+    assert_eq!(client.request(), 200);
+
+    limit_files(&broker, 1);
+    let mut waiting = TcpStream::connect(broker.address()).unwrap();
+    broker.wait_for_log("cannot accept connections");
+    for _ in 0..5 {
+        assert_eq!(client.request(), 200, "who is connected is served on");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    // Nor can the file be read: the lease stays.
+    home.write(".aws/credentials", keys_file("AKIAAFTER"));
+    broker.wait_for_log("load failed");
+    assert_eq!(client.request(), 200);
+    assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
+
+    limit_files(&broker, 1024);
+    broker.wait_for_key(&token, "AKIAAFTER");
+    waiting.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    waiting.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "who waited is answered: {answer}");
+    broker.wait_for("/healthz", "", |_| times(&broker, "connections are accepted again") == 1);
+    assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
+}
+
+#[test]
+fn strangers_do_not_take_the_last_file_descriptors() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIABEFORE"));
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""]);
+    let broker = Broker::start(wrapped(command, &home, &KEYS[2..]));
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIABEFORE");
+    assert_eq!(times(&broker, "leaves room for fewer connections"), 1, "{}", broker.log());
+    let strangers: Vec<_> = (0..1000).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
+    home.write(".aws/credentials", keys_file("AKIAAFTER"));
+    broker.wait_for_key(&token, "AKIAAFTER");
+    assert_eq!(times(&broker, "cannot accept"), 0, "{}", broker.log());
+    drop(strangers);
+}
+
+/// `serve` in this home, run by another program that ends by becoming it.
+fn wrapped(mut command: Command, home: &Home, variables: &[(&str, &str)]) -> Command {
+    let serve = home.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.arg(serve.get_program()).args(serve.get_args());
+    command.env_clear().current_dir(home.path()).stdin(Stdio::null());
+    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.envs(variables.iter().copied());
+    command
+}
+
+/// Whether a namespace like this can be made and this be done in it.
+fn can(namespace: &str, script: &str) -> bool {
+    let done = Command::new("unshare").args([namespace, "sh", "-c", script]).stderr(Stdio::null()).status();
+    done.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn no_file_watches_left() {
+    std::thread::scope(|scope| {
+        for limit in ["max_inotify_watches", "max_inotify_instances"] {
+            scope.spawn(move || no_watches(limit));
+        }
+    });
+}
+
+/// In a user namespace with a limit of its own, which is raised when the daemon has said what it does without.
+fn no_watches(limit: &str) {
+    let file = format!("/proc/sys/user/{limit}");
+    if !can("-Ur", &format!("echo 0 > {file}")) && skip("user namespaces with limits of their own (unshare -Ur)") {
+        return;
+    }
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIABEFORE"));
+    let mut command = Command::new("unshare");
+    let script = format!(
+        "echo 0 > {file} || exit; exec 3<&0; (read -r go <&3; echo 1000 > {file}) & exec \"$0\" \"$@\" 3<&- </dev/null"
+    );
+    command.args(["-Ur", "sh", "-c", &script]);
+    let mut command = wrapped(command, &home, &KEYS[2..]);
+    let mut broker = Broker::start({
+        command.stdin(Stdio::piped());
+        command
+    });
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIABEFORE");
+    broker.wait_for_log("files are polled instead");
+    home.write(".aws/credentials", keys_file("AKIAPOLLED"));
+    broker.wait_for_key(&token, "AKIAPOLLED");
+    assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
+
+    broker.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    broker.wait_for_log("the kernel gives file watches again");
+    home.write(".aws/credentials", keys_file("AKIAWATCHED"));
+    broker.wait_for_key(&token, "AKIAWATCHED");
+    assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
+}
+
+#[test]
+fn no_space_for_the_token() {
+    let probe = tempfile::tempdir().unwrap();
+    let mount = |folder: &Path| format!("mount -t tmpfs -o size=64k,mode=700 none '{}'", folder.display());
+    if !can("-m", &mount(probe.path())) && skip("mounting a small file system (unshare -m, as root)") {
+        return;
+    }
+    let home = Home::new();
+    fs::create_dir(home.path().join("run")).unwrap();
+    // A first start without space, a second with some, which makes the token, a third with that and no space again.
+    let script = format!(
+        r#"
+        {mount} || exit
+        fill() {{ dd if=/dev/zero of=run/fill bs=1k 2>/dev/null; }}
+        fill
+        "$0" "$@"; echo "ended with $?, left $(ls -A run)"
+        rm run/fill
+        "$0" "$@" & daemon=$!
+        for _ in $(seq 200); do [ -s run/token ] && break; sleep 0.1; done
+        kill $daemon; wait $daemon; echo "stopped with $?"
+        fill
+        exec "$0" "$@"
+        "#,
+        mount = mount(&home.path().join("run"))
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &script]);
+    let mut broker = Broker::start(wrapped(command, &home, &KEYS));
+    broker.wait_for_log("stopped with 0");
+    let deadline = Instant::now() + TIMEOUT;
+    while times(&broker, "ready to answer") < 2 {
+        assert!(Instant::now() < deadline, "{}", broker.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = broker.log();
+    assert!(log.contains("ended with 1, left fill\n"), "{log}");
+    assert!(log.contains("run/token: cannot") && log.contains("No space left on device"), "{log}");
+    let token =
+        fs::read_to_string(format!("/proc/{}/root{}", broker.child.id(), home.path().join("run/token").display()));
+    let address = log.lines().rfind(|line| line.contains("listening on http://")).unwrap();
+    broker.addresses = vec![address.rsplit('=').next().unwrap().trim().parse().unwrap()];
+    broker.wait_for_key(&token.unwrap(), "AKIAENV");
+}
+
+#[test]
+fn a_file_system_that_hangs() {
+    let home = Home::new();
+    let hung = home.path().join("hung");
+    fs::create_dir(&hung).unwrap();
+    // Nobody answers at the other end, which is open as long as the daemon is.
+    let mount = format!(
+        "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none '{}'",
+        hung.display()
+    );
+    if !can("-m", &mount) && skip("mounting a file system that hangs (unshare -m and /dev/fuse, as root)") {
+        return;
+    }
+    home.write("key", "AKIABEFORE");
+    home.write("secret", "hush-secret");
+    // Nearly as many as there are threads for what may block; when they are tried again, they must not take the rest.
+    let hanging: String = (0..50)
+        .map(|n| {
+            format!("[identities.hung{n}]\nsources = [{{ profile = \"x\", credentials_file = \"~/hung/{n}\" }}]\n")
+        })
+        .collect();
+    let config = home.write(
+        "credenza.toml",
+        format!(
+            "[identities.default]\nsources = [{{ access_key_id_file = \"~/key\", secret_access_key_file = \"~/secret\" }}]\n{hanging}"
+        ),
+    );
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]);
+    let mut command = wrapped(command, &home, &KEYS[2..]);
+    command.args(["--config", config.to_str().unwrap()]);
+    let mut broker = Broker::start(command);
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIABEFORE");
+    home.write("key", "AKIADURING");
+    broker.wait_for_key(&token, "AKIADURING");
+    broker.wait_for_log("load failed");
+    std::thread::sleep(Duration::from_secs(2));
+    home.write("key", "AKIAAFTER");
+    broker.wait_for_key(&token, "AKIAAFTER");
+    let answer = broker.get("/credentials/hung1", &token);
+    assert_eq!(answer.status, 503, "{answer:?}");
+}
+
+#[test]
+fn ten_thousand_idle_connections() {
+    let files = open_many_files(10_000);
+    if files.is_none() && skip("10,000 connections need ulimit -n 14000") {
+        return;
+    }
+    let home = Home::new();
+    let config = home.write("credenza.toml", "[server]\nmax_connections = 11000\n");
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIAENV");
+    let mut client = KeepAlive::to(&broker, &token);
+    let idle: Vec<_> = (0..10_000)
+        .map(|number| {
+            if number % 500 == 0 {
+                assert_eq!(client.request(), 200);
+            }
+            TcpStream::connect(broker.address()).unwrap()
+        })
+        .collect();
+    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(client.request(), 200);
+    // Each of them is let go when its time is up, without anybody in its place.
+    for mut stream in idle {
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    }
+    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert!(broker.peak_memory() < 256_000, "{} kB", broker.peak_memory());
+    assert!(broker.log().lines().count() < 20, "{}", broker.log());
+}
+
+#[test]
+fn clients_that_never_read() {
+    const SEATS: usize = 4;
+    let home = Home::new();
+    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SEATS}\n"));
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let token = home.token();
+    broker.wait_for_key(&token, "AKIAENV");
+    let requests =
+        format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").repeat(1000);
+    // They have the token, so that no stranger can have their place.
+    let readers: Vec<TcpStream> = (0..SEATS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(broker.address()).unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+            while stream.write_all(requests.as_bytes()).is_ok() {}
+            stream
+        })
+        .collect();
+    let (sending, received) = queued(broker.address().port());
+    assert!(sending > 0, "nobody waits for a reader");
+    assert!(
+        sending < SEATS << 17 && received < SEATS << 17,
+        "the kernel holds {sending} and {received} bytes for them"
+    );
+    // Nobody has to go away for this one to be served.
+    assert_eq!(broker.get("/credentials", &token).status, 200);
+    drop(readers);
+    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert!(broker.peak_memory() < 64_000, "{} kB", broker.peak_memory());
+}
+
+/// What the kernel holds for the connections of this port: bytes that were not taken, by the other side and by this one.
+fn queued(port: u16) -> (usize, usize) {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let ours = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Columns: number, local address, remote address, state (01 is established), both queues.
+    let ours = ours.filter(|columns| columns[1].ends_with(&format!(":{port:04X}")) && columns[3] == "01");
+    ours.fold((0, 0), |(sending, received), columns| {
+        let (send, receive) = columns[4].split_once(':').unwrap();
+        (sending + usize::from_str_radix(send, 16).unwrap(), received + usize::from_str_radix(receive, 16).unwrap())
+    })
+}

@@ -1,0 +1,352 @@
+//! Every path, code and body of the endpoint, and the door before them.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use testkit::harness::{HUSH, Home, Response, TIMEOUT, keys_file, profile};
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
+
+#[test]
+fn the_body_is_what_every_sdk_takes() {
+    let home = Home::new();
+    let broker = home.serve(&[], &[KEYS[0], KEYS[1], ("AWS_ACCOUNT_ID", "123456789012")]);
+    let answer = broker.get("/credentials", &home.token());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let body = answer.json();
+    let mut keys: Vec<&String> = body.as_object().unwrap().keys().collect();
+    keys.sort();
+    let all = ["AccessKeyId", "AccountId", "Code", "Expiration", "LastUpdated", "SecretAccessKey", "Token", "Type"];
+    assert_eq!(keys, all);
+    assert_eq!(
+        (&body["AccessKeyId"], &body["SecretAccessKey"], &body["Token"]),
+        (&"AKIAENV".into(), &"hush-env".into(), &"".into())
+    );
+    assert!(body["Expiration"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(broker.get("/credentials/default", &home.token()).key().as_deref(), Some("AKIAENV"));
+}
+
+#[test]
+fn the_short_way_and_the_router_answer_alike() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let token = home.token();
+    let seen = |answer: &Response| {
+        let head = answer.head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
+        head.map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let short = broker.get("/credentials", &token);
+    assert_eq!(short.key().as_deref(), Some("AKIAENV"));
+    // An escaped name and HEAD are the router's.
+    let paths = ["/credentials/default", "/credentials/%64efault", "/v2/credentials", "/v2/credentials/%64efault"];
+    for path in paths {
+        let other = broker.get(path, &token);
+        assert_eq!((seen(&other), &other.body), (seen(&short), &short.body), "{path}");
+    }
+    let host = broker.address();
+    let head = broker.request(&format!("HEAD /credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: {token}\r\n"));
+    assert_eq!((seen(&head), head.body.as_str()), (seen(&short), ""));
+}
+
+#[test]
+fn every_path_and_code() {
+    let home = Home::new();
+    home.write("credentials", profile("a/b%c", "AKIAODD"));
+    let config = home.write(
+        "credenza.toml",
+        r#"
+        [identities.default]
+        sources = ["environment"]
+        [identities."a/b%c"]
+        sources = [{ profile = "a/b%c", credentials_file = "~/credentials" }]
+        [identities.half]
+        sources = [{ access_key_id_file = "~/empty", secret_access_key_file = "~/empty" }]
+        [identities.missing]
+        sources = [{ profile = "nobody", credentials_file = "~/no-such-file" }]
+        "#,
+    );
+    home.write("empty", "");
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS[..0]);
+    let token = home.token();
+    let table: &[(&str, &str, u16, &str)] = &[
+        ("/credentials", "", 401, "InvalidAuthorizationToken"),
+        ("/credentials", "wrong", 401, "InvalidAuthorizationToken"),
+        ("/credentials", &token, 404, "CredentialsNotConfigured"),
+        ("/credentials/default", &token, 404, "CredentialsNotConfigured"),
+        ("/credentials/nobody", &token, 404, "IdentityNotFound"),
+        ("/credentials/a%2Fb%25c", &token, 200, ""),
+        ("/credentials/a/b%25c", &token, 200, ""),
+        ("/credentials/half", &token, 403, "SourceMisconfigured"),
+        ("/credentials/missing", &token, 503, "CredentialsUnavailable"),
+        ("/credentials/%ff", &token, 404, "IdentityNotFound"),
+        ("/credentials/", &token, 404, "NotFound"),
+        ("/v2/credentials", &token, 404, "CredentialsNotConfigured"),
+        ("/v2/credentials/a/b%25c", &token, 200, ""),
+        ("/v2/credentials/half", &token, 403, "SourceMisconfigured"),
+        ("/v2/credentials/a/b%25c", "", 401, "InvalidAuthorizationToken"),
+        ("/v2/credentials/", &token, 404, "NotFound"),
+        ("/v2credentials", &token, 404, "NotFound"),
+        ("/v2/status", &token, 404, "NotFound"),
+        ("/", &token, 404, "NotFound"),
+        ("/latest/meta-data/", &token, 404, "NotFound"),
+        ("/", "", 401, "InvalidAuthorizationToken"),
+        ("/healthz", "", 200, ""),
+        ("/readyz", "", 503, "NotReady"),
+        ("/status", "", 401, "InvalidAuthorizationToken"),
+        ("/status", &token, 200, ""),
+    ];
+    for (path, token, status, code) in table {
+        let answer = broker.get(path, token);
+        assert_eq!(answer.status, *status, "{path}: {answer:?}");
+        if !code.is_empty() {
+            assert_eq!(answer.code(), *code, "{path}");
+            assert_eq!(answer.header("retry-after").is_some(), *status == 503 && *code != "NotReady", "{path}");
+        }
+        assert!(
+            answer.header("location").is_none()
+                && (*status == 200 && path.contains("cred") || !answer.body.contains(HUSH))
+        );
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
+        let answer =
+            broker.request(&format!("{method} /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n"));
+        assert_eq!((answer.status, answer.code().as_str()), (405, "MethodNotAllowed"), "{method}");
+    }
+}
+
+#[test]
+fn the_door() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let token = home.token();
+    let with = |head: &str| broker.request(&format!("{head}Authorization: {token}\r\n"));
+    let port = broker.address().port();
+    for host in [
+        "127.0.0.1",
+        "LOCALHOST",
+        &format!("localhost:{port}"),
+        "[::1]",
+        "::1",
+        &format!("[::1]:{port}"),
+        "127.0.0.1:1",
+    ] {
+        assert_eq!(with(&format!("GET /credentials HTTP/1.1\r\nHost: {host}\r\n")).status, 200, "{host}");
+    }
+    let refused: &[(&str, u16, &str)] = &[
+        ("GET /credentials HTTP/1.1\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
+        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", 403, "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403, "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
+    ];
+    for (head, status, code) in refused {
+        let answer = with(head);
+        assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{head}");
+    }
+    assert_eq!(
+        with(&format!("GET http://127.0.0.1:{port}/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")).status,
+        200
+    );
+}
+
+#[test]
+fn odd_requests_get_an_answer_and_the_next_one_is_served() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let token = home.token();
+    let head = format!("Host: localhost\r\nAuthorization: {token}\r\n");
+    let get = format!("GET /credentials HTTP/1.1\r\n{head}");
+    // HTTP/1.0, with a Host.
+    assert_eq!(broker.send(format!("GET /credentials HTTP/1.0\r\n{head}\r\n").as_bytes()).status, 200);
+    // A body is ignored.
+    assert_eq!(broker.send(format!("{get}Content-Length: 5\r\nConnection: close\r\n\r\nhello").as_bytes()).status, 200);
+    // Pipelined: both are answered, in order.
+    let two = broker
+        .send(format!("{get}\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+    let all = format!("{}{}", two.head, two.body);
+    assert_eq!(all.matches("HTTP/1.1 200 OK").count(), 2, "{all}");
+    assert!(all.find("AccessKeyId") < all.find("\"ok\""));
+    // Too long.
+    let long = broker.send(format!("{get}X-Long: {}\r\n\r\n", "x".repeat(200_000)).as_bytes());
+    assert!(matches!(long.status, 431 | 0), "{long:?}");
+    let long = broker.send(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)).as_bytes());
+    assert!(matches!(long.status, 414 | 431 | 400 | 0), "{long:?}");
+    // Not HTTP.
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+    ] {
+        let answer = broker.send(&[bytes, b"\r\n\r\n"].concat());
+        assert!(matches!(answer.status, 400 | 505 | 0), "{answer:?}");
+    }
+    assert_eq!(broker.get("/credentials", &token).status, 200);
+}
+
+#[test]
+fn an_unfinished_request_is_cut_off_and_hinders_nobody() {
+    let home = Home::new();
+    let config = home.write("credenza.toml", "[server]\nmax_connections = 8\n");
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let token = home.token();
+    let unfinished: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = TcpStream::connect(broker.address()).unwrap();
+            stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: local").unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..5 {
+        assert_eq!(broker.get("/credentials", &token).status, 200);
+    }
+    // The oldest had to go, long before their time was up.
+    let mut oldest = &unfinished[0];
+    oldest.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let began = Instant::now();
+    assert_eq!(oldest.read(&mut [0; 64]).unwrap_or(0), 0);
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn several_addresses_ipv6_and_ports_in_use() {
+    let home = Home::new();
+    let broker = home.serve(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"], &KEYS);
+    assert_eq!(broker.addresses.len(), 2);
+    assert!(broker.addresses[1].is_ipv6());
+    let mut stream = TcpStream::connect(broker.addresses[1]).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ::1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let taken = broker.address().to_string();
+    let ended = home.run(&["serve", "--listen", &taken], &KEYS);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains(&taken) && ended.stderr.contains("another program listens there"), "{ended:?}");
+    let ended = home.run(&["serve", "--listen", "0.0.0.0:0"], &KEYS);
+    assert!(ended.code == Some(2) && ended.stderr.contains("allow_remote"), "{ended:?}");
+}
+
+#[test]
+fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
+    let home = Home::new();
+    home.write("good", keys_file("AKIAGOOD"));
+    let config = home.write(
+        "credenza.toml",
+        r#"
+        [identities.good]
+        sources = ["environment", { profile = "default", credentials_file = "~/good", region = "eu-west-1" }]
+        [identities.bad]
+        sources = [{ access_key_id_file = "~/none", secret_access_key_file = "~/none" }, "environment"]
+        [identities.lazy]
+        eager = false
+        sources = ["environment"]
+        "#,
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
+    let token = home.token();
+    broker.wait_for_identity(&token, "good");
+    let (answer, _) = broker.wait_for("/readyz", &token, |answer| answer.json()["identities"][0] == "bad");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "NotReady"));
+    assert!(broker.get("/readyz", "").json()["identities"].is_null(), "names only with the token");
+    let status = broker.get("/status", &token).json();
+    let good = &status["identities"]["good"];
+    assert_eq!(
+        (&good["state"], &good["region"], &good["access_key_id"]),
+        (&"ok".into(), &"eu-west-1".into(), &"AKIAGOOD".into())
+    );
+    assert_eq!((&good["sources"][0]["said"], &good["sources"][1]["said"]), (&"not configured".into(), &"found".into()));
+    assert!(good["notice"].as_str().unwrap().contains("Rust"), "{good}");
+    let bad = &status["identities"]["bad"];
+    assert_eq!((&bad["state"], &bad["sources"][1]["said"]), (&"failing".into(), &"not asked".into()));
+    assert!(bad["failure"]["message"].as_str().unwrap().contains("none"), "{bad}");
+    assert_eq!(status["identities"]["lazy"]["state"], "asleep");
+    home.write("none", "");
+    let shown = broker.get("/status", &token).body;
+    assert!(!shown.contains(HUSH) && !shown.contains(&token), "{shown}");
+}
+
+#[test]
+fn a_request_that_is_being_answered_is_finished() {
+    let home = Home::new();
+    // A source that never answers, so that `/status` waits a second for a region that does not come.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", silent.local_addr().unwrap());
+    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    let request = format!("GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
+    stream.write_all(request.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.signal(rustix::process::Signal::TERM);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('}'), "{answer}");
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn who_connected_before_a_stop_is_answered() {
+    let home = Home::new();
+    let mut broker = home.serve(&[], &KEYS);
+    broker.wait_for_key(&home.token(), "AKIAENV");
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    // Connections are accepted in their order: once this one is answered, the one above has been accepted.
+    assert_eq!(broker.get("/healthz", "").status, 200);
+    broker.signal(rustix::process::Signal::TERM);
+    broker.wait_for_log("stopping");
+    let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert_eq!(broker.wait().code(), Some(0));
+}
+
+#[test]
+fn half_a_request_does_not_hold_up_a_stop() {
+    let home = Home::new();
+    let mut broker = home.serve(&[], &KEYS);
+    let mut stream = TcpStream::connect(broker.address()).unwrap();
+    stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let began = Instant::now();
+    broker.signal(rustix::process::Signal::TERM);
+    assert_eq!(broker.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_request_in_flight_ends_and_who_waits_in_vain_is_told_when_the_daemon_stops() {
+    let home = Home::new();
+    // Nobody ever answers here.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", silent.local_addr().unwrap());
+    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
+    let token = home.token();
+    let address = broker.address();
+    let waiting = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let (began, mut answer) = (Instant::now(), String::new());
+        let _ = stream.read_to_string(&mut answer);
+        (began.elapsed(), answer)
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    broker.signal(rustix::process::Signal::TERM);
+    let (_, answer) = waiting.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+    assert_eq!(broker.wait().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}

@@ -1,0 +1,28 @@
+//! Tests of the whole program as a black box.
+
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read the wall clock and the environment")]
+
+mod bad_input;
+mod commands;
+mod daemon_client;
+mod exhaustion;
+mod hostile;
+mod http;
+mod kills;
+mod lease;
+mod login;
+mod metadata;
+mod profiles;
+mod service_manager;
+mod shells;
+mod sign_in;
+mod sso;
+mod terminal;
+mod transport;
+
+/// Cargo gives the path to integration tests only, so the harness finds the program by itself.
+#[test]
+fn harness_runs_the_program_of_this_build() {
+    let expected = std::fs::canonicalize(env!("CARGO_BIN_EXE_credenza")).unwrap();
+    assert_eq!(std::fs::canonicalize(testkit::harness::program()).unwrap(), expected);
+}

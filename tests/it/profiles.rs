@@ -1,0 +1,684 @@
+//! What profiles can say, over a strict STS: the exact requests, and what becomes of refusals, rotation and expiry.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use testkit::ecs::Ecs;
+use testkit::harness::{CommandOutput, HUSH, Home, TIMEOUT};
+use testkit::imds::Imds;
+use testkit::server::Reply;
+use testkit::sts::{self, Form, Role, Sts};
+
+const REGION: &str = "eu-central-1";
+const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+
+fn base() -> String {
+    format!("[base]\naws_access_key_id = {}\naws_secret_access_key = {}\n", Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY)
+}
+
+fn sts(roles: &[&str]) -> Sts {
+    let sts = Sts::start(REGION);
+    roles.iter().for_each(|role| sts.allow(role, Role::default()));
+    sts
+}
+
+fn variables(sts: &Sts) -> [(&'static str, String); 2] {
+    [("AWS_ENDPOINT_URL_STS", sts.url()), ("AWS_REGION", REGION.into())]
+}
+
+fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> CommandOutput {
+    let variables = variables(sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let ended = home.run(&[&["get"], arguments].concat(), &variables);
+    assert!(!ended.stderr.contains(HUSH), "{ended:?}");
+    ended
+}
+
+fn key(ended: &CommandOutput) -> String {
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    printed["AccessKeyId"].as_str().unwrap().to_owned()
+}
+
+fn value<'f>(form: &'f Form, name: &str) -> Option<&'f str> {
+    form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn a_role_is_assumed_with_everything_that_the_profile_says() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    sts.allow(ROLE, Role { external_id: Some("ex".into()), ..Role::default() });
+    home.write(".aws/credentials", base());
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = ex\nrole_session_name = me\n\
+             duration_seconds = 7200\n"
+        ),
+    );
+    let ended = get(&home, &sts, &["--profile", "dev"]);
+    assert_eq!(key(&ended), "ASIA1");
+    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(printed["AccountId"], "123456789012");
+    assert!(printed["Expiration"].is_string() && printed["SessionToken"].is_string());
+    let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
+    for (name, expected) in [
+        ("Action", "AssumeRole"),
+        ("RoleArn", ROLE),
+        ("ExternalId", "ex"),
+        ("RoleSessionName", "me"),
+        ("DurationSeconds", "7200"),
+    ] {
+        assert_eq!(value(form, name), Some(expected));
+    }
+    assert_eq!(sts.callers(), [Sts::ACCESS_KEY_ID]);
+}
+
+#[test]
+fn a_chain_of_three_lasts_an_hour_and_says_so() {
+    let roles = ["a", "b", "c"].map(|name| format!("arn:aws:iam::123456789012:role/{name}"));
+    let (home, sts) = (Home::new(), sts(&roles.each_ref().map(String::as_str)));
+    home.write(".aws/credentials", base());
+    let mut config = String::new();
+    for (name, source, role) in [("a", "base", &roles[0]), ("b", "a", &roles[1]), ("c", "b", &roles[2])] {
+        writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = {source}\nduration_seconds = 7200")
+            .unwrap();
+    }
+    home.write(".aws/config", config);
+    let ended = get(&home, &sts, &["--profile", "c", "--log-level", "info"]);
+    assert_eq!(key(&ended), "ASIA3");
+    let durations: Vec<_> =
+        sts.forms().iter().map(|form| value(form, "DurationSeconds").map(ToOwned::to_owned)).collect();
+    assert_eq!(durations, [Some("7200".into()), Some("3600".into()), Some("3600".into())]);
+    assert_eq!(sts.callers(), [Sts::ACCESS_KEY_ID, "ASIA1", "ASIA2"]);
+    assert!(ended.stderr.contains("lasts an hour at most"), "{ended:?}");
+    assert!(value(&sts.forms()[0], "RoleSessionName").unwrap().starts_with("credenza-"));
+}
+
+#[test]
+fn web_identity_of_a_profile_and_of_the_environment() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    sts.trust_tokens(&["hush-jwt-1"]);
+    let token = home.write("token", "hush-jwt-1\n");
+    home.write(
+        ".aws/config",
+        format!("[profile web]\nrole_arn = {ROLE}\nweb_identity_token_file = {}\n", token.display()),
+    );
+    assert_eq!(key(&get(&home, &sts, &["--profile", "web"])), "ASIA1");
+    assert_eq!(value(&sts.forms()[0], "WebIdentityToken"), Some("hush-jwt-1"));
+    assert_eq!(sts.callers(), ["-"], "it is not signed");
+
+    let (url, token) = (sts.url(), token.to_str().unwrap());
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", &*url),
+        ("AWS_REGION", REGION),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+        ("AWS_ROLE_ARN", ROLE),
+        ("AWS_ROLE_SESSION_NAME", "pod"),
+    ];
+    assert_eq!(key(&home.run(&["get"], &variables)), "ASIA2");
+    assert_eq!(value(&sts.forms()[1], "RoleSessionName"), Some("pod"));
+    let half = home.run(&["get"], &variables[..3]);
+    assert!(half.code == Some(1) && half.stderr.contains("AWS_ROLE_ARN is not"), "{half:?}");
+}
+
+#[test]
+fn a_rotated_token_reaches_a_running_broker() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    sts.trust_tokens(&["hush-jwt-1"]);
+    let token = home.write("token", "hush-jwt-1");
+    home.write(
+        "credenza.toml",
+        format!(
+            "[identities.default]\nsources = [{{ role_arn = \"{ROLE}\", web_identity_token_file = \"{}\", \
+             region = \"{REGION}\" }}]\n",
+            token.display()
+        ),
+    );
+    let url = sts.url();
+    let broker = home.serve(&["--config", "credenza.toml"], &[("AWS_ENDPOINT_URL_STS", &url)]);
+    broker.wait_for_key(&home.token(), "ASIA1");
+    sts.trust_tokens(&["hush-jwt-2"]);
+    home.write("token", "hush-jwt-2");
+    broker.wait_for_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let refused = get(&home, &sts, &["--profile", "dev"]);
+    assert_eq!(refused.code, Some(1));
+    for part in [".aws/config, line 2: profile dev: ", "AccessDenied", "is not authorized to perform", "trust policy"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    sts.script([sts::error(400, "NeverHeardOf", "words")]);
+    let unknown = get(&home, &sts, &["--profile", "dev"]);
+    let told = ".aws/config, line 2: profile dev: AssumeRole ";
+    assert!(unknown.stderr.contains(told), "{unknown:?}");
+    let advice = "NeverHeardOf: words; check what the profile asks for, and what answers at this endpoint\n";
+    assert!(unknown.stderr.ends_with(advice), "{unknown:?}");
+    sts.know(Sts::ACCESS_KEY_ID, "hush-another", None);
+    let wrong = get(&home, &sts, &["--profile", "dev"]);
+    assert!(wrong.stderr.contains("SignatureDoesNotMatch: "), "{wrong:?}");
+    sts.know(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY, None);
+    sts.set_clock_off(-3600);
+    let late = get(&home, &sts, &["--profile", "dev"]);
+    assert!(late.stderr.contains("the clock of this machine is 60 minutes ahead"), "{late:?}");
+    assert_eq!(sts.actions().len(), 4, "what is refused is not tried again");
+}
+
+#[test]
+fn throttling_is_tried_three_times_and_nonsense_is_no_answer() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let throttled = || sts::error(400, "Throttling", "Rate exceeded");
+    sts.script([throttled(), throttled()]);
+    assert_eq!(key(&get(&home, &sts, &["--profile", "dev"])), "ASIA1");
+    assert_eq!(sts.actions().len(), 3);
+    let bomb = format!(
+        "<?xml version=\"1.0\"?><!DOCTYPE lolz [<!ENTITY lol \"lol\">{}]><lolz>&lol9;</lolz>",
+        (1..10).map(|n| format!("<!ENTITY lol{n} \"{}\">", format!("&lol{};", n - 1).repeat(10))).collect::<String>()
+    );
+    for (answer, expected) in [
+        (Reply::ok(bomb), "entit"),
+        (Reply::ok("<html>hello</html>"), "the answer is HTML, not XML"),
+        (Reply::ok("<a/>"), "the answer has no Credentials/"),
+        (Reply::ok(""), "the answer is empty"),
+        (Reply::of(404, "<html>"), "status 404"),
+    ] {
+        sts.script([answer]);
+        let ended = get(&home, &sts, &["--profile", "dev"]);
+        assert!(ended.code == Some(1) && ended.stderr.contains(expected), "{expected}: {ended:?}");
+    }
+    let before = sts.actions().len();
+    let broken = || Reply::of(502, "<html>bad gateway</html>");
+    sts.script([broken(), broken(), broken()]);
+    let ended = get(&home, &sts, &["--profile", "dev"]);
+    assert!(ended.stderr.contains("status 502") && !ended.stderr.contains("<html>"), "{ended:?}");
+    assert_eq!(sts.actions().len(), before + 3);
+}
+
+#[test]
+fn a_code_of_a_device_is_given_or_the_daemon_says_that_it_cannot_ask() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    let mfa = Some(("arn:aws:iam::123456789012:mfa/me".into(), "123456".into()));
+    sts.allow(ROLE, Role { mfa, ..Role::default() });
+    home.write(".aws/credentials", base());
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+        ),
+    );
+    assert_eq!(key(&get(&home, &sts, &["--profile", "dev", "--mfa-code", "123456"])), "ASIA1");
+    let wrong = get(&home, &sts, &["--profile", "dev", "--mfa-code", "654321"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("AccessDenied"), "{wrong:?}");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--profile", "dev"], &variables);
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    assert_eq!(answer.code(), "LoginRequired");
+    assert!(answer.message().contains("the daemon cannot ask"), "{}", answer.message());
+}
+
+#[test]
+fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_nothing() {
+    let base_role = "arn:aws:iam::123456789012:role/base";
+    let (home, sts) = (Home::new(), sts(&[base_role]));
+    home.write(".aws/credentials", base());
+    let mut config = format!("[profile hub]\nrole_arn = {base_role}\nsource_profile = base\n");
+    for number in 0..1000 {
+        let role = format!("arn:aws:iam::123456789012:role/n{number}");
+        sts.allow(&role, Role::default());
+        writeln!(config, "[profile p{number}]\nrole_arn = {role}\nsource_profile = hub").unwrap();
+    }
+    // The same role twice over the same base is one session, a different session name is another.
+    writeln!(config, "[profile twin]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub").unwrap();
+    writeln!(
+        config,
+        "[profile other]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub\nrole_session_name = xy"
+    )
+    .unwrap();
+    home.write(".aws/config", config);
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--serve-profiles", "p*,twin,other"], &variables);
+    let token = home.token();
+    std::thread::scope(|scope| {
+        for worker in 0..10 {
+            let (broker, token) = (&broker, &token);
+            scope.spawn(move || {
+                for number in 0..10 {
+                    broker.wait_for_identity(token, &format!("p{}", worker * 10 + number));
+                }
+            });
+        }
+    });
+    assert_eq!(sts.actions().len(), 101);
+    assert_eq!(sts.callers().iter().filter(|caller| *caller == Sts::ACCESS_KEY_ID).count(), 1);
+    let served = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key();
+    broker.wait_for_identity(&token, "twin");
+    assert_eq!(served("twin"), served("p0"));
+    assert_eq!(sts.actions().len(), 101);
+    broker.wait_for_identity(&token, "other");
+    assert_ne!(served("other"), served("p0"));
+    let status = broker.get("/status", &token).json();
+    assert_eq!(status["profiles"]["known"], 1002);
+    assert_eq!(status["profiles"]["live"], 102);
+    let nobody = broker.get("/credentials/hub", &token);
+    assert_eq!((nobody.status, nobody.code()), (404, "IdentityNotFound".into()));
+}
+
+#[test]
+fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    let imds = Imds::start("web", &testkit::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
+    let ecs = Ecs::start(Some(HUSH), &testkit::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
+    let bases = [("Ec2InstanceMetadata", "ASIAINSTANCE"), ("EcsContainer", "ASIACONTAINER")];
+    let mut config = String::new();
+    for (source, key) in bases {
+        sts.know(key, "hush-secret", Some("hush-session"));
+        for number in 0..10 {
+            let role = format!("arn:aws:iam::123456789012:role/{source}-{number}");
+            sts.allow(&role, Role { trusted: vec![key.into()], ..Role::default() });
+            writeln!(config, "[profile {source}-{number}]\nrole_arn = {role}\ncredential_source = {source}").unwrap();
+        }
+    }
+    home.write(".aws/config", config);
+    let (sts_url, endpoint, full) = (sts.url(), imds.endpoint(), ecs.url());
+    let variables = [
+        ("AWS_ENDPOINT_URL_STS", &*sts_url),
+        ("AWS_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "false"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &full),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN", HUSH),
+    ];
+    // The identity `default` comes from the container as well, which costs no second look either.
+    let broker = home.serve(&["--serve-profiles", "*-*"], &variables);
+    let token = home.token();
+    std::thread::scope(|scope| {
+        for (source, _) in bases {
+            for number in 0..10 {
+                let (broker, token) = (&broker, &token);
+                scope.spawn(move || broker.wait_for_identity(token, &format!("{source}-{number}")));
+            }
+        }
+    });
+    broker.wait_for_key(&token, "ASIACONTAINER");
+    for (_, key) in bases {
+        assert_eq!(sts.callers().iter().filter(|caller| *caller == key).count(), 10, "{key}");
+    }
+    assert_eq!(ecs.server().lines().len(), 1);
+    let of_the_role = "GET /latest/meta-data/iam/security-credentials/web".to_owned();
+    assert_eq!(imds.server().lines().iter().filter(|line| **line == of_the_role).count(), 1);
+    assert_eq!(imds.server().lines().len(), 4, "{:?}", imds.server().lines());
+}
+
+#[test]
+fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() {
+    let home = Home::new();
+    home.write(".aws/credentials", testkit::harness::profile("team/a%b", "AKIAA"));
+    home.write(
+        "credenza.toml",
+        format!(
+            "[profiles]\nserve = [\"team*\"]\n[identities.team-x]\nsources = [{{ access_key_id = \"AKIACONF\", \
+             secret_access_key = \"{HUSH}\" }}]\n"
+        ),
+    );
+    let broker = home.serve(&["--config", "credenza.toml"], &[]);
+    let token = home.token();
+    let key = |path: &str, key: &str| broker.wait_for(path, &token, |answer| answer.key().as_deref() == Some(key));
+    key("/credentials/team%2Fa%25b", "AKIAA");
+    home.write(
+        ".aws/credentials",
+        testkit::harness::profile("team-new", "AKIANEW") + &testkit::harness::profile("team-x", "AKIAX"),
+    );
+    key("/credentials/team-new", "AKIANEW");
+    key("/credentials/team-x", "AKIACONF");
+    broker.wait_for("/credentials/team%2Fa%25b", &token, |answer| answer.status == 404);
+}
+
+#[test]
+fn what_a_served_profile_lacks_is_explained_by_the_command_that_the_answer_names() {
+    let home = Home::new();
+    home.write("shared/config", "[profile a+b]\nrole_arn = arn:aws:iam::1:role/r\nexternal_id = x\n");
+    home.write("credenza.toml", "[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n");
+    let broker = home.serve(&["--config", "credenza.toml"], &[]);
+    let (answer, _) = broker.wait_for("/credentials/a+b", &home.token(), |answer| answer.status == 403);
+    let named = answer.message().split('`').nth(1).unwrap().to_owned();
+    assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
+    let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
+    let explained = home.run(&arguments, &[]);
+    assert!(explained.stdout.contains("shared/config, line 2: profile a+b: role_arn stands there"), "{explained:?}");
+}
+
+#[test]
+fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base().replace("[base]", "[default]"));
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"1h\"\n");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let broker = home.serve(&["--config", "credenza.toml"], &variables);
+    broker.wait_for_key(&home.token(), "ASIA1");
+    let body = broker.get("/credentials", &home.token()).body;
+    assert!(!body.contains(Sts::ACCESS_KEY_ID) && !body.contains(Sts::SECRET_ACCESS_KEY), "they never leave");
+    let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
+    assert_eq!((value(form, "Action"), value(form, "DurationSeconds")), (Some("GetSessionToken"), Some("3600")));
+    // A rotated key makes another session at once.
+    sts.know("AKIAROTATED", "hush-rotated", None);
+    home.write(
+        ".aws/credentials",
+        "[default]\naws_access_key_id = AKIAROTATED\naws_secret_access_key = hush-rotated\n",
+    );
+    broker.wait_for_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn long_lived_keys_of_which_somebody_knows_the_end_become_a_session_too() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
+    let [endpoint, region] = variables(&sts);
+    let variables = [
+        (endpoint.0, endpoint.1.as_str()),
+        (region.0, region.1.as_str()),
+        ("AWS_ACCESS_KEY_ID", Sts::ACCESS_KEY_ID),
+        ("AWS_SECRET_ACCESS_KEY", Sts::SECRET_ACCESS_KEY),
+        ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z"),
+    ];
+    let ended = home.run(&["get", "--config", "credenza.toml"], &variables);
+    assert_eq!(key(&ended), "ASIA1");
+    assert!(ended.stdout.contains("2020-01-01T00:00:00Z"), "a session does not outlive them: {ended:?}");
+}
+
+#[test]
+fn keys_for_another_store_are_not_shown_to_sts() {
+    let home = Home::new();
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
+    let url = format!("http://AKIAMINIO:{HUSH}@127.0.0.1:9000");
+    let ended = home.run(&["get", "--config", "credenza.toml", "--url", &url], &[("AWS_REGION", REGION)]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("set long_lived_keys = \"direct\""), "{ended:?}");
+}
+
+#[test]
+fn a_lease_goes_on_while_sts_fails_and_recovers() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut broker = home.serve(&["--profile", "dev"], &variables);
+    broker.wait_for_key(&home.token(), "ASIA1");
+    sts.forbid(ROLE);
+    broker.signal(rustix::process::Signal::HUP);
+    broker.wait_for_log("load failed");
+    assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIA1"));
+    sts.allow(ROLE, Role::default());
+    broker.signal(rustix::process::Signal::HUP);
+    broker.wait_for_key(&home.token(), "ASIA2");
+}
+
+#[test]
+fn credential_processes() {
+    let home = Home::new();
+    let printed = r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"hush-proc"}"#;
+    home.write("keys.json", printed);
+    home.write(
+        ".aws/config",
+        "[profile good]\ncredential_process = cat keys.json | cat\n[profile bad]\ncredential_process = echo hush-no >&2; exit 4\n\
+         [profile slow]\ncredential_process = sleep 12; cat keys.json\n",
+    );
+    assert_eq!(key(&home.run(&["get", "--profile", "good"], &[])), "AKIAPROC");
+    let bad = home.run(&["get", "--profile", "bad"], &[]);
+    assert!(
+        bad.code == Some(1) && bad.stderr.contains("line 4: profile bad: the credential_process failed"),
+        "{bad:?}"
+    );
+    assert!(bad.stderr.contains("it said: hush-no"), "whoever asked is told what it said");
+    let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
+    broker.wait_for_log("load failed");
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 503);
+    assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
+    drop(broker);
+    // A program may take longer than a load may otherwise.
+    let began = Instant::now();
+    assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
+    assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < TIMEOUT * 2);
+}
+
+#[test]
+fn what_the_daemon_starts_may_open_as_many_files_as_who_started_it() {
+    let limit = |pid: u32| {
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().to_owned()
+    };
+    // Few of them: so many are open that the limit can be set only when the program is there.
+    for started in ["300", "60"] {
+        let home = Home::new();
+        let printed = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$(ulimit -Sn)\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\"}""#;
+        home.write(".aws/config", format!("[profile dev]\ncredential_process = sleep 0.3; {printed}\n"));
+        let serve = home.command(&["serve", "--profile", "dev", "--listen", "127.0.0.1:0"]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -Sn {started} && exec \"$0\" \"$@\"")]);
+        limited.arg(serve.get_program()).args(serve.get_args()).env_clear().current_dir(home.path());
+        limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let broker = testkit::harness::Broker::start(limited);
+        broker.wait_for_key(&home.token(), &format!("AKIA{started}"));
+        assert_ne!(limit(broker.child.id()), started, "the daemon has raised its own");
+    }
+}
+
+#[test]
+fn a_command_that_a_comment_cuts_is_told() {
+    let home = Home::new();
+    home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
+    for command in ["get", "check"] {
+        let ended = home.run(&[command, "--profile", "cut"], &[]);
+        let told = ".aws/config, line 2: the credential_process ends where white space and then `;` or `#` follow";
+        assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_program_ends_with_the_command_that_waits_for_it() {
+    let home = Home::new();
+    home.write(
+        ".aws/config",
+        "[profile dev]\ncredential_process = echo $$ > pid.new && mv pid.new pid && exec sleep 1000\n",
+    );
+    for arguments in
+        [&["get", "--profile", "dev"][..], &["check", "--profile", "dev"], &["exec", "--profile", "dev", "--", "true"]]
+    {
+        let mut command = home.command(arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let (began, pid) = (Instant::now(), home.path().join("pid"));
+        while !pid.exists() {
+            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program has not started");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let program = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
+        fs::remove_file(&pid).unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert_eq!(testkit::harness::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
+        // Init may take its time to bury it.
+        let status = format!("/proc/{}/stat", program.as_raw_nonzero());
+        while fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
+            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program lives on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn exec_hands_on_no_authority_and_no_endpoint_from_a_file_that_everybody_may_write() {
+    let home = Home::new();
+    let keys = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
+    for (setting, value) in [("ca_bundle", "/tmp/ca.pem"), ("ec2_metadata_service_endpoint", "http://127.0.0.1:9/")] {
+        let config = home.write(".aws/config", format!("[profile dev]\n{keys}{setting} = {value}\n"));
+        let run = || home.run(&["exec", "--profile", "dev", "--", "sh", "-c", "cat $AWS_CONFIG_FILE"], &[]);
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o600)).unwrap();
+        assert!(run().stdout.contains(&format!("{setting}={value}")));
+        fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
+        let refused = run();
+        let told = format!("it sets {setting} in line 4");
+        assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{refused:?}");
+    }
+}
+
+#[test]
+fn check_explains_a_chain_hop_by_hop() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let refused = home.run(&["check", "--profile", "dev"], &variables);
+    for line in [
+        &format!("credentials, line 2: profile base: keys → {}", Sts::ACCESS_KEY_ID),
+        &format!("config, line 2: profile dev: role {ROLE} → ✗"),
+        "AccessDenied",
+    ] {
+        assert!(refused.stdout.contains(line), "{line}\n{}", refused.stdout);
+    }
+    sts.allow(ROLE, Role::default());
+    let good = home.run(&["check", "--profile", "dev"], &variables);
+    assert!(good.code == Some(0) && good.stdout.contains("→ ASIA1"), "{good:?}");
+    assert_eq!(sts.actions().len(), 2, "explaining costs no further call");
+}
+
+#[test]
+fn profiles_are_listed_and_no_secret_is() {
+    let home = Home::new();
+    home.write(".aws/credentials", base() + &testkit::harness::profile("other", "AKIAOTHER"));
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\ns3 =\n  addressing_style = path\n\
+             [profile broken]\nrole_arn = {ROLE}\nsource_profile = gone\n[profile empty]\n"
+        ),
+    );
+    let text = home.run(&["profiles"], &[]);
+    assert_eq!(text.code, Some(0), "{text:?}");
+    for line in [
+        "base    keys",
+        &format!("dev     role {ROLE} ← profile base (keys)"),
+        "broken  wrong: ",
+        "empty   no credentials",
+    ] {
+        assert!(text.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", text.stdout);
+    }
+    let json = home.run(&["profiles", "--json"], &[]);
+    let listed: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    let profiles = &listed["profiles"];
+    assert_eq!(profiles["base"]["aws_access_key_id"], Sts::ACCESS_KEY_ID);
+    assert_eq!(profiles["base"]["aws_secret_access_key"], "[redacted]");
+    assert_eq!(profiles["dev"]["s3"]["addressing_style"], "path");
+    assert_eq!(profiles["empty"], serde_json::json!({}));
+    assert!(!format!("{text:?}{json:?}").contains(HUSH));
+    let elsewhere = home.run(&["profiles", "--credentials-file", "/dev/null", "--config-file", "/dev/null"], &[]);
+    assert!(elsewhere.stdout.contains("there are no profiles in /dev/null"), "{elsewhere:?}");
+    let missing = home.run(&["profiles", "--config-file", "/nonexistent/config"], &[]);
+    assert!(missing.code == Some(1) && missing.stderr.contains("/nonexistent/config"), "{missing:?}");
+}
+
+/// `ulimit -s` in kilobytes: what a thread has, where nobody says otherwise. Each profile of the chain is one more call.
+const SMALL_STACK: usize = 2048;
+
+#[test]
+fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    home.write(".aws/credentials", base().replace("[base]", "[p255]"));
+    let mut config = String::new();
+    for hop in 0..255 {
+        writeln!(config, "[profile p{hop}]\nrole_arn = {ROLE}\nsource_profile = p{}", hop + 1).unwrap();
+    }
+    writeln!(config, "[profile one-more]\nrole_arn = {ROLE}\nsource_profile = p0").unwrap();
+    home.write(".aws/config", config);
+    let within = |arguments: &[&str]| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -s {SMALL_STACK} && exec \"$0\" \"$@\"")]);
+        let direct = home.command(arguments);
+        shell.arg(direct.get_program()).args(direct.get_args()).current_dir(home.path()).env_clear();
+        shell.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(variables(&sts));
+        let output = shell.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, stdout, stderr) = within(&["get", "--profile", "p0"]);
+    assert!(code == Some(0) && stdout.contains("\"ASIA255\""), "{code:?} {stderr}");
+    assert_eq!(sts.callers().len(), 255);
+    for (arguments, code) in
+        [(&["check", "--profile", "p0"][..], 0), (&["profiles"], 0), (&["get", "--profile", "one-more"], 1)]
+    {
+        let (ended, _, stderr) = within(arguments);
+        assert_eq!(ended, Some(code), "{arguments:?}: {stderr}");
+        assert_eq!(stderr.contains("more than 256 profiles are each the source"), code == 1, "{stderr}");
+    }
+}
+
+#[test]
+fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
+    let home = Home::new();
+    home.write(".aws/credentials", base() + &testkit::harness::profile("old", "AKIAOLD"));
+    let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
+    let told = "AWS_PROFILE (\"base\") counts, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would take; unset one";
+    let got = home.run(&["get", "--log-level", "warn"], &variables);
+    assert!(got.stdout.contains(Sts::ACCESS_KEY_ID) && got.stderr.matches(told).count() == 1, "{got:?}");
+    let checked = home.run(&["check"], &variables);
+    assert!(checked.code == Some(0) && checked.stdout.matches(told).count() == 1, "{checked:?}");
+    let serve = home.serve(&[], &variables);
+    assert!(serve.log().contains("which boto3 would take"), "{}", serve.log());
+    // Where only one counts there is nothing to tell.
+    for (arguments, variables) in [
+        (&["get", "--profile", "old"][..], &variables[..]),
+        (&["check", "--profile", "old"], &variables),
+        (&["profiles"], &variables),
+        (&["get"], &variables[..1]),
+        (&["check"], &[("AWS_PROFILE", "old"), variables[1]]),
+    ] {
+        let ended = home.run(arguments, variables);
+        assert!(ended.code == Some(0) && !(ended.stdout + &ended.stderr).contains("which boto3"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_role_that_is_no_arn_is_asked_for_and_never_shown() {
+    let word = format!("{HUSH}/mistyped");
+    let (home, sts) = (Home::new(), sts(&["urn:ecs:iam::ns:role/r", "any-word"]));
+    home.write(".aws/credentials", base());
+    let mut config = String::new();
+    for (name, role) in [("urn", "urn:ecs:iam::ns:role/r"), ("word", "any-word"), ("typo", &*word)] {
+        writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = base").unwrap();
+    }
+    home.write(".aws/config", config);
+    assert_eq!(key(&get(&home, &sts, &["--profile", "urn"])), "ASIA1");
+    assert_eq!(key(&get(&home, &sts, &["--profile", "word"])), "ASIA2");
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    for (arguments, code) in
+        [(&["get", "--profile", "typo"][..], 1), (&["check", "--profile", "typo"], 1), (&["profiles"], 0)]
+    {
+        let ended = home.run(arguments, &variables);
+        let said = ended.stdout + &ended.stderr;
+        assert_eq!(ended.code, Some(code), "{said}");
+        assert!(said.contains("(not shown, for it is no ARN)") && !said.contains("mistyped"), "{said}");
+    }
+    sts.script([Reply::of(
+        403,
+        format!("<E><Error><Code>AccessDenied</Code><Message>may not assume {word}</Message></Error></E>"),
+    )]);
+    let refused = home.run(&["get", "--profile", "typo"], &variables);
+    assert!(
+        refused.stderr.contains("may not assume [redacted]") && !refused.stderr.contains("mistyped"),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,200 @@
+//! Started by a service manager: its sockets are used, and it hears when we are ready, how we are and that we live.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use rustix::process::Signal;
+use testkit::harness::{Broker, HUSH, Home, TIMEOUT, keys_file};
+
+/// The end of a service manager that listens.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn new(home: &Home) -> Self {
+        let socket = UnixDatagram::bind(home.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        Self { socket, heard: Vec::new() }
+    }
+
+    fn hear(&mut self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}; heard {:?}", self.heard));
+        let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+        assert!(!text.contains(HUSH), "{text}");
+        self.heard.push(text.clone());
+        text
+    }
+
+    /// Listens until something is said, and gives all that was said until then and with it.
+    fn wait_for(&mut self, what: &str) -> Vec<String> {
+        let (began, start) = (Instant::now(), self.heard.len());
+        while !self.hear().lines().any(|line| line.starts_with(what)) {
+            assert!(began.elapsed() < TIMEOUT, "{what} was never said: {:?}", self.heard);
+        }
+        self.heard[start..].to_vec()
+    }
+}
+
+/// A container endpoint that answers when it is told to.
+fn patient_endpoint() -> (String, mpsc::Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (release, released) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let _ = released.recv();
+        let body = format!(
+            r#"{{"AccessKeyId":"ASIASLOW","SecretAccessKey":"{HUSH}","Token":"{HUSH}","Expiration":"2099-01-01T00:00:00Z"}}"#
+        );
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    });
+    (url, release)
+}
+
+/// The command with a socket handed over as file descriptor 3, as sd_listen_fds(3) has it. It goes by way of standard
+/// input, which is what safe code can hand down.
+fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
+    let direct = home.command(&[]);
+    let mut command = Command::new("sh");
+    command.env_clear().envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(home.path()).stdin(Stdio::from(socket));
+    let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=credenza exec "$@""#;
+    command.args(["-c", script, "sh", testkit::harness::program(), "serve"]).args(arguments);
+    command
+}
+
+#[test]
+fn readiness_waits_for_the_first_load_and_reload_and_stop_are_told() {
+    let home = Home::new();
+    let mut manager = Manager::new(&home);
+    let (url, release) = patient_endpoint();
+    let notify = home.path().join("notify");
+    let variables = [
+        ("NOTIFY_SOCKET", notify.to_str().unwrap()),
+        ("WATCHDOG_USEC", "300000"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()),
+    ];
+    let mut broker = home.serve(&[], &variables);
+    // Signs of life come while the load is under way, and nothing else.
+    for _ in 0..3 {
+        assert_eq!(manager.hear().trim_end(), "WATCHDOG=1");
+    }
+    release.send(()).unwrap();
+    let said = manager.wait_for("READY=1");
+    assert!(said[..said.len() - 1].iter().all(|text| text.trim_end() == "WATCHDOG=1"), "{said:?}");
+    assert_eq!(manager.wait_for("STATUS=").last().unwrap().trim_end(), "STATUS=1 of 1 identities have credentials");
+    assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIASLOW"));
+
+    broker.signal(Signal::HUP);
+    let reloading = manager.wait_for("RELOADING=1").pop().unwrap();
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    manager.wait_for("READY=1");
+    broker.signal(Signal::TERM);
+    manager.wait_for("STOPPING=1");
+    assert!(broker.wait().success());
+}
+
+#[test]
+fn readiness_does_not_wait_for_success() {
+    let home = Home::new();
+    let mut manager = Manager::new(&home);
+    let notify = home.path().join("notify");
+    let variables = [("NOTIFY_SOCKET", notify.to_str().unwrap()), ("CREDENZA_PROFILE", "absent")];
+    let _broker = home.serve(&[], &variables);
+    manager.wait_for("READY=1");
+    let status = manager.wait_for("STATUS=").pop().unwrap();
+    assert_eq!(
+        status.trim_end(),
+        "STATUS=0 of 1 identities have credentials; default has none, `credenza status` says why"
+    );
+    assert!(manager.heard.iter().all(|text| !text.contains("WATCHDOG")), "nobody asked: {:?}", manager.heard);
+}
+
+#[test]
+fn a_bad_configuration_is_told() {
+    let home = Home::new();
+    let mut manager = Manager::new(&home);
+    let notify = home.path().join("notify");
+    let config = home.write("credenza.toml", "[server]\nlisten = 1\n[nonsense]\n");
+    let ended =
+        home.run(&["--config", config.to_str().unwrap(), "serve"], &[("NOTIFY_SOCKET", notify.to_str().unwrap())]);
+    assert_eq!(ended.code, Some(78), "{ended:?}");
+    let status = manager.wait_for("STATUS=").pop().unwrap();
+    assert!(status.contains("bad configuration") && status.contains("nonsense"), "{status}");
+    assert_eq!(status.trim_end().lines().count(), 1, "{status}");
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_used_and_survive_us() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIDSOCKET"));
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let start = || Broker::start(with_socket(&home, OwnedFd::from(socket.try_clone().unwrap()), &[]));
+    let mut first = start();
+    assert_eq!(first.addresses, [address]);
+    first.wait_for_key(&home.token(), "AKIDSOCKET");
+    first.signal(Signal::TERM);
+    assert!(first.wait().success());
+    // Nobody listens now, and yet nobody is refused: the connection waits for the next one.
+    let waiting = std::net::TcpStream::connect(address).unwrap();
+    let second = start();
+    second.wait_for_key(&home.token(), "AKIDSOCKET");
+    drop(waiting);
+}
+
+#[test]
+fn handed_over_sockets_keep_the_rules() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIDSOCKET"));
+    let remote = TcpListener::bind("0.0.0.0:0").unwrap();
+    let output = with_socket(&home, OwnedFd::from(remote), &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("neither a loopback address") && said.contains("allow_remote"), "{said}");
+
+    let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = with_socket(&home, OwnedFd::from(datagram), &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not a listening TCP socket"), "{said}");
+
+    // Its address wins over the configured one, which is said.
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let broker = Broker::start(with_socket(&home, OwnedFd::from(socket), &["--listen", "127.0.0.1:1"]));
+    assert_eq!(broker.addresses, [address]);
+    assert!(broker.log().contains("its addresses count"), "{}", broker.log());
+}
+
+/// The port is taken by the socket that was handed over: a broker that bound it again would say that it is in use.
+#[test]
+fn a_socket_at_the_address_of_the_metadata_service_is_its_own() {
+    let home = Home::new();
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap();
+    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n"));
+    let arguments = ["--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    let mut command = with_socket(&home, socket.into(), &arguments);
+    command.envs([("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", HUSH), ("AWS_SESSION_TOKEN", HUSH)]);
+    let broker = Broker::start(command);
+    assert_eq!(broker.addresses[1], address);
+    assert_eq!(broker.get("/credentials", &home.token()).status, 200, "the container endpoint is elsewhere");
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET /latest/meta-data/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut status = String::new();
+    BufReader::new(stream).read_line(&mut status).unwrap();
+    assert!(status.contains(" 401 "), "{status}");
+}

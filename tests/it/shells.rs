@@ -1,0 +1,236 @@
+//! What real shells make of the lines that `get` and `env` print for them.
+
+use std::process::Command;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use testkit::harness::Home;
+
+/// Secret keys that stress quoting: characters that a shell interprets are more frequent than in random text.
+fn secrets() -> impl Strategy<Value = String> {
+    let text = prop_oneof![
+        r#"[\\'"`$#!{}()\[\]~*?%&;|<>=\-@: an0\u{2018}-\u{201f}]{1,24}"#,
+        r"[^\p{C}\s]{1,40}",
+        r"[ -~]{0,40}"
+    ];
+    // Surrounding white space is never part of a key.
+    text.prop_map(|text| text.trim().to_owned()).prop_filter("an empty secret is none", |text| !text.is_empty())
+}
+
+/// Returns the lines that `credenza get` prints for a shell, with this secret key and without a session token.
+fn lines(home: &Home, format: &str, secret: &str) -> String {
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", secret)];
+    let output = home.run(&["get", "--format", format], &keys);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    output.stdout
+}
+
+/// Returns the secret key that programs see after the shell has read the lines, and true if they see a session token.
+fn evaluate(home: &Home, shell: &[&str], format: &str, secret: &str) -> (String, bool) {
+    let lines = lines(home, format, secret);
+    let script = match format {
+        "powershell" => {
+            format!("{lines}[Console]::Out.Write($env:AWS_SECRET_ACCESS_KEY + \"`n\"); Test-Path Env:AWS_SESSION_TOKEN")
+        }
+        _ => format!("{lines}printenv AWS_SECRET_ACCESS_KEY; printenv AWS_SESSION_TOKEN"),
+    };
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(script).env("AWS_SESSION_TOKEN", "True").env("LC_ALL", "C.UTF-8");
+    let output = command.output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (secret, rest) = text.split_once('\n').unwrap();
+    (secret.to_owned(), rest.trim() == "True")
+}
+
+fn assert_reads_every_secret(shell: &[&str], format: &str, cases: u32) {
+    let home = Home::new();
+    let printable: String = ('!'..='~').chain(' '..='~').collect();
+    assert_eq!(evaluate(&home, shell, format, &printable), (printable, false));
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&secrets(), |secret| {
+        prop_assert_eq!(evaluate(&home, shell, format, &secret), (secret, false));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// What programs find in `NO_PROXY` and `no_proxy` after the shell has read what `credenza env` prints.
+fn exceptions(shell: &[&str], format: &str, script: &str, variables: &[(&str, &str)]) -> String {
+    let home = Home::new();
+    let broker = home.serve(&[], &[]);
+    let address = broker.address().to_string();
+    let printed = home.run(&["env", "--listen", &address, "--format", format], variables);
+    assert!(printed.code == Some(0) && printed.stdout.contains(&address), "{printed:?}");
+    let lines = home.write("lines", &printed.stdout);
+    let mut command = Command::new(shell[0]);
+    command.args(&shell[1..]).arg(script).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    let output =
+        command.env("HOME", home.path()).env("LINES_OF", lines).envs(variables.iter().copied()).output().unwrap();
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().replace('\n', " ")
+}
+
+fn keeps_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
+    let all = "example.org,.o'brien,127.0.0.1,localhost";
+    for (variables, expected) in [
+        (&[][..], ""),
+        (&[("http_proxy", ""), ("NO_PROXY", "example.org")], "example.org"),
+        (&[("HTTP_PROXY", "http://p:1")], "127.0.0.1,localhost 127.0.0.1,localhost"),
+        (
+            &[("all_proxy", "http://p:1"), ("NO_PROXY", "example.org"), ("no_proxy", ".o'brien, 127.0.0.1")],
+            &*format!("{all} {all}"),
+        ),
+        (&[("https_proxy", "p:1"), ("no_proxy", "*")], "* *"),
+    ] {
+        assert_eq!(exceptions(shell, format, script, variables), expected, "{format} {variables:?}");
+    }
+}
+
+const POSIX: &str = ". \"$LINES_OF\"; printenv NO_PROXY; printenv no_proxy";
+
+#[test]
+fn sh_asks_the_daemon_through_no_proxy() {
+    keeps_the_daemon_from_proxies(&["sh", "-c"], "env", POSIX);
+}
+
+#[test]
+fn bash_asks_the_daemon_through_no_proxy() {
+    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
+        return;
+    }
+    keeps_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
+}
+
+#[test]
+fn fish_asks_the_daemon_through_no_proxy() {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+        return;
+    }
+    let script = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
+    keeps_the_daemon_from_proxies(&["fish", "--no-config", "-c"], "fish", script);
+}
+
+#[test]
+fn powershell_asks_the_daemon_through_no_proxy() {
+    if is_here("pwsh") {
+        let script = "Invoke-Expression (Get-Content -Raw $env:LINES_OF); $env:NO_PROXY; $env:no_proxy";
+        keeps_the_daemon_from_proxies(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", script);
+    }
+}
+
+/// Lines without quotes are those of a shell, too.
+#[test]
+fn a_file_names_the_exceptions() {
+    let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "example.org")];
+    let all = "example.org,127.0.0.1,localhost";
+    let found = exceptions(&["sh", "-ac"], "dotenv", POSIX, &variables);
+    assert_eq!(found, format!("{all} {all}"));
+}
+
+fn is_here(shell: &str) -> bool {
+    Command::new(shell).args(["-c", "exit 0"]).output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn sh() {
+    assert_reads_every_secret(&["sh", "-c"], "env", 96);
+}
+
+#[test]
+fn bash() {
+    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
+        return;
+    }
+    assert_reads_every_secret(&["bash", "--norc", "-c"], "env", 96);
+}
+
+#[test]
+fn fish() {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+        return;
+    }
+    assert_reads_every_secret(&["fish", "--no-config", "-c"], "fish", 48);
+}
+
+/// What a script of fish prints, where `$credenza` is the program and `A` to `E` are variables of this name; and what it
+/// says on standard error. Each home has universal variables of its own.
+fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, String) {
+    let mut command = Command::new("fish");
+    command.args(["-c", script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("HOME", home.path()).env("credenza", testkit::harness::program());
+    command.env("XDG_CONFIG_HOME", home.path().join("config")).env("XDG_DATA_HOME", home.path().join("data"));
+    let output = command.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().replace('\n', " ");
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn fish_tells_success_from_failure() {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+        return;
+    }
+    let home = Home::new();
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush")];
+    let disabled = ("AWS_EC2_METADATA_DISABLED", "true");
+    for (script, outcome, outcome_without) in [
+        ("$credenza get --format fish | source; echo $status", "0", "0"),
+        ("$credenza get --format fish | source; echo $pipestatus", "0 0", "1 0"),
+        (
+            "set lines ($credenza get --format fish); or echo failed; printf '%s\n' $lines | source; echo $status",
+            "0",
+            "failed 0",
+        ),
+        ("$credenza get --format fish >lines; and source lines; echo $status", "0", "1"),
+        ("false; $credenza get --format fish | source; and echo $AWS_ACCESS_KEY_ID", "AKIAENV", ""),
+    ] {
+        assert_eq!(
+            in_fish(&home, script, &[&keys[..], &[disabled]].concat()),
+            (outcome.into(), String::new()),
+            "{script}"
+        );
+        let (printed, said) = in_fish(&home, script, &[disabled]);
+        assert!(printed == outcome_without && said.contains("default"), "{script}: {printed}: {said}");
+    }
+}
+
+#[test]
+fn fish_lets_no_variable_of_before_win() {
+    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+        return;
+    }
+    let home = Home::new();
+    let lines = home.write("lines", lines(&home, "fish", "new"));
+    let lines = [("LINES_OF", lines.to_str().unwrap()), ("AWS_SESSION_TOKEN", "inherited")];
+    let there = "for name in AWS_SESSION_TOKEN AWS_SECRET_ACCESS_KEY; printenv $name; end";
+    // Blocks within functions, and what a function has of its caller.
+    let local = format!(
+        "function inner; set -fx AWS_SESSION_TOKEN f; begin; set -lx AWS_SESSION_TOKEN a; set -lx AWS_SECRET_ACCESS_KEY a; begin; set -lx AWS_SESSION_TOKEN b; set -lx AWS_SECRET_ACCESS_KEY b; \
+         cat $LINES_OF | source; {there}; end; {there}; end; {there}; end; \
+         function outer; set -lx AWS_SESSION_TOKEN c; set -lx AWS_SECRET_ACCESS_KEY c; inner; end; outer"
+    );
+    assert_eq!(in_fish(&home, &local, &lines), ("new new new".into(), String::new()));
+    // A universal variable is not ours to erase; one that programs do not find does not win.
+    let universal = in_fish(&home, "set -Ux AWS_SECRET_ACCESS_KEY universal; set -U AWS_SESSION_TOKEN universal", &[]);
+    assert_eq!(universal, (String::new(), String::new()));
+    let source = format!("source $LINES_OF; echo $status; {there}; set -q AWS_SESSION_TOKEN; and echo kept");
+    assert_eq!(in_fish(&home, &source, &lines), ("0 new kept".into(), String::new()));
+    in_fish(&home, "set -Ux AWS_SESSION_TOKEN universal", &[]);
+    let (printed, said) = in_fish(&home, &source, &lines);
+    assert_eq!(printed, "0 universal new kept");
+    assert_eq!(
+        said,
+        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and would win: set -eU AWS_SESSION_TOKEN"
+    );
+    // The advice helps.
+    in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);
+    assert_eq!(in_fish(&home, &source, &lines), ("0 new".into(), String::new()));
+}
+
+/// Nothing is missing where it is not installed: its documented rules stand in a table beside the code.
+#[test]
+fn powershell() {
+    if is_here("pwsh") {
+        assert_reads_every_secret(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", 8);
+    }
+}

@@ -1,0 +1,169 @@
+//! Log-ins as a running broker serves them: what who has not logged in is told, what heals it, and what many share.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use testkit::harness::{Broker, HUSH, Home};
+use testkit::oidc::{Oidc, TOKEN};
+use testkit::sso::Portal;
+
+const START_URL: &str = "https://d.awsapps.com/start";
+const ACCOUNT: &str = "123456789012";
+const CACHE: &str = ".aws/sso/cache";
+/// Long ago, as it stands in the cache.
+const PAST: &str = "2020-01-01T00:00:00Z";
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A home with these profiles, and a portal that gives every role for every token.
+struct Stage {
+    home: Home,
+    oidc: Oidc,
+    portal: Arc<Portal>,
+}
+
+impl Stage {
+    fn new(config: &str) -> Self {
+        let home = Home::new();
+        home.write(".aws/config", config);
+        let (oidc, portal) = (Oidc::start(START_URL, now()), Arc::new(Portal::start((now() + 3600) * 1000)));
+        oidc.set(|state| {
+            let portal = Arc::clone(&portal);
+            state.issued = Some(Box::new(move |token| portal.allow(token, ACCOUNT, "*")));
+        });
+        Self { home, oidc, portal }
+    }
+
+    fn variables(&self) -> [(&'static str, String); 2] {
+        [("AWS_ENDPOINT_URL_SSO", self.portal.endpoint()), ("AWS_ENDPOINT_URL_SSO_OIDC", self.oidc.endpoint())]
+    }
+
+    /// A command that ends, without a secret in what it prints.
+    fn run(&self, arguments: &[&str]) -> String {
+        let variables = self.variables();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ended = self.home.run(arguments, &variables);
+        assert!(ended.code == Some(0) && !format!("{ended:?}").contains(HUSH), "{ended:?}");
+        ended.stdout + &ended.stderr
+    }
+
+    fn serve(&self, arguments: &[&str]) -> Broker {
+        let variables = self.variables();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.home.serve(arguments, &variables)
+    }
+
+    /// Rewrites the tokens of the cache: they have ended.
+    fn age(&self) {
+        for entry in fs::read_dir(self.home.path().join(CACHE)).unwrap() {
+            let path = entry.unwrap().path();
+            let Ok(mut token) = serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()) else {
+                continue;
+            };
+            if token.get("accessToken").is_some() {
+                token["expiresAt"] = PAST.into();
+                fs::write(&path, token.to_string()).unwrap();
+            }
+        }
+    }
+}
+
+fn session(name: &str) -> String {
+    format!("[sso-session {name}]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\n")
+}
+
+fn profile(name: &str, session: &str, role: &str) -> String {
+    format!("[profile {name}]\nsso_session = {session}\nsso_account_id = {ACCOUNT}\nsso_role_name = {role}\n")
+}
+
+#[test]
+fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
+    let stage = Stage::new(&(session("work") + &profile("dev", "work", "Dev")));
+    let broker = stage.serve(&["--profile", "dev"]);
+    let token = stage.home.token();
+    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
+    assert_eq!(refused.code(), "LoginRequired");
+    for says in ["profile dev", "SSO session work", ".aws/config, line ", "run: credenza login --sso-session work"] {
+        assert!(refused.message().contains(says), "{refused:?}");
+    }
+    let status = stage.run(&["status", "--listen", &broker.address().to_string()]);
+    assert!(status.contains("default: login required\n"), "{status}");
+    assert!(status.contains("credenza login --sso-session work"), "{status}");
+    assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "nobody asks in vain");
+
+    stage.run(&["login", "--sso-session", "work", "--no-browser"]);
+    let served = broker.wait_for("/credentials", &token, |answer| answer.status == 200).0;
+    assert_eq!(served.key().unwrap(), format!("ASIA{ACCOUNT}Dev1"));
+    assert_eq!(stage.portal.server().seen().len(), 1);
+}
+
+#[test]
+fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
+    let legacy = format!(
+        "[profile old]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\nsso_account_id = {ACCOUNT}\n\
+         sso_role_name = Old\n"
+    );
+    let stage = Stage::new(&legacy);
+    stage.run(&["login", "--profile", "old", "--no-browser"]);
+    // Less than what the keys of the portal live: the token's end is nearer than the keys'.
+    let broker = stage.serve(&["--profile", "old"]);
+    let token = stage.home.token();
+    broker.wait_for("/credentials", &token, |answer| answer.status == 200);
+    let status = broker.get("/status", &token).json();
+    let ends = status["identities"]["default"]["login_ends"].as_str().unwrap().to_owned();
+    assert!(ends.ends_with('Z'), "{status}");
+    let shown = stage.run(&["status", "--listen", &broker.address().to_string()]);
+    assert_eq!(status["identities"]["default"]["login_command"], "credenza login --profile old", "{status}");
+    let told = "; to log in again, run: credenza login --profile old\n";
+    assert!(shown.contains("the log-in behind it ends in ") && shown.contains(told), "{shown}");
+
+    // The lease that is held is good until it expires; another broker has none.
+    stage.age();
+    drop(broker);
+    let broker = stage.serve(&["--profile", "old"]);
+    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
+    assert_eq!(refused.code(), "LoginRequired");
+    assert!(refused.message().contains("run: credenza login --profile old"), "{refused:?}");
+    assert_eq!(stage.portal.server().seen().len(), 1, "a token that has ended is not shown to anybody");
+}
+
+#[test]
+fn forty_profiles_over_three_sessions_cost_three_refreshes_and_a_call_for_each_role() {
+    let sessions = ["a", "b", "c"];
+    let mut config: String = sessions.iter().map(|name| session(name)).collect();
+    for number in 0..40 {
+        write!(config, "{}", profile(&format!("p{number}"), sessions[number % 3], &format!("R{number}x"))).unwrap();
+    }
+    // The same role of the same session under another name.
+    config += &profile("ptwin", "a", "R0x");
+    let stage = Stage::new(&config);
+    stage.run(&["login", "--all", "--no-browser"]);
+    stage.age();
+    let before = stage.oidc.asked(TOKEN);
+
+    let broker = stage.serve(&["--serve-profiles", "p*"]);
+    let token = stage.home.token();
+    std::thread::scope(|scope| {
+        for worker in 0..8 {
+            let (broker, token) = (&broker, &token);
+            scope.spawn(move || {
+                for number in 0..5 {
+                    broker.wait_for_identity(token, &format!("p{}", worker * 5 + number));
+                }
+            });
+        }
+    });
+    broker.wait_for_identity(&token, "ptwin");
+    assert_eq!(stage.oidc.asked(TOKEN) - before, 3);
+    let asked: Vec<_> = stage.portal.server().seen().iter().map(testkit::server::Seen::line).collect();
+    assert_eq!((asked.len(), asked.iter().collect::<BTreeSet<_>>().len()), (40, 40));
+    let key = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key().unwrap();
+    assert_eq!(key("ptwin"), key("p0"));
+    assert!(key("p7").starts_with(&format!("ASIA{ACCOUNT}R7x")));
+    assert!((1..40).all(|number| key(&format!("p{number}")) != key("p0")));
+}

@@ -1,0 +1,202 @@
+//! Commands at a real terminal, with a person who types.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use testkit::harness::{Home, TIMEOUT};
+use testkit::sts::{Role, Sts};
+
+const REGION: &str = "eu-central-1";
+const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+const DEVICE: &str = "arn:aws:iam::123456789012:mfa/me";
+const QUESTION: &str = "MFA code of arn:aws:iam::123456789012:mfa/me: ";
+const CODE: &str = "806317";
+
+/// A terminal and the program that has it as its own; standard output goes elsewhere, as in `$(credenza get)`.
+struct Screen {
+    terminal: File,
+    shown: Arc<Mutex<String>>,
+    reader: Option<std::thread::JoinHandle<()>>,
+    child: Child,
+}
+
+impl Screen {
+    /// Runs a command with this terminal as its controlling one.
+    fn of(command: &Command) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+        let open = || Stdio::from(OwnedFd::from(OpenOptions::new().read(true).write(true).open(&name).unwrap()));
+        // It makes standard input the controlling terminal of a session of its own.
+        let mut session = in_a_session(&["--ctty"], command);
+        let child = session.stdin(open()).stdout(Stdio::piped()).stderr(open()).spawn().unwrap();
+        // The ends that the command was given are its own.
+        drop(session);
+        let terminal = File::from(terminal);
+        let shown = Arc::<Mutex<String>>::default();
+        let (mut screen, into) = (terminal.try_clone().unwrap(), Arc::clone(&shown));
+        let reader = std::thread::spawn(move || {
+            let mut chunk = [0; 1024];
+            // It ends in an error when the last of those who had the other end has gone.
+            while let Ok(read @ 1..) = screen.read(&mut chunk) {
+                into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..read]));
+            }
+        });
+        Self { terminal, shown, reader: Some(reader), child }
+    }
+
+    fn shown(&self) -> String {
+        self.shown.lock().unwrap().clone()
+    }
+
+    fn wait_for(&self, text: &str) {
+        let began = Instant::now();
+        while !self.shown().contains(text) {
+            assert!(began.elapsed() < TIMEOUT, "not {text:?}: {:?}", self.shown());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn echoes(&self) -> bool {
+        tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
+
+    fn types(&mut self, text: &str) {
+        self.terminal.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The exit code, and what went to standard output. After that all is shown that will be.
+    fn ends(&mut self) -> (Option<i32>, String) {
+        let code = testkit::harness::wait(&mut self.child).code();
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        self.reader.take().unwrap().join().unwrap();
+        (code, printed)
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command as the first process of a session of its own.
+fn in_a_session(arguments: &[&str], command: &Command) -> Command {
+    let mut session = Command::new("setsid");
+    session.args(arguments).arg(command.get_program()).args(command.get_args()).env_clear();
+    session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    session.current_dir(command.get_current_dir().unwrap());
+    session
+}
+
+/// A role that asks for a code.
+fn stage() -> (Home, Sts) {
+    let (home, sts) = (Home::new(), Sts::start(REGION));
+    sts.allow(ROLE, Role { mfa: Some((DEVICE.into(), CODE.into())), ..Role::default() });
+    let base = format!(
+        "[base]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        Sts::ACCESS_KEY_ID,
+        Sts::SECRET_ACCESS_KEY
+    );
+    home.write(".aws/credentials", base);
+    let role = format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nmfa_serial = {DEVICE}\n");
+    home.write(".aws/config", role);
+    (home, sts)
+}
+
+fn command(home: &Home, sts: &Sts, arguments: &[&str]) -> Command {
+    let mut command = home.command(arguments);
+    command.env("AWS_ENDPOINT_URL_STS", sts.url()).env("AWS_REGION", REGION).env("RUST_LOG", "warn");
+    command
+}
+
+const GET: &[&str] = &["get", "--profile", "dev"];
+const EXEC: &[&str] = &["exec", "--profile", "dev", "--", "sh", "-c", "echo lent; read line && echo $line"];
+
+#[test]
+fn the_code_is_asked_for_unseen_and_goes_to_sts() {
+    for arguments in [GET, EXEC] {
+        let (home, sts) = stage();
+        let mut screen = Screen::of(&command(&home, &sts, arguments));
+        screen.wait_for(QUESTION);
+        assert!(!screen.echoes(), "{arguments:?}");
+        screen.types(&format!("{CODE}\r"));
+        if arguments == EXEC {
+            // What runs then has the terminal as it was before.
+            let began = Instant::now();
+            while !screen.echoes() {
+                assert!(began.elapsed() < TIMEOUT, "{:?}", screen.shown());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            screen.types("typed\r");
+        }
+        let (code, printed) = screen.ends();
+        assert_eq!(code, Some(0), "{arguments:?}: {}", screen.shown());
+        assert!(screen.echoes(), "{arguments:?}");
+        let expected = if arguments == GET { "ASIA1" } else { "lent\ntyped\n" };
+        assert!(printed.contains(expected), "{printed}");
+        assert!(
+            !screen.shown().contains(CODE) && screen.shown().starts_with(&format!("{QUESTION}\r\n")),
+            "{:?}",
+            screen.shown()
+        );
+        let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
+        for (name, value) in [("TokenCode", CODE), ("SerialNumber", DEVICE)] {
+            assert!(form.iter().any(|(key, given)| key == name && given == value), "{form:?}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupt_at_the_question_leaves_the_terminal_as_it_was() {
+    for arguments in [GET, EXEC, &["check", "--profile", "dev"]] {
+        let (home, sts) = stage();
+        let mut screen = Screen::of(&command(&home, &sts, arguments));
+        screen.wait_for(QUESTION);
+        assert!(!screen.echoes());
+        screen.types("12\x03");
+        let (code, printed) = screen.ends();
+        assert_eq!((code, &*printed), (Some(130), ""), "{arguments:?}: {}", screen.shown());
+        assert!(screen.echoes(), "{arguments:?}");
+        assert_eq!(screen.shown(), format!("{QUESTION}\r\n"), "{arguments:?}");
+        assert!(sts.actions().is_empty());
+    }
+}
+
+#[test]
+fn without_a_terminal_the_error_names_the_option() {
+    for arguments in [GET, EXEC] {
+        let (home, sts) = stage();
+        let output = in_a_session(&["--wait"], &command(&home, &sts, arguments)).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let told = format!("mfa_serial {DEVICE}: there is no terminal to ask at; give --mfa-code");
+        assert!(said.contains(&told) && output.stdout.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn a_credential_process_asks_at_the_terminal_or_on_standard_error() {
+    let print = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$pin\",\"SecretAccessKey\":\"s\"}""#;
+    for question in ["printf 'PIN? ' >/dev/tty; read pin </dev/tty", "printf 'PIN? ' >&2; read pin"] {
+        for arguments in [GET, &["exec", "--profile", "dev", "--", "echo", "lent AKIA77"]] {
+            let (home, sts) = stage();
+            home.write(".aws/config", format!("[profile dev]\ncredential_process = {question}; {print}\n"));
+            let mut screen = Screen::of(&command(&home, &sts, arguments));
+            screen.wait_for("PIN? ");
+            screen.types("77\r");
+            let (code, printed) = screen.ends();
+            assert!(code == Some(0) && printed.contains("AKIA77"), "{question}: {printed} {}", screen.shown());
+        }
+    }
+}
