@@ -19,3 +19,14 @@ pub(crate) enum AnswerFuture {
     /// Something has.
     Later(Pin<Box<dyn Future<Output = HttpAnswer> + Send>>),
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl AnswerFuture {
+    /// Waits for the answer.
+    pub(crate) async fn wait(self) -> HttpAnswer {
+        match self {
+            Self::Now(answered) => answered,
+            Self::Later(answered) => answered.await,
+        }
+    }
+}
