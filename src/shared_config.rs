@@ -1,9 +1,8 @@
-//! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: where they are, what they say, and how a part of
-//! them is written out again.
+//! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: finds their paths, parses them, and writes the
+//! settings of one profile as a file of its own.
 //!
-//! Everything here is pure: the files are found and read by the caller, who hands their bytes to
-//! [`SharedConfig::parse`]. A line pass of ours settles what is a header, a comment, a continuation or a property, and
-//! on which line; rust-ini then reads the properties of each section, but only those that it reads right.
+//! The room is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells headers,
+//! comments, continuations and properties apart, and the parser makes sections of them.
 
 #[cfg(test)]
 mod cases;

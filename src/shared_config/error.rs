@@ -50,9 +50,6 @@ pub(crate) enum ExpectedSyntax {
     /// The bytes are no text.
     #[error("text in UTF-8")]
     Utf8,
-    /// rust-ini read this property other than the line pass did. It is given none of which that is known.
-    #[error("a property that the INI parser can read")]
-    Ini,
 }
 
 impl ExpectedSyntax {

@@ -8,7 +8,7 @@ use crate::shared_config::SharedFile;
 use crate::shared_config::error::{ExpectedSyntax, IgnoredItem, ParseError, ParseWarning};
 use crate::shared_config::lexer::{LexError, Line, LineKind, lines, sub_property, text};
 use crate::shared_config::property::Section;
-use crate::shared_config::section::{RawProperty, RawSection, SectionKind, finish};
+use crate::shared_config::section::{RawProperty, RawSection, SectionKind};
 
 /// The warnings of one file that are kept. Somebody who mends a file reads the first few.
 const WARNINGS: usize = 100;
@@ -30,7 +30,7 @@ pub(crate) fn read(file: SharedFile, path: &Arc<Path>, bytes: &[u8]) -> Result<F
             let line = line?;
             reader.take(line).map_err(|expected| LexError { line: line.number, expected })?;
         }
-        reader.finish(path)
+        Ok(reader.finish(path))
     };
     sections().map_err(|LexError { line, expected }| ParseError { file, path: Arc::clone(path), line, expected })
 }
@@ -57,7 +57,7 @@ impl<'a> Parser<'a> {
     fn new(file: SharedFile) -> Self {
         Self {
             file,
-            drafts: vec![RawSection { sort: SectionKind::Ignored, name: "", line: 0, properties: Vec::new() }],
+            drafts: vec![RawSection { kind: SectionKind::Ignored, name: "", line: 0, properties: Vec::new() }],
             index: HashMap::new(),
             section: None,
             above: None,
@@ -86,8 +86,8 @@ impl<'a> Parser<'a> {
 
     fn header(&mut self, line: u32, inside: &'a str) -> usize {
         match sort(self.file, inside) {
-            Ok((sort, name)) => *self.index.entry((sort, name)).or_insert_with(|| {
-                self.drafts.push(RawSection { sort, name, line, properties: Vec::new() });
+            Ok((kind, name)) => *self.index.entry((kind, name)).or_insert_with(|| {
+                self.drafts.push(RawSection { kind, name, line, properties: Vec::new() });
                 self.drafts.len() - 1
             }),
             Err(ignored) => {
@@ -112,8 +112,8 @@ impl<'a> Parser<'a> {
         let missing = if self.section.is_some() { ExpectedSyntax::Property } else { ExpectedSyntax::Header };
         let draft = self.above.ok_or(missing)?;
         let property = self.drafts[draft].properties.last_mut().ok_or(missing)?;
-        if !property.first.is_empty() {
-            property.more.push(text);
+        if !property.value.is_empty() {
+            property.continuations.push(text);
             return Ok(());
         }
         let (name, value) = sub_property(text)?;
@@ -133,10 +133,10 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn finish(mut self, path: &Arc<Path>) -> Result<FileSections, LexError> {
+    fn finish(mut self, path: &Arc<Path>) -> FileSections {
         let mut sections = FileSections::default();
         let default_gives_way = self.index.contains_key(&(SectionKind::Profile, "default"));
-        self.drafts.retain(|draft| match draft.sort {
+        self.drafts.retain(|draft| match draft.kind {
             SectionKind::Ignored => false,
             SectionKind::Default if default_gives_way => {
                 self.ignored.push((draft.line, IgnoredItem::Default));
@@ -144,8 +144,9 @@ impl<'a> Parser<'a> {
             }
             _ => true,
         });
-        for (draft, section) in self.drafts.iter().zip(finish(&self.drafts, self.file, path)?) {
-            match draft.sort {
+        for draft in &self.drafts {
+            let section = draft.finish(self.file, path);
+            match draft.kind {
                 SectionKind::Ignored | SectionKind::Default | SectionKind::Profile => sections.profiles.push(section),
                 SectionKind::SsoSession => sections.sso_sessions.push(section),
                 SectionKind::Services => sections.services.push(section),
@@ -157,7 +158,7 @@ impl<'a> Parser<'a> {
         }
         let warning = |(line, ignored)| ParseWarning { file: self.file, path: Arc::clone(path), line, ignored };
         sections.warnings = self.ignored.into_iter().map(warning).collect();
-        Ok(sections)
+        sections
     }
 }
 
