@@ -95,7 +95,7 @@ pub(crate) fn part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String
 pub(crate) fn url(text: &str) -> Result<Secret, String> {
     match crate::source::spec::parse_url(text) {
         Ok(_) => Ok(text.trim().into()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(crate::model::error::SourceError::from(error).to_string()),
     }
 }
 

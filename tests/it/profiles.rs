@@ -484,7 +484,7 @@ fn a_command_that_a_comment_cuts_is_told() {
     home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
     for command in ["get", "check"] {
         let ended = home.run(&[command, "--profile", "cut"], &[]);
-        let told = ".aws/config, line 2: the credential_process ends where white space and then `;` or `#` follow";
+        let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #`";
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     }
 }
@@ -530,7 +530,7 @@ fn exec_hands_on_no_authority_and_no_endpoint_from_a_file_that_everybody_may_wri
         assert!(run().stdout.contains(&format!("{setting}={value}")));
         fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
         let refused = run();
-        let told = format!("it sets {setting} in line 4");
+        let told = format!("line 4: profile dev: {setting} is not used");
         assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{refused:?}");
     }
 }

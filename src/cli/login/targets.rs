@@ -152,7 +152,7 @@ impl SharedFilePair {
     }
 
     fn shown(&self) -> String {
-        self.profiles.places()
+        self.profiles.paths()
     }
 
     /// What could be meant instead.
