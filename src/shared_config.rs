@@ -1,5 +1,5 @@
 //! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: finds their paths, parses them, and writes the
-//! settings of one profile as a file of its own.
+//! settings of one profile as a separate file.
 //!
 //! The room is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells headers,
 //! comments, continuations and properties apart, and the parser makes sections of them.
@@ -18,12 +18,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use crate::shared_config::error::{ParseError, ParseWarning};
-pub(crate) use crate::shared_config::locate::locate;
-pub(crate) use crate::shared_config::property::Section;
-pub(crate) use crate::shared_config::render::render;
-
+use crate::shared_config::error::{ParseError, ParseWarning};
 use crate::shared_config::parser::FileSections;
+use crate::shared_config::property::Section;
 
 /// One of the two shared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

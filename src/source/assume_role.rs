@@ -74,25 +74,25 @@ impl AssumeRole {
         Self { name, location: None, role, base, settings: None, region: None, is_chained: false }
     }
 
-    /// The same role with a location for its errors. Errors of the base have their own location.
+    /// Returns this role with a location for its errors. Errors of the base have their own location.
     #[must_use]
     pub fn at(self, location: Location) -> Self {
         Self { location: Some(location), ..self }
     }
 
-    /// The same role with these settings for STS.
+    /// Returns this role with these settings for STS.
     #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }
 
-    /// The same role with STS in this region, if there is one.
+    /// Returns this role with STS in this region, if there is one.
     #[must_use]
     pub fn with_region(self, region: Option<Box<str>>) -> Self {
         Self { region, ..self }
     }
 
-    /// The same role as part of a role chain, if the base gives credentials of a role.
+    /// Returns this role as part of a role chain, if the base gives credentials of a role.
     #[must_use]
     pub fn chained(self, is_chained: bool) -> Self {
         Self { is_chained, ..self }

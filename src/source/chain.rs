@@ -48,7 +48,7 @@ pub fn merge_credentials(sources: impl IntoIterator<Item = Box<dyn Source>>) -> 
 }
 
 impl Chain {
-    /// The same chain with another rule for errors of a source.
+    /// Returns this chain with another rule for errors of a source.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;

@@ -76,7 +76,7 @@ impl ContainerCredentials {
         Self { timeout: ATTEMPT_TIMEOUT }
     }
 
-    /// The same source with another timeout for each attempt.
+    /// Returns this source with another timeout for each attempt.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout }

@@ -55,18 +55,18 @@ pub(crate) fn credentials(
 /// The reason why the output has no usable credentials, without any part of the output.
 pub(crate) fn printed(output: &[u8]) -> Result<Credentials, String> {
     let document = parse(output).map_err(|why| why.replace("the answer", "its output"))?;
-    match document.values[Field::Version as usize] {
-        Some(Value::Number(1)) => {}
-        Some(Value::Number(version)) => {
+    match document.values[DocumentField::Version as usize] {
+        Some(FieldValue::Number(1)) => {}
+        Some(FieldValue::Number(version)) => {
             return Err(format!("its output has Version {version}, and only 1 is supported"));
         }
         _ => return Err("its output has no \"Version\": 1".into()),
     }
-    document.credentials_with(Field::SessionToken).map_err(|why| format!("in its output, {why}"))
+    document.credentials_with(DocumentField::SessionToken).map_err(|why| format!("in its output, {why}"))
 }
 
 #[derive(Clone, Copy)]
-enum Field {
+enum DocumentField {
     AccessKeyId,
     SecretAccessKey,
     Token,
@@ -92,7 +92,7 @@ const FIELDS: [&str; 10] = [
     "SessionToken",
 ];
 
-enum Value {
+enum FieldValue {
     Text(Zeroizing<String>),
     Number(u64),
     Null,
@@ -100,12 +100,12 @@ enum Value {
 }
 
 #[derive(Default)]
-struct Document {
-    values: [Option<Value>; FIELDS.len()],
+struct CredentialDocument {
+    values: [Option<FieldValue>; FIELDS.len()],
     duplicate: Option<&'static str>,
 }
 
-fn parse(body: &[u8]) -> Result<Document, String> {
+fn parse(body: &[u8]) -> Result<CredentialDocument, String> {
     serde_json::from_slice(body).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         match error.classify() {
@@ -120,31 +120,31 @@ fn parse(body: &[u8]) -> Result<Document, String> {
     })
 }
 
-impl Document {
+impl CredentialDocument {
     fn succeeded(&self, code: SuccessCode, secret: Option<&Secret>) -> Result<(), (ErrorKind, String)> {
         let misconfigured = |why| (ErrorKind::Misconfigured, format!("in the document, {why}"));
-        match self.text(Field::Code).map_err(misconfigured)? {
+        match self.text(DocumentField::Code).map_err(misconfigured)? {
             None if code == SuccessCode::Required => {
                 Err((ErrorKind::Unavailable, "the document has no Code, which must be Success".into()))
             }
             None | Some("Success") => Ok(()),
             Some(code) => {
                 let kind = if DENIED_CODES.contains(&code) { ErrorKind::Denied } else { ErrorKind::Unavailable };
-                let message = self.text(Field::Message).ok().flatten().map(|text| excerpt(text, secret));
+                let message = self.text(DocumentField::Message).ok().flatten().map(|text| excerpt(text, secret));
                 Err((kind, format!("Code {}: {}", excerpt(code, secret), message.as_deref().unwrap_or("no Message"))))
             }
         }
     }
 
     fn credentials(&self) -> Result<Credentials, String> {
-        self.credentials_with(Field::Token)
+        self.credentials_with(DocumentField::Token)
     }
 
-    fn credentials_with(&self, token: Field) -> Result<Credentials, String> {
+    fn credentials_with(&self, token: DocumentField) -> Result<Credentials, String> {
         if let Some(field) = self.duplicate {
             return Err(format!("{field} is there twice"));
         }
-        let (key, secret) = (self.text(Field::AccessKeyId)?, self.text(Field::SecretAccessKey)?);
+        let (key, secret) = (self.text(DocumentField::AccessKeyId)?, self.text(DocumentField::SecretAccessKey)?);
         let token = self.text(token)?;
         let credentials = Credentials::new(key.unwrap_or_default(), secret.unwrap_or_default())
             .and_then(|keys| keys.with_session_token(token))
@@ -154,15 +154,15 @@ impl Document {
 
     /// Returns the expiration. Absent, null and empty mean unknown.
     fn expiration(&self) -> Result<Option<SystemTime>, String> {
-        let Some(text) = self.text(Field::Expiration)? else { return Ok(None) };
+        let Some(text) = self.text(DocumentField::Expiration)? else { return Ok(None) };
         let at = parse_timestamp(text).map_err(|why| format!("Expiration {why}"))?;
         Ok(Some(at).filter(|at| *at < SystemTime::UNIX_EPOCH + MAX_EXPIRATION))
     }
 
     /// Returns `AccountId`, else the account of `RoleArn`. If they differ, the account is unknown.
     fn account(&self) -> Result<Option<&str>, String> {
-        let account_id = self.text(Field::AccountId)?;
-        let of_role = self.text(Field::RoleArn)?.and_then(account_of_role);
+        let account_id = self.text(DocumentField::AccountId)?;
+        let of_role = self.text(DocumentField::RoleArn)?.and_then(account_of_role);
         Ok(match (account_id, of_role) {
             (Some(account_id), Some(of_role)) if account_id != of_role => None,
             (account_id, of_role) => account_id.or(of_role),
@@ -170,28 +170,30 @@ impl Document {
     }
 
     /// Returns the text of a field. Null, empty and blank are `None`.
-    fn text(&self, field: Field) -> Result<Option<&str>, String> {
+    fn text(&self, field: DocumentField) -> Result<Option<&str>, String> {
         match &self.values[field as usize] {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
-            Some(Value::Number(_) | Value::Other) => Err(format!("{} is not a string", FIELDS[field as usize])),
+            None | Some(FieldValue::Null) => Ok(None),
+            Some(FieldValue::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
+            Some(FieldValue::Number(_) | FieldValue::Other) => {
+                Err(format!("{} is not a string", FIELDS[field as usize]))
+            }
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Document {
+impl<'de> Deserialize<'de> for CredentialDocument {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Document;
+        struct DocumentVisitor;
+        impl<'de> Visitor<'de> for DocumentVisitor {
+            type Value = CredentialDocument;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {
-                let mut document = Document::default();
-                while let Some(Name(known)) = map.next_key()? {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CredentialDocument, A::Error> {
+                let mut document = CredentialDocument::default();
+                while let Some(FieldName(known)) = map.next_key()? {
                     let Some(index) = known else {
                         map.next_value::<IgnoredAny>()?;
                         continue;
@@ -203,31 +205,31 @@ impl<'de> Deserialize<'de> for Document {
                 Ok(document)
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(DocumentVisitor)
     }
 }
 
-struct Name(Option<usize>);
+struct FieldName(Option<usize>);
 
-impl<'de> Deserialize<'de> for Name {
+impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Key;
-        impl Visitor<'_> for Key {
-            type Value = Name;
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = FieldName;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a name")
             }
 
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
-                Ok(Name(FIELDS.iter().position(|field| *field == name)))
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FieldName, E> {
+                Ok(FieldName(FIELDS.iter().position(|field| *field == name)))
             }
         }
-        deserializer.deserialize_str(Key)
+        deserializer.deserialize_str(NameVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for FieldValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(AnyValue)
     }
@@ -236,44 +238,44 @@ impl<'de> Deserialize<'de> for Value {
 struct AnyValue;
 
 impl<'de> Visitor<'de> for AnyValue {
-    type Value = Value;
+    type Value = FieldValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        Ok(Value::Text(Zeroizing::new(text.to_owned())))
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FieldValue, E> {
+        Ok(FieldValue::Text(Zeroizing::new(text.to_owned())))
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: serde::de::Error>(self) -> Result<FieldValue, E> {
+        Ok(FieldValue::Null)
     }
 
-    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Number(number))
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<FieldValue, E> {
+        Ok(FieldValue::Number(number))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Other)
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<FieldValue, E> {
+        Ok(FieldValue::Other)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<FieldValue, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
+        Ok(FieldValue::Other)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FieldValue, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Value::Other)
+        Ok(FieldValue::Other)
     }
 }
 

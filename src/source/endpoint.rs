@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn shows_code_and_message_of_errors_only() {
-        for (body, said) in [
+        for (body, explanation) in [
             (r#"{"code":"NoSuchRole","message":"gone"}"#, ": NoSuchRole: gone"),
             (r#"{"Message":"a\nb"}"#, r": a\nb"),
             (r#"{"code":"X","message":"token hush is bad"}"#, ": X: token [redacted] is bad"),
@@ -179,7 +179,7 @@ mod tests {
             (r#"{"AccessKeyId":"hush"}"#, ""),
             ("<html>hush", ""),
         ] {
-            assert_eq!(&*error(404, body).message, format!("GET http://h/: status 404 Not Found{said}"));
+            assert_eq!(&*error(404, body).message, format!("GET http://h/: status 404 Not Found{explanation}"));
         }
         assert!(error(302, "").message.contains("not followed"));
         assert!(error(404, &format!(r#"{{"code":"{}"}}"#, "é".repeat(9999))).message.len() < 700);

@@ -95,19 +95,19 @@ impl MetadataCredentials {
         }
     }
 
-    /// The same source with another timeout for each request.
+    /// Returns this source with another timeout for each request.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// The same source with the endpoint of these settings.
+    /// Returns this source with the endpoint of these settings.
     #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: ImdsSettings::Given(Box::new(settings)), ..self }
     }
 
-    /// The same source with the endpoint of the settings of `source`, the profile of the chain.
+    /// Returns this source with the endpoint of the settings of `source`, the profile of the chain.
     #[must_use]
     pub fn with_settings_of(self, source: Box<dyn Source>) -> Self {
         Self { settings: ImdsSettings::OfSource(source), ..self }

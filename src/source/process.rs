@@ -71,13 +71,13 @@ impl ProcessCredentials {
         Self { program, account_id: None, timeout: TIMEOUT }
     }
 
-    /// The same source with the account for programs that print none (`aws_account_id` of the profile).
+    /// Returns this source with the account for programs that print none (`aws_account_id` of the profile).
     #[must_use]
     pub fn with_account_id(self, account_id: Option<Box<str>>) -> Self {
         Self { account_id, ..self }
     }
 
-    /// The same source with another limit for one run.
+    /// Returns this source with another limit for one run.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }

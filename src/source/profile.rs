@@ -13,9 +13,10 @@ use crate::context::Context;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::text::Escaped;
+use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::property::{Property, Section};
-use crate::shared_config::{SharedConfig, render};
+use crate::shared_config::render::render;
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::profile::plan::depth::Depths;
@@ -67,7 +68,7 @@ impl ConfigCredentials {
         Self::default()
     }
 
-    /// The same source with this profile instead of that of the environment. The profile must exist.
+    /// Returns this source with this profile instead of that of the environment. The profile must exist.
     #[must_use]
     pub fn profile(mut self, profile: &str) -> Self {
         self.name = format!("profile {}", Escaped(profile)).into();
@@ -75,14 +76,14 @@ impl ConfigCredentials {
         self
     }
 
-    /// The same source with this credentials file, which must exist.
+    /// Returns this source with this credentials file, which must exist.
     #[must_use]
     pub fn credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.credentials_file = Some(path.into());
         self
     }
 
-    /// The same source with this config file, which must exist.
+    /// Returns this source with this config file, which must exist.
     #[must_use]
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config_file = Some(path.into());

@@ -53,14 +53,14 @@ impl SignInCredentials {
         Self { session: session.into(), settings: Settings::default(), profile: None }
     }
 
-    /// The same source with these settings for AWS Sign-In. The region of the login wins over theirs.
+    /// Returns this source with these settings for AWS Sign-In. The region of the login wins over theirs.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// The same source with the name of its profile for the login command in errors.
+    /// Returns this source with the name of its profile for the login command in errors.
     #[must_use]
     pub fn of_profile(mut self, profile: &str) -> Self {
         self.profile = Some(profile.into());

@@ -64,7 +64,7 @@ impl SsoCredentials {
             .with_settings(Settings::default())
     }
 
-    /// The same source with these settings for the portal and SSO-OIDC, but with the region of the session.
+    /// Returns this source with these settings for the portal and SSO-OIDC, but with the region of the session.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings.with_region(Some(self.session.region.clone()));
@@ -72,7 +72,7 @@ impl SsoCredentials {
         self
     }
 
-    /// The same source with the name of its profile for the login command in errors.
+    /// Returns this source with the name of its profile for the login command in errors.
     #[must_use]
     pub fn of_profile(mut self, profile: &str) -> Self {
         self.profile = Some(profile.into());

@@ -59,13 +59,13 @@ impl WebIdentityCredentials {
         Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
     }
 
-    /// The same source with these settings for STS.
+    /// Returns this source with these settings for STS.
     #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }
 
-    /// The same source with STS in this region, if there is one.
+    /// Returns this source with STS in this region, if there is one.
     #[must_use]
     pub fn with_region(self, region: Option<Box<str>>) -> Self {
         Self { region, ..self }

@@ -46,9 +46,9 @@ enum Side {
 }
 
 /// Rule, side, name, config file, credentials file, and the lines that [`parsed`] prints.
-type Case = (Rule, Side, &'static str, &'static str, &'static str, &'static [&'static str]);
+type GrammarCase = (Rule, Side, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-const CASES: &[Case] = &[
+const CASES: &[GrammarCase] = &[
     (ConfigSections, Within, "default", "[default]\na=b", "", &["default.a=b @c2"]),
     (ConfigSections, Within, "profile", "[profile x]\na=b", "", &["x.a=b @c2"]),
     (ConfigSections, Within, "a profile without properties", "[profile x]", "", &["x"]),

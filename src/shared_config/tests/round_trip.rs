@@ -6,7 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use crate::shared_config::property::{Property, Section};
-use crate::shared_config::{FileContent, SharedConfig, render};
+use crate::shared_config::render::render;
+use crate::shared_config::{FileContent, SharedConfig};
 
 /// A value with its sub-properties.
 type PropertyValue = (String, BTreeMap<String, String>);

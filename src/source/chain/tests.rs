@@ -62,7 +62,7 @@ async fn load(answers: Vec<Lookup>, on_failure: OnFailure, supplier: Option<usiz
     chain.load(&Context::default(), supplier, Duration::from_secs(10)).await
 }
 
-fn said(outcome: &ChainLoad) -> String {
+fn letters(outcome: &ChainLoad) -> String {
     let letter = |step: &Attempt| match step.said {
         AttemptResult::Found => 'F',
         AttemptResult::NotConfigured(_) => 'n',
@@ -75,8 +75,8 @@ fn said(outcome: &ChainLoad) -> String {
 #[tokio::test(start_paused = true)]
 async fn follows_each_lookup_by_its_rule() {
     use OnFailure::{Next, Stop};
-    type Case = (Vec<Lookup>, OnFailure, Option<usize>, &'static str, &'static str);
-    let table: Vec<Case> = vec![
+    type ChainCase = (Vec<Lookup>, OnFailure, Option<usize>, &'static str, &'static str);
+    let table: Vec<ChainCase> = vec![
         (vec![found(1), found(2)], Stop, None, "F-", "found 0"),
         (vec![absent(), found(2)], Stop, None, "nF", "found 1"),
         (vec![failing(), found(2)], Stop, None, "x-", "failing 0"),
@@ -91,7 +91,7 @@ async fn follows_each_lookup_by_its_rule() {
     ];
     for (answers, on_failure, supplier, steps, verdict) in table {
         let outcome = load(answers, on_failure, supplier).await;
-        assert_eq!(said(&outcome), steps, "{outcome:?}");
+        assert_eq!(letters(&outcome), steps, "{outcome:?}");
         let came_to = match outcome.verdict {
             Outcome::Found { winner, credentials } => {
                 assert_eq!(credentials, numbered(winner + 1));
@@ -113,7 +113,7 @@ async fn passes_over_expired_keys_with_next() {
         let answers = [expired.clone(), found(2)];
         let chain = merge_credentials(answers.map(|answer| Box::new(fixed(answer)) as _)).on_failure(on_failure);
         let context = Context { clock: crate::os::clock::Clock::injected(now), ..Context::default() };
-        assert_eq!(said(&chain.load(&context, None, Duration::from_secs(10)).await), steps);
+        assert_eq!(letters(&chain.load(&context, None, Duration::from_secs(10)).await), steps);
     }
 }
 
@@ -122,7 +122,7 @@ async fn survey_asks_all_and_has_the_same_outcome() {
     for answers in [vec![absent(), found(2), failing(), found(4)], vec![failing(), found(2)], vec![absent()]] {
         let chain = merge_credentials(answers.clone().into_iter().map(|answer| Box::new(fixed(answer)) as _));
         let outcome = chain.survey(&Context::default(), Duration::from_secs(10)).await;
-        assert!(!said(&outcome).contains('-'), "{outcome:?}");
+        assert!(!letters(&outcome).contains('-'), "{outcome:?}");
         assert_eq!(outcome.verdict, load(answers, OnFailure::Stop, None).await.verdict);
     }
 }

@@ -248,11 +248,11 @@ async fn tries_other_errors_once() {
 async fn reports_the_error_after_three_attempts() {
     let server = Server::start(|_| Reply::of(500, r#"{"code":"Internal","message":"oh"}"#));
     let of_server = error(&[(FULL, &server.url("/x?hush"))]).await;
-    let told = format!(
+    let expected = format!(
         "GET {}: status 500 Internal Server Error: Internal: oh; it may recover by itself: try again later",
         server.url("/x")
     );
-    assert_eq!((of_server.kind, &*of_server.to_string()), (ErrorKind::Unavailable, &*told));
+    assert_eq!((of_server.kind, &*of_server.to_string()), (ErrorKind::Unavailable, &*expected));
     assert_eq!(server.lines().len(), 3);
     let of_nobody = error(&[(FULL, &format!("http://{}/", nobody()))]).await;
     assert_eq!(of_nobody.kind, ErrorKind::Unavailable);

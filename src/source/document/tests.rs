@@ -41,8 +41,8 @@ fn reads_output_of_programs() {
         (String::new(), "its output is empty"),
         (format!(r#"{{"Version":1,{KEYS}"#), "ends in the middle"),
     ] {
-        let said = printed(output.as_bytes()).unwrap_err();
-        assert!(said.contains(why) && !said.contains("hush"), "{output}: {said}");
+        let error = printed(output.as_bytes()).unwrap_err();
+        assert!(error.contains(why) && !error.contains("hush"), "{output}: {error}");
     }
 }
 
@@ -95,7 +95,7 @@ fn reports_malformed_documents_without_showing_them() {
     let nested = format!(r#"{{"x":{brackets}"#);
     let deep = format!(r#"{{"Token":{brackets}{}}}"#, "]".repeat(10_000));
     let pair = r#""AccessKeyId":"A","SecretAccessKey":"hush""#;
-    for (body, kind, said) in [
+    for (body, kind, expected) in [
         ("", ErrorKind::Unavailable, "the answer is empty"),
         (" <html>hush</html>", ErrorKind::Unavailable, "HTML"),
         (r#"{"AccessKeyId":"A","SecretAccessKey":"hus"#, ErrorKind::Unavailable, "ends in the middle"),
@@ -126,7 +126,7 @@ fn reports_malformed_documents_without_showing_them() {
         (&format!(r#"{{{pair},"AccountId":true}}"#), ErrorKind::Misconfigured, "AccountId is not a string"),
     ] {
         let error = read(body).unwrap_err();
-        assert!(error.to_string().contains(said) && error.kind == kind, "{body:.50}: {error:?}");
+        assert!(error.to_string().contains(expected) && error.kind == kind, "{body:.50}: {error:?}");
         assert!(error.to_string().starts_with("GET http://h/: ") && !error.to_string().contains("hush"), "{error}");
     }
 }

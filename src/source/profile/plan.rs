@@ -64,7 +64,7 @@ pub(crate) fn plan(
 pub(crate) fn chain_too_long(first: &Section) -> SourceError {
     SourceError::misconfigured(format!("more than {MAX_LINKS} profiles are each the source of another one"))
         .at(first.get(SOURCE_PROFILE).map(|at| location(at, first)))
-        .with_hint("name one with keys earlier")
+        .with_hint("name a profile with keys earlier in the chain")
 }
 
 /// Returns true if a profile gives the credentials of its role. A source profile with keys gives its keys instead.

@@ -66,7 +66,7 @@ async fn locates_invalid_regions() {
         "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
     let none = "is none: it must look like eu-west-1";
     let unknown = "see that eu-wset-1 is a region of AWS";
-    for (config, variables, place, told) in [
+    for (config, variables, place, expected) in [
         (format!("{role}region = eu_west\n{base}"), &[][..], "@/.aws/config, line 4: profile dev: the region", none),
         (format!("{web}region = eu_west\n"), &[], "@/.aws/config, line 4: profile dev: the region", none),
         (
@@ -101,7 +101,7 @@ async fn locates_invalid_regions() {
         ),
     ] {
         let error = error(&config, variables).await;
-        assert!(error.starts_with(place) && error.contains(told), "{place} … {told}: {error}");
+        assert!(error.starts_with(place) && error.contains(expected), "{place} … {expected}: {error}");
     }
 }
 
@@ -113,16 +113,17 @@ async fn reports_missing_tokens_with_hint() {
     std::fs::write(&torn, "hush-first\nhush-second").unwrap();
     let torn = torn.path().to_str().unwrap();
     let of_torn = error(&web(torn), &[]).await;
-    let told = format!(
+    let expected = format!(
         "@/.aws/config, line 3: profile dev: the token file {torn} contains a control character within the token (a \
          line break, perhaps); see that it holds the token alone, in one line"
     );
-    assert_eq!(of_torn, told);
-    for (path, told) in [("@/gone", "there is no such file"), ("@", "it is a directory"), ("/dev/null", "is empty")] {
+    assert_eq!(of_torn, expected);
+    for (path, expected) in [("@/gone", "there is no such file"), ("@", "it is a directory"), ("/dev/null", "is empty")]
+    {
         let error = error(&web(path), &[]).await;
         assert!(error.starts_with("@/.aws/config, line 3: profile dev: "), "{error}");
         let hint = "; see that the token is written to this path, and that this user may read it";
-        assert!(error.contains(told) && error.ends_with(hint), "{error}");
+        assert!(error.contains(expected) && error.ends_with(hint), "{error}");
     }
 }
 

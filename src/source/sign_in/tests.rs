@@ -24,14 +24,14 @@ fn at(text: &str) -> SystemTime {
 }
 
 /// A home directory, a clock at NOW, and a Sign-In server that knows one refresh token.
-struct Stage {
+struct SignInStage {
     signin: Signin,
     context: Context,
     source: SignInCredentials,
     _home: tempfile::TempDir,
 }
 
-impl Stage {
+impl SignInStage {
     fn new() -> Self {
         let signin = Signin::start(at(NOW).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
         signin.known("hush-refresh");
@@ -90,7 +90,7 @@ impl Stage {
 
 #[tokio::test]
 async fn uses_fresh_credentials_of_the_cache() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(LATER);
     let found = stage.found().await;
     assert_eq!((&*found.access_key_id, found.expiration), ("ASIA0", Some(at(LATER))));
@@ -102,7 +102,7 @@ async fn uses_fresh_credentials_of_the_cache() {
 #[tokio::test]
 async fn refreshes_old_credentials_and_writes_them_back() {
     for expires in [SOON, BEFORE] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.cached(expires);
         let found = stage.found().await;
         assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIASIGNIN1", "hush-secret-1"));
@@ -129,7 +129,7 @@ async fn refreshes_old_credentials_and_writes_them_back() {
 
 #[tokio::test]
 async fn prefers_region_of_login_over_profile() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("eu-west-1", "no/region"));
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
@@ -143,7 +143,7 @@ async fn prefers_region_of_login_over_profile() {
 
 #[tokio::test]
 async fn signs_a_new_proof_for_every_attempt() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     stage.signin.script(error(429, "TooManyRequestsError", "rate_exceeded", "slow"));
     stage.signin.script(Reply::of(500, "<html>"));
@@ -155,7 +155,7 @@ async fn signs_a_new_proof_for_every_attempt() {
 
 #[tokio::test]
 async fn shares_one_refresh_among_concurrent_loads() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     let (one, two, three) = tokio::join!(stage.found(), stage.found(), stage.found());
     assert!([one, two, three].iter().all(|found| &*found.access_key_id == "ASIASIGNIN1"));
@@ -165,7 +165,7 @@ async fn shares_one_refresh_among_concurrent_loads() {
 #[tokio::test]
 async fn ends_the_session_on_refusal() {
     for code in ["TOKEN_EXPIRED", "USER_CREDENTIALS_CHANGED", "invalid_grant"] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.signin.set(|state| {
             state.refresh_tokens.clear();
             state.refuses_with = code;
@@ -190,7 +190,7 @@ async fn ends_the_session_on_refusal() {
 
 #[tokio::test]
 async fn takes_the_refresh_of_another_process() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     let (path, winner) = (stage.path(), cached("ASIATHEIRS", "2026-11-25T12:15:00Z", "hush-next"));
     stage.signin.set(|state| {
@@ -219,7 +219,7 @@ async fn maps_sign_in_responses_to_errors() {
         (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
         (Reply::ok(answer("hush\\n\\u0007s", 900)), ErrorKind::Unavailable, "contains a control character"),
     ] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.cached(BEFORE);
         for _ in 0..3 {
             stage.signin.script(reply.clone());
@@ -228,7 +228,7 @@ async fn maps_sign_in_responses_to_errors() {
         assert!(error.kind == kind && error.to_string().contains(says), "{says}: {error:?}");
         assert!(error.to_string().contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{error}");
     }
-    let stage = Stage::asking(Stage::new().signin, &format!("http://{}", nobody()));
+    let stage = SignInStage::asking(SignInStage::new().signin, &format!("http://{}", nobody()));
     stage.cached(BEFORE);
     assert_eq!(stage.error().await.kind, ErrorKind::Unavailable);
     stage.cached(SOON);
@@ -243,7 +243,7 @@ fn answer(session: &str, seconds: u32) -> String {
 
 #[tokio::test]
 async fn limits_unreasonable_lifetimes() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     stage.signin.script(Reply::ok(answer("hush", u32::MAX)));
     assert!(stage.found().await.expiration.unwrap() <= at("2026-11-26T00:00:10Z"));
@@ -251,7 +251,7 @@ async fn limits_unreasonable_lifetimes() {
 
 #[tokio::test]
 async fn requires_login_without_a_usable_cache() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     let error = stage.error().await;
     assert_eq!(error.kind, ErrorKind::LoginRequired);
     let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
@@ -288,7 +288,7 @@ fn escaped(text: &str) -> String {
 
 #[tokio::test]
 async fn refuses_files_that_others_can_write() {
-    let stage = Stage::new();
+    let stage = SignInStage::new();
     stage.cached(LATER);
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
     let error = stage.error().await;

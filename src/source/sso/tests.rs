@@ -14,14 +14,14 @@ const NOW: &str = "2026-11-25T12:00:00Z";
 const LATER: &str = "2026-11-25T20:00:00Z";
 const ACCOUNT: &str = "123456789012";
 
-struct Stage {
+struct PortalStage {
     portal: Portal,
     context: Context,
     source: SsoCredentials,
     _home: tempfile::TempDir,
 }
 
-impl Stage {
+impl PortalStage {
     /// Has a login with a token that the portal knows.
     fn new() -> Self {
         // 2026-11-25T13:00:00.999Z
@@ -64,7 +64,7 @@ impl Stage {
 
 #[tokio::test]
 async fn requests_the_role_with_the_login_token() {
-    let stage = Stage::new();
+    let stage = PortalStage::new();
     let Lookup::Found(found) = stage.source.load(&stage.context).await else { panic!() };
     assert_eq!(&*found.access_key_id, "ASIA123456789012Read Only1");
     assert_eq!(found.secret_access_key.expose(), "hush-secret-1");
@@ -89,7 +89,7 @@ async fn requests_the_role_with_the_login_token() {
 
 #[tokio::test]
 async fn adds_hints_to_refusals() {
-    let stage = Stage::new();
+    let stage = PortalStage::new();
     stage.portal.set(|state| state.tokens.clear());
     let error = stage.error().await;
     assert_eq!(error.kind, ErrorKind::LoginRequired);
@@ -124,7 +124,7 @@ async fn maps_portal_responses_to_errors() {
         (Reply::ok(role(r#""sessionToken":"""#)), ErrorKind::Unavailable, "without a session token"),
         (Reply::ok(role(r#""sessionToken":"hush\na""#)), ErrorKind::Unavailable, "control character"),
     ] {
-        let stage = Stage::new();
+        let stage = PortalStage::new();
         for _ in 0..3 {
             stage.portal.script(reply.clone());
         }
@@ -139,7 +139,7 @@ fn role(token: &str) -> String {
 
 #[tokio::test]
 async fn retries_after_throttling() {
-    let stage = Stage::new();
+    let stage = PortalStage::new();
     stage.portal.script(refusal(429, "TooManyRequestsException", "slow"));
     assert!(matches!(stage.source.load(&stage.context).await, Lookup::Found(_)));
     assert_eq!(stage.portal.server().lines().len(), 2);

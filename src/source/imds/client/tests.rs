@@ -237,11 +237,11 @@ async fn silent_service_is_not_configured_beside_other_sources() {
     let hanging = Server::start(|_| Reply::Hang);
     for (url, hint) in [(format!("http://{}", nobody()), false), (hanging.url(""), true)] {
         let context = context(&url);
-        let told = reason(&source(), &context).await;
-        assert!(told.starts_with("no metadata service answers here (PUT http://127.0.0.1:"), "{told}");
-        assert_eq!(told.contains("HttpPutResponseHopLimit"), hint, "{told}");
-        let told = error(&only_source(), &context).await;
-        assert_eq!((told.kind, told.to_string().contains("HttpPutResponseHopLimit")), (ErrorKind::Unavailable, hint));
+        let reason = reason(&source(), &context).await;
+        assert!(reason.starts_with("no metadata service answers here (PUT http://127.0.0.1:"), "{reason}");
+        assert_eq!(reason.contains("HttpPutResponseHopLimit"), hint, "{reason}");
+        let error = error(&only_source(), &context).await;
+        assert_eq!((error.kind, error.to_string().contains("HttpPutResponseHopLimit")), (ErrorKind::Unavailable, hint));
     }
     assert_eq!(hanging.lines().len(), 4, "two token requests for each load");
 }
@@ -252,8 +252,8 @@ async fn silence_is_an_error_after_an_earlier_response() {
     let context = context(&imds.endpoint());
     found(&source(), &context).await;
     imds.set(|state| state.token = Some(Reply::Hang));
-    let told = error(&source(), &context).await;
-    assert!(told.kind == ErrorKind::Unavailable && told.to_string().contains("no whole answer within"), "{told}");
+    let error = error(&source(), &context).await;
+    assert!(error.kind == ErrorKind::Unavailable && error.to_string().contains("no whole answer within"), "{error}");
 }
 
 #[tokio::test]
@@ -299,13 +299,13 @@ async fn uses_v1_only_where_allowed() {
 #[tokio::test]
 async fn silence_of_both_versions_is_not_configured() {
     let hanging = Server::start(|_| Reply::Hang);
-    let told = reason(&with_v1(false), &context(&hanging.url("/"))).await;
-    assert!(told.starts_with("no metadata service answers here (GET "), "{told}");
+    let reason = reason(&with_v1(false), &context(&hanging.url("/"))).await;
+    assert!(reason.starts_with("no metadata service answers here (GET "), "{reason}");
 }
 
 #[tokio::test]
 async fn reports_other_responses_as_errors() {
-    for (path, reply, kind, said) in [
+    for (path, reply, kind, expected) in [
         (TOKEN, Reply::of(400, ""), ErrorKind::Misconfigured, "status 400"),
         (TOKEN, Reply::of(429, "").with("retry-after", "9"), ErrorKind::Unavailable, "status 429"),
         (TOKEN, Reply::of(307, "").with("location", "http://127.0.0.1/"), ErrorKind::Misconfigured, "not followed"),
@@ -325,11 +325,11 @@ async fn reports_other_responses_as_errors() {
         let imds = imds();
         imds.script(path, reply);
         let source = MetadataCredentials::new(false, false);
-        let told = error(&source, &context(&imds.endpoint())).await;
-        assert!(told.kind == kind && told.to_string().contains(said), "{path} {told:?}");
+        let error = error(&source, &context(&imds.endpoint())).await;
+        assert!(error.kind == kind && error.to_string().contains(expected), "{path} {error:?}");
         let hints = ["; see that ", "; see which ", "try again later"];
-        assert!(hints.iter().any(|hint| told.to_string().contains(hint)), "{path} {told:?}");
-        assert_eq!(told.retry_after.is_some(), said == "status 429");
+        assert!(hints.iter().any(|hint| error.to_string().contains(hint)), "{path} {error:?}");
+        assert_eq!(error.retry_after.is_some(), expected == "status 429");
     }
 }
 
@@ -338,8 +338,8 @@ async fn reports_own_listener_as_misconfigured() {
     let imds = imds();
     let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
     let context = Context { http_client: HttpClient::system(own), ..context(&imds.endpoint()) };
-    let told = error(&source(), &context).await;
-    assert!(told.kind == ErrorKind::Misconfigured && told.to_string().contains("would ask itself"), "{told}");
+    let error = error(&source(), &context).await;
+    assert!(error.kind == ErrorKind::Misconfigured && error.to_string().contains("would ask itself"), "{error}");
 }
 
 #[tokio::test]
