@@ -14,7 +14,7 @@ use crate::daemon::soak::dice::Dice;
 use crate::daemon::soak::journal::{HUSH, Journal};
 use crate::daemon::soak::ledger::{Issue, Ledger};
 use crate::daemon::soak::weather::{FAULTS, Sky, Weather};
-use crate::http::stream::{Connecting, ByteStream};
+use crate::http::stream::{ByteStream, Connecting};
 use crate::model::time::timestamp;
 use crate::os::clock::Clock;
 
