@@ -111,20 +111,23 @@ impl SsoCredentials {
 
     fn explained(&self, failure: SourceError) -> SourceError {
         let Self { session, .. } = self;
-        let message = match failure.kind {
+        match failure.kind {
             ErrorKind::LoginRequired => {
-                let remedy = session.login_command(self.profile.as_deref());
-                format!("the {session} is not accepted any more ({failure}); run: {remedy}")
+                let message = format!("the {session} is not accepted any more ({failure})").into();
+                let hint = format!("run: {}", session.login_command(self.profile.as_deref()));
+                SourceError { message, hint: Some(hint.into()), ..failure }
             }
-            ErrorKind::Denied => format!(
-                "{failure}; ask who administers {} whether you have the role {} in account {}",
-                Escaped(&session.start_url),
-                Escaped(&self.role_name),
-                Escaped(&self.account_id)
-            ),
-            _ => return failure,
-        };
-        SourceError { message: message.into(), ..failure }
+            ErrorKind::Denied => {
+                let hint = format!(
+                    "ask the administrator of {} whether you have the role {} in account {}",
+                    Escaped(&session.start_url),
+                    Escaped(&self.role_name),
+                    Escaped(&self.account_id)
+                );
+                SourceError { hint: Some(hint.into()), ..failure }
+            }
+            _ => failure,
+        }
     }
 }
 
@@ -306,7 +309,7 @@ mod tests {
         stage.portal.allow("hush-access", ACCOUNT, "Other");
         let failure = stage.failure().await;
         assert_eq!(failure.kind, ErrorKind::Denied);
-        let says = "ForbiddenException: No access; the role has to be assigned to who has logged in; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
+        let says = "ForbiddenException: No access; ask the administrator of https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
         assert!(failure.to_string().ends_with(says), "{failure}");
         assert_eq!(stage.portal.server().lines().len(), 2, "a refusal is tried once");
     }

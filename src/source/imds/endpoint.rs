@@ -19,7 +19,7 @@ const LONGEST_ROLE: usize = 128;
 /// The service that somebody configured, or that of EC2.
 pub(crate) fn endpoint(configured: ConfiguredEndpoint) -> Result<Url, SourceError> {
     match configured {
-        Some(endpoint) => endpoint.map_err(SourceError::misconfigured),
+        Some(endpoint) => endpoint.map_err(SourceError::from),
         None => Url::parse(EC2).map_err(|bad| SourceError::misconfigured(bad.to_string())),
     }
 }

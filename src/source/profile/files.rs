@@ -89,12 +89,8 @@ impl ProfileFiles {
     /// How services of AWS are called for this profile, or without one.
     #[must_use]
     pub(crate) fn settings(&self, context: &Context, profile: Option<&Section>) -> Settings {
-        let trusted = |property: &Property| {
-            self.trusted(context, property).map_err(|distrust| {
-                let path = Escaped(&property.path().to_string_lossy()).to_string();
-                format!("{path}, line {}: it says where requests go, and the file {distrust}", property.line())
-            })
-        };
+        let trusted =
+            |property: &Property| self.trusted(context, property).map_err(|distrust| format!("the file {distrust}"));
         let files = self.parsed.as_ref().as_ref().map(|read| &read.files).ok();
         match files {
             Some(files) => Settings::new(&context.environment, files, profile, &trusted),

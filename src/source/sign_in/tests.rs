@@ -134,7 +134,7 @@ async fn the_region_of_the_log_in_goes_before_that_of_the_profile() {
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
     let Lookup::Failed(failure) = source.load(&stage.context).await else { panic!() };
-    assert!(failure.to_string().contains("the region \"no/region\" is none"), "{failure}");
+    assert!(failure.to_string().contains("the region \"no/region\" is not valid"), "{failure}");
     // Older log-ins have none.
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
     assert!(stage.failure().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
@@ -203,7 +203,7 @@ async fn who_lost_the_race_against_another_process_takes_what_it_got() {
 
 #[tokio::test]
 async fn what_sign_in_says_is_told() {
-    let permission = "ask who administers the account for the permission signin:CreateOAuth2Token";
+    let permission = "ask the administrator of the account for the permission signin:CreateOAuth2Token";
     for (reply, kind, says) in [
         (denied("INSUFFICIENT_PERMISSIONS", "no"), ErrorKind::Denied, permission),
         (denied("NEW", "no"), ErrorKind::Denied, "NEW: no; if this lasts, log in again with aws login"),
@@ -213,10 +213,10 @@ async fn what_sign_in_says_is_told() {
         (error(500, "InternalServerException", "server_error", "x"), ErrorKind::Unavailable, "server_error: x"),
         (Reply::of(503, "<html>hush"), ErrorKind::Unavailable, "status 503"),
         (Reply::of(403, ""), ErrorKind::Denied, "status 403"),
-        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "has not what was asked for (line 1, column 1)"),
-        (Reply::ok("{}"), ErrorKind::Unavailable, "has not what was asked for"),
-        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
-        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "the answer has no credentials (line 1, column 1)"),
+        (Reply::ok("{}"), ErrorKind::Unavailable, "the answer has no credentials"),
+        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
+        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
         (Reply::ok(answer("hush\\n\\u0007s", 900)), ErrorKind::Unavailable, "contains a control character"),
     ] {
         let stage = Stage::new();
@@ -254,7 +254,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let stage = Stage::new();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::LoginRequired);
-    let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
+    let says = format!("not logged in at sign-in session {SESSION} (there is no ");
     assert!(failure.to_string().starts_with(&says), "{failure}");
     assert!(failure.to_string().ends_with("; run: aws login --profile dev"), "{failure}");
     let whole = cached("ASIA0", LATER, "hush-refresh");

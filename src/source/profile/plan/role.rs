@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::aws::arn::can_be_asked_for;
+use crate::aws::arn::is_sendable_role;
 use crate::model::error::SourceError;
 use crate::model::text::{Escaped, usable};
 use crate::shared_config::property::{Property, Section};
@@ -25,7 +25,7 @@ pub(crate) fn role(section: &Section) -> Result<(RoleSpec, &Property), SourceErr
     let at = section.get(ROLE_ARN).ok_or_else(empty)?;
     let arn = part(ROLE_ARN)?
         .ok_or_else(|| error_at(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))?;
-    if !can_be_asked_for(&arn) {
+    if !is_sendable_role(&arn) {
         let message = "role_arn is no name of a role, or one with white space; write one such as arn:aws:iam::123456789012:role/NAME";
         return Err(error_at(at, section, message));
     }
