@@ -2,10 +2,10 @@
 //!
 //! Requests are unsigned POSTs of JSON. Errors have the codes of OAuth 2.0 (RFC 6749, RFC 8628).
 
+pub(crate) mod error;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
@@ -19,6 +19,7 @@ use crate::aws::registration::Registration;
 use crate::aws::service::Service;
 use crate::aws::settings::Settings;
 use crate::aws::sign::Post;
+use crate::aws::sso_oidc::error::{OidcError, OidcErrorCode};
 use crate::context::Context;
 use crate::http::message::Response;
 use crate::model::error::{ErrorKind, SourceError};
@@ -69,59 +70,6 @@ pub(crate) struct OidcTokens {
     pub(crate) expires_in: Duration,
     /// The token for the next access token.
     pub(crate) refresh_token: Option<Secret>,
-}
-
-/// The error of an operation.
-#[derive(Clone, Debug)]
-pub(crate) struct OidcError {
-    /// The code of the service.
-    pub(crate) said: OidcReply,
-    /// The error for the user.
-    pub(crate) failure: SourceError,
-}
-
-/// The error codes of SSO-OIDC that callers distinguish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OidcReply {
-    /// The person has not approved the authorization yet.
-    Pending,
-    /// The person has not approved the authorization yet, and we poll too often.
-    SlowDown,
-    /// The person or an administrator refused the authorization.
-    AccessDenied,
-    /// The device code, or the session of a refresh token, has expired.
-    Expired,
-    /// The refresh token is not valid (any more).
-    InvalidGrant,
-    /// The registration is not valid (any more).
-    InvalidClient,
-    /// Another code, or no answer.
-    Other,
-}
-
-impl OidcReply {
-    fn of(code: &str) -> Self {
-        match code {
-            "authorization_pending" => Self::Pending,
-            "slow_down" => Self::SlowDown,
-            "access_denied" => Self::AccessDenied,
-            "expired_token" => Self::Expired,
-            "invalid_grant" => Self::InvalidGrant,
-            "invalid_client" | "unauthorized_client" => Self::InvalidClient,
-            _ => Self::Other,
-        }
-    }
-}
-
-impl OidcError {
-    /// Returns true if no further request with these tokens can succeed.
-    #[must_use]
-    pub(crate) fn ends_the_session(&self) -> bool {
-        matches!(
-            self.said,
-            OidcReply::AccessDenied | OidcReply::Expired | OidcReply::InvalidGrant | OidcReply::InvalidClient
-        )
-    }
 }
 
 /// RegisterClient: registers this program. Without scopes its tokens come without a refresh token.
@@ -203,7 +151,7 @@ pub(crate) async fn authorize(
 /// CreateToken: polls for the tokens of a device authorization.
 ///
 /// # Errors
-/// [`OidcReply::Pending`] until the person approves it. If SSO-OIDC refuses the request or is not available.
+/// [`OidcErrorCode::Pending`] until the person approves it. If SSO-OIDC refuses the request or is not available.
 pub(crate) async fn issue(
     context: &Context,
     settings: &Settings,
@@ -291,7 +239,10 @@ async fn post<T: DeserializeOwned>(
     let read_error = |response: &Response| read_error(response, operation);
     let response =
         call(context, settings, operation.name, || Ok(post.unsigned()), read_error).await.map_err(|call| {
-            OidcError { said: call.code.as_deref().map_or(OidcReply::Other, OidcReply::of), failure: call.error }
+            OidcError {
+                code: call.code.as_deref().map_or(OidcErrorCode::Other, OidcErrorCode::of),
+                failure: call.error,
+            }
         })?;
     // The message of the parser may quote a secret.
     serde_json::from_slice(&response.body).map_err(|error| {
@@ -331,12 +282,15 @@ fn read_error(response: &Response, operation: OidcOperation) -> ServiceError {
         error_description: Option<Box<str>>,
     }
     let OidcErrorBody { error, error_description } = serde_json::from_slice(&response.body).unwrap_or_default();
-    let kind = match error.as_deref().map(OidcReply::of) {
+    let kind = match error.as_deref().map(OidcErrorCode::of) {
         // While a person has to approve, the caller decides about the next poll.
-        Some(OidcReply::SlowDown) if operation != CREATE_TOKEN => Some(ErrorKind::Unavailable),
-        Some(OidcReply::AccessDenied | OidcReply::Expired | OidcReply::InvalidGrant | OidcReply::InvalidClient) => {
-            Some(ErrorKind::Denied)
-        }
+        Some(OidcErrorCode::SlowDown) if operation != CREATE_TOKEN => Some(ErrorKind::Unavailable),
+        Some(
+            OidcErrorCode::AccessDenied
+            | OidcErrorCode::Expired
+            | OidcErrorCode::InvalidGrant
+            | OidcErrorCode::InvalidClient,
+        ) => Some(ErrorKind::Denied),
         _ => None,
     };
     let hint = (kind == Some(ErrorKind::Denied)).then_some("log in again");
@@ -345,16 +299,4 @@ fn read_error(response: &Response, operation: OidcOperation) -> ServiceError {
 
 fn unix_seconds(at: SystemTime) -> u64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-impl From<SourceError> for OidcError {
-    fn from(failure: SourceError) -> Self {
-        Self { said: OidcReply::Other, failure }
-    }
-}
-
-impl fmt::Display for OidcError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failure.fmt(f)
-    }
 }

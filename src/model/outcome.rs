@@ -52,7 +52,7 @@ pub struct Attempt {
     /// Its answer, without credentials.
     pub said: AttemptResult,
     /// The steps that led to the answer. Empty unless the caller wanted them.
-    pub links: Vec<TraceStep>,
+    pub(crate) links: Vec<TraceStep>,
 }
 
 /// The answer of a source in a chain, without credentials.

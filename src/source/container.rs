@@ -56,22 +56,12 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// a minute share what it gives.
 ///
 /// ```
-/// use credenza::clock::Clock;
-/// use credenza::source::container::ContainerCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::upstream::Upstream;
-/// use credenza::world::{Environment, World};
+/// use credenza::{ContainerCredentials, Context, Lookup, Source};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let source = ContainerCredentials::new();
-/// assert!(matches!(source.load(&World::default()).await, Answer::NotConfigured(_)));
-///
-/// // Plain HTTP to just any host would show the token to whoever listens on the way: nothing is sent.
-/// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")];
-/// let upstream = Upstream::system(Default::default());
-/// let world = World { clock: Clock::system(), environment: Environment::new(uri), upstream, ..World::default() };
-/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
-/// assert!(failure.to_string().contains("use https"));
+/// // The default context has no variables, so that the source is not configured.
+/// let lookup = ContainerCredentials::new().load(&Context::default()).await;
+/// assert!(matches!(lookup, Lookup::NotConfigured(_)));
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug)]

@@ -179,8 +179,8 @@ impl Document {
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct DocumentVisitor;
+        impl<'de> Visitor<'de> for DocumentVisitor {
             type Value = Document;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,7 +201,7 @@ impl<'de> Deserialize<'de> for Document {
                 Ok(document)
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(DocumentVisitor)
     }
 }
 

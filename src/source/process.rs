@@ -46,16 +46,12 @@ const RUN_IT: &str = "run it by hand: it has to print the JSON of credential_pro
 /// standard error stands in the failure.
 ///
 /// ```
-/// use credenza::source::process::{ProcessCredentials, Program};
-/// use credenza::source::{Answer, Source};
-/// use credenza::clock::Clock;
-/// use credenza::world::World;
+/// use credenza::{Context, Lookup, ProcessCredentials, Program, Source};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let line = r#"echo '{"Version":1,"AccessKeyId":"AKIAEXAMPLE","SecretAccessKey":"secret"}'"#;
 /// let source = ProcessCredentials::new(Program::Line(line.into()));
-/// let world = World { clock: Clock::system(), ..World::default() };
-/// let Answer::Found(credentials) = source.load(&world).await else { panic!() };
+/// let Lookup::Found(credentials) = source.load(&Context::from_environment()).await else { panic!() };
 /// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
 /// # });
 /// ```

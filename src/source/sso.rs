@@ -25,26 +25,16 @@ use crate::source::{BoxFuture, Source};
 /// where the session has a refresh token. When a person has to log in, it fails with [`ErrorKind::LoginRequired`] and the
 /// command to run, and loads again as soon as the cache says something else. It is always configured.
 ///
-/// ```
-/// use credenza::source::{Answer, Kind, Source, sso::SsoCredentials};
-/// use credenza::{clock::Clock, files::Files, sso::Session, world::{Environment, World}};
+/// ```no_run
+/// use credenza::{Context, ErrorKind, Lookup, Source, SsoCredentials, SsoSession};
 ///
-/// # let home = tempfile::tempdir().unwrap();
-/// # let path = home.path().to_str().unwrap().to_owned();
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let session = Session {
-///     name: Some("work".into()),
-///     start_url: "https://example.awsapps.com/start".into(),
-///     region: "eu-west-1".into(),
-///     region_location: None,
-///     scopes: vec!["sso:account:access".into()],
-/// };
+/// let session = SsoSession::new("work", "https://example.awsapps.com/start", "eu-west-1");
 /// let source = SsoCredentials::new(session, "123456789012", "Developer");
-/// let environment = Environment::new([("HOME", path)]);
-/// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
-/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
-/// assert_eq!(failure.kind, Kind::LoginRequired);
-/// assert!(failure.to_string().ends_with("run: credenza login --sso-session work"));
+/// match source.load(&Context::from_environment()).await {
+///     Lookup::Failed(error) if error.kind == ErrorKind::LoginRequired => println!("{error}"),
+///     lookup => println!("{lookup:?}"),
+/// }
 /// # });
 /// ```
 #[derive(Clone, Debug)]

@@ -60,14 +60,14 @@ async fn limits_numbers_of_the_service() {
 
 #[tokio::test]
 async fn maps_error_codes_to_kinds() {
-    for (code, said, kind) in [
-        ("authorization_pending", OidcReply::Pending, ErrorKind::Misconfigured),
-        ("slow_down", OidcReply::SlowDown, ErrorKind::Misconfigured),
-        ("access_denied", OidcReply::AccessDenied, ErrorKind::Denied),
-        ("expired_token", OidcReply::Expired, ErrorKind::Denied),
-        ("invalid_grant", OidcReply::InvalidGrant, ErrorKind::Denied),
-        ("unauthorized_client", OidcReply::InvalidClient, ErrorKind::Denied),
-        ("invalid_request", OidcReply::Other, ErrorKind::Misconfigured),
+    for (text, code, kind) in [
+        ("authorization_pending", OidcErrorCode::Pending, ErrorKind::Misconfigured),
+        ("slow_down", OidcErrorCode::SlowDown, ErrorKind::Misconfigured),
+        ("access_denied", OidcErrorCode::AccessDenied, ErrorKind::Denied),
+        ("expired_token", OidcErrorCode::Expired, ErrorKind::Denied),
+        ("invalid_grant", OidcErrorCode::InvalidGrant, ErrorKind::Denied),
+        ("unauthorized_client", OidcErrorCode::InvalidClient, ErrorKind::Denied),
+        ("invalid_request", OidcErrorCode::Other, ErrorKind::Misconfigured),
     ] {
         let (oidc, context, settings) = stage();
         oidc.known("client", "hush-client", "hush-refresh", "hush-access");
@@ -76,12 +76,12 @@ async fn maps_error_codes_to_kinds() {
             client_secret: "hush-client".into(),
             expires: SystemTime::UNIX_EPOCH,
         };
-        oidc.script(TOKEN, refusal(400, code, "words"));
+        oidc.script(TOKEN, refusal(400, text, "words"));
         let refused = refresh(&context, &settings, &registration, &"hush-refresh".into()).await.unwrap_err();
-        assert_eq!((refused.said, refused.failure.kind), (said, kind), "{code}");
+        assert_eq!((refused.code, refused.failure.kind), (code, kind), "{text}");
         let message = refused.to_string();
         assert!(message.starts_with("CreateToken (POST http://127.0.0.1:"), "{message}");
-        assert!(message.contains(&format!(": {code}: words; ")) && !message.contains("hush"), "{message}");
+        assert!(message.contains(&format!(": {text}: words; ")) && !message.contains("hush"), "{message}");
         assert_eq!(oidc.asked(TOKEN), 1);
     }
     let (oidc, context, settings) = stage();

@@ -42,6 +42,19 @@ pub struct SsoSession {
 pub(crate) type DescribedSession = (SsoSession, Option<Box<str>>);
 
 impl SsoSession {
+    /// A session with a login that can be refreshed. The name is that of the section in the shared config file, because
+    /// it selects the file in the login cache.
+    #[must_use]
+    pub fn new(name: &str, start_url: &str, region: &str) -> Self {
+        Self {
+            name: Some(name.into()),
+            start_url: start_url.into(),
+            region: region.into(),
+            region_location: None,
+            scopes: vec![DEFAULT_SCOPE.into()],
+        }
+    }
+
     /// The session of a profile: the section that its `sso_session` names, else its legacy keys. `None` if it has
     /// neither.
     ///

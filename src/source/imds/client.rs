@@ -295,11 +295,11 @@ impl IdentityDocument {
     pub(crate) fn read(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Document {
+        struct IdentityFields {
             region: Option<String>,
             account_id: Option<String>,
         }
-        let Ok(document) = serde_json::from_slice::<Document>(body) else { return Self::default() };
+        let Ok(document) = serde_json::from_slice::<IdentityFields>(body) else { return Self::default() };
         let is_account = |id: &String| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
         let region = document.region.as_deref().and_then(|region| usable("region", region).ok());
         Self { region: region.map(Into::into), account_id: document.account_id.filter(is_account).map(Into::into) }
