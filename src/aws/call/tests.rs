@@ -165,7 +165,7 @@ async fn names_proxy_that_refuses_or_is_unreachable() {
 
 #[tokio::test]
 async fn no_log_level_shows_proxy_password() {
-    let log = Log::default();
+    let log = CallLog::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
@@ -187,9 +187,9 @@ async fn no_log_level_shows_proxy_password() {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct CallLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Log {
+impl io::Write for CallLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -475,7 +475,7 @@ async fn rejects_parameters_that_a_request_cannot_carry() {
 /// The crate of the signatures logs the text that it signs.
 #[tokio::test]
 async fn no_log_level_shows_a_secret() {
-    let log = Log::default();
+    let log = StsLog::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
@@ -490,9 +490,9 @@ async fn no_log_level_shows_a_secret() {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct StsLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Log {
+impl io::Write for StsLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
