@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use crate::aws::registration::Registration;
 use crate::aws::sso_oidc;
-use crate::aws::sso_oidc::{DeviceAuthorization, OidcError, OidcReply, OidcTokens};
+use crate::aws::sso_oidc::error::{OidcError, OidcErrorCode};
+use crate::aws::sso_oidc::{DeviceAuthorization, OidcTokens};
 use crate::cli::error::CommandError;
 use crate::cli::login::screen::LoginScreen;
 use crate::cli::login::targets::{LoginSite, LoginTarget};
@@ -118,7 +119,7 @@ async fn authorize_device(
     if let Some(registration) = sso::registration(context, session, until).await {
         match sso_oidc::authorize(context, settings, &registration, &session.start_url).await {
             Ok(device) => return Ok((registration, device)),
-            Err(error) if error.said == OidcReply::InvalidClient => {}
+            Err(error) if error.code == OidcErrorCode::InvalidClient => {}
             Err(error) => return Err(error),
         }
     }
@@ -141,20 +142,20 @@ async fn poll(
         screen.wait(Instant::now() + interval, end).await;
         match sso_oidc::issue(context, &site.settings, registration, &device.device_code).await {
             Ok(tokens) => return Ok(tokens),
-            Err(error) => match error.said {
-                OidcReply::Pending => {}
-                OidcReply::SlowDown => interval += SLOW_DOWN_STEP,
-                OidcReply::AccessDenied => {
+            Err(error) => match error.code {
+                OidcErrorCode::Pending => {}
+                OidcErrorCode::SlowDown => interval += SLOW_DOWN_STEP,
+                OidcErrorCode::AccessDenied => {
                     let session = &site.session;
                     return Err(CommandError::new(format!(
                         "{session}: the request was denied in the browser; run the command again, and allow the request"
                     )));
                 }
-                OidcReply::Expired => return Err(site.code_expired()),
-                OidcReply::Other if error.failure.kind.is_transient() => {
+                OidcErrorCode::Expired => return Err(site.code_expired()),
+                OidcErrorCode::Other if error.failure.kind.is_transient() => {
                     tracing::debug!(%error, "the login request failed; retrying");
                 }
-                OidcReply::InvalidGrant | OidcReply::InvalidClient | OidcReply::Other => {
+                OidcErrorCode::InvalidGrant | OidcErrorCode::InvalidClient | OidcErrorCode::Other => {
                     return Err(site.failed(error.failure));
                 }
             },

@@ -7,7 +7,7 @@ use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::value;
 use crate::model::secret::Secret;
 use crate::model::text::usable;
-use crate::source::spec::{Program, RoleSpec, SourceKind, SourceSpec, can_be_asked_for, looks_like_one};
+use crate::source::spec::{Program, RoleSpec, SourceKind, SourceSpec, is_sendable_role, looks_like_arn};
 
 /// The range that AssumeRole accepts.
 const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
@@ -136,7 +136,7 @@ fn text_line(section: &mut TableSection<'_>, key: &'static str, errors: &mut Con
 
 fn arn(text: &str) -> Result<Box<str>, String> {
     let text = usable("role ARN", text).map_err(|error| error.to_string())?;
-    if looks_like_one(text) && can_be_asked_for(text) {
+    if looks_like_arn(text) && is_sendable_role(text) {
         Ok(text.into())
     } else {
         Err("not the ARN of a role; write it like arn:aws:iam::123456789012:role/NAME".into())

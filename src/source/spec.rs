@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use crate::aws::arn::{can_be_asked_for, looks_like_one};
+pub(crate) use crate::aws::arn::{is_sendable_role, looks_like_arn};
 use crate::model::secret::Secret;
 pub(crate) use crate::source::url::parse as parse_url;
 

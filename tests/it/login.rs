@@ -266,7 +266,7 @@ fn suggests_logins_for_profiles_without_sso() {
         (
             &["--profile", "half"],
             1,
-            format!("{}: profile half: sso_start_url stands there without sso_region; add it", at(18)),
+            format!("{}: profile half: sso_start_url is set without sso_region; add it", at(18)),
         ),
         (&["--config-file", "/nowhere", "--all"], 1, "/nowhere: there is no such file".into()),
         (&["--all", "--sso-session", "work"], 2, "--sso-session and --all name different logins".into()),

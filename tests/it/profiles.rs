@@ -670,7 +670,7 @@ fn assumes_a_role_without_arn_and_never_prints_it() {
         let ended = home.run(arguments, &variables);
         let said = ended.stdout + &ended.stderr;
         assert_eq!(ended.code, Some(code), "{said}");
-        assert!(said.contains("(not shown, for it is no ARN)") && !said.contains("mistyped"), "{said}");
+        assert!(said.contains("(not shown: it is not an ARN)") && !said.contains("mistyped"), "{said}");
     }
     sts.script([Reply::of(
         403,

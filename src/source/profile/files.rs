@@ -87,12 +87,8 @@ impl ProfileFiles {
     /// Returns the settings for requests to AWS of this profile, or without a profile.
     #[must_use]
     pub(crate) fn settings(&self, context: &Context, profile: Option<&Section>) -> Settings {
-        let trusted = |property: &Property| {
-            self.trusted(context, property).map_err(|distrust| {
-                let path = Escaped(&property.path().to_string_lossy()).to_string();
-                format!("{path}, line {}: it decides where requests go, and the file {distrust}", property.line())
-            })
-        };
+        let trusted =
+            |property: &Property| self.trusted(context, property).map_err(|distrust| format!("the file {distrust}"));
         let files = self.parsed.as_ref().as_ref().map(|parsed| &parsed.files).ok();
         match files {
             Some(files) => Settings::new(&context.environment, files, profile, &trusted),

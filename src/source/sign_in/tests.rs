@@ -134,7 +134,7 @@ async fn prefers_region_of_login_over_profile() {
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
     let Lookup::Failed(error) = source.load(&stage.context).await else { panic!() };
-    assert!(error.to_string().contains("the region \"no/region\" is none"), "{error}");
+    assert!(error.to_string().contains("the region \"no/region\" is not valid"), "{error}");
     // Older logins have no region.
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
     assert!(stage.error().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
@@ -203,7 +203,7 @@ async fn takes_the_refresh_of_another_process() {
 
 #[tokio::test]
 async fn maps_sign_in_responses_to_errors() {
-    let permission = "ask who administers the account for the permission signin:CreateOAuth2Token";
+    let permission = "ask the administrator of the account for the permission signin:CreateOAuth2Token";
     for (reply, kind, says) in [
         (denied("INSUFFICIENT_PERMISSIONS", "no"), ErrorKind::Denied, permission),
         (denied("NEW", "no"), ErrorKind::Denied, "NEW: no; if this lasts, log in again with aws login"),
@@ -213,10 +213,10 @@ async fn maps_sign_in_responses_to_errors() {
         (error(500, "InternalServerException", "server_error", "x"), ErrorKind::Unavailable, "server_error: x"),
         (Reply::of(503, "<html>hush"), ErrorKind::Unavailable, "status 503"),
         (Reply::of(403, ""), ErrorKind::Denied, "status 403"),
-        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "has not what was asked for (line 1, column 1)"),
-        (Reply::ok("{}"), ErrorKind::Unavailable, "has not what was asked for"),
-        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
-        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "the answer has no credentials (line 1, column 1)"),
+        (Reply::ok("{}"), ErrorKind::Unavailable, "the answer has no credentials"),
+        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
+        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
         (Reply::ok(answer("hush\\n\\u0007s", 900)), ErrorKind::Unavailable, "contains a control character"),
     ] {
         let stage = SignInStage::new();
@@ -254,7 +254,7 @@ async fn requires_login_without_a_usable_cache() {
     let stage = SignInStage::new();
     let error = stage.error().await;
     assert_eq!(error.kind, ErrorKind::LoginRequired);
-    let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
+    let says = format!("not logged in at sign-in session {SESSION} (there is no ");
     assert!(error.to_string().starts_with(&says), "{error}");
     assert!(error.to_string().ends_with("; run: aws login --profile dev"), "{error}");
     let whole = cached("ASIA0", LATER, "hush-refresh");

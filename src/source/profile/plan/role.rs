@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::aws::arn::can_be_asked_for;
+use crate::aws::arn::is_sendable_role;
 use crate::model::error::SourceError;
 use crate::model::text::{Escaped, usable};
 use crate::shared_config::property::{Property, Section};
@@ -29,7 +29,7 @@ pub(crate) fn role(section: &Section) -> Result<(RoleSpec, &Property), SourceErr
     let arn = part(ROLE_ARN)?.ok_or_else(|| {
         error_at(at, section, "role_arn is empty").with_hint("write the ARN of a role, or remove the line")
     })?;
-    if !can_be_asked_for(&arn) {
+    if !is_sendable_role(&arn) {
         return Err(error_at(at, section, "role_arn is not the ARN of a role, or has white space in it")
             .with_hint("write one such as arn:aws:iam::123456789012:role/NAME"));
     }
