@@ -17,8 +17,10 @@ use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
 
-/// The clock, files, network and shared state that a source may use. Each refresher has its own clone, since [`Files`] records
-/// its reads.
+/// The outside world that a source may use: clock, environment variables, files, HTTP and random numbers.
+///
+/// `Context::default()` reaches nothing: a source that needs the outside fails or is not configured there.
+/// [`Context::from_environment`] reaches everything. Clones share their caches.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     pub(crate) clock: Clock,
@@ -45,6 +47,25 @@ pub struct Context {
 }
 
 impl Context {
+    /// Returns a context that reaches the environment variables, the files and the clock of this process, and the network.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::new(Environment::of_process(), Files::unwatched())
+    }
+
+    /// Returns a context with these variables and files.
+    #[must_use]
+    pub(crate) fn new(environment: Environment, files: Files) -> Self {
+        Self {
+            clock: Clock::system(),
+            http_client: HttpClient::system(Arc::default()).with_environment(&environment),
+            environment,
+            files,
+            open_file_limit: OpenFileLimit::of_this_process(),
+            ..Self::default()
+        }
+    }
+
     /// Returns the user of this process.
     #[must_use]
     pub(crate) fn uid(&self) -> u32 {

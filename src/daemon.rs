@@ -1,6 +1,9 @@
 //! A whole broker: keepers behind a board, doors before it, listeners in front. `serve` runs one for everybody,
 //! `exec` one for a single program.
 
+#[cfg(test)]
+mod soak;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 

@@ -175,7 +175,7 @@ impl CacheSlot {
                 is_fresh && received.elapsed() < longest
             }
             // A hundred refreshers that retry each for itself still make one request.
-            Lookup::Failed(error) => error.kind.passes() && received.elapsed() < SHORTEST_PAUSE,
+            Lookup::Failed(error) => error.kind.is_transient() && received.elapsed() < SHORTEST_PAUSE,
             Lookup::NotConfigured(_) => false,
         };
         is_usable.then_some(lookup)

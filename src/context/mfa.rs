@@ -135,16 +135,19 @@ mod tests {
         let mfa = Mfa::given("123456".into());
         assert_eq!(code(&mfa.clone()).await.unwrap().expose(), "123456");
         let again = code(&mfa).await.unwrap_err();
-        assert!(again.kind == ErrorKind::LoginRequired && again.message.contains("run the command again"), "{again}");
+        assert!(
+            again.kind == ErrorKind::LoginRequired && again.to_string().contains("run the command again"),
+            "{again}"
+        );
         let none = code(&Mfa::default()).await.unwrap_err();
-        assert!(none.message.contains("mfa/me\\n: a code is needed") && !none.kind.passes(), "{none}");
+        assert!(none.to_string().contains("mfa/me\\n: a code is needed") && !none.kind.is_transient(), "{none}");
     }
 
     #[tokio::test]
     async fn refuses_other_input_without_showing_it() {
         for wrong in ["", "12345", "1234567", "12345a", "hunter2"] {
             let error = code(&Mfa::given(wrong.into())).await.unwrap_err();
-            assert!(error.message.contains("six digits") && !error.message.contains("hunter"), "{error}");
+            assert!(error.to_string().contains("six digits") && !error.to_string().contains("hunter"), "{error}");
         }
     }
 }

@@ -4,9 +4,12 @@
 //! the client connects to the addresses that it has judged. It speaks HTTP/1.1 without redirects and cookies. Only requests
 //! that ask for a proxy go through one.
 
+#[cfg(test)]
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+#[cfg(test)]
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::time::{Instant, timeout_at};
@@ -46,12 +49,14 @@ impl HttpClient {
     }
 
     /// Returns a client that resolves only these names, and connects to any address.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn with_names(own: Arc<OnceLock<Vec<SocketAddr>>>, names: HashMap<Box<str>, Vec<IpAddr>>) -> Self {
         Self::with(NameResolver::Fixed(names), own)
     }
 
     /// Returns a client that resolves no names and makes its connections by `dial`.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn injected(dial: impl Fn(SocketAddr) -> Connecting + Send + Sync + 'static) -> Self {
         Self::over(NameResolver::Fixed(HashMap::new()), Arc::default(), Some(Box::new(dial)))

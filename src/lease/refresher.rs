@@ -191,8 +191,9 @@ impl Refresher {
         let lease = Lease::new(credentials, self.chain.source_name(winner), now, self.policy.long_lived);
         if !lease.is_usable(now) {
             let expired = timestamp(lease.serve_until);
-            let message = format!("it gave credentials that had already expired at {expired}; renew them there");
-            return Err(SourceError::unavailable(credentials.origin.before(&message)));
+            return Err(SourceError::unavailable(format!("it gave credentials that had already expired at {expired}"))
+                .with_hint("renew them there")
+                .at(credentials.location.clone()));
         }
         self.vanished = None;
         if let Some(failing) = self.failing.take() {
@@ -260,7 +261,7 @@ impl Refresher {
         }
         let pause = match settles_in {
             Some(left) => left,
-            None if failure.kind.passes() => {
+            None if failure.kind.is_transient() => {
                 schedule::backoff(failing.times, self.context.rng.draw(), failure.retry_after)
             }
             None => LONGEST_PAUSE,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(any(test, feature = "fuzzing"))]
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,7 @@ pub(crate) struct Clock {
 enum WallTime {
     System,
     /// Runs with tokio's clock, which tests pause, from `base`. The shift is in milliseconds.
+    #[cfg(any(test, feature = "fuzzing"))]
     Injected {
         base: SystemTime,
         start: Instant,
@@ -41,6 +43,7 @@ impl Clock {
     }
 
     /// Returns a clock that shows `base` now and runs with tokio's clock, so that paused time moves both.
+    #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub(crate) fn injected(base: SystemTime) -> Self {
         Self::of(WallTime::Injected { base, start: Instant::now(), shift: Arc::default() })
@@ -59,6 +62,7 @@ impl Clock {
     pub(crate) fn now(&self) -> SystemTime {
         match &self.wall {
             WallTime::System => SystemTime::now(),
+            #[cfg(any(test, feature = "fuzzing"))]
             WallTime::Injected { base, start, shift } => {
                 let now = *base + start.elapsed();
                 let shift = shift.load(Ordering::Relaxed);
@@ -70,6 +74,7 @@ impl Clock {
     }
 
     /// Moves an injected clock by this many milliseconds, as `date --set` would. The system clock stays.
+    #[cfg(test)]
     pub(crate) fn step(&self, milliseconds: i64) {
         if let WallTime::Injected { shift, .. } = &self.wall {
             shift.fetch_add(milliseconds, Ordering::Relaxed);
@@ -112,6 +117,7 @@ impl fmt::Debug for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::System => "System",
+            #[cfg(any(test, feature = "fuzzing"))]
             Self::Injected { .. } => "Injected",
             Self::Unset => "Unset",
         })

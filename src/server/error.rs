@@ -102,7 +102,8 @@ impl ErrorResponse {
                 let expired = published.lease.as_ref().map_or_else(String::new, |lease| {
                     format!("; the last credentials expired at {}", timestamp(lease.serve_until))
                 });
-                let advice = if failure.kind.passes() { String::new() } else { format!("; `{check}` explains it") };
+                let advice =
+                    if failure.kind.is_transient() { String::new() } else { format!("; `{check}` explains it") };
                 let message = format!("identity {name}: {source}: {failure} ({next}{expired}{advice})");
                 Self::new(status, code, message)
             }
