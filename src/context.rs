@@ -17,7 +17,7 @@ use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
 
-/// What a source may reach of the outside: clock, environment variables, files, HTTP and random numbers.
+/// The outside world that a source may use: clock, environment variables, files, HTTP and random numbers.
 ///
 /// `Context::default()` reaches nothing: a source that needs the outside fails or is not configured there.
 /// [`Context::from_environment`] reaches everything. Clones share their caches.
@@ -47,13 +47,13 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that reaches the environment variables, the files and the clock of this process, and the network.
+    /// Returns a context that reaches the environment variables, the files and the clock of this process, and the network.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::new(Environment::of_process(), Files::unwatched())
     }
 
-    /// The same with these variables and files.
+    /// Returns a context with these variables and files.
     #[must_use]
     pub(crate) fn new(environment: Environment, files: Files) -> Self {
         Self {

@@ -49,24 +49,27 @@ impl Mfa {
     /// # Errors
     /// If there is no user to ask, or this was called before.
     pub(crate) async fn code(&self, serial: &str, deadline: &Deadline) -> Result<Secret, SourceError> {
-        let permanent =
-            |why: &str| SourceError::new(ErrorKind::LoginRequired, format!("mfa_serial {}: {why}", Escaped(serial)));
+        let failed = |why: &str, hint: &str| {
+            let message = format!("mfa_serial {}: {why}", Escaped(serial));
+            SourceError::new(ErrorKind::LoginRequired, message).with_hint(hint)
+        };
         if matches!(self.prompt, MfaPrompt::None) {
-            return Err(permanent(
-                "a code is needed, and the daemon cannot ask for one. Run `credenza exec -- CMD` or `credenza get` at a \
-                 terminal, or with --mfa-code",
+            return Err(failed(
+                "a code is needed, and the daemon cannot ask for one",
+                "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code",
             ));
         }
         if self.asked.swap(true, Ordering::AcqRel) {
-            return Err(permanent(
-                "the session has expired or the code was refused. A code works once: run the command again",
+            return Err(failed(
+                "the session has expired or the code was refused, and a code works once",
+                "run the command again",
             ));
         }
         let code = match &self.prompt {
             MfaPrompt::Given(code) => code.clone(),
             _ => {
                 deadline.extend(PROMPT_TIMEOUT);
-                let no_terminal = |_| permanent("there is no terminal to ask at. Give --mfa-code");
+                let no_terminal = |_| failed("there is no terminal to ask at", "give --mfa-code");
                 let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
                 // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
                 let _echo_off = EchoOff::of(&terminal);
@@ -75,14 +78,14 @@ impl Mfa {
                 typed
                     .ok()
                     .and_then(Result::ok)
-                    .ok_or_else(|| permanent("the terminal does not respond. Give --mfa-code"))?
+                    .ok_or_else(|| failed("the terminal does not respond", "give --mfa-code"))?
             }
         };
         // STS wants six digits. Other input may be a password, and is never sent.
         if code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()) {
             Ok(code)
         } else {
-            Err(permanent("a code has six digits. Run the command again"))
+            Err(failed("a code has six digits", "run the command again"))
         }
     }
 }

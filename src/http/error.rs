@@ -38,7 +38,7 @@ pub(crate) enum HttpErrorCause {
     /// An address that the [`AddressPolicy`](crate::http::address_policy::AddressPolicy) does not allow.
     #[error(
         "plain http is sent to loopback, 169.254.170.2, 169.254.170.23 and [fd00:ec2::23] only, and to names that resolve to \
-         loopback only. {0} is another address: use https"
+         loopback only; {0} is another address, so use https"
     )]
     Forbidden(IpAddr),
     #[error("the response is larger than {} kB", .0 / 1024)]

@@ -29,7 +29,7 @@ pub(crate) struct TrustRoots(pub(super) Arc<ClientConfig>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrustRootsError {
     /// The bundle may be in DER.
-    #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …). Convert DER with openssl x509 -inform der")]
+    #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …); convert DER with openssl x509 -inform der")]
     Empty,
     /// The lines around a certificate or its base64 are wrong.
     #[error("is broken at certificate {number}: {why}")]

@@ -13,7 +13,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The variables of this process. Leaves out names and values that are not UTF-8.
+    /// Returns the variables of this process, without names and values that are not UTF-8.
     #[must_use]
     pub(crate) fn of_process() -> Self {
         let variables =
