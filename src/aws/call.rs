@@ -188,7 +188,7 @@ fn connection_hint(cause: &HttpErrorCause, settings: &Settings, is_of_region: bo
         | HttpErrorCause::NoCertificateFor
         | HttpErrorCause::Protocol(_) => CHECK_ENDPOINT.into(),
         // Their messages contain a hint.
-        HttpErrorCause::NoUpstream
+        HttpErrorCause::NoClient
         | HttpErrorCause::Forbidden(_)
         | HttpErrorCause::Untrusted
         | HttpErrorCause::NoRoots(_)

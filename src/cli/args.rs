@@ -71,7 +71,7 @@ pub(crate) fn write_completions(shell: Shell, out: &mut dyn io::Write) {
 /// If the folder or a file in it cannot be created.
 pub(crate) fn write_manual(folder: &Path) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    // A fixed width makes the pages the same on every terminal.
+    // A fixed width makes the pages independent of the terminal.
     let command = command().disable_help_subcommand(true).term_width(100);
     clap_mangen::generate_to(command, folder)
 }

@@ -120,7 +120,11 @@ fn find(config: &Config, name: &IdentityName) -> Result<Identity, CommandError> 
     config.identity(name).ok_or_else(|| CommandError::new(config.unknown_identity(name).unwrap_or_default()))
 }
 
-fn print(text: &str) -> Result<ExitCode, CommandError> {
+/// Writes to standard output.
+///
+/// # Errors
+/// If the output cannot be written. A closed pipe is not an error.
+pub(crate) fn print(text: &str) -> Result<ExitCode, CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ExitCode::SUCCESS),

@@ -37,7 +37,7 @@ pub(crate) async fn profiles(context: &Context, named: &NamedPaths, json: bool) 
         .map(|(section, description)| (Escaped(section.name()).to_string(), description))
         .collect();
     if lines.is_empty() {
-        return Ok(format!("there are no profiles in {}\n", profiles.places()));
+        return Ok(format!("there are no profiles in {}\n", profiles.paths()));
     }
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().min(40);
     let mut text = String::new();

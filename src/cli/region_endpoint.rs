@@ -40,7 +40,7 @@ impl<'a> RegionEndpoint<'a> {
             let value = if name == ENDPOINT { self.endpoint } else { self.region };
             match value {
                 Some(value) => {
-                    // The user has set this value already, so the variable stays the user's.
+                    // A variable that the user has set to the same value stays the user's.
                     if was_own || before.variables().get(name).is_none_or(|current| current != value) {
                         own.push(name);
                     }

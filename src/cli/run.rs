@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::cli::args;
 use crate::cli::args::Invocation;
 use crate::cli::args::command::Command;
-use crate::cli::dispatch::{Resources, dispatch};
+use crate::cli::dispatch::{Resources, dispatch, print};
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
 use crate::config::Config;
@@ -40,8 +40,9 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if let Command::Completions(shell) = invocation.command {
-        args::write_completions(shell, &mut io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        args::write_completions(shell, &mut script);
+        return print(&String::from_utf8_lossy(&script)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
     if let Command::Manual(folder) = &invocation.command {
         return match args::write_manual(folder) {

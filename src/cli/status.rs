@@ -51,7 +51,7 @@ pub(crate) fn text(document: &Value) -> String {
     }
     let profiles = &document["profiles"];
     if let (Some(known @ 1..), Some(live)) = (profiles["known"].as_u64(), profiles["live"].as_u64()) {
-        let _ = writeln!(text, "{known} profiles are served on demand, {live} of them now");
+        let _ = writeln!(text, "{known} profiles are served on demand, {live} of them are active");
     }
     for (name, identity) in document["identities"].as_object().into_iter().flatten() {
         write_identity(&mut text, name, identity, now);
@@ -59,7 +59,7 @@ pub(crate) fn text(document: &Value) -> String {
     text
 }
 
-/// Formats a document, or the error that there is none, as text.
+/// Formats a document, or the error without one, as text.
 #[must_use]
 pub(crate) fn text_or_error(result: Result<&Value, &CommandError>) -> String {
     result.map_or_else(|error| format!("{error}\n"), text)

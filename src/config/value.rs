@@ -99,7 +99,7 @@ pub(crate) fn credential_part(part: &'static str) -> impl Fn(&str) -> Result<Sec
 pub(crate) fn url(text: &str) -> Result<Secret, String> {
     match crate::source::spec::parse_url(text) {
         Ok(_) => Ok(text.trim().into()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(crate::model::error::SourceError::from(error).to_string()),
     }
 }
 

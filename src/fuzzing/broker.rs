@@ -1,7 +1,6 @@
 //! A broker without sources: five identities with credentials, and one client with a token.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -9,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseKey, LeaseRegistry};
+use crate::lease::registry::{LeaseKey, LeaseRegistry, LiveLeases};
 use crate::model::credentials::Credentials;
 use crate::os::clock::Clock;
 use crate::server::access::{AllowedHosts, Client, Clients};
@@ -50,7 +49,7 @@ pub(crate) fn routes() -> Routes {
 
 /// Leases for all names. Their refreshers are dropped, so that no request waits for a load.
 pub(crate) fn leases(lease: fn(&str) -> Lease) -> LeaseLookup {
-    let live: HashMap<_, _> = NAMES
+    let live: LiveLeases = NAMES
         .iter()
         .map(|name| {
             let key = LeaseKey::Identity((*name).into());

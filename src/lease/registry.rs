@@ -1,11 +1,12 @@
 //! The published leases: all that the HTTP side can see. What goes up from there is a wake, never data.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use fnv::FnvHashMap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -252,11 +253,15 @@ impl WakeReasons {
     }
 }
 
+/// The handles of the live refreshers. Every request looks one up, in half the time with FNV instead of SipHash. SipHash
+/// protects from keys that an attacker chooses; these come from the configuration and the owner's profiles.
+pub(crate) type LiveLeases = FnvHashMap<LeaseKey, LeaseHandle>;
+
 /// All that the HTTP side can see.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRegistry {
     /// The live keepers.
-    pub(crate) live: watch::Receiver<Arc<HashMap<LeaseKey, LeaseHandle>>>,
+    pub(crate) live: watch::Receiver<Arc<LiveLeases>>,
     /// What is wrong with the configuration on disk, when the last reload was refused.
     pub(crate) refused: watch::Receiver<Option<Arc<str>>>,
     /// The profiles that are served once somebody asks; `None` until the shared files have been looked at.
@@ -341,7 +346,7 @@ mod tests {
 
     fn registry(refreshers: &[(&str, LeaseState)]) -> (LeaseRegistry, Vec<watch::Sender<Arc<LeaseState>>>) {
         let mut senders = Vec::new();
-        let mut live = HashMap::new();
+        let mut live = LiveLeases::default();
         for (name, published) in refreshers {
             let (sender, _, handle) = LeaseHandle::new(published.clone());
             senders.push(sender);

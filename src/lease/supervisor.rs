@@ -1,6 +1,6 @@
 //! Generations of keepers: spawns them, publishes the board, swaps in a new configuration, stops.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::config::profiles::ServedProfiles;
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseRegistry, ProfileDemand, WakeReason};
+use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseRegistry, LiveLeases, ProfileDemand, WakeReason};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
@@ -74,7 +74,7 @@ pub(crate) struct Supervisor {
     tasks: JoinSet<Infallible>,
     look: Option<ProfileListing>,
     demands: mpsc::Receiver<ProfileDemand>,
-    live: watch::Sender<Arc<HashMap<LeaseKey, LeaseHandle>>>,
+    live: watch::Sender<Arc<LiveLeases>>,
     known: watch::Sender<Option<Arc<BTreeSet<IdentityName>>>>,
     refused: watch::Sender<Option<Arc<str>>>,
 }

@@ -35,8 +35,10 @@ pub(crate) struct OpenConnection {
     pub(crate) authorized: AtomicBool,
     /// Whether a request is being answered.
     pub(crate) busy: AtomicBool,
-    /// Told when a request begins.
-    pub(crate) begun: Notify,
+    /// Set when a request begins.
+    pub(crate) begun: AtomicBool,
+    /// Set when an answer is ready: the client has to send the next head.
+    pub(crate) answered: AtomicBool,
     /// Set before `evicted` is told.
     must_go: AtomicBool,
     pub(crate) evicted: Notify,
@@ -127,6 +129,7 @@ impl BusyGuard {
 impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.busy.store(false, Ordering::Relaxed);
+        self.0.answered.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Connections: accepted, limited, drained.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,12 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot};
 use crate::server::header_timeout::HeaderTimer;
 use crate::server::protocol::Protocol;
-use crate::server::response::AnswerFuture;
+use crate::server::response::{AnswerFuture, HttpAnswer};
 
 /// A request head has to be complete within this time; it also ends connections that idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
@@ -76,6 +77,8 @@ impl Listener for TcpListener {
 enum ConnectionSignal {
     /// It makes room for another.
     Evicted,
+    /// Its client sent no request head in time.
+    Late,
     /// The daemon stops.
     Stop,
 }
@@ -159,7 +162,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[must_use]
 pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.timer(HeaderTimer::default()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_LIMIT);
+    // The header timeout is ours: see `HeaderTimer`.
+    http.header_read_timeout(None).max_buf_size(HEAD_LIMIT);
     http
 }
 
@@ -170,18 +174,23 @@ where
 {
     let place = Arc::clone(&connection_slot.place);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        place.begun.notify_one();
+        place.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
-        let answer = protocol.answer(request, || place.authorized.store(true, Ordering::Relaxed));
-        let busy = matches!(answer, AnswerFuture::Later(_)).then(|| BusyGuard::new(&place));
-        async move {
-            let _busy = busy;
-            let mut answered = answer.wait().await;
-            // Nobody has read it, and no client sends one: nothing more is taken from who did.
-            if has_body && let Ok(response) = &mut answered {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        match protocol.answer(request, || place.authorized.store(true, Ordering::Relaxed)) {
+            AnswerFuture::Now(mut answered) => {
+                place.answered.store(true, Ordering::Relaxed);
+                close_after_body(&mut answered, has_body);
+                Either::Left(ready(answered))
             }
-            answered
+            AnswerFuture::Later(answered) => {
+                let busy = BusyGuard::new(&place);
+                Either::Right(async move {
+                    let _busy = busy;
+                    let mut answered = answered.await;
+                    close_after_body(&mut answered, has_body);
+                    answered
+                })
+            }
         }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);
@@ -193,18 +202,29 @@ where
         }
     };
     let mut called = std::pin::pin!(called);
+    let mut head = HeaderTimer::start(HEAD_TIMEOUT);
     let mut listening: Option<Waker> = None;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        // Whoever calls wakes this task, so that once is enough: asking each time costs as much as the door.
+        if connection_slot.place.answered.swap(false, Ordering::Relaxed) {
+            head.restart();
+        }
+        // Eviction, stop and timer wake this task, so that one poll of them is enough: another for each request costs as
+        // much as access control.
         if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            && !(connection_slot.place.must_go() || stop.is_cancelled())
+            && !(head.has_fired() || connection_slot.place.must_go() || stop.is_cancelled())
         {
             return Poll::Pending;
         }
         listening = Some(cx.waker().clone());
+        while head.poll(cx).is_ready() {
+            if !connection_slot.place.busy.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(ConnectionSignal::Late));
+            }
+            head.restart();
+        }
         called.as_mut().poll(cx).map(Ok)
     });
     let ended = match ended.await {
@@ -213,16 +233,22 @@ where
             tracing::debug!("closed the oldest connection that proved nothing, to make room");
             return;
         }
+        Ok(ConnectionSignal::Late) => {
+            tracing::debug!("closed a connection: no request head within {} s", HEAD_TIMEOUT.as_secs());
+            return;
+        }
         Ok(ConnectionSignal::Stop) => {
             // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
             // and his first request cannot be sent again without asking him.
-            let first = tokio::time::timeout(FLUSH, connection_slot.place.begun.notified());
-            tokio::select! {
-                biased;
-                ended = connection.as_mut() => return told(ended),
-                begun = first => if begun.is_err() {
-                    return;
-                }
+            let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending if connection_slot.place.begun.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            });
+            match tokio::time::timeout(FLUSH, first).await {
+                Ok(Some(ended)) => return told(ended),
+                Ok(None) => {}
+                Err(_) => return,
             }
             connection.as_mut().graceful_shutdown();
             if connection_slot.place.busy.load(Ordering::Relaxed) {
@@ -235,8 +261,65 @@ where
     told(ended);
 }
 
+/// Closes the connection after a request with a body. No handler reads bodies, and no SDK sends one.
+fn close_after_body(answered: &mut HttpAnswer, has_body: bool) {
+    if has_body && let Ok(response) = answered {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
 fn told(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::lease::registry::LeaseRegistry;
+    use crate::os::clock::Clock;
+    use crate::server::access::{AllowedHosts, Clients};
+    use crate::server::lookup::LeaseLookup;
+    use crate::server::routes::{RouteState, Routes};
+
+    /// A broker without identities and clients.
+    fn protocol() -> Protocol {
+        let registry = LeaseRegistry {
+            live: watch::Sender::default().subscribe(),
+            refused: watch::Sender::default().subscribe(),
+            known: watch::Sender::default().subscribe(),
+            demand: mpsc::channel(1).0,
+        };
+        let leases = LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() };
+        let (clients, hosts, started) = (Clients::new([]), AllowedHosts::default(), SystemTime::UNIX_EPOCH);
+        Protocol::Container(Routes::new(Arc::new(RouteState { leases, clients, hosts, started })))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closes_a_connection_whose_head_is_late() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        let slot = Arc::new(ConnectionLimit::new(1)).connection_slot().await;
+        let began = Instant::now();
+        let speaking = tokio::spawn(speak(server, protocol(), slot, CancellationToken::new()));
+        // One is answered at once, the other by the router.
+        for (path, status) in [("/status", "401"), ("/healthz", "200")] {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut answer = vec![0; 4096];
+            let length = client.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        }
+        client.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
+        speaking.await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 35);
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
 }

@@ -17,6 +17,10 @@ use crate::model::time::timestamp;
 /// A message longer than this helps nobody; boto prints it word for word.
 const LONGEST_MESSAGE: usize = 2000;
 
+// Constants: `from_static` in a function checks each byte again at each request.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 const IDENTITY_NOT_FOUND: &str = "IdentityNotFound";
 
 /// An error as clients see it: `{"code": "…", "message": "…"}`.
@@ -176,23 +180,25 @@ pub(crate) fn cut(message: &mut String) {
 
 /// Nobody may keep the body of this response.
 pub(crate) fn unkept(headers: &mut HeaderMap) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
 }
 
 /// A JSON body that nobody may keep.
 #[must_use]
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
-    whole(status, body).map(Body::new)
+    whole(status, HeaderMap::new(), body).map(Body::new)
 }
 
-/// The same before it is put into a box.
+/// The same before it is put into a box. It takes over a map whose headers are not needed any more, such as the request's:
+/// hyper reads the next request into the map of the response, so that no request allocates one.
 #[must_use]
-pub(crate) fn whole(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+pub(crate) fn whole(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
+    headers.clear();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    unkept(&mut headers);
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    unkept(headers);
+    *response.headers_mut() = headers;
     response
 }
 

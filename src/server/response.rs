@@ -20,8 +20,9 @@ pub(crate) enum AnswerFuture {
     Later(Pin<Box<dyn Future<Output = HttpAnswer> + Send>>),
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
 impl AnswerFuture {
-    /// Waits for it.
+    /// Waits for the answer.
     pub(crate) async fn wait(self) -> HttpAnswer {
         match self {
             Self::Now(answered) => answered,

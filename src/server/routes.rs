@@ -83,7 +83,7 @@ impl Routes {
             tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), client = %client.name, "request");
             authorized();
             if let Some(body) = self.endpoint.at_hand(&parts, client) {
-                return AnswerFuture::Now(Ok(whole(StatusCode::OK, body).map(Either::Left)));
+                return AnswerFuture::Now(Ok(whole(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
         parts.extensions.insert(who);

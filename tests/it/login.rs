@@ -249,7 +249,7 @@ fn suggests_logins_for_profiles_without_sso() {
     let config = stage.home.path().join(".aws/config");
     let at = |line: u32| format!("{}, line {line}", config.display());
     for (arguments, code, says) in [
-        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; there is: ", at(14))),
+        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; run one of: ", at(14))),
         (&["--profile", "nobody"], 1, "there is no profile nobody in ".into()),
         (&[], 1, "there is no profile default in ".into()),
         (&["--sso-session", "nope"], 1, "there is no [sso-session nope] in ".into()),
@@ -328,6 +328,6 @@ fn refuses_endpoints_of_files_that_others_can_write() {
     assert_eq!(run().code, Some(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     let ended = run();
-    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by everybody"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by all users"), "{ended:?}");
     assert_eq!(stage.oidc.asked(DEVICE), 1);
 }

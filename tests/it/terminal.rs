@@ -180,7 +180,7 @@ fn names_the_option_without_a_terminal() {
         let output = in_a_session(&["--wait"], &command(&home, &sts, arguments)).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
-        let told = format!("mfa_serial {DEVICE}: there is no terminal to ask at; give --mfa-code");
+        let told = format!("mfa_serial {DEVICE}: there is no terminal to ask at. Give --mfa-code");
         assert!(said.contains(&told) && output.stdout.is_empty(), "{said}");
     }
 }

@@ -119,7 +119,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_ACCESS_KEY_ID", value_name = "ID", global = true)]
     access_key_id: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the access key id from a file (- is standard input)
     #[arg(long, env = "CREDENZA_ACCESS_KEY_ID_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     access_key_id_file: Option<PathBuf>,
 
@@ -127,7 +127,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY", value_name = "SECRET", global = true)]
     secret_access_key: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the secret access key from a file (- is standard input)
     #[arg(
         long,
         env = "CREDENZA_SECRET_ACCESS_KEY_FILE",
@@ -141,7 +141,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_SESSION_TOKEN", value_name = "TOKEN", global = true)]
     session_token: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the session token from a file (- is standard input)
     #[arg(long, env = "CREDENZA_SESSION_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     session_token_file: Option<PathBuf>,
 
@@ -149,7 +149,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_URL", value_name = "URL", global = true)]
     url: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the URL from a file (- is standard input)
     #[arg(long, env = "CREDENZA_URL_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     url_file: Option<PathBuf>,
 
@@ -212,7 +212,7 @@ pub(crate) struct ServerOptions {
     #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN", global = true)]
     auth_token: Option<Secret>,
 
-    /// The same, from a file that is only read (- is standard input)
+    /// Read the auth token from a file and write none (- is standard input)
     #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     auth_token_file: Option<PathBuf>,
 }

@@ -139,7 +139,7 @@ It connects to the address of the configuration or --listen, with the auth token
     /// Log in at IAM Identity Center (SSO), so that profiles with sso_session or sso_start_url work
     #[command(after_help = "\
 Examples:
-  credenza login                        the session of AWS_PROFILE or AWS_DEFAULT_PROFILE, else of the profile default
+  credenza login                        the session of AWS_PROFILE, AWS_DEFAULT_PROFILE or default
   credenza login --profile dev          the session of this profile
   credenza login --sso-session work     the session of [sso-session work] in ~/.aws/config
   credenza login --all                  every session of ~/.aws/config, once each

@@ -2,7 +2,7 @@
 //!
 //! A killed process cannot remove its folder. Each `exec` therefore locks its folder, and removes folders without a lock:
 //! the kernel releases the lock of a killed process. A process id would not do, since another container may share the
-//! parent folder and has process ids of its own namespace.
+//! parent folder, and its process ids are from another namespace.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -117,7 +117,7 @@ fn replaceable(folder: &Path, uid: u32) -> Option<String> {
     (!is_trusted).then(|| format!("{shown} belongs to user {}", meta.uid()))
 }
 
-/// The user id that stands for every user unknown to a user namespace; root is often one of them.
+/// Returns the user id that replaces every user unknown to a user namespace; root is often one of them.
 fn overflow_uid() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }

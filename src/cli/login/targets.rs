@@ -156,7 +156,7 @@ impl SharedFilePair {
     }
 
     fn paths(&self) -> String {
-        self.profiles.places()
+        self.profiles.paths()
     }
 
     /// Returns the commands of existing sessions, else the way to add one.

@@ -76,14 +76,13 @@ fn status_line(health: &RegistryHealth) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::Arc;
     use std::time::SystemTime;
 
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState, RefreshState};
+    use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState, LiveLeases, RefreshState};
 
     #[tokio::test(start_paused = true)]
     async fn feeds_watchdog_until_a_refresher_is_stuck() {
@@ -91,7 +90,7 @@ mod tests {
         let loading = RefreshState::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
         let (_refresher, _, handle) =
             LeaseHandle::new(LeaseState { phase: loading, eager: true, ..LeaseState::default() });
-        let live = HashMap::from([(LeaseKey::Identity("a".into()), handle)]);
+        let live = LiveLeases::from_iter([(LeaseKey::Identity("a".into()), handle)]);
         let registry = LeaseRegistry {
             live: watch::Sender::new(Arc::new(live)).subscribe(),
             refused: watch::Sender::new(None).subscribe(),

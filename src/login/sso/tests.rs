@@ -366,7 +366,7 @@ async fn refuses_file_that_another_user_may_have_written() {
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(
-        failure.to_string().contains("may be written by everybody")
+        failure.to_string().contains("may be written by all users")
             && failure.to_string().contains("run: credenza login"),
         "{failure}"
     );
