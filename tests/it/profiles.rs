@@ -170,7 +170,7 @@ fn reports_refusals_with_the_services_message_and_location() {
     sts.know(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY, None);
     sts.set_clock_off(-3600);
     let late = get(&home, &sts, &["--profile", "dev"]);
-    assert!(late.stderr.contains("the clock of this machine is 60 minutes ahead"), "{late:?}");
+    assert!(late.stderr.contains("set the clock of this machine: it is 60 minutes ahead"), "{late:?}");
     assert_eq!(sts.actions().len(), 4, "what is refused is not tried again");
 }
 

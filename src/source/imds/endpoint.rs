@@ -20,7 +20,7 @@ const MAX_ROLE_LENGTH: usize = 128;
 pub(crate) fn endpoint(configured: ConfiguredEndpoint) -> Result<Url, SourceError> {
     match configured {
         Some(endpoint) => endpoint.map_err(SourceError::from),
-        None => Url::parse(EC2).map_err(|bad| SourceError::misconfigured(bad.to_string())),
+        None => Url::parse(EC2).map_err(|error| SourceError::misconfigured(error.to_string())),
     }
 }
 

@@ -64,7 +64,7 @@ async fn locates_invalid_regions() {
     let base = format!("[profile base]\nregion = base\n{KEYS}");
     let sso =
         "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
-    let none = "is none: it must look like eu-west-1";
+    let none = "is not valid; write one such as eu-west-1";
     let unknown = "see that eu-wset-1 is a region of AWS";
     for (config, variables, place, expected) in [
         (format!("{role}region = eu_west\n{base}"), &[][..], "@/.aws/config, line 4: profile dev: the region", none),

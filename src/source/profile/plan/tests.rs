@@ -136,7 +136,7 @@ fn plans_sso_sessions() {
     let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
     assert_eq!(planned(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
     let differing = planned(&format!("{session}{profile}sso_region = other\n"), "");
-    assert!(differing.starts_with("/c, line 9: profile dev: sso_region says one thing here"), "{differing}");
+    assert!(differing.starts_with("/c, line 9: profile dev: sso_region differs from the one"), "{differing}");
     let half = planned(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
     assert!(half.contains("/c, line 2") && half.contains("sso_start_url"), "{half}");
 }
