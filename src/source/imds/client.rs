@@ -261,7 +261,7 @@ impl<'v> ImdsClient<'v> {
         let mut memory = self.source.memory_of(&self.endpoint);
         if memory.session.is_none() {
             if let ImdsSession::V1 = session {
-                tracing::warn!(source = "imds", "no session token is to be had: IMDSv1 is used");
+                tracing::warn!("no session token is to be had: IMDSv1 is used");
             }
             memory.session = Some((session, end));
         }
