@@ -97,7 +97,7 @@ pub(crate) async fn serve(start: ServeInputs) -> Result<(), CommandError> {
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
         max_connections: room::make_room(server.max_connections, protocols),
-        metadata,
+        imds: metadata,
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
@@ -211,7 +211,7 @@ async fn metadata(sockets: Vec<std::net::TcpListener>, imds: &ImdsConfig) -> Res
         listeners: listeners.map_err(CommandError::because)?,
         identity: imds.identity.clone(),
         allow_v1: imds.allow_v1,
-        sessions,
+        session_tokens: sessions,
     })
 }
 

@@ -43,9 +43,9 @@ impl LeaseLookup {
 
     /// A lease that can be served this moment, with all that is known of it.
     #[must_use]
-    pub(crate) fn now_held(&self, name: &IdentityName) -> Option<Arc<Lease>> {
+    pub(crate) fn held_lease(&self, name: &IdentityName) -> Option<Arc<Lease>> {
         let handle = self.registry.lookup(&LeaseKey::Identity(name.clone()))?;
-        handle.now().usable(self.clock.now()).map(Arc::clone)
+        handle.state().usable(self.clock.now()).map(Arc::clone)
     }
 
     /// The lease of an identity, waiting for it while its load is young.
@@ -61,14 +61,14 @@ impl LeaseLookup {
         loop {
             let published = handle.latest();
             let now = self.clock.now();
-            handle.touch(now);
+            handle.record_use(now);
             if let Some(lease) = published.usable(now) {
                 return Ok(Arc::clone(lease));
             }
-            let until = match published.phase {
+            let until = match published.refresh {
                 RefreshState::Loading { since, .. } => since + HOLD,
                 RefreshState::NotLoaded | RefreshState::Waiting { .. } => {
-                    handle.wish(WakeReason::LeaseWanted);
+                    handle.wake(WakeReason::LeaseWanted);
                     asked + HOLD
                 }
                 RefreshState::BackingOff { .. } => return Err(ErrorResponse::no_lease(name, &published, now)),
@@ -78,7 +78,7 @@ impl LeaseLookup {
                 changed = handle.changed() => if changed.is_err() {
                     // The keeper has ended: another may have taken its place, or the daemon stops.
                     handle = find().await?;
-                    if handle.is_orphaned() {
+                    if handle.has_ended() {
                         return Err(ErrorResponse::stopping(name));
                     }
                 },
@@ -91,8 +91,8 @@ impl LeaseLookup {
     /// The region of these identities, which keepers find out when somebody asks; waits for the unknown until `deadline`.
     pub(crate) async fn regions(&self, handles: &mut [&mut LeaseHandle], deadline: Instant) {
         for handle in handles.iter() {
-            if handle.now().region.is_none() {
-                handle.wish(WakeReason::RegionWanted);
+            if handle.state().region.is_none() {
+                handle.wake(WakeReason::RegionWanted);
             }
         }
         for handle in handles {

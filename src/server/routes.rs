@@ -111,7 +111,7 @@ impl RouteState {
 
     /// The identities this client may see, in order of their names.
     fn identities(&self, client: &Client) -> Vec<(IdentityName, LeaseHandle)> {
-        let live = self.leases.registry.live.borrow();
+        let live = self.leases.registry.handles.borrow();
         let mut identities: Vec<_> = live
             .iter()
             .map(|(key, handle)| (key.identity().clone(), handle.clone()))
@@ -173,7 +173,7 @@ async fn readyz(State(endpoint): State<Arc<RouteState>>, request: Request) -> Re
     let lacking: Vec<IdentityName> = endpoint
         .identities(client)
         .into_iter()
-        .filter(|(_, handle)| lacking(&handle.now()))
+        .filter(|(_, handle)| lacking(&handle.state()))
         .map(|(name, _)| name)
         .collect();
     if lacking.is_empty() {

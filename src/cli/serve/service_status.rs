@@ -19,7 +19,7 @@ pub(crate) async fn report(manager: ServiceManager, registry: LeaseRegistry, clo
     }
     let watching = watch(manager, &registry, &clock);
     let telling = async {
-        registry.first_loads().await;
+        registry.wait_for_first_loads().await;
         manager.ready();
         tracing::debug!("every eager identity has been tried");
         let mut told = String::new();
@@ -56,7 +56,8 @@ async fn feed(patience: Duration, registry: &LeaseRegistry, clock: &Clock, mut a
 }
 
 fn line(health: &RegistryHealth) -> String {
-    let RegistryHealth { awake, usable, asleep, wanting, stuck, refused } = health;
+    let RegistryHealth { active: awake, usable, not_loaded: asleep, unready: wanting, stuck, config_refused: refused } =
+        health;
     let mut line = format!("{usable} of {awake} identities have credentials");
     if *asleep > 0 {
         let _ = write!(line, ", {asleep} wait until somebody asks");
@@ -89,13 +90,13 @@ mod tests {
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
         let loading = RefreshState::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
         let (_keeper, _, handle) =
-            LeaseHandle::new(LeaseState { phase: loading, eager: true, ..LeaseState::default() });
+            LeaseHandle::new(LeaseState { refresh: loading, eager: true, ..LeaseState::default() });
         let live = HashMap::from([(LeaseKey::Identity("a".into()), handle)]);
         let registry = LeaseRegistry {
-            live: watch::Sender::new(Arc::new(live)).subscribe(),
-            refused: watch::Sender::new(None).subscribe(),
-            known: watch::Sender::new(Some(Arc::default())).subscribe(),
-            demand: mpsc::channel(1).0,
+            handles: watch::Sender::new(Arc::new(live)).subscribe(),
+            config_error: watch::Sender::new(None).subscribe(),
+            known_profiles: watch::Sender::new(Some(Arc::default())).subscribe(),
+            profile_demand: mpsc::channel(1).0,
         };
         let mut fed = 0;
         let mut within = async |time| {
@@ -110,14 +111,14 @@ mod tests {
 
     #[test]
     fn one_line_for_people() {
-        let well = RegistryHealth { awake: 2, usable: 2, ..RegistryHealth::default() };
+        let well = RegistryHealth { active: 2, usable: 2, ..RegistryHealth::default() };
         assert_eq!(line(&well), "2 of 2 identities have credentials");
         let ill = RegistryHealth {
-            awake: 2,
+            active: 2,
             usable: 1,
-            asleep: 3,
-            wanting: Some("dev".into()),
-            refused: true,
+            not_loaded: 3,
+            unready: Some("dev".into()),
+            config_refused: true,
             ..RegistryHealth::default()
         };
         assert_eq!(
