@@ -208,3 +208,8 @@ $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-input $(addprefix -r ,$^)
 	@touch $@
+
+.PHONY: bench-instructions
+bench-instructions: build ## the instructions of one request beside bare hyper's, counted by callgrind (valgrind); fails above the limit
+	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
+	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" --hold instructions

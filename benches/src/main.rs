@@ -46,15 +46,19 @@ struct Arguments {
     /// Keep the table in this file, between its marks
     #[arg(long)]
     write: Option<PathBuf>,
-    /// Measure only this: load, identities, memory, long, start, get, daemon, profiles, files, upstream, idle, size
+    /// Fail if a target is missed or a row cannot be measured
+    #[arg(long)]
+    hold: bool,
+    /// Measure only this: load, instructions, identities, memory, long, start, get, daemon, profiles, files, upstream, idle, size
     only: Vec<String>,
 }
 
 type Measure = fn(&Setting) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-const SUBJECTS: [(&str, Measure); 12] = [
+const SUBJECTS: [(&str, Measure); 13] = [
     ("load", rows::load::one_identity),
+    ("instructions", rows::instructions::of_a_request),
     ("identities", rows::load::a_thousand_identities),
     ("memory", rows::memory::at_rest),
     ("long", rows::memory::after_long),
@@ -104,10 +108,13 @@ fn run(arguments: Arguments) -> io::Result<()> {
     let turns = format!("{} pairs of turns of {} ms.\n", setting.rounds, setting.turn.as_millis());
     let text = format!("{machine}{turns}\n{}", report::table(&rows));
     println!("{text}");
-    match arguments.write {
-        Some(path) => report::keep(&path, &text),
-        None => Ok(()),
+    if let Some(path) = arguments.write {
+        report::keep(&path, &text)?;
     }
+    if arguments.hold && !rows.iter().all(Row::holds) {
+        return Err(io::Error::other("a target is missed or could not be measured: see the table"));
+    }
+    Ok(())
 }
 
 fn binary(setting: &Setting) -> io::Result<Vec<Row>> {

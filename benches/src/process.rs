@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,7 @@ pub struct Process {
     child: Child,
     pub address: SocketAddr,
     log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -30,7 +32,7 @@ impl Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let log = Arc::new(Log::default());
         let pipe = child.stderr.take().expect("it is piped");
-        std::thread::spawn({
+        let reader = std::thread::spawn({
             let log = Arc::clone(&log);
             move || {
                 for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -39,7 +41,7 @@ impl Process {
                 }
             }
         });
-        let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log };
+        let mut process = Self { child, address: ([127, 0, 0, 1], 0).into(), log, reader: Some(reader) };
         process.address = process.wait_for_lines(1, |line| address(line).is_some()).and_then(|lines| {
             lines.iter().find_map(|line| address(line)).ok_or_else(|| io::Error::other("it says no address"))
         })?;
@@ -63,8 +65,22 @@ impl Process {
     }
 
     pub fn hang_up(&self) -> io::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
+    /// Ends it with SIGTERM. Returns the lines that it has logged since the last call of `wait_for_lines`.
+    pub fn stop(mut self) -> io::Result<Vec<String>> {
+        self.signal(Signal::TERM)?;
+        self.child.wait()?;
+        if let Some(reader) = self.reader.take() {
+            reader.join().map_err(|_| io::Error::other("the reader of the log panicked"))?;
+        }
+        Ok(std::mem::take(&mut self.log.lines.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a number");
-        Ok(kill_process(pid, Signal::HUP)?)
+        Ok(kill_process(pid, signal)?)
     }
 
     /// CPU time of all its threads that live, user and system.

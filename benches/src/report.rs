@@ -12,6 +12,9 @@ use crate::stats::{Pairs, Sample};
 const BEGIN: &str = "<!-- measured: begin -->";
 const END: &str = "<!-- measured: end -->";
 
+const MISSED: &str = "**missed**";
+const NOT_MEASURED: &str = "**not measured**";
+
 /// As the kernel counts it.
 pub const MB: f64 = 1_048_576.0;
 
@@ -26,6 +29,7 @@ pub enum Unit {
     Megabytes,
     Requests,
     WakeUps,
+    Instructions,
 }
 
 /// What has to be reached.
@@ -78,9 +82,14 @@ impl Row {
         Self { missing: Some(missing), ..Self::alone(what, unit, values, Target::Reported) }
     }
 
+    /// Returns true if the row was measured and meets its target.
+    pub fn holds(&self) -> bool {
+        !matches!(self.verdict(), NOT_MEASURED | MISSED)
+    }
+
     fn verdict(&self) -> &'static str {
         if self.missing.is_some() {
-            return "**not measured**";
+            return NOT_MEASURED;
         }
         let ratio = self.ratios.as_ref().map_or(f64::NAN, Sample::median);
         let reached = match self.target {
@@ -89,7 +98,7 @@ impl Row {
             Target::RatioAtLeast(least) => ratio >= least,
             Target::Reported => return "",
         };
-        if reached { "reached" } else { "**missed**" }
+        if reached { "reached" } else { MISSED }
     }
 
     fn cells(&self) -> [String; 6] {
@@ -134,6 +143,7 @@ impl Unit {
             Self::Megabytes => format!("{:.2} MB", value / MB),
             Self::Requests => format!("{value:.0}/s"),
             Self::WakeUps => format!("{value:.2}/s"),
+            Self::Instructions => format!("{value:.2}"),
         }
     }
 }

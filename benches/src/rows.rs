@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod idle;
+pub mod instructions;
 pub mod load;
 pub mod memory;
 pub mod profiles;
@@ -39,13 +40,18 @@ pub struct Setting {
 impl Setting {
     /// A bare server that answers with the body that the broker gives for this target.
     fn beside(&self, broker: &Process, target: &str) -> io::Result<Process> {
+        Process::start(self.bare_command(broker, target)?)
+    }
+
+    /// The command that starts this server.
+    fn bare_command(&self, broker: &Process, target: &str) -> io::Result<Command> {
         let body = match ask(broker.address, &request(target, broker.address, TOKEN))? {
             Some((200, body)) => String::from_utf8(body).map_err(io::Error::other)?,
             other => return Err(io::Error::other(format!("no credentials: {other:?}"))),
         };
         let mut command = Command::new(&self.bare);
         command.env_clear().arg(body);
-        Process::start(command)
+        Ok(command)
     }
 
     fn scaled(&self, count: u64) -> u64 {

@@ -3,12 +3,13 @@
 //! A refresher publishes on a watch channel; the server holds the reader's end. The server can wake a refresher with a
 //! reason, and sends it no data.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use fnv::FnvHashMap;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -252,11 +253,14 @@ impl WakeReasons {
     }
 }
 
+/// The handles of all running refreshers. Every request looks one up, and FNV does that in half the time of SipHash.
+/// SipHash protects from keys that an attacker chooses; these come from the configuration and the owner's profiles.
+pub(crate) type LeaseHandles = FnvHashMap<LeaseKey, LeaseHandle>;
+
 /// The published leases of all identities.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRegistry {
-    /// The handles of all running refreshers.
-    pub(crate) handles: watch::Receiver<Arc<HashMap<LeaseKey, LeaseHandle>>>,
+    pub(crate) handles: watch::Receiver<Arc<LeaseHandles>>,
     /// Why the last reload refused the configuration on disk.
     pub(crate) config_error: watch::Receiver<Option<Arc<str>>>,
     /// The profiles that are served on demand; `None` until the shared files have been read.
@@ -342,7 +346,7 @@ mod tests {
 
     fn registry(refreshers: &[(&str, LeaseState)]) -> (LeaseRegistry, Vec<watch::Sender<Arc<LeaseState>>>) {
         let mut senders = Vec::new();
-        let mut handles = HashMap::new();
+        let mut handles = LeaseHandles::default();
         for (name, state) in refreshers {
             let (sender, _, handle) = LeaseHandle::new(state.clone());
             senders.push(sender);

@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::config::profiles::ServedProfiles;
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseRegistry, ProfileDemand, WakeReason};
+use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseRegistry, ProfileDemand, WakeReason};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
@@ -76,7 +76,7 @@ pub(crate) struct Supervisor {
     tasks: JoinSet<Infallible>,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<ProfileDemand>,
-    handles: watch::Sender<Arc<HashMap<LeaseKey, LeaseHandle>>>,
+    handles: watch::Sender<Arc<LeaseHandles>>,
     known_profiles: watch::Sender<Option<Arc<BTreeSet<IdentityName>>>>,
     config_error: watch::Sender<Option<Arc<str>>>,
 }

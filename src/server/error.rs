@@ -19,6 +19,10 @@ use crate::server::access::Refusal;
 /// The longest message, in bytes. boto prints a message in full, and a longer one is not read.
 const MAX_MESSAGE: usize = 2000;
 
+// Constants: `from_static` in a function checks each byte again at each request.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 const IDENTITY_NOT_FOUND: &str = "IdentityNotFound";
 
 /// An error as a client gets it: `{"code": "…", "message": "…"}`.
@@ -174,23 +178,25 @@ pub(crate) fn truncate(message: &mut String) {
 
 /// Forbids every cache to store the response.
 pub(crate) fn set_no_store(headers: &mut HeaderMap) {
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
 }
 
 /// Makes a JSON response that no cache may store.
 #[must_use]
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
-    whole(status, body).map(Body::new)
+    unboxed_json(status, HeaderMap::new(), body).map(Body::new)
 }
 
-/// Makes the response of [`json`] without boxing its body.
+/// Makes the response of [`json`] without boxing its body. It reuses `headers`, such as those of the request: hyper reads
+/// the next request into the map of the response, so that no request allocates one.
 #[must_use]
-pub(crate) fn whole(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
+pub(crate) fn unboxed_json(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
+    headers.clear();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    set_no_store(&mut headers);
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    set_no_store(headers);
+    *response.headers_mut() = headers;
     response
 }
 

@@ -1,101 +1,82 @@
-//! The time-out of request heads, cheap for connections that are busy.
+//! The header timeout, cheap for connections that are busy.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::Duration;
 
-use hyper::rt::{Sleep, Timer};
+use tokio::time::{Instant, Sleep};
 
-/// The timer of one connection.
+/// The header timeout of one connection: the client has a fixed time for each request head.
 ///
-/// hyper sets a deadline for each head and drops it when the head has come. Telling the runtime of both would cost more
-/// than the door; here it knows of one deadline that is never later than the latest of hyper's, and moves it on only when
-/// it has passed.
-#[derive(Clone, Default)]
-pub(crate) struct HeaderTimer(Arc<RunningSleep>);
-
-type RunningSleep = Mutex<Option<Pin<Box<tokio::time::Sleep>>>>;
-
-struct HeaderSleep {
-    running: Arc<RunningSleep>,
-    deadline: Instant,
+/// hyper's own timeout sets and drops a timer for each head, and polls the connection once more to do so: a tenth of a
+/// request. This one stores the time of a restart and leaves its timer in the runtime until the timer fires.
+pub(crate) struct HeaderTimer {
+    limit: Duration,
+    started: Instant,
+    sleep: Pin<Box<Sleep>>,
 }
 
-impl Timer for HeaderTimer {
-    fn sleep(&self, duration: std::time::Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
+impl HeaderTimer {
+    /// Starts a timeout of `limit`.
+    pub(crate) fn start(limit: Duration) -> Self {
+        let started = Instant::now();
+        Self { limit, started, sleep: Box::pin(tokio::time::sleep_until(started + limit)) }
     }
 
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(HeaderSleep { running: Arc::clone(&self.0), deadline })
+    /// Restarts the timeout, because the client may send another request head.
+    pub(crate) fn restart(&mut self) {
+        self.started = Instant::now();
     }
 
-    fn now(&self) -> Instant {
-        tokio::time::Instant::now().into_std()
+    /// Returns true if the timer has fired and must be polled.
+    pub(crate) fn has_fired(&self) -> bool {
+        self.sleep.is_elapsed()
     }
 
-    fn reset(&self, sleep: &mut Pin<Box<dyn Sleep>>, deadline: Instant) {
-        *sleep = self.sleep_until(deadline);
-    }
-}
-
-impl Sleep for HeaderSleep {}
-
-impl Future for HeaderSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = tokio::time::Instant::from_std(self.deadline);
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = running.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if running.deadline() > deadline {
-            running.as_mut().reset(deadline);
-        }
-        while running.as_mut().poll(cx).is_ready() {
-            if running.deadline() >= deadline {
+    /// Waits for the end of the timeout. A timer that fires before that wakes the task, and this method sets it again.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.started + self.limit;
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            if self.sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            running.as_mut().reset(deadline);
+            self.sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }
 }
 
-impl fmt::Debug for HeaderTimer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HeadTimer")
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::future::poll_fn;
 
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn each_deadline_holds_whatever_was_set_before() {
-        let timer = HeaderTimer::default();
-        let began = tokio::time::Instant::now();
-        let after = async |sleep: Pin<Box<dyn Sleep>>| {
-            sleep.await;
-            began.elapsed().as_secs()
-        };
-        // Given up like those of heads that came in time, the first one leaves its deadline with the runtime.
-        let mut given_up = timer.sleep(SECOND * 15);
-        assert!(tokio::time::timeout(SECOND, given_up.as_mut()).await.is_err());
-        drop(given_up);
-        assert_eq!(after(timer.sleep(SECOND * 15)).await, 16);
-        assert_eq!(after(timer.sleep(SECOND * 15)).await, 31);
-        let mut later = timer.sleep(SECOND * 60);
-        assert!(tokio::time::timeout(SECOND, later.as_mut()).await.is_err());
-        assert_eq!(after(timer.sleep(SECOND * 2)).await, 34, "an earlier one than before");
-        timer.reset(&mut later, timer.now() + SECOND * 6);
-        assert_eq!(after(later).await, 40);
+    async fn timeout_ends_after_the_last_restart() {
+        let began = Instant::now();
+        let mut timer = HeaderTimer::start(SECOND * 15);
+        for at in [10, 20, 31] {
+            let ended = tokio::time::timeout_at(began + SECOND * at, poll_fn(|cx| timer.poll(cx))).await;
+            assert!(ended.is_err(), "ended before {at} s");
+            timer.restart();
+        }
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(began.elapsed().as_secs(), 46);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fired_timer_must_be_polled_and_is_set_again() {
+        let mut timer = HeaderTimer::start(SECOND);
+        assert!(tokio::time::timeout(SECOND / 2, poll_fn(|cx| timer.poll(cx))).await.is_err());
+        assert!(!timer.has_fired());
+        timer.restart();
+        tokio::time::sleep(SECOND * 2 / 3).await;
+        assert!(timer.has_fired());
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
+        assert!(!timer.has_fired(), "it waits for the restarted timeout");
     }
 }

@@ -19,7 +19,7 @@ use tower_service::Service;
 use crate::lease::registry::{LeaseHandle, LeaseState};
 use crate::model::identity_name::IdentityName;
 use crate::server::access::{AllowedHosts, Authorized, Client, Clients, authorize};
-use crate::server::error::{ErrorResponse, json, whole};
+use crate::server::error::{ErrorResponse, json, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
 use crate::server::status;
@@ -83,7 +83,7 @@ impl Routes {
             tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), client = %client.name, "request");
             authorized();
             if let Some(body) = self.endpoint.at_hand(&parts, client) {
-                return AnswerFuture::Now(Ok(whole(StatusCode::OK, body).map(Either::Left)));
+                return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
         parts.extensions.insert(who);

@@ -2,12 +2,11 @@
 #![allow(dead_code, reason = "each target uses its own part")]
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use credenza::board::{Board, LeaseKey};
+use credenza::board::{Board, LeaseKey, Live};
 use credenza::clock::Clock;
 use credenza::credentials::Credentials;
 use credenza::keeper::{Keeper, Policy};
@@ -52,7 +51,7 @@ pub fn paths() -> Paths {
 
 /// These leases for all names. The keepers are gone, so that nobody waits for one.
 pub fn leases(lease: fn(&str) -> Lease) -> Leases {
-    let live: HashMap<_, _> = NAMES
+    let live: Live = NAMES
         .iter()
         .map(|name| {
             let key = LeaseKey::Identity((*name).into());

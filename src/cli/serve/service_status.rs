@@ -76,14 +76,13 @@ fn line(health: &RegistryHealth) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::sync::Arc;
     use std::time::SystemTime;
 
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState, RefreshState};
+    use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState, RefreshState};
 
     #[tokio::test(start_paused = true)]
     async fn the_watchdog_is_fed_until_a_keeper_is_stuck() {
@@ -91,7 +90,7 @@ mod tests {
         let loading = RefreshState::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
         let (_keeper, _, handle) =
             LeaseHandle::new(LeaseState { refresh: loading, eager: true, ..LeaseState::default() });
-        let live = HashMap::from([(LeaseKey::Identity("a".into()), handle)]);
+        let live = LeaseHandles::from_iter([(LeaseKey::Identity("a".into()), handle)]);
         let registry = LeaseRegistry {
             handles: watch::Sender::new(Arc::new(live)).subscribe(),
             config_error: watch::Sender::new(None).subscribe(),
