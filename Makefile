@@ -1,6 +1,6 @@
-# Everything a developer and the build machine run. `make` lists what there is.
+# The commands of developers and of the build machine. `make` lists them.
 #
-# CARGO_TARGET_DIR is respected. CI=true turns a suite that cannot run here into a failure.
+# CARGO_TARGET_DIR is respected. With CI=true a suite that cannot run is a failure.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,10 +19,10 @@ OCI_IMAGE ?= credenza:latest
 PROGRAM ?= $(STATIC_BIN)
 PREFIX ?= /usr/local
 DESTDIR ?=
-# The program that the real clients talk to: the debug build, which `cargo test` has made already.
+# The program that the real clients use: the debug build.
 export CREDENZA_BIN ?= $(abspath $(TARGET)/debug/credenza)
 export SSO_FAKES ?= $(abspath $(TARGET)/debug/sso-fakes)
-# What is shipped is the same wherever it is built: the folders of this machine are not in it.
+# Reproducible builds: the paths of this machine are not in the program.
 CARGO_FOLDER := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)
 REMAP := --remap-path-prefix=$(CURDIR)=/credenza --remap-path-prefix=$(CARGO_FOLDER)=/cargo --remap-path-prefix=$(abspath $(TARGET))=/target
 TOOLS := .cache/tools
@@ -32,7 +32,7 @@ ACTIONLINT := .cache/actionlint/$(ACTIONLINT_VERSION)/actionlint
 FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/rust-client,$(CURDIR)/.cache/rust-client)
 
-# Measured beside: AWS_CLI=/usr/local/bin/aws takes one that is installed.
+# For comparison in the benchmark; AWS_CLI=/usr/local/bin/aws uses an installed one.
 OWN_AWS_CLI := .cache/aws-cli/aws/aws
 AWS_CLI ?= $(OWN_AWS_CLI)
 BESIDE = --aws "$(AWS_CLI)" --python $(VENV)/bin/python
@@ -66,24 +66,28 @@ clippy: ## lints, warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo clippy --locked --manifest-path benches/Cargo.toml -- -D warnings
 
-# The black-box tests mostly wait.
+# The black-box tests mostly wait: more threads than cores.
 unit: export RUST_TEST_THREADS ?= 6
-unit: ## cargo test
-	cargo test --locked --workspace
+unit: ## cargo test, but for the simulated days
+	cargo test --locked --workspace -- --skip daemon::soak
+
+.PHONY: simulation
+simulation: ## three simulated days of random faults, one seed (make soak takes more)
+	cargo test --locked --lib -- daemon::soak
 
 .PHONY: compile
-compile: ## what `make unit` runs, the program and the fakes among it
+compile: ## builds the tests of `make unit simulation`, with the program and the fakes
 	cargo test --locked --workspace --no-run
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
 
 .PHONY: workflows
-workflows: $(ACTIONLINT) ## what the build service runs: actionlint, and whether each make target that is named exists
+workflows: $(ACTIONLINT) ## lints .github/workflows, and checks that the make targets in them exist
 	@tests/workflows.sh "$(ACTIONLINT)"
 
 .PHONY: deny
-deny: $(TOOLS_STAMP) ## advisories, licences, banned and doubled crates, where crates come from
+deny: $(TOOLS_STAMP) ## advisories, licences, banned and duplicate crates, origins of crates
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" tests/deny.sh
 
 .PHONY: fuzz
@@ -99,42 +103,42 @@ matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; 
 	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py $(if $(ARGS),$(ARGS),--write docs/CLIENTS.md --troubleshooting docs/TROUBLESHOOTING.md)
 
 .PHONY: six
-six: $(STAMP) debug-binary ## the matrix of the six clients that most programs stand on: boto3, AWS CLI v2, JavaScript v3, Rust, Go v2, Java v2
+six: $(STAMP) debug-binary ## the matrix of the six most used clients: boto3, AWS CLI v2, JavaScript v3, Rust, Go v2, Java v2
 	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py --six $(ARGS)
 
-demo: $(STAMP) debug-binary ## the main job on real parts in half a minute; KEEP=1 leaves it running
+demo: $(STAMP) debug-binary ## the main use case on real parts in half a minute; KEEP=1 leaves it running
 	@$(VENV)/bin/python tests/clients/demo.py
 
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
-systemd: build static ## the Debian package and the tarball on a booted systemd: every promise of the units (root)
+systemd: build static ## the Debian package and the tarball on a booted systemd (root)
 	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
 
-soak: $(STAMP) debug-binary ## three simulated days of bad weather, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
-	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --test soak -- --nocapture
+soak: $(STAMP) debug-binary ## three simulated days of random faults, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
+	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
 	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
 image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)
-	@# A network of its own: the sidecar listens on the port that everybody has, and nobody outside can interfere.
+	@# A network namespace: the sidecar listens on the default port, which may be in use on this machine.
 	CREDENZA_STATIC_BIN="$(abspath $(STATIC_BIN))" unshare --net $(VENV)/bin/pytest tests/image $(ARGS)
 
-kubernetes: $(STAMP) ## a real Kubernetes API server takes the manifests (etcd, Go; builds the server once, 7 minutes of CPU)
+kubernetes: $(STAMP) ## a real Kubernetes API server accepts the manifests (etcd, Go; builds the server once, 7 minutes of CPU)
 	tests/kubernetes/apiserver.sh build
 	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
 
 bench: build ## every target beside a bare hyper server, the AWS CLI and boto3, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
-	@# What is not there is said in the table.
+	@# The table lists what is missing.
 	@$(MAKE) --keep-going $(STAMP) $(AWS_CLI) || true
 	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(BESIDE) $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
 
-bench-works: debug-binary ## the benchmark itself, so short that its numbers mean nothing
+bench-works: debug-binary ## a test of the benchmark, too short for meaningful numbers
 	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --locked --manifest-path benches/Cargo.toml
 	@"$(BENCH_TARGET)/debug/bench" --program "$(CREDENZA_BIN)" $(BESIDE) --rounds 1 --turn 100 --scale 0.002
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
-	@# Under sudo there is often no cargo: then what was built before is installed.
+	@# Under sudo there is often no cargo: the existing build is installed then.
 	@if [ "$(origin RELEASE_BIN)" = file ] && command -v cargo >/dev/null; then $(MAKE) build; fi
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
 	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.service"
@@ -143,7 +147,7 @@ dist: build static ## a tarball with a static program and a Debian package, in d
 	packaging/dist.sh tarball "$(STATIC_BIN)" dist
 	packaging/dist.sh deb "$(RELEASE_BIN)" dist
 
-static: ## a release binary that needs no library of the host
+static: ## a release binary without shared libraries
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP) -C target-feature=+crt-static" cargo build --release --locked --target $(HOST)
 
 .PHONY: version release-notes oci
@@ -167,33 +171,33 @@ clean: ## remove what was built and downloaded here
 	cargo clean
 	rm -rf $(VENV) .cache fuzz/target fuzz/corpus fuzz/artifacts
 
-# Only where CREDENZA_BIN is ours to build.
+# Builds the program, unless the environment names another one.
 .PHONY: debug-binary
 debug-binary:
 ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
 
-# The fakes of SSO and Sign-In as a program, for real clients. Only where SSO_FAKES is ours to build.
+# The fakes of SSO and Sign-In as a program for real clients, unless the environment names another one.
 .PHONY: fakes
 fakes:
 ifeq ($(origin SSO_FAKES),file)
 	@! command -v cargo >/dev/null || cargo build --locked -p testkit --bin sso-fakes
 endif
 
-# What suites that run side by side share.
+# Shared by suites that run side by side.
 .PHONY: venv release
 venv: $(STAMP) $(TOOLS_STAMP)
 
 release: build static
 
-# Cargo's tools as they are built already; nothing of what they were packed with is needed.
+# Prebuilt tools of cargo; their Python dependencies are not needed.
 $(TOOLS_STAMP): tests/tools.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-input --no-deps -r $<
 	@touch $@
 
-# PyPI has only a downloader of it; the module proxy has the source.
+# Built from source: the package on PyPI only downloads a binary.
 $(ACTIONLINT):
 	GOBIN="$(CURDIR)/$(@D)" GOTOOLCHAIN=local go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
 

@@ -17,7 +17,10 @@ use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
 
-/// What a source may reach. Each keeper has a clone of its own, since [`Files`] remembers what was read through it.
+/// What a source may reach of the outside: clock, environment variables, files, HTTP and random numbers.
+///
+/// `Context::default()` reaches nothing: a source that needs the outside fails or is not configured there.
+/// [`Context::from_environment`] reaches everything. Clones share their caches.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     /// The wall clock.
@@ -47,6 +50,25 @@ pub struct Context {
 }
 
 impl Context {
+    /// A context that reaches the environment variables, the files and the clock of this process, and the network.
+    #[must_use]
+    pub fn from_environment() -> Self {
+        Self::new(Environment::of_process(), Files::unwatched())
+    }
+
+    /// The same with these variables and files.
+    #[must_use]
+    pub(crate) fn new(environment: Environment, files: Files) -> Self {
+        Self {
+            clock: Clock::system(),
+            http_client: HttpClient::system(Arc::default()).with_environment(&environment),
+            environment,
+            files,
+            open_file_limit: OpenFileLimit::of_this_process(),
+            ..Self::default()
+        }
+    }
+
     /// The user we are.
     #[must_use]
     pub(crate) fn uid(&self) -> u32 {

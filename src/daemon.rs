@@ -2,6 +2,9 @@
 //!
 //! `serve` runs one for all clients of the host; `exec` runs one for its child.
 
+#[cfg(test)]
+mod soak;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 

@@ -1,23 +1,32 @@
-//! Credenza, a local credential broker for AWS and S3.
+//! A local credential broker for AWS and S3: it finds credentials, keeps them fresh and serves them on localhost.
 //!
-//! The data runs one way: a [`keeper`] owns a [`chain`] of [`source`]s, loads it ahead of time, and publishes a
-//! [`lease`] on the [`board`]; the [`server`] sees the board and nothing else. What a source may reach is in its
-//! [`world::World`]. ARCHITECTURE.md has the picture.
-//!
-//! As a library its public face are the sources and the way they are merged:
+//! The library is the part of it that finds credentials. A [`Source`] is one place where credentials may be.
+//! [`merge_credentials`] makes a [`Chain`] of sources in order of precedence; [`Chain::load`] looks them up. A source reaches
+//! the outside only through the [`Context`] that it is given.
 //!
 //! ```
-//! use credenza::{EnvironmentCredentials, StaticCredentials, chain::Verdict, merge_credentials, world::World};
+//! use std::time::Duration;
+//!
+//! use credenza::{Context, EnvironmentCredentials, Outcome, StaticCredentials, merge_credentials};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! let chain = merge_credentials([
 //!     Box::new(EnvironmentCredentials::new()) as _,
 //!     Box::new(StaticCredentials::new("AKIAEXAMPLE", "secret")) as _,
 //! ]);
-//! let outcome = chain.load(&World::default(), None, std::time::Duration::from_secs(10)).await;
-//! assert!(matches!(outcome.verdict, Verdict::Found { winner: 1, .. }));
+//! // The default context reaches nothing; `Context::from_environment()` reaches this process's environment.
+//! let load = chain.load(&Context::default(), None, Duration::from_secs(10)).await;
+//! match load.verdict {
+//!     Outcome::Found { winner, credentials } => {
+//!         assert_eq!((winner, &*credentials.access_key_id), (1, "AKIAEXAMPLE"));
+//!     }
+//!     outcome => panic!("{outcome:?}"),
+//! }
 //! # });
 //! ```
+//!
+//! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` shows an embedded chain, a source of one's
+//! own, and a chain beside an axum program. ARCHITECTURE.md describes the program.
 
 mod aws;
 mod cache;
@@ -25,6 +34,9 @@ mod cli;
 mod config;
 mod context;
 mod daemon;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod lease;
 mod login;
@@ -33,19 +45,31 @@ mod os;
 mod server;
 mod shared_config;
 mod source;
+#[cfg(test)]
+mod tests;
 
+pub use crate::context::Context;
+pub use crate::login::sso::session::SsoSession;
+pub use crate::model::credentials::{Credentials, LoginEnd};
+pub use crate::model::error::{ErrorKind, SourceError};
+pub use crate::model::location::Location;
+pub use crate::model::outcome::{Attempt, AttemptResult, ChainLoad, Lookup, Outcome};
+pub use crate::model::secret::Secret;
+pub use crate::model::text::InvalidText;
 pub use crate::source::assume_role::AssumeRole;
-pub use crate::source::chain::merge_credentials;
+pub use crate::source::chain::{Chain, merge_credentials};
 pub use crate::source::container::ContainerCredentials;
 pub use crate::source::environment::EnvironmentCredentials;
 pub use crate::source::imds::MetadataCredentials;
 pub use crate::source::process::ProcessCredentials;
 pub use crate::source::profile::ConfigCredentials;
 pub use crate::source::sign_in::SignInCredentials;
+pub use crate::source::spec::{OnFailure, Program, RoleSpec, TextSource};
 pub use crate::source::sso::SsoCredentials;
 pub use crate::source::static_keys::StaticCredentials;
 pub use crate::source::url::UrlCredentials;
 pub use crate::source::web_identity::WebIdentityCredentials;
+pub use crate::source::{BoxFuture, Source};
 
 #[doc(hidden)]
-pub use cli::run::main;
+pub use crate::cli::run::main;

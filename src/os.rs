@@ -7,5 +7,6 @@ pub(crate) mod peer;
 pub(crate) mod rlimit;
 pub(crate) mod rng;
 pub(crate) mod signals;
+pub(crate) mod single_flight;
 pub(crate) mod systemd;
 pub(crate) mod tty;

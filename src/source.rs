@@ -28,7 +28,7 @@ pub(crate) use crate::model::outcome::Lookup;
 use crate::model::outcome::TraceStep;
 
 /// A future on the heap, so that sources of different types stand in one chain.
-pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One place credentials come from.
 ///
@@ -45,12 +45,14 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>>;
 
     /// How services of AWS are called with what this source gives, when it is the base of a role.
+    #[doc(hidden)]
     fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         Box::pin(std::future::ready(Settings::of_environment(&context.environment)))
     }
 
     /// The same as [`Source::load`], and what the credentials stand on, from the base up, for `check`; nothing where that
     /// is this source alone.
+    #[doc(hidden)]
     fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move { (Vec::new(), self.load(context).await) })
     }

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# deny.toml against what the program is made of. Advisories need their database; where it cannot be had, that is said
-# and the rest counts.
+# Checks the dependencies against deny.toml. Advisories need their database; without it they are skipped with a message.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 deny() { cargo deny --locked --config deny.toml "$@"; }
 
 failed=0
-# The crates of every platform are looked at; a build has fetched those of this one.
+# cargo deny reads the crates of every platform; a build has fetched only those of this one.
 cargo fetch --quiet --locked || failed=1
 deny --offline check licenses bans sources || failed=1
 if told=$(timeout 120 cargo deny --locked --config deny.toml fetch db 2>&1); then

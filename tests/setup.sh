@@ -45,7 +45,14 @@ ruby                                | ruby                 | matrix: the AWS SDK
 # Components of rustup, and the command of each.
 components='rustfmt:rustfmt clippy:cargo-clippy'
 
-[ "${1:-}" != --all ] || table+=$more
+check_only=''
+for argument in "$@"; do
+  case $argument in
+    --all) table+=$more ;;
+    --check) check_only=1 ;;
+    *) echo "setup.sh: unknown argument $argument; there are --all and --check" >&2; exit 2 ;;
+  esac
+done
 
 is_here() { # the first column
   local version minimum=${1#*>=}
@@ -93,7 +100,7 @@ if [ -z "$listed" ]; then
   exit
 fi
 printf 'setup: missing here (what, Debian package, used by):\n%s\n' "$listed"
-[ "${1:-}" != --check ] || exit 1
+[ -z "$check_only" ] || exit 1
 
 packages=$(missing | cut -d'|' -f2 | xargs)
 if [ -n "$packages" ]; then

@@ -23,6 +23,7 @@ define venv "$python" python3-venv
 define fmt cargo rustfmt
 define clippy cargo cargo-clippy
 define unit cargo
+define simulation cargo
 define doc cargo rustdoc
 define deny cargo "$python" python3-venv
 define workflows go
@@ -37,13 +38,13 @@ define demo cargo "$python" python3-venv
 define restarts cargo "$python" python3-venv curl
 
 # Two cores and three lanes: clients mostly wait, and builds give way to them.
-builds() { lane fmt clippy release bench-works doc deny workflows; }
+builds() { lane fmt clippy release simulation bench-works doc deny workflows; }
 program() { lane unit clients demo && after release && lane image systemd; }
 matrix() { lane six; }
 # Its eight clients ask without a pause, and no request may fail: a test of the program, not of a busy machine.
 alone() { lane restarts; }
 # Their processes have the lowest priority.
-niced=' clippy release bench-works doc '
+niced=' clippy release simulation bench-works doc '
 
 wanted=("$@")
 for name in "${wanted[@]}"; do
@@ -54,7 +55,7 @@ trap 'rm -rf "$logs"' EXIT
 # Lanes are process groups of their own: an interrupt has to reach them, and must not be ignored in them.
 set -m
 # shellcheck disable=SC2154 # the trap assigns it
-trap 'trap - INT TERM; for group in $(jobs -p); do kill -TERM -- "-$group"; done; exit 130' INT TERM
+trap 'trap - INT TERM; for group in $(jobs -p); do kill -TERM -- "-$group" 2>/dev/null; done; exit 130' INT TERM
 
 missing_of() {
   local need

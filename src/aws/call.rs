@@ -102,7 +102,7 @@ async fn equipped(context: &Context, settings: &Settings, request: Request) -> R
     match &settings.ca_bundle {
         Some(path) if request.is_https() => {
             let path = path.as_ref().map_err(|refusal| SourceError::misconfigured(refusal.clone()))?;
-            Ok(request.with_roots(bundle(context, path, &settings.ca_bundle_stands).await?))
+            Ok(request.with_roots(bundle(context, path, settings.ca_bundle_location.as_ref()).await?))
         }
         _ => Ok(request),
     }
@@ -110,9 +110,9 @@ async fn equipped(context: &Context, settings: &Settings, request: Request) -> R
 
 /// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names, which of them `stands` says. They are read at
 /// every use, so that the keeper notices when they change.
-async fn bundle(context: &Context, path: &Path, stands: &Location) -> Result<TrustRoots, SourceError> {
+async fn bundle(context: &Context, path: &Path, location: Option<&Location>) -> Result<TrustRoots, SourceError> {
     let unsettled = |why: String| {
-        let named = stands.place().unwrap_or("ca_bundle");
+        let named = location.map_or_else(|| "ca_bundle".into(), Location::named);
         let mend = "name a file with the certificates of authorities there, or nothing";
         SourceError::new(ErrorKind::Unsettled, format!("the CA bundle that {named} names, {why}; {mend}"))
     };
@@ -141,7 +141,7 @@ async fn attempt(
     }
     let said = understand(&response);
     let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
-    let retry_after = kind.passes().then(|| response.retry_after(&context.clock)).flatten();
+    let retry_after = kind.is_transient().then(|| response.retry_after(&context.clock)).flatten();
     let message = told(what, &tried, &response, &said, kind, &context.clock);
     Err(CallError { failure: SourceError { retry_after, ..SourceError::new(kind, message) }, code: said.code })
 }
@@ -193,7 +193,7 @@ fn untrusted(settings: &Settings) -> String {
     match &settings.ca_bundle {
         Some(Ok(path)) => {
             let path = path.to_string_lossy();
-            let named = settings.ca_bundle_stands.place().map(|place| format!(", which {place} names,"));
+            let named = settings.ca_bundle_location.as_ref().map(|at| format!(", which {} names,", at.named()));
             let named = named.unwrap_or_default();
             format!("; trusted are those in {}{named} and no others: add the missing one", Escaped(&path))
         }

@@ -222,7 +222,7 @@ mod tests {
         assert_ne!(ServiceEndpoint::of(Service::Sso, &settings).unwrap().url.to_string(), "http://127.0.0.1:1/x/");
         let nowhere = Settings { region: None, ..settings.clone() };
         let failure = ServiceEndpoint::of(Service::Sts, &nowhere).unwrap_err();
-        assert!(failure.message.starts_with("STS at a configured endpoint needs a region"), "{failure}");
+        assert!(failure.to_string().starts_with("STS at a configured endpoint needs a region"), "{failure}");
         settings.endpoints.sts = Some(Err("not this one".into()));
         assert_eq!(
             ServiceEndpoint::of(Service::Sts, &settings).unwrap_err(),
@@ -260,8 +260,8 @@ mod tests {
                     let mut settings = settings(region);
                     settings.endpoints.sts.clone_from(&configured);
                     let failure = ServiceEndpoint::of(service, &settings).unwrap_err();
-                    assert!(failure.message.starts_with("the region \""), "{failure}");
-                    assert!(!failure.message.contains('\n'), "{failure}");
+                    assert!(failure.to_string().starts_with("the region \""), "{failure}");
+                    assert!(!failure.to_string().contains('\n'), "{failure}");
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What the environment, a profile and its `services` section say about calling AWS.
 
+use std::hash::Hash;
 use std::path::Path;
 
 use crate::aws::service::Service;
@@ -17,13 +18,13 @@ pub(crate) type TrustCheck<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 /// How to call AWS for one profile. It is plain data: two profiles with equal settings call alike.
 ///
 /// A setting that must not be obeyed or makes no sense is kept as a refusal, and fails only the call that needs it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's `region`: the environment before the profile, as in all SDKs.
     /// (botocore does not know `AWS_REGION`; the AWS CLI and the other SDKs ask it first.) `None` is unknown.
     pub(crate) region: Option<Box<str>>,
-    /// Where that stands, for messages: `/home/me/.aws/config, line 3: profile dev`.
-    pub(crate) region_stands: Location,
+    /// The place of the region.
+    pub(crate) region_location: Option<Location>,
     /// `AWS_USE_FIPS_ENDPOINT`, `use_fips_endpoint`.
     pub(crate) use_fips: bool,
     /// `AWS_USE_DUALSTACK_ENDPOINT`, `use_dualstack_endpoint`.
@@ -37,8 +38,8 @@ pub struct Settings {
     pub(crate) metadata_service: ConfiguredEndpoint,
     /// `AWS_CA_BUNDLE`, `ca_bundle`.
     pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
-    /// Which of the two, for messages: `ca_bundle (/home/me/.aws/config line 3)`.
-    pub(crate) ca_bundle_stands: Location,
+    /// The place of the CA bundle's path.
+    pub(crate) ca_bundle_location: Option<Location>,
 }
 
 /// A variable, and the property of the same meaning.
@@ -88,18 +89,18 @@ impl Settings {
         trusted: TrustCheck<'_>,
     ) -> Self {
         let sources = SettingSources { environment, files, profile, trusted };
-        let (region, region_stands) = sources.region().unzip();
-        let (ca_bundle, ca_bundle_stands) = sources.ca_bundle().unzip();
+        let (region, region_location) = sources.region().unzip();
+        let (ca_bundle, ca_bundle_location) = sources.ca_bundle().unzip();
         Self {
             region,
-            region_stands: region_stands.unwrap_or_default(),
+            region_location,
             use_fips: sources.is_true("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint"),
             use_dualstack: sources.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             sts_regional: sources.sts_regional(),
             endpoints: sources.endpoints(),
             metadata_service: sources.metadata_service(),
             ca_bundle,
-            ca_bundle_stands: ca_bundle_stands.unwrap_or_default(),
+            ca_bundle_location,
         }
     }
 
@@ -126,23 +127,39 @@ impl Settings {
     #[must_use]
     pub(crate) fn with_region(mut self, region: Option<Box<str>>) -> Self {
         if region.is_some() {
-            (self.region, self.region_stands) = (region, Location::default());
+            (self.region, self.region_location) = (region, None);
         }
         self
     }
 
-    /// A failure of a call that was made with these settings, with the place before it that a person has to look at:
-    /// where the region is written when that may be wrong, else `place`.
+    /// The error of a call that was made with these settings, at the place that a person has to look at: the place of
+    /// the region if the region may be wrong, else `location`.
     #[must_use]
-    pub(crate) fn locate(&self, failure: SourceError, place: Option<&str>) -> SourceError {
-        match (self.region_stands.place().filter(|_| failure.is_of_region), place) {
-            // A variable is written nowhere: then the profile is told as well.
-            (Some(variable), Some(place)) if REGION_VARIABLES.contains(&variable) => {
-                failure.behind(place).behind(variable)
+    pub(crate) fn locate(&self, error: SourceError, location: Option<&Location>) -> SourceError {
+        match (self.region_location.as_ref().filter(|_| error.is_of_region), location) {
+            // A variable has no file, so that the message names it and the location is the profile's.
+            (Some(variable), Some(location)) if variable.is_variable() => {
+                error.while_trying(variable).at(location.clone())
             }
-            (Some(place), _) | (None, Some(place)) => failure.behind(place),
-            (None, None) => failure,
+            (Some(location), _) | (None, Some(location)) => error.at(location.clone()),
+            (None, None) => error,
         }
+    }
+
+    /// All that decides what a service answers. Where a setting is written does not.
+    pub(crate) fn cache_parts(&self) -> impl Hash {
+        let Self {
+            region,
+            region_location: _,
+            use_fips,
+            use_dualstack,
+            sts_regional,
+            endpoints,
+            metadata_service,
+            ca_bundle,
+            ca_bundle_location: _,
+        } = self;
+        (region, use_fips, use_dualstack, sts_regional, endpoints, metadata_service, ca_bundle)
     }
 }
 
@@ -173,18 +190,16 @@ impl<'a> SettingSources<'a> {
         Some((property.value().trim(), property)).filter(|(value, _)| !value.is_empty())
     }
 
-    /// The region, and where it stands.
+    /// The region and its place.
     fn region(&self) -> Option<(Box<str>, Location)> {
-        let of_profile = self.profile.map(|profile| format!(": profile {}", Escaped(profile.name())));
-        let of_profile = of_profile.unwrap_or_default();
-        let variable = |name: &str| Some((self.environment.get(name)?, name.to_owned()));
+        let variable = |name: &str| Some((self.environment.get(name)?, Location::variable(name)));
         let property = || {
             let (value, at) = self.property("region")?;
-            let path = at.path().to_string_lossy();
-            Some((value, format!("{}, line {}{of_profile}", Escaped(&path), at.line())))
+            let location = at.location().with_property("region");
+            Some((value, self.profile.iter().fold(location, |location, profile| location.in_profile(profile.name()))))
         };
-        let (value, stands) = REGION_VARIABLES.into_iter().find_map(variable).or_else(property)?;
-        Some((value.into(), Location::new(stands)))
+        let (value, location) = REGION_VARIABLES.into_iter().find_map(variable).or_else(property)?;
+        Some((value.into(), location))
     }
 
     /// The variable decides if it says anything at all, so that `false` there beats `true` in the profile.
@@ -294,11 +309,11 @@ impl<'a> SettingSources<'a> {
         const NAME: &str = "ca_bundle";
         let expand = |path: &str| self.environment.expand(Path::new(path)).into();
         if let Some(path) = self.environment.get(VARIABLE) {
-            return Some((Ok(expand(path)), Location::new(VARIABLE)));
+            return Some((Ok(expand(path)), Location::variable(VARIABLE)));
         }
         let (path, property) = self.property(NAME)?;
         let bundle = (self.trusted)(property).map(|()| expand(path)).map_err(Into::into);
-        Some((bundle, Location::new(origin(NAME, property))))
+        Some((bundle, property.location().with_property(NAME)))
     }
 }
 
@@ -370,7 +385,9 @@ mod tests {
     fn nothing_said_is_the_default() {
         assert_eq!(of(&[], "[profile p]\nregion =\nendpoint_url =\nca_bundle="), Settings::default());
         assert_eq!(Settings::of_environment(&Environment::default()), Settings::default());
-        assert_eq!(of(&[("AWS_REGION", "r")], ""), Settings::default().with_region(Some("r".into())));
+        let named = of(&[("AWS_REGION", "r")], "");
+        assert_eq!(named.region_location, Some(Location::variable("AWS_REGION")));
+        assert_eq!(Settings { region_location: None, ..named }, Settings::default().with_region(Some("r".into())));
         assert_eq!(Settings::default().with_region(Some("r".into())).with_region(None).region.as_deref(), Some("r"));
     }
 
@@ -387,7 +404,7 @@ mod tests {
         assert!(found.use_fips && found.use_dualstack);
         assert_eq!(found.sts_regional, StsRegional::Legacy);
         assert_eq!(found.ca_bundle, Some(Ok(Path::new("/h/c").into())));
-        assert_eq!(found.ca_bundle_stands.place(), Some("ca_bundle (/c line 6)"));
+        assert_eq!(found.ca_bundle_location.map(|at| at.named()).as_deref(), Some("ca_bundle (/c line 6)"));
         let found = of(
             &[
                 ("AWS_USE_FIPS_ENDPOINT", "false"),
@@ -400,7 +417,7 @@ mod tests {
         assert!(!found.use_fips && !found.use_dualstack);
         assert_eq!(found.sts_regional, StsRegional::Regional);
         assert_eq!(found.ca_bundle, Some(Ok(Path::new("/e").into())));
-        assert_eq!(found.ca_bundle_stands.place(), Some("AWS_CA_BUNDLE"));
+        assert_eq!(found.ca_bundle_location.map(|at| at.named()).as_deref(), Some("AWS_CA_BUNDLE"));
     }
 
     #[test]

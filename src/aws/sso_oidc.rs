@@ -131,7 +131,7 @@ pub(crate) async fn register(
 ) -> Result<Registration, OidcError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Parameters<'a> {
+    struct RegisterParameters<'a> {
         client_name: &'a str,
         client_type: &'a str,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -139,14 +139,14 @@ pub(crate) async fn register(
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
+    struct RegisterResponse {
         client_id: Secret,
         client_secret: Secret,
         client_secret_expires_at: u64,
     }
     let client_name = format!("credenza-{}", unix_seconds(context.clock.now()));
-    let parameters = Parameters { client_name: &client_name, client_type: "public", scopes };
-    let answer: Answer = post(context, settings, REGISTER_CLIENT, &parameters).await?;
+    let parameters = RegisterParameters { client_name: &client_name, client_type: "public", scopes };
+    let answer: RegisterResponse = post(context, settings, REGISTER_CLIENT, &parameters).await?;
     Ok(Registration {
         client_id: answer.client_id,
         client_secret: answer.client_secret,
@@ -166,14 +166,14 @@ pub(crate) async fn authorize(
 ) -> Result<DeviceAuthorization, OidcError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Parameters<'a> {
+    struct DeviceParameters<'a> {
         client_id: &'a str,
         client_secret: &'a str,
         start_url: &'a str,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
+    struct DeviceResponse {
         device_code: Secret,
         user_code: Box<str>,
         verification_uri: Box<str>,
@@ -182,8 +182,9 @@ pub(crate) async fn authorize(
         interval: Option<u64>,
     }
     let Registration { client_id, client_secret, .. } = registration;
-    let parameters = Parameters { client_id: client_id.expose(), client_secret: client_secret.expose(), start_url };
-    let answer: Answer = post(context, settings, START_DEVICE_AUTHORIZATION, &parameters).await?;
+    let parameters =
+        DeviceParameters { client_id: client_id.expose(), client_secret: client_secret.expose(), start_url };
+    let answer: DeviceResponse = post(context, settings, START_DEVICE_AUTHORIZATION, &parameters).await?;
     Ok(DeviceAuthorization {
         device_code: answer.device_code,
         user_code: answer.user_code,
@@ -249,12 +250,12 @@ impl<'a> TokenGrant<'a> {
 async fn token(context: &Context, settings: &Settings, grant: &TokenGrant<'_>) -> Result<OidcTokens, OidcError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Answer {
+    struct TokenResponse {
         access_token: Secret,
         expires_in: u64,
         refresh_token: Option<Secret>,
     }
-    let answer: Answer = post(context, settings, CREATE_TOKEN, grant).await?;
+    let answer: TokenResponse = post(context, settings, CREATE_TOKEN, grant).await?;
     let expires_in = Duration::from_secs(answer.expires_in).min(LONGEST);
     Ok(OidcTokens { access_token: answer.access_token, expires_in, refresh_token: answer.refresh_token })
 }

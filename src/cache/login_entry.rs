@@ -18,12 +18,12 @@ pub(crate) const LARGEST: usize = 256 * 1024;
 /// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
 #[derive(Clone, Default)]
 pub(crate) struct CacheEntry {
-    fields: Vec<(Box<str>, Field)>,
+    fields: Vec<(Box<str>, EntryField)>,
 }
 
 /// Every text may be a secret.
 #[derive(Clone)]
-enum Field {
+enum EntryField {
     Text(Secret),
     Object(CacheEntry),
     Other(Value),
@@ -111,12 +111,12 @@ impl CacheEntry {
     }
 
     fn longest(&self) -> usize {
-        let longest = |(name, field): &(Box<str>, Field)| {
+        let longest = |(name, field): &(Box<str>, EntryField)| {
             let value = match field {
-                Field::Text(text) => 6 * text.expose().len(),
-                Field::Object(object) => object.longest(),
+                EntryField::Text(text) => 6 * text.expose().len(),
+                EntryField::Object(object) => object.longest(),
                 // Escaped already, and no text of ours.
-                Field::Other(value) => value.to_string().len(),
+                EntryField::Other(value) => value.to_string().len(),
             };
             6 * name.len() + value + 16
         };
@@ -130,12 +130,12 @@ impl CacheEntry {
 
     /// Puts a text into a field.
     pub(crate) fn set(&mut self, name: &str, text: Secret) {
-        self.put(name, Field::Text(text));
+        self.put(name, EntryField::Text(text));
     }
 
     /// Puts an object into a field.
     pub(crate) fn set_object(&mut self, name: &str, object: CacheEntry) {
-        self.put(name, Field::Object(object));
+        self.put(name, EntryField::Object(object));
     }
 
     /// Takes a field away.
@@ -143,7 +143,7 @@ impl CacheEntry {
         self.fields.retain(|(known, _)| **known != *name);
     }
 
-    fn put(&mut self, name: &str, field: Field) {
+    fn put(&mut self, name: &str, field: EntryField) {
         match self.fields.iter_mut().rev().find(|(known, _)| **known == *name) {
             Some((_, known)) => *known = field,
             None => self.fields.push((name.into(), field)),
@@ -157,8 +157,8 @@ impl CacheEntry {
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&Secret>, CacheEntryError> {
         match self.field(name) {
             None => Ok(None),
-            Some(Field::Text(text)) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
-            Some(Field::Object(_) | Field::Other(_)) => Err(CacheEntryError::NotText(name)),
+            Some(EntryField::Text(text)) => Ok(Some(text).filter(|text| !text.expose().trim().is_empty())),
+            Some(EntryField::Object(_) | EntryField::Other(_)) => Err(CacheEntryError::NotText(name)),
         }
     }
 
@@ -181,8 +181,8 @@ impl CacheEntry {
     pub(crate) fn object(&self, name: &'static str) -> Result<&CacheEntry, CacheEntryError> {
         match self.field(name) {
             None => Err(CacheEntryError::Missing(name)),
-            Some(Field::Object(object)) => Ok(object),
-            Some(Field::Text(_) | Field::Other(_)) => Err(CacheEntryError::NotObject(name)),
+            Some(EntryField::Object(object)) => Ok(object),
+            Some(EntryField::Text(_) | EntryField::Other(_)) => Err(CacheEntryError::NotObject(name)),
         }
     }
 
@@ -195,10 +195,10 @@ impl CacheEntry {
     }
 
     /// What a field holds; null is nothing.
-    fn field(&self, name: &str) -> Option<&Field> {
+    fn field(&self, name: &str) -> Option<&EntryField> {
         // Of a name that stands twice the last counts, as in Python.
         let (_, field) = self.fields.iter().rev().find(|(known, _)| **known == *name)?;
-        Some(field).filter(|field| !matches!(field, Field::Other(Value::Null)))
+        Some(field).filter(|field| !matches!(field, EntryField::Other(Value::Null)))
     }
 
     /// The moment in a field, as RFC 3339 or as older botocores write it.
@@ -226,8 +226,8 @@ impl fmt::Debug for CacheEntry {
 
 impl<'de> Deserialize<'de> for CacheEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
             type Value = CacheEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -236,23 +236,23 @@ impl<'de> Deserialize<'de> for CacheEntry {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CacheEntry, A::Error> {
                 let mut fields = Vec::new();
-                while let Some(field) = map.next_entry::<Box<str>, Field>()? {
+                while let Some(field) = map.next_entry::<Box<str>, EntryField>()? {
                     fields.push(field);
                 }
                 Ok(CacheEntry { fields })
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(EntryVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
+impl<'de> Deserialize<'de> for EntryField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Value::deserialize(deserializer).map(Self::from)
     }
 }
 
-impl From<Value> for Field {
+impl From<Value> for EntryField {
     fn from(value: Value) -> Self {
         match value {
             Value::String(text) => Self::Text(text.into()),
@@ -270,9 +270,9 @@ impl Serialize for CacheEntry {
         let mut map = serializer.serialize_map(Some(self.fields.len()))?;
         for (name, field) in &self.fields {
             match field {
-                Field::Text(text) => map.serialize_entry(name, text.expose())?,
-                Field::Object(object) => map.serialize_entry(name, object)?,
-                Field::Other(value) => map.serialize_entry(name, value)?,
+                EntryField::Text(text) => map.serialize_entry(name, text.expose())?,
+                EntryField::Object(object) => map.serialize_entry(name, object)?,
+                EntryField::Other(value) => map.serialize_entry(name, value)?,
             }
         }
         map.end()

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::cache::login_entry::{AccessToken, CacheEntry};
 use crate::model::error::SourceError;
 use crate::model::secret::Secret;
+use crate::os::single_flight::{Flight, SingleFlight};
 
 /// The log-ins of a process, one for each file of the token cache. Clones share them.
 #[derive(Clone, Default)]
@@ -18,16 +19,16 @@ pub(crate) struct LoginState(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    slots: Mutex<HashMap<PathBuf, Arc<LoginSlot>>>,
+    attempts: SingleFlight<PathBuf, RefreshAttempts>,
+    memories: Mutex<HashMap<PathBuf, Arc<Mutex<LoginMemory>>>>,
     lineages: AtomicU64,
 }
 
 /// One file of the cache.
-#[derive(Default)]
 pub(crate) struct LoginSlot {
     /// Held by the one who refreshes.
-    pub(crate) attempts: tokio::sync::Mutex<RefreshAttempts>,
-    memory: Mutex<LoginMemory>,
+    pub(crate) attempts: Flight<RefreshAttempts>,
+    memory: Arc<Mutex<LoginMemory>>,
 }
 
 #[derive(Default)]
@@ -54,9 +55,11 @@ struct UnwrittenLogin {
 }
 
 impl LoginState {
-    pub(crate) fn slot(&self, path: &Path) -> Arc<LoginSlot> {
-        let mut slots = lock(&self.0.slots);
-        Arc::clone(slots.entry(path.to_owned()).or_default())
+    pub(crate) fn slot(&self, path: &Path) -> LoginSlot {
+        // A refused token stays refused for as long as the process runs.
+        let attempts = self.0.attempts.flight(path, RefreshAttempts::default, |_| true);
+        let memory = Arc::clone(lock(&self.0.memories).entry(path.to_owned()).or_default());
+        LoginSlot { attempts, memory }
     }
 
     /// The log-in that a token of this file belongs to; a token that nobody here has seen begins one.
@@ -68,7 +71,7 @@ impl LoginState {
 
 impl fmt::Debug for LoginState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Logins").field(&lock(&self.0.slots).len()).finish()
+        f.debug_tuple("Logins").field(&self.0.attempts.len()).finish()
     }
 }
 

@@ -149,7 +149,7 @@ async fn wait(
                     return Err(CommandError::because(format!("{session}: the request was refused in the browser")));
                 }
                 OidcReply::Expired => return Err(place.too_late()),
-                OidcReply::Other if refused.failure.kind.passes() => {
+                OidcReply::Other if refused.failure.kind.is_transient() => {
                     tracing::debug!(error = %refused, "no answer about the log-in; asking again");
                 }
                 OidcReply::InvalidGrant | OidcReply::InvalidClient | OidcReply::Other => {

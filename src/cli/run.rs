@@ -3,9 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::net::TcpListener;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use crate::cache::logins::LoginState;
 use crate::cli::args;
 use crate::cli::args::{Command, Invocation};
 use crate::cli::command::CommandError;
@@ -21,14 +19,10 @@ use crate::config::load::ConfigLocation;
 use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
-use crate::http::client::HttpClient;
 use crate::model::identity_name::IdentityName;
-use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::watcher::Watcher;
-use crate::os::rlimit::OpenFileLimit;
-use crate::os::rng::Rng;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::os::systemd;
@@ -44,7 +38,7 @@ const BAD_USAGE: u8 = 2;
 
 /// Runs the program: reads the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
-    let environment = environment();
+    let environment = Environment::of_process();
     let invocation = match args::parse(std::env::args_os(), &mut io::stdin()) {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),
@@ -141,17 +135,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     if let Some(remote) = config.server.remote_address() {
         return failed(&remote.to_string(), BAD_USAGE);
     }
-    let context = Context {
-        clock: Clock::system(),
-        rng: Rng::default(),
-        http_client: HttpClient::system(Arc::default()).with_environment(&environment),
-        environment,
-        files,
-        login_state: LoginState::default(),
-        trusted_owners,
-        open_file_limit: OpenFileLimit::of_this_process(),
-        ..Context::default()
-    };
+    let context = Context { trusted_owners, ..Context::new(environment, files) };
     if let Command::Profiles { json } = invocation.command {
         return match profiles::profiles(&context, &named, json).await.and_then(|text| print(&text)) {
             Ok(code) => code,
@@ -244,13 +228,6 @@ async fn unless_ended<T>(work: impl Future<Output = T>) -> Result<Result<T, Exit
 
 fn find(config: &Config, name: &IdentityName) -> Result<Identity, CommandError> {
     config.identity(name).ok_or_else(|| CommandError::because(config.missing(name).unwrap_or_default()))
-}
-
-/// The environment as it is now; names and values that are no UTF-8 are nobody's credentials.
-fn environment() -> Environment {
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Environment::new(variables).with_home(std::env::home_dir())
 }
 
 /// No core file, no debugger of the same user, no `/proc/PID/mem`.

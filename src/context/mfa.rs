@@ -135,16 +135,19 @@ mod tests {
         let mfa = Mfa::given("123456".into());
         assert_eq!(code(&mfa.clone()).await.unwrap().expose(), "123456");
         let again = code(&mfa).await.unwrap_err();
-        assert!(again.kind == ErrorKind::LoginRequired && again.message.contains("run the command again"), "{again}");
+        assert!(
+            again.kind == ErrorKind::LoginRequired && again.to_string().contains("run the command again"),
+            "{again}"
+        );
         let nobody = code(&Mfa::default()).await.unwrap_err();
-        assert!(nobody.message.contains("mfa/me\\n: a code is needed") && !nobody.kind.passes(), "{nobody}");
+        assert!(nobody.to_string().contains("mfa/me\\n: a code is needed") && !nobody.kind.is_transient(), "{nobody}");
     }
 
     #[tokio::test]
     async fn what_is_no_code_never_leaves() {
         for wrong in ["", "12345", "1234567", "12345a", "hunter2"] {
             let failure = code(&Mfa::given(wrong.into())).await.unwrap_err();
-            assert!(failure.message.contains("six digits") && !failure.message.contains("hunter"), "{failure}");
+            assert!(failure.to_string().contains("six digits") && !failure.to_string().contains("hunter"), "{failure}");
         }
     }
 }

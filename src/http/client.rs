@@ -4,9 +4,12 @@
 //! and the addresses that were judged are the ones connected to. No redirect, no cookie, HTTP/1.1, and a proxy only for
 //! requests that ask for one.
 
+#[cfg(test)]
 use std::collections::HashMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+#[cfg(test)]
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::time::{Instant, timeout_at};
@@ -46,12 +49,14 @@ impl HttpClient {
     }
 
     /// The network of this machine where only these names exist; addresses are reached as ever.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn with_names(own: Arc<OnceLock<Vec<SocketAddr>>>, names: HashMap<Box<str>, Vec<IpAddr>>) -> Self {
         Self::with(NameResolver::Fixed(names), own)
     }
 
     /// A network without a machine: there are no names, and `dial` makes the connections to addresses.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn injected(dial: impl Fn(SocketAddr) -> Connecting + Send + Sync + 'static) -> Self {
         Self::over(NameResolver::Fixed(HashMap::new()), Arc::default(), Some(Box::new(dial)))

@@ -1,8 +1,8 @@
 //! One exchange: a name looked up, its addresses judged, a connection, TLS, a request and its answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -46,7 +46,8 @@ pub(crate) struct Connector {
 /// Who knows which addresses a name has.
 pub(crate) enum NameResolver {
     System,
-    Fixed(HashMap<Box<str>, Vec<IpAddr>>),
+    #[cfg(test)]
+    Fixed(std::collections::HashMap<Box<str>, Vec<std::net::IpAddr>>),
 }
 
 impl Connector {
@@ -147,6 +148,7 @@ impl Connector {
                 .await
                 .map_err(|error| HttpErrorCause::Unresolved(error.to_string().into()))?
                 .collect(),
+            #[cfg(test)]
             NameResolver::Fixed(names) => {
                 let known = names.get(name).map_or(&[][..], Vec::as_slice);
                 known.iter().map(|ip| SocketAddr::new(*ip, url.port())).collect()

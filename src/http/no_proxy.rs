@@ -1,109 +1,78 @@
-//! Hosts that are reached directly although there is a proxy: `NO_PROXY`.
+//! Hosts that are reached without a proxy: `NO_PROXY`.
 
 use std::net::IpAddr;
 
+use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
+
 use crate::http::url::UrlHost;
 
-/// What `NO_PROXY` lists, separated by commas or white space.
+/// The entries of `NO_PROXY`, separated by commas or white space.
 ///
-/// `*` is every host; `example.com` and `.example.com` are this domain and all below it, as in botocore and curl;
-/// `*.example.com` is only what is below it, as in Go; `10.1.2.3`, `fd00::1` and `[fd00::1]` are addresses; `10.0.0.0/8`
-/// and `fd00::/8` are networks. All but `*` and networks may end in `:port`. Names are not looked up: a network matches
-/// hosts that are written as addresses. What is none of these matches nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// - `*` is every host.
+/// - `example.com` and `.example.com` are this domain and all below it, as in botocore and curl.
+/// - `*.example.com` is only the names below it, as in Go.
+/// - `10.1.2.3`, `fd00::1` and `[fd00::1]` are addresses; `10.0.0.0/8` and `fd00::/8` are networks.
+///
+/// Each may end in `:port`. Names are not resolved: a network matches hosts that are written as addresses. Other entries
+/// match nothing.
+#[derive(Default)]
 pub(crate) struct NoProxy(Vec<NoProxyRule>);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry. [`Matcher`] knows domains, addresses and networks; the rest is ours.
 struct NoProxyRule {
-    hosts: NoProxyHosts,
+    /// It intercepts the hosts that the entry does not match.
+    others: Matcher,
     port: Option<u16>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum NoProxyHosts {
-    All,
-    Network { base: IpAddr, bits: u32 },
-    Domain { name: Box<str>, itself: bool },
+    /// The domain that `*.example.com` leaves out.
+    apex: Option<Box<str>>,
 }
 
 impl NoProxy {
     pub(crate) fn parse(text: &str) -> Self {
-        let entries = text.split(|c: char| c == ',' || c.is_whitespace());
-        Self(entries.filter_map(|entry| NoProxyRule::parse(&entry.to_ascii_lowercase())).collect())
+        Self(text.split(|c: char| c == ',' || c.is_whitespace()).filter_map(NoProxyRule::parse).collect())
     }
 
     pub(crate) fn contain(&self, host: &UrlHost, port: u16) -> bool {
-        self.0.iter().any(|exception| exception.port.is_none_or(|own| own == port) && exception.hosts.contain(host))
+        let host = match host {
+            UrlHost::Address(ip) => bracketed(ip.to_canonical()),
+            UrlHost::Name(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
+        };
+        let Ok(uri) = format!("http://{host}/").parse::<Uri>() else { return false };
+        self.0.iter().any(|rule| {
+            rule.port.is_none_or(|own| own == port)
+                && rule.apex.as_ref().is_none_or(|apex| !apex.eq_ignore_ascii_case(&host))
+                && rule.others.intercept(&uri).is_none()
+        })
     }
 }
 
 impl NoProxyRule {
     fn parse(entry: &str) -> Option<Self> {
-        if entry == "*" {
-            return Some(Self { hosts: NoProxyHosts::All, port: None });
-        }
-        if let Some((base, bits)) = entry.split_once('/') {
-            let (base, bits): (IpAddr, u32) = (base.parse().ok()?, bits.parse().ok()?);
-            return (bits <= width(base)).then_some(Self { hosts: NoProxyHosts::Network { base, bits }, port: None });
-        }
-        if let Some(address) = address(entry) {
-            return Some(Self { hosts: address, port: None });
-        }
-        let (host, port) = match entry.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port.parse().ok()?)),
-            None => (entry, None),
+        let (hosts, port) = match entry.rsplit_once(':').map(|(hosts, port)| (hosts, port.parse())) {
+            Some((hosts, Ok(port))) if address(entry).is_none() => (hosts, Some(port)),
+            _ => (entry, None),
         };
-        Some(Self { hosts: address(host).or_else(|| domain(host))?, port })
-    }
-}
-
-impl NoProxyHosts {
-    fn contain(&self, host: &UrlHost) -> bool {
-        match (self, host) {
-            (Self::All, _) => true,
-            (Self::Network { base, bits }, UrlHost::Address(ip)) => {
-                let (base, ip) = (*base, ip.to_canonical());
-                // Nothing is left of an address that is shifted by all its bits.
-                let network = |ip: IpAddr| number(ip).checked_shr(width(ip) - bits).unwrap_or_default();
-                base.is_ipv4() == ip.is_ipv4() && network(base) == network(ip)
-            }
-            (Self::Domain { name, itself }, UrlHost::Name(host)) => {
-                let host = host.strip_suffix('.').unwrap_or(host);
-                match host.strip_suffix(&**name) {
-                    Some("") => *itself,
-                    Some(above) => above.ends_with('.'),
-                    None => false,
-                }
-            }
-            _ => false,
+        let (hosts, is_below) = hosts.strip_prefix("*.").map_or((hosts, false), |apex| (apex, true));
+        let hosts = address(hosts).map_or_else(|| hosts.trim_end_matches('.').to_owned(), |ip| ip.to_string());
+        if hosts.is_empty() {
+            return None;
         }
+        let apex = is_below.then(|| hosts.as_str().into());
+        // The matcher takes `*` for names only.
+        let hosts = if hosts == "*" { "*,0.0.0.0/0,::/0".to_owned() } else { hosts };
+        // The proxy is never used: the matcher only has to have one.
+        Some(Self { others: Matcher::builder().http("http://proxy").no(hosts).build(), port, apex })
     }
 }
 
-fn address(text: &str) -> Option<NoProxyHosts> {
+fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let base = bare.parse::<IpAddr>().ok()?.to_canonical();
-    Some(NoProxyHosts::Network { base, bits: width(base) })
+    Some(bare.parse::<IpAddr>().ok()?.to_canonical())
 }
 
-fn domain(text: &str) -> Option<NoProxyHosts> {
-    let (name, itself) = match text.strip_prefix("*.") {
-        Some(name) => (name, false),
-        None => (text.strip_prefix('.').unwrap_or(text), true),
-    };
-    let name = name.strip_suffix('.').unwrap_or(name);
-    (!name.is_empty() && !name.contains(':')).then(|| NoProxyHosts::Domain { name: name.into(), itself })
-}
-
-fn width(ip: IpAddr) -> u32 {
-    if ip.is_ipv4() { 32 } else { 128 }
-}
-
-fn number(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => ip.to_bits().into(),
-        IpAddr::V6(ip) => ip.to_bits(),
-    }
+fn bracketed(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
 }
 
 #[cfg(test)]
@@ -169,6 +138,10 @@ mod tests {
             ("10.0.0.0/33", "https://10.0.0.0", false),
             ("10.0.0.0/", "https://10.0.0.0", false),
             ("10.0.0.0/8", "https://h", false),
+            ("10.0.0.0/8:443", "https://10.0.0.1", true),
+            ("10.0.0.0/8:443", "https://10.0.0.1:8443", false),
+            ("*:443", "https://h", true),
+            ("*:443", "https://h:8443", false),
             (".", "https://h", false),
             ("*.", "https://h", false),
             ("fd00::1::2", "https://h", false),

@@ -22,7 +22,7 @@ use crate::os::environment::Environment;
 /// `REQUEST_METHOD` is set a stranger may have written `HTTP_PROXY` (it is a CGI's name for the header `Proxy`): it does
 /// not count, as in Go and botocore. `no_proxy`, `NO_PROXY` list what is reached directly.
 /// `localhost` and loopback addresses always are, as in Go: to the proxy they would be itself.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct ProxySettings {
     https: ChosenProxy,
     http: ChosenProxy,

@@ -1,12 +1,14 @@
 //! Authorities whose certificates are believed.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use openssl_probe::ProbeResult;
 use ring::digest::{SHA256, digest};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
@@ -18,23 +20,6 @@ use crate::os::environment::Environment;
 
 /// A process has one bundle, or one for each of a few companies. More of them are read again at every use.
 const MOST_BUNDLES: usize = 8;
-
-/// Where systems keep the authorities in one file, in Go's order: Debian and its kin, Fedora, openSUSE, older and newer
-/// RHEL, Alpine.
-const FILES: [&str; 6] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/cacert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-/// And where in many, for those that have no such file.
-const DIRECTORIES: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
-
-/// The largest file that is read, in bytes. All authorities of a system are a fifth of a megabyte.
-const LARGEST_FILE: u64 = 16 << 20;
 
 /// The authorities of a bundle, for requests in the place of those of the system.
 #[derive(Clone)]
@@ -148,7 +133,7 @@ impl SystemRoots {
         let named = self.named.clone();
         let reading = tokio::task::spawn_blocking(move || match named {
             Some(places) => places.all(),
-            None => Ok(RootLocations::of_systems().first()),
+            None => Ok(RootLocations::of_system().first()),
         });
         let Ok(roots) = reading.await else { return Err(HttpErrorCause::NoRoots("they cannot be read".into())) };
         let config = Arc::new(config(roots?)?);
@@ -167,15 +152,17 @@ impl SystemRoots {
 }
 
 impl RootLocations {
-    fn of_systems() -> Self {
-        Self { files: FILES.map(PathBuf::from).into(), directories: DIRECTORIES.map(PathBuf::from).into() }
+    /// Returns the places where this system has its authorities.
+    fn of_system() -> Self {
+        let ProbeResult { cert_file, cert_dir } = openssl_probe::probe();
+        Self { files: cert_file.into_iter().collect(), directories: cert_dir }
     }
 
     /// What is in any of them.
     fn all(&self) -> Result<RootCertStore, HttpErrorCause> {
         let (mut roots, mut problem) = (RootCertStore::empty(), None);
         for path in &self.files {
-            if let Err(error) = add(&mut roots, path) {
+            if let Err(error) = add_file(&mut roots, path) {
                 problem.get_or_insert(format!("SSL_CERT_FILE, {}: {error}", Escaped(&path.to_string_lossy())));
             }
         }
@@ -198,7 +185,7 @@ impl RootLocations {
         let directories = self.directories.iter().map(|path| (path, true));
         for (path, is_directory) in files.chain(directories) {
             let mut roots = RootCertStore::empty();
-            let added = if is_directory { add_directory(&mut roots, path) } else { add(&mut roots, path) };
+            let added = if is_directory { add_directory(&mut roots, path) } else { add_file(&mut roots, path) };
             if added.is_ok() && !roots.is_empty() {
                 tracing::debug!(authorities = roots.len(), ?path, "read the authorities of the system");
                 return roots;
@@ -209,24 +196,28 @@ impl RootLocations {
     }
 }
 
-/// What makes sense of a file; a certificate that does not must not spoil the others.
-fn add(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
-    // Opening a FIFO would wait for somebody who writes.
+/// Adds the certificates of a file that make sense: one that does not must not spoil the others.
+fn add_file(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
+    // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut pem = Vec::new();
-    File::open(path)?.take(LARGEST_FILE).read_to_end(&mut pem)?;
-    roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
-    Ok(())
+    add(roots, load_certs_from_paths(Some(path), None), path)
 }
 
+/// Adds the certificates of all regular files of a directory, which may hold other files and dangling links, too.
 fn add_directory(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(path)? {
-        // Beside certificates there may be anything, and links that lead nowhere.
-        let _ = add(roots, &entry?.path());
-    }
-    Ok(())
+    add(roots, load_certs_from_paths(None, Some(path)), path)
+}
+
+/// Fails if `path` itself could not be read.
+fn add(roots: &mut RootCertStore, loaded: CertificateResult, path: &Path) -> io::Result<()> {
+    roots.add_parsable_certificates(loaded.certs);
+    let unread = loaded.errors.into_iter().find_map(|error| match error.kind {
+        ErrorKind::Io { inner, path: unread } if unread == path => Some(inner),
+        _ => None,
+    });
+    unread.map_or(Ok(()), Err)
 }
 
 fn config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {

@@ -88,7 +88,7 @@ pub(crate) struct Refresher {
 struct FailureStreak {
     times: u32,
     since: SystemTime,
-    /// The message of an unsettled error and the moment when it first appeared unchanged.
+    /// The text of an unsettled error and the moment when it first appeared unchanged.
     unsettled: Option<(Box<str>, Instant)>,
 }
 
@@ -209,8 +209,9 @@ impl Refresher {
         let lease = Lease::new(credentials, self.chain.source_name(winner), now, self.policy.long_lived);
         if !lease.is_usable(now) {
             let expired = timestamp(lease.serve_until);
-            let message = format!("the source returned credentials that expired at {expired}; renew them there");
-            return Err(SourceError::unavailable(credentials.origin.before(&message)));
+            return Err(SourceError::unavailable(format!("the source returned credentials that expired at {expired}"))
+                .with_hint("renew them there")
+                .at(credentials.location.clone()));
         }
         self.vanished_since = None;
         if let Some(failures) = self.failures.take() {
@@ -262,11 +263,13 @@ impl Refresher {
         let lease_held = self.lease.as_ref().is_some_and(|lease| lease.is_usable(now));
         let failures = self.failures.get_or_insert(FailureStreak { times: 0, since: now, unsettled: None });
         failures.times = failures.times.saturating_add(1);
+        // Without the output of a program, which may hold secrets.
+        let shown: Box<str> = SourceError { detail: None, ..error.clone() }.to_string().into();
         let mut settles_in = None;
         if error.kind == ErrorKind::Unsettled {
             let seen = match failures.unsettled.take() {
-                Some((message, at)) if message == error.message => (message, at),
-                _ => (error.message.clone(), Instant::now()),
+                Some((text, at)) if text == shown => (text, at),
+                _ => (shown.clone(), Instant::now()),
             };
             settles_in = SETTLE.checked_sub(seen.1.elapsed()).filter(|left| !left.is_zero());
             if settles_in.is_none() {
@@ -278,14 +281,14 @@ impl Refresher {
         }
         let pause = match settles_in {
             Some(left) => left,
-            None if error.kind.passes() => {
+            None if error.kind.is_transient() => {
                 schedule::backoff(failures.times, self.context.rng.draw(), error.retry_after)
             }
             None => LONGEST_PAUSE,
         };
         let (times, since, source) = (failures.times, failures.since, self.chain.source_name(source));
         tracing::warn!(
-            %source, times, kind = ?error.kind, error = %error.message, next_try_s = pause.as_secs_f32(), lease_held,
+            %source, times, kind = ?error.kind, error = %shown, next_try_s = pause.as_secs_f32(), lease_held,
             "load failed"
         );
         if let Some(output) = &error.detail {

@@ -126,7 +126,7 @@ struct KnownLogin<'a, L> {
     login: &'a L,
     session: String,
     remedy: String,
-    slot: Arc<LoginSlot>,
+    slot: LoginSlot,
 }
 
 impl<L: CachedLogin> KnownLogin<'_, L> {

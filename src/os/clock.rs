@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+#[cfg(any(test, feature = "fuzzing"))]
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +25,7 @@ pub(crate) struct Clock {
 #[derive(Clone)]
 enum WallTime {
     System,
+    #[cfg(any(test, feature = "fuzzing"))]
     /// Runs with tokio's clock (which tests pause) from `base`, shifted by a number of milliseconds.
     Injected {
         base: SystemTime,
@@ -41,6 +43,7 @@ impl Clock {
     }
 
     /// A clock that shows `base` now and then runs with tokio's, so that paused time moves both.
+    #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub(crate) fn injected(base: SystemTime) -> Self {
         Self::of(WallTime::Injected { base, start: Instant::now(), shift: Arc::default() })
@@ -59,6 +62,7 @@ impl Clock {
     pub(crate) fn now(&self) -> SystemTime {
         match &self.wall {
             WallTime::System => SystemTime::now(),
+            #[cfg(any(test, feature = "fuzzing"))]
             WallTime::Injected { base, start, shift } => {
                 let now = *base + start.elapsed();
                 let shift = shift.load(Ordering::Relaxed);
@@ -70,6 +74,7 @@ impl Clock {
     }
 
     /// Moves an injected clock by this many milliseconds, as somebody setting the time would. The system's stays.
+    #[cfg(test)]
     pub(crate) fn step(&self, milliseconds: i64) {
         if let WallTime::Injected { shift, .. } = &self.wall {
             shift.fetch_add(milliseconds, Ordering::Relaxed);
@@ -112,6 +117,7 @@ impl fmt::Debug for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::System => "System",
+            #[cfg(any(test, feature = "fuzzing"))]
             Self::Injected { .. } => "Injected",
             Self::Unset => "Unset",
         })

@@ -13,6 +13,14 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
+    /// The variables of this process. Leaves out names and values that are not UTF-8.
+    #[must_use]
+    pub(crate) fn of_process() -> Self {
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::new(variables).with_home(std::env::home_dir())
+    }
+
     /// An environment of these variables. The home directory is `HOME`; see [`Environment::with_home`].
     pub(crate) fn new<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
         let variables: HashMap<_, _> = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();

@@ -2,24 +2,24 @@
 
 pub(crate) mod contents;
 pub(crate) mod parse_cache;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watcher;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
 pub(crate) use crate::os::files::contents::{FileContents, FileError, FileErrorReason};
 pub(crate) use crate::os::files::parse_cache::FileRequest;
 
-use crate::os::files::parse_cache::ParseCache;
-use crate::os::files::watcher::{WatchRegistry, WatchedFile, Watcher};
+use crate::os::files::parse_cache::{ParseCache, UsedProperties};
+use crate::os::files::snapshot::FileSnapshot;
+use crate::os::files::watcher::{WatchRegistry, Watcher};
+use crate::os::single_flight::SingleFlight;
 
 /// The files of this machine as one reader sees them: it remembers what was read since [`Files::forget`], so that
 /// [`Files::changed`] can tell whether any of it became other. The default reaches nothing.
@@ -37,28 +37,43 @@ struct FileService {
     registry: Option<Arc<WatchRegistry>>,
     cache: ParseCache,
     /// Held by the thread that reads the file.
-    turns: Mutex<HashMap<PathBuf, FileTurn>>,
+    turns: SingleFlight<PathBuf, ()>,
 }
-
-type FileTurn = Arc<tokio::sync::Mutex<()>>;
 
 impl FileService {
     /// Waits until nobody reads this file. A thread that hangs in a dead file system keeps its turn, so that whoever asks
     /// again waits without another thread: there are few.
     async fn turn(&self, path: &Path) -> OwnedMutexGuard<()> {
-        let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-            Arc::clone(turns.entry(path.to_owned()).or_default())
-        };
-        turn.lock_owned().await
+        self.turns.flight(path, || (), |()| false).lock_owned().await
+    }
+
+    /// Reads a file on a thread that may block.
+    async fn read(self: &Arc<Self>, path: &Path) -> (Result<FileContents, FileError>, FileSnapshot) {
+        let (service, path, turn) = (Arc::clone(self), path.to_owned(), self.turn(path).await);
+        blocking(move || {
+            let _turn = turn;
+            FileSnapshot::take(service.registry.as_deref(), &path)
+        })
+        .await
+    }
+
+    /// Reads a file again if it has a later version. Returns true if its content is other than that of the snapshot.
+    async fn has_changed(self: &Arc<Self>, snapshot: &Mutex<FileSnapshot>) -> bool {
+        let before = lock(snapshot).clone();
+        let Some(path) = before.path().filter(|_| !before.is_current()) else { return false };
+        let (_, now) = self.read(path).await;
+        let is_same = now.has_content_of(&before);
+        if is_same {
+            *lock(snapshot) = now;
+        }
+        !is_same
     }
 }
 
 /// Something that was read.
 enum ReadRecord {
-    File { watched: Arc<WatchedFile>, version: AtomicU64, digest: u64 },
-    Parsed(parse_cache::UsedProperties),
+    File(Mutex<FileSnapshot>),
+    Parsed(UsedProperties),
 }
 
 impl Files {
@@ -77,7 +92,11 @@ impl Files {
 
     fn over(registry: Option<Arc<WatchRegistry>>) -> Self {
         Self {
-            service: Some(Arc::new(FileService { registry, cache: ParseCache::default(), turns: Mutex::default() })),
+            service: Some(Arc::new(FileService {
+                registry,
+                cache: ParseCache::default(),
+                turns: SingleFlight::default(),
+            })),
             record: Arc::default(),
         }
     }
@@ -101,21 +120,11 @@ impl Files {
         let Some(service) = self.service.clone() else {
             return Err(FileError::new(path, FileErrorReason::Unreachable));
         };
-        let (path, turn) = (path.to_owned(), service.turn(path).await);
-        let (contents, seen) = blocking(move || {
-            let _turn = turn;
-            let watched = service.registry.as_ref().map(|registry| registry.register(&path));
-            let version = watched.as_ref().map(|watched| watched.version());
-            let contents = contents::read(&path);
-            let digest = digest(&contents);
-            let seen = watched.zip(version).map(|(watched, version)| {
-                let version = AtomicU64::new(version);
-                Arc::new(ReadRecord::File { watched, version, digest })
-            });
-            (contents, seen)
-        })
-        .await;
-        self.record().extend(seen);
+        let is_watched = service.registry.is_some();
+        let (contents, snapshot) = service.read(path).await;
+        if is_watched {
+            self.record().push(Arc::new(ReadRecord::File(Mutex::new(snapshot))));
+        }
         contents
     }
 
@@ -133,13 +142,9 @@ impl Files {
             let unreachable = |wanted: &FileRequest| Err(FileError::new(&wanted.path, FileErrorReason::Unreachable));
             return Arc::new(parse(key.iter().map(unreachable).collect()));
         };
-        let slot = service.cache.slot(key, parse);
-        let (value, versions) = slot.get(service.registry.clone()).await;
-        let digest_now = digest(&value);
+        let (value, used) = service.cache.read(key, service.registry.clone(), parse, digest).await;
         if service.registry.is_some() {
-            self.record().push(Arc::new(ReadRecord::Parsed(parse_cache::UsedProperties::new(
-                slot, versions, digest_now, digest,
-            ))));
+            self.record().push(Arc::new(ReadRecord::Parsed(used)));
         }
         value
     }
@@ -161,27 +166,12 @@ impl Files {
         }
     }
 
-    async fn has_changed(&self, service: &FileService, registry: &Arc<WatchRegistry>) -> bool {
+    async fn has_changed(&self, service: &Arc<FileService>, registry: &Arc<WatchRegistry>) -> bool {
         // Clones: whoever waits may be dropped at any await, and then nothing of the record is lost.
         let record = self.record().clone();
         for seen in record {
             let changed = match &*seen {
-                ReadRecord::File { watched, version, digest: before } => {
-                    let now = watched.version();
-                    if now == version.load(Ordering::Acquire) {
-                        continue;
-                    }
-                    let (path, turn) = (watched.path().to_owned(), service.turn(watched.path()).await);
-                    let read = blocking(move || {
-                        let _turn = turn;
-                        digest(&contents::read(&path))
-                    });
-                    let is_other = *before != read.await;
-                    if !is_other {
-                        version.store(now, Ordering::Release);
-                    }
-                    is_other
-                }
+                ReadRecord::File(snapshot) => service.has_changed(snapshot).await,
                 ReadRecord::Parsed(used) => used.has_changed(Arc::clone(registry)).await,
             };
             if changed {
@@ -191,9 +181,13 @@ impl Files {
         false
     }
 
-    fn record(&self) -> std::sync::MutexGuard<'_, Vec<Arc<ReadRecord>>> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    fn record(&self) -> MutexGuard<'_, Vec<Arc<ReadRecord>>> {
+        lock(&self.record)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Files {
@@ -217,20 +211,4 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         // The runtime is shutting down: nobody waits any more.
         Err(_) => std::future::pending().await,
     }
-}
-
-/// A number for what reading a file gave; equal for equal content or the same error. Keyed per process.
-fn digest(contents: &Result<FileContents, FileError>) -> u64 {
-    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let mut hasher = KEY.build_hasher();
-    match contents {
-        Ok(contents) => {
-            hasher.write_u8(1);
-            // Whose it is decides whether its word counts.
-            contents.owner.hash(&mut hasher);
-            hasher.write(&contents.bytes);
-        }
-        Err(error) => hasher.write(error.to_string().as_bytes()),
-    }
-    hasher.finish()
 }

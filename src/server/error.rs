@@ -105,7 +105,7 @@ impl ErrorResponse {
                 let expired = state.lease.as_ref().map_or_else(String::new, |lease| {
                     format!("; the last credentials expired at {}", timestamp(lease.serve_until))
                 });
-                let hint = if error.kind.passes() { String::new() } else { format!("; `{check}` explains it") };
+                let hint = if error.kind.is_transient() { String::new() } else { format!("; `{check}` explains it") };
                 let message = format!("identity {name}: {source}: {error} ({next}{expired}{hint})");
                 Self::new(status, code, message)
             }

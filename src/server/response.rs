@@ -21,7 +21,7 @@ pub(crate) enum AnswerFuture {
 }
 
 impl AnswerFuture {
-    /// Waits for it.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) async fn wait(self) -> HttpAnswer {
         match self {
             Self::Now(answered) => answered,

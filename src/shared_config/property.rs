@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use crate::model::location::Location;
 use crate::model::secret::Secret;
 use crate::shared_config::SharedFile;
 
@@ -131,6 +132,12 @@ impl Property {
     #[must_use]
     pub(crate) fn line(&self) -> u32 {
         self.line
+    }
+
+    /// File and line of its name.
+    #[must_use]
+    pub(crate) fn location(&self) -> Location {
+        Location::line(&self.path, self.line as usize)
     }
 
     /// The sub-property of that name, which is written in lower case.

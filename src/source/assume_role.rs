@@ -34,7 +34,7 @@ const MOST_REFUSALS: usize = 3;
 #[derive(Debug)]
 pub struct AssumeRole {
     name: Box<str>,
-    place: Option<Box<str>>,
+    location: Option<Location>,
     role: RoleSpec,
     base: RoleBase,
     settings: Option<Settings>,
@@ -74,13 +74,13 @@ impl AssumeRole {
 
     fn over(role: RoleSpec, base: RoleBase) -> Self {
         let name = format!("role {}", DisplayArn(&role.arn)).into();
-        Self { name, place: None, role, base, settings: None, region: None, is_chained: false }
+        Self { name, location: None, role, base, settings: None, region: None, is_chained: false }
     }
 
     /// The same, written at this place: its own failures begin with it, those of its base with theirs.
     #[must_use]
-    pub fn at(self, place: impl Into<Box<str>>) -> Self {
-        Self { place: Some(place.into()), ..self }
+    pub fn at(self, location: Location) -> Self {
+        Self { location: Some(location), ..self }
     }
 
     /// The same, with STS called this way.
@@ -119,7 +119,7 @@ impl AssumeRole {
     /// The role, assumed by what the base gave.
     async fn assume(&self, context: &Context, base: Lookup) -> Lookup {
         let settings = self.settings(context).await;
-        let own = |failure| settings.locate(failure, self.place.as_deref());
+        let own = |failure| settings.locate(failure, self.location.as_ref());
         let role = async { self.ask(context, &settings, &self.caller(context, base)?).await.map_err(own) };
         Lookup::from_result(role.await)
     }
@@ -160,8 +160,7 @@ impl AssumeRole {
         let terms = if self.role.mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
         let session = context.credential_cache.obtain(&context.clock, of, terms, ask).await?;
         // Who has to log in for the base has to for what stands on it.
-        let origin = self.place.as_ref().map_or_else(Location::default, |place| Location::new(&**place));
-        Ok(Credentials { login_ends: caller.login_ends.clone(), origin, ..session })
+        Ok(Credentials { login_ends: caller.login_ends.clone(), location: self.location.clone(), ..session })
     }
 
     fn caller(&self, context: &Context, base: Lookup) -> Result<Credentials, SourceError> {
@@ -191,10 +190,7 @@ impl AssumeRole {
     }
 
     fn own(&self, failure: SourceError) -> SourceError {
-        match &self.place {
-            Some(place) => failure.behind(place),
-            None => failure,
-        }
+        failure.at(self.location.clone())
     }
 
     fn duration(&self) -> Option<Duration> {
@@ -296,7 +292,7 @@ impl Source for AssumeRole {
                 let is_tried = matches!(answer, Lookup::Found(_));
                 answer = role.assume(context, answer).await;
                 let name = &role.name;
-                let what = role.place.as_ref().map_or_else(|| name.to_string(), |at| format!("{at}: {name}"));
+                let what = role.location.as_ref().map_or_else(|| name.to_string(), |at| format!("{at}: {name}"));
                 links.push(if is_tried { TraceStep::new(what, &answer) } else { TraceStep::not_tried(what) });
             }
             (links, answer)
@@ -341,7 +337,7 @@ pub(crate) fn cache_key(
         parts = parts.with(key.as_bytes()).with(value.as_bytes());
     }
     // Region, endpoint, FIPS: where it is asked makes it another session, too.
-    caller(parts.with_value(settings)).cache_key()
+    caller(parts.with_value(&settings.cache_parts())).cache_key()
 }
 
 /// The name of the session as it stands in the audit trail of AWS.
@@ -493,7 +489,8 @@ mod tests {
         ];
         assert_eq!(HashSet::from(different).len(), different.len());
         // Where it is written is a note for people, and whose text a policy is, is in its text.
-        let written = Settings { region_stands: Location::new("/c, line 3"), ..plain.clone() };
+        let written =
+            Settings { region_location: Some(Location::line(std::path::Path::new("/c"), 3)), ..plain.clone() };
         let from_a_file = RoleSpec { policy_file: Some("/p.json".into()), ..role() };
         assert_eq!(of(&role(), None, &written), different[0]);
         assert_eq!(of(&from_a_file, Some("{}"), &plain), of(&role(), Some("{}"), &plain));

@@ -31,21 +31,18 @@ pub struct Chain {
 /// expiration, account and endpoint as one unit, and a failing one stops the search.
 ///
 /// ```
-/// use credenza::chain::{Verdict, merge_credentials};
-/// use credenza::source::environment::EnvironmentCredentials;
-/// use credenza::source::keys::StaticCredentials;
-/// use credenza::world::{Environment, World};
+/// use std::time::Duration;
+///
+/// use credenza::{Context, EnvironmentCredentials, Outcome, StaticCredentials, merge_credentials};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let chain = merge_credentials([
 ///     Box::new(EnvironmentCredentials::new()) as _,
 ///     Box::new(StaticCredentials::new("AKIAEXAMPLE", "secret")) as _,
 /// ]);
-/// let world = World { environment: Environment::new([("AWS_REGION", "eu-central-1")]), ..World::default() };
-/// let outcome = chain.load(&world, None, std::time::Duration::from_secs(10)).await;
-/// let Verdict::Found { winner, credentials } = outcome.verdict else { panic!("{outcome:?}") };
+/// let load = chain.load(&Context::default(), None, Duration::from_secs(10)).await;
+/// let Outcome::Found { winner, credentials } = load.verdict else { panic!("{load:?}") };
 /// assert_eq!((winner, &*credentials.access_key_id), (1, "AKIAEXAMPLE"));
-/// assert_eq!(chain.region(&world, Some(winner)).await.as_deref(), Some("eu-central-1"));
 /// # });
 /// ```
 pub fn merge_credentials(sources: impl IntoIterator<Item = Box<dyn Source>>) -> Chain {
@@ -75,7 +72,7 @@ impl Chain {
 
     /// Asks every source, each for at most `limit`, also those that the search would not reach: for `check`. The verdict
     /// is that of a load.
-    pub async fn survey(&self, context: &Context, limit: Duration) -> ChainLoad {
+    pub(crate) async fn survey(&self, context: &Context, limit: Duration) -> ChainLoad {
         self.ask(context, None, limit, true).await
     }
 
@@ -141,12 +138,14 @@ impl Chain {
     /// they end it, whoever holds the lease judges them.
     fn unless_expired(&self, answer: Lookup, context: &Context) -> Lookup {
         match answer {
-            Lookup::Found(Credentials { expiration: Some(end), origin, .. })
+            Lookup::Found(Credentials { expiration: Some(end), location, .. })
                 if self.on_failure == OnFailure::Next && end <= context.clock.now() =>
             {
                 let expired = timestamp(end);
-                let message = format!("it gave credentials that had already expired at {expired}; renew them there");
-                SourceError::unavailable(origin.before(&message)).into()
+                SourceError::unavailable(format!("it gave credentials that had already expired at {expired}"))
+                    .with_hint("renew them there")
+                    .at(location)
+                    .into()
             }
             answer => answer,
         }

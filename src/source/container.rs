@@ -56,22 +56,12 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis
 /// a minute share what it gives.
 ///
 /// ```
-/// use credenza::clock::Clock;
-/// use credenza::source::container::ContainerCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::upstream::Upstream;
-/// use credenza::world::{Environment, World};
+/// use credenza::{ContainerCredentials, Context, Lookup, Source};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let source = ContainerCredentials::new();
-/// assert!(matches!(source.load(&World::default()).await, Answer::NotConfigured(_)));
-///
-/// // Plain HTTP to just any host would show the token to whoever listens on the way: nothing is sent.
-/// let uri = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://192.0.2.1/credentials")];
-/// let upstream = Upstream::system(Default::default());
-/// let world = World { clock: Clock::system(), environment: Environment::new(uri), upstream, ..World::default() };
-/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
-/// assert!(failure.message.contains("use https"));
+/// // The default context has no variables, so that the source is not configured.
+/// let lookup = ContainerCredentials::new().load(&Context::default()).await;
+/// assert!(matches!(lookup, Lookup::NotConfigured(_)));
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug)]
@@ -245,7 +235,7 @@ mod tests {
 
     async fn failure(variables: &[(&str, &str)]) -> SourceError {
         let Lookup::Failed(failure) = load(variables).await else { panic!("{variables:?}") };
-        assert!(!failure.message.contains("hush"), "{failure}");
+        assert!(!failure.to_string().contains("hush"), "{failure}");
         failure
     }
 
@@ -293,8 +283,11 @@ mod tests {
             match (locate(&Environment::new(variables.iter().copied())), url) {
                 (Ok(Some(found)), Ok(url)) => assert_eq!(found.to_string(), url),
                 (Err(failure), Err(variable)) => {
-                    assert!(failure.message.starts_with(variable) && !failure.message.contains("hush"), "{failure}");
-                    assert!(failure.message.ends_with(", or unset it"), "{failure}");
+                    assert!(
+                        failure.to_string().starts_with(variable) && !failure.to_string().contains("hush"),
+                        "{failure}"
+                    );
+                    assert!(failure.to_string().ends_with(", or unset it"), "{failure}");
                     assert_eq!(failure.kind, ErrorKind::Misconfigured);
                 }
                 other => panic!("{variables:?}: {other:?}"),
@@ -360,8 +353,8 @@ mod tests {
         let ecs = Ecs::start(None, "");
         for token in ["hu\nsh", "hu\tsh", "hu\u{7f}sh", "hush\u{e9}"] {
             let failure = failure(&[(FULL, &ecs.url()), (TOKEN, token)]).await;
-            assert!(failure.kind == ErrorKind::Misconfigured && failure.message.starts_with(TOKEN), "{failure}");
-            assert!(failure.message.ends_with("the token alone, in one line"), "{failure}");
+            assert!(failure.kind == ErrorKind::Misconfigured && failure.to_string().starts_with(TOKEN), "{failure}");
+            assert!(failure.to_string().ends_with("the token alone, in one line"), "{failure}");
         }
         assert!(ecs.server().lines().is_empty());
     }
@@ -371,9 +364,9 @@ mod tests {
         let ecs = Ecs::start(Some("hush"), "");
         let failure = failure(&[(FULL, &ecs.url()), (TOKEN, "hush"), (TOKEN_FILE, "/nowhere/to\nken")]).await;
         assert_eq!(failure.kind, ErrorKind::Unsettled);
-        assert!(failure.message.starts_with(r"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (/nowhere/to\nken): "));
+        assert!(failure.to_string().starts_with(r"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE (/nowhere/to\nken): "));
         let advice = "and that we may read it, or unset AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
-        assert!(failure.message.ends_with(advice), "{failure}");
+        assert!(failure.to_string().ends_with(advice), "{failure}");
         assert!(ecs.server().lines().is_empty());
     }
 
@@ -396,7 +389,7 @@ mod tests {
         ] {
             std::fs::write(&path, content).unwrap();
             let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
-            assert!(failure.kind == kind && !failure.message.contains("hush"), "{failure}");
+            assert!(failure.kind == kind && !failure.to_string().contains("hush"), "{failure}");
         }
     }
 
@@ -404,7 +397,7 @@ mod tests {
     async fn forbidden_hosts_are_misconfigured() {
         for url in ["http://192.0.2.1/x", "http://169.254.169.254/", "http://0.0.0.0/x", "http://[fd00:ec2::254]/"] {
             let failure = failure(&[(FULL, url), (TOKEN, "hush")]).await;
-            assert!(failure.kind == ErrorKind::Misconfigured && failure.message.contains("use https"), "{failure}");
+            assert!(failure.kind == ErrorKind::Misconfigured && failure.to_string().contains("use https"), "{failure}");
         }
     }
 
@@ -415,7 +408,7 @@ mod tests {
         let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
         let Lookup::Failed(failure) = ContainerCredentials::new().load(&context).await else { panic!() };
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
-        assert!(failure.message.contains("would ask itself"), "{failure}");
+        assert!(failure.to_string().contains("would ask itself"), "{failure}");
     }
 
     #[tokio::test]
@@ -455,8 +448,8 @@ mod tests {
             let failure = failure(&[(FULL, &location), (TOKEN, "hush")]).await;
             assert_eq!((failure.kind, failure.retry_after.map(|pause| pause.as_secs())), (kind, retry_after));
             assert!(
-                failure.message.contains("; see ")
-                    || failure.message.ends_with("; it may recover by itself: ask again in a while"),
+                failure.to_string().contains("; see ")
+                    || failure.to_string().ends_with("; it may recover by itself: ask again in a while"),
                 "{failure}"
             );
             assert_eq!(ecs.server().lines().len() - before, 1, "{reply:.100?}");
@@ -471,10 +464,13 @@ mod tests {
             "GET {}: status 500 Internal Server Error: Internal: oh; it may recover by itself: ask again in a while",
             server.url("/x")
         );
-        assert_eq!((of_server.kind, &*of_server.message), (ErrorKind::Unavailable, &*told));
+        assert_eq!((of_server.kind, &*of_server.to_string()), (ErrorKind::Unavailable, &*told));
         assert_eq!(server.lines().len(), 3);
         let of_nobody = failure(&[(FULL, &format!("http://{}/", nobody()))]).await;
         assert_eq!(of_nobody.kind, ErrorKind::Unavailable);
-        assert!(of_nobody.message.contains("refused") && of_nobody.message.ends_with(ADVICE.silent), "{of_nobody}");
+        assert!(
+            of_nobody.to_string().contains("refused") && of_nobody.to_string().ends_with(ADVICE.silent),
+            "{of_nobody}"
+        );
     }
 }

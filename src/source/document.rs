@@ -179,8 +179,8 @@ impl Document {
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
+        struct DocumentVisitor;
+        impl<'de> Visitor<'de> for DocumentVisitor {
             type Value = Document;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -201,7 +201,7 @@ impl<'de> Deserialize<'de> for Document {
                 Ok(document)
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(DocumentVisitor)
     }
 }
 
@@ -413,8 +413,11 @@ mod tests {
             (&format!(r#"{{{pair},"AccountId":true}}"#), ErrorKind::Misconfigured, "AccountId is not a text"),
         ] {
             let failure = read(body).unwrap_err();
-            assert!(failure.message.contains(said) && failure.kind == kind, "{body:.50}: {failure:?}");
-            assert!(failure.message.starts_with("GET http://h/: ") && !failure.message.contains("hush"), "{failure}");
+            assert!(failure.to_string().contains(said) && failure.kind == kind, "{body:.50}: {failure:?}");
+            assert!(
+                failure.to_string().starts_with("GET http://h/: ") && !failure.to_string().contains("hush"),
+                "{failure}"
+            );
         }
     }
 
@@ -422,7 +425,7 @@ mod tests {
     fn a_code_other_than_success_is_told() {
         let failure = with(r#""Code":"Failed","Message":"not\nnow""#).unwrap_err();
         assert_eq!(
-            (failure.kind, &*failure.message),
+            (failure.kind, &*failure.to_string()),
             (ErrorKind::Unavailable, r"GET http://h/: Code Failed: not\nnow")
         );
         let failure = read(r#"{"Code":"AssumeRoleUnauthorizedAccess"}"#).unwrap_err();

@@ -81,7 +81,7 @@ pub(crate) fn refused(response: &Response, tried: &str, clock: &Clock, hush: Opt
     let said = explanation(&response.body, hush).map_or_else(String::new, |text| format!(": {text}"));
     let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
     let mut failure = SourceError::new(kind_of(status), format!("{tried}: status {status}{hint}{said}"));
-    failure.retry_after = failure.kind.passes().then(|| response.retry_after(clock)).flatten();
+    failure.retry_after = failure.kind.is_transient().then(|| response.retry_after(clock)).flatten();
     failure
 }
 
@@ -137,7 +137,7 @@ mod tests {
             (204, "look at it"),
         ] {
             let failure = advice.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
-            assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
+            assert!(failure.to_string().ends_with(&format!("; {told}")), "{failure}");
         }
         assert_eq!(&*advice.useless(SourceError::new(ErrorKind::Denied, "no")).message, "no; ask nicely");
         assert_eq!(&*advice.useless(SourceError::unavailable("no")).message, "no; look at it");
@@ -160,7 +160,7 @@ mod tests {
         ] {
             let failure = failure(status, "");
             assert_eq!(failure.kind, kind, "{status}");
-            assert_eq!(failure.retry_after, kind.passes().then_some(Duration::from_secs(7)), "{status}");
+            assert_eq!(failure.retry_after, kind.is_transient().then_some(Duration::from_secs(7)), "{status}");
         }
     }
 

@@ -26,15 +26,12 @@ const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 /// misconfigured.
 ///
 /// ```
-/// use credenza::source::environment::EnvironmentCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::world::{Environment, World};
+/// use credenza::{Context, EnvironmentCredentials, Lookup, Source};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let variables = [("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "secret")];
-/// let world = World { environment: Environment::new(variables), ..World::default() };
-/// let Answer::Found(credentials) = EnvironmentCredentials::new().load(&world).await else { panic!() };
-/// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// // The default context has no variables; `Context::from_environment()` has those of the process.
+/// let lookup = EnvironmentCredentials::new().load(&Context::default()).await;
+/// assert!(matches!(lookup, Lookup::NotConfigured(_)));
 /// # });
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -168,8 +165,8 @@ mod tests {
         for (variables, expected) in cases {
             let Lookup::Failed(failure) = answer_of(variables) else { panic!("{variables:?} does not fail") };
             assert_eq!(failure.kind, ErrorKind::Misconfigured);
-            assert!(failure.message.contains(expected), "{failure}");
-            assert!(!failure.message.contains("hunter2"), "{failure}");
+            assert!(failure.to_string().contains(expected), "{failure}");
+            assert!(!failure.to_string().contains("hunter2"), "{failure}");
         }
     }
 

@@ -28,16 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// answered two requests for a session token, nor ever before in this process, unless the chain has no other source.
 /// Those who ask the same service in the same way within a minute share what it gives.
 ///
-/// ```
-/// use credenza::source::imds::MetadataCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::world::{Environment, World};
+/// ```no_run
+/// use credenza::{Context, MetadataCredentials, Source};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let source = MetadataCredentials::new(false, true);
-/// let environment = Environment::new([("AWS_EC2_METADATA_DISABLED", "true")]);
-/// let world = World { environment, ..World::default() };
-/// assert!(matches!(source.load(&world).await, Answer::NotConfigured(_)));
+/// println!("{:?}", source.load(&Context::from_environment()).await);
 /// # });
 /// ```
 #[derive(Debug)]
@@ -112,7 +108,7 @@ impl MetadataCredentials {
 
     /// The same, with the service where the settings of this source have it: the profile of the chain.
     #[must_use]
-    pub fn with_settings_of(self, source: Box<dyn Source>) -> Self {
+    pub(crate) fn with_settings_of(self, source: Box<dyn Source>) -> Self {
         Self { settings: SettingsOwner::Those(source), ..self }
     }
 

@@ -46,16 +46,12 @@ const RUN_IT: &str = "run it by hand: it has to print the JSON of credential_pro
 /// standard error stands in the failure.
 ///
 /// ```
-/// use credenza::source::process::{ProcessCredentials, Program};
-/// use credenza::source::{Answer, Source};
-/// use credenza::clock::Clock;
-/// use credenza::world::World;
+/// use credenza::{Context, Lookup, ProcessCredentials, Program, Source};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let line = r#"echo '{"Version":1,"AccessKeyId":"AKIAEXAMPLE","SecretAccessKey":"secret"}'"#;
 /// let source = ProcessCredentials::new(Program::Line(line.into()));
-/// let world = World { clock: Clock::system(), ..World::default() };
-/// let Answer::Found(credentials) = source.load(&world).await else { panic!() };
+/// let Lookup::Found(credentials) = source.load(&Context::from_environment()).await else { panic!() };
 /// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
 /// # });
 /// ```
@@ -418,8 +414,11 @@ mod tests {
         let absent = ProcessCredentials::new(Program::Words(vec!["/nonexistent/x".into()]));
         let failure = absent.run(&Context::default()).await.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
-        assert!(failure.message.contains("cannot start the process /nonexistent/x"), "{failure}");
-        assert!(failure.message.ends_with("see that it is installed and in PATH, or name its whole path"), "{failure}");
+        assert!(failure.to_string().contains("cannot start the process /nonexistent/x"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("see that it is installed and in PATH, or name its whole path"),
+            "{failure}"
+        );
     }
 
     #[tokio::test]
@@ -444,7 +443,7 @@ mod tests {
         let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
         let failure = source.with_deadline(Duration::from_millis(500)).run(&context).await.unwrap_err();
         assert!(
-            failure.message.contains("has not ended within 0.5 s; run it by hand")
+            failure.to_string().contains("has not ended within 0.5 s; run it by hand")
                 && failure.kind == ErrorKind::Unavailable
         );
         let pid = std::fs::read_to_string(&pid).unwrap();

@@ -31,17 +31,15 @@ const REGION: &str = "region";
 /// The files are read through the [`Context`], once per change however many sources look at them.
 ///
 /// ```
-/// use credenza::source::profile::ConfigCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::{clock::Clock, files::Files, world::World};
+/// use credenza::{ConfigCredentials, Context, Lookup, Source};
 ///
 /// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("credentials");
+/// # let (config, credentials) = (folder.path().join("config"), folder.path().join("credentials"));
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// std::fs::write(&path, "[dev]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n").unwrap();
-/// let source = ConfigCredentials::new().profile("dev").credentials_file(&path);
-/// let world = World { files: Files::unwatched(), ..World::default() };
-/// let Answer::Found(credentials) = source.load(&world).await else { panic!() };
+/// std::fs::write(&config, "[profile dev]\nregion = eu-west-1\n").unwrap();
+/// std::fs::write(&credentials, "[dev]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n").unwrap();
+/// let source = ConfigCredentials::new().profile("dev").config_file(config).credentials_file(credentials);
+/// let Lookup::Found(credentials) = source.load(&Context::from_environment()).await else { panic!() };
 /// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
 /// # });
 /// ```
@@ -91,7 +89,11 @@ impl ConfigCredentials {
 
     /// What somebody wrote down, each part or none.
     #[must_use]
-    pub fn of(profile: Option<Box<str>>, credentials_file: Option<PathBuf>, config_file: Option<PathBuf>) -> Self {
+    pub(crate) fn of(
+        profile: Option<Box<str>>,
+        credentials_file: Option<PathBuf>,
+        config_file: Option<PathBuf>,
+    ) -> Self {
         let mut source = Self { credentials_file, config_file, ..Self::default() };
         if let Some(profile) = profile {
             source = source.profile(&profile);
@@ -101,7 +103,7 @@ impl ConfigCredentials {
 
     /// The profile that a chain names, if this is one.
     #[must_use]
-    pub fn of_spec(kind: &SourceKind) -> Option<Self> {
+    pub(crate) fn of_spec(kind: &SourceKind) -> Option<Self> {
         match kind {
             SourceKind::Profile { name, credentials_file, config_file } => {
                 Some(Self::of(name.clone(), credentials_file.clone(), config_file.clone()))
@@ -357,7 +359,7 @@ mod tests {
             (
                 format!("{role}region = eu-west-1\n{base}"),
                 &[("AWS_REGION", "x y")],
-                "AWS_REGION: @/.aws/config, line 2: profile dev: the",
+                "@/.aws/config, line 2: profile dev: AWS_REGION: the",
                 none,
             ),
             (
@@ -370,7 +372,7 @@ mod tests {
             (
                 web.to_owned(),
                 &[("AWS_DEFAULT_REGION", "eu-wset-1")],
-                "AWS_DEFAULT_REGION: @/.aws/config, line 3: profile dev: Assume",
+                "@/.aws/config, line 3: profile dev: AWS_DEFAULT_REGION: Assume",
                 unknown,
             ),
             (
@@ -378,15 +380,10 @@ mod tests {
                  sso_region = eu-wset-1\nsso_start_url = https://d.example/start\n"
                     .into(),
                 &[],
-                "@/.aws/config, line 3: profile dev: @/.aws/config, line 6: GetRoleCredentials",
+                "@/.aws/config, line 6: profile dev: GetRoleCredentials",
                 unknown,
             ),
-            (
-                format!("[profile dev]\n{sso}"),
-                &[],
-                "@/.aws/config, line 2: profile dev: @/.aws/config, line 4: GetRoleCredentials",
-                unknown,
-            ),
+            (format!("[profile dev]\n{sso}"), &[], "@/.aws/config, line 4: profile dev: GetRoleCredentials", unknown),
             // A host that no region is part of is another matter.
             (
                 format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}"),

@@ -47,17 +47,17 @@ impl SessionTokenSource {
         let of = CacheKeyBuilder::new("session token")
             .with_caller(&keys)
             .with(self.duration.as_secs().to_be_bytes())
-            .with_value(&settings)
+            .with_value(&settings.cache_parts())
             .cache_key();
         let ask = || sts::get_session_token(context, &settings, &keys, self.duration);
         let session = context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await;
-        let session = session.map_err(|failure| settings.locate(failure, keys.origin.place()))?;
+        let session = session.map_err(|failure| settings.locate(failure, keys.location.as_ref()))?;
         // Nor does a session outlive the keys, where somebody says when they end.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();
         Ok(Credentials {
             account_id: session.account_id.or(keys.account_id),
             expiration,
-            origin: keys.origin,
+            location: keys.location,
             ..session
         })
     }

@@ -31,19 +31,15 @@ const WINDOW: Duration = Duration::from_secs(5 * 60);
 /// it fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run, and loads again as soon as the cache says
 /// something else. It is always configured.
 ///
-/// ```
-/// use credenza::source::{Answer, Kind, Source, sign_in::SignInCredentials};
-/// use credenza::{clock::Clock, files::Files, world::{Environment, World}};
+/// ```no_run
+/// use credenza::{Context, ErrorKind, Lookup, SignInCredentials, Source};
 ///
-/// # let home = tempfile::tempdir().unwrap();
-/// # let path = home.path().to_str().unwrap().to_owned();
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let source = SignInCredentials::new("arn:aws:iam::123456789012:user/me").of_profile("dev");
-/// let environment = Environment::new([("HOME", path)]);
-/// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
-/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
-/// assert_eq!(failure.kind, Kind::LoginRequired);
-/// assert!(failure.message.ends_with("run: aws login --profile dev"));
+/// match source.load(&Context::from_environment()).await {
+///     Lookup::Failed(error) if error.kind == ErrorKind::LoginRequired => println!("{error}"),
+///     lookup => println!("{lookup:?}"),
+/// }
 /// # });
 /// ```
 #[derive(Clone, Debug)]

@@ -10,16 +10,16 @@ pub(crate) use crate::source::url::parse as parse_url;
 
 /// One entry of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourceSpec {
+pub(crate) struct SourceSpec {
     /// Which source, and its settings.
-    pub kind: SourceKind,
+    pub(crate) kind: SourceKind,
     /// `region = "…"`, which every source may carry; it beats what the source itself says.
-    pub region: Option<Box<str>>,
+    pub(crate) region: Option<Box<str>>,
 }
 
 /// The sources there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceKind {
+pub(crate) enum SourceKind {
     /// Keys given directly.
     Static {
         /// `access_key_id` or `access_key_id_file`.
@@ -117,7 +117,7 @@ impl From<SourceKind> for SourceSpec {
 impl SourceSpec {
     /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says which profile it is, or which one stands below it.
     #[must_use]
-    pub fn is_of_the_environments_profile(&self) -> bool {
+    pub(crate) fn is_of_the_environments_profile(&self) -> bool {
         match &self.kind {
             SourceKind::Profile { name, .. } => name.is_none(),
             SourceKind::AssumeRole { base, .. } => base.is_of_the_environments_profile(),

@@ -25,26 +25,16 @@ use crate::source::{BoxFuture, Source};
 /// where the session has a refresh token. When a person has to log in, it fails with [`ErrorKind::LoginRequired`] and the
 /// command to run, and loads again as soon as the cache says something else. It is always configured.
 ///
-/// ```
-/// use credenza::source::{Answer, Kind, Source, sso::SsoCredentials};
-/// use credenza::{clock::Clock, files::Files, sso::Session, world::{Environment, World}};
+/// ```no_run
+/// use credenza::{Context, ErrorKind, Lookup, Source, SsoCredentials, SsoSession};
 ///
-/// # let home = tempfile::tempdir().unwrap();
-/// # let path = home.path().to_str().unwrap().to_owned();
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let session = Session {
-///     name: Some("work".into()),
-///     start_url: "https://example.awsapps.com/start".into(),
-///     region: "eu-west-1".into(),
-///     region_stands: credenza::credentials::Origin::default(),
-///     scopes: vec!["sso:account:access".into()],
-/// };
+/// let session = SsoSession::new("work", "https://example.awsapps.com/start", "eu-west-1");
 /// let source = SsoCredentials::new(session, "123456789012", "Developer");
-/// let environment = Environment::new([("HOME", path)]);
-/// let world = World { clock: Clock::system(), environment, files: Files::unwatched(), ..World::default() };
-/// let Answer::Failing(failure) = source.load(&world).await else { panic!() };
-/// assert_eq!(failure.kind, Kind::LoginRequired);
-/// assert!(failure.message.ends_with("run: credenza login --sso-session work"));
+/// match source.load(&Context::from_environment()).await {
+///     Lookup::Failed(error) if error.kind == ErrorKind::LoginRequired => println!("{error}"),
+///     lookup => println!("{lookup:?}"),
+/// }
 /// # });
 /// ```
 #[derive(Clone, Debug)]
@@ -74,7 +64,7 @@ impl SsoCredentials {
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings.with_region(Some(self.session.region.clone()));
-        self.settings.region_stands = self.session.region_stands.clone();
+        self.settings.region_location = self.session.region_location.clone();
         self
     }
 
@@ -103,7 +93,7 @@ impl SsoCredentials {
             .with(account_id.as_bytes())
             .with(role_name.as_bytes())
             .with(login.lineage.to_be_bytes())
-            .with_value(settings)
+            .with_value(&settings.cache_parts())
             .cache_key();
         let ask = || role_credentials(context, settings, &login.token.token, account_id, role_name);
         context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await
@@ -240,7 +230,7 @@ mod tests {
                 name: Some("work".into()),
                 start_url: "https://d.awsapps.com/start".into(),
                 region: "eu-west-1".into(),
-                region_stands: crate::model::location::Location::default(),
+                region_location: None,
                 scopes: Vec::new(),
             };
             let path = crate::login::sso::cache_file::path(&environment, &session).unwrap();
@@ -262,7 +252,7 @@ mod tests {
 
         async fn failure(&self) -> SourceError {
             let Lookup::Failed(failure) = self.source.load(&self.context).await else { panic!() };
-            assert!(!failure.message.contains("hush"), "{failure}");
+            assert!(!failure.to_string().contains("hush"), "{failure}");
             failure
         }
     }
@@ -299,15 +289,15 @@ mod tests {
         let failure = stage.failure().await;
         assert_eq!(failure.kind, ErrorKind::LoginRequired);
         assert!(
-            failure.message.starts_with("the SSO session work is not accepted any more (GetRoleCredentials"),
+            failure.to_string().starts_with("the SSO session work is not accepted any more (GetRoleCredentials"),
             "{failure}"
         );
-        assert!(failure.message.ends_with("; run: credenza login --sso-session work"), "{failure}");
+        assert!(failure.to_string().ends_with("; run: credenza login --sso-session work"), "{failure}");
         stage.portal.allow("hush-access", ACCOUNT, "Other");
         let failure = stage.failure().await;
         assert_eq!(failure.kind, ErrorKind::Denied);
         let says = "ForbiddenException: No access; the role has to be assigned to who has logged in; ask who administers https://d.awsapps.com/start whether you have the role Read Only in account 123456789012";
-        assert!(failure.message.ends_with(says), "{failure}");
+        assert!(failure.to_string().ends_with(says), "{failure}");
         assert_eq!(stage.portal.server().lines().len(), 2, "a refusal is tried once");
     }
 
@@ -340,7 +330,7 @@ mod tests {
                 stage.portal.script(reply.clone());
             }
             let failure = stage.failure().await;
-            assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
+            assert!(failure.kind == kind && failure.to_string().contains(says), "{says}: {failure:?}");
         }
     }
 

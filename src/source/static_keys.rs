@@ -19,17 +19,16 @@ use crate::source::{BoxFuture, Source};
 /// configured*. White space around a part, such as the line break at the end of a file, does not belong to it.
 ///
 /// ```
-/// use credenza::source::keys::StaticCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::world::World;
+/// use credenza::{Context, Lookup, Source, StaticCredentials};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let source = StaticCredentials::new("AKIAEXAMPLE", "secret");
-/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// let Lookup::Found(credentials) = source.load(&Context::default()).await else { panic!() };
 /// assert_eq!(&*credentials.access_key_id, "AKIAEXAMPLE");
 ///
+/// // The default context reaches nothing, so that this source fails.
 /// let source = StaticCredentials::from_files("/run/secrets/key-id", "/run/secrets/key");
-/// assert!(matches!(source.load(&World::default()).await, Answer::Failing(_)), "this world has no files");
+/// assert!(matches!(source.load(&Context::default()).await, Lookup::Failed(_)));
 /// # });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +135,7 @@ mod tests {
         ] {
             let Lookup::Failed(failure) = load(key, secret, token).await else { panic!("{expected}") };
             assert_eq!(failure.kind, ErrorKind::Misconfigured);
-            assert!(failure.message.contains(expected) && !failure.message.contains("hunter"), "{failure}");
+            assert!(failure.to_string().contains(expected) && !failure.to_string().contains("hunter"), "{failure}");
         }
     }
 
@@ -145,7 +144,7 @@ mod tests {
         let source = StaticCredentials::from_files("/nowhere/id\n", "/nowhere/key");
         let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("not failing") };
         assert_eq!(failure.kind, ErrorKind::Unsettled);
-        assert!(failure.message.contains("/nowhere/id\\n"), "{failure}");
+        assert!(failure.to_string().contains("/nowhere/id\\n"), "{failure}");
     }
 
     #[test]

@@ -21,13 +21,11 @@ use crate::source::{BoxFuture, Source};
 /// `%25`. A URL that is wrong in any way is misconfigured, and the failure shows nothing of it.
 ///
 /// ```
-/// use credenza::source::url::UrlCredentials;
-/// use credenza::source::{Answer, Source};
-/// use credenza::world::World;
+/// use credenza::{Context, Lookup, Source, UrlCredentials};
 ///
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let source = UrlCredentials::new("http://minio:se%2Fcret@localhost:9000/");
-/// let Answer::Found(credentials) = source.load(&World::default()).await else { panic!() };
+/// let Lookup::Found(credentials) = source.load(&Context::default()).await else { panic!() };
 /// assert_eq!(credentials.secret_access_key.expose(), "se/cret");
 /// assert_eq!(credentials.endpoint.as_deref(), Some("http://localhost:9000"));
 /// # });

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::server::{Reply, Seen, Server, lock};
 
-/// Refuses every request that is not exactly right, as the agents do: 404 for another path, 401 for another token.
+/// Refuses every request that the agents refuse: 404 for another path, 401 for another token.
 pub struct Ecs {
     server: Server,
     state: Arc<Mutex<State>>,
@@ -20,7 +20,7 @@ struct State {
 impl Ecs {
     pub const TARGET: &str = "/v2/credentials/task?a=b";
 
-    /// Serves this document, to requests with this `Authorization` or, with `None`, without one.
+    /// Serves this document to requests with this `Authorization`; with `None`, to requests without the header.
     pub fn start(token: Option<&str>, document: &str) -> Self {
         let state = State { token: token.map(Into::into), document: document.into(), script: VecDeque::new() };
         let state = Arc::new(Mutex::new(state));
@@ -31,7 +31,7 @@ impl Ecs {
         Self { server, state }
     }
 
-    /// What `AWS_CONTAINER_CREDENTIALS_FULL_URI` must be.
+    /// The value of `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
     pub fn url(&self) -> String {
         self.server.url(Self::TARGET)
     }
@@ -48,7 +48,7 @@ impl Ecs {
         lock(&self.state).token = token.map(Into::into);
     }
 
-    /// The next requests get these answers, whatever they ask.
+    /// Answers the next requests with these replies, regardless of their content.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         lock(&self.state).script.extend(replies);
     }

@@ -5,24 +5,24 @@ use std::sync::{Arc, Mutex};
 
 use crate::server::{Reply, Seen, Server, lock};
 
-/// Serves one role to those who have a session token of this very service.
+/// Serves one role to requests with a session token of this service.
 pub struct Imds {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
-/// What the service is and has; change it with [`Imds::set`].
+/// The contents and the behaviour of the service; [`Imds::set`] changes them.
 pub struct State {
-    /// `None` answers the role list with 404, as an instance without a profile does.
+    /// `None` answers the role list with 404, like an instance without a profile.
     pub role: Option<String>,
     pub document: String,
     /// The identity document; `None` is a 404.
     pub identity: Option<String>,
-    /// Whether requests without a token are answered (`HttpTokens = optional`).
+    /// Answers requests without a session token (`HttpTokens = optional`).
     pub v1: bool,
-    /// What the token call gets instead of a token, each time.
+    /// The reply to every token request, instead of a token.
     pub token: Option<Reply>,
-    /// What the next requests for a path get instead.
+    /// The replies to the next requests for a path.
     script: VecDeque<(&'static str, Reply)>,
     sessions: u32,
 }
@@ -50,7 +50,7 @@ impl Imds {
         Self { server, state }
     }
 
-    /// What `AWS_EC2_METADATA_SERVICE_ENDPOINT` must be.
+    /// The value of `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         self.server.url("/")
     }
@@ -63,12 +63,12 @@ impl Imds {
         change(&mut lock(&self.state));
     }
 
-    /// No session token from before is good any more.
+    /// Invalidates all session tokens.
     pub fn end_sessions(&self) {
         self.set(|state| state.sessions += 1);
     }
 
-    /// The next request for this path gets this.
+    /// Answers the next request for this path with this reply.
     pub fn script(&self, path: &'static str, reply: Reply) {
         self.set(|state| state.script.push_back((path, reply)));
     }
@@ -79,7 +79,7 @@ impl State {
         if let Some(at) = self.script.iter().position(|(path, _)| *path == request.target) {
             return self.script.remove(at).unwrap().1;
         }
-        // What EC2 refuses, and what no client of it sends.
+        // EC2 refuses these headers, and no client of it sends them.
         if request.header("x-forwarded-for").is_some() || request.header("authorization").is_some() {
             return Reply::of(403, "");
         }

@@ -1,4 +1,4 @@
-//! SSO-OIDC as strict as the real one: RegisterClient, StartDeviceAuthorization, CreateToken, all unsigned JSON.
+//! SSO-OIDC as strict as the real service: RegisterClient, StartDeviceAuthorization, CreateToken, unsigned JSON.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,55 +7,55 @@ use serde_json::{Value, json};
 
 use crate::server::{Reply, Seen, Server};
 
-/// Knows the clients and the log-ins that were made through it, and no others.
+/// Accepts only clients and logins that were made through it.
 pub struct Oidc {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
-/// What the person in front of the browser does.
+/// The behaviour of the user at the browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Person {
-    /// Agrees at this poll, counted from 1; those before it are pending.
+    /// The user agrees at this poll, counted from 1; earlier polls are pending.
     AgreesAt(u32),
-    /// Says no.
+    /// The user refuses.
     Refuses,
-    /// Never does anything: the code expires at this poll.
+    /// The user does nothing: the code expires at this poll.
     SleepsUntil(u32),
 }
 
-/// What the service is and has; change it with [`Oidc::set`].
+/// The contents and the behaviour of the service; [`Oidc::set`] changes them.
 pub struct State {
-    /// The start URLs that exist here.
+    /// The known start URLs.
     pub start_urls: Vec<String>,
     pub person: Person,
-    /// Seconds between two polls, as told; `None` leaves it out.
+    /// The seconds between two polls that the service demands; `None` leaves the field out.
     pub interval: Option<u64>,
-    /// Seconds a new access token lives.
+    /// The lifetime of a new access token in seconds.
     pub token_seconds: u64,
-    /// Seconds a new registration lives, from `now`.
+    /// The lifetime of a new registration in seconds, from `now`.
     pub registration_seconds: u64,
-    /// Seconds since 1970, for what is told as a point in time.
+    /// The clock for timestamps in responses, in seconds since 1970.
     pub now: u64,
-    /// Whether a refresh ends the refresh token it used.
+    /// A refresh invalidates the refresh token that it used.
     pub rotates: bool,
-    /// Access tokens that were given out, the newest last; the portal takes those.
+    /// Issued access tokens, the newest last; the portal accepts them.
     pub access_tokens: Vec<String>,
-    /// Refresh tokens that are good, and the client that each belongs to.
+    /// Valid refresh tokens, each with the client that it belongs to.
     pub refresh_tokens: HashMap<String, String>,
     /// Registered clients: secret and scopes.
     pub clients: HashMap<String, (String, Vec<String>)>,
-    /// Is told every access token that is given out.
+    /// Is called with every issued access token.
     pub issued: Option<Told>,
-    /// Happens once, before a token is looked for.
+    /// Runs once, before the next token request is handled.
     pub before_token: Option<Box<dyn FnOnce() + Send>>,
-    /// What the next requests for a path get instead.
+    /// The replies to the next requests for a path.
     script: VecDeque<(&'static str, Reply)>,
     devices: HashMap<String, Device>,
     count: u32,
 }
 
-/// Is told a token.
+/// A callback for issued tokens.
 pub type Told = Box<dyn FnMut(&str) + Send>;
 
 struct Device {
@@ -70,7 +70,7 @@ pub const TOKEN: &str = "/token";
 const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 impl Oidc {
-    /// With one start URL and a person who agrees at once.
+    /// Starts with one start URL and a user that agrees at once.
     pub fn start(start_url: &str, now: u64) -> Self {
         let state = State {
             start_urls: vec![start_url.into()],
@@ -97,7 +97,7 @@ impl Oidc {
         Self { server, state }
     }
 
-    /// What `AWS_ENDPOINT_URL_SSO_OIDC` must be.
+    /// The value of `AWS_ENDPOINT_URL_SSO_OIDC`.
     pub fn endpoint(&self) -> String {
         self.server.url("")
     }
@@ -110,17 +110,17 @@ impl Oidc {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The next request for this path gets this.
+    /// Answers the next request for this path with this reply.
     pub fn script(&self, path: &'static str, reply: Reply) {
         self.set(|state| state.script.push_back((path, reply)));
     }
 
-    /// How often this path was asked for.
+    /// Returns the number of requests for this path.
     pub fn asked(&self, path: &str) -> usize {
         self.server.seen().iter().filter(|seen| seen.target == path).count()
     }
 
-    /// A log-in from before: a client, a refresh token of it and an access token.
+    /// Adds an earlier login: a client with a refresh token and an access token.
     pub fn known(&self, client: &str, secret: &str, refresh_token: &str, access_token: &str) {
         self.set(|state| {
             state.clients.insert(client.into(), (secret.into(), vec!["sso:account:access".into()]));
@@ -138,7 +138,7 @@ impl State {
         let Some(body) = json_object(request) else {
             return refusal(400, "invalid_request", "no JSON object was posted");
         };
-        // Unsigned: whoever signs here has mistaken the service, and shows an account to somebody without need.
+        // These operations are unsigned: a signature would disclose an account without need.
         if request.header("authorization").is_some() {
             return refusal(400, "invalid_request", "this operation is not signed");
         }
@@ -264,7 +264,7 @@ impl State {
             issued(&token);
         }
         let mut answer = json!({ "accessToken": token, "tokenType": "Bearer", "expiresIn": self.token_seconds });
-        // Without this scope there is no refresh token, as with clients of the legacy keys.
+        // Without this scope there is no refresh token, as with clients of the legacy properties.
         if self.clients[client].1.iter().any(|scope| scope == "sso:account:access") {
             let refresh_token = self.fresh("hush-refresh");
             self.refresh_tokens.insert(refresh_token.clone(), client.into());

@@ -1,4 +1,4 @@
-//! An HTTP proxy that takes `CONNECT` and nothing else, and shows what it was asked.
+//! An HTTP proxy that accepts only `CONNECT`, and records the requests.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,12 +8,12 @@ use std::thread;
 
 use crate::server::{Reply, Seen, lock, read, write};
 
-/// What becomes of a request.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// These bytes, and then a connection to this address, whatever host was asked for.
+    /// These bytes, then a connection to this address instead of the requested host.
     Connect(&'static str, SocketAddr),
-    /// An answer of its own.
+    /// A response of the proxy.
     Answer(Reply),
 }
 
@@ -23,7 +23,7 @@ impl Verdict {
     }
 }
 
-/// Ends when it is dropped.
+/// Stops when it is dropped.
 pub struct Proxy {
     address: SocketAddr,
     stop: Arc<AtomicBool>,

@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server that shows every request as it came and can misbehave in every way.
+//! An HTTP/1.1 server that records every request and can misbehave.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// In order, names in lower case.
+    /// In the received order, names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
@@ -26,13 +26,13 @@ impl Seen {
         first
     }
 
-    /// `GET /path`.
+    /// Returns `GET /path`.
     pub fn line(&self) -> String {
         format!("{} {}", self.method, self.target)
     }
 }
 
-/// What comes back.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub enum Reply {
     Answer {
@@ -40,17 +40,17 @@ pub enum Reply {
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
     },
-    /// These bytes, whatever they are, and then the end.
+    /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
-    /// Nothing, until the other side gives up.
+    /// Nothing, until the client closes the connection.
     Hang,
-    /// A head, and then a byte of its body every few milliseconds, for ever.
+    /// A head, then a byte of the body every few milliseconds, forever.
     Drip,
-    /// A head, and then a body without end.
+    /// A head, then an endless body.
     Flood,
-    /// A byte of a head every few milliseconds, for ever.
+    /// A byte of the head every few milliseconds, forever.
     DripHead,
-    /// A head without end.
+    /// An endless head.
     FloodHead,
 }
 
@@ -74,7 +74,7 @@ impl Reply {
     }
 }
 
-/// Ends when it is dropped.
+/// Stops when it is dropped.
 pub struct Server {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -102,7 +102,7 @@ impl Server {
                         let Some(request) = read(&stream) else { return };
                         lock(&seen).push(request.clone());
                         let reply = lock(&answer)(&request);
-                        // A client that has seen enough hangs up: that is no error here.
+                        // The client may close the connection before it has read all of the reply.
                         drop(write(&stream, reply));
                     });
                 }
@@ -115,7 +115,7 @@ impl Server {
         self.address
     }
 
-    /// `http://127.0.0.1:port` and this.
+    /// Returns `http://127.0.0.1:PORT` and the target.
     pub fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address)
     }
@@ -124,7 +124,7 @@ impl Server {
         lock(&self.seen).clone()
     }
 
-    /// `GET /path` of every request so far.
+    /// Returns `GET /path` of every request.
     pub fn lines(&self) -> Vec<String> {
         self.seen().iter().map(Seen::line).collect()
     }
@@ -137,7 +137,7 @@ impl Drop for Server {
     }
 }
 
-/// An address at which nobody listens.
+/// Returns an address without a listener.
 pub fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -1,4 +1,4 @@
-//! AWS Sign-In as strict as the real one: CreateOAuth2Token for a refresh token and a DPoP proof of its key.
+//! AWS Sign-In as strict as the real service: CreateOAuth2Token for a refresh token and a DPoP proof of its key.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,34 +12,34 @@ use crate::server::{Reply, Seen, Server};
 /// A key as `aws login` writes it; refresh tokens of [`Signin::known`] are bound to it.
 pub const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49\nAwEHoUQDQgAECT0fLuqjLpotRyb4yg2xRyNgE7lswLZjmqj76w65YHfR8kmGlSis\nbzb4vJIUCsrvVAQ4/faK1zM++QqnNBohxA==\n-----END EC PRIVATE KEY-----\n";
 
-/// Its public half, as a proof shows it.
+/// The public key, as a proof contains it.
 const PUBLIC: (&str, &str) =
     ("CT0fLuqjLpotRyb4yg2xRyNgE7lswLZjmqj76w65YHc", "0fJJhpUorG82-LySFArK71QEOP32itczPvkKpzQaIcQ");
 
 pub const CLIENT: &str = "arn:aws:signin:::devtools/same-device";
 
-/// How far the time of a proof may be off, in seconds.
+/// The maximum clock difference of a proof in seconds.
 const LARGEST_SKEW: u64 = 300;
 
-/// Gives out credentials for refresh tokens that it knows, each once.
+/// Issues credentials for known refresh tokens, once for each.
 pub struct Signin {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
-/// What the service is and has; change it with [`Signin::set`].
+/// The contents and the behaviour of the service; [`Signin::set`] changes them.
 pub struct State {
-    /// Seconds since 1970: what the proofs are held against.
+    /// The clock that proofs are checked against, in seconds since 1970.
     pub now: u64,
-    /// Seconds that new credentials live.
+    /// The lifetime of new credentials in seconds.
     pub seconds: u64,
-    /// Refresh tokens that are good, and the public key that each is bound to.
+    /// Valid refresh tokens, each with the public key that it is bound to.
     pub refresh_tokens: HashMap<String, (String, String)>,
-    /// The code for those that are not.
+    /// The error code for other refresh tokens.
     pub refuses_with: &'static str,
-    /// Happens once, before a token is looked for.
+    /// Runs once, before the next token request is handled.
     pub before_token: Option<Box<dyn FnOnce() + Send>>,
-    /// Where clients believe it to be, `None` until it is started.
+    /// The URL that proofs have to name; empty until the server has started.
     url: String,
     seen: HashSet<String>,
     script: VecDeque<Reply>,
@@ -47,7 +47,7 @@ pub struct State {
 }
 
 impl Signin {
-    /// Nobody is known at first.
+    /// Starts without any refresh token.
     pub fn start(now: u64) -> Self {
         let state = Arc::new(Mutex::new(State {
             now,
@@ -70,7 +70,7 @@ impl Signin {
         signin
     }
 
-    /// What `AWS_ENDPOINT_URL_SIGNIN` must be.
+    /// The value of `AWS_ENDPOINT_URL_SIGNIN`.
     pub fn endpoint(&self) -> String {
         self.server.url("")
     }
@@ -83,17 +83,17 @@ impl Signin {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this refresh token is good, for whoever holds [`KEY`].
+    /// Adds a refresh token that is bound to [`KEY`].
     pub fn known(&self, refresh_token: &str) {
         self.set(|state| state.refresh_tokens.insert(refresh_token.into(), (PUBLIC.0.into(), PUBLIC.1.into())));
     }
 
-    /// The next request gets this.
+    /// Answers the next request with this reply.
     pub fn script(&self, reply: Reply) {
         self.set(|state| state.script.push_back(reply));
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     pub fn asked(&self) -> usize {
         self.server.seen().len()
     }
@@ -117,7 +117,7 @@ impl State {
         if request.header("content-type") != Some("application/json") {
             return Err(("INVALID_REQUEST", "no JSON was posted"));
         }
-        // Unsigned: whoever signs here shows an account to somebody without need.
+        // This operation is unsigned: a signature would disclose an account without need.
         if request.header("authorization").is_some() {
             return Err(("INVALID_REQUEST", "this operation is not signed"));
         }
@@ -165,7 +165,7 @@ impl State {
     }
 }
 
-/// What a proof says, once its signature is found good.
+/// The claims of a proof with a valid signature.
 #[derive(Debug)]
 pub struct Proof {
     pub method: String,
@@ -176,10 +176,10 @@ pub struct Proof {
     pub y: String,
 }
 
-/// Checks a proof by the key that it shows.
+/// Checks a proof against the key that it contains.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns the fault of the proof.
 pub fn verify(proof: &str) -> Result<Proof, &'static str> {
     let bytes = |text: &str| URL_SAFE_NO_PAD.decode_to_vec(text).map_err(|_| "the proof is not base64url");
     let object = |text: &str| -> Result<Value, &'static str> {
@@ -223,14 +223,14 @@ pub fn denied(code: &str, message: &str) -> Reply {
     error(403, "AccessDeniedException", code, message)
 }
 
-/// An error as rest-json has it: the class in a header, the code in the body.
+/// An error in rest-json: the class in a header, the code in the body.
 pub fn error(status: u16, class: &str, code: &str, message: &str) -> Reply {
     Reply::of(status, json!({ "error": code, "message": message }).to_string())
         .with("content-type", "application/json")
         .with("x-amzn-errortype", class)
 }
 
-/// A file of the cache as `aws login` writes it.
+/// A file of the login cache as `aws login` writes it.
 pub fn cached(access_key_id: &str, expires: &str, refresh_token: &str) -> String {
     json!({
         "accessToken": {

@@ -1,4 +1,4 @@
-//! The SSO portal as strict as the real one: GetRoleCredentials for the roles that a token may have.
+//! The SSO portal as strict as the real service: GetRoleCredentials for the roles that a token may have.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,25 +7,25 @@ use serde_json::json;
 
 use crate::server::{Reply, Seen, Server};
 
-/// Gives temporary credentials to those who show a token that it knows.
+/// Issues temporary credentials to requests with a known token.
 pub struct Portal {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
-/// What the service is and has; change it with [`Portal::set`].
+/// The contents and the behaviour of the service; [`Portal::set`] changes them.
 #[derive(Default)]
 pub struct State {
-    /// Access tokens that are good, each with the accounts and roles it may have; `*` is any role.
+    /// Valid access tokens, each with its accounts and roles; `*` is any role.
     pub tokens: HashMap<String, Vec<(String, String)>>,
-    /// Milliseconds since 1970 at which credentials given out from now on end.
+    /// The expiry of credentials issued from now on, in milliseconds since 1970.
     pub expiration: u64,
     script: VecDeque<Reply>,
     count: u32,
 }
 
 impl Portal {
-    /// Nobody is known at first.
+    /// Starts without any token.
     pub fn start(expiration: u64) -> Self {
         let state = Arc::new(Mutex::new(State { expiration, ..State::default() }));
         let server = Server::start({
@@ -35,7 +35,7 @@ impl Portal {
         Self { server, state }
     }
 
-    /// What `AWS_ENDPOINT_URL_SSO` must be.
+    /// The value of `AWS_ENDPOINT_URL_SSO`.
     pub fn endpoint(&self) -> String {
         self.server.url("")
     }
@@ -48,12 +48,12 @@ impl Portal {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this token may have this role.
+    /// Allows this role to this token.
     pub fn allow(&self, token: &str, account: &str, role: &str) {
         self.set(|state| state.tokens.entry(token.into()).or_default().push((account.into(), role.into())));
     }
 
-    /// The next request gets this.
+    /// Answers the next request with this reply.
     pub fn script(&self, reply: Reply) {
         self.set(|state| state.script.push_back(reply));
     }
@@ -67,7 +67,7 @@ impl State {
         let Some(query) = request.target.strip_prefix("/federation/credentials?") else {
             return refusal(404, "ResourceNotFoundException", "no such path");
         };
-        // Unsigned: whoever signs here has mistaken the service.
+        // This operation is unsigned.
         if request.method != "GET" || !request.body.is_empty() || request.header("authorization").is_some() {
             return refusal(400, "InvalidRequestException", "an unsigned GET without a body is expected");
         }

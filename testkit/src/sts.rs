@@ -1,5 +1,5 @@
-//! Security Token Service: it checks the signature, the scope, every header and every parameter, by code that shares
-//! nothing with the program's, and knows the keys that it has issued.
+//! Security Token Service: checks signature, scope, headers and parameters with code that shares nothing with the
+//! program, and remembers the keys that it has issued.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -13,22 +13,22 @@ use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::server::{Reply, Seen, Server, lock};
 
-/// The action's parameters in the order in which they came, percent-decoded.
+/// The parameters of an action in the received order, percent-decoded.
 pub type Form = Vec<(String, String)>;
 
-/// Refuses what the real one refuses, with its codes and words.
+/// Refuses the requests that STS refuses, with its codes and messages.
 pub struct Sts {
     server: Server,
     state: Arc<Mutex<State>>,
 }
 
-/// What a role asks of who assumes it.
+/// The conditions of a role for its caller.
 #[derive(Clone, Default)]
 pub struct Role {
     pub external_id: Option<String>,
-    /// Serial and code.
+    /// Serial number and code.
     pub mfa: Option<(String, String)>,
-    /// Whose keys may assume it; empty is everybody's.
+    /// The access keys that may assume it; if empty, any key may.
     pub trusted: Vec<String>,
 }
 
@@ -56,7 +56,7 @@ impl Sts {
     pub const SECRET_ACCESS_KEY: &str = "hush-long/lived+key";
     pub const ACCOUNT: &str = "123456789012";
 
-    /// Takes signatures for this region, and knows one long-lived key pair and no role.
+    /// Accepts signatures for this region; knows one long-lived key pair and no role.
     pub fn start(region: &str) -> Self {
         let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None };
         let state = Arc::new(Mutex::new(State {
@@ -76,7 +76,7 @@ impl Sts {
         Self { server, state }
     }
 
-    /// What `AWS_ENDPOINT_URL_STS` must be.
+    /// The value of `AWS_ENDPOINT_URL_STS`.
     pub fn url(&self) -> String {
         self.server.url("")
     }
@@ -85,58 +85,58 @@ impl Sts {
         &self.server
     }
 
-    /// From now on this role may be assumed.
+    /// Allows this role from now on.
     pub fn allow(&self, role_arn: &str, role: Role) {
         lock(&self.state).roles.insert(role_arn.into(), role);
     }
 
-    /// From now on nobody may.
+    /// Forbids this role from now on.
     pub fn forbid(&self, role_arn: &str) {
         lock(&self.state).roles.remove(role_arn);
     }
 
-    /// Another key pair, or another secret for one.
+    /// Adds a key pair, or changes the secret of a known key.
     pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
         let key = Key { secret: secret.into(), token: token.map(Into::into) };
         lock(&self.state).keys.insert(access_key_id.into(), key);
     }
 
-    /// All temporary keys count no more.
+    /// Invalidates all temporary keys.
     pub fn revoke_sessions(&self) {
         lock(&self.state).keys.retain(|_, key| key.token.is_none());
     }
 
-    /// These are the tokens of the identity provider that count.
+    /// Sets the valid tokens of the identity provider.
     pub fn trust_tokens(&self, tokens: &[&str]) {
         lock(&self.state).web_tokens = tokens.iter().map(|token| (*token).into()).collect();
     }
 
-    /// The end of all credentials issued from now on, instead of what the duration asks for.
+    /// Sets the expiry of all credentials issued from now on, instead of the requested duration.
     pub fn expire_at(&self, expiration: &str) {
         lock(&self.state).expiration = Some(expiration.into());
     }
 
-    /// Its clock, and so the `Date` of its answers, is off by this many seconds.
+    /// Shifts its clock, and the `Date` of its responses, by this many seconds.
     pub fn set_clock_off(&self, seconds: i64) {
         lock(&self.state).date_off = seconds;
     }
 
-    /// The next requests get these answers, whatever they ask.
+    /// Answers the next requests with these replies, regardless of their content.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         lock(&self.state).script.extend(replies);
     }
 
-    /// The parameters of every request so far.
+    /// Returns the parameters of every request.
     pub fn forms(&self) -> Vec<Form> {
         self.server.seen().iter().map(|seen| form(&seen.body).unwrap()).collect()
     }
 
-    /// `Action` of every request so far.
+    /// Returns the `Action` of every request.
     pub fn actions(&self) -> Vec<String> {
         self.forms().iter().map(|form| value(form, "Action").unwrap_or_default().to_owned()).collect()
     }
 
-    /// The access key whose signature each request so far bore, `-` for those without one.
+    /// Returns the access key that signed each request, `-` for an unsigned request.
     pub fn callers(&self) -> Vec<String> {
         let caller =
             |seen: &Seen| Some(seen.header("authorization")?.split_once("Credential=")?.1.split('/').next()?.into());
@@ -144,7 +144,7 @@ impl Sts {
     }
 }
 
-/// An error as STS words it.
+/// An error in the XML of STS.
 pub fn error(status: u16, code: &str, message: &str) -> Reply {
     let message = message.replace('&', "&amp;").replace('<', "&lt;");
     Reply::of(
@@ -168,7 +168,7 @@ impl State {
             Ok(body) => Reply::ok(body).with("content-type", "text/xml"),
             Err((status, code, message)) => error(status, code, &message),
         });
-        // Rfc2822 writes +0000, which no HTTP date has.
+        // Rfc2822 writes +0000; HTTP dates end with GMT.
         let date = self.now().format(&Rfc2822).unwrap().replace("+0000", "GMT");
         reply.with("date", date)
     }
@@ -264,7 +264,7 @@ impl State {
         Ok(self.issue("GetSessionToken", seconds, ""))
     }
 
-    /// Credentials that it takes from then on.
+    /// Issues credentials and accepts them from then on.
     fn issue(&mut self, action: &str, seconds: u64, user: &str) -> String {
         self.issued += 1;
         let n = self.issued;
@@ -281,7 +281,7 @@ impl State {
         )
     }
 
-    /// The access key of a request whose signature is right.
+    /// Returns the access key of a request with a valid signature.
     fn caller(&self, request: &Seen) -> Result<String, Refusal> {
         let incomplete = |what: &str| (400, "IncompleteSignature", format!("{what} is missing or wrong"));
         let header = request.header("authorization").ok_or_else(|| {
@@ -355,7 +355,7 @@ fn need<'a>(form: &'a Form, name: &str) -> Result<&'a str, Refusal> {
         .ok_or_else(|| (400, "ValidationError", format!("{name} is missing")))
 }
 
-/// Nothing but these and, with a policy, what narrows a session; nothing twice.
+/// Refuses unknown and repeated parameters; `policy` permits the parameters of session policies and tags.
 fn only(form: &Form, names: &[&str], policy: bool) -> Result<(), Refusal> {
     let is_member = |name: &str, list: &str, field: &str| {
         let number = name.strip_prefix(list).and_then(|rest| rest.strip_suffix(field));
@@ -389,7 +389,7 @@ fn duration(form: &Form, default: u64, range: std::ops::RangeInclusive<u64>) -> 
     seconds.ok_or_else(|| (400, "ValidationError", format!("Value '{text}' at 'durationSeconds' failed")))
 }
 
-/// `arn:aws:iam::1:role/path/name` is assumed as `arn:aws:sts::1:assumed-role/name/session`.
+/// Returns the user element: `arn:aws:iam::1:role/path/name` becomes `arn:aws:sts::1:assumed-role/name/session`.
 fn assumed_role(arn: &str, session: &str) -> String {
     let account = arn.split(':').nth(4).unwrap_or_default();
     let role = arn.rsplit('/').next().unwrap_or_default();
@@ -399,7 +399,7 @@ fn assumed_role(arn: &str, session: &str) -> String {
     )
 }
 
-/// Strictly `name=value&…` with everything escaped but unreserved characters.
+/// Parses `name=value&…` and requires percent encoding of all but unreserved characters.
 fn form(body: &[u8]) -> Option<Form> {
     let text = std::str::from_utf8(body).ok()?;
     text.split('&').map(|pair| pair.split_once('=').and_then(|(n, v)| Some((decode(n)?, decode(v)?)))).collect()

@@ -1,4 +1,4 @@
-//! A certificate authority, and TLS before any other server here.
+//! A certificate authority, and a TLS frontend for the other servers.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,13 +11,13 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// It signs what it is asked to.
+/// Signs every certificate that a test asks for.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: String,
 }
 
-/// What a server proves itself with.
+/// The certificate and the key of a server.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
@@ -33,31 +33,31 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// The file that makes others trust it.
+    /// The PEM file with which clients trust this authority.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// A certificate for a host name or an address.
+    /// Issues a certificate for a host name or an address.
     pub fn sign(&self, host: &str) -> Identity {
         self.signed(&CertificateParams::new(vec![host.into()]).unwrap())
     }
 
-    /// One that ended years ago.
+    /// Issues a certificate that expired years ago.
     pub fn sign_expired(&self, host: &str) -> Identity {
         let mut params = CertificateParams::new(vec![host.into()]).unwrap();
         (params.not_before, params.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
         self.signed(&params)
     }
 
-    /// One that has not begun.
+    /// Issues a certificate that is not valid yet.
     pub fn sign_early(&self, host: &str) -> Identity {
         let mut params = CertificateParams::new(vec![host.into()]).unwrap();
         (params.not_before, params.not_after) = (date_time_ymd(2900, 1, 1), date_time_ymd(2901, 1, 1));
         self.signed(&params)
     }
 
-    /// One that is an authority, too.
+    /// Issues a certificate that is an authority itself.
     pub fn sign_authority(&self, host: &str) -> Identity {
         let mut params = CertificateParams::new(vec![host.into()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -71,7 +71,7 @@ impl Authority {
     }
 }
 
-/// Takes TLS and hands each request on to a server that speaks plain HTTP. Ends when it is dropped.
+/// Accepts TLS and forwards each request to a plain HTTP server. Stops when it is dropped.
 pub struct Tls {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -101,7 +101,7 @@ impl Tls {
                     };
                     thread::spawn(move || {
                         let connection = ServerConnection::new(config).unwrap();
-                        // A client that does not believe us hangs up: that is no error here.
+                        // A client that distrusts the certificate closes the connection.
                         drop(relay(StreamOwned::new(connection, stream), backend, &resumed));
                     });
                 }
@@ -114,12 +114,12 @@ impl Tls {
         self.address
     }
 
-    /// `https://127.0.0.1:port` and this.
+    /// Returns `https://127.0.0.1:PORT` and the target.
     pub fn url(&self, target: &str) -> String {
         format!("https://{}{target}", self.address)
     }
 
-    /// How many handshakes went on from an earlier one.
+    /// Returns the number of resumed handshakes.
     pub fn resumed(&self) -> usize {
         self.resumed.load(Ordering::SeqCst)
     }
@@ -134,7 +134,7 @@ impl Drop for Tls {
 
 type Secured = StreamOwned<ServerConnection, TcpStream>;
 
-/// Whatever the client says first and all the rest, in turn: both sides of what is behind may speak at any time.
+/// Copies in both directions after the first request, because either side may send at any time.
 fn relay(mut client: Secured, backend: SocketAddr, resumed: &AtomicUsize) -> std::io::Result<()> {
     let mut buffer = [0; 16384];
     let size = client.read(&mut buffer)?;

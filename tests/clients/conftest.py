@@ -1,4 +1,4 @@
-"""What the tests share: one SeaweedFS for all of them, and per test a home, keys, a broker and clients of its own."""
+"""Shared fixtures: one SeaweedFS for all tests; a home, keys, brokers and clients for each test."""
 
 import json
 import os
@@ -24,7 +24,7 @@ BUCKET = "credenza-was-here"
 IN_CI = os.environ.get("CI") == "true"
 
 
-# With pytest-xdist the process in charge starts SeaweedFS and tells its workers where it is: one server, not one each.
+# With pytest-xdist the main process starts SeaweedFS and passes its address to the workers: one server, not one each.
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
@@ -52,7 +52,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
-    """Running, with one long-lived key that is never changed and the bucket BUCKET."""
+    """A running server with one long-lived key, which tests must not change, and the bucket BUCKET."""
     if (server := getattr(request.config, "seaweedfs", None)) is not None:
         return server
     told = json.loads(request.config.workerinput["seaweedfs"])
@@ -63,7 +63,7 @@ def seaweedfs(request: pytest.FixtureRequest) -> SeaweedFS:
 
 @pytest.fixture(scope="session")
 def identity_provider(request: pytest.FixtureRequest) -> IdentityProvider:
-    """Whose tokens SeaweedFS takes."""
+    """The identity provider that SeaweedFS trusts."""
     if (provider := getattr(request.config, "identity_provider", None)) is not None:
         return provider
     return IdentityProvider(**json.loads(request.config.workerinput["identity_provider"]))
@@ -90,13 +90,13 @@ def rust_command() -> list[str]:
 
 @pytest.fixture(params=["boto3", "rust"])
 def sdk(request: pytest.FixtureRequest) -> list[str]:
-    """The command of a client: every test that asks for it runs once per SDK."""
+    """The command of a client; a test that uses it runs once per SDK."""
     return boto3_command() if request.param == "boto3" else request.getfixturevalue("rust_command")
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home directory whose ~/.aws is not there."""
+    """A home directory without ~/.aws."""
     folder = tmp_path / "home"
     folder.mkdir(mode=0o700)
     return folder
@@ -104,7 +104,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(home: Path, seaweedfs: SeaweedFS):
-    """Starts long-running clients against SeaweedFS (or what stands before it); they end with the test."""
+    """Starts long-running clients against SeaweedFS, or against a server in front of it; they end with the test."""
     with ExitStack() as running:
 
         def start(command: list[str], variables: dict[str, str], endpoint: str | None = None) -> Client:
@@ -116,7 +116,7 @@ def client(home: Path, seaweedfs: SeaweedFS):
 
 @pytest.fixture
 def credenza(binary: Path, home: Path):
-    """Starts brokers; they end with the test, and what they logged is shown when it fails."""
+    """Starts brokers that end with the test; pytest shows their logs if it fails."""
     with ExitStack() as running:
 
         def start(*flags: str, **variables: str) -> Credenza:
@@ -129,7 +129,7 @@ def credenza(binary: Path, home: Path):
 
 @pytest.fixture(scope="module")
 def sso():
-    """Where the stand-ins for the portal, SSO-OIDC and Sign-In are."""
+    """The addresses of the fakes of the portal, SSO-OIDC and Sign-In."""
     program = os.environ.get("SSO_FAKES", "")
     if not os.access(program, os.X_OK):
         _missing(f"SSO_FAKES={program} is no program: cargo build -p testkit --bin sso-fakes makes it")
@@ -140,7 +140,7 @@ def sso():
 
 @pytest.fixture
 def imds(seaweedfs: SeaweedFS):
-    """The strict IMDSv2, handing out temporary keys that SeaweedFS issued a moment ago."""
+    """The strict IMDSv2, with temporary keys that SeaweedFS has just issued."""
     with Imds(as_role(seaweedfs.session())) as service:
         yield service
 
@@ -152,7 +152,7 @@ def relay(seaweedfs: SeaweedFS):
 
 
 def as_role(key: Key, seconds: float | None = None) -> Credentials:
-    """Temporary keys as an instance role's; `seconds` lets the document end sooner than the keys do."""
+    """Temporary keys as those of an instance role; `seconds` makes the document expire before the keys."""
     end = key.expiration if seconds is None else in_seconds(seconds)
     return Credentials(key.access_key_id, key.secret_access_key, key.token, end)
 

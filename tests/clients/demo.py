@@ -1,10 +1,10 @@
 """`make demo`: the main job of Credenza on real parts, in half a minute.
 
-SeaweedFS (an S3 that verifies signatures) gets a key. The same key stands in a shared credentials file, and Credenza
-serves it. A program that was never given a key writes and reads objects through boto3. While it works the key is
-rotated and the old one revoked; the program goes on.
+SeaweedFS (an S3 that verifies signatures) gets a key. The same key is in a shared credentials file, and Credenza
+serves it. A program without any key writes and reads objects through boto3. Meanwhile the key is rotated and the
+old one revoked; the program goes on.
 
-With KEEP=1 everything stays up until Ctrl-C, and what to export is printed. Needs CREDENZA_BIN.
+With KEEP=1 everything runs until Ctrl-C, and the variables to export are printed. Needs CREDENZA_BIN.
 """
 
 import json
@@ -31,11 +31,11 @@ BUCKET = "demo"
 
 
 class Failed(Exception):
-    """A step that did not do what it should; the words are for the person who watches."""
+    """A failed step; the message is for the user at the terminal."""
 
 
 def program() -> None:
-    """The program of the demo: one boto3 client for all its life, one object written and read back again and again."""
+    """The program of the demo: one boto3 client for its whole life, which writes and reads an object again and again."""
     used: list[str] = []
     client = boto3.client("s3", config=Config(retries={"total_max_attempts": 1}))
     client.meta.events.register("before-send.s3", lambda request, **_: used.append(_signer(request)))
@@ -60,7 +60,7 @@ def _signer(request) -> str:
 
 
 class Program:
-    """The program as a process, and what it has said so far."""
+    """The program as a process, and its output so far."""
 
     def __init__(self, variables: dict[str, str], home: Path):
         self.said: list[dict] = []
@@ -79,7 +79,7 @@ class Program:
         self._process.wait()
 
     def works_with(self, key: Key, rounds: int = 2) -> dict:
-        """Waits until it has written and read this many more objects, all signed with this key."""
+        """Waits until it has written and read this many more objects, each signed with this key."""
         start = len(self.said)
 
         def enough() -> dict | None:
@@ -114,7 +114,7 @@ def write_shared_file(path: Path, key: Key) -> None:
 
 
 def configure(home: Path, file: Path) -> Path:
-    """Long-lived keys are served for 14 minutes at a time: boto3 comes back when less than 15 are left, so at every call."""
+    """Long-lived keys are served for 14 minutes; boto3 requests again when less than 15 remain, so at every call."""
     path = home / "credenza.toml"
     path.write_text(
         textwrap.dedent(f"""\
@@ -211,7 +211,7 @@ def _is_taken(seaweedfs: SeaweedFS, key: Key) -> bool:
 
 def main() -> int:
     if sys.argv[1:] == ["--program"]:
-        with suppress(KeyboardInterrupt):  # Ctrl-C reaches us as well; the demo ends us in its own time
+        with suppress(KeyboardInterrupt):  # Ctrl-C reaches this process as well; the demo stops it
             program()
         return 0
     given = os.environ.get("CREDENZA_BIN", "")

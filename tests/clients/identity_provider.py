@@ -1,4 +1,4 @@
-"""An OpenID Connect provider on loopback: its keys for who checks a token, and tokens for who shows one."""
+"""An OpenID Connect provider on loopback: a JWKS for services, and tokens for clients."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ KEY_ID = "key-1"
 
 
 class IdentityProvider:
-    """Signs with RS256. Listens while it is entered; who has its issuer and key can sign elsewhere."""
+    """Signs with RS256. Listens inside `with`; another process can sign with its issuer and key."""
 
     def __init__(self, issuer: str = "", key: str = ""):
         if key:

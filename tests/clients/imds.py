@@ -1,26 +1,26 @@
 """A strict instance metadata service, version 2, on loopback.
 
-Nothing real offers one outside EC2, so this stands in for it, and it refuses what the real one refuses:
+No real service offers one outside EC2. This fake refuses the requests that the real one refuses:
 
 * a session token is fetched by PUT with a lifetime of 1 to 21600 seconds (400 otherwise), never through a proxy
-  (`X-Forwarded-For`: 403), and the answer names that lifetime in its header;
-* every GET needs a token that was issued here and has not ended (401 otherwise);
-* what it does not know is 404, the wrong method 405.
+  (`X-Forwarded-For`: 403), and the response names that lifetime in its header;
+* every GET needs an unexpired token of this service (401 otherwise);
+* an unknown path is 404, a wrong method 405.
 
-`test_counterparts.py` holds it against boto3 and the AWS SDK for Rust: both must be able to use it directly.
+`test_counterparts.py` tests it with boto3 and the AWS SDK for Rust: both must be able to use it directly.
 
 By hand:
 
     python3 tests/clients/imds.py --port 8169 --access-key-id ASIA… --secret-access-key … --token …
 
-prints the variable to set and then takes one command a line on standard input:
+prints the variable to set, and then reads one command a line from standard input:
 
     rotate KEY SECRET TOKEN [SECONDS]    other credentials from now on
     role NAME | role                     the name of the role; without a name the instance has none (404)
-    fail STATUS [TIMES] [PATH-PREFIX]    answer with this status, for ever when TIMES is 0 (default 1)
+    fail STATUS [TIMES] [PATH-PREFIX]    answer with this status, always if TIMES is 0 (default 1)
     delay SECONDS [TIMES] [PATH-PREFIX]  answer late
     clear                                no more faults
-    forget                               no session token issued so far counts any more
+    forget                               invalidate all session tokens
 """
 
 import argparse
@@ -44,7 +44,7 @@ ACCOUNT = "123456789012"
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a role's document holds. `expiration` is in UTC."""
+    """The contents of a role's document. `expiration` is in UTC."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -66,7 +66,7 @@ class Credentials:
 
 @dataclass
 class Fault:
-    """Something that goes wrong for requests below `prefix`, `times` times (None: until cleared)."""
+    """A fault of requests below `prefix`, `times` times (None: until cleared)."""
 
     prefix: str
     times: int | None
@@ -76,7 +76,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came, and how it was answered."""
+    """A request as it was received, and the status of the response."""
 
     method: str
     path: str
@@ -85,7 +85,7 @@ class Request:
 
 
 class Imds(Serving):
-    """The service. A context manager: inside it listens, afterwards it does not."""
+    """The service. A context manager: it listens inside `with`."""
 
     def __init__(self, credentials: Credentials, role: str = "instance-role", port: int = 0):
         self.requests: list[Request] = []
@@ -100,7 +100,7 @@ class Imds(Serving):
 
     @property
     def endpoint(self) -> str:
-        """For AWS_EC2_METADATA_SERVICE_ENDPOINT. Some clients need the slash at the end, all accept it."""
+        """For AWS_EC2_METADATA_SERVICE_ENDPOINT. Some clients need the final slash, all accept it."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
     def rotate(self, credentials: Credentials) -> None:
@@ -132,7 +132,7 @@ class Imds(Serving):
         with self._lock:
             return [r for r in self.requests if r.method == method and r.path.startswith(prefix)]
 
-    # What follows is for the handler.
+    # For the handler.
 
     def record(self, request: Request) -> None:
         with self._lock:
@@ -161,7 +161,7 @@ class Imds(Serving):
             return token is not None and self._sessions.get(token, 0.0) > time.monotonic()
 
     def lookup(self, path: str) -> tuple[str, str] | None:
-        """Content type and body of a metadata path, or None when there is no such thing."""
+        """Returns content type and body of a metadata path, or None if it is unknown."""
         with self._lock:
             role, credentials = self._role, self._credentials
         if role is not None and path in (ROLES_PATH, f"{ROLES_PATH}/"):
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "EC2ws"
     sys_version = ""
-    # Head and body leave in two writes; without this the second waits for the client's delayed acknowledgement.
+    # Head and body are sent in two writes; without this the second waits for the client's delayed acknowledgement.
     disable_nagle_algorithm = True
     server: _Server
 
@@ -238,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_DELETE = do_PATCH = do_POST
 
     def log_message(self, *_arguments) -> None:
-        """Requests are kept on the service instead."""
+        """The service keeps the requests instead."""
 
     def _drop_body(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -254,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _answer(self, status: int, kind: str = "text/html", body: str | None = None, headers: dict | None = None) -> None:
-        # Recorded before it is sent, so that who has the answer can also see it here.
+        # Recorded before it is sent: a client with the response can see the record.
         self.server.imds.record(Request(self.command, self.path, dict(self.headers.items()), status))
         content = (f"<html><body><h1>{status}</h1></body></html>" if body is None else body).encode()
         try:
@@ -267,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.command != "HEAD":
                 self.wfile.write(content)
         except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True  # the client gave up, as clients do when we are slow
+            self.close_connection = True  # the client has given up, because the service is slow
 
 
 def in_seconds(seconds: float) -> datetime:

@@ -1,4 +1,4 @@
-"""moto as a counterpart: an IAM and an STS that check signatures, for the operations that SeaweedFS does not have."""
+"""moto as a counterpart: an IAM and an STS that check signatures, for the operations that SeaweedFS lacks."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ START_DEADLINE = 60.0
 
 
 class Moto:
-    """One server with a user who has a key, and roles that everybody may assume. A context manager."""
+    """One server with a user that has a key, and roles that any caller may assume. A context manager."""
 
     def __init__(self, log: Path, roles: list[str]):
         (port,) = free_ports(1)

@@ -1,4 +1,4 @@
-"""The program under test and the clients around it, as processes with an environment of their own."""
+"""The program under test and the clients around it, as processes with clean environments."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ANSWER_DEADLINE = 60.0
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nothing of the caller's but the path: no AWS_*, no CREDENZA_*, no proxy, a home of its own, no look at 169.254."""
+    """Nothing of the caller's but the path: no AWS_*, no CREDENZA_*, no proxy, a new home, no request to 169.254."""
     base = {
         "PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "/usr/bin:/bin")]),
         "HOME": str(home),
@@ -37,7 +37,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def until(what: str, true: Callable[[], object], seconds: float = 15.0, every: float = 0.05):
-    """Asks again until the answer is true, and returns it."""
+    """Repeats the question until the answer is true, and returns it."""
     deadline = time.monotonic() + seconds
     while True:
         if answer := true():
@@ -48,7 +48,7 @@ def until(what: str, true: Callable[[], object], seconds: float = 15.0, every: f
 
 
 class Credenza:
-    """`credenza serve` with a token file of its own. A context manager."""
+    """`credenza serve` with its own auth token file. A context manager."""
 
     def __init__(self, binary: Path, home: Path, *flags: str, **variables: str):
         self.binary = binary
@@ -113,7 +113,7 @@ class Credenza:
         self._process.send_signal(signal.SIGHUP)
 
     def restart(self) -> None:
-        """Stops it and starts it again at the same address."""
+        """Stops the daemon and starts it again at the same address."""
         listen = self.address.removeprefix("http://")
         self.stop()
         self.start(listen)
@@ -125,7 +125,7 @@ class Credenza:
         }
 
     def ask(self, path: str = "/credentials", token: str | None = None) -> tuple[int, dict]:
-        """Status and JSON body of one request; with the daemon's own token unless another is given."""
+        """Returns status and JSON body of one request, with the daemon's auth token by default."""
         headers = {"Authorization": self.token_file.read_text() if token is None else token}
         request = urllib.request.Request(self.address + path, headers=headers)
         try:
@@ -135,13 +135,13 @@ class Credenza:
             return refusal.code, json.loads(refusal.read() or b"{}")
 
     def served_key(self) -> str | None:
-        """The access key id it hands out at this moment."""
+        """Returns the access key id that it serves now."""
         status, body = self.ask()
         return body.get("AccessKeyId") if status == 200 else None
 
 
 class Held(Credenza):
-    """The same behind sockets that outlive it, as those of credenza.socket do: nobody is refused while it is down."""
+    """The same behind sockets that outlive it, like those of credenza.socket: no client is refused while it is down."""
 
     def __init__(self, binary: Path, home: Path, ports: list[int], *flags: str, **variables: str):
         super().__init__(binary, home, *flags, **variables)
@@ -157,15 +157,15 @@ class Held(Credenza):
 
 
 def handed_over(sockets: list[socket.socket], command: list[str]) -> list[str]:
-    """The command as a service manager starts it, the sockets from descriptor 3 on: sd_listen_fds(3)."""
-    # In this order none is overwritten before its turn.
+    """Returns the command as a service manager starts it, with the sockets from descriptor 3 on: sd_listen_fds(3)."""
+    # In this order no descriptor is overwritten before it is moved.
     numbers = sorted(held.fileno() for held in sockets)
     moves = " ".join(f"{to}<&{number}" for to, number in enumerate(numbers, 3))
     return ["bash", "-c", f'exec {moves}; LISTEN_PID=$$ LISTEN_FDS={len(numbers)} exec "$@"', "bash", *command]
 
 
 class Client:
-    """A long-running program that lists buckets with one SDK client whenever it is told to."""
+    """A long-running program that lists buckets with one SDK client on demand."""
 
     def __init__(self, command: list[str], variables: dict[str, str], home: Path):
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -189,7 +189,7 @@ class Client:
         self._process.stdout.close()
 
     def list(self, word: str = "list") -> str:
-        """What it printed: `buckets: …` or `error: …`."""
+        """Its output: `buckets: …` or `error: …`."""
         self._process.stdin.write(word + "\n")
         self._process.stdin.flush()
         answer = self._answers.get(timeout=ANSWER_DEADLINE)
@@ -207,13 +207,13 @@ def boto3_command() -> list[str]:
 
 
 def rust_target() -> Path:
-    """Where the Rust client is built: never in the program's own target folder."""
+    """The target folder of the Rust client: never the program's own."""
     outer = os.environ.get("CARGO_TARGET_DIR")
     return Path(outer) / "rust-client" if outer else HERE.parent.parent / ".cache" / "rust-client"
 
 
 def build_rust_client() -> Path:
-    """Builds it when it is not built, and says where it is."""
+    """Builds it if needed, and returns its path."""
     package, target = HERE / "rust", rust_target()
     subprocess.run(
         ["cargo", "build", "--quiet", "--locked", "--manifest-path", str(package / "Cargo.toml")],

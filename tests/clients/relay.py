@@ -1,7 +1,7 @@
-"""A TCP relay that hands every byte on unchanged and remembers the heads of the requests.
+"""A TCP relay that forwards every byte unchanged and records the heads of the requests.
 
-It sits between a client and SeaweedFS to see what the client really signed and sent: SeaweedFS takes an empty
-X-Amz-Security-Token, AWS refuses it. The `Host` header stays the client's, so signatures stay good.
+It is between a client and SeaweedFS and shows the real requests: SeaweedFS accepts an empty
+X-Amz-Security-Token, AWS refuses it. The `Host` header stays the client's, so signatures stay valid.
 """
 
 import re
@@ -17,7 +17,7 @@ HEAD = re.compile(rb"(?:^|(?<=\n)|(?<=\}))(?:GET|PUT|POST|HEAD|DELETE) \S+ HTTP/
 
 
 class Relay(Serving):
-    """A context manager: inside it listens at `endpoint` and relays to `upstream`, a URL or a socket in the file system."""
+    """A context manager: inside `with` it relays from `endpoint` to `upstream`, a URL or a socket in the file system."""
 
     def __init__(self, upstream: str | Path):
         self._server = _Server(("127.0.0.1", 0), _Connection)
@@ -30,11 +30,11 @@ class Relay(Serving):
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def requests(self) -> list[dict[str, str]]:
-        """The headers of every request so far, names in lower case."""
+        """The headers of every request, names in lower case."""
         return [_headers(head) for stream in list(self._server.streams) for head in HEAD.findall(bytes(stream))]
 
     def news(self) -> list[dict[str, str]]:
-        """The same of the requests that came since this was called last."""
+        """The headers of the requests since the last call."""
         heads = []
         for number, stream in enumerate(list(self._server.streams)):
             found = HEAD.findall(bytes(stream))
@@ -80,7 +80,7 @@ def _headers(head: bytes) -> dict[str, str]:
 
 
 def copy(source: socket.socket, target: socket.socket, seen: bytearray | None = None) -> None:
-    """Until either side hangs up; `seen` gets the bytes, too."""
+    """Copies until either side closes; `seen` gets the bytes as well."""
     try:
         while chunk := source.recv(65536):
             if seen is not None:
@@ -88,4 +88,4 @@ def copy(source: socket.socket, target: socket.socket, seen: bytearray | None = 
             target.sendall(chunk)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # either side may hang up
+        pass  # either side may close

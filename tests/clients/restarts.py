@@ -1,11 +1,11 @@
 """`make restarts`: restarts the daemon behind its socket again and again, while eight clients ask without a pause.
 
-What holds the socket here does what PID 1 does for credenza.socket: it never closes it, and hands it to each daemon.
-Not one request may fail. Four clients are boto3 with a new session each time, two are curl with a new connection each
-time, two are curl that keeps its connection. curl tries nothing twice by itself (but for a kept connection that the
-daemon has closed meanwhile, which HTTP wants tried again: RFC 9110, section 9.2.2).
+The socket's holder does what PID 1 does for credenza.socket: it never closes the socket, and passes it to each daemon.
+No request may fail. Four clients are boto3 with a new session each time, two are curl with a new connection each
+time, two are curl that keeps its connection. curl does not retry, except on a kept connection that the daemon has
+closed meanwhile, as HTTP demands (RFC 9110, section 9.2.2).
 
-RESTARTS=1000 does more than 200 of them. Needs CREDENZA_BIN and curl.
+RESTARTS=1000 does more than 200 restarts. Needs CREDENZA_BIN and curl.
 """
 
 import json
@@ -29,7 +29,7 @@ KEPT = 20  # requests over one connection
 
 
 class Daemon:
-    """The daemon behind a socket that outlives it, and ears for what it tells its service manager."""
+    """The daemon behind a socket that outlives it, and the receiver of its notifications."""
 
     def __init__(self, binary: str, home: Path):
         self.binary, self.home = binary, home
@@ -65,7 +65,7 @@ class Daemon:
 
 
 class Clients:
-    """Eight loops; each counts what it got and keeps the words of every failure."""
+    """Eight loops; each counts its responses and keeps the text of every failure."""
 
     def __init__(self, daemon: Daemon):
         self.daemon = daemon
@@ -99,7 +99,7 @@ class Clients:
                     self.failures.append(f"{ask.__name__}: {type(failure).__name__}: {failure}")
 
     def boto3(self) -> int:
-        # One process for many sessions: starting Python takes longer than ten restarts.
+        # One process for many sessions: the start of Python takes longer than ten restarts.
         variables = {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.daemon.address}/credentials",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.daemon.token_file),
@@ -128,7 +128,7 @@ class Clients:
 
 
 def sessions() -> None:
-    """Credentials for a new session, again and again for two seconds; prints how many."""
+    """Requests credentials for a new session, repeatedly for two seconds; prints the count."""
     import botocore.session
 
     count, end = 0, time.monotonic() + 2
@@ -157,7 +157,7 @@ def main() -> int:
         began, longest = time.monotonic(), 0.0
         with Clients(daemon) as clients:
             for done in range(1, restarts + 1):
-                # The next stop falls anywhere between the first connection of a daemon and a while of its work.
+                # The next stop comes at a random time between the first connection and some time of work.
                 time.sleep(chance.random() * 0.1)
                 start = time.monotonic()
                 daemon.stop()

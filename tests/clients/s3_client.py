@@ -1,7 +1,7 @@
-"""boto3 as a client of the broker: the counterpart of rust/src/main.rs, with the same words.
+"""boto3 as a client of the broker: the counterpart of rust/src/main.rs, with the same commands.
 
-Prints the buckets in one line (`buckets: a b`) or what went wrong (`error: …`). With `--loop` it does so once for every
-line on standard input, with one client, as a long-running program would; `fresh` in a line makes a new session first.
+Prints the buckets in one line (`buckets: a b`) or the error (`error: …`). With `--loop` it does so once for every line
+on standard input, with one client, like a long-running program; `fresh` in a line creates a new session first.
 """
 
 import sys
@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class Program:
-    """Keeps one client, made at its first use: boto3 asks for credentials when a client is made."""
+    """Keeps one client, created at its first use: boto3 requests credentials when a client is created."""
 
     def __init__(self):
         self.client = None

@@ -26,7 +26,7 @@ AUDIENCE = "sts.amazonaws.com"
 
 @dataclass(frozen=True)
 class Key:
-    """A long-lived key pair, or a temporary one when it has a token."""
+    """A long-lived key pair, or a temporary one if it has a token."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -35,16 +35,16 @@ class Key:
 
 
 def new_key(prefix: str = "AKIA") -> Key:
-    """A key that nobody has. Half the secret is of characters that parsers and URLs like to trip over."""
+    """A random key. Half of the secret consists of characters that parsers and URLs often get wrong."""
     secret = secrets.token_hex(10) + "/+=" + secrets.token_hex(8) + "+/"
     return Key(prefix + secrets.token_hex(8).upper(), secret)
 
 
 class SeaweedFS:
-    """One `weed server` with data, ports and log of its own. A context manager."""
+    """One `weed server` with its own data, ports and log. A context manager."""
 
     def __init__(self, directory: Path, keys: list[Key], issuer: str | None = None):
-        """Takes web identity tokens of the issuer, whose keys are at `/jwks` below it."""
+        """Accepts web identity tokens of the issuer, with the keys at its `/jwks`."""
         self.issuer = issuer
         self.directory = directory
         self.keys = list(keys)
@@ -73,7 +73,7 @@ class SeaweedFS:
         return self._process.pid
 
     def set_keys(self, keys: list[Key]) -> None:
-        """From now on (within a second or so) these long-lived keys count and no other."""
+        """Replaces the long-lived keys; takes effect within a second or so."""
         self.keys = list(keys)
         self._write_keys()
         os.kill(self.pid, signal.SIGHUP)
@@ -82,11 +82,11 @@ class SeaweedFS:
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
-        process.kill()  # asked politely it takes 15 s to save data that nobody wants any more
+        process.kill()  # a graceful stop takes 15 s to save data that is deleted anyway
         process.wait()
 
     def session(self, duration: int = 3600, key: Key | None = None) -> Key:
-        """Temporary keys from its STS."""
+        """Returns temporary keys of its STS."""
         issued = self.sts(key).assume_role(RoleArn=ROLE, RoleSessionName="tests", DurationSeconds=duration)["Credentials"]
         return Key(issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"], issued["Expiration"])
 
@@ -104,7 +104,7 @@ class SeaweedFS:
         )
 
     def s3(self, key: Key | None = None):
-        """A boto3 client with a key of its own, that asks nobody for credentials."""
+        """A boto3 client with a fixed key, which uses no credential source."""
         import boto3
         from botocore.config import Config
 
@@ -145,7 +145,7 @@ class SeaweedFS:
             "-s3.config", str(self.directory / "s3.json"), "-s3.iam.config", str(self.directory / "iam.json"),
             "-s3.port.iceberg", "0", "-s3.port.lance", "0",
         ]  # fmt: skip
-        # No AWS_* of ours: the embedded S3 would take such keys for its own administrator's.
+        # Without AWS_*: the embedded S3 would take such keys for its administrator's.
         environment = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(self.directory)}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -161,7 +161,7 @@ class SeaweedFS:
         return False
 
     def _answers(self) -> bool:
-        """Whether a signed request is served: the port is open some seconds before the filer behind it is."""
+        """Returns true if a signed request is served: the port is open some seconds before the filer is."""
         try:
             urllib.request.urlopen(f"{self.endpoint}/healthz", timeout=1).close()
         except urllib.error.HTTPError:
@@ -178,12 +178,12 @@ class SeaweedFS:
 
 
 def weed() -> str:
-    """The binary of the virtual environment that runs us."""
+    """The binary of our virtual environment."""
     return str(Path(sysconfig.get_path("scripts")) / "weed")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on, below the range that the kernel gives to outgoing connections."""
+    """Ports without a listener, below the range that the kernel uses for outgoing connections."""
     ports: list[int] = []
     for _ in range(2000):
         if len(ports) == count:

@@ -1,11 +1,11 @@
-"""What stand-ins and relays have in common: a server in a thread of its own, for as long as a `with` lasts."""
+"""Shared by fakes and relays: a server in a thread, for the duration of a `with`."""
 
 import socketserver
 import threading
 
 
 class Serving:
-    """A context manager: inside it `server`, whose threads are daemons, takes connections."""
+    """A context manager: inside `with`, `server` accepts connections. Its threads are daemon threads."""
 
     def __init__(self, server: socketserver.BaseServer):
         self._server = server

@@ -1,15 +1,15 @@
-"""A strict STS on loopback whose answers say how they came about, so that two clients can be held against each other.
+"""A strict STS on loopback. Its answers describe the request, so that two clients can be compared.
 
-It checks the signature of AssumeRole and GetSessionToken by code that shares nothing with the program or botocore, knows
-no state, and derives what it issues from what was asked: the same question from the same caller gets the same keys. Their
-token spells that question (see `principal`), so a test reads from the keys alone who assumed which role, and how.
+It checks the signature of AssumeRole and GetSessionToken with code that shares nothing with the program or botocore.
+It has no state and derives its answer from the request: the same request of the same caller gets the same keys. Their
+token spells the request (see `principal`), so that a test reads caller, role and parameters from the keys.
 
-* a long-lived key is any `AKIA…` whose secret is `secret_of` it;
-* a temporary one is what was issued here; AssumeRole by such a caller lasts an hour at most, as on AWS;
-* every role may be assumed, except those whose name starts with `Denied`, and `Guarded…`, which want the external id `ex`;
-* a web identity token is any text that starts with `token-of-`; `expired-token` is refused as one.
+* a long-lived key is any `AKIA…` with the secret `secret_of` it;
+* a temporary key was issued here; AssumeRole by such a caller lasts an hour at most, as on AWS;
+* every role may be assumed, except `Denied…`, and `Guarded…` without the external id `ex`;
+* a web identity token is any text that starts with `token-of-`; `expired-token` is refused as expired.
 
-A path before the root is the name of an endpoint of its own, `/here`, and part of what the token spells.
+A path before the root, `/here`, names an endpoint of its own, and is part of the spelled token.
 """
 
 import base64
@@ -29,14 +29,14 @@ ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
 STAMP = "%Y-%m-%dT%H:%M:%SZ"
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
-# AWS's, those of Dell's ECS, which has an STS, too, and those of a store that takes any word, as MinIO does.
+# AWS's ARNs, those of Dell's ECS, which has an STS as well, and those of a store that accepts any word, like MinIO.
 ROLE = re.compile(r"(arn:aws[\w-]*:iam::\d{12}|urn:ecs:iam::\w+):role/[\w+=,.@/-]+|of-another-store[\w-]+/\w+")
 DEFAULT_NAME = re.compile(r"botocore-session-\d+|credenza-[\w.-]+")
 
 
 @dataclass(frozen=True)
 class Issued:
-    """A key pair, with a token when it is temporary."""
+    """A key pair, with a token if it is temporary."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -50,7 +50,7 @@ class Refusal(Exception):
 
 
 def secret_of(access_key_id: str) -> str:
-    """The secret of a long-lived key. Of characters that parsers and URLs like to trip over."""
+    """The secret of a long-lived key, with characters that parsers and URLs often get wrong."""
     return f"of/{access_key_id}+="
 
 
@@ -62,7 +62,7 @@ def issue(principal: str) -> Issued:
 
 
 def principal(token: str) -> str | None:
-    """What a token that was issued here spells: `AKIABASE > Role(external=ex)`; None for any other."""
+    """Returns the request that a token spells: `AKIABASE > Role(external=ex)`; None for a foreign token."""
     try:
         spelled = base64.urlsafe_b64decode(token.partition(".")[0]).decode()
     except ValueError:
@@ -71,10 +71,10 @@ def principal(token: str) -> str | None:
 
 
 class Sts(Serving):
-    """A context manager: inside it listens.
+    """A context manager: it listens inside `with`.
 
-    `others` names the caller of a key pair and token that come from elsewhere, and the secret; `session_token` gives what
-    GetSessionToken answers in the place of keys of our own.
+    `others` gives the caller and the secret for foreign keys and tokens; `session_token` gives the answer of
+    GetSessionToken instead of keys of our own.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Sts(Serving):
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, Issued, int]:
-        """Action, keys and the seconds that they live."""
+        """Action, keys, and their lifetime in seconds."""
         form = dict(parse_qsl(body.decode(), keep_blank_values=True))
         action, version = form.pop("Action", ""), form.pop("Version", "")
         if version != "2011-06-15" or action not in PARAMETERS:
@@ -139,7 +139,7 @@ class Sts(Serving):
         return action, issue(f"{caller} > {role}{suffix}"), seconds
 
     def _caller(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, str]:
-        """Who signed, and for which region."""
+        """Returns the signing caller and the region."""
         given = re.fullmatch(
             r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([\w-]+)/sts/aws4_request, ?"
             r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})",
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments) -> None:
-        """Calls are kept on the service instead."""
+        """The service keeps the calls instead."""
 
 
 XMLNS = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'

@@ -1,4 +1,4 @@
-"""Real clients list buckets on a real S3 with what the broker serves."""
+"""Real clients list buckets on a real S3 with the credentials of the broker."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def shared_credentials(path: Path, key: Key, profile: str = "default") -> Path:
 
 
 def short_lived(home: Path, source: str, expiration: str) -> Path:
-    """A credenza.toml under which long-lived keys are served with this lifetime, so that clients come back soon."""
+    """A credenza.toml with this lease time for long-lived keys, so that clients request again soon."""
     path = home / "credenza.toml"
     path.write_text(f'[identities.default]\nsources = [{source}]\nlong_lived_expiration = "{expiration}"\n')
     path.chmod(0o600)
@@ -43,7 +43,7 @@ def signer(request: dict[str, str]) -> str:
 
 
 def aws_default_profile(home: Path, key: Key) -> None:
-    """~/.aws as people have it: a default profile in both files."""
+    """A typical ~/.aws: a default profile in both files."""
     shared_credentials(home / ".aws" / "credentials", key)
     (home / ".aws" / "config").write_text("[default]\nregion = eu-west-3\noutput = text\n")
 
@@ -66,9 +66,9 @@ def test_long_lived_keys_are_signed_without_a_token(seaweedfs: SeaweedFS, home, 
 
 
 def test_rust_sdk_signs_an_empty_token_with_long_lived_keys(seaweedfs: SeaweedFS, rust_command, home, credenza, client, relay):
-    """A fact about that SDK, which the documentation tells: SeaweedFS takes the empty header, AWS refuses it.
+    """A fact about that SDK, which the documentation states: SeaweedFS accepts the empty header, AWS refuses it.
 
-    When this fails because the header is gone, the SDK was mended, and the documentation has to follow.
+    If this fails because the header is gone, the SDK was corrected, and the documentation has to follow.
     """
     broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
     assert client(rust_command, broker.variables_for_clients(), relay.endpoint).list() == LISTED
@@ -82,7 +82,7 @@ def test_a_profile_of_the_shared_file(seaweedfs: SeaweedFS, home, credenza, clie
     assert client(boto3_command(), broker.variables_for_clients()).list() == LISTED
 
 
-# A URL with the key and the secret in it.
+# A URL with key and secret.
 
 
 def url_with(key: Key, endpoint: str) -> str:
@@ -96,7 +96,7 @@ def test_a_url_serves_its_key(seaweedfs: SeaweedFS, sdk, home, credenza, client)
 
 
 def test_exec_with_a_url_names_the_endpoint_too(seaweedfs: SeaweedFS, sdk, binary, home):
-    """The client is told nothing but what `exec` tells it."""
+    """The client has only the variables of `exec`."""
     file = home / "url"
     file.write_text(url_with(seaweedfs.keys[0], seaweedfs.endpoint) + "\n")
     file.chmod(0o600)
@@ -104,7 +104,7 @@ def test_exec_with_a_url_names_the_endpoint_too(seaweedfs: SeaweedFS, sdk, binar
     assert listed.stdout.strip() == LISTED, listed
 
 
-def test_get_with_a_url_prints_what_a_shell_can_use(seaweedfs: SeaweedFS, binary, home):
+def test_get_with_a_url_prints_lines_for_a_shell(seaweedfs: SeaweedFS, binary, home):
     script = (
         'set -eu; settings=$("$0" get --format env); eval "$settings"; '
         'export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_ENDPOINT_URL_S3; exec aws s3 ls'
@@ -142,7 +142,7 @@ def test_imds_is_asked_once_for_many_clients(seaweedfs: SeaweedFS, sdk, credenza
     assert len([request for request in imds.seen("GET") if request.path.endswith("/instance-role")]) == 1
 
 
-def test_a_broken_imds_does_not_reach_clients_while_the_lease_is_good(seaweedfs: SeaweedFS, credenza, client, imds):
+def test_keeps_the_lease_while_imds_fails(seaweedfs: SeaweedFS, credenza, client, imds):
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
     running = client(boto3_command(), broker.variables_for_clients())
     assert running.list() == LISTED
@@ -153,8 +153,8 @@ def test_a_broken_imds_does_not_reach_clients_while_the_lease_is_good(seaweedfs:
     assert running.list("fresh") == LISTED
 
 
-def test_a_slow_imds_is_waited_for(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
-    """The first request arrives while the load is under way and is held until it has ended."""
+def test_waits_for_a_slow_imds(seaweedfs: SeaweedFS, sdk, credenza, client, imds):
+    """The first request arrives during the load, and waits for its end."""
     imds.delay(0.8, prefix="/latest/meta-data/iam")
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
     assert client(sdk, broker.variables_for_clients()).list() == LISTED
@@ -176,7 +176,7 @@ def test_a_fresh_session_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS, 
 
 
 def test_a_running_client_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS, home, credenza, client, relay):
-    """One boto3 client, never made again: it comes back by itself because little of the served lifetime is left."""
+    """One boto3 client, never created again: it requests again because little of the lease time is left."""
     file = shared_credentials(home / "keys", seaweedfs.keys[0])
     source = f'{{ profile = "default", credentials_file = "{file}" }}'
     broker = credenza("--config", str(short_lived(home, source, "14m")))
@@ -189,8 +189,8 @@ def test_a_running_client_gets_the_rotated_key_of_the_file(seaweedfs: SeaweedFS,
     assert [signer(request) for request in relay.requests()] == [seaweedfs.keys[0].access_key_id, rotated.access_key_id]
 
 
-def test_a_running_client_gets_the_next_keys_of_the_instance_role(seaweedfs: SeaweedFS, sdk, credenza, client, imds, relay):
-    """Neither the client nor the broker is told: both come back before the end of what they hold."""
+def test_a_running_client_gets_renewed_role_keys(seaweedfs: SeaweedFS, sdk, credenza, client, imds, relay):
+    """Neither client nor broker is notified: both load again before the expiry."""
     first, second = seaweedfs.session(), seaweedfs.session()
     imds.rotate(as_role(first, seconds=9))
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
@@ -205,7 +205,7 @@ def test_a_running_client_gets_the_next_keys_of_the_instance_role(seaweedfs: Sea
 # Around one command.
 
 
-def test_exec_runs_the_aws_cli_whatever_the_home_holds(seaweedfs: SeaweedFS, binary, home):
+def test_exec_runs_the_aws_cli_in_any_home(seaweedfs: SeaweedFS, binary, home):
     aws_default_profile(home, new_key())
     file = shared_credentials(home / "keys", seaweedfs.keys[0])
     wrong = new_key()
@@ -223,14 +223,14 @@ def test_exec_runs_the_aws_cli_whatever_the_home_holds(seaweedfs: SeaweedFS, bin
 
 @pytest.mark.parametrize("profile", ["default", "team"])
 def test_exec_serves_a_profile_of_the_home(seaweedfs: SeaweedFS, sdk, binary, home, profile):
-    """The named profile is read by the broker and hidden from the client, which would look for it too."""
+    """The broker reads the named profile and hides it from the client, which would look for it as well."""
     shared_credentials(home / ".aws" / "credentials", seaweedfs.keys[0], profile)
     variables = environment(home, AWS_ENDPOINT_URL_S3=seaweedfs.endpoint, AWS_PROFILE=profile)
     listed = once([str(binary), "exec", "--", *sdk], variables, home)
     assert listed.stdout.strip() == LISTED, listed
 
 
-def test_exec_hands_on_the_exit_code_and_no_settings_of_its_own(seaweedfs: SeaweedFS, binary, home):
+def test_exec_passes_the_exit_code_and_no_own_settings(seaweedfs: SeaweedFS, binary, home):
     file = shared_credentials(home / "keys", seaweedfs.keys[0])
     variables = environment(home, CREDENZA_CREDENTIALS_FILE=str(file))
     ended = once([str(binary), "exec", "--", "sh", "-c", "env; exit 7"], variables, home)
@@ -247,10 +247,10 @@ def test_exec_does_not_start_the_command_without_a_lease(binary, home):
     assert ended.returncode == 1 and "started" not in ended.stdout and ended.stderr.strip(), ended
 
 
-# Other ways in.
+# Other ways.
 
 
-def test_sdks_take_the_credentials_of_the_metadata_service(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
+def test_sdks_use_credentials_of_the_metadata_service(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
     session = seaweedfs.session()
     imds.rotate(as_role(session))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -266,10 +266,10 @@ def test_sdks_take_the_credentials_of_the_metadata_service(seaweedfs: SeaweedFS,
     assert program.list("fresh") == LISTED
 
 
-# What users see when it goes wrong.
+# Error messages that users see.
 
 
-def test_boto3_shows_our_words_for_a_wrong_token(seaweedfs: SeaweedFS, home, credenza, client):
+def test_boto3_shows_the_message_for_a_wrong_token(seaweedfs: SeaweedFS, home, credenza, client):
     broker = credenza("--credentials-file", str(shared_credentials(home / "keys", seaweedfs.keys[0])))
     variables = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{broker.address}/credentials",
@@ -291,7 +291,7 @@ def test_the_rust_sdk_fails_at_once_for_a_wrong_token(seaweedfs: SeaweedFS, rust
 
 
 def test_boto3_shows_which_source_failed(home, credenza, client):
-    """A named file that is not there: the user reads its name in the program that wanted the keys."""
+    """A named file is missing: the user reads its name in the output of the client."""
     missing = home / "no-such-file"
     broker = credenza("--credentials-file", str(missing))
     said = client(boto3_command(), broker.variables_for_clients()).list()
@@ -302,7 +302,7 @@ def test_boto3_shows_which_source_failed(home, credenza, client):
 
 
 def test_clients_go_on_over_a_restart(seaweedfs: SeaweedFS, sdk, home, credenza, client, imds):
-    """The same token after the restart: a client that was started before it asks again with what it was given."""
+    """The same auth token after the restart: a client that was started before it keeps working."""
     imds.rotate(as_role(seaweedfs.session(), seconds=600))
     broker = credenza(AWS_EC2_METADATA_DISABLED="false", AWS_EC2_METADATA_SERVICE_ENDPOINT=imds.endpoint)
     token = broker.token_file.read_bytes()

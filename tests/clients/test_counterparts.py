@@ -1,4 +1,4 @@
-"""The counterparts, held against each other without the broker: what the other tests see is the broker's doing."""
+"""The counterparts, tested against each other without the broker: a failure of the other tests is then the broker's."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ SESSION = "X-aws-ec2-metadata-token"
 
 @pytest.fixture
 def imds():
-    """The fake alone, with keys that nobody has."""
+    """The fake alone, with invented keys."""
     with Imds(as_role(Key("ASIANOBODY", "secret", "token"), 3600)) as service:
         yield service
 
@@ -58,11 +58,11 @@ def open_session(imds: Imds, seconds: str = "60") -> str:
         ("PUT", f"{ROLES_PATH}/", {TTL: "60"}, 405),
     ],
 )
-def test_imds_refuses_what_the_real_one_refuses(imds, method, path, headers, status):
+def test_imds_refuses_wrong_requests(imds, method, path, headers, status):
     assert ask(imds, method, path, **headers)[0] == status
 
 
-def test_imds_serves_its_role_to_who_has_a_session(imds):
+def test_imds_serves_its_role_with_a_session_token(imds):
     session = {SESSION: open_session(imds)}
     for path in (f"{ROLES_PATH}/", ROLES_PATH):
         assert ask(imds, "GET", path, **session)[::2] == (200, "instance-role")
@@ -110,7 +110,7 @@ def test_seaweedfs_verifies_signatures_and_session_tokens(seaweedfs: SeaweedFS):
 
 
 def test_real_sdks_can_use_the_fake_imds(seaweedfs: SeaweedFS, sdk, home):
-    """Temporary keys from a real STS, through the fake, into a real S3: with nothing of ours between."""
+    """Temporary keys from a real STS, through the fake, into a real S3, without the broker."""
     with Imds(as_role(seaweedfs.session())) as imds:
         variables = environment(
             home,
@@ -126,13 +126,13 @@ def test_real_sdks_can_use_the_fake_imds(seaweedfs: SeaweedFS, sdk, home):
         assert asked == [f"{ROLES_PATH}/", f"{ROLES_PATH}/instance-role"]
 
 
-def test_real_sdks_fail_without_anybody_who_serves_keys(seaweedfs: SeaweedFS, sdk, home):
-    """The environment that the tests give their clients holds no keys by itself."""
+def test_real_sdks_fail_without_a_credential_source(seaweedfs: SeaweedFS, sdk, home):
+    """The environment of the clients has no keys of its own."""
     listed = once(sdk, environment(home, AWS_ENDPOINT_URL_S3=seaweedfs.endpoint), home)
     assert listed.returncode != 0 and "buckets:" not in listed.stdout, listed
 
 
-def test_the_relay_sees_what_clients_sign(seaweedfs: SeaweedFS, sdk, home, relay):
+def test_the_relay_records_signed_headers(seaweedfs: SeaweedFS, sdk, home, relay):
     session = seaweedfs.session()
     variables = environment(
         home,

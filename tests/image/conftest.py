@@ -1,4 +1,4 @@
-"""What the tests share: an engine, the image around the static program, an S3 that verifies signatures, a network of its own."""
+"""Shared fixtures: an engine, the image around the static program, an S3 that verifies signatures, a network namespace."""
 
 import fcntl
 import os
@@ -25,7 +25,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, UP = 0x8913, 0x8914, 1  # netdevice(7)
 
 
 def pytest_sessionstart() -> None:
-    """Loopback is up here, and this is not the machine's own network, where the broker's port may be somebody else's."""
+    """Brings loopback up, and refuses the machine's own network, where the broker's port may be in use."""
     others = [name for _, name in socket.if_nameindex() if name != "lo" and _flags(name) & UP]
     if others:
         pytest.exit("these tests want a network namespace of their own: make image, or unshare --net pytest …", 2)
@@ -40,7 +40,7 @@ def _flags(interface: str) -> int:
 
 @pytest.fixture(scope="session")
 def network() -> str:
-    """The tests' own network, in podman's words."""
+    """The network namespace of the tests, in the syntax of podman."""
     return f"ns:/proc/{os.getpid()}/ns/net"
 
 
@@ -54,7 +54,7 @@ def binary() -> Path:
 
 @pytest.fixture(scope="session")
 def engine(binary: Path):
-    """With the image of the broker and that of a program in it."""
+    """An engine with the images of the broker and of a program."""
     with Engine() as running:
         context = running.directory / "context"
         running.run([str(REPOSITORY / "packaging" / "image-root.sh"), str(binary), str(context)])
@@ -65,7 +65,7 @@ def engine(binary: Path):
 
 @pytest.fixture(scope="session")
 def seaweedfs():
-    """With one key, which tests may change, and the bucket BUCKET."""
+    """A server with one key, which tests may change, and the bucket BUCKET."""
     directory = Path(tempfile.mkdtemp(prefix="credenza-image-s3-"))
     with SeaweedFS(directory, [new_key()]) as server:
         server.s3().create_bucket(Bucket=BUCKET)

@@ -1,4 +1,4 @@
-"""podman and buildah with storage, state and settings of their own: nothing of the machine's is used or changed."""
+"""podman and buildah with their own storage, state and settings: those of the machine are neither used nor changed."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ PATIENCE = 120.0
 
 
 class Engine:
-    """A context manager; all containers, volumes and images in it go with it."""
+    """A context manager; all its containers, volumes and images are removed at the end."""
 
     def __init__(self) -> None:
-        # A short path: sockets are made below it.
+        # A short path, because sockets are created below it.
         self.directory = Path(tempfile.mkdtemp(prefix="credenza-image-"))
         self._settings = self.directory / "containers.conf"
-        # podman would set a sysctl that counts as the host's when a network namespace is joined.
+        # podman would set a sysctl of the host if a network namespace is joined.
         self._settings.write_text("[containers]\ndefault_sysctls = []\n")
         self._storage = [
             "--root", str(self.directory / "root"), "--runroot", str(self.directory / "run"), "--storage-driver", "vfs",
@@ -65,7 +65,7 @@ class Engine:
         return said.stdout + said.stderr
 
     def run(self, command: list[str], check: bool = True) -> subprocess.CompletedProcess:
-        # From a folder with no entry named like an image: podman 4.3 would take that for a build context.
+        # From a folder without an entry named like an image: podman 4.3 would take it for a build context.
         done = subprocess.run(
             command, env=self.variables, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=PATIENCE,

@@ -1,4 +1,4 @@
-"""What a kubelet does with a Pod and podman 4.3 does not: volumes with owners and swaps, and sidecars that start first."""
+"""The parts of a kubelet that podman 4.3 lacks: volumes with owners and swaps, and sidecars that start first."""
 
 import os
 from copy import deepcopy
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class Projected:
-    """A ConfigMap or Secret as a kubelet mounts it: files are links through `..data`, and an update swaps that one link."""
+    """A ConfigMap or Secret as a kubelet mounts it: files are symlinks through `..data`, and an update swaps that symlink."""
 
     def __init__(self, folder: Path, files: dict[str, str], mode: int, group: int):
         self.folder, self._mode, self._group, self._version = folder, mode, group, 0
@@ -36,13 +36,13 @@ class Projected:
 
 
 def own(path: Path, mode: int, group: int) -> None:
-    """root's, in that group: what `fsGroup` does."""
+    """Owned by root and this group, as `fsGroup` does."""
     os.chown(path, 0, group)
     path.chmod(mode)
 
 
 def lay_out(documents: list[dict], folder: Path) -> tuple[dict[str, Path], dict[str, Projected]]:
-    """Host folders for all volumes of the Pod, by name, and those that can be swapped."""
+    """Returns host folders for all volumes of the Pod, by name, and the swappable ones."""
     pod = one(documents, "Pod")
     group = pod["spec"]["securityContext"]["fsGroup"]
     paths, projected = {}, {}
@@ -64,7 +64,7 @@ def lay_out(documents: list[dict], folder: Path) -> tuple[dict[str, Path], dict[
 
 
 def for_podman(pod: dict, paths: dict[str, Path]) -> dict:
-    """The same Pod in words that podman 4.3 knows. The network of the test takes the place of the Pod's own."""
+    """The same Pod in the syntax of podman 4.3. The network of the test replaces the Pod's own."""
     pod = deepcopy(pod)
     spec = pod["spec"]
     group = spec["securityContext"].pop("fsGroup")
@@ -75,7 +75,7 @@ def for_podman(pod: dict, paths: dict[str, Path]) -> dict:
     for container in spec["containers"]:
         container["imagePullPolicy"] = "Never"
         container["securityContext"]["runAsGroup"] = group
-        # Control groups are not ours in every place where the tests run.
+        # The tests do not own the control groups everywhere.
         del container["resources"]
     spec["volumes"] = [
         {"name": name, "hostPath": {"path": str(path), "type": "Directory"}} for name, path in paths.items()

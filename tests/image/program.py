@@ -1,4 +1,4 @@
-"""The program beside the broker: an image of links and empty folders, with this machine's Python mounted into it."""
+"""The program beside the broker: an image of symlinks and empty folders, with this machine's Python mounted into it."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from engine import Engine
 
 IMAGE = "localhost/program:test"
 CLIENTS = Path(__file__).parent.parent / "clients"
-# Idles until it is told to end, as process 1 with default dispositions would not.
+# Idles until a signal; with default dispositions, process 1 would ignore it.
 IDLE = "import signal; stop = {signal.SIGTERM}; signal.pthread_sigmask(signal.SIG_BLOCK, stop); signal.sigwait(stop)"
 COMMAND = [sys.executable, "-c", IDLE]
 LIST = [sys.executable, str(CLIENTS / "s3_client.py")]
@@ -15,7 +15,7 @@ VARIABLES = {"HOME": "/", "PYTHONDONTWRITEBYTECODE": "1", "AWS_EC2_METADATA_DISA
 
 
 def build(engine: Engine) -> None:
-    """Makes the image; what is a link at the top of this machine (`/lib`) is one there."""
+    """Creates the image; a symlink in this machine's root (`/lib`) is one in the image."""
     root = engine.directory / "program" / "root"
     root.mkdir(parents=True)
     for name in ("bin", "lib", "lib64"):

@@ -1,4 +1,4 @@
-"""The addresses that SDKs know by heart, owned by the tests' network: no variable names a port, boto3 finds the broker there."""
+"""The well-known addresses, owned by the tests' network: boto3 finds the broker there without a port in any variable."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ listen = ["169.254.169.254:80", "[fd00:ec2::254]:80"]
 
 @pytest.fixture(scope="module")
 def broker(binary: Path, tmp_path_factory: pytest.TempPathFactory):
-    """The home folder of a broker at all of them, with temporary keys of its environment."""
+    """The home folder of a broker at all addresses, with temporary keys in its environment."""
     for address in ADDRESSES:
         subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
     home = tmp_path_factory.mktemp("addresses")
@@ -61,8 +61,8 @@ HOPS = {"169.254.169.254": 1, "169.254.170.2": 1, "169.254.170.23": 1, "fd00:ec2
 
 
 @pytest.mark.parametrize(("address", "hops"), HOPS.items())
-def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, address: str, hops: int):
-    """The time to live of what the broker sends, as it is on the wire."""
+def test_responses_of_known_addresses_have_a_ttl_of_one(broker: Path, address: str, hops: int):
+    """The time to live of the broker's packets on the wire."""
     port = 80 if hops == 1 else int((broker / "log").read_text().split("listening on http://127.0.0.1:")[1].split()[0])
     six = ":" in address
     ethertype = 0x86DD if six else 0x0800
@@ -77,7 +77,7 @@ def test_answers_from_these_addresses_end_at_the_first_router(broker: Path, addr
         while not seen:
             packet = wire.recv(65536)
             head = 40 if six else (packet[0] & 15) * 4
-            # Protocol 6 is TCP; from the broker's port to ours, with its answer in it.
+            # Protocol 6 is TCP; from the broker's port to ours, with the response.
             if packet[6 if six else 9] == 6 and packet[head : head + 4] == port.to_bytes(2) + ours.to_bytes(2) and b"HTTP/1.1 401" in packet:
                 seen.add(packet[7 if six else 8])
     assert seen == {hops}

@@ -1,4 +1,4 @@
-"""The image by itself: what is in it, how it starts, and that it ends when it is told to."""
+"""The image by itself: its contents, its start, and its stop."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ READY = ["/usr/bin/credenza", "status", "--ready"]
 
 @pytest.fixture
 def shared(engine: Engine):
-    """A fresh volume, as every engine makes it: with owner and mode of the folder in the image."""
+    """A new volume, as every engine creates it: with owner and mode of the folder in the image."""
     name = engine.podman("volume", "create").stdout.strip()
     yield name
     engine.podman("volume", "rm", "--force", name)
@@ -25,7 +25,7 @@ def shared(engine: Engine):
 
 @pytest.fixture
 def start(engine: Engine):
-    """Runs the image with no network but loopback; gone with the test, its log shown when that fails."""
+    """Runs the image with no network but loopback; removed with the test, the log is shown if it fails."""
     started = []
 
     def run(*arguments: str, command: tuple[str, ...] = ()) -> str:
@@ -39,7 +39,7 @@ def start(engine: Engine):
         engine.podman("rm", "--force", "--time", "1", container)
 
 
-def test_it_holds_the_program_and_certificates_and_nothing_else(engine: Engine, tmp_path: Path, binary: Path):
+def test_contains_only_the_program_and_certificates(engine: Engine, tmp_path: Path, binary: Path):
     container = engine.podman("create", "--network=none", IMAGE).stdout.strip()
     engine.podman("export", "--output", str(tmp_path / "image.tar"), container)
     engine.podman("rm", container)
@@ -56,7 +56,7 @@ def test_it_holds_the_program_and_certificates_and_nothing_else(engine: Engine, 
     assert found["shared"].isdir()
 
 
-def test_what_it_says_of_itself(engine: Engine):
+def test_describes_itself_in_labels(engine: Engine):
     [image] = json.loads(engine.podman("image", "inspect", IMAGE).stdout)
     settings = image["Config"]
     assert settings["User"] == "65532:65532"
@@ -69,21 +69,21 @@ def test_what_it_says_of_itself(engine: Engine):
     assert image["Architecture"] == {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
-def test_it_serves_with_nothing_to_spare_and_ends_on_sigterm(engine: Engine, start, shared: str):
+def test_serves_with_minimal_rights_and_stops_on_sigterm(engine: Engine, start, shared: str):
     container = start(*CLOSED, *KEYS, f"--volume={shared}:/shared")
     until("it is healthy", lambda: engine.podman("healthcheck", "run", container, check=False).returncode == 0)
     assert engine.inspect(container, "{{.State.Health.Status}}") == "healthy"
     status = engine.podman("exec", container, "/usr/bin/credenza", "status").stdout
     assert "AKIATEST from static" in status, status
-    # After the grace period it would be killed, and end with 137.
+    # After the grace period it would be killed, with exit code 137.
     engine.podman("stop", "--time", "10", container)
     assert engine.exit_code(container) == 0
     logged = engine.logs(container)
     assert "stopped" in logged and "not-to-be-logged" not in logged
 
 
-def test_it_says_that_it_is_not_healthy(engine: Engine, start, shared: str):
-    """No keys are there yet: it serves, says so, and is not ready."""
+def test_reports_that_it_is_unhealthy(engine: Engine, start, shared: str):
+    """No keys yet: it serves, reports it, and is not ready."""
     container = start(*CLOSED, "--env=CREDENZA_CREDENTIALS_FILE=/nowhere/credentials", f"--volume={shared}:/shared")
     until("it serves", lambda: "ready to answer" in engine.logs(container))
     assert engine.podman("healthcheck", "run", container, check=False).returncode == 1
@@ -102,7 +102,7 @@ def test_a_restart_keeps_the_token(engine: Engine, start, shared: str):
     assert token.read_bytes() == first
 
 
-def test_without_a_place_for_the_token_it_says_what_to_do(engine: Engine, start):
+def test_names_the_remedy_without_a_writable_token_folder(engine: Engine, start):
     container = start(*CLOSED, *KEYS)
     code = int(engine.podman("wait", container).stdout)
     assert code == 1
@@ -110,7 +110,7 @@ def test_without_a_place_for_the_token_it_says_what_to_do(engine: Engine, start)
     assert "/shared/credenza/token" in said and "Read-only file system" in said and "--token-file" in said
 
 
-def test_a_bad_configuration_is_told_apart(engine: Engine, start, shared: str, tmp_path: Path):
+def test_exits_78_for_a_bad_configuration(engine: Engine, start, shared: str, tmp_path: Path):
     (tmp_path / "credenza.toml").write_text("[server]\nlisten = 7\n")
     (tmp_path / "credenza.toml").chmod(0o644)
     tmp_path.chmod(0o755)

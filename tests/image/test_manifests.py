@@ -1,4 +1,4 @@
-"""The files that users start from say what they mean, without a cluster or an engine."""
+"""The shipped files are valid, without a cluster or an engine."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def run(*command: object) -> subprocess.CompletedProcess:
     return subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=60)
 
 
-def test_hadolint_has_nothing_to_say():
+def test_hadolint_finds_nothing():
     said = run(TOOLS / "hadolint", "--no-color", REPOSITORY / "Dockerfile")
     assert (said.returncode, said.stdout) == (0, ""), said
 
@@ -37,13 +37,13 @@ def test_kubernetes_schema(kubernetes: str):
 
 
 def test_kubernetes_schema_refuses_a_slip(tmp_path: Path):
-    """The check can fail: one letter too many in a field of the sidecar."""
+    """The check can fail: one extra letter in a field of the sidecar."""
     slip = tmp_path / "slip.yaml"
     slip.write_text(SIDECAR.read_text().replace("readOnlyRootFilesystem", "readOnlyRootFileSystem", 1))
     assert run(TOOLS / "kubernetes-validate", "--strict", slip).returncode != 0
 
 
-def test_the_pod_is_as_closed_as_the_restricted_standard_asks():
+def test_the_pod_meets_the_restricted_standard():
     spec = one(list(yaml.safe_load_all(SIDECAR.read_text())), "Pod")["spec"]
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
     assert not spec["automountServiceAccountToken"]

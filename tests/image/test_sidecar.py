@@ -1,6 +1,6 @@
-"""The shipped Pod and compose file, run: a boto3 program under another user gets its credentials from the broker beside it.
+"""Runs the shipped Pod and compose file: a boto3 program of another user gets its credentials from the broker.
 
-What both are held to stands in `Pair`; the two fixtures start it from the file that users start from.
+`Pair` has the requirements of both; the two fixtures start it from the shipped files.
 """
 
 import json
@@ -26,7 +26,7 @@ SHOW = "import os; print(os.getuid(), oct(os.stat('{0}').st_mode & 0o777), len(o
 
 @dataclass
 class Pair:
-    """A broker and the program beside it, both running, the broker ready."""
+    """A broker and the program beside it, both running, and the broker ready."""
 
     engine: Engine
     broker: str
@@ -74,7 +74,7 @@ def compose_pair(engine: Engine, seaweedfs: SeaweedFS, network: str, tmp_path: P
         return name
 
     def write(key: Key) -> None:
-        """As an editor saves: a new file in the place of the old one."""
+        """Saves like an editor: a new file replaces the old one."""
         aside = keys / ".credentials.new"
         aside.write_text(keys_file(key))
         kubelet.own(aside, 0o640, 10000)
@@ -107,7 +107,7 @@ def compose_pair(engine: Engine, seaweedfs: SeaweedFS, network: str, tmp_path: P
 
 @pytest.fixture
 def pod_pair(engine: Engine, seaweedfs: SeaweedFS, tmp_path: Path):
-    """config/kubernetes/sidecar.yaml, its volumes as a kubelet lays them out."""
+    """config/kubernetes/sidecar.yaml, with volumes as a kubelet mounts them."""
     documents = list(yaml.safe_load_all(SIDECAR.read_text()))
     kubelet.one(documents, "Secret")["stringData"]["credentials"] = keys_file(seaweedfs.keys[0])
     shipped = kubelet.one(documents, "Pod")
@@ -144,7 +144,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     return request.getfixturevalue(f"{request.param}_pair")
 
 
-def test_a_program_under_another_user_signs_with_what_the_broker_holds(pair: Pair, seaweedfs: SeaweedFS):
+def test_a_program_of_another_user_signs_with_the_lease(pair: Pair, seaweedfs: SeaweedFS):
     shown = pair.python(SHOW.format(TOKEN))
     assert shown.stdout.split() == [pair.user, "0o640", "64"], "another user, and the token is open to the group alone"
     with pair.client() as running:
@@ -155,7 +155,7 @@ def test_a_program_under_another_user_signs_with_what_the_broker_holds(pair: Pai
 
 
 def test_nobody_else_gets_any(pair: Pair):
-    """Neither a user outside the group, nor one who asks without the token, nor the program for the key file."""
+    """Refused: a user outside the group, a request without the auth token, and the key file to the program."""
     outside = pair.python(SHOW.format(TOKEN), "--user", "10002:10002")
     assert outside.returncode != 0 and "PermissionError" in outside.stderr, outside
     ask = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:9733/credentials')"
@@ -180,7 +180,7 @@ def test_a_swapped_key_reaches_the_program(pair: Pair, seaweedfs: SeaweedFS):
     assert not [key for key in (old, new) if key.secret_access_key in logged]
 
 
-def test_a_stop_is_clean_and_a_start_keeps_the_programs_going(pair: Pair):
+def test_programs_survive_a_stop_and_a_start(pair: Pair):
     with pair.client() as running:
         assert running.list() == LISTED
         pair.engine.podman("stop", "--time", "10", pair.broker)

@@ -1,4 +1,4 @@
-//! What is broken, hostile or far too large: a clear error or the right answer, and the others go on.
+//! Broken, hostile or oversized input: a clear error or the right response, and the other sources go on.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use testkit::harness::{Broker, HUSH, Home, keys_file, profile};
 
-/// Resident memory of a process, in megabytes.
+/// Returns the resident memory of a process in megabytes.
 fn resident(broker: &Broker) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-/// Everything that can stand where a file should: its name, and a word of the error it causes.
+/// Creates odd entries in the place of a file; returns the name of each, and a word of its error.
 fn odd_files(home: &Home) -> Vec<(&'static str, &'static str)> {
     let at = |name: &str| home.path().join(name);
     File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
@@ -40,7 +40,7 @@ fn odd_files(home: &Home) -> Vec<(&'static str, &'static str)> {
 }
 
 #[test]
-fn odd_files_are_failures_of_their_own_source_only() {
+fn keeps_failures_of_odd_files_to_their_source() {
     let home = Home::new();
     let odd = odd_files(&home);
     home.write("good", keys_file("AKIAGOOD"));
@@ -59,7 +59,7 @@ fn odd_files_are_failures_of_their_own_source_only() {
     broker.wait_for_identity(&token, "good");
     for (name, word) in odd {
         for kind in ["shared", "config", "key", "url"] {
-            // Root may read everything.
+            // Root can read every file.
             if name == "unreadable" && kind == "key" && rustix::process::geteuid().is_root() {
                 continue;
             }
@@ -77,11 +77,11 @@ fn odd_files_are_failures_of_their_own_source_only() {
 }
 
 #[test]
-fn odd_configuration_files_are_78_and_say_why() {
+fn exits_78_for_odd_configuration_files() {
     let home = Home::new();
     for (name, word) in odd_files(&home) {
         let ended = home.run(&["check", "--config", name], &[]);
-        // An empty one configures nothing, which is fine; there are no credentials then.
+        // An empty file configures nothing, which is valid; there are no credentials then.
         let code = if name == "empty" { 1 } else { 78 };
         assert_eq!(ended.code, Some(code), "{name}: {ended:?}");
         assert!(ended.stderr.contains(word), "{name}: {ended:?}");
@@ -93,7 +93,7 @@ fn odd_configuration_files_are_78_and_say_why() {
 }
 
 #[test]
-fn odd_token_files_stop_the_start() {
+fn refuses_to_start_with_odd_token_files() {
     let home = Home::new();
     for (name, _) in odd_files(&home) {
         let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", name], &[]);
@@ -111,7 +111,7 @@ fn odd_token_files_stop_the_start() {
 }
 
 #[test]
-fn without_a_home_everything_but_the_files_works() {
+fn works_without_home_except_for_files() {
     let home = Home::new();
     let mut command = home.command(&["get"]);
     command.env("HOME", "").env("AWS_ACCESS_KEY_ID", "AKIA1").env("AWS_SECRET_ACCESS_KEY", "hush");
@@ -123,7 +123,7 @@ fn without_a_home_everything_but_the_files_works() {
 }
 
 #[test]
-fn shared_files_as_editors_and_generators_leave_them() {
+fn reads_shared_files_of_editors_and_generators() {
     let home = Home::new();
     let many: String = (0..10_000).map(|number| profile(&format!("p{number}"), &format!("AKIA{number}"))).collect();
     let long = format!(
@@ -149,7 +149,7 @@ fn shared_files_as_editors_and_generators_leave_them() {
     );
 }
 
-/// Answers every request with these bytes, then with `more` for ever.
+/// Answers every request with these bytes, then repeats the rest forever.
 fn upstream(answer: &str, more: Option<Duration>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}/", listener.local_addr().unwrap());
@@ -184,7 +184,7 @@ fn document(key: &str, expiration: &str) -> String {
 }
 
 #[test]
-fn upstreams_that_answer_nonsense() {
+fn reports_nonsense_from_services() {
     let table: Vec<(&str, String, Option<Duration>, &[u16])> = vec![
         ("html", ok("<html><body>hush login</body></html>"), None, &[403, 503]),
         ("half", ok("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush"), None, &[403, 503]),
@@ -222,7 +222,7 @@ fn upstreams_that_answer_nonsense() {
 }
 
 #[test]
-fn an_upstream_that_drips_for_ever_is_given_up() {
+fn gives_up_on_an_endless_slow_response() {
     let home = Home::new();
     let uri = upstream(&ok("{\"x\":\""), Some(Duration::from_millis(50)));
     let config = home.write("credenza.toml", "[defaults]\nload_timeout = \"2s\"\n");
@@ -233,7 +233,7 @@ fn an_upstream_that_drips_for_ever_is_given_up() {
 }
 
 #[test]
-fn a_source_that_points_at_the_broker_itself_is_refused() {
+fn refuses_a_source_that_is_the_broker_itself() {
     let home = Home::new();
     let port = { TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() };
     let uri = format!("http://localhost:{port}/credentials");
@@ -245,7 +245,7 @@ fn a_source_that_points_at_the_broker_itself_is_refused() {
 }
 
 #[test]
-fn a_container_host_that_is_not_allowed_is_refused_without_a_request() {
+fn refuses_foreign_container_hosts_without_a_request() {
     for uri in
         ["http://192.0.2.1/", "http://example.invalid/", "http://169.254.169.254/x", "ftp://127.0.0.1/", "nonsense"]
     {

@@ -11,7 +11,7 @@ use testkit::harness::{HUSH, Home, keys_file, profile, wait};
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
 #[test]
-fn get_prints_each_form_and_fails_with_the_reason() {
+fn get_prints_each_format_or_fails_with_a_reason() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     home.write(".aws/config", "[default]\nregion = eu-west-1\n");
@@ -34,7 +34,7 @@ fn get_prints_each_form_and_fails_with_the_reason() {
 }
 
 #[test]
-fn get_takes_secrets_from_standard_input_and_warns_of_the_process_list() {
+fn get_reads_secrets_from_stdin_and_warns_of_arguments() {
     let home = Home::new();
     let mut child = home
         .command(&["get", "--access-key-id", "AKIASTDIN", "--secret-access-key-file", "-"])
@@ -56,7 +56,7 @@ fn get_takes_secrets_from_standard_input_and_warns_of_the_process_list() {
 }
 
 #[test]
-fn expired_credentials_are_printed_with_a_warning() {
+fn get_prints_expired_credentials_with_a_warning() {
     let home = Home::new();
     let expired =
         [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "hush"), ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")];
@@ -65,7 +65,7 @@ fn expired_credentials_are_printed_with_a_warning() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_a_bad_configuration_78_with_all_its_errors() {
+fn exits_2_for_usage_and_78_for_configuration_errors() {
     let home = Home::new();
     home.write(
         "bad.toml",
@@ -93,7 +93,7 @@ fn wrong_usage_is_2_and_a_bad_configuration_78_with_all_its_errors() {
 }
 
 #[test]
-fn check_explains_each_source_and_is_1_when_an_identity_has_nothing() {
+fn check_explains_sources_and_exits_1_without_credentials() {
     let home = Home::new();
     home.write(
         ".aws/credentials",
@@ -113,7 +113,7 @@ fn check_explains_each_source_and_is_1_when_an_identity_has_nothing() {
 }
 
 #[test]
-fn exec_gives_the_child_a_broker_of_its_own() {
+fn exec_starts_a_private_broker_for_the_child() {
     let home = Home::new();
     home.write(".aws/credentials", format!("{}{}", keys_file("AKIAOTHER"), profile("dev", "AKIADEV")));
     home.write(
@@ -140,7 +140,7 @@ fn exec_gives_the_child_a_broker_of_its_own() {
     assert!(!fs::exists(home.path().join("run/token")).unwrap(), "the daemon's token file is not its business");
 }
 
-/// Keys for one store, with its endpoint and region, and keys without either.
+/// Creates keys for one store, with its endpoint and region, and keys without either.
 fn two_stores() -> Home {
     let home = Home::new();
     home.write(".aws/credentials", profile("plain", "AKIAPLAIN"));
@@ -154,7 +154,7 @@ fn two_stores() -> Home {
     home
 }
 
-/// What a shell prints that has evaluated what `get` prints for some identities, one after the other.
+/// Runs a script in a shell that has evaluated the output of `get` for these identities in turn; returns its output.
 fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
     let gets: String =
         identities.iter().map(|name| format!("eval \"$(\"$0\" get --identity {name} --format env)\"; ")).collect();
@@ -167,7 +167,7 @@ fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&
 }
 
 #[test]
-fn the_endpoint_and_region_of_one_identity_are_not_those_of_the_next() {
+fn get_unsets_endpoint_and_region_of_the_previous_identity() {
     let home = two_stores();
     let shown = r#"echo "$AWS_ACCESS_KEY_ID $AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION $CREDENZA_SET""#;
     let minio = "AKIAURL http://127.0.0.1:9000 eu-south-1 eu-south-1 AWS_REGION AWS_DEFAULT_REGION AWS_ENDPOINT_URL_S3";
@@ -176,12 +176,12 @@ fn the_endpoint_and_region_of_one_identity_are_not_those_of_the_next() {
         (&["minio"][..], &[][..], minio),
         (&["minio", "plain"], &[], "AKIAPLAIN"),
         (&["minio", "plain", "minio"], &[], minio),
-        // The keys that stand here are those of minio still, and good there only.
+        // The keys in the environment are still those of minio, and valid only there.
         (&["minio", "here", "here"], &[], minio),
         (&["minio", "plain", "here"], &[], "AKIAPLAIN"),
-        // Nor does a source find them in the environment.
+        // The source `environment` does not find them either.
         (&["minio", "either"], &[], "AKIAPLAIN"),
-        // What is the user's own stays, though an identity may have the same.
+        // The user's own settings remain, even if the identity has the same ones.
         (&["plain"], &own, "AKIAPLAIN http://own own-1"),
         (&["either"], &own, "AKIAPLAIN http://own own-1 own-1 AWS_DEFAULT_REGION"),
         (&["either", "plain"], &own, "AKIAPLAIN http://own own-1"),
@@ -191,7 +191,7 @@ fn the_endpoint_and_region_of_one_identity_are_not_those_of_the_next() {
 }
 
 #[test]
-fn exec_takes_away_the_endpoint_and_region_of_others() {
+fn exec_unsets_endpoint_and_region_of_other_identities() {
     let home = two_stores();
     let shown = r#"sh -c 'echo "$AWS_ENDPOINT_URL_S3 $AWS_REGION $AWS_DEFAULT_REGION"'"#;
     let minio = "http://127.0.0.1:9000 eu-south-1 eu-south-1";
@@ -215,7 +215,7 @@ fn exec_takes_away_the_endpoint_and_region_of_others() {
 }
 
 #[test]
-fn exec_makes_its_folder_where_nobody_else_can_replace_it() {
+fn exec_avoids_a_tmpdir_that_others_can_rename() {
     let home = Home::new();
     let open = home.path().join("tmp");
     fs::create_dir(&open).unwrap();
@@ -235,7 +235,7 @@ fn exec_makes_its_folder_where_nobody_else_can_replace_it() {
 }
 
 #[test]
-fn exec_serves_one_identity_with_its_endpoint_and_does_not_start_without_a_lease() {
+fn exec_sets_the_endpoint_and_needs_a_lease_to_start() {
     let home = Home::new();
     let ended = home.run(
         &["exec", "--url", "http://AKIAURL:hush@127.0.0.1:9000/", "--", "sh", "-c", "echo $AWS_ENDPOINT_URL_S3"],
@@ -253,7 +253,7 @@ fn exec_serves_one_identity_with_its_endpoint_and_does_not_start_without_a_lease
 }
 
 #[test]
-fn the_broker_of_exec_has_one_identity_and_one_client() {
+fn exec_serves_one_identity_to_one_client() {
     let home = Home::new();
     let config = home.write(
         "credenza.toml",
@@ -286,7 +286,7 @@ fn the_broker_of_exec_has_one_identity_and_one_client() {
 }
 
 #[test]
-fn exec_does_not_follow_an_endpoint_that_a_file_of_others_names() {
+fn exec_refuses_endpoints_of_files_that_others_can_write() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let config = home.write(".aws/config", "[default]\nendpoint_url = http://127.0.0.1:1\nregion = eu-west-1\n");
@@ -306,7 +306,7 @@ fn exec_does_not_follow_an_endpoint_that_a_file_of_others_names() {
 }
 
 #[test]
-fn exec_passes_signals_on() {
+fn exec_forwards_signals() {
     let home = Home::new();
     let script = "trap 'echo got; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
     let mut child =
@@ -324,7 +324,7 @@ fn exec_passes_signals_on() {
 }
 
 #[test]
-fn status_asks_a_running_daemon() {
+fn status_shows_a_running_daemon() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     broker.wait_for_key(&home.token(), "AKIAENV");
@@ -339,15 +339,15 @@ fn status_asks_a_running_daemon() {
         home.run(&["status", "--ready", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "/nonexistent")]).code,
         Some(0)
     );
-    let nobody = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);
-    assert!(nobody.code == Some(1) && nobody.stderr.contains("no daemon answers"), "{nobody:?}");
+    let absent = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);
+    assert!(absent.code == Some(1) && absent.stderr.contains("no daemon answers"), "{absent:?}");
     fs::write(home.path().join("run/token"), "0123456789abcdef0123456789abcdef").unwrap();
     let refused = home.run(&["status", "--listen", &address], &[]);
     assert!(refused.code == Some(1) && refused.stderr.contains("InvalidAuthorizationToken"), "{refused:?}");
 }
 
 #[test]
-fn manual_pages_come_from_the_command_line_itself() {
+fn manual_pages_match_the_command_line() {
     let home = Home::new();
     let folder = home.path().join("man/deep");
     let written = home.run(&["manual", folder.to_str().unwrap()], &[]);
@@ -363,9 +363,9 @@ fn manual_pages_come_from_the_command_line_itself() {
 }
 
 #[test]
-fn status_can_be_watched() {
+fn status_watches_a_daemon() {
     let home = Home::new();
-    // An address of its own: no other test takes the port meanwhile.
+    // An address of this test alone: no other test binds the port meanwhile.
     let socket = std::net::TcpListener::bind("127.99.1.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     drop(socket);
@@ -373,7 +373,7 @@ fn status_can_be_watched() {
         home.command(&["status", "--watch", "--json", "--listen", &address]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut next = || -> serde_json::Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
-    // There is no token either, as long as no daemon ever was.
+    // There is no auth token before the first start of a daemon.
     assert!(next()["error"].as_str().unwrap().contains("token"), "it goes on without a daemon");
     let broker = home.serve(&["--listen", &address], &KEYS);
     let mut document = next();
@@ -387,7 +387,7 @@ fn status_can_be_watched() {
 }
 
 #[test]
-fn logs_as_json_and_for_journald() {
+fn logs_in_json_and_for_journald() {
     let home = Home::new();
     let broker = home.serve(&["--log-format", "json"], &KEYS);
     for line in broker.log().lines() {
@@ -400,10 +400,10 @@ fn logs_as_json_and_for_journald() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn exits_at_once_on_a_second_signal() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
-    // Half a head holds up a stop, for a moment.
+    // An unfinished head delays the stop for a moment.
     let mut stream = std::net::TcpStream::connect(broker.address()).unwrap();
     stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
     std::thread::sleep(Duration::from_millis(200));
@@ -414,7 +414,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn completions_and_help_teach() {
+fn prints_completions_and_help() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish"] {
         let ended = home.run(&["completions", shell], &[]);

@@ -1,4 +1,4 @@
-//! `get --from-daemon` and `env`: what they get of a running daemon, and who never gets its token.
+//! `get --from-daemon` and `env`: their output, and the listeners that never get the auth token.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,8 +17,8 @@ const TEMPORARY: [(&str, &str); 4] = [
     ("AWS_REGION", "eu-west-1"),
 ];
 
-/// Nobody: neither root, nor the user of the tests.
-const STRANGER: u32 = 65_533;
+/// A user id other than root and the user of the tests.
+const ANOTHER_USER: u32 = 65_533;
 
 fn get(home: &Home, address: SocketAddr, more: &[&str]) -> CommandOutput {
     let address = address.to_string();
@@ -31,7 +31,7 @@ fn env(home: &Home, broker: &Broker, more: &[&str]) -> CommandOutput {
 }
 
 #[test]
-fn every_form_of_what_a_daemon_holds() {
+fn get_prints_each_format_of_a_daemons_lease() {
     let home = Home::new();
     home.write(".aws/credentials", profile("other", "AKIAOTHER"));
     let config = home.write(
@@ -68,7 +68,7 @@ fn every_form_of_what_a_daemon_holds() {
     }
     let minio = get(&home, broker.address(), &["--identity", "minio"]).stdout;
     assert!(minio.contains("Expiration"), "{minio}");
-    // Neither has a real end; who asks for a document asks again, who has variables does not.
+    // Neither has a real expiry. A reader of documents requests again; a reader of variables does not.
     for (identity, unset) in [("default", "unset"), ("minio", "unset"), ("temporary", "export")] {
         let lines = get(&home, broker.address(), &["--identity", identity, "--format", "env"]).stdout;
         assert!(lines.contains(&format!("{unset} AWS_CREDENTIAL_EXPIRATION")), "{identity}: {lines}");
@@ -82,7 +82,7 @@ fn every_form_of_what_a_daemon_holds() {
 }
 
 #[test]
-fn the_daemon_is_found_by_its_configuration() {
+fn finds_the_daemon_by_its_configuration() {
     let home = Home::new();
     let broker = home.serve(&[], &TEMPORARY);
     let text = format!("[server]\nlisten = [\"{}\"]\ntoken_file = \"run/token\"\n", broker.address());
@@ -96,9 +96,9 @@ fn the_daemon_is_found_by_its_configuration() {
 }
 
 #[test]
-fn of_several_addresses_clients_are_led_to_the_one_that_all_take() {
+fn prefers_the_address_that_every_sdk_accepts() {
     let home = Home::new();
-    // The ports are the daemon's choice, so it is told of as a listener that is there, and of one that need not be.
+    // The daemon chooses the ports: the client's file names the used one beside two that do not exist.
     let broker = home.serve(&["--listen", "127.0.0.1:0"], &TEMPORARY);
     let text = format!("[server]\nlisten = [\"[::1]:9\", \"169.254.170.2:80\", \"{}\"]\n", broker.address());
     home.write(".config/credenza/credenza.toml", text);
@@ -110,7 +110,7 @@ fn of_several_addresses_clients_are_led_to_the_one_that_all_take() {
 }
 
 #[test]
-fn a_daemon_that_has_none_says_why() {
+fn reports_why_the_daemon_has_no_credentials() {
     let home = Home::new();
     home.write(
         ".aws/config",
@@ -138,7 +138,7 @@ fn a_daemon_that_has_none_says_why() {
 }
 
 #[test]
-fn a_wrong_token_and_no_daemon_are_said() {
+fn reports_a_wrong_auth_token_and_a_missing_daemon() {
     let home = Home::new();
     let broker = home.serve(&[], &TEMPORARY);
     let other = home.write("other", "0123456789012345678901234567890123456789");
@@ -155,14 +155,14 @@ fn a_wrong_token_and_no_daemon_are_said() {
     assert_eq!((none.code, &*none.stdout), (Some(1), ""), "{none:?}");
 }
 
-/// A program that keeps what it hears and answers nothing.
+/// A program that records its input and answers nothing.
 struct Eavesdropper {
     address: SocketAddr,
     heard: Arc<Mutex<String>>,
 }
 
 impl Eavesdropper {
-    /// `None` where a socket cannot be given to another user.
+    /// Returns `None` if the socket cannot be given to another user.
     fn start(uid: u32) -> Option<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         fchown(&listener, Some(uid), None).ok()?;
@@ -171,7 +171,7 @@ impl Eavesdropper {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut bytes = [0; 4096];
-                // Whoever asks has an end when this is dropped, and by then it is written down.
+                // A client reads the end of the stream when this is dropped; the bytes are recorded by then.
                 let mut stream = stream.unwrap();
                 let read = stream.read(&mut bytes).unwrap();
                 heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
@@ -182,8 +182,8 @@ impl Eavesdropper {
 }
 
 #[test]
-fn the_listener_of_another_user_never_gets_the_token() {
-    let Some(stranger) = Eavesdropper::start(STRANGER) else {
+fn never_sends_the_auth_token_to_another_users_listener() {
+    let Some(stranger) = Eavesdropper::start(ANOTHER_USER) else {
         assert!(skip("this user cannot give a socket to another one"));
         return;
     };
@@ -203,8 +203,8 @@ fn the_listener_of_another_user_never_gets_the_token() {
             assert!(ended.stderr.contains(word), "{word}: {ended:?}");
         }
     }
-    // A token of that very user is meant for it, which shows that it hears.
-    chown(&token, Some(STRANGER), None).unwrap();
+    // An auth token of that user is sent, which shows that the listener records.
+    chown(&token, Some(ANOTHER_USER), None).unwrap();
     let ended = get(&home, stranger.address, &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let heard = stranger.heard.lock().unwrap().clone();
@@ -213,11 +213,11 @@ fn the_listener_of_another_user_never_gets_the_token() {
 }
 
 #[test]
-fn a_listener_that_nobody_knows_never_gets_the_token() {
+fn never_sends_the_auth_token_to_an_unknown_listener() {
     let home = Home::new();
     let broker = home.serve(&[], &TEMPORARY);
     let command = format!("exec \"$0\" get --from-daemon --listen {}", broker.address());
-    // Without /proc, and with that of another network namespace: the tables are there, and the listener is not in them.
+    // Without /proc, and with that of another network namespace: its tables do not contain the listener.
     for tables in ["", "mkdir /proc/net && echo head >/proc/net/tcp &&"] {
         let script = format!("mount -t tmpfs none /proc && {tables} {command}");
         let mut unshare = Command::new("unshare");
@@ -240,7 +240,7 @@ fn a_listener_that_nobody_knows_never_gets_the_token() {
 }
 
 #[test]
-fn what_speaks_something_else_is_no_daemon() {
+fn rejects_responses_that_are_not_a_daemons() {
     let home = Home::new();
     home.write("run/token", "0123456789012345678901234567890123456789");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -262,7 +262,7 @@ fn what_speaks_something_else_is_no_daemon() {
     answering.join().unwrap();
 }
 
-/// A daemon that gives these answers in order, and how many of them it gave.
+/// Starts a daemon that gives these answers in order; returns its address and the number of given answers.
 fn scripted(answers: Vec<String>) -> (SocketAddr, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, given) = (listener.local_addr().unwrap(), Arc::<Mutex<usize>>::default());
@@ -278,7 +278,7 @@ fn scripted(answers: Vec<String>) -> (SocketAddr, Arc<Mutex<usize>>) {
     (address, given)
 }
 
-/// A lease at two moments of its life, as the two paths show it: the body, and the status.
+/// Returns the response body and the status of a lease at one moment of its life.
 fn shown(key: &str, secret: &str, second: u32) -> [String; 2] {
     let (loaded, end) = (format!("2026-11-23T16:00:0{second}Z"), format!("2026-11-23T17:00:0{second}Z"));
     let body = serde_json::json!({
@@ -291,7 +291,7 @@ fn shown(key: &str, secret: &str, second: u32) -> [String; 2] {
 }
 
 #[test]
-fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
+fn never_mixes_keys_and_endpoints_of_two_leases() {
     let home = Home::new();
     home.write("run/token", "0123456789012345678901234567890123456789");
     let [[a, at_a], [b, at_b], [later, at_later]] =
@@ -299,7 +299,7 @@ fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
     let [other_secret, _] = shown("A", "hush-z", 0);
     for (answers, endpoint) in [
         ([&a, &at_a, &a].to_vec(), "http://A:0"),
-        // Another one has come before the status, after it, and both.
+        // Another lease was published before the status, after it, and both.
         ([&a, &at_b, &b, &at_b, &b].to_vec(), "http://B:0"),
         ([&a, &at_a, &b, &at_b, &b].to_vec(), "http://B:0"),
         ([&a, &at_b, &a, &at_a, &a].to_vec(), "http://A:0"),
@@ -313,7 +313,7 @@ fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
         assert!(ended.stdout.contains(endpoint) && ended.stdout.contains(&key), "{answers:?}: {ended:?}");
         assert_eq!(*given.lock().unwrap(), answers.len());
     }
-    // One that never rests, or whose status says nothing of this identity.
+    // A lease that changes all the time, and a status without this identity.
     let nothing = "{\"identities\":{}}".to_owned();
     for answers in [[&a, &at_b, &b, &at_a], [&a, &nothing, &a, &nothing]] {
         let (address, given) = scripted(answers.into_iter().cycle().take(64).cloned().collect());
@@ -327,7 +327,7 @@ fn the_key_of_one_lease_never_comes_with_the_endpoint_of_another() {
 }
 
 #[test]
-fn env_leads_to_the_daemon_and_shows_no_secret() {
+fn env_points_to_the_daemon_without_secrets() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let broker = home.serve(&[], &TEMPORARY);
@@ -341,7 +341,7 @@ fn env_leads_to_the_daemon_and_shows_no_secret() {
         let all = format!("{ended:?}");
         assert!(!all.contains(&home.token()) && !all.contains(HUSH), "{all}");
     }
-    // What a program finds after `eval`, whatever was there before.
+    // The environment of a program after `eval`, regardless of its earlier contents.
     let script = "eval \"$(\"$0\" env --listen \"$1\" --identity default)\"; exec printenv";
     let program = testkit::harness::program();
     let mut command = Command::new("sh");
@@ -372,7 +372,7 @@ fn env_leads_to_the_daemon_and_shows_no_secret() {
 }
 
 #[test]
-fn env_leads_to_the_place_of_an_identity_that_there_is() {
+fn env_sets_endpoint_and_region_of_the_identity() {
     let home = Home::new();
     home.write(
         ".aws/config",
@@ -389,7 +389,7 @@ fn env_leads_to_the_place_of_an_identity_that_there_is() {
     let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
     for (identity, said, printed, absent) in [
-        // Loaded on demand, and so by this very question.
+        // The identity is loaded on demand: by this request.
         ("minio", "", &["AWS_ENDPOINT_URL_S3='http://127.0.0.1:9000'", "AWS_REGION='eu-south-1'"][..], "AWS_PROFILE='"),
         ("dev", "run: credenza login --sso-session work", &["AWS_REGION='eu-north-1'"], "AWS_ENDPOINT_URL_S3"),
         ("default", "404 CredentialsNotConfigured", &[], "AWS_REGION"),
@@ -406,7 +406,7 @@ fn env_leads_to_the_place_of_an_identity_that_there_is() {
         assert!(!ended.stdout.contains(absent) && !all.contains(HUSH) && !all.contains("AKIAURL"), "{absent}: {all}");
         assert!(!all.contains(&token), "{all}");
     }
-    // For every shell, and with what was of another identity taken away; a file takes nothing away.
+    // In the syntax of every shell, with the variables of another identity removed; a file removes nothing.
     let address = broker.address().to_string();
     let of_before = [("CREDENZA_SET", "AWS_REGION AWS_ENDPOINT_URL_S3")];
     for (format, set, unset) in [

@@ -1,4 +1,4 @@
-//! What runs out: file descriptors, watches, disk, readers. The daemon goes on, says so once, and recovers by itself.
+//! Exhausted file descriptors, watches, disks, readers: the daemon goes on, logs it once, and recovers by itself.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,7 +17,7 @@ fn times(broker: &Broker, what: &str) -> usize {
     broker.log().matches(what).count()
 }
 
-/// The soft limit of open files of a running daemon.
+/// Sets the soft limit of open files of a running daemon.
 fn limit_files(broker: &Broker, files: u64) {
     let pid = Pid::from_child(&broker.child);
     let before = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files.max(4096)) });
@@ -25,7 +25,7 @@ fn limit_files(broker: &Broker, files: u64) {
 }
 
 #[test]
-fn no_file_descriptors_left() {
+fn recovers_from_exhausted_file_descriptors() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
     let mut broker = home.serve(&[], &KEYS[2..]);
@@ -38,10 +38,10 @@ fn no_file_descriptors_left() {
     let mut waiting = TcpStream::connect(broker.address()).unwrap();
     broker.wait_for_log("cannot accept connections");
     for _ in 0..5 {
-        assert_eq!(client.request(), 200, "who is connected is served on");
+        assert_eq!(client.request(), 200, "a connected client is still served");
         std::thread::sleep(Duration::from_millis(100));
     }
-    // Nor can the file be read: the lease stays.
+    // The file cannot be read either: the lease remains.
     home.write(".aws/credentials", keys_file("AKIAAFTER"));
     broker.wait_for_log("load failed");
     assert_eq!(client.request(), 200);
@@ -52,13 +52,13 @@ fn no_file_descriptors_left() {
     waiting.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "who waited is answered: {answer}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "the waiting client is served: {answer}");
     broker.wait_for("/healthz", "", |_| times(&broker, "connections are accepted again") == 1);
     assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
 }
 
 #[test]
-fn strangers_do_not_take_the_last_file_descriptors() {
+fn keeps_file_descriptors_from_unknown_clients() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
     let mut command = Command::new("sh");
@@ -67,14 +67,14 @@ fn strangers_do_not_take_the_last_file_descriptors() {
     let token = home.token();
     broker.wait_for_key(&token, "AKIABEFORE");
     assert_eq!(times(&broker, "leaves room for fewer connections"), 1, "{}", broker.log());
-    let strangers: Vec<_> = (0..1000).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
+    let unknown: Vec<_> = (0..1000).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
     home.write(".aws/credentials", keys_file("AKIAAFTER"));
     broker.wait_for_key(&token, "AKIAAFTER");
     assert_eq!(times(&broker, "cannot accept"), 0, "{}", broker.log());
-    drop(strangers);
+    drop(unknown);
 }
 
-/// `serve` in this home, run by another program that ends by becoming it.
+/// Returns a command that runs another program, which replaces itself by `serve` in this home.
 fn wrapped(mut command: Command, home: &Home, variables: &[(&str, &str)]) -> Command {
     let serve = home.command(&["serve", "--listen", "127.0.0.1:0"]);
     command.arg(serve.get_program()).args(serve.get_args());
@@ -84,23 +84,23 @@ fn wrapped(mut command: Command, home: &Home, variables: &[(&str, &str)]) -> Com
     command
 }
 
-/// Whether a namespace like this can be made and this be done in it.
+/// Returns true if this script succeeds in a namespace of this kind.
 fn can(namespace: &str, script: &str) -> bool {
     let done = Command::new("unshare").args([namespace, "sh", "-c", script]).stderr(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
 }
 
 #[test]
-fn no_file_watches_left() {
+fn polls_files_when_watches_are_exhausted() {
     std::thread::scope(|scope| {
         for limit in ["max_inotify_watches", "max_inotify_instances"] {
-            scope.spawn(move || no_watches(limit));
+            scope.spawn(move || polls_without(limit));
         }
     });
 }
 
-/// In a user namespace with a limit of its own, which is raised when the daemon has said what it does without.
-fn no_watches(limit: &str) {
+/// Runs in a user namespace with a limit of its own, and raises the limit after the daemon has reported it.
+fn polls_without(limit: &str) {
     let file = format!("/proc/sys/user/{limit}");
     if !can("-Ur", &format!("echo 0 > {file}")) && skip("user namespaces with limits of their own (unshare -Ur)") {
         return;
@@ -132,7 +132,7 @@ fn no_watches(limit: &str) {
 }
 
 #[test]
-fn no_space_for_the_token() {
+fn reports_a_full_disk_and_starts_once_there_is_space() {
     let probe = tempfile::tempdir().unwrap();
     let mount = |folder: &Path| format!("mount -t tmpfs -o size=64k,mode=700 none '{}'", folder.display());
     if !can("-m", &mount(probe.path())) && skip("mounting a small file system (unshare -m, as root)") {
@@ -140,7 +140,7 @@ fn no_space_for_the_token() {
     }
     let home = Home::new();
     fs::create_dir(home.path().join("run")).unwrap();
-    // A first start without space, a second with some, which makes the token, a third with that and no space again.
+    // The first start has no space. The second has some and creates the auth token. The third has the token, no space.
     let script = format!(
         r#"
         {mount} || exit
@@ -176,11 +176,11 @@ fn no_space_for_the_token() {
 }
 
 #[test]
-fn a_file_system_that_hangs() {
+fn serves_other_identities_when_a_file_system_hangs() {
     let home = Home::new();
     let hung = home.path().join("hung");
     fs::create_dir(&hung).unwrap();
-    // Nobody answers at the other end, which is open as long as the daemon is.
+    // The other end stays open as long as the daemon runs, and never answers.
     let mount = format!(
         "exec 3<>/dev/fuse && mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 none '{}'",
         hung.display()
@@ -190,7 +190,7 @@ fn a_file_system_that_hangs() {
     }
     home.write("key", "AKIABEFORE");
     home.write("secret", "hush-secret");
-    // Nearly as many as there are threads for what may block; when they are tried again, they must not take the rest.
+    // Nearly as many as there are threads for blocking work; their retries must not take the remaining threads.
     let hanging: String = (0..50)
         .map(|n| {
             format!("[identities.hung{n}]\nsources = [{{ profile = \"x\", credentials_file = \"~/hung/{n}\" }}]\n")
@@ -220,7 +220,7 @@ fn a_file_system_that_hangs() {
 }
 
 #[test]
-fn ten_thousand_idle_connections() {
+fn serves_beside_ten_thousand_idle_connections() {
     let files = open_many_files(10_000);
     if files.is_none() && skip("10,000 connections need ulimit -n 14000") {
         return;
@@ -241,7 +241,7 @@ fn ten_thousand_idle_connections() {
         .collect();
     assert_eq!(broker.get("/credentials", &token).status, 200);
     assert_eq!(client.request(), 200);
-    // Each of them is let go when its time is up, without anybody in its place.
+    // The daemon closes each of them after the header timeout, although no client needs the slot.
     for mut stream in idle {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
@@ -252,17 +252,17 @@ fn ten_thousand_idle_connections() {
 }
 
 #[test]
-fn clients_that_never_read() {
-    const SEATS: usize = 4;
+fn closes_connections_of_clients_that_never_read() {
+    const SLOTS: usize = 4;
     let home = Home::new();
-    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SEATS}\n"));
+    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SLOTS}\n"));
     let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
     let token = home.token();
     broker.wait_for_key(&token, "AKIAENV");
     let requests =
         format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").repeat(1000);
-    // They have the token, so that no stranger can have their place.
-    let readers: Vec<TcpStream> = (0..SEATS)
+    // These clients send the auth token, so that no client without one can take their slots.
+    let readers: Vec<TcpStream> = (0..SLOTS)
         .map(|_| {
             let mut stream = TcpStream::connect(broker.address()).unwrap();
             stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -271,19 +271,19 @@ fn clients_that_never_read() {
         })
         .collect();
     let (sending, received) = queued(broker.address().port());
-    assert!(sending > 0, "nobody waits for a reader");
+    assert!(sending > 0, "no response waits for its reader");
     assert!(
-        sending < SEATS << 17 && received < SEATS << 17,
+        sending < SLOTS << 17 && received < SLOTS << 17,
         "the kernel holds {sending} and {received} bytes for them"
     );
-    // Nobody has to go away for this one to be served.
+    // No slot has to be freed for this client.
     assert_eq!(broker.get("/credentials", &token).status, 200);
     drop(readers);
     assert_eq!(broker.get("/credentials", &token).status, 200);
     assert!(broker.peak_memory() < 64_000, "{} kB", broker.peak_memory());
 }
 
-/// What the kernel holds for the connections of this port: bytes that were not taken, by the other side and by this one.
+/// Returns the bytes that the kernel holds for the connections of this port, unread by the peer and by the daemon.
 fn queued(port: u16) -> (usize, usize) {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let ours = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());

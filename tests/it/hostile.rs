@@ -1,4 +1,4 @@
-//! Upstreams and clients that mean harm: memory stays bounded, and those who behave are served meanwhile.
+//! Hostile services and clients: memory stays bounded, and other clients are served meanwhile.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, open_many_files, skip};
 use testkit::server::{Reply, Server};
 
-/// At info, as a daemon runs: what a stranger does must not fill the log.
+/// At info, as a daemon runs: clients without an auth token must not fill the log.
 const QUIET: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("RUST_LOG", "info")];
 
-/// In kB. A daemon that does nothing has 13,000, not optimised; one that kept what it is sent would have gigabytes.
+/// In kB. An idle debug build has 13,000; a daemon that kept its input would have gigabytes.
 const ENOUGH: u64 = 64_000;
 
-/// Lines that a daemon logs however many strangers knock.
+/// The maximum number of log lines, regardless of the number of hostile clients.
 const FEW: usize = 20;
 
 fn assert_calm(broker: &Broker) {
@@ -24,16 +24,16 @@ fn assert_calm(broker: &Broker) {
 }
 
 #[test]
-fn upstreams_without_end() {
+fn survives_endless_responses() {
     std::thread::scope(|scope| {
         for reply in [Reply::Flood, Reply::FloodHead, Reply::Drip, Reply::DripHead] {
-            scope.spawn(move || upstream_without_end(&reply));
+            scope.spawn(move || survives_endless_response(&reply));
         }
     });
 }
 
-/// The same upstream as container endpoint and as metadata service, beside an identity that needs neither.
-fn upstream_without_end(reply: &Reply) {
+/// Uses the service as container endpoint and as IMDS, beside an identity that needs neither.
+fn survives_endless_response(reply: &Reply) {
     let endless = reply.clone();
     let server = Server::start(move |_| endless.clone());
     let home = Home::new();
@@ -79,7 +79,7 @@ fn upstream_without_end(reply: &Reply) {
 }
 
 #[test]
-fn long_heads() {
+fn refuses_oversized_heads() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();
@@ -92,7 +92,7 @@ fn long_heads() {
             scope.spawn(|| {
                 for head in [&head, &many].into_iter().cycle().take(10) {
                     let answer = broker.send(head.as_bytes());
-                    // The answer is lost when the kernel resets the connection for what was not read.
+                    // The response is lost if the kernel resets the connection because of unread bytes.
                     assert!(matches!(answer.status, 431 | 0) && answer.body.is_empty(), "{answer:?}");
                 }
             });
@@ -105,7 +105,7 @@ fn long_heads() {
 }
 
 #[test]
-fn ten_thousand_unfinished_requests() {
+fn serves_during_ten_thousand_unfinished_requests() {
     let files = open_many_files(10_000);
     if files.is_none() && skip("10,000 connections need ulimit -n 14000") {
         return;
@@ -119,7 +119,7 @@ fn ten_thousand_unfinished_requests() {
     let (began, mut unfinished) = (Instant::now(), Vec::new());
     for number in 0..10_000 {
         let mut stream = TcpStream::connect(broker.address()).unwrap();
-        // Head, body, and what is no HTTP at all. Who has been closed already cannot write.
+        // A head, a body, and bytes that are not HTTP. A closed connection cannot be written.
         let _ = stream.write_all(match number % 3 {
             0 => b"GET /credentials HTTP/1.1\r\nHost: local",
             1 => b"POST /credentials HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{",
@@ -128,12 +128,12 @@ fn ten_thousand_unfinished_requests() {
         unfinished.push(stream);
         if number % 500 == 0 {
             assert_eq!(broker.get("/credentials", &token).status, 200, "a new client");
-            assert_eq!(client.request(), 200, "one that was there before is not closed for strangers");
-            // If none had to go before its 15 s are over, all of them would take five minutes.
-            assert!(began.elapsed() < 3 * TIMEOUT, "strangers are not closed for others");
+            assert_eq!(client.request(), 200, "an authorized client keeps its connection");
+            // If each kept its slot for 15 s, all of them would take five minutes.
+            assert!(began.elapsed() < 3 * TIMEOUT, "unfinished requests keep their slots");
         }
     }
-    // All of these had to go for others, long before their time was up.
+    // All of these were closed for newer connections, long before the header timeout.
     for stream in &mut unfinished[..5000] {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
@@ -143,7 +143,7 @@ fn ten_thousand_unfinished_requests() {
 }
 
 #[test]
-fn what_is_no_request_is_no_request() {
+fn refuses_malformed_and_smuggled_requests() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();

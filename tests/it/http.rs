@@ -1,4 +1,4 @@
-//! Every path, code and body of the endpoint, and the door before them.
+//! Every path, code and body of the endpoint, and its access control.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use testkit::harness::{HUSH, Home, Response, TIMEOUT, keys_file, profile};
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
 #[test]
-fn the_body_is_what_every_sdk_takes() {
+fn response_body_suits_every_sdk() {
     let home = Home::new();
     let broker = home.serve(&[], &[KEYS[0], KEYS[1], ("AWS_ACCOUNT_ID", "123456789012")]);
     let answer = broker.get("/credentials", &home.token());
@@ -31,7 +31,7 @@ fn the_body_is_what_every_sdk_takes() {
 }
 
 #[test]
-fn the_short_way_and_the_router_answer_alike() {
+fn fast_path_and_router_respond_alike() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     let token = home.token();
@@ -41,7 +41,7 @@ fn the_short_way_and_the_router_answer_alike() {
     };
     let short = broker.get("/credentials", &token);
     assert_eq!(short.key().as_deref(), Some("AKIAENV"));
-    // An escaped name and HEAD are the router's.
+    // An escaped name and HEAD go through the router.
     let paths = ["/credentials/default", "/credentials/%64efault", "/v2/credentials", "/v2/credentials/%64efault"];
     for path in paths {
         let other = broker.get(path, &token);
@@ -53,7 +53,7 @@ fn the_short_way_and_the_router_answer_alike() {
 }
 
 #[test]
-fn every_path_and_code() {
+fn serves_each_path_with_its_code() {
     let home = Home::new();
     home.write("credentials", profile("a/b%c", "AKIAODD"));
     let config = home.write(
@@ -119,7 +119,7 @@ fn every_path_and_code() {
 }
 
 #[test]
-fn the_door() {
+fn access_control_checks_host_and_headers() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     let token = home.token();
@@ -160,7 +160,7 @@ fn the_door() {
 }
 
 #[test]
-fn odd_requests_get_an_answer_and_the_next_one_is_served() {
+fn answers_odd_requests_and_serves_the_next() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
     let token = home.token();
@@ -195,7 +195,7 @@ fn odd_requests_get_an_answer_and_the_next_one_is_served() {
 }
 
 #[test]
-fn an_unfinished_request_is_cut_off_and_hinders_nobody() {
+fn cuts_off_unfinished_requests_and_serves_others() {
     let home = Home::new();
     let config = home.write("credenza.toml", "[server]\nmax_connections = 8\n");
     let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
@@ -210,7 +210,7 @@ fn an_unfinished_request_is_cut_off_and_hinders_nobody() {
     for _ in 0..5 {
         assert_eq!(broker.get("/credentials", &token).status, 200);
     }
-    // The oldest had to go, long before their time was up.
+    // The oldest connection was closed, long before the header timeout.
     let mut oldest = &unfinished[0];
     oldest.set_read_timeout(Some(TIMEOUT)).unwrap();
     let began = Instant::now();
@@ -219,7 +219,7 @@ fn an_unfinished_request_is_cut_off_and_hinders_nobody() {
 }
 
 #[test]
-fn several_addresses_ipv6_and_ports_in_use() {
+fn listens_on_ipv6_and_reports_ports_in_use() {
     let home = Home::new();
     let broker = home.serve(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"], &KEYS);
     assert_eq!(broker.addresses.len(), 2);
@@ -238,7 +238,7 @@ fn several_addresses_ipv6_and_ports_in_use() {
 }
 
 #[test]
-fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
+fn readyz_and_status_report_failures_without_secrets() {
     let home = Home::new();
     home.write("good", keys_file("AKIAGOOD"));
     let config = home.write(
@@ -277,9 +277,9 @@ fn readiness_and_status_tell_what_is_wrong_and_nothing_secret() {
 }
 
 #[test]
-fn a_request_that_is_being_answered_is_finished() {
+fn stop_finishes_a_response_in_progress() {
     let home = Home::new();
-    // A source that never answers, so that `/status` waits a second for a region that does not come.
+    // The source never answers, so that `/status` waits a second for a region.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}/", silent.local_addr().unwrap());
     let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
@@ -295,12 +295,12 @@ fn a_request_that_is_being_answered_is_finished() {
 }
 
 #[test]
-fn who_connected_before_a_stop_is_answered() {
+fn stop_serves_connections_accepted_before() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
     broker.wait_for_key(&home.token(), "AKIAENV");
     let mut stream = TcpStream::connect(broker.address()).unwrap();
-    // Connections are accepted in their order: once this one is answered, the one above has been accepted.
+    // Connections are accepted in order: after this response, the connection above has been accepted.
     assert_eq!(broker.get("/healthz", "").status, 200);
     broker.signal(rustix::process::Signal::TERM);
     broker.wait_for_log("stopping");
@@ -313,7 +313,7 @@ fn who_connected_before_a_stop_is_answered() {
 }
 
 #[test]
-fn half_a_request_does_not_hold_up_a_stop() {
+fn stop_does_not_wait_for_unfinished_requests() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
     let mut stream = TcpStream::connect(broker.address()).unwrap();
@@ -326,9 +326,9 @@ fn half_a_request_does_not_hold_up_a_stop() {
 }
 
 #[test]
-fn a_request_in_flight_ends_and_who_waits_in_vain_is_told_when_the_daemon_stops() {
+fn stop_answers_waiting_clients_with_503() {
     let home = Home::new();
-    // Nobody ever answers here.
+    // The source never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let uri = format!("http://{}/", silent.local_addr().unwrap());
     let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);

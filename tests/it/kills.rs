@@ -1,4 +1,4 @@
-//! Killed at any moment, nothing is left that stops the next start or piles up.
+//! A killed process leaves nothing behind that prevents the next start or accumulates.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,20 +17,20 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// A moment within `span`, from the seed and the number of the try.
+/// Returns a time within `span`, derived from the seed and the number of the attempt.
 fn moment(seed: u64, number: u64, span: Duration) -> Duration {
     let mixed = (seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     Duration::from_micros((mixed >> 20) % u64::try_from(span.as_micros()).unwrap())
 }
 
 #[test]
-fn a_daemon_killed_at_any_moment_of_its_start_leaves_a_whole_token_or_none() {
+fn killed_start_leaves_a_whole_auth_token_or_none() {
     let seed = std::env::var("SEED").map_or_else(|_| getrandom::u64().unwrap(), |seed| seed.parse().unwrap());
     let home = Home::new();
     let run = home.path().join("run");
     let began = Instant::now();
     drop(home.serve(&[], &KEYS));
-    // Half as long again as a start takes here, so that kills fall before, within and after it.
+    // One and a half times the start time, so that kills hit before, during and after the start.
     let span = began.elapsed() * 3 / 2;
     let (mut with, mut without) = (0, 0);
     for number in 0..KILLS {
@@ -61,17 +61,17 @@ fn a_daemon_killed_at_any_moment_of_its_start_leaves_a_whole_token_or_none() {
 }
 
 #[test]
-fn every_state_that_a_start_goes_through_is_one_to_start_from() {
+fn starts_from_each_state_of_an_interrupted_start() {
     let whole = "0123456789abcdef".repeat(4);
     type State<'a> = &'a [(&'a str, &'a str)];
     let states: [State<'_>; 6] = [
-        // The folder, and nothing in it.
+        // An empty folder.
         &[],
-        // Where there are no files without names, one aside: empty, half written, whole.
+        // A temporary file of a file system without unnamed files: empty, half written, whole.
         &[(".token.0123456789abcdef", "")],
         &[(".token.0123456789abcdef", &whole[..20])],
         &[(".token.0123456789abcdef", &whole)],
-        // Renamed, and another try of before still there.
+        // Renamed, beside the temporary file of an earlier attempt.
         &[(".token.0123456789abcdef", &whole[..20]), ("token", &whole)],
         &[("token", &whole)],
     ];
@@ -92,7 +92,7 @@ fn every_state_that_a_start_goes_through_is_one_to_start_from() {
 }
 
 #[test]
-fn what_a_killed_exec_leaves_is_removed_by_the_next() {
+fn exec_removes_the_folder_of_a_killed_exec() {
     let home = Home::new();
     let runtime = home.path().join("runtime");
     fs::create_dir(&runtime).unwrap();
@@ -112,13 +112,13 @@ fn what_a_killed_exec_leaves_is_removed_by_the_next() {
     let [left] = &names(&runtime)[..] else { panic!() };
     killed.kill().unwrap();
     wait(&mut killed);
-    assert_eq!(names(&runtime), std::slice::from_ref(left), "nobody is there to remove it");
+    assert_eq!(names(&runtime), std::slice::from_ref(left), "no process removes it");
     let live = home.run(&["exec", "--", "sh", "-c", "ls \"$XDG_RUNTIME_DIR\""], &variables);
     assert_eq!(live.code, Some(0), "{live:?}");
     assert!(!live.stdout.contains(left.as_str()) && live.stdout.lines().count() == 1, "{live:?}");
     assert!(!live.stderr.contains(HUSH));
     assert_eq!(names(&runtime), [""; 0]);
-    // One that lives keeps its own.
+    // A running process keeps its folder.
     let mut living = start("20");
     let before = names(&runtime);
     assert_eq!(home.run(&["exec", "--", "true"], &variables).code, Some(0));

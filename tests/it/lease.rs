@@ -1,4 +1,4 @@
-//! How leases live: precedence, waiting, disappearance, reloads, restarts.
+//! The life of leases: precedence, waiting, withdrawal, reload, restart.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use testkit::harness::{Home, keys_file, profile};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
-/// A container endpoint that answers each request after a delay and counts them.
+/// A container endpoint that answers each request after a delay, and counts them.
 struct Slow {
     uri: String,
     asked: Arc<AtomicUsize>,
@@ -45,7 +45,7 @@ const TEMPORARY: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"AccessKe
                          \"Token\":\"hush-token\",\"Expiration\":\"2099-01-01T00:00:00Z\"}";
 
 #[test]
-fn precedence_is_the_order_of_the_chain_and_flags_come_first() {
+fn loads_sources_in_order_after_flags() {
     let home = Home::new();
     home.write(".aws/credentials", format!("{}{}", keys_file("AKIAFILE"), profile("dev", "AKIADEV")));
     let flags = ["--access-key-id", "AKIAFLAG", "--secret-access-key", "hush-flag"];
@@ -75,7 +75,7 @@ fn precedence_is_the_order_of_the_chain_and_flags_come_first() {
 }
 
 #[test]
-fn half_a_pair_stops_the_chain() {
+fn stops_the_chain_at_half_a_key_pair() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let broker = home.serve(&[], &KEYS[..1]);
@@ -88,10 +88,10 @@ fn half_a_pair_stops_the_chain() {
 }
 
 #[test]
-fn a_changed_file_reaches_the_next_request_however_it_was_changed() {
+fn serves_a_changed_file_after_every_kind_of_change() {
     let home = Home::new();
     let path = home.path().join(".aws/credentials");
-    // The folder does not even exist at first.
+    // The folder does not exist at first.
     let broker = home.serve(&[], &[]);
     let token = home.token();
     assert_eq!(broker.get("/credentials", &token).status, 404);
@@ -104,13 +104,13 @@ fn a_changed_file_reaches_the_next_request_however_it_was_changed() {
     home.write(".aws/new", keys_file("AKIA3"));
     fs::rename(home.path().join(".aws/new"), &path).unwrap();
     broker.wait_for_key(&token, "AKIA3");
-    // Remove, then create: served on all the while.
+    // Remove, then create: the lease is served meanwhile.
     fs::remove_file(&path).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("AKIA3"));
     home.write(".aws/credentials", keys_file("AKIA4"));
     broker.wait_for_key(&token, "AKIA4");
-    // A volume of Kubernetes: the file is a link through `..data`, which is swapped.
+    // A Kubernetes volume: the file is a symlink through `..data`, which is swapped.
     for version in ["v1", "v2"] {
         home.write(&format!("volume/{version}/credentials"), keys_file(&format!("AKIA{version}")));
     }
@@ -125,7 +125,7 @@ fn a_changed_file_reaches_the_next_request_however_it_was_changed() {
 }
 
 #[test]
-fn a_broken_file_never_drops_a_good_lease() {
+fn keeps_lease_when_the_file_breaks() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIA1"));
     let broker = home.serve(&[], &[]);
@@ -148,7 +148,7 @@ fn a_broken_file_never_drops_a_good_lease() {
 }
 
 #[test]
-fn a_file_gone_from_its_default_place_is_withdrawn_and_a_named_one_is_not() {
+fn withdraws_lease_of_a_deleted_default_file_only() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIADEFAULT"));
     let named = home.write("named", keys_file("AKIANAMED"));
@@ -170,7 +170,7 @@ fn a_file_gone_from_its_default_place_is_withdrawn_and_a_named_one_is_not() {
 }
 
 #[test]
-fn fifty_wait_for_one_load_and_a_hung_upstream_delays_nobody_else() {
+fn fifty_clients_share_one_slow_load() {
     let home = Home::new();
     home.write(".aws/credentials", profile("other", "AKIAOTHER"));
     let config = home.write(
@@ -199,7 +199,7 @@ fn fifty_wait_for_one_load_and_a_hung_upstream_delays_nobody_else() {
 }
 
 #[test]
-fn a_client_that_hangs_up_does_not_end_the_load() {
+fn finishes_a_load_after_its_client_disconnects() {
     let home = Home::new();
     let config = home.write("credenza.toml", "[identities.default]\neager = false\nsources = [\"container\"]\n");
     let upstream = slow(Duration::from_millis(800), TEMPORARY);
@@ -219,7 +219,7 @@ fn a_client_that_hangs_up_does_not_end_the_load() {
 }
 
 #[test]
-fn a_refusal_is_answered_at_once_and_asking_does_not_hasten_the_next_try() {
+fn reports_a_refusal_at_once_without_retrying_early() {
     let home = Home::new();
     let upstream = slow(
         Duration::ZERO,
@@ -240,7 +240,7 @@ fn a_refusal_is_answered_at_once_and_asking_does_not_hasten_the_next_try() {
 }
 
 #[test]
-fn a_reload_swaps_what_changed_and_a_bad_file_changes_nothing() {
+fn reload_applies_changes_and_rejects_bad_files() {
     let home = Home::new();
     let write = |text: &str| home.write("credenza.toml", text);
     let keys = |key: &str| format!("sources = [{{ access_key_id = \"{key}\", secret_access_key = \"hush\" }}]\n");
@@ -260,17 +260,17 @@ fn a_reload_swaps_what_changed_and_a_bad_file_changes_nothing() {
     broker.wait_for("/credentials/a", &token, |answer| answer.key().as_deref() == Some("AKIAA2"));
     broker.wait_for_identity(&token, "c");
     assert_eq!(loaded("b"), before, "what did not change keeps its lease");
-    // Wrong: two errors, both told, nothing changed.
+    // Two errors: both are reported, and nothing changes.
     write("[identities.a]\nsources = [\"nonsense\"]\nunknown = 1\n");
     let (status, _) = broker.wait_for("/status", &token, |answer| !answer.json()["configuration_refused"].is_null());
     let why = status.json()["configuration_refused"].as_str().unwrap().to_owned();
     assert!(why.contains("source 1") && why.contains("unknown"), "{why}");
     assert_eq!(broker.get("/credentials/a", &token).key().as_deref(), Some("AKIAA2"));
-    // Mended, and one identity less.
+    // Corrected, and without one identity.
     write(&format!("[identities.a]\n{}", keys("AKIAA2")));
     broker.wait_for("/status", &token, |answer| answer.json()["configuration_refused"].is_null());
     broker.wait_for("/credentials/c", &token, |answer| answer.status == 404);
-    // A hang-up loads everything anew.
+    // A hang-up signal loads every identity again.
     let before = loaded("a");
     std::thread::sleep(Duration::from_millis(1100));
     broker.signal(rustix::process::Signal::HUP);
@@ -278,7 +278,7 @@ fn a_reload_swaps_what_changed_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn a_restart_keeps_the_token() {
+fn keeps_the_auth_token_over_a_restart() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
     let token = home.token();
@@ -290,7 +290,7 @@ fn a_restart_keeps_the_token() {
 }
 
 #[test]
-fn an_expired_lease_is_never_served_and_never_another_identitys() {
+fn never_serves_expired_or_substitute_credentials() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let soon = {

@@ -1,4 +1,4 @@
-//! `credenza login`, and what a login gives, as a user sees it.
+//! `credenza login` and its results, as a user sees them.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -70,7 +70,7 @@ impl Stage {
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     }
 
-    /// The files of the cache; none when there is no folder.
+    /// Returns the files of the login cache; none if there is no folder.
     fn files(&self) -> Vec<String> {
         let Ok(folder) = fs::read_dir(self.home.path().join(".aws/sso/cache")) else { return Vec::new() };
         folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -83,7 +83,7 @@ impl Stage {
 }
 
 #[test]
-fn a_session_is_logged_in_at_and_can_be_refreshed() {
+fn logs_in_to_a_session_with_a_refresh_token() {
     let stage = Stage::new(CONFIG);
     stage.oidc.set(|state| state.person = Person::AgreesAt(2));
     for arguments in [&["--profile", "dev"][..], &["--sso-session", "work"]] {
@@ -117,7 +117,7 @@ fn a_session_is_logged_in_at_and_can_be_refreshed() {
     assert_eq!(cached["accessToken"].as_str().map(Into::into), token);
     let folder = fs::metadata(stage.home.path().join(".aws/sso/cache")).unwrap();
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
-    // The second log-in uses the registration of the first.
+    // The second login uses the registration of the first.
     let [registered] = &stage.bodies(REGISTER)[..] else { panic!() };
     assert_eq!(registered["scopes"], serde_json::json!(["sso:account:access"]));
     assert_eq!(registered["clientType"], "public");
@@ -128,7 +128,7 @@ fn a_session_is_logged_in_at_and_can_be_refreshed() {
 }
 
 #[test]
-fn the_legacy_keys_give_a_token_without_a_refresh() {
+fn legacy_properties_log_in_without_a_refresh_token() {
     let stage = Stage::new(CONFIG);
     let ended = stage.login(&[], &[("AWS_PROFILE", "old")]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -139,7 +139,7 @@ fn the_legacy_keys_give_a_token_without_a_refresh() {
 }
 
 #[test]
-fn a_registration_that_is_not_good_any_more_is_made_anew() {
+fn renews_invalid_client_registrations() {
     let stage = Stage::new(CONFIG);
     stage.oidc.set(|state| state.registration_seconds = 3600);
     let log_in = || assert_eq!(stage.login(&["--profile", "dev"], &[]).code, Some(0));
@@ -155,7 +155,7 @@ fn a_registration_that_is_not_good_any_more_is_made_anew() {
 }
 
 #[test]
-fn who_asks_too_often_asks_less_often() {
+fn polls_less_often_after_slow_down() {
     let stage = Stage::new(CONFIG);
     stage.oidc.script(TOKEN, refusal(400, "slow_down", "slower"));
     let ended = stage.login(&["--profile", "dev"], &[]);
@@ -163,7 +163,7 @@ fn who_asks_too_often_asks_less_often() {
 }
 
 #[test]
-fn no_answer_for_a_while_is_endured() {
+fn keeps_polling_after_server_errors() {
     let stage = Stage::new(CONFIG);
     for _ in 0..3 {
         stage.oidc.script(TOKEN, Reply::of(503, "<html>"));
@@ -172,7 +172,7 @@ fn no_answer_for_a_while_is_endured() {
 }
 
 #[test]
-fn a_refusal_and_an_expired_code_leave_the_cache_alone() {
+fn keeps_login_cache_after_refusal_or_expired_code() {
     let stage = Stage::new(CONFIG);
     stage.home.write(WORK, "before");
     for (person, says) in [
@@ -188,7 +188,7 @@ fn a_refusal_and_an_expired_code_leave_the_cache_alone() {
 }
 
 #[test]
-fn ctrl_c_leaves_nothing_behind() {
+fn leaves_no_files_after_an_interrupt() {
     let stage = Stage::new(CONFIG);
     stage.oidc.set(|state| state.person = Person::AgreesAt(u32::MAX));
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
@@ -209,7 +209,7 @@ fn ctrl_c_leaves_nothing_behind() {
 }
 
 #[test]
-fn forty_profiles_over_three_sessions_are_three_log_ins() {
+fn login_all_logs_in_once_per_session() {
     let mut config = String::new();
     for session in ["a", "b"] {
         config += &format!(
@@ -232,7 +232,7 @@ fn forty_profiles_over_three_sessions_are_three_log_ins() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!((ended.stderr.matches("logged in: ").count(), stage.oidc.asked(DEVICE)), (3, 3), "{ended:?}");
     assert_eq!(stage.files().len(), 6);
-    // One that fails does not keep the others from it.
+    // A failed login does not prevent the others.
     stage.oidc.set(|state| state.start_urls.retain(|url| !url.contains("//a.")));
     let ended = stage.login(&["--all"], &[]);
     assert_eq!((ended.code, ended.stderr.matches("logged in: ").count()), (Some(1), 2), "{ended:?}");
@@ -243,7 +243,7 @@ fn forty_profiles_over_three_sessions_are_three_log_ins() {
 }
 
 #[test]
-fn what_cannot_be_logged_in_at_says_what_could() {
+fn suggests_logins_for_profiles_without_sso() {
     let stage =
         Stage::new(&format!("{CONFIG}[profile lost]\nsso_session = gone\n[profile half]\nsso_start_url = https://d\n"));
     let config = stage.home.path().join(".aws/config");
@@ -283,7 +283,7 @@ fn what_cannot_be_logged_in_at_says_what_could() {
 }
 
 #[test]
-fn a_flag_goes_before_a_variable() {
+fn prefers_flags_to_variables() {
     let stage = Stage::new(CONFIG);
     let variables = [("CREDENZA_SSO_SESSION", "nope"), ("CREDENZA_NO_BROWSER", "true")];
     let ended = stage.login(&["--profile", "old"], &variables);
@@ -293,7 +293,7 @@ fn a_flag_goes_before_a_variable() {
 }
 
 #[test]
-fn the_page_is_opened_by_the_browser_that_is_named_and_by_none_with_no_browser() {
+fn opens_the_named_browser_unless_no_browser() {
     let stage = Stage::new(CONFIG);
     let opened = stage.home.path().join("opened");
     let browser = stage
@@ -317,7 +317,7 @@ fn the_page_is_opened_by_the_browser_that_is_named_and_by_none_with_no_browser()
 }
 
 #[test]
-fn endpoints_of_files_that_others_may_write_are_refused() {
+fn refuses_endpoints_of_files_that_others_can_write() {
     let stage = Stage::new("");
     let config = format!(
         "[profile dev]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\nendpoint_url = {}\n",

@@ -5,6 +5,8 @@
 mod bad_input;
 mod commands;
 mod daemon_client;
+mod documents;
+mod examples;
 mod exhaustion;
 mod hostile;
 mod http;
@@ -19,6 +21,7 @@ mod sign_in;
 mod sso;
 mod terminal;
 mod transport;
+mod walls;
 
 /// Cargo gives the path to integration tests only, so the harness finds the program by itself.
 #[test]

@@ -1,4 +1,4 @@
-//! The metadata service as a way in: every path, code and header, and who is not let in.
+//! The IMDS server: every path, code and header, and its access control.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ const TEMPORARY: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("AWS_SESSION_TOKEN", "hush-token")];
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/default";
 
-/// A status, the head, and the body.
+/// Status, head and body of a response.
 type Said = (u16, String, String);
 
 struct Service {
@@ -54,7 +54,7 @@ impl Service {
 }
 
 #[test]
-fn every_path() {
+fn serves_each_path() {
     let home = Home::new();
     let more = [("AWS_REGION", "eu-north-1"), ("AWS_ACCOUNT_ID", "123456789012")];
     let service = serve(&home, "", &[&TEMPORARY[..], &more].concat());
@@ -112,7 +112,7 @@ fn every_path() {
 }
 
 #[test]
-fn tokens() {
+fn issues_and_checks_session_tokens() {
     let home = Home::new();
     let service = serve(&home, "", &TEMPORARY);
     for ttl in ["0", "21601", "-1", "+5", "", "x", "1.5", "99999999999999999999999"] {
@@ -145,7 +145,7 @@ fn tokens() {
 }
 
 #[test]
-fn the_rules_of_the_door_hold() {
+fn applies_access_control() {
     let home = Home::new();
     let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
     for foreign in [
@@ -164,7 +164,7 @@ fn the_rules_of_the_door_hold() {
 }
 
 #[test]
-fn heads_are_limited_and_a_body_ends_the_connection() {
+fn limits_heads_and_closes_after_a_body() {
     let home = Home::new();
     let service = serve(&home, "", &TEMPORARY);
     let token = service.token();
@@ -179,7 +179,7 @@ fn heads_are_limited_and_a_body_ends_the_connection() {
         let next = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
         write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\n{frame}{next}").unwrap();
         let mut answers = String::new();
-        // It ends without us, and what came behind the body has no answer.
+        // The server closes the connection; the request after the body gets no response.
         stream.read_to_string(&mut answers).unwrap();
         assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
         assert!(answers.to_ascii_lowercase().contains("connection: close"), "{answers}");
@@ -187,7 +187,7 @@ fn heads_are_limited_and_a_body_ends_the_connection() {
 }
 
 #[test]
-fn credentials_that_have_ended_are_503() {
+fn answers_503_after_expiry() {
     let home = Home::new();
     let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
     let end = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
@@ -207,7 +207,7 @@ fn credentials_that_have_ended_are_503() {
 }
 
 #[test]
-fn version_1_where_it_is_allowed() {
+fn serves_version_1_if_allowed() {
     let home = Home::new();
     let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
     assert_eq!(service.ask("GET", ROLE, "").0, 200);
@@ -217,7 +217,7 @@ fn version_1_where_it_is_allowed() {
 }
 
 #[test]
-fn what_is_not_served_says_why() {
+fn explains_missing_data() {
     let home = Home::new();
     let long_lived = serve(&home, "", &TEMPORARY[..2]);
     for path in [ROLE, "/latest/meta-data/iam/security-credentials/"] {
@@ -251,7 +251,7 @@ fn what_is_not_served_says_why() {
 }
 
 #[test]
-fn another_identity_and_one_that_is_not_there() {
+fn serves_a_named_identity_and_rejects_wrong_settings() {
     let home = Home::new();
     let table = "identity = \"team/x\"\n[identities.\"team/x\"]\nsources = [\"environment\"]\n";
     let service = serve(&home, table, &TEMPORARY);
@@ -273,7 +273,7 @@ fn another_identity_and_one_that_is_not_there() {
 }
 
 #[test]
-fn flags_and_variables_make_one_without_a_file() {
+fn flags_and_variables_enable_it_without_a_file() {
     let home = Home::new();
     let two = "127.0.0.1:0,127.0.0.1:0";
     let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
@@ -291,7 +291,7 @@ fn flags_and_variables_make_one_without_a_file() {
 }
 
 #[test]
-fn flags_and_variables_that_are_wrong() {
+fn reports_wrong_flags_and_variables() {
     let home = Home::new();
     let config = home.write("credenza.toml", "[server]\nlisten = [\"127.0.0.1:9735\"]\n");
     let config = config.to_str().unwrap();
@@ -318,14 +318,14 @@ fn flags_and_variables_that_are_wrong() {
     let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--imds-listen", &address], &[]);
     assert!(ended.code == Some(1) && ended.stderr.contains(&address), "{ended:?}");
     assert!(ended.stderr.contains("for the metadata service with --imds-listen"), "{ended:?}");
-    // They may be there for another command.
+    // The variables may be set for another command.
     let variables = [("CREDENZA_IMDS_LISTEN", "127.0.0.1:9735"), ("CREDENZA_IMDS_IDENTITY", "nobody")];
     let ended = home.run(&["get", "--config", config], &[&TEMPORARY[..], &variables].concat());
     assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
 }
 
 #[test]
-fn check_says_what_it_comes_to() {
+fn check_describes_the_imds_server() {
     let home = Home::new();
     let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
     home.write(".aws/credentials", keys);
@@ -349,7 +349,7 @@ fn check_says_what_it_comes_to() {
     let ended = [&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")]].concat();
     let expired = check(one, "", &ended);
     assert!(expired.code == Some(1) && expired.stdout.contains("default: its credentials have expired"), "{expired:?}");
-    // Nobody needs `default` beside another identity, unless it is what the metadata service has.
+    // The missing `default` beside another identity is an error only if the IMDS server serves it.
     let other =
         "[identities.a]\nsources = [\"environment\"]\n[identities.default]\neager = false\nsources = [\"container\"]\n";
     let nothing = check(one, other, &TEMPORARY);
@@ -357,7 +357,7 @@ fn check_says_what_it_comes_to() {
     assert!(nothing.code == Some(1) && nothing.stdout.contains(line), "{nothing:?}");
     assert_eq!(check("identity = \"a\"", other, &TEMPORARY).code, Some(0));
 
-    // A served profile is tried although nobody asks for it yet.
+    // `check` loads a served profile although no client has requested it.
     let profiles = "[profiles]\nserve = [\"*\"]\n";
     let dev = check(&format!("{one}\nidentity = \"dev\""), profiles, &[]);
     assert!(dev.code == Some(0) && dev.stdout.contains("identity dev\n") && dev.stdout.contains("ASIADEV"), "{dev:?}");
@@ -370,7 +370,7 @@ fn check_says_what_it_comes_to() {
 }
 
 #[test]
-fn a_profile_that_is_served() {
+fn serves_a_served_profile() {
     let home = Home::new();
     let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
     home.write(".aws/credentials", keys);
@@ -379,9 +379,9 @@ fn a_profile_that_is_served() {
     assert!(status == 200 && body.contains("ASIADEV"), "{status}");
 }
 
-/// The protocol knows no clients, so that nobody on it can be told from a flood: it has connections of its own.
+/// The protocol does not identify clients, so that a flood looks like any client: its connection limit is separate.
 #[test]
-fn its_connections_take_no_place_of_those_with_a_token() {
+fn has_a_connection_limit_of_its_own() {
     let home = Home::new();
     let service = serve(&home, "[server]\nmax_connections = 2\n", &TEMPORARY);
     let mut waiting = TcpStream::connect(service.broker.address()).unwrap();
@@ -396,12 +396,12 @@ fn its_connections_take_no_place_of_those_with_a_token() {
     .unwrap();
     let mut answer = String::new();
     waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "who came first, and has shown nothing yet, is still there");
+    assert!(answer.starts_with("HTTP/1.1 200"), "the oldest connection without a token is still open");
     drop(flood);
 }
 
 #[test]
-fn it_is_no_source_of_its_own() {
+fn refuses_to_be_its_own_source() {
     let home = Home::new();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let table = format!("[imds]\nlisten = \"{address}\"\n[identities.default]\nsources = [\"imds\"]\n");

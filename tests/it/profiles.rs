@@ -1,4 +1,4 @@
-//! What profiles can say, over a strict STS: the exact requests, and what becomes of refusals, rotation and expiry.
+//! Profiles over a strict STS: the exact requests, and the effects of refusals, rotation and expiry.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -50,7 +50,7 @@ fn value<'f>(form: &'f Form, name: &str) -> Option<&'f str> {
 }
 
 #[test]
-fn a_role_is_assumed_with_everything_that_the_profile_says() {
+fn assumes_a_role_with_all_properties_of_the_profile() {
     let (home, sts) = (Home::new(), sts(&[]));
     sts.allow(ROLE, Role { external_id: Some("ex".into()), ..Role::default() });
     home.write(".aws/credentials", base());
@@ -80,7 +80,7 @@ fn a_role_is_assumed_with_everything_that_the_profile_says() {
 }
 
 #[test]
-fn a_chain_of_three_lasts_an_hour_and_says_so() {
+fn limits_a_role_chain_to_an_hour_and_says_so() {
     let roles = ["a", "b", "c"].map(|name| format!("arn:aws:iam::123456789012:role/{name}"));
     let (home, sts) = (Home::new(), sts(&roles.each_ref().map(String::as_str)));
     home.write(".aws/credentials", base());
@@ -101,7 +101,7 @@ fn a_chain_of_three_lasts_an_hour_and_says_so() {
 }
 
 #[test]
-fn web_identity_of_a_profile_and_of_the_environment() {
+fn loads_web_identity_of_profile_and_environment() {
     let (home, sts) = (Home::new(), sts(&[ROLE]));
     sts.trust_tokens(&["hush-jwt-1"]);
     let token = home.write("token", "hush-jwt-1\n");
@@ -128,7 +128,7 @@ fn web_identity_of_a_profile_and_of_the_environment() {
 }
 
 #[test]
-fn a_rotated_token_reaches_a_running_broker() {
+fn uses_a_rotated_web_identity_token() {
     let (home, sts) = (Home::new(), sts(&[ROLE]));
     sts.trust_tokens(&["hush-jwt-1"]);
     let token = home.write("token", "hush-jwt-1");
@@ -149,7 +149,7 @@ fn a_rotated_token_reaches_a_running_broker() {
 }
 
 #[test]
-fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
+fn reports_refusals_with_the_services_message_and_location() {
     let (home, sts) = (Home::new(), sts(&[]));
     home.write(".aws/credentials", base());
     home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
@@ -175,7 +175,7 @@ fn refusals_are_told_with_the_words_of_the_service_and_where_it_is_written() {
 }
 
 #[test]
-fn throttling_is_tried_three_times_and_nonsense_is_no_answer() {
+fn retries_throttling_three_times_and_rejects_nonsense() {
     let (home, sts) = (Home::new(), sts(&[ROLE]));
     home.write(".aws/credentials", base());
     home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
@@ -207,7 +207,7 @@ fn throttling_is_tried_three_times_and_nonsense_is_no_answer() {
 }
 
 #[test]
-fn a_code_of_a_device_is_given_or_the_daemon_says_that_it_cannot_ask() {
+fn needs_an_mfa_code_that_the_daemon_cannot_ask_for() {
     let (home, sts) = (Home::new(), sts(&[]));
     let mfa = Some(("arn:aws:iam::123456789012:mfa/me".into(), "123456".into()));
     sts.allow(ROLE, Role { mfa, ..Role::default() });
@@ -230,7 +230,7 @@ fn a_code_of_a_device_is_given_or_the_daemon_says_that_it_cannot_ask() {
 }
 
 #[test]
-fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_nothing() {
+fn loads_base_once_and_nothing_for_unused_profiles() {
     let base_role = "arn:aws:iam::123456789012:role/base";
     let (home, sts) = (Home::new(), sts(&[base_role]));
     home.write(".aws/credentials", base());
@@ -240,7 +240,7 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
         sts.allow(&role, Role::default());
         writeln!(config, "[profile p{number}]\nrole_arn = {role}\nsource_profile = hub").unwrap();
     }
-    // The same role twice over the same base is one session, a different session name is another.
+    // The same role twice over the same base is one session; another session name makes another session.
     writeln!(config, "[profile twin]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub").unwrap();
     writeln!(
         config,
@@ -273,12 +273,12 @@ fn a_hundred_role_profiles_cost_one_base_and_a_thousand_that_nobody_asks_for_not
     let status = broker.get("/status", &token).json();
     assert_eq!(status["profiles"]["known"], 1002);
     assert_eq!(status["profiles"]["live"], 102);
-    let nobody = broker.get("/credentials/hub", &token);
-    assert_eq!((nobody.status, nobody.code()), (404, "IdentityNotFound".into()));
+    let absent = broker.get("/credentials/hub", &token);
+    assert_eq!((absent.status, absent.code()), (404, "IdentityNotFound".into()));
 }
 
 #[test]
-fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
+fn requests_the_base_of_many_roles_once() {
     let (home, sts) = (Home::new(), sts(&[]));
     let imds = Imds::start("web", &testkit::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
     let ecs = Ecs::start(Some(HUSH), &testkit::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
@@ -302,7 +302,7 @@ fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &full),
         ("AWS_CONTAINER_AUTHORIZATION_TOKEN", HUSH),
     ];
-    // The identity `default` comes from the container as well, which costs no second look either.
+    // The identity `default` comes from the container as well, without another request.
     let broker = home.serve(&["--serve-profiles", "*-*"], &variables);
     let token = home.token();
     std::thread::scope(|scope| {
@@ -324,7 +324,7 @@ fn roles_over_the_instance_or_the_container_cost_one_look_at_it() {
 }
 
 #[test]
-fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() {
+fn served_profiles_follow_the_files_after_identities() {
     let home = Home::new();
     home.write(".aws/credentials", testkit::harness::profile("team/a%b", "AKIAA"));
     home.write(
@@ -348,7 +348,7 @@ fn profiles_appear_and_vanish_with_the_files_and_an_identity_goes_before_them() 
 }
 
 #[test]
-fn what_a_served_profile_lacks_is_explained_by_the_command_that_the_answer_names() {
+fn check_explains_a_served_profile_without_credentials() {
     let home = Home::new();
     home.write("shared/config", "[profile a+b]\nrole_arn = arn:aws:iam::1:role/r\nexternal_id = x\n");
     home.write("credenza.toml", "[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n");
@@ -362,7 +362,7 @@ fn what_a_served_profile_lacks_is_explained_by_the_command_that_the_answer_names
 }
 
 #[test]
-fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
+fn exchanges_long_lived_keys_for_a_session() {
     let (home, sts) = (Home::new(), sts(&[]));
     home.write(".aws/credentials", base().replace("[base]", "[default]"));
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"1h\"\n");
@@ -384,7 +384,7 @@ fn long_lived_keys_become_a_session_and_never_leave_the_broker() {
 }
 
 #[test]
-fn long_lived_keys_of_which_somebody_knows_the_end_become_a_session_too() {
+fn exchanges_long_lived_keys_with_an_expiry() {
     let (home, sts) = (Home::new(), sts(&[]));
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let [endpoint, region] = variables(&sts);
@@ -401,7 +401,7 @@ fn long_lived_keys_of_which_somebody_knows_the_end_become_a_session_too() {
 }
 
 #[test]
-fn keys_for_another_store_are_not_shown_to_sts() {
+fn never_sends_keys_of_another_store_to_sts() {
     let home = Home::new();
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let url = format!("http://AKIAMINIO:{HUSH}@127.0.0.1:9000");
@@ -410,7 +410,7 @@ fn keys_for_another_store_are_not_shown_to_sts() {
 }
 
 #[test]
-fn a_lease_goes_on_while_sts_fails_and_recovers() {
+fn keeps_lease_while_sts_fails() {
     let (home, sts) = (Home::new(), sts(&[ROLE]));
     home.write(".aws/credentials", base());
     home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
@@ -428,7 +428,7 @@ fn a_lease_goes_on_while_sts_fails_and_recovers() {
 }
 
 #[test]
-fn credential_processes() {
+fn runs_credential_processes() {
     let home = Home::new();
     let printed = r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"hush-proc"}"#;
     home.write("keys.json", printed);
@@ -443,26 +443,26 @@ fn credential_processes() {
         bad.code == Some(1) && bad.stderr.contains("line 4: profile bad: the credential_process failed"),
         "{bad:?}"
     );
-    assert!(bad.stderr.contains("it said: hush-no"), "whoever asked is told what it said");
+    assert!(bad.stderr.contains("it said: hush-no"), "the user gets its standard error");
     let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
     broker.wait_for_log("load failed");
     let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 503);
     assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
     drop(broker);
-    // A program may take longer than a load may otherwise.
+    // The program has a longer deadline than other sources.
     let began = Instant::now();
     assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
     assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < TIMEOUT * 2);
 }
 
 #[test]
-fn what_the_daemon_starts_may_open_as_many_files_as_who_started_it() {
+fn children_inherit_the_original_limit_of_open_files() {
     let limit = |pid: u32| {
         let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
         line.split_whitespace().nth(3).unwrap().to_owned()
     };
-    // Few of them: so many are open that the limit can be set only when the program is there.
+    // With the lower limit, so many files are open that the limit can be set only after the program has started.
     for started in ["300", "60"] {
         let home = Home::new();
         let printed = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$(ulimit -Sn)\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\"}""#;
@@ -479,7 +479,7 @@ fn what_the_daemon_starts_may_open_as_many_files_as_who_started_it() {
 }
 
 #[test]
-fn a_command_that_a_comment_cuts_is_told() {
+fn warns_of_a_process_that_a_comment_cuts_off() {
     let home = Home::new();
     home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
     for command in ["get", "check"] {
@@ -490,7 +490,7 @@ fn a_command_that_a_comment_cuts_is_told() {
 }
 
 #[test]
-fn a_program_ends_with_the_command_that_waits_for_it() {
+fn stops_the_credential_process_with_the_command() {
     let home = Home::new();
     home.write(
         ".aws/config",
@@ -510,7 +510,7 @@ fn a_program_ends_with_the_command_that_waits_for_it() {
         fs::remove_file(&pid).unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         assert_eq!(testkit::harness::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
-        // Init may take its time to bury it.
+        // Init may take its time to reap the program.
         let status = format!("/proc/{}/stat", program.as_raw_nonzero());
         while fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
             assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program lives on");
@@ -520,7 +520,7 @@ fn a_program_ends_with_the_command_that_waits_for_it() {
 }
 
 #[test]
-fn exec_hands_on_no_authority_and_no_endpoint_from_a_file_that_everybody_may_write() {
+fn exec_refuses_ca_and_endpoints_of_world_writable_files() {
     let home = Home::new();
     let keys = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
     for (setting, value) in [("ca_bundle", "/tmp/ca.pem"), ("ec2_metadata_service_endpoint", "http://127.0.0.1:9/")] {
@@ -536,7 +536,7 @@ fn exec_hands_on_no_authority_and_no_endpoint_from_a_file_that_everybody_may_wri
 }
 
 #[test]
-fn check_explains_a_chain_hop_by_hop() {
+fn check_explains_each_link_of_a_role_chain() {
     let (home, sts) = (Home::new(), sts(&[]));
     home.write(".aws/credentials", base());
     home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
@@ -557,7 +557,7 @@ fn check_explains_a_chain_hop_by_hop() {
 }
 
 #[test]
-fn profiles_are_listed_and_no_secret_is() {
+fn lists_profiles_without_secrets() {
     let home = Home::new();
     home.write(".aws/credentials", base() + &testkit::harness::profile("other", "AKIAOTHER"));
     home.write(
@@ -591,11 +591,11 @@ fn profiles_are_listed_and_no_secret_is() {
     assert!(missing.code == Some(1) && missing.stderr.contains("/nonexistent/config"), "{missing:?}");
 }
 
-/// `ulimit -s` in kilobytes: what a thread has, where nobody says otherwise. Each profile of the chain is one more call.
+/// `ulimit -s` in kilobytes: the default stack of a thread. Each profile of the chain is one more call.
 const SMALL_STACK: usize = 2048;
 
 #[test]
-fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
+fn follows_255_roles_within_a_threads_stack() {
     let (home, sts) = (Home::new(), sts(&[ROLE]));
     home.write(".aws/credentials", base().replace("[base]", "[p255]"));
     let mut config = String::new();
@@ -626,7 +626,7 @@ fn a_chain_of_255_roles_takes_no_more_stack_than_a_thread_has() {
 }
 
 #[test]
-fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
+fn warns_of_two_profile_variables() {
     let home = Home::new();
     home.write(".aws/credentials", base() + &testkit::harness::profile("old", "AKIAOLD"));
     let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
@@ -637,7 +637,7 @@ fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
     assert!(checked.code == Some(0) && checked.stdout.matches(told).count() == 1, "{checked:?}");
     let serve = home.serve(&[], &variables);
     assert!(serve.log().contains("which boto3 would take"), "{}", serve.log());
-    // Where only one counts there is nothing to tell.
+    // With only one of them in use there is nothing to warn of.
     for (arguments, variables) in [
         (&["get", "--profile", "old"][..], &variables[..]),
         (&["check", "--profile", "old"], &variables),
@@ -651,7 +651,7 @@ fn of_two_profiles_of_the_environment_it_is_told_which_counts() {
 }
 
 #[test]
-fn a_role_that_is_no_arn_is_asked_for_and_never_shown() {
+fn assumes_a_role_without_arn_and_never_prints_it() {
     let word = format!("{HUSH}/mistyped");
     let (home, sts) = (Home::new(), sts(&["urn:ecs:iam::ns:role/r", "any-word"]));
     home.write(".aws/credentials", base());

@@ -1,4 +1,4 @@
-//! Started by a service manager: its sockets are used, and it hears when we are ready, how we are and that we live.
+//! Under a service manager: its sockets are used, and it is notified of readiness, status and watchdog pings.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use testkit::harness::{Broker, HUSH, Home, TIMEOUT, keys_file};
 
-/// The end of a service manager that listens.
+/// The receiving end of a service manager.
 struct Manager {
     socket: UnixDatagram,
     heard: Vec<String>,
@@ -33,7 +33,7 @@ impl Manager {
         text
     }
 
-    /// Listens until something is said, and gives all that was said until then and with it.
+    /// Receives until a notification begins with `what`; returns all since the last call.
     fn wait_for(&mut self, what: &str) -> Vec<String> {
         let (began, start) = (Instant::now(), self.heard.len());
         while !self.hear().lines().any(|line| line.starts_with(what)) {
@@ -43,7 +43,7 @@ impl Manager {
     }
 }
 
-/// A container endpoint that answers when it is told to.
+/// A container endpoint that answers on demand.
 fn patient_endpoint() -> (String, mpsc::Sender<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -63,8 +63,8 @@ fn patient_endpoint() -> (String, mpsc::Sender<()>) {
     (url, release)
 }
 
-/// The command with a socket handed over as file descriptor 3, as sd_listen_fds(3) has it. It goes by way of standard
-/// input, which is what safe code can hand down.
+/// Returns the command with a socket as file descriptor 3, as in sd_listen_fds(3). The socket is passed as standard
+/// input, because safe code can pass no other descriptor.
 fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
     let direct = home.command(&[]);
     let mut command = Command::new("sh");
@@ -76,7 +76,7 @@ fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
 }
 
 #[test]
-fn readiness_waits_for_the_first_load_and_reload_and_stop_are_told() {
+fn notifies_of_readiness_reload_and_stop() {
     let home = Home::new();
     let mut manager = Manager::new(&home);
     let (url, release) = patient_endpoint();
@@ -87,7 +87,7 @@ fn readiness_waits_for_the_first_load_and_reload_and_stop_are_told() {
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()),
     ];
     let mut broker = home.serve(&[], &variables);
-    // Signs of life come while the load is under way, and nothing else.
+    // During the load only watchdog pings are sent.
     for _ in 0..3 {
         assert_eq!(manager.hear().trim_end(), "WATCHDOG=1");
     }
@@ -107,7 +107,7 @@ fn readiness_waits_for_the_first_load_and_reload_and_stop_are_told() {
 }
 
 #[test]
-fn readiness_does_not_wait_for_success() {
+fn is_ready_after_a_failed_first_load() {
     let home = Home::new();
     let mut manager = Manager::new(&home);
     let notify = home.path().join("notify");
@@ -119,11 +119,15 @@ fn readiness_does_not_wait_for_success() {
         status.trim_end(),
         "STATUS=0 of 1 identities have credentials; default has none, `credenza status` says why"
     );
-    assert!(manager.heard.iter().all(|text| !text.contains("WATCHDOG")), "nobody asked: {:?}", manager.heard);
+    assert!(
+        manager.heard.iter().all(|text| !text.contains("WATCHDOG")),
+        "no watchdog was requested: {:?}",
+        manager.heard
+    );
 }
 
 #[test]
-fn a_bad_configuration_is_told() {
+fn notifies_of_a_bad_configuration() {
     let home = Home::new();
     let mut manager = Manager::new(&home);
     let notify = home.path().join("notify");
@@ -137,7 +141,7 @@ fn a_bad_configuration_is_told() {
 }
 
 #[test]
-fn sockets_of_a_service_manager_are_used_and_survive_us() {
+fn uses_passed_sockets_and_leaves_them_open() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIDSOCKET"));
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -148,7 +152,7 @@ fn sockets_of_a_service_manager_are_used_and_survive_us() {
     first.wait_for_key(&home.token(), "AKIDSOCKET");
     first.signal(Signal::TERM);
     assert!(first.wait().success());
-    // Nobody listens now, and yet nobody is refused: the connection waits for the next one.
+    // The socket has no process now, and still accepts: the connection waits for the next one.
     let waiting = std::net::TcpStream::connect(address).unwrap();
     let second = start();
     second.wait_for_key(&home.token(), "AKIDSOCKET");
@@ -156,7 +160,7 @@ fn sockets_of_a_service_manager_are_used_and_survive_us() {
 }
 
 #[test]
-fn handed_over_sockets_keep_the_rules() {
+fn checks_passed_sockets_like_addresses() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIDSOCKET"));
     let remote = TcpListener::bind("0.0.0.0:0").unwrap();
@@ -171,7 +175,7 @@ fn handed_over_sockets_keep_the_rules() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("not a listening TCP socket"), "{said}");
 
-    // Its address wins over the configured one, which is said.
+    // Its address wins over the configured one, which is logged.
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
     let broker = Broker::start(with_socket(&home, OwnedFd::from(socket), &["--listen", "127.0.0.1:1"]));
@@ -179,9 +183,9 @@ fn handed_over_sockets_keep_the_rules() {
     assert!(broker.log().contains("its addresses count"), "{}", broker.log());
 }
 
-/// The port is taken by the socket that was handed over: a broker that bound it again would say that it is in use.
+/// The passed socket holds the port: a broker that bound it again would report that it is in use.
 #[test]
-fn a_socket_at_the_address_of_the_metadata_service_is_its_own() {
+fn passed_socket_serves_imds_at_its_address() {
     let home = Home::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! What real shells make of the lines that `get` and `env` print for them.
+//! Real shells evaluate the output of `get` and `env`.
 
 use std::process::Command;
 
@@ -55,7 +55,7 @@ fn assert_reads_every_secret(shell: &[&str], format: &str, cases: u32) {
     outcome.unwrap();
 }
 
-/// What programs find in `NO_PROXY` and `no_proxy` after the shell has read what `credenza env` prints.
+/// Returns `NO_PROXY` and `no_proxy` as programs see them after the shell has read the output of `credenza env`.
 fn exceptions(shell: &[&str], format: &str, script: &str, variables: &[(&str, &str)]) -> String {
     let home = Home::new();
     let broker = home.serve(&[], &[]);
@@ -71,7 +71,7 @@ fn exceptions(shell: &[&str], format: &str, script: &str, variables: &[(&str, &s
     String::from_utf8(output.stdout).unwrap().trim().replace('\n', " ")
 }
 
-fn keeps_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
+fn assert_excludes_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
     let all = "example.org,.o'brien,127.0.0.1,localhost";
     for (variables, expected) in [
         (&[][..], ""),
@@ -90,38 +90,42 @@ fn keeps_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
 const POSIX: &str = ". \"$LINES_OF\"; printenv NO_PROXY; printenv no_proxy";
 
 #[test]
-fn sh_asks_the_daemon_through_no_proxy() {
-    keeps_the_daemon_from_proxies(&["sh", "-c"], "env", POSIX);
+fn sh_excludes_the_daemon_from_proxies() {
+    assert_excludes_the_daemon_from_proxies(&["sh", "-c"], "env", POSIX);
 }
 
 #[test]
-fn bash_asks_the_daemon_through_no_proxy() {
+fn bash_excludes_the_daemon_from_proxies() {
     if !is_here("bash") && testkit::harness::skip("bash is not installed") {
         return;
     }
-    keeps_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
+    assert_excludes_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
 }
 
 #[test]
-fn fish_asks_the_daemon_through_no_proxy() {
+fn fish_excludes_the_daemon_from_proxies() {
     if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     let script = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
-    keeps_the_daemon_from_proxies(&["fish", "--no-config", "-c"], "fish", script);
+    assert_excludes_the_daemon_from_proxies(&["fish", "--no-config", "-c"], "fish", script);
 }
 
 #[test]
-fn powershell_asks_the_daemon_through_no_proxy() {
+fn powershell_excludes_the_daemon_from_proxies() {
     if is_here("pwsh") {
         let script = "Invoke-Expression (Get-Content -Raw $env:LINES_OF); $env:NO_PROXY; $env:no_proxy";
-        keeps_the_daemon_from_proxies(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", script);
+        assert_excludes_the_daemon_from_proxies(
+            &["pwsh", "-NoProfile", "-NonInteractive", "-Command"],
+            "powershell",
+            script,
+        );
     }
 }
 
-/// Lines without quotes are those of a shell, too.
+/// A shell reads lines without quotes as well.
 #[test]
-fn a_file_names_the_exceptions() {
+fn dotenv_excludes_the_daemon_from_proxies() {
     let variables = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "example.org")];
     let all = "example.org,127.0.0.1,localhost";
     let found = exceptions(&["sh", "-ac"], "dotenv", POSIX, &variables);
@@ -133,12 +137,12 @@ fn is_here(shell: &str) -> bool {
 }
 
 #[test]
-fn sh() {
+fn sh_reads_every_secret() {
     assert_reads_every_secret(&["sh", "-c"], "env", 96);
 }
 
 #[test]
-fn bash() {
+fn bash_reads_every_secret() {
     if !is_here("bash") && testkit::harness::skip("bash is not installed") {
         return;
     }
@@ -146,15 +150,15 @@ fn bash() {
 }
 
 #[test]
-fn fish() {
+fn fish_reads_every_secret() {
     if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
     assert_reads_every_secret(&["fish", "--no-config", "-c"], "fish", 48);
 }
 
-/// What a script of fish prints, where `$credenza` is the program and `A` to `E` are variables of this name; and what it
-/// says on standard error. Each home has universal variables of its own.
+/// Returns the output and the errors of a fish script, in which `$credenza` is the program. Each home has universal
+/// variables of its own.
 fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, String) {
     let mut command = Command::new("fish");
     command.args(["-c", script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
@@ -166,7 +170,7 @@ fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, St
 }
 
 #[test]
-fn fish_tells_success_from_failure() {
+fn fish_distinguishes_success_from_failure() {
     if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
@@ -195,7 +199,7 @@ fn fish_tells_success_from_failure() {
 }
 
 #[test]
-fn fish_lets_no_variable_of_before_win() {
+fn fish_overrides_variables_of_every_scope() {
     if !is_here("fish") && testkit::harness::skip("fish is not installed") {
         return;
     }
@@ -203,14 +207,14 @@ fn fish_lets_no_variable_of_before_win() {
     let lines = home.write("lines", lines(&home, "fish", "new"));
     let lines = [("LINES_OF", lines.to_str().unwrap()), ("AWS_SESSION_TOKEN", "inherited")];
     let there = "for name in AWS_SESSION_TOKEN AWS_SECRET_ACCESS_KEY; printenv $name; end";
-    // Blocks within functions, and what a function has of its caller.
+    // Blocks within functions, and variables of the calling function.
     let local = format!(
         "function inner; set -fx AWS_SESSION_TOKEN f; begin; set -lx AWS_SESSION_TOKEN a; set -lx AWS_SECRET_ACCESS_KEY a; begin; set -lx AWS_SESSION_TOKEN b; set -lx AWS_SECRET_ACCESS_KEY b; \
          cat $LINES_OF | source; {there}; end; {there}; end; {there}; end; \
          function outer; set -lx AWS_SESSION_TOKEN c; set -lx AWS_SECRET_ACCESS_KEY c; inner; end; outer"
     );
     assert_eq!(in_fish(&home, &local, &lines), ("new new new".into(), String::new()));
-    // A universal variable is not ours to erase; one that programs do not find does not win.
+    // The universal variable of the user is not erased; a variable that is not exported does not win.
     let universal = in_fish(&home, "set -Ux AWS_SECRET_ACCESS_KEY universal; set -U AWS_SESSION_TOKEN universal", &[]);
     assert_eq!(universal, (String::new(), String::new()));
     let source = format!("source $LINES_OF; echo $status; {there}; set -q AWS_SESSION_TOKEN; and echo kept");
@@ -222,14 +226,14 @@ fn fish_lets_no_variable_of_before_win() {
         said,
         "credenza: AWS_SESSION_TOKEN is still set as a universal variable and would win: set -eU AWS_SESSION_TOKEN"
     );
-    // The advice helps.
+    // The advice of the message works.
     in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);
     assert_eq!(in_fish(&home, &source, &lines), ("0 new".into(), String::new()));
 }
 
-/// Nothing is missing where it is not installed: its documented rules stand in a table beside the code.
+/// Not a skipped test if PowerShell is not installed: a table beside the code covers its documented rules.
 #[test]
-fn powershell() {
+fn powershell_reads_every_secret() {
     if is_here("pwsh") {
         assert_reads_every_secret(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", 8);
     }

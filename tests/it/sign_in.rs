@@ -1,4 +1,4 @@
-//! What an `aws login` gives, as a user sees it.
+//! The login of `aws login`, as a user sees it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +22,7 @@ fn now() -> SystemTime {
 }
 
 impl Stage {
-    /// Sign-In knows one refresh token.
+    /// Starts a Sign-In that knows one refresh token.
     fn new() -> Self {
         let home = Home::new();
         home.write(".aws/config", CONFIG);
@@ -31,7 +31,7 @@ impl Stage {
         Self { home, signin }
     }
 
-    /// Logged in, with credentials that end in so many minutes.
+    /// Writes a login with credentials that expire in this many minutes.
     fn logged_in(&self, key: &str, minutes: i32) -> PathBuf {
         let by = Duration::from_secs(60 * u64::from(minutes.unsigned_abs()));
         let end = if minutes < 0 { now() - by } else { now() + by };
@@ -68,7 +68,7 @@ fn read(path: &PathBuf) -> serde_json::Value {
 }
 
 #[test]
-fn fresh_ones_are_printed_and_old_ones_refreshed() {
+fn prints_fresh_credentials_and_refreshes_old_ones() {
     let stage = Stage::new();
     let path = stage.logged_in("ASIA0", 10);
     let found = printed(&stage.get());
@@ -98,7 +98,7 @@ fn fresh_ones_are_printed_and_old_ones_refreshed() {
 }
 
 #[test]
-fn another_folder_can_be_named() {
+fn uses_the_named_login_cache() {
     let stage = Stage::new();
     let path = stage.logged_in("ASIA0", 10);
     let folder = stage.home.path().join("elsewhere");
@@ -112,7 +112,7 @@ fn another_folder_can_be_named() {
 }
 
 #[test]
-fn whoever_has_to_log_in_is_told_where_and_how() {
+fn reports_required_login_with_location_and_command() {
     let stage = Stage::new();
     let config = stage.home.path().join(".aws/config");
     let place = format!("{}, line 3: profile dev: ", config.display());
@@ -146,7 +146,7 @@ fn whoever_has_to_log_in_is_told_where_and_how() {
 }
 
 #[test]
-fn a_broker_is_healed_by_a_log_in() {
+fn recovers_after_a_login() {
     let stage = Stage::new();
     stage.signin.set(|state| state.refresh_tokens.clear());
     stage.logged_in("ASIA0", -60);
@@ -160,14 +160,14 @@ fn a_broker_is_healed_by_a_log_in() {
     broker.wait_for_key(&token, "ASIA1");
     let asked = stage.signin.asked();
     assert_eq!(asked, 1, "a refused token is shown once");
-    // The AWS CLI has refreshed it: what it wrote is served without asking.
+    // The AWS CLI has refreshed the login: its file is served without a request.
     stage.logged_in("ASIA2", 12);
     broker.wait_for_key(&token, "ASIA2");
     assert_eq!(stage.signin.asked(), asked);
 }
 
 #[test]
-fn a_hundred_profiles_of_one_log_in_are_one_refresh() {
+fn refreshes_a_shared_login_once() {
     let stage = Stage::new();
     let config: String = (0..100).map(|n| CONFIG.replace("dev", &format!("p{n}"))).collect();
     stage.home.write(".aws/config", config);

@@ -1,4 +1,4 @@
-//! Log-ins as a running broker serves them: what who has not logged in is told, what heals it, and what many share.
+//! Logins in a running broker: the error without one, recovery, and logins that many profiles share.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -13,14 +13,14 @@ use testkit::sso::Portal;
 const START_URL: &str = "https://d.awsapps.com/start";
 const ACCOUNT: &str = "123456789012";
 const CACHE: &str = ".aws/sso/cache";
-/// Long ago, as it stands in the cache.
+/// An expiry long ago, as in the login cache.
 const PAST: &str = "2020-01-01T00:00:00Z";
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A home with these profiles, and a portal that gives every role for every token.
+/// A home with these profiles, and a portal that gives every role to every token.
 struct Stage {
     home: Home,
     oidc: Oidc,
@@ -43,7 +43,7 @@ impl Stage {
         [("AWS_ENDPOINT_URL_SSO", self.portal.endpoint()), ("AWS_ENDPOINT_URL_SSO_OIDC", self.oidc.endpoint())]
     }
 
-    /// A command that ends, without a secret in what it prints.
+    /// Runs a command until it exits, and checks that its output has no secret.
     fn run(&self, arguments: &[&str]) -> String {
         let variables = self.variables();
         let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -58,7 +58,7 @@ impl Stage {
         self.home.serve(arguments, &variables)
     }
 
-    /// Rewrites the tokens of the cache: they have ended.
+    /// Expires the tokens of the login cache.
     fn age(&self) {
         for entry in fs::read_dir(self.home.path().join(CACHE)).unwrap() {
             let path = entry.unwrap().path();
@@ -82,7 +82,7 @@ fn profile(name: &str, session: &str, role: &str) -> String {
 }
 
 #[test]
-fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
+fn reports_required_login_and_serves_after_it() {
     let stage = Stage::new(&(session("work") + &profile("dev", "work", "Dev")));
     let broker = stage.serve(&["--profile", "dev"]);
     let token = stage.home.token();
@@ -94,7 +94,7 @@ fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
     let status = stage.run(&["status", "--listen", &broker.address().to_string()]);
     assert!(status.contains("default: login required\n"), "{status}");
     assert!(status.contains("credenza login --sso-session work"), "{status}");
-    assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "nobody asks in vain");
+    assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "no request without a login");
 
     stage.run(&["login", "--sso-session", "work", "--no-browser"]);
     let served = broker.wait_for("/credentials", &token, |answer| answer.status == 200).0;
@@ -103,14 +103,14 @@ fn who_has_not_logged_in_is_told_and_served_as_soon_as_they_have() {
 }
 
 #[test]
-fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
+fn status_shows_when_a_login_expires() {
     let legacy = format!(
         "[profile old]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\nsso_account_id = {ACCOUNT}\n\
          sso_role_name = Old\n"
     );
     let stage = Stage::new(&legacy);
     stage.run(&["login", "--profile", "old", "--no-browser"]);
-    // Less than what the keys of the portal live: the token's end is nearer than the keys'.
+    // The login expires before the keys of the portal.
     let broker = stage.serve(&["--profile", "old"]);
     let token = stage.home.token();
     broker.wait_for("/credentials", &token, |answer| answer.status == 200);
@@ -122,7 +122,7 @@ fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
     let told = "; to log in again, run: credenza login --profile old\n";
     assert!(shown.contains("the log-in behind it ends in ") && shown.contains(told), "{shown}");
 
-    // The lease that is held is good until it expires; another broker has none.
+    // The held lease is valid until it expires; another broker has none.
     stage.age();
     drop(broker);
     let broker = stage.serve(&["--profile", "old"]);
@@ -133,7 +133,7 @@ fn a_log_in_that_ends_is_told_ahead_and_its_end_is_a_state_of_its_own() {
 }
 
 #[test]
-fn forty_profiles_over_three_sessions_cost_three_refreshes_and_a_call_for_each_role() {
+fn refreshes_each_session_once_for_forty_profiles() {
     let sessions = ["a", "b", "c"];
     let mut config: String = sessions.iter().map(|name| session(name)).collect();
     for number in 0..40 {

@@ -1,4 +1,4 @@
-//! Commands at a real terminal, with a person who types.
+//! Commands at a real terminal, with a user that types.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ const DEVICE: &str = "arn:aws:iam::123456789012:mfa/me";
 const QUESTION: &str = "MFA code of arn:aws:iam::123456789012:mfa/me: ";
 const CODE: &str = "806317";
 
-/// A terminal and the program that has it as its own; standard output goes elsewhere, as in `$(credenza get)`.
+/// A terminal and the program that it controls; standard output goes elsewhere, as in `$(credenza get)`.
 struct Screen {
     terminal: File,
     shown: Arc<Mutex<String>>,
@@ -28,24 +28,24 @@ struct Screen {
 }
 
 impl Screen {
-    /// Runs a command with this terminal as its controlling one.
+    /// Runs a command with this terminal as its controlling terminal.
     fn of(command: &Command) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
         let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
         let open = || Stdio::from(OwnedFd::from(OpenOptions::new().read(true).write(true).open(&name).unwrap()));
-        // It makes standard input the controlling terminal of a session of its own.
+        // `setsid --ctty` makes standard input the controlling terminal of a new session.
         let mut session = in_a_session(&["--ctty"], command);
         let child = session.stdin(open()).stdout(Stdio::piped()).stderr(open()).spawn().unwrap();
-        // The ends that the command was given are its own.
+        // Closes our copies of the descriptors that the command has.
         drop(session);
         let terminal = File::from(terminal);
         let shown = Arc::<Mutex<String>>::default();
         let (mut screen, into) = (terminal.try_clone().unwrap(), Arc::clone(&shown));
         let reader = std::thread::spawn(move || {
             let mut chunk = [0; 1024];
-            // It ends in an error when the last of those who had the other end has gone.
+            // The read fails after the last process with the other end has exited.
             while let Ok(read @ 1..) = screen.read(&mut chunk) {
                 into.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..read]));
             }
@@ -73,7 +73,7 @@ impl Screen {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
-    /// The exit code, and what went to standard output. After that all is shown that will be.
+    /// Returns the exit code and the standard output. After that, the shown text is complete.
     fn ends(&mut self) -> (Option<i32>, String) {
         let code = testkit::harness::wait(&mut self.child).code();
         let mut printed = String::new();
@@ -90,7 +90,7 @@ impl Drop for Screen {
     }
 }
 
-/// The command as the first process of a session of its own.
+/// Returns the command as the first process of a new session.
 fn in_a_session(arguments: &[&str], command: &Command) -> Command {
     let mut session = Command::new("setsid");
     session.args(arguments).arg(command.get_program()).args(command.get_args()).env_clear();
@@ -99,7 +99,7 @@ fn in_a_session(arguments: &[&str], command: &Command) -> Command {
     session
 }
 
-/// A role that asks for a code.
+/// Creates a role that requires an MFA code.
 fn stage() -> (Home, Sts) {
     let (home, sts) = (Home::new(), Sts::start(REGION));
     sts.allow(ROLE, Role { mfa: Some((DEVICE.into(), CODE.into())), ..Role::default() });
@@ -124,7 +124,7 @@ const GET: &[&str] = &["get", "--profile", "dev"];
 const EXEC: &[&str] = &["exec", "--profile", "dev", "--", "sh", "-c", "echo lent; read line && echo $line"];
 
 #[test]
-fn the_code_is_asked_for_unseen_and_goes_to_sts() {
+fn reads_the_mfa_code_without_echo() {
     for arguments in [GET, EXEC] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
@@ -132,7 +132,7 @@ fn the_code_is_asked_for_unseen_and_goes_to_sts() {
         assert!(!screen.echoes(), "{arguments:?}");
         screen.types(&format!("{CODE}\r"));
         if arguments == EXEC {
-            // What runs then has the terminal as it was before.
+            // The terminal of the child has its earlier settings.
             let began = Instant::now();
             while !screen.echoes() {
                 assert!(began.elapsed() < TIMEOUT, "{:?}", screen.shown());
@@ -158,7 +158,7 @@ fn the_code_is_asked_for_unseen_and_goes_to_sts() {
 }
 
 #[test]
-fn an_interrupt_at_the_question_leaves_the_terminal_as_it_was() {
+fn restores_the_terminal_after_an_interrupt() {
     for arguments in [GET, EXEC, &["check", "--profile", "dev"]] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
@@ -174,7 +174,7 @@ fn an_interrupt_at_the_question_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn without_a_terminal_the_error_names_the_option() {
+fn names_the_option_without_a_terminal() {
     for arguments in [GET, EXEC] {
         let (home, sts) = stage();
         let output = in_a_session(&["--wait"], &command(&home, &sts, arguments)).stdin(Stdio::null()).output().unwrap();
@@ -186,7 +186,7 @@ fn without_a_terminal_the_error_names_the_option() {
 }
 
 #[test]
-fn a_credential_process_asks_at_the_terminal_or_on_standard_error() {
+fn credential_process_prompts_at_terminal_or_stderr() {
     let print = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$pin\",\"SecretAccessKey\":\"s\"}""#;
     for question in ["printf 'PIN? ' >/dev/tty; read pin </dev/tty", "printf 'PIN? ' >&2; read pin"] {
         for arguments in [GET, &["exec", "--profile", "dev", "--", "echo", "lent AKIA77"]] {

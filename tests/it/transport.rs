@@ -1,4 +1,4 @@
-//! The way out, as the environment of the program describes it.
+//! Outgoing connections, as the environment of the program configures them.
 
 use testkit::ecs::Ecs;
 use testkit::harness::{HUSH, Home};
@@ -10,7 +10,7 @@ use testkit::tls::{Authority, Tls};
 const LATER: &str = "2099-11-23T16:00:00Z";
 const FULL: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 
-/// Every variable that names a proxy names one that is not there, and would be told a password.
+/// Every proxy variable names a proxy that does not exist, with a password.
 const DEAD: [(&str, &str); 6] = [
     ("http_proxy", "http://me:hush@127.0.0.1:1"),
     ("HTTP_PROXY", "http://me:hush@127.0.0.1:1"),
@@ -28,7 +28,7 @@ fn got(home: &Home, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn metadata_is_asked_without_a_proxy() {
+fn requests_imds_without_a_proxy() {
     let home = Home::new();
     let ecs = Ecs::start(None, &testkit::document("ASIAECS", LATER));
     assert_eq!(got(&home, &[(FULL, &ecs.url())]), "ASIAECS");
@@ -38,7 +38,7 @@ fn metadata_is_asked_without_a_proxy() {
 }
 
 #[test]
-fn a_container_endpoint_over_tls_is_believed_by_the_authorities_of_the_system() {
+fn trusts_container_endpoints_by_system_roots() {
     let home = Home::new();
     let ecs = Ecs::start(None, &testkit::document("ASIAECS", LATER));
     let authority = Authority::new("a");
@@ -51,7 +51,7 @@ fn a_container_endpoint_over_tls_is_believed_by_the_authorities_of_the_system() 
 }
 
 #[test]
-fn a_role_is_assumed_through_a_proxy_that_looks_into_tls() {
+fn assumes_a_role_through_a_tls_inspecting_proxy() {
     const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
     let (home, sts, authority) = (Home::new(), Sts::start("eu-west-1"), Authority::new("Company Root"));
     sts.allow(ROLE, Role::default());

@@ -16,7 +16,7 @@ build() {
   cp "$here/main.go" "$cache/src/"
   cd "$cache/src"
   upstream=$(go mod download -json "k8s.io/kubernetes@v$version" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')
-  # The server's own modules stand in its repository under version 0.0.0; they are published under v0.x beside it.
+  # The server's go.mod names its modules with version 0.0.0; they are published as v0.x.
   {
     printf 'module counterpart.test/apiserver\n\ngo 1.26.0\n\nrequire k8s.io/kubernetes v%s\n\nreplace (\n' "$version"
     sed -n "s|^[[:space:]]*\(k8s.io/[a-z-]*\) v0\.0\.0\$|\t\1 => \1 v0.${version#1.}|p" "$upstream"
@@ -26,7 +26,7 @@ build() {
   go build -trimpath -ldflags='-s -w' -o "$cache/kube-apiserver" .
 }
 
-stop() { # the server before the store it writes to
+stop() { # the server before its store
   local pid
   for pid in "${api_pid:-}" "${etcd_pid:-}"; do
     [ -z "$pid" ] || { kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; } || true

@@ -1,4 +1,4 @@
-"""One API server for all tests: pytest is the command that it runs around."""
+"""One API server for all tests: it starts pytest as its command."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from seaweedfs import free_ports  # noqa: E402
 
 
 class ApiServer:
-    """Asks as the cluster's administrator."""
+    """Sends requests as the cluster's administrator."""
 
     def __init__(self, address: str, certificate: str, token: str):
         self._address, self._token = address, token
@@ -39,9 +39,9 @@ class ApiServer:
 
 @pytest.fixture(scope="session")
 def api():
-    """A cluster with nothing in it but the namespace `default` and its service account, which a controller would make."""
+    """A cluster with only the namespace `default` and its service account, which a controller would create."""
     with tempfile.TemporaryDirectory(prefix="credenza-kubernetes-") as folder:
-        # It says where it is and then waits for the end of its input.
+        # It prints its address, and then waits for the end of its input.
         say = 'echo "$KUBE_API $KUBE_CA $KUBE_ADMIN_TOKEN"; read -r _ || true'
         process = subprocess.Popen(
             [str(HERE / "apiserver.sh"), "run", folder, "bash", "-c", say],
@@ -63,7 +63,7 @@ def api():
 
 
 def _port() -> int:
-    """The first of three in a row that nobody listens on."""
+    """The first of three consecutive ports without a listener."""
     import socket
 
     for port in free_ports(20):

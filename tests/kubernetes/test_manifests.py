@@ -1,4 +1,4 @@
-"""A real API server takes the shipped manifests word by word, under the strictest Pod Security Standard."""
+"""A real API server accepts the shipped manifests unchanged, under the strictest Pod Security Standard."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ import yaml
 
 SIDECAR = Path(__file__).parent.parent.parent / "config" / "kubernetes" / "sidecar.yaml"
 PATHS = {"Secret": "secrets", "ConfigMap": "configmaps", "Pod": "pods"}
-# Nothing is stored, all of admission runs, and an unknown or doubled field is an error.
+# Nothing is stored, all of admission runs, and an unknown or repeated field is an error.
 DRY = "?dryRun=All&fieldValidation=Strict"
 
 
 @pytest.fixture(scope="session")
 def restricted(api) -> str:
-    """A namespace that refuses every Pod which is not `restricted`."""
+    """A namespace that refuses every Pod that is not `restricted`."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "closed", "labels": labels}}
     assert api.ask("POST", "/api/v1/namespaces", namespace)[0] == 201
@@ -27,7 +27,7 @@ def documents() -> list[dict]:
 
 
 @pytest.mark.parametrize("kind", list(PATHS))
-def test_it_is_taken_and_nothing_of_it_is_lost(api, restricted: str, kind: str):
+def test_the_server_accepts_and_keeps_every_field(api, restricted: str, kind: str):
     [document] = [one for one in documents() if one["kind"] == kind]
     code, taken = api.ask("POST", f"/api/v1/namespaces/{restricted}/{PATHS[kind]}{DRY}", document)
     assert code == 201, taken
@@ -37,7 +37,7 @@ def test_it_is_taken_and_nothing_of_it_is_lost(api, restricted: str, kind: str):
         assert taken["spec"]["securityContext"]["fsGroup"] == 10000
 
 
-def test_what_is_wrong_is_refused(api, restricted: str):
+def test_refuses_wrong_manifests(api, restricted: str):
     """The check can fail: a field that does not exist, and a container that may gain privileges."""
     path = f"/api/v1/namespaces/{restricted}/pods{DRY}"
     [pod] = [one for one in documents() if one["kind"] == "Pod"]

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # boot.sh FOLDER COMMAND…: boots a real systemd as PID 1 and runs COMMAND in it, as root, once the system is up.
 #
-# It runs over a throw-away overlay of this machine's root, with a network of its own (loopback only): nothing that happens
-# there reaches this machine. FOLDER is copied to /suite there, and is COMMAND's working directory. Of what is installed here
-# nothing starts but systemd's own basics and D-Bus. Prints what COMMAND printed and ends with its exit code.
+# It runs over a temporary overlay of this machine's root, with a network namespace (loopback only), so that nothing
+# changes here. FOLDER is copied to /suite there, and is COMMAND's working directory. Of the installed services only
+# systemd's basic ones and D-Bus start. Prints the output of COMMAND and exits with its code.
 # Needs root, systemd, systemd-container, dbus.
 set -euo pipefail
 limit=${BOOT_LIMIT:-300} # seconds; the whole suite takes about 60
@@ -11,7 +11,7 @@ limit=${BOOT_LIMIT:-300} # seconds; the whole suite takes about 60
 if [ "${1:-}" != --inside ]; then
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  # The overlay lives in a mount namespace of its own and is gone with it.
+  # The overlay is in a mount namespace, which is removed with the process.
   unshare --mount --propagation private "$0" --inside "$work" "$@"
   exit
 fi
@@ -19,7 +19,7 @@ shift
 work=$1 folder=$2
 shift 2
 
-# systemd-nspawn asks for the traces of a running systemd in /run; on a build machine there is none.
+# systemd-nspawn requires a running systemd, which it detects in /run; a build machine has none.
 mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd "$work/layers"
 mount -t tmpfs tmpfs "$work/layers"
@@ -28,7 +28,7 @@ root=$work/layers/root
 mount -t overlay overlay -o "lowerdir=/,upperdir=$work/layers/upper,workdir=$work/layers/work" "$root"
 
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
-# Build machines forbid packages to start services (policy-rc.d); here they shall.
+# Build machines forbid packages to start services (policy-rc.d); here it is allowed.
 rm -f "$root/usr/sbin/policy-rc.d"
 mkdir -p "$root/suite"
 cp -a "$folder/." "$root/suite/"

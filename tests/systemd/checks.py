@@ -1,7 +1,7 @@
-"""Runs on a freshly booted host (boot.sh): installs the Debian package and checks all that the units promise.
+"""Runs on a freshly booted host (boot.sh): installs the Debian package and checks the promises of the units.
 
-One line for each check, with what was seen; at the end `N passed, N failed`. They run in this order, and each leaves a
-broker that serves.
+Prints one line for each check; at the end `N passed, N failed`. The checks run in this order, and each leaves a running
+broker behind.
 """
 
 import json
@@ -18,7 +18,7 @@ from host import CONFIG, DROPINS, ENVIRONMENT, HOME, PORT, SERVICE, SOCKET, TOKE
 from host import ContainerEndpoint, Load, ask, ask_as, dropin, journal, key, main_pid, run, show, systemctl, until, write
 from imds import Credentials, Imds, in_seconds
 
-HUSH = "hush/Secret+0123"  # in every secret here; the journal must never say it
+HUSH = "hush/Secret+0123"  # in every secret here; the journal must never contain it
 UNITS = Path("/usr/lib/systemd/system")
 USER_UNITS = Path("/usr/lib/systemd/user")
 IDENTITIES = ["profile", "person", "url", "keys", "environment", "container", "imds"]
@@ -74,7 +74,7 @@ def the_package_installs_enables_and_starts():
     account = pwd.getpwnam("credenza")
     assert account.pw_dir == str(HOME) and account.pw_shell.endswith("nologin"), account
     assert (CONFIG.owner(), CONFIG.group(), CONFIG.stat().st_mode & 0o777) == ("root", "credenza", 0o644), CONFIG.stat()
-    # There is a token before anybody asks, and nothing configured is an answer.
+    # The auth token exists before the first request, and an empty configuration is valid.
     assert TOKEN.exists() and key().startswith("404 CredentialsNotConfigured"), key()
     return f"{run('credenza', '--version').stdout.strip()}, both units enabled and active"
 
@@ -84,7 +84,7 @@ def everybody_has_the_command():
     for user in ("member", "stranger", "person"):
         run("useradd", "--create-home", user)
     run("usermod", "--append", "--groups", "credenza", "member")
-    # A home whose files let us read them, where their modes do.
+    # A home with files that the broker may read, if their modes allow it.
     os.chmod("/home/person", 0o711)
     write(Path("/home/person/.aws/credentials"), keys_file("AKIDPERSON"), 0o644, "person", "person")
     found = json.loads(run("credenza", "get", user="person", env=environment_of("person")).stdout)
@@ -110,7 +110,7 @@ def the_units_verify():
     personal = run("systemd-analyze", "--man=no", "--user", "verify", *units, env=runtime)
     said = ended.stdout + ended.stderr + personal.stdout + personal.stderr
     assert not said, said
-    # It would have told of a mistake: it ends with 0 even then.
+    # It prints mistakes, but exits with 0 even then.
     wrong = Path("wrong.service")
     wrong.write_text((UNITS / SERVICE).read_text().replace("LimitCORE=", "LimitCROE="))
     assert "LimitCROE" in run("systemd-analyze", "--man=no", "verify", f"./{wrong}").stderr
@@ -163,7 +163,7 @@ def ready_comes_after_the_first_load():
     finally:
         endpoint.delay = 0.0
     assert during == "activating", during
-    # Nothing has to wait for credentials once the unit is active.
+    # Programs need not wait for credentials once the unit is active.
     found = key("container", seconds=1)
     assert found == "ASIACONTAINER", found
     return f"{during} while the first load was under way, then active"
@@ -181,7 +181,7 @@ def members_of_the_group_get_credentials():
     ended = ask_as("member")
     assert ended.returncode == 0 and json.loads(ended.stdout)["AccessKeyId"] == "AKIDPROFILE", ended
     run("credenza", "status", user="member")
-    # A program's unit that names the group.
+    # The unit of a program that names the group.
     ask_once = 'curl -q -sS --fail -H "Authorization: $(cat /run/credenza/token)" http://127.0.0.1:9733/credentials'
     unit = ["systemd-run", "--quiet", "--pipe", "--wait", "--property=DynamicUser=yes"]
     ended = run(*unit, "--property=SupplementaryGroups=credenza", "sh", "-c", ask_once)
@@ -196,7 +196,7 @@ def others_do_not():
     assert ended.returncode == 77 and "Permission denied" in ended.stderr, ended
     run("ls", "/run/credenza", user="stranger", fails=True)
     run("cat", "/run/credentials/credenza.service/credenza.url", user="stranger", fails=True)
-    # Nor may members of the group have what the broker has.
+    # Members of the group must not read the broker's own files.
     run("cat", "/run/credentials/credenza.service/credenza.url", user="member", fails=True)
     without, wrong = ask(token=""), ask(token="x" * 43)
     assert (without[0], wrong[0]) == (401, 401), (without, wrong)
@@ -243,7 +243,7 @@ def secrets_stay_in_memory():
     core = next(line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core file size"))
     assert core == ["0", "0"], core
     assert show(SERVICE, "MemorySwapMax") == "0"
-    # A process that cannot be dumped belongs to root in /proc, whoever runs it.
+    # In /proc, a process that cannot be dumped belongs to root, whatever its user.
     owner = Path(f"/proc/{main_pid()}/environ").stat().st_uid
     assert owner == 0, f"it can be dumped: /proc/PID/environ belongs to {owner}"
     run("cat", f"/proc/{main_pid()}/environ", user="credenza", fails=True)
@@ -261,7 +261,7 @@ def the_watchdog_kills_what_hangs_and_it_comes_back():
         systemctl("restart", SERVICE)
         restarts, hung = int(show(SERVICE, "NRestarts")), main_pid()
         os.kill(hung, signal.SIGSTOP)
-        # Who asks meanwhile waits, and is answered by the next one.
+        # A client meanwhile waits, and the next process answers it.
         began, found = time.monotonic(), key()
         took = time.monotonic() - began
         assert found == "AKIDPROFILE" and main_pid() != hung, (found, hung)
@@ -311,7 +311,7 @@ def nobody_else_can_take_the_port():
         said = run(sys.executable, "-c", attempt, user=user, fails=True).stderr
         assert "Address already in use" in said, said
     token = TOKEN.read_text()
-    # It is down, the token is there, and the first client starts it.
+    # The service is down, the auth token exists, and the first client starts it.
     assert systemctl("show", "-P", "ActiveState", SERVICE) == "inactive"
     assert key() == "AKIDPROFILE" and TOKEN.read_text() == token
     return "not while the service is stopped either; the first client started it"
@@ -322,7 +322,7 @@ def restarts_under_load_lose_no_request():
     token, pids = TOKEN.read_text(), set()
     with Load() as load:
         for _ in range(10):
-            # The start limit is for those that nobody asked for.
+            # The start limit is for starts that no client requested.
             systemctl("reset-failed", SERVICE)
             systemctl("restart", SERVICE)
             pids.add(main_pid())
@@ -333,7 +333,7 @@ def restarts_under_load_lose_no_request():
 
 @check
 def an_upgrade_under_load_loses_no_request():
-    # The next version: another program and another unit, as far as systemd can see.
+    # The next version: to systemd, another program and another unit.
     run("dpkg-deb", "--raw-extract", package(), "next")
     control = Path("next/DEBIAN/control")
     control.write_text("".join(f"{line}+next\n" if line.startswith("Version:") else f"{line}\n" for line in control.read_text().splitlines()))
@@ -346,7 +346,7 @@ def an_upgrade_under_load_loses_no_request():
     systemctl("reset-failed", SERVICE)
     with Load() as load:
         dpkg("--install", "next.deb")
-        # What runs is what was installed.
+        # The running program is the installed one.
         until("the new program", lambda: Path(f"/proc/{main_pid()}/exe").read_bytes().endswith(b"next"))
         time.sleep(0.3)
     assert main_pid() != before and show(SERVICE, "NeedDaemonReload") == "no"
@@ -369,7 +369,7 @@ def a_bad_configuration_stops_without_a_loop():
     assert show(SOCKET, "ActiveState") == "active", "the port must stay held"
     said = journal()
     assert "nonsense" in said, said
-    # Nor does a variable that makes no sense.
+    # A nonsensical variable does not either.
     write(CONFIG, GOOD, 0o640, group="credenza")
     with dropin("variable", "[Service]\nEnvironment=CREDENZA_ALLOW_REMOTE=perhaps\n"):
         systemctl("restart", SERVICE, fails=True)
@@ -402,7 +402,7 @@ def a_waiting_client_starts_it_up_to_the_start_limit():
         raise AssertionError("the port is still served")
     except ConnectionRefusedError:
         pass
-    # As docs/SYSTEMD.md has it.
+    # As in docs/SYSTEMD.md.
     write(CONFIG, GOOD, 0o640, group="credenza")
     systemctl("reset-failed", SERVICE, SOCKET)
     systemctl("start", SERVICE)
@@ -411,7 +411,7 @@ def a_waiting_client_starts_it_up_to_the_start_limit():
     return f"{starts} starts, then {results[1]}; mended, it serves again"
 
 
-# -- drop-ins, and a person's own -------------------------------------------------------------------------------------
+# -- drop-ins, and the user service -----------------------------------------------------------------------------------
 
 
 @check
@@ -420,7 +420,7 @@ def the_drop_in_for_processes_gives_them_what_they_need():
     program += "; tempfile.TemporaryFile(dir='/tmp'); open('/proc/meminfo').close(); import os; os.setpriority(0, 0, 1)"
     trial = f'[Service]\nExecStartPre={sys.executable} -c "{program}"\n'
     with dropin("trial", trial):
-        # Without it the sandbox refuses that.
+        # Without the drop-in, the sandbox refuses it.
         systemctl("restart", SERVICE, fails=True)
         systemctl("stop", SOCKET, SERVICE)
         systemctl("reset-failed", SERVICE, SOCKET)
@@ -445,10 +445,10 @@ def the_drop_in_for_processes_gives_them_what_they_need():
 def a_person_has_one_of_their_own():
     account = pwd.getpwnam("person")
     runtime = Path(f"/run/user/{account.pw_uid}")
-    # No login here: the manager is started by hand, without PAM.
+    # There is no login here: the manager is started by hand, without PAM.
     manager = f"user@{account.pw_uid}.service"
     write(Path(f"/run/systemd/system/{manager}.d/by-hand.conf"), f"[Service]\nPAMName=\nEnvironment=XDG_RUNTIME_DIR={runtime}\n")
-    # The system has the usual port, so this person chooses another.
+    # The system service has the usual port, so this user chooses another.
     ports = "[Socket]\nListenStream=\nListenStream=127.0.0.1:9734\n"
     folder = Path("/home/person/.config/systemd/user/credenza.socket.d")
     write(folder / "port.conf", ports)
@@ -474,7 +474,7 @@ def write_header(token: str) -> Path:
     return path
 
 
-# -- and goes ---------------------------------------------------------------------------------------------------------
+# -- removed ----------------------------------------------------------------------------------------------------------
 
 
 @check
@@ -494,7 +494,7 @@ def removed_and_installed_again_it_serves():
     assert show(SOCKET, "ActiveState") == "inactive"
     dpkg("--install", package())
     serving()
-    # What an administrator has switched off stays off.
+    # A service that an administrator has disabled stays disabled.
     systemctl("disable", "--now", SERVICE, SOCKET)
     dpkg("--install", package())
     states = [run("systemctl", what, unit, fails=True).stdout.strip() for unit in (SERVICE, SOCKET) for what in ("is-enabled", "is-active")]
@@ -516,7 +516,7 @@ def a_purge_leaves_nothing_of_ours():
     assert not left, left
     listed = systemctl("list-units", "--all", "--plain", "--no-legend", "credenza*")
     assert not [line for line in listed.splitlines() if " active " in line], listed
-    # What an administrator put beside it is not ours to remove.
+    # Files that an administrator added are not removed.
     assert mine.exists()
     return f"{len(files)} files and folders, the token and the home are gone; {mine} stays"
 

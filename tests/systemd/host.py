@@ -1,4 +1,4 @@
-"""The booted host: its units, its users, and clients that ask the broker."""
+"""The booted host: its units, its users, and clients of the broker."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ DROPINS = Path("/etc/systemd/system/credenza.service.d")
 
 
 def run(*command: str, user: str | None = None, fails: bool = False, **options) -> subprocess.CompletedProcess:
-    """Runs a command, as root or as somebody with all of his groups, and expects it to succeed, or to fail."""
+    """Runs a command as root, or as a user with all groups of that user, and expects it to succeed, or to fail."""
     if user:
         account = pwd.getpwnam(user)
         groups = os.getgrouplist(user, account.pw_gid)
@@ -53,7 +53,7 @@ def journal(unit: str = SERVICE) -> str:
 
 
 def until(what: str, true: Callable[[], object], seconds: float = 15, every: float = 0.05):
-    """Asks again until the answer is true, and returns it."""
+    """Repeats the question until the answer is true, and returns it."""
     deadline = time.monotonic() + seconds
     while not (answer := true()):
         if time.monotonic() > deadline:
@@ -63,7 +63,7 @@ def until(what: str, true: Callable[[], object], seconds: float = 15, every: flo
 
 
 def ask(path: str = "/credentials", token: str | None = None, host: str = "127.0.0.1", seconds: float = 15) -> tuple[int, dict]:
-    """One request over a connection of its own: the status and the body. The token is the broker's when none is given."""
+    """Sends one request over a new connection; returns status and body. By default the token is the broker's."""
     connection = http.client.HTTPConnection(host, PORT, timeout=seconds)
     try:
         headers = {"Authorization": TOKEN.read_text() if token is None else token}
@@ -76,13 +76,13 @@ def ask(path: str = "/credentials", token: str | None = None, host: str = "127.0
 
 
 def key(identity: str = "default", **options) -> str:
-    """The access key that this identity has, or what there is instead."""
+    """Returns the access key of this identity, or the error."""
     status, body = ask(f"/credentials/{identity}", **options)
     return body["AccessKeyId"] if status == 200 else f"{status} {body.get('code')}: {body.get('message')}"
 
 
 def ask_as(user: str) -> subprocess.CompletedProcess:
-    """What a program of this user does: it reads the token from its file and asks."""
+    """Acts as a program of this user: reads the auth token from its file and requests credentials."""
     script = (
         'token=$(cat /run/credenza/token) || exit 77\n'
         'printf "Authorization: %s" "$token" | curl -q -sS --fail --max-time 10 -H @- http://127.0.0.1:9733/credentials'
@@ -96,7 +96,7 @@ def ask_as(user: str) -> subprocess.CompletedProcess:
 
 
 def write(path: Path, text: str, mode: int = 0o644, owner: str = "root", group: str = "root") -> None:
-    """Written beside and renamed, with its owner and mode from the start."""
+    """Writes a new file and renames it, with its owner and mode from the start."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.write_text(text)
@@ -107,7 +107,7 @@ def write(path: Path, text: str, mode: int = 0o644, owner: str = "root", group: 
 
 @contextmanager
 def dropin(name: str, text: str):
-    """A drop-in of the service, in force for the block; the service is not restarted."""
+    """A drop-in of the service for the duration of the block; the service is not restarted."""
     path = DROPINS / f"{name}.conf"
     write(path, text)
     systemctl("daemon-reload")
@@ -119,7 +119,7 @@ def dropin(name: str, text: str):
 
 
 class ContainerEndpoint:
-    """Credentials over plain http on loopback, as a container agent hands them out; late when it is told to."""
+    """Credentials over plain http on loopback, like a container agent; late on demand."""
 
     def __init__(self, access_key: str, secret: str, authorization: str):
         self.delay, self.asked = 0.0, 0
@@ -147,8 +147,8 @@ class ContainerEndpoint:
 
 
 class Load:
-    """Clients that ask without a pause: some over a new connection each time, some with curl over one that is kept. curl
-    tries nothing twice by itself, but for a kept connection that was closed meanwhile (RFC 9110, section 9.2.2)."""
+    """Clients that send requests without a pause: some over a new connection each time, some with curl over a kept one. curl
+    does not retry, except on a kept connection that was closed meanwhile (RFC 9110, section 9.2.2)."""
 
     def __init__(self):
         self.stopping = threading.Event()

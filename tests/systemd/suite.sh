@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# suite.sh BINARY [STATIC]: packs the program as `make dist` does, the Debian package of the first and the tarball of the
-# second, and has checks.py install and try them on a booted host.
+# suite.sh BINARY [STATIC]: builds the Debian package of BINARY and the tarball of STATIC, as `make dist` does; checks.py
+# installs and tests them on a booted host.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$1 static=${2:-$1}

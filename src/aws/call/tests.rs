@@ -57,15 +57,15 @@ fn within(proxy: &str, files: Files) -> Context {
 
 fn trusting(bundle: Option<&Path>) -> Settings {
     let ca_bundle = bundle.map(|path| Ok(path.into()));
-    let ca_bundle_stands = Location::new("ca_bundle (/c line 3)");
-    Settings { region: Some("eu-west-1".into()), ca_bundle, ca_bundle_stands, ..Settings::default() }
+    let ca_bundle_location = Some(Location::line(Path::new("/c"), 3).with_property("ca_bundle"));
+    Settings { region: Some("eu-west-1".into()), ca_bundle, ca_bundle_location, ..Settings::default() }
 }
 
 async fn assume(context: &Context, settings: &Settings) -> Result<Credentials, SourceError> {
     let caller = Credentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY).unwrap();
     let role = AssumeRoleRequest { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRoleRequest::default() };
     let outcome = assume_role(context, settings, &caller, &role).await;
-    assert!(outcome.as_ref().err().is_none_or(|failure| !failure.message.contains("hush")), "{outcome:?}");
+    assert!(outcome.as_ref().err().is_none_or(|failure| !failure.to_string().contains("hush")), "{outcome:?}");
     outcome
 }
 
@@ -118,8 +118,8 @@ async fn a_bundle_that_is_none_is_named_and_waited_for() {
             let failure = assume(&context, &settings).await.unwrap_err();
             assert_eq!(failure.kind, ErrorKind::Unsettled, "{failure}");
             let told = format!("the CA bundle that ca_bundle (/c line 3) names, {}", path.display());
-            assert!(failure.message.starts_with(&told) && failure.message.contains(expected), "{failure}");
-            assert!(failure.message.ends_with("certificates of authorities there, or nothing"), "{failure}");
+            assert!(failure.to_string().starts_with(&told) && failure.to_string().contains(expected), "{failure}");
+            assert!(failure.to_string().ends_with("certificates of authorities there, or nothing"), "{failure}");
         }
         scene.bundle(scene.authority.pem());
         // The keeper hears of it, and tries again.
@@ -150,12 +150,12 @@ async fn a_proxy_that_refuses_or_is_not_there_is_the_one_that_is_named() {
     let failure = assume(&within(&named, Files::unwatched()), &trusting(None)).await.unwrap_err();
     assert_eq!((failure.kind, closed.seen().len()), (ErrorKind::Misconfigured, 1), "{failure}");
     let told = format!("proxy http://{} (https_proxy): it refused with status 407", closed.address());
-    assert!(failure.message.contains(&told), "{failure}");
+    assert!(failure.to_string().contains(&told), "{failure}");
     let busy = Proxy::start(Verdict::Answer(Reply::of(503, "")));
     let failure = assume(&within(&busy.address().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
     assert_eq!((failure.kind, busy.seen().len()), (ErrorKind::Unavailable, 3), "{failure}");
     let failure = assume(&within(&nobody().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
-    assert!(failure.kind == ErrorKind::Unavailable && failure.message.contains("(https_proxy): "), "{failure}");
+    assert!(failure.kind == ErrorKind::Unavailable && failure.to_string().contains("(https_proxy): "), "{failure}");
 }
 
 #[tokio::test]

@@ -50,8 +50,8 @@ async fn failed(replies: Vec<Reply>) -> (SourceError, usize) {
     let sts = sts();
     sts.script(replies);
     let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
-    assert!(!failure.message.contains("hush"), "{failure}");
-    assert!(failure.message.starts_with(&format!("AssumeRole {ROLE} (POST {}/): ", sts.url())), "{failure}");
+    assert!(!failure.to_string().contains("hush"), "{failure}");
+    assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE} (POST {}/): ", sts.url())), "{failure}");
     (failure, sts.actions().len())
 }
 
@@ -140,7 +140,7 @@ async fn chains_are_signed_with_the_token_of_each_link() {
     assert!(seen.header("authorization").unwrap().contains(names));
     let long = AssumeRoleRequest { duration: Some(Duration::from_secs(7200)), ..role() };
     let failure = assume(&sts, &first, &long).await.unwrap_err();
-    assert!(failure.message.contains("1 hour session limit"), "{failure}");
+    assert!(failure.to_string().contains("1 hour session limit"), "{failure}");
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
 }
 
@@ -169,10 +169,13 @@ async fn a_web_identity_needs_no_signature() {
          is not a valid JWT.; check that the token comes from the identity provider that the role trusts",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.message), (ErrorKind::Denied, &*told));
+    assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
     sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
     let failure = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
-    assert!(failure.message.contains("Token [redacted] expired; the token in the token file has expired"), "{failure}");
+    assert!(
+        failure.to_string().contains("Token [redacted] expired; the token in the token file has expired"),
+        "{failure}"
+    );
 }
 
 #[tokio::test]
@@ -190,7 +193,7 @@ async fn long_lived_keys_become_a_session_of_the_same_principal() {
     let failure = get_session_token(&context(), &settings, &found, hours).await.unwrap_err();
     let told = "AccessDenied: Cannot call GetSessionToken with session credentials; check the policies of the caller; \
                 temporary credentials cannot ask for a session token";
-    assert!(failure.kind == ErrorKind::Denied && failure.message.ends_with(told), "{failure}");
+    assert!(failure.kind == ErrorKind::Denied && failure.to_string().ends_with(told), "{failure}");
 }
 
 #[tokio::test]
@@ -212,8 +215,8 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
     ] {
         let failure = assume(&sts, caller, &role()).await.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Denied, "{failure}");
-        assert!(failure.message.contains(&format!("status 403 Forbidden: {code}: ")), "{failure}");
-        assert!(failure.message.contains(advice) && !failure.message.contains("hush"), "{failure}");
+        assert!(failure.to_string().contains(&format!("status 403 Forbidden: {code}: ")), "{failure}");
+        assert!(failure.to_string().contains(advice) && !failure.to_string().contains("hush"), "{failure}");
     }
     sts.forbid(ROLE);
     let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
@@ -223,7 +226,7 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
          policy admits it (with this external id and MFA, if it asks for them)",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.message), (ErrorKind::Denied, &*told));
+    assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
     assert_eq!(sts.actions().len(), 7, "what is refused is asked once");
 }
 
@@ -232,7 +235,7 @@ async fn the_scope_is_the_region_of_the_settings() {
     let sts = sts();
     let settings = at(&sts.url()).with_region(Some("us-east-1".into()));
     let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
-    assert!(failure.message.contains("valid region, not 'us-east-1'"), "{failure}");
+    assert!(failure.to_string().contains("valid region, not 'us-east-1'"), "{failure}");
 }
 
 #[tokio::test]
@@ -252,7 +255,7 @@ async fn codes_and_statuses_are_kinds() {
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m")]).await;
         assert_eq!((failure.kind, requests), (kind, 1), "{failure}");
-        assert!(failure.message.contains(&format!(": {code}: m; ")), "{failure}");
+        assert!(failure.to_string().contains(&format!(": {code}: m; ")), "{failure}");
     }
     for (status, code) in [
         (400, "Throttling"),
@@ -265,7 +268,7 @@ async fn codes_and_statuses_are_kinds() {
         let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
         assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 3), "{failure}");
         let told = format!(": {code}: m; the service may recover: run it again in a while");
-        assert!(failure.message.ends_with(&told), "{failure}");
+        assert!(failure.to_string().ends_with(&told), "{failure}");
     }
 }
 
@@ -297,8 +300,8 @@ async fn when_upstream_says_when_nobody_asks_sooner() {
 async fn silence_names_the_action_and_the_place() {
     let nobody = format!("http://{}/", nobody());
     let failure = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
-    assert!(failure.message.starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
-    assert!(failure.message.contains("; see that this machine reaches it: by the network"), "{failure}");
+    assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
+    assert!(failure.to_string().contains("; see that this machine reaches it: by the network"), "{failure}");
     assert_eq!(failure.kind, ErrorKind::Unavailable);
 }
 
@@ -332,7 +335,7 @@ async fn answers_that_are_no_errors_of_sts_keep_their_status() {
             _ if status == 307 => "name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)",
             _ => "check what the profile asks for, and what answers at this endpoint",
         };
-        assert!(failure.message.ends_with(&format!("): {told}; {advice}")), "{failure}");
+        assert!(failure.to_string().ends_with(&format!("): {told}; {advice}")), "{failure}");
         assert_eq!(failure.kind, kind, "{failure}");
     }
 }
@@ -371,7 +374,7 @@ async fn a_success_without_credentials_is_no_success() {
     for (body, told) in cases {
         let (failure, requests) = failed(vec![Reply::ok(body)]).await;
         let advice = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
-        assert!(failure.message.ends_with(&format!("): {told}; {advice}")), "{failure}");
+        assert!(failure.to_string().ends_with(&format!("): {told}; {advice}")), "{failure}");
         assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 1), "{failure}");
     }
 }
@@ -404,8 +407,8 @@ async fn a_clock_that_is_wrong_is_named() {
         sts.set_clock_off(seconds);
         match (assume(&sts, &caller(), &role()).await, told) {
             (Err(failure), Some(told)) => {
-                assert!(failure.message.contains("Signature expired or not yet current"), "{failure}");
-                assert!(failure.message.ends_with(&format!("; {told}")), "{failure}");
+                assert!(failure.to_string().contains("Signature expired or not yet current"), "{failure}");
+                assert!(failure.to_string().ends_with(&format!("; {told}")), "{failure}");
                 assert_eq!(failure.kind, ErrorKind::Denied);
             }
             (Ok(_), None) => {}
@@ -414,12 +417,12 @@ async fn a_clock_that_is_wrong_is_named() {
         // Whatever it is refused for, the clock is worth a word.
         sts.script([error(400, "ValidationError", "m")]);
         let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
-        assert_eq!(failure.message.contains("minutes"), told.is_some(), "{failure}");
+        assert_eq!(failure.to_string().contains("minutes"), told.is_some(), "{failure}");
     }
     for date in ["", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
         let server = Server::start(move |_| Reply::of(400, "").with("date", date));
         let failure = assume_role(&context(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
-        assert_eq!(failure.message.contains("minutes"), date.len() > 5, "{failure}");
+        assert_eq!(failure.to_string().contains("minutes"), date.len() > 5, "{failure}");
     }
 }
 
@@ -429,7 +432,7 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     let long = format!("arn:{}", "a".repeat(crate::aws::arn::LONGEST));
     for arn in ["", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", &long] {
         let failure = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
-        assert!(failure.message.starts_with("role_arn is no name of a role"), "{failure}");
+        assert!(failure.to_string().starts_with("role_arn is no name of a role"), "{failure}");
         let web = WebIdentityRequest { role_arn: arn.into(), ..web_identity() };
         let outcome = assume_role_with_web_identity(&context(), &at(&sts.url()), &web, &TOKEN.into()).await;
         assert_eq!(outcome.unwrap_err().kind, ErrorKind::Misconfigured);
@@ -446,7 +449,7 @@ async fn nothing_is_sent_that_no_request_can_carry() {
         (AssumeRoleRequest { tags: vec![("".into(), "x".into())], ..role() }, "the key of a session tag is empty"),
     ] {
         let failure = assume(&sts, &caller(), &role).await.unwrap_err();
-        assert!(failure.message.starts_with(told) && !failure.message.contains("hu"), "{failure}");
+        assert!(failure.to_string().starts_with(told) && !failure.to_string().contains("hu"), "{failure}");
         assert_eq!(failure.kind, ErrorKind::Misconfigured);
     }
     let key = Credentials { access_key_id: "AKIA\u{e9}\nx".into(), ..caller() };
@@ -454,7 +457,7 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     assert_eq!(failure.kind, ErrorKind::Misconfigured, "{failure}");
     let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
     let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
-    assert!(failure.message.starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
+    assert!(failure.to_string().starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
     let https = sts.url().replace("http:", "https:");
     let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&https) };
     let failure = assume_role(&context(), &refused, &caller(), &role()).await.unwrap_err();

@@ -94,7 +94,7 @@ mod tests {
             name,
             start_url: "https://d".into(),
             region: "r".into(),
-            region_stands: crate::model::location::Location::default(),
+            region_location: None,
             scopes: Vec::new(),
         }
     }

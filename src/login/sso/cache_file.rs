@@ -130,7 +130,7 @@ mod tests {
             name: name.map(Into::into),
             start_url: "https://d.awsapps.com/start".into(),
             region: "eu-west-1".into(),
-            region_stands: crate::model::location::Location::default(),
+            region_location: None,
             scopes: Vec::new(),
         }
     }

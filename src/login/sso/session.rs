@@ -29,8 +29,8 @@ pub struct SsoSession {
     pub start_url: Box<str>,
     /// `sso_region`: where the service lives, not the region of the profile.
     pub region: Box<str>,
-    /// Where that stands, for messages: `/home/me/.aws/config, line 3`.
-    pub(crate) region_stands: Location,
+    /// The place of the region.
+    pub region_location: Option<Location>,
     /// `sso_registration_scopes`, else the one that gives a refresh token; none for the legacy keys.
     pub scopes: Vec<Box<str>>,
 }
@@ -39,6 +39,19 @@ pub struct SsoSession {
 pub(crate) type DescribedSession = (SsoSession, Option<Box<str>>);
 
 impl SsoSession {
+    /// A session with this name, start URL and region, whose login can be refreshed. The name is that of the section in the
+    /// shared config file, because it selects the file in the login cache.
+    #[must_use]
+    pub fn new(name: &str, start_url: &str, region: &str) -> Self {
+        Self {
+            name: Some(name.into()),
+            start_url: start_url.into(),
+            region: region.into(),
+            region_location: None,
+            scopes: vec![DEFAULT_SCOPE.into()],
+        }
+    }
+
     /// The session of a profile: the section that its `sso_session` names, else its own legacy keys. `None` when it says
     /// nothing of either.
     ///
@@ -52,34 +65,32 @@ impl SsoSession {
                 (Some(url), None) => Err(incomplete(url, START_URL, REGION)),
                 (None, Some(region)) => Err(incomplete(region, REGION, START_URL)),
             };
-            return legacy.map_err(|failure| failure.behind(&format!("profile {}", Escaped(profile.name()))));
+            return legacy.map_err(|error| in_profile(error, profile));
         };
         let name = named.value().trim();
         let section = files.sso_session(name).ok_or_else(|| {
             SourceError::misconfigured(format!(
-                "{}: profile {}: it names the sso_session {}, and no [sso-session {}] is in the config file; add it (aws \
-                 configure sso-session), or correct the name",
-                at(named),
-                Escaped(profile.name()),
+                "it names the sso_session {}, and no [sso-session {}] is in the config file",
                 Escaped(name),
                 Escaped(name)
             ))
+            .with_hint("add it (aws configure sso-session), or correct the name")
+            .at(at(named, profile))
         })?;
         for key in [START_URL, REGION] {
             if let (Some(own), Some(of_session)) = (present(profile, key), present(section, key))
                 && own.value().trim() != of_session.value().trim()
             {
                 return Err(SourceError::misconfigured(format!(
-                    "{}: profile {}: {key} says one thing here and another in [sso-session {}] ({}); remove it here",
-                    at(own),
-                    Escaped(profile.name()),
+                    "{key} says one thing here and another in [sso-session {}] ({})",
                     Escaped(name),
-                    at(of_session)
-                )));
+                    of_session.location()
+                ))
+                .with_hint("remove it here")
+                .at(at(own, profile)));
             }
         }
-        let of_profile = || format!("{}: profile {}", at(named), Escaped(profile.name()));
-        Self::of_section(section).map(Some).map_err(|failure| failure.behind(&of_profile()))
+        Self::of_section(section).map(Some).map_err(|error| error.at(at(named, profile)))
     }
 
     /// The session that an `[sso-session NAME]` section describes.
@@ -110,15 +121,15 @@ impl SsoSession {
             name: Some(section.name().into()),
             start_url: checked(START_URL, url)?.into(),
             region: checked(REGION, region)?.into(),
-            region_stands: Location::new(at(region)),
+            region_location: Some(region.location()),
             scopes: if scopes.is_empty() { vec![DEFAULT_SCOPE.into()] } else { scopes },
         })
     }
 
     fn legacy(url: &Property, region: &Property) -> Result<Self, SourceError> {
-        let region_stands = Location::new(at(region));
+        let region_location = Some(region.location());
         let (start_url, region) = (checked(START_URL, url)?.into(), checked(REGION, region)?.into());
-        Ok(Self { name: None, start_url, region, region_stands, scopes: Vec::new() })
+        Ok(Self { name: None, start_url, region, region_location, scopes: Vec::new() })
     }
 
     /// Every session of the shared files once, and what is wrong with those that cannot be used. Of two that share a
@@ -184,8 +195,8 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, So
     if property.value().trim().is_empty() {
         return Ok("");
     }
-    let wrong = |why: &dyn fmt::Display| SourceError::misconfigured(format!("{}: {why}", at(property)));
-    let text = usable(name, property.value()).map_err(|why| wrong(&format!("{why}; write it anew, in one line")))?;
+    let wrong = |why: &dyn fmt::Display| SourceError::misconfigured(why.to_string()).at(property.location());
+    let text = usable(name, property.value()).map_err(|why| wrong(&why).with_hint("write it anew, in one line"))?;
     if name == REGION {
         checked_region(text).map_err(|failure| wrong(&format!("{REGION}: {failure}")))?;
     }
@@ -193,12 +204,20 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, So
 }
 
 fn incomplete(property: &Property, has: &str, lacks: &str) -> SourceError {
-    SourceError::misconfigured(format!("{}: {has} stands there without {lacks}; add it", at(property)))
+    SourceError::misconfigured(format!("{has} stands there without {lacks}"))
+        .with_hint("add it")
+        .at(property.location())
 }
 
-/// File and line.
-fn at(property: &Property) -> String {
-    format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line())
+/// The line of a property of a profile.
+fn at(property: &Property, profile: &Section) -> Location {
+    property.location().in_profile(profile.name())
+}
+
+/// The same error, with the name of the profile that its line belongs to.
+fn in_profile(mut error: SourceError, profile: &Section) -> SourceError {
+    error.location = error.location.map(|location| location.in_profile(profile.name()));
+    error
 }
 
 #[cfg(test)]
@@ -247,29 +266,32 @@ mod tests {
             ("[sso-session work]\n[profile p]\nsso_session = work\n", "[sso-session work] has neither"),
             (
                 "[sso-session work]\nsso_region = r\n[profile p]\nsso_session = work\n",
-                "/c, line 4: profile p: /c, line 2: sso_region stands there without sso_start_url; add it",
+                "/c, line 2: profile p: sso_region stands there without sso_start_url; add it",
             ),
             (
                 "[sso-session work]\nsso_start_url = u\n[profile p]\nsso_session = work\n",
-                "/c, line 2: sso_start_url stands there without sso_region",
+                "/c, line 2: profile p: sso_start_url stands there without sso_region",
             ),
-            ("[profile p]\nsso_start_url = u\n", "/c, line 2: sso_start_url stands there without sso_region"),
-            ("[profile p]\nsso_region = r\n", "profile p: /c, line 2: sso_region stands there without sso_start_url"),
+            (
+                "[profile p]\nsso_start_url = u\n",
+                "/c, line 2: profile p: sso_start_url stands there without sso_region",
+            ),
+            ("[profile p]\nsso_region = r\n", "/c, line 2: profile p: sso_region stands there without sso_start_url"),
             (
                 "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n",
                 "/c, line 6: profile p: sso_region says one thing here and another in [sso-session work] (/c, line 3); remove",
             ),
             (
                 "[profile p]\nsso_start_url = u\n v\nsso_region = r\n",
-                "profile p: /c, line 2: the sso_start_url contains a control character (a line break, perhaps); write it anew",
+                "/c, line 2: profile p: the sso_start_url contains a control character (a line break, perhaps); write it anew",
             ),
             (
                 "[profile p]\nsso_start_url = u\nsso_region = eu west\n",
-                "profile p: /c, line 3: sso_region: the region \"eu west\" is none: it must look like eu-west-1",
+                "/c, line 3: profile p: sso_region: the region \"eu west\" is none: it must look like eu-west-1",
             ),
         ] {
             let failure = of_profile(config).unwrap_err();
-            assert!(failure.message.contains(says), "{says}: {failure}");
+            assert!(failure.to_string().contains(says), "{says}: {failure}");
             assert_eq!(failure.kind, crate::model::error::ErrorKind::Misconfigured);
         }
     }

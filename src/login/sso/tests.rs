@@ -56,7 +56,7 @@ impl Stage {
             name: Some("work".into()),
             start_url: START_URL.into(),
             region: "eu-west-1".into(),
-            region_stands: crate::model::location::Location::default(),
+            region_location: None,
             scopes: vec!["sso:account:access".into()],
         };
         Self { home, oidc, context, settings, session }
@@ -93,7 +93,7 @@ impl Stage {
 
     async fn failure(&self) -> SourceError {
         let failure = self.login().await.unwrap_err();
-        assert!(!failure.message.contains("hush"), "{failure}");
+        assert!(!failure.to_string().contains("hush"), "{failure}");
         failure
     }
 }
@@ -118,9 +118,9 @@ async fn a_cache_that_cannot_be_read_is_told_with_what_to_do() {
     for (make, told) in cases {
         make();
         let failure = stage.failure().await;
-        assert!(failure.message.starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
+        assert!(failure.to_string().starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
         let advice = "; remove it and run: credenza login --sso-session work";
-        assert!(failure.message.contains(told) && failure.message.ends_with(advice), "{failure}");
+        assert!(failure.to_string().contains(told) && failure.to_string().ends_with(advice), "{failure}");
         fs::remove_file(&folder).unwrap();
     }
 }
@@ -222,7 +222,7 @@ async fn many_at_once_share_a_failure_too() {
         let failure = login.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Unavailable);
         assert!(
-            failure.message.contains(
+            failure.to_string().contains(
                 "SSO session work has expired (ended 2026-11-25T11:00:00Z) and cannot be refreshed now: CreateToken"
             ),
             "{failure}"
@@ -261,7 +261,7 @@ async fn a_refusal_is_the_end_of_the_session_and_not_asked_for_again() {
     assert_eq!(failure.kind, ErrorKind::LoginRequired);
     let message =
         "the SSO session work has expired (ended 2026-11-25T11:00:00Z); run: credenza login --sso-session work";
-    assert_eq!(&*failure.message, message);
+    assert_eq!(&*failure.to_string(), message);
     assert_eq!(stage.oidc.asked(TOKEN), 1);
     // Another log-in heals it.
     stage.oidc.known("client", "hush-client", "hush-other", "hush-access");
@@ -336,8 +336,8 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let stage = Stage::new();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::LoginRequired);
-    assert!(failure.message.starts_with("nobody has logged in at SSO session work (there is no /"), "{failure}");
-    assert!(failure.message.ends_with("; run: credenza login --sso-session work"), "{failure}");
+    assert!(failure.to_string().starts_with("nobody has logged in at SSO session work (there is no /"), "{failure}");
+    assert!(failure.to_string().ends_with("; run: credenza login --sso-session work"), "{failure}");
     for (content, says) in [
         ("", "it is empty"),
         ("{\"accessToken\": \"hush", "it ends in the middle"),
@@ -346,7 +346,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     ] {
         stage.write(content);
         let failure = stage.failure().await;
-        assert!(failure.kind == ErrorKind::LoginRequired && failure.message.contains(says), "{failure}");
+        assert!(failure.kind == ErrorKind::LoginRequired && failure.to_string().contains(says), "{failure}");
     }
     let legacy = Stage::new().legacy();
     legacy.cached("hush-access", BEFORE);
@@ -354,7 +354,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     assert_eq!(&*legacy.failure().await.message, message);
     let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
     let failure = login(&homeless, &stage.settings, &stage.session, None).await.unwrap_err();
-    assert!(failure.message.contains("set HOME"), "{failure}");
+    assert!(failure.to_string().contains("set HOME"), "{failure}");
 }
 
 #[tokio::test]
@@ -365,7 +365,8 @@ async fn files_that_others_may_have_written_are_not_used() {
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(
-        failure.message.contains("may be written by everybody") && failure.message.contains("run: credenza login"),
+        failure.to_string().contains("may be written by everybody")
+            && failure.to_string().contains("run: credenza login"),
         "{failure}"
     );
     // Readable by all is a warning.
@@ -374,7 +375,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
         let failure = stage.failure().await;
-        assert!(failure.message.contains("belongs to user 12345"), "{failure}");
+        assert!(failure.to_string().contains("belongs to user 12345"), "{failure}");
         let context = Context { trusted_owners: [12345].into(), ..stage.context.clone() };
         assert!(login(&context, &stage.settings, &stage.session, None).await.is_ok());
     }
@@ -398,7 +399,7 @@ async fn what_sso_oidc_says_is_told() {
             stage.oidc.script(TOKEN, reply.clone());
         }
         let failure = stage.failure().await;
-        assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
+        assert!(failure.kind == kind && failure.to_string().contains(says), "{says}: {failure:?}");
     }
 }
 

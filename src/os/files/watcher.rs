@@ -43,7 +43,7 @@ pub(crate) struct WatchedFile {
 #[derive(Debug, Default)]
 struct WatchState {
     directories: BTreeSet<PathBuf>,
-    signature: Option<FileVersion>,
+    stat: Option<FileStat>,
 }
 
 impl WatchedFile {
@@ -59,11 +59,11 @@ impl WatchedFile {
 
     /// Gives it a new version when it looks other than before, or was touched. It may block.
     fn look(&self, touched: bool) -> bool {
-        let signature = FileVersion::of(&self.path);
+        let stat = FileStat::of(&self.path);
         let mut state = lock(&self.state);
-        let changed = touched || state.signature != signature;
+        let changed = touched || state.stat != stat;
         if changed {
-            state.signature = signature;
+            state.stat = stat;
             self.version.fetch_add(1, Ordering::AcqRel);
         }
         changed
@@ -72,7 +72,7 @@ impl WatchedFile {
 
 /// What the file system says of a file without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileVersion {
+struct FileStat {
     device: u64,
     inode: u64,
     size: u64,
@@ -80,9 +80,9 @@ pub(crate) struct FileVersion {
     changed: (i64, i64),
 }
 
-impl FileVersion {
+impl FileStat {
     /// `None` when there is no file.
-    pub(crate) fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let meta = path.metadata().ok()?;
         Some(Self {
             device: meta.dev(),
@@ -211,7 +211,7 @@ impl WatchRegistry {
         if let Some(file) = known(&lock(&self.files)) {
             return file;
         }
-        let state = WatchState { signature: FileVersion::of(path), ..WatchState::default() };
+        let state = WatchState { stat: FileStat::of(path), ..WatchState::default() };
         let file = {
             let mut files = lock(&self.files);
             if let Some(file) = known(&files) {
@@ -228,10 +228,15 @@ impl WatchRegistry {
         };
         self.arm(&file);
         // Others may have read it before it was watched.
+        self.look_at(&file);
+        file
+    }
+
+    /// Gives a file a new version if it looks other than before, and wakes all readers then. It may block.
+    pub(crate) fn look_at(&self, file: &WatchedFile) {
         if file.look(false) {
             self.tell();
         }
-        file
     }
 
     /// Changes whenever the version of some file did.

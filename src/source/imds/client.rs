@@ -295,11 +295,11 @@ impl IdentityDocument {
     pub(crate) fn read(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Document {
+        struct IdentityFields {
             region: Option<String>,
             account_id: Option<String>,
         }
-        let Ok(document) = serde_json::from_slice::<Document>(body) else { return Self::default() };
+        let Ok(document) = serde_json::from_slice::<IdentityFields>(body) else { return Self::default() };
         let is_account = |id: &String| id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_digit());
         let region = document.region.as_deref().and_then(|region| usable("region", region).ok());
         Self { region: region.map(Into::into), account_id: document.account_id.filter(is_account).map(Into::into) }
@@ -372,7 +372,7 @@ mod tests {
 
     async fn failure(source: &MetadataCredentials, context: &Context) -> SourceError {
         let Lookup::Failed(failure) = load(source, context).await else { panic!() };
-        assert!(!failure.message.contains("hush"), "{failure}");
+        assert!(!failure.to_string().contains("hush"), "{failure}");
         failure
     }
 
@@ -556,7 +556,10 @@ mod tests {
             assert!(told.starts_with("no metadata service answers here (PUT http://127.0.0.1:"), "{told}");
             assert_eq!(told.contains("HttpPutResponseHopLimit"), hint, "{told}");
             let told = failure(&only_source(), &context).await;
-            assert_eq!((told.kind, told.message.contains("HttpPutResponseHopLimit")), (ErrorKind::Unavailable, hint));
+            assert_eq!(
+                (told.kind, told.to_string().contains("HttpPutResponseHopLimit")),
+                (ErrorKind::Unavailable, hint)
+            );
         }
         assert_eq!(hanging.lines().len(), 4, "two token calls for each load");
     }
@@ -568,7 +571,7 @@ mod tests {
         found(&source(), &context).await;
         imds.set(|state| state.token = Some(Reply::Hang));
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Unavailable && told.message.contains("no whole answer within"), "{told}");
+        assert!(told.kind == ErrorKind::Unavailable && told.to_string().contains("no whole answer within"), "{told}");
     }
 
     #[tokio::test]
@@ -646,9 +649,9 @@ mod tests {
             imds.script(path, reply);
             let source = MetadataCredentials::new(false, false);
             let told = failure(&source, &context(&imds.endpoint())).await;
-            assert!(told.kind == kind && told.message.contains(said), "{path} {told:?}");
+            assert!(told.kind == kind && told.to_string().contains(said), "{path} {told:?}");
             let advice = ["; see that ", "; see what ", "ask again in a while"];
-            assert!(advice.iter().any(|advice| told.message.contains(advice)), "{path} {told:?}");
+            assert!(advice.iter().any(|advice| told.to_string().contains(advice)), "{path} {told:?}");
             assert_eq!(told.retry_after.is_some(), said == "status 429");
         }
     }
@@ -659,7 +662,7 @@ mod tests {
         let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
         let context = Context { http_client: HttpClient::system(own), ..context(&imds.endpoint()) };
         let told = failure(&source(), &context).await;
-        assert!(told.kind == ErrorKind::Misconfigured && told.message.contains("would ask itself"), "{told}");
+        assert!(told.kind == ErrorKind::Misconfigured && told.to_string().contains("would ask itself"), "{told}");
     }
 
     #[tokio::test]

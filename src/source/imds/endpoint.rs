@@ -55,7 +55,7 @@ mod tests {
             ["", "\n", "..", ".", "../../x", "a/b", "a b", "a\tb", "a\u{1b}[2Jb", "x?y", "x#z", "a%2Fb", "é", "<html>"];
         for list in odd.iter().map(|list| list.as_bytes()).chain([&b"\xff"[..], long.as_bytes()]) {
             let failure = role_path(list, "GET x").unwrap_err();
-            assert_eq!(&*failure.message, "GET x: the answer names no role that there could be");
+            assert_eq!(&*failure.to_string(), "GET x: the answer names no role that there could be");
         }
     }
 }

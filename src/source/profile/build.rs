@@ -5,7 +5,6 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::location::Location;
 use crate::model::outcome::Lookup;
-use crate::model::text::Escaped;
 use crate::source;
 use crate::source::assume_role::AssumeRole;
 use crate::source::container::ContainerCredentials;
@@ -26,11 +25,10 @@ use crate::source::{BoxFuture, Source};
 pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Source> {
     let mut roles = Vec::new();
     let end: Box<dyn Source> = loop {
-        let ProfileLink { profile, stands, way } = link;
-        let place = format!("{stands}: profile {}", Escaped(&profile));
+        let ProfileLink { profile, location, way } = link;
         let source: Box<dyn Source> = match way {
             Method::Role { role, base } => {
-                roles.push((role, place, gives_a_role(&base.way)));
+                roles.push((role, location, gives_a_role(&base.way)));
                 link = *base;
                 continue;
             }
@@ -42,11 +40,7 @@ pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Sourc
             Method::CredentialSource(CredentialSource::EcsContainer) => Box::new(ContainerCredentials::new()),
             Method::WebIdentity { role, token_file } => {
                 let source = WebIdentityCredentials::new(role, &*token_file).with_settings(settings.clone());
-                break Box::new(LocatedSource {
-                    place: place.into(),
-                    settings: settings.clone(),
-                    source: Box::new(source),
-                });
+                break Box::new(LocatedSource { location, settings: settings.clone(), source: Box::new(source) });
             }
             Method::Process { command, account_id } => {
                 Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
@@ -59,15 +53,16 @@ pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Sourc
                 Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
             }
         };
-        break Box::new(LocatedSource { place: place.into(), settings: Settings::default(), source });
+        break Box::new(LocatedSource { location, settings: Settings::default(), source });
     };
     let mut roles = roles.into_iter().rev();
-    let Some((role, place, is_chained)) = roles.next() else { return end };
-    let with = |role: AssumeRole, place, is_chained| role.at(place).with_settings(settings.clone()).chained(is_chained);
-    let first = with(AssumeRole::new(role, end), place, is_chained);
-    Box::new(
-        roles.fold(first, |base, (role, place, is_chained)| with(AssumeRole::over_role(role, base), place, is_chained)),
-    )
+    let Some((role, location, is_chained)) = roles.next() else { return end };
+    let with =
+        |role: AssumeRole, location, is_chained| role.at(location).with_settings(settings.clone()).chained(is_chained);
+    let first = with(AssumeRole::new(role, end), location, is_chained);
+    Box::new(roles.fold(first, |base, (role, location, is_chained)| {
+        with(AssumeRole::over_role(role, base), location, is_chained)
+    }))
 }
 
 /// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
@@ -101,7 +96,7 @@ impl Source for ProfileKeys {
 /// A source that is written down in a profile: its failures say where.
 #[derive(Debug)]
 struct LocatedSource {
-    place: Box<str>,
+    location: Location,
     /// Those that its calls are made with, as far as the region in them is the profile's.
     settings: Settings,
     source: Box<dyn Source>,
@@ -115,8 +110,8 @@ impl Source for LocatedSource {
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
             match self.source.load(context).await {
-                Lookup::Failed(failure) => self.settings.locate(failure, Some(&self.place)).into(),
-                Lookup::Found(found) => Lookup::Found(Credentials { origin: Location::new(&*self.place), ..found }),
+                Lookup::Failed(failure) => self.settings.locate(failure, Some(&self.location)).into(),
+                Lookup::Found(found) => Lookup::Found(Credentials { location: Some(self.location.clone()), ..found }),
                 answer @ Lookup::NotConfigured(_) => answer,
             }
         })
@@ -129,7 +124,7 @@ impl Source for LocatedSource {
     fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<source::TraceStep>, Lookup)> {
         Box::pin(async move {
             let answer = self.load(context).await;
-            (vec![source::TraceStep::new(format!("{}: {}", self.place, self.source.name()), &answer)], answer)
+            (vec![source::TraceStep::new(format!("{}: {}", self.location, self.source.name()), &answer)], answer)
         })
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod role;
 
 use crate::login::sso::session::SsoSession;
 use crate::model::error::{ErrorKind, SourceError};
+use crate::model::location::Location;
 use crate::model::text::{Escaped, Quoted, usable};
 use crate::shared_config::property::{Property, Section};
 use crate::shared_config::{SharedConfig, SharedFile};
@@ -62,12 +63,9 @@ pub(crate) fn plan(
 
 /// The profiles that follow this one as sources are too many.
 pub(crate) fn too_long(first: &Section) -> SourceError {
-    let message =
-        format!("more than {MAX_LINKS} profiles are each the source of another one; name one with keys earlier");
-    SourceError::misconfigured(match first.get(SOURCE_PROFILE) {
-        Some(at) => said(at, first, message),
-        None => message,
-    })
+    SourceError::misconfigured(format!("more than {MAX_LINKS} profiles are each the source of another one"))
+        .at(first.get(SOURCE_PROFILE).map(|at| location(at, first)))
+        .with_hint("name one with keys earlier")
 }
 
 /// Whether a profile is the role that it names: as the source of another one it is its keys, where it has any.
@@ -130,11 +128,11 @@ impl<'a> Planner<'a> {
             // The path has come to it.
             let message = "source_profile names a profile that says nothing about credentials";
             let message = format!("{message}: {}; give it {WAYS}", self.told());
-            return Err(SourceError::misconfigured(said(at, section, message)));
+            return Err(error_at(at, section, message));
         };
         Ok(Some(roles.into_iter().rev().fold(end, |base, RoleOverBase { section, role, stands }| ProfileLink {
             profile: section.name().into(),
-            stands: place(stands),
+            location: location(stands, section),
             way: Method::Role { role, base: Box::new(base) },
         })))
     }
@@ -166,7 +164,7 @@ impl<'a> Planner<'a> {
 
     fn role(&self, section: &'a Section) -> Result<PlanStep<'a>, SourceError> {
         let (role, stands) = role(section)?;
-        let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
+        let wrong = |at: &Property, message: String| error_at(at, section, message);
         let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
             (Some((_, at)), Some(_)) => {
                 return Err(wrong(
@@ -181,7 +179,7 @@ impl<'a> Planner<'a> {
             }
             (None, Some((word, at))) => PlanBase::Link(ProfileLink {
                 profile: section.name().into(),
-                stands: place(at),
+                location: location(at, section),
                 way: Method::CredentialSource(
                     credential_source(word).ok_or_else(|| wrong(at, no_credential_source(word)))?,
                 ),
@@ -194,14 +192,14 @@ impl<'a> Planner<'a> {
     /// The profile that another one names as its source.
     fn source(&self, section: &'a Section, name: &str, at: &'a Property) -> Result<PlanBase<'a>, SourceError> {
         let path = || format!("{} → {}", self.told(), Escaped(name));
-        let wrong = |message: String| SourceError::misconfigured(said(at, section, message));
+        let wrong = |message: String| error_at(at, section, message);
         let Some(source) = self.files.profile(name) else {
             // A file that is being written may not have come to it yet.
             let message = format!(
                 "source_profile names a profile that is in neither file: {}; `credenza profiles` lists those that are",
                 path()
             );
-            return Err(SourceError::new(ErrorKind::Unsettled, said(at, section, message)));
+            return Err(SourceError { kind: ErrorKind::Unsettled, ..error_at(at, section, message) });
         };
         if name == section.name() {
             return keys(section)?.map(PlanBase::Link).ok_or_else(|| {
@@ -232,11 +230,11 @@ impl<'a> Planner<'a> {
         self.obeyed(section, WEB_IDENTITY_TOKEN_FILE, at)?;
         if section.get(ROLE_ARN).is_none() {
             let message = "web_identity_token_file stands there without role_arn: nothing says which role; add it";
-            return Err(SourceError::misconfigured(said(at, section, message)));
+            return Err(error_at(at, section, message));
         }
         let (role, _) = role(section)?;
         let way = Method::WebIdentity { role, token_file: token_file.into() };
-        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
+        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), way }))
     }
 
     /// As in botocore, a profile uses SSO when it names an account or a role of it.
@@ -245,7 +243,7 @@ impl<'a> Planner<'a> {
             return Ok(None);
         };
         let needed = |name: &str| -> Result<Box<str>, SourceError> {
-            let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
+            let wrong = |at: &Property, message: String| error_at(at, section, message);
             let Some((text, at)) = value(section, name) else {
                 return Err(wrong(at, format!("there is no {name}; `aws configure sso` writes all that is needed")));
             };
@@ -255,10 +253,10 @@ impl<'a> Planner<'a> {
         let session = SsoSession::of_profile(self.files, section)?.ok_or_else(|| {
             let message = "nothing says where to log in: sso_session is missing (or sso_start_url and sso_region); \
                            `aws configure sso` writes all that is needed";
-            SourceError::misconfigured(said(at, section, message))
+            error_at(at, section, message)
         })?;
         let way = Method::Sso { session, account_id, role_name };
-        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
+        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), way }))
     }
 
     fn process(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
@@ -266,19 +264,18 @@ impl<'a> Planner<'a> {
         self.obeyed(section, CREDENTIAL_PROCESS, at)?;
         if command.contains('\0') {
             let message = "credential_process contains a NUL character, which no command can; take it out";
-            return Err(SourceError::misconfigured(said(at, section, message)));
+            return Err(error_at(at, section, message));
         }
         let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
         let way = Method::Process { command: command.into(), account_id };
-        Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
+        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), way }))
     }
 
     /// What decides what is run and where tokens go counts in a trusted file only.
     fn obeyed(&self, section: &Section, name: &str, at: &Property) -> Result<(), SourceError> {
         let path = Escaped(&at.path().to_string_lossy()).to_string();
-        (self.trusted)(at).map_err(|distrust| {
-            SourceError::misconfigured(said(at, section, format!("{name} does not count there: {path} {distrust}")))
-        })
+        (self.trusted)(at)
+            .map_err(|distrust| error_at(at, section, format!("{name} does not count there: {path} {distrust}")))
     }
 }
 
@@ -289,10 +286,10 @@ fn sign_in(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
     let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
     let session = usable("login session", session).map_err(|why| {
         let message = format!("{why}; run: aws login --profile {}", Quoted(section.name()));
-        SourceError::misconfigured(said(at, section, message))
+        error_at(at, section, message)
     })?;
     let way = Method::SignIn { session: session.into() };
-    Ok(Some(ProfileLink { profile: section.name().into(), stands: place(at), way }))
+    Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), way }))
 }
 
 /// A value that is not blank, and where it stands.
@@ -302,14 +299,14 @@ pub(crate) fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'
     (!text.is_empty()).then_some((text, property))
 }
 
-/// `/home/me/.aws/config, line 3`.
-pub(crate) fn place(property: &Property) -> Box<str> {
-    format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line()).into()
+/// The line of a property, with the profile that it belongs to.
+pub(crate) fn location(at: &Property, section: &Section) -> Location {
+    at.location().in_profile(section.name())
 }
 
-/// A message with file, line and profile before it.
-fn said(at: &Property, section: &Section, message: impl std::fmt::Display) -> String {
-    format!("{}: profile {}: {message}", place(at), Escaped(section.name()))
+/// An error about a property of a profile.
+pub(crate) fn error_at(at: &Property, section: &Section, message: impl std::fmt::Display) -> SourceError {
+    SourceError::misconfigured(message.to_string()).at(location(at, section))
 }
 
 #[cfg(test)]
@@ -358,7 +355,7 @@ mod tests {
             Method::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
             Method::SignIn { session } => format!("sign-in {session}"),
         };
-        format!("{} {way}", link.stands)
+        format!("{} {way}", link.location.to_string().rsplit_once(": profile ").unwrap().0)
     }
 
     #[test]
@@ -522,7 +519,7 @@ mod tests {
             let files = parse(&config, "");
             let distrust = |_: &Property| Err("belongs to user 7".into());
             let failure = plan(&files, files.profile("dev").unwrap(), &distrust).unwrap_err();
-            assert!(failure.message.contains("does not count there: /c belongs to user 7"), "{failure}");
+            assert!(failure.to_string().contains("does not count there: /c belongs to user 7"), "{failure}");
         }
         let files = parse(&format!("[profile dev]\n{KEYS}"), "");
         assert!(plan(&files, files.profile("dev").unwrap(), &|_| Err(String::new())).unwrap().is_some());

@@ -83,7 +83,7 @@ impl Stage {
 
     async fn failure(&self) -> SourceError {
         let Lookup::Failed(failure) = self.source.load(&self.context).await else { panic!() };
-        assert!(!failure.message.contains("hush"), "{failure}");
+        assert!(!failure.to_string().contains("hush"), "{failure}");
         failure
     }
 }
@@ -134,7 +134,7 @@ async fn the_region_of_the_log_in_goes_before_that_of_the_profile() {
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
     let Lookup::Failed(failure) = source.load(&stage.context).await else { panic!() };
-    assert!(failure.message.contains("the region \"no/region\" is none"), "{failure}");
+    assert!(failure.to_string().contains("the region \"no/region\" is none"), "{failure}");
     // Older log-ins have none.
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
     assert!(stage.failure().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
@@ -179,7 +179,7 @@ async fn a_refusal_is_the_end_of_the_session() {
         let message = format!(
             "the sign-in session {SESSION} has expired (ended 2026-11-25T11:00:00Z); run: aws login --profile dev"
         );
-        assert_eq!((failure.kind, &*failure.message), (ErrorKind::LoginRequired, &*message));
+        assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::LoginRequired, &*message));
         assert_eq!(stage.signin.asked(), 1, "it is not asked again with the same token");
         // Another log-in heals it.
         stage.signin.known("hush-other");
@@ -225,8 +225,8 @@ async fn what_sign_in_says_is_told() {
             stage.signin.script(reply.clone());
         }
         let failure = stage.failure().await;
-        assert!(failure.kind == kind && failure.message.contains(says), "{says}: {failure:?}");
-        assert!(failure.message.contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{failure}");
+        assert!(failure.kind == kind && failure.to_string().contains(says), "{says}: {failure:?}");
+        assert!(failure.to_string().contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{failure}");
     }
     let stage = Stage::asking(Stage::new().signin, &format!("http://{}", nobody()));
     stage.cached(BEFORE);
@@ -255,8 +255,8 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::LoginRequired);
     let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
-    assert!(failure.message.starts_with(&says), "{failure}");
-    assert!(failure.message.ends_with("; run: aws login --profile dev"), "{failure}");
+    assert!(failure.to_string().starts_with(&says), "{failure}");
+    assert!(failure.to_string().ends_with("; run: aws login --profile dev"), "{failure}");
     let whole = cached("ASIA0", LATER, "hush-refresh");
     for (content, says) in [
         ("", "it is empty"),
@@ -266,7 +266,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     ] {
         stage.write(content);
         let failure = stage.failure().await;
-        assert!(failure.kind == ErrorKind::LoginRequired && failure.message.contains(says), "{says}: {failure}");
+        assert!(failure.kind == ErrorKind::LoginRequired && failure.to_string().contains(says), "{says}: {failure}");
     }
     // A key that is none counts when it is needed, as in botocore.
     let without_key = |expires| cached("ASIA0", expires, "hush-refresh").replace(&escaped(KEY), "hush!");
@@ -279,7 +279,7 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     assert_eq!(stage.failure().await.kind, ErrorKind::LoginRequired);
     let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
     let Lookup::Failed(failure) = stage.source.load(&homeless).await else { panic!() };
-    assert!(failure.message.ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{failure}");
+    assert!(failure.to_string().ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{failure}");
 }
 
 fn escaped(text: &str) -> String {
@@ -293,7 +293,7 @@ async fn files_that_others_may_have_written_are_not_used() {
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
-    assert!(failure.message.contains("may be written by everybody"), "{failure}");
+    assert!(failure.to_string().contains("may be written by everybody"), "{failure}");
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(&*stage.found().await.access_key_id, "ASIA0");
     if rustix::process::geteuid().is_root() {

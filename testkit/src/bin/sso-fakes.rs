@@ -1,8 +1,8 @@
-//! The strict SSO portal, SSO-OIDC and Sign-In of these tests as a program, so that real clients can be held against them.
+//! The strict SSO portal, SSO-OIDC and Sign-In as a program for real clients.
 //!
-//! It prints one line of JSON, `{"oidc": URL, "portal": URL, "start_url": URL, "signin": URL, "login": {…}}`, and ends when
-//! standard input does. Whatever token it gives out may have any role in the account 123456789012; `login` is a file of
-//! `aws login`, whose refresh token may also be `one`, `two` or `three`, each good once.
+//! It prints one line of JSON, `{"oidc": URL, "portal": URL, "start_url": URL, "signin": URL, "login": {…}}`, and exits
+//! at the end of standard input. Every token that it issues may have any role in the account 123456789012. `login` is a
+//! file of `aws login`; the refresh tokens `one`, `two` and `three` are valid once each.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 

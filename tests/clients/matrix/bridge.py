@@ -1,4 +1,4 @@
-"""SeaweedFS for rows that have a network of their own: a socket in the file system, which every namespace reaches."""
+"""SeaweedFS for rows in network namespaces: a socket in the file system, which every namespace reaches."""
 
 import socket
 import socketserver
@@ -11,7 +11,7 @@ from serving import Serving
 
 
 class Bridge(Serving):
-    """A context manager: inside it hands what arrives at `path` on to `upstream`, a URL."""
+    """A context manager: inside `with` it forwards connections at `path` to `upstream`, a URL."""
 
     def __init__(self, path: Path, upstream: str):
         parts = urlsplit(upstream)

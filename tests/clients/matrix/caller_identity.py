@@ -1,7 +1,7 @@
 """The column `sts`: a client with an STS client calls GetCallerIdentity of moto, which verifies signatures.
 
-The broker assumes a role there as well, so its own source, moto and the client meet in one cell: what the client answers is
-the role that the broker assumed, and nobody but the broker has the key that assumed it.
+The broker assumes a role there as well, so that its own source, moto and the client meet in one cell. The client must
+get the role that the broker assumed, and only the broker has the key that assumed it.
 """
 
 from botocore.exceptions import ClientError
@@ -18,7 +18,7 @@ ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/{ROLE}"
 
 
 class Unchecked(Exception):
-    """moto did not refuse what it must refuse."""
+    """moto accepted a request that it has to refuse."""
 
 
 def has_sts(client: Client, way: str) -> bool:
@@ -26,7 +26,7 @@ def has_sts(client: Client, way: str) -> bool:
 
 
 def begin_to_refuse(moto: Moto) -> None:
-    """Signatures count from here on: tried with wrong secrets and wrong session tokens, once for all cells."""
+    """Switches signature checks on, and tries them with wrong secrets and session tokens, once for all cells."""
     moto.check_signatures()
     secret = new_key().secret_access_key
     issued = moto.client("sts", moto.key).assume_role(RoleArn=ROLE_ARN, RoleSessionName="refused")["Credentials"]

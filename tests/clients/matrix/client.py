@@ -1,4 +1,4 @@
-"""One client of the matrix as its folder describes it: what it is, how it is installed, which cells cannot work."""
+"""A client of the matrix as its folder describes it: its names, its installation, and the cells that cannot work."""
 
 import os
 import shutil
@@ -15,25 +15,25 @@ HERE = Path(__file__).resolve().parent
 FOLDERS = HERE / "clients"
 CACHES = HERE.parent.parent.parent / ".cache" / "clients"
 INSTALL_DEADLINE = 1500.0
-# Seconds. Long enough for a slow start on a busy machine, short enough to be waited for: nearly every client comes back before
-# the end of so short a lease, most of them at each call. Those that keep keys for a time of their own on some way name a
-# longer one for it under `lease`.
+# Seconds. Long enough for a slow start on a busy machine, short enough to wait for. Nearly every client requests again
+# before the end of so short a lease, most of them at each call. Clients that keep keys for a fixed time on some way name
+# a longer lease for it under `lease`.
 LEASE = 12.0
 KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "sts", "na"}
 
 KINDS = ("loop", "once")
-# The variables that lead to the token; both is what `credenza exec` sets.
+# The variables that name the auth token; `credenza exec` sets both.
 TOKENS = ("file", "variable", "both")
-# Whether AWS_EC2_METADATA_SERVICE_ENDPOINT is honoured, or 169.254.169.254 known by heart, with or without session tokens.
+# AWS_EC2_METADATA_SERVICE_ENDPOINT is honoured, or only 169.254.169.254 is used, with or without session tokens.
 ADDRESSES = ("endpoint", "address", "address-v1")
 
 
 class Missing(Exception):
-    """A command that the client needs is not on this machine."""
+    """A command that the client needs is not installed."""
 
 
 class NotInstalled(Exception):
-    """install.sh failed; the words are its own."""
+    """install.sh failed; the message is its output."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Client:
     token: str = "file"
     imds: str = "endpoint"
     lease: dict[str, float] = field(default_factory=dict)
-    # The way on which it calls STS, where it has a client of it.
+    # The way on which it calls STS, if it can.
     sts: str | None = None
     na: dict[str, str] = field(default_factory=dict)
     version: str = ""
@@ -72,14 +72,14 @@ class Client:
         return CACHES / self.name
 
     def reason(self, way: str, column: str) -> "Reason | None":
-        """Why a cell is said not to work: of a whole way, of this very cell, or of a whole column."""
+        """Returns the reason why a cell does not work: of a whole way, of this cell, or of a whole column."""
         for key in (f"{way}/*", f"{way}/{column}", f"*/{column}"):
             if key in self.na:
                 return Reason(key, self.na[key])
         return None
 
     def install(self, log: Path) -> float:
-        """Runs install.sh and asks for the version. Seconds."""
+        """Runs install.sh and the version command; returns the seconds."""
         began = time.monotonic()
         missing = [need for need in self.needs if shutil.which(need) is None]
         if missing:
@@ -93,7 +93,7 @@ class Client:
         return time.monotonic() - began
 
     def _run(self, command: list[str], log: Path, seconds: float) -> str:
-        # Python of the virtual environment that runs us comes first, as it does for the clients.
+        # The Python of our virtual environment comes first, as it does for the clients.
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "/usr/bin:/bin")])
         try:
             done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The columns: what is shown of a client in each cell. A column takes a stage and returns what came of it."""
+"""The columns: the behaviour of a client that each cell tests. A column takes a stage and returns its outcome."""
 
 import time
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ GOOD = 3600.0
 PAUSE = 0.3
 REFUSAL = 120.0
 PATIENCE = 20.0
-# The broker's longest pause after a failure, and some.
+# A little more than the broker's longest pause after a failure.
 BACKOFF = 75.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a cell that works leaves: a remark for the table, and the words that a user got to see."""
+    """The outcome of a cell that works: a remark for the table, and the error messages that a user saw."""
 
     remark: str = ""
     said: str = ""
@@ -95,7 +95,7 @@ def login_required(stage: Stage) -> Seen:
     return _refused(stage, stage.session())
 
 
-# Each with the number of temporary keys that it takes.
+# Each with the number of temporary keys that it uses.
 COLUMNS = {
     "long-lived": (long_lived, 0),
     "temporary": (temporary, 1),
@@ -114,7 +114,7 @@ def _started_with(stage: Stage, key: Key) -> Session:
 
 
 def _goes_over(stage: Stage, session: Session, old: Key, new: Key) -> Seen:
-    """Calls without a pause worth the name, none of which may fail, until the new key is used; never the old one too long."""
+    """Calls with hardly a pause, none of which may fail, until the new key is used; the old one must not be used too long."""
     end = time.monotonic() + stage.lease + 1
     calls = 0
     while True:

@@ -1,4 +1,4 @@
-"""What the rows work against: SeaweedFS, whose S3 verifies signatures and session tokens, and moto, whose STS does."""
+"""The services that the rows use: SeaweedFS verifies S3 signatures and session tokens, moto those of STS."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +14,7 @@ BUCKET = "matrix-was-here"
 
 
 class Counterparts:
-    """A context manager. `s3` and `moto` are sockets in the file system, which rows reach from their own networks."""
+    """A context manager. `s3` and `moto` are sockets in the file system, which rows reach from their namespaces."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -23,7 +23,7 @@ class Counterparts:
 
     def __enter__(self) -> "Counterparts":
         with ExitStack() as stack:
-            # It begins to run here, and is waited for when the other one is there.
+            # Starts here; the wait for it follows after the other one has started.
             moto = Moto(self._folder / "moto.log", [ROLE])
             stack.push(moto)
             seaweedfs = stack.enter_context(SeaweedFS(self._folder / "seaweedfs", [new_key()]))
@@ -40,7 +40,7 @@ class Counterparts:
         self._stack.close()
 
     def keys(self, column: str) -> list[dict]:
-        """What a cell of this column takes, as JSON has it."""
+        """Returns the keys for a cell of this column, as JSON."""
         if column == STS:
             return [_told(self._user)]
         if column == "long-lived":

@@ -1,6 +1,6 @@
-"""A network of its own for a row, which owns the addresses that clients know by heart.
+"""A network namespace for a row, with the well-known addresses of the metadata services.
 
-Only loopback is in there: no row sees another one, and whoever looks for 169.254.169.254 uninvited is refused at once.
+It has only loopback: no row sees another one, and a client that tries 169.254.169.254 is refused at once.
 """
 
 import shutil
@@ -12,7 +12,7 @@ NEEDS = ["unshare", "ip"]
 
 
 def command() -> list[str] | None:
-    """What to put before a command so that it gets such a network; None where this machine does not let us."""
+    """Returns the command prefix that makes such a namespace; None if this machine forbids it."""
     if any(shutil.which(need) is None for need in NEEDS):
         return None
     for way_in in WAYS_IN:
@@ -23,7 +23,7 @@ def command() -> list[str] | None:
 
 
 def own_addresses() -> None:
-    """Inside: loopback comes up and owns the addresses. IPv6 is left out where the kernel has none."""
+    """Runs inside: brings loopback up and adds the addresses. IPv6 is left out if the kernel has none."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     for address in ADDRESSES:
         six = ":" in address

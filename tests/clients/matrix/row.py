@@ -1,6 +1,6 @@
-"""One row of the table, a client and a way, as a process in a network of its own. `run.py` starts it.
+"""One row of the table, a client and a way, as a process in a network namespace. `run.py` starts it.
 
-The row stands as JSON on standard input; each cell is told as one line of JSON on standard output.
+The row is JSON on standard input; each cell is one line of JSON on standard output.
 """
 
 import json
@@ -23,7 +23,7 @@ from ways import WAYS  # noqa: E402
 
 EMPTY_TOKEN = "signs an empty X-Amz-Security-Token, which AWS refuses"
 NO_TOKEN_HERE = "there is no token to be wrong"
-# Columns of two calls, without any wait.
+# Columns of two calls, without a wait.
 CHEAP = ("long-lived", "temporary")
 UNKNOWN = 20.0
 NO_LEASE_HERE = "a lease without a session token is not served over IMDS"
@@ -40,7 +40,7 @@ class Cell:
 
 
 class Row:
-    """`told` is what run.py says: client, way, columns, keys of each column, and where everything is."""
+    """`told` comes from run.py: client, way, columns, keys of each column, and addresses."""
 
     def __init__(self, told: dict):
         self.client = client.load(told["client"])
@@ -66,7 +66,7 @@ class Row:
             return self._run(column)
         if column not in CHEAP:
             return Cell(column, "n/a", given.text)
-        # It is run all the same: a reason counts while it is true. One that is said of every way may be untrue of some.
+        # The cell runs anyway: a reason is valid only while it is true. A reason for every way may be untrue of some.
         tried = self._run(column)
         if tried.result == "works":
             if given.key.startswith("*/"):
@@ -77,7 +77,7 @@ class Row:
         return Cell(column, "n/a", given.text, remark=tried.reason)
 
     def _unknown_way(self, column: str, text: str) -> Cell:
-        """Whether a client really does not know this way is seen by one short cell."""
+        """One short cell shows if the client really does not support this way."""
         if column == "temporary":
             tried = self._run(column, patience=UNKNOWN)
             if tried.result == "works":

@@ -1,10 +1,10 @@
-"""`make matrix`: real clients × ways in × what has to work, each cell a run of its own, and one table at the end.
+"""`make matrix`: real clients × ways × behaviours, each cell a run of its own, and one table at the end.
 
     .venv/bin/python tests/clients/matrix/run.py [--six] [--clients a,b] [--ways …] [--columns …] [--jobs N]
 
-A row is a client on one way; rows run beside each other, each in a network of its own (see namespace.py). What a client
-printed and what the broker logged stays in a folder when a cell failed. Needs CREDENZA_BIN. With CI=true whatever cannot
-run here is a failure.
+A row is a client on one way. Rows run in parallel, each in a network namespace (see namespace.py). The output of a
+failed cell's client and broker stays in a folder. Needs CREDENZA_BIN. With CI=true a client or way that cannot run is a
+failure.
 """
 
 import argparse
@@ -37,7 +37,7 @@ INSTALLERS = 2
 
 
 class Runner:
-    """What all rows share."""
+    """Shared by all rows."""
 
     def __init__(self, given: argparse.Namespace, binary: Path, folder: Path):
         self.given, self.binary, self.folder = given, binary, folder
@@ -77,7 +77,7 @@ class Runner:
 
     def rows(self, clients: list[Client], there: Counterparts) -> None:
         pairs = [(it, way) for way in self.given.ways for it in clients if self.columns(it, way)]
-        # What waits longest begins first, or the others would wait for it.
+        # The longest rows start first, so that no other row waits for them at the end.
         pairs.sort(key=lambda pair: -pair[0].lease.get(pair[1], 0))
         if self.before is None:
             lacking = [pair for pair in pairs if needs_address(WAYS[pair[1]], pair[0].imds)]

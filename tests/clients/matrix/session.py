@@ -1,4 +1,4 @@
-"""A client at work: asked for one call at a time, whether it is one process for all of them or a process for each."""
+"""A client at work: one call at a time, in one process for all calls or in a process for each."""
 
 import os
 import queue
@@ -14,7 +14,7 @@ LONGEST_LINE = 4000
 
 @dataclass(frozen=True)
 class Said:
-    """What came of one call."""
+    """The outcome of one call."""
 
     text: str
     seconds: float = 0.0
@@ -25,18 +25,18 @@ class Said:
 
     @property
     def called(self) -> str | None:
-        """The ARN that STS answered with."""
+        """The ARN in the response of STS."""
         return self.text.removeprefix("called:").strip() if self.text.startswith("called:") else None
 
 
 class Hung(Exception):
-    """No answer within the time that a call may take."""
+    """No response within the deadline of a call."""
 
 
 class Session:
-    """`ask` begins a call, `answer` waits for its end. A context manager; what it started ends with it.
+    """`ask` begins a call, `answer` waits for its end. A context manager; its processes end with it.
 
-    `word` says which call: `list` or `sts`.
+    `word` names the call: `list` or `sts`.
     """
 
     def __init__(self, command: list[str], variables: dict[str, str], home: Path, errors: Path, word: str):
@@ -57,7 +57,7 @@ class Session:
         return said
 
     def start(self) -> None:
-        """Before the first call, where there is something to start."""
+        """Runs before the first call, if there is a process to start."""
 
     def _open(self, stdin: int) -> subprocess.Popen:
         with self.errors.open("ab") as errors:
@@ -100,7 +100,7 @@ class Loop(Session):
             self._process.stdin.write(f"{self.word}\n")
             self._process.stdin.flush()
         except OSError:
-            pass  # it has ended, which is what `answer` finds
+            pass  # the process has exited, which `answer` notices
 
     def answer(self, seconds: float) -> Said | None:
         try:
@@ -130,7 +130,7 @@ class Loop(Session):
 
 
 class Once(Session):
-    """A process for each call. `reads`: the word on its standard input; else an argument says so where it is not `list`."""
+    """A process for each call. `reads`: the word is on its standard input; else an argument names it unless it is `list`."""
 
     def __init__(self, *arguments, reads: bool):
         super().__init__(*arguments)
@@ -151,7 +151,7 @@ class Once(Session):
                 self._process.stdin.write(f"{self.word}\n")
                 self._process.stdin.close()
             except OSError:
-                pass  # it did not want to read
+                pass  # the process does not read its input
 
     def answer(self, seconds: float) -> Said | None:
         try:
@@ -180,7 +180,7 @@ def _end(process: subprocess.Popen, patience: float) -> None:
     except subprocess.TimeoutExpired:
         pass
     try:
-        os.killpg(process.pid, signal.SIGKILL)  # the group is its own; what it started is in it
+        os.killpg(process.pid, signal.SIGKILL)  # its process group has its children
     except ProcessLookupError:
         pass
     process.wait()

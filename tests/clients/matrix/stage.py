@@ -1,4 +1,4 @@
-"""Everything around one cell: a home, an upstream, a broker, a relay before S3, and the client."""
+"""The parts around one cell: a home, an upstream, a broker, a relay before S3, and the client."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ sso_role_name = Dev
 
 
 class Wrong(Exception):
-    """The cell failed; the words say what was seen."""
+    """The cell failed; the message says how."""
 
 
 class EmptyToken(Exception):
@@ -36,7 +36,7 @@ class EmptyToken(Exception):
 
 @dataclass(frozen=True)
 class Rolling(Credentials):
-    """Credentials that are always about to end: each document says so many seconds from now."""
+    """Credentials that always expire soon: each document says in this many seconds."""
 
     seconds: float = 3600.0
     told: list = field(default_factory=list, compare=False)
@@ -52,7 +52,7 @@ def lent(key: Key, seconds: float) -> Rolling:
 
 
 class Stage:
-    """A context manager; whatever it started ends with it. What they wrote stays in `folder`."""
+    """A context manager; its processes end with it. Their output stays in `folder`."""
 
     def __init__(self, client: Client, way: Way, folder: Path, binary: Path, s3: Path, moto: Path, bucket: str):
         self.client, self.way, self.folder, self.binary, self.bucket = client, way, folder, binary, bucket
@@ -62,7 +62,7 @@ class Stage:
             home.mkdir(mode=0o700, parents=True)
         self.relay = Relay(s3)
         (self.port,) = free_ports(1)
-        # How long a call may take that should work.
+        # The deadline of a call that has to succeed.
         self.patience = 60.0
         self.upstream: Imds | None = None
         self.sts: Relay | None = None
@@ -78,13 +78,13 @@ class Stage:
 
     @property
     def lease(self) -> float:
-        """How long the keys of an instance role live, in seconds, where they are to end."""
+        """The lifetime of the keys of an instance role in seconds, if they are to expire."""
         return float(self.client.lease.get(self.way.name, LEASE))
 
     # The broker, over one source or another.
 
     def over_keys(self, key: Key) -> None:
-        """Long-lived keys; they are served for so short a time that every client comes back."""
+        """Long-lived keys, with so short a lease that every client requests again."""
         pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
         self._start(f"[identities.default]\nsources = [{{ {pair} }}]\n")
 
@@ -99,7 +99,7 @@ class Stage:
         )
 
     def over_role(self, key: Key, arn: str, session_name: str) -> None:
-        """A role that the broker itself assumes at moto, with keys that it never serves."""
+        """A role that the broker assumes at moto, with keys that it never serves."""
         self.sts = self._stack.enter_context(Relay(self.moto))
         pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
         role = f'role_arn = "{arn}", session_name = "{session_name}", source = {{ {pair} }}'
@@ -158,14 +158,14 @@ class Stage:
         file.chmod(0o600)
         return file
 
-    # What the relay saw.
+    # The recorded requests.
 
     def signers(self) -> list[str | None]:
-        """The access key ids of the requests since the last look, in no order; None for one without a signature."""
+        """The access key ids of the requests since the last call, unordered; None for an unsigned request."""
         return [_signer(head) for head in self.relay.news()]
 
     def works_with(self, said: Said, *keys: Key) -> Key:
-        """Which of the keys a call was signed with; Wrong unless it worked, with one of them and its token."""
+        """Returns the key that a call was signed with; Wrong unless it succeeded, with one of the keys and its token."""
         heads = self.relay.news()
         if not said.listed:
             raise Wrong(f"a call failed: {said.text}")
@@ -176,7 +176,7 @@ class Stage:
         return _signed_with(heads, keys)
 
     def called_with(self, said: Said, key: Key, arn: str) -> None:
-        """Wrong unless STS answered the call, which was signed with this key and its token, with this ARN."""
+        """Raises Wrong unless STS answered the call, which was signed with this key and its token, with this ARN."""
         heads = self.sts.news()
         if said.called is None:
             raise Wrong(f"a call failed: {said.text}")
@@ -187,7 +187,7 @@ class Stage:
         _signed_with(heads, (key,))
 
     def beware_of_keys(self) -> str:
-        """After a refusal: nothing was signed. What was sent without a signature is told."""
+        """After a refusal: nothing was signed. Unsigned requests are reported."""
         signers = self.signers()
         if signed := [signer for signer in signers if signer is not None]:
             raise Wrong(f"signed with {signed[0]} although it was given nothing")
@@ -195,7 +195,7 @@ class Stage:
 
 
 def _signed_with(heads: list[dict[str, str]], keys: tuple[Key, ...]) -> Key | None:
-    """Which of the keys the last of the requests was signed with; Wrong unless each was, with one of them and its token."""
+    """Returns the key of the last request; Wrong unless each was signed with one of the keys and its token."""
     used = None
     for head in heads:
         used = next((key for key in keys if key.access_key_id == _signer(head)), None)

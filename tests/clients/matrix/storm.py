@@ -1,7 +1,7 @@
-"""The storm: a client calls without a pause while its broker is restarted, reloaded and starved of its upstream.
+"""The storm: a client calls without a pause while its broker is restarted, reloaded and cut off from its upstream.
 
-The broker stands behind sockets that outlive it, as it does under systemd, and has a good lease all the time, which is
-watched. So no call may fail, whatever happens between two of them. SEED repeats the order of events.
+The broker is behind sockets that outlive it, as under systemd, and always has a good lease, which is checked. So no
+call may fail, regardless of the events between two calls. SEED repeats the order of events.
 """
 
 import os
@@ -17,10 +17,10 @@ from session import Hung
 from stage import Stage, Wrong, lent
 
 STORM = "storm"
-# The container endpoint, which four of the ways share, and the one that is another protocol.
+# The container endpoint, which four of the ways share, and the other protocol.
 WAYS = ("full-uri", "imds")
 ROUNDS = 2
-# Beside each other, so that a broker meets every event more than once and after every other.
+# In every order, so that a broker meets every event more than once and after every other.
 GAP = (0.2, 1.2)
 PAUSE = 0.05
 BROKEN = "[identities.default\n"
@@ -55,7 +55,7 @@ class Caller(threading.Thread):
 
 
 class Storm:
-    """What befalls the broker. Each event ends when its effect was seen."""
+    """The events. Each ends when its effect has been observed."""
 
     def __init__(self, stage: Stage, chance: random.Random):
         self.stage, self.chance = stage, chance
@@ -66,7 +66,7 @@ class Storm:
         self.stage.broker.restart()
 
     def reloaded(self) -> None:
-        """By turns with another configuration, which counts, and with one that cannot be read, which does not."""
+        """Alternates between another valid configuration, which applies, and an unreadable one, which does not."""
         odd = self.counts["reloaded"] % 2
         said = "the one before stays in force" if odd else "configuration loaded"
         before = self._log().count(said)
@@ -76,7 +76,7 @@ class Storm:
         self.stage.config.write_text(self.config)
 
     def starved(self) -> None:
-        """Its upstream fails from before it asks for the next lease until after it asked in vain."""
+        """Its upstream fails from before the next load until after a failed load."""
         upstream = self.stage.upstream
         before = len(upstream.requests)
         upstream.fail(503, times=None)
@@ -120,7 +120,7 @@ def storm(stage: Stage, *keys: Key) -> Seen:
 
 
 def _watch(stage: Stage, caller: Caller, seconds: float, after: str) -> None:
-    """For so long, and at least once: the client has not failed, and the lease is good."""
+    """Runs for this long, and at least once, while the client does not fail and the lease is good."""
     end = time.monotonic() + seconds
     while True:
         _judge(caller, after)

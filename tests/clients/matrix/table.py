@@ -53,10 +53,10 @@ def _short(cells: list[Cell]) -> str:
 BEGIN, END = "<!-- made by make matrix: begin -->", "<!-- made by make matrix: end -->"
 LONGEST_SYMPTOM = 160
 
-# What the AWS CLI tells of the machine beside its version.
+# The AWS CLI adds details of the machine to its version.
 MACHINE = re.compile(r" Linux/.*")
 
-# What changes from run to run, and what stands for it.
+# Parts that change from run to run, and their placeholders.
 CHANGING = [
     (re.compile(r"/[^\s'\":,]*credenza-matrix-[^\s'\":,]*"), "…"),
     (re.compile(r"(127\.0\.0\.1|localhost):\d+"), r"\1:PORT"),
@@ -69,7 +69,7 @@ CHANGING = [
 ]
 # Codes of the broker that these cells may show.
 CODES = ["InvalidAuthorizationToken", "LoginRequired"]
-# What each column shows, and what the user does about it.
+# The symptoms of each column, and their remedies.
 REMEDIES = {
     "wrong-token": (
         "The auth token is wrong",
@@ -84,7 +84,7 @@ EITHER = "These programs hide the cause. Try the first remedy, then the second."
 
 
 def document(results: Results, clients: list[Client], binary: Path) -> str:
-    """docs/CLIENTS.md: what worked at this run, with versions."""
+    """Returns docs/CLIENTS.md: the results of this run, with versions."""
     version = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     notes: list[str] = []
     lines = [
@@ -119,7 +119,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
 
 
 def _storms(results: Results, clients: list[Client]) -> list[str]:
-    """What the storm left, with what was left out of it and why."""
+    """Returns the results of the storm, and its exceptions with reasons."""
     lines = [
         "## In a storm",
         "",
@@ -144,7 +144,7 @@ def _storms(results: Results, clients: list[Client]) -> list[str]:
 
 
 def _identities(results: Results, clients: list[Client]) -> list[str]:
-    """Who the clients are for STS."""
+    """Returns the clients' identities according to STS."""
     lines = [
         "## At STS",
         "",

@@ -1,4 +1,4 @@
-"""The ways in: how a client is led to the broker, and what of the broker it takes."""
+"""The ways: how a client finds the broker, and the part of the broker that it uses."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ FED = 'settings=$("$0" get --from-daemon --format env --listen "$1" --token-file
 
 @dataclass
 class Approach:
-    """What a way comes to for one client: its variables, and for some ways a command around every call."""
+    """A way for one client: its variables, and for some ways a command around every call."""
 
     variables: dict[str, str] = field(default_factory=dict)
     around: list[str] = field(default_factory=list)
 
 
 class Way:
-    """Full URI on loopback, which is also what the others differ from."""
+    """The full URI on loopback, which the other ways differ from."""
 
     name = "full-uri"
-    # Where the broker listens beside a port of its own on loopback.
+    # The addresses of the broker beside a port of its own on loopback.
     address: str | None = None
-    # Whether a person gives this way a token that can be wrong.
+    # True if the user passes an auth token on this way, which may be wrong.
     token = True
 
     def listen(self) -> list[str]:
@@ -95,7 +95,7 @@ WAYS = {way.name: way for way in (Way(), RelativeUri(), PodIdentity(), Imds(), P
 
 
 def needs_address(way: Way, imds: str) -> bool:
-    """Whether the row owns a well-known address, and so needs a network of its own."""
+    """Returns true if the row has a well-known address, and so needs a network namespace."""
     return way.address is not None or (way.name == "imds" and _by_heart(imds))
 
 

@@ -7,7 +7,7 @@ use crate::shared_config::SharedFile;
 use crate::shared_config::property::{Property, Section};
 use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::{
-    ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, place, said, value,
+    ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, error_at, location, value,
 };
 
 /// What to do about half a pair.
@@ -16,7 +16,7 @@ const COMPLETE: &str = "add it, or remove this half";
 /// The keys of a profile, as one unit of one file: those of the credentials file where it has any. Where each file has
 /// a half and nothing of the other, as some people keep them, the two halves are the pair.
 pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
-    let wrong = |at: &Property, message: String| SourceError::misconfigured(said(at, section, message));
+    let wrong = |at: &Property, message: String| error_at(at, section, message);
     let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
@@ -44,7 +44,11 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
     let credentials = credentials.map_err(|why: InvalidText| wrong(id.1, format!("{why}; {REWRITE}")))?;
     let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
-    Ok(Some(ProfileLink { profile: section.name().into(), stands: place(id.1), way: Method::Keys(credentials) }))
+    Ok(Some(ProfileLink {
+        profile: section.name().into(),
+        location: location(id.1, section),
+        way: Method::Keys(credentials),
+    }))
 }
 
 /// The file of a property that says something.

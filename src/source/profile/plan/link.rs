@@ -5,6 +5,7 @@ use std::fmt;
 use crate::aws::arn::DisplayArn;
 use crate::login::sso::session::SsoSession;
 use crate::model::credentials::Credentials;
+use crate::model::location::Location;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 use crate::source::spec::RoleSpec;
@@ -14,8 +15,8 @@ use crate::source::spec::RoleSpec;
 pub(crate) struct ProfileLink {
     /// Its name.
     pub(crate) profile: Box<str>,
-    /// Where the property stands that decides the way: `/home/me/.aws/config, line 3`.
-    pub(crate) stands: Box<str>,
+    /// The line of the property that decides the method.
+    pub(crate) location: Location,
     /// How.
     pub(crate) way: Method,
 }

@@ -7,7 +7,7 @@ use crate::model::error::SourceError;
 use crate::model::text::{Escaped, usable};
 use crate::shared_config::property::{Property, Section};
 use crate::source::profile::plan::link::CredentialSource;
-use crate::source::profile::plan::{DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, said, value};
+use crate::source::profile::plan::{DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, error_at, value};
 use crate::source::spec::RoleSpec;
 
 /// What is asked of STS for the role of a profile, and where it stands.
@@ -17,24 +17,22 @@ use crate::source::spec::RoleSpec;
 pub(crate) fn role(section: &Section) -> Result<(RoleSpec, &Property), SourceError> {
     let part = |name: &str| -> Result<Option<Box<str>>, SourceError> {
         let Some((text, at)) = value(section, name) else { return Ok(None) };
-        let text = usable("text", text)
-            .map_err(|why| SourceError::misconfigured(said(at, section, format!("{name}: {why}; {REWRITE}"))))?;
+        let text = usable("text", text).map_err(|why| error_at(at, section, format!("{name}: {why}; {REWRITE}")))?;
         Ok(Some(text.into()))
     };
     let empty =
         || SourceError::misconfigured(format!("profile {}: there is no role_arn; add it", Escaped(section.name())));
     let at = section.get(ROLE_ARN).ok_or_else(empty)?;
-    let arn = part(ROLE_ARN)?.ok_or_else(|| {
-        SourceError::misconfigured(said(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))
-    })?;
+    let arn = part(ROLE_ARN)?
+        .ok_or_else(|| error_at(at, section, "role_arn is empty; write the ARN of a role, or remove the line"))?;
     if !can_be_asked_for(&arn) {
         let message = "role_arn is no name of a role, or one with white space; write one such as arn:aws:iam::123456789012:role/NAME";
-        return Err(SourceError::misconfigured(said(at, section, message)));
+        return Err(error_at(at, section, message));
     }
     let duration = value(section, DURATION_SECONDS).map(|(text, at)| {
         text.parse().map(Duration::from_secs).map_err(|_| {
             let message = "duration_seconds is no number of seconds; write one such as 3600";
-            SourceError::misconfigured(said(at, section, message))
+            error_at(at, section, message)
         })
     });
     let role = RoleSpec {

@@ -1,4 +1,4 @@
-"""What the clients in Python have in common: an answer in one line for every line on standard input."""
+"""Shared by the clients in Python: one line of output for every line on standard input."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -8,7 +8,7 @@ LONGEST_LINE = 2000
 
 
 def serve(call: Callable[[], Iterable[str]], *packages: str, sts: Callable[[], str] | None = None) -> None:
-    """`call` makes one call and returns the names that came of it, `sts` one of STS, whose ARN it returns.
+    """`call` makes one call and returns the names in its response; `sts` calls STS and returns the ARN.
 
     With --version: the versions of `packages`, no call.
     """
@@ -24,7 +24,7 @@ def serve(call: Callable[[], Iterable[str]], *packages: str, sts: Callable[[], s
 
 
 def words(error: BaseException) -> str:
-    """What the last lines of a traceback would show, from the outermost error to its cause."""
+    """The errors of a traceback in one line, from the outermost to its cause."""
     chain: list[str] = []
     while error is not None:
         kind = type(error)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# venv.sh CACHE REQUIREMENTS: a virtual environment in CACHE with the packages that REQUIREMENTS pins, every one of them.
+# venv.sh CACHE REQUIREMENTS: creates a virtual environment in CACHE with exactly the packages of REQUIREMENTS.
 set -euo pipefail
 cache=$(realpath "$1") requirements=$(realpath "$2")
 python=${PYTHON:-python3}

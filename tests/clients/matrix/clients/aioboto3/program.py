@@ -1,4 +1,4 @@
-"""aioboto3 lists buckets, or asks STS who it is, once for every line on standard input, with one client in one event loop."""
+"""aioboto3 lists buckets, or calls GetCallerIdentity, once for every line on standard input, with one client in one loop."""
 
 import asyncio
 import sys
@@ -15,7 +15,7 @@ clients = {}
 
 async def client(service: str):
     if service not in clients:
-        # Like boto3 it asks for credentials when a client is made. It is closed with the process.
+        # Like boto3 it requests credentials when a client is created. The process closes it.
         clients[service] = await aioboto3.Session().client(service).__aenter__()
     return clients[service]
 

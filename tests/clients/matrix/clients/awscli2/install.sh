@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# install.sh CACHE: the AWS CLI that the benchmark measures beside.
+# install.sh CACHE: installs the AWS CLI of the benchmark.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=$1 made_by=../../../../../benches

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# list.sh AWS [sts | --version]: lists buckets, or asks STS who it is, with the AWS CLI, of either version, at this path.
+# list.sh AWS [sts | --version]: lists buckets, or calls GetCallerIdentity, with this AWS CLI of version 1 or 2.
 set -u
 aws=$1
 export AWS_PAGER=

@@ -1,4 +1,4 @@
-"""boto3 lists buckets, or asks STS who it is, once for every line on standard input, with one client."""
+"""boto3 lists buckets, or calls GetCallerIdentity, once for every line on standard input, with one client."""
 
 import sys
 from functools import cache
@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
 from answers import serve  # noqa: E402
 
-# boto3 asks for credentials when a client is made, and for all calls there is one.
+# boto3 requests credentials when a client is created; one client makes all calls.
 client = cache(boto3.client)
 
 

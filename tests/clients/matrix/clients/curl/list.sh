@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# list.sh [sts | --version]: lists buckets, or asks STS who it is, with curl, which signs with the keys of the environment.
+# list.sh [sts | --version]: lists buckets, or calls GetCallerIdentity, with curl and the keys of the environment.
 set -uo pipefail
 if [ "${1:-}" = --version ]; then
   curl --version | awk 'NR == 1 { print $1, $2 }'
@@ -10,7 +10,7 @@ if [ -z "${AWS_ACCESS_KEY_ID:-}" ]; then
   exit 1
 fi
 
-# The keys are told on standard input: arguments stand in the list of processes, for everybody to read.
+# The keys are passed on standard input: other users can read arguments in the list of processes.
 keys() {
   printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
   [ -z "${AWS_SESSION_TOKEN:-}" ] || printf 'header = "x-amz-security-token: %s"\n' "$AWS_SESSION_TOKEN"

@@ -20,7 +20,7 @@ client = None
 def call() -> list[str]:
     global client
     if client is None:
-        # Of its own accord it looks at the environment and the files; the metadata service its user has to name.
+        # By default it uses the environment and the files; the user has to name the metadata service.
         credentials = collect_credentials()
         if not credentials:
             credentials = stack.enter_context(portal.wrap_async_context_manager(MetadataCredentials()))

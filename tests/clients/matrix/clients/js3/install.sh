@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packages that package-lock.json pins, into the folder that is given; none of their scripts is run.
+# install.sh CACHE: installs the packages of package-lock.json, without running their scripts.
 set -euo pipefail
 cache=$(realpath "$1")
 cd "$(dirname "$0")"

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
 from answers import serve  # noqa: E402
 
-# Its chain is a list that its user writes. IamAwsProvider stands last: where it finds neither a container nor a metadata
-# service, it raises an error that ends the chain.
+# The user lists the providers of its chain. IamAwsProvider is last: without a container and a metadata service it raises
+# an error that ends the chain.
 chain = ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider()])
 endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3", "https://s3.amazonaws.com"))
 client = Minio(endpoint.netloc, secure=endpoint.scheme == "https", region=os.environ.get("AWS_REGION"), credentials=chain)

@@ -14,8 +14,8 @@ from answers import serve  # noqa: E402
 
 @cache
 def store() -> S3Store:
-    # Nearly all comes from the environment. Its own name for the metadata service's address is another one than the SDKs'
-    # (AWS_METADATA_ENDPOINT), and HTTP without TLS to the S3 of the tests has to be allowed.
+    # Nearly everything comes from the environment. Its variable for the metadata service differs from that of the SDKs
+    # (AWS_METADATA_ENDPOINT), and plain HTTP to the S3 of the tests has to be allowed.
     metadata = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
     config = {} if metadata is None else {"metadata_endpoint": metadata}
     return S3Store(os.environ["MATRIX_BUCKET"], config=config, client_options={"allow_http": True})

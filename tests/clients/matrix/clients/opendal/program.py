@@ -14,7 +14,7 @@ from answers import serve  # noqa: E402
 
 @cache
 def operator() -> Operator:
-    # It knows AWS_ENDPOINT_URL, but not the variable of S3 alone. Its keys come by reqsign's own chain.
+    # It honours AWS_ENDPOINT_URL, but not the variable of S3. Its keys come from reqsign's own chain.
     return Operator("s3", bucket=os.environ["MATRIX_BUCKET"], endpoint=os.environ["AWS_ENDPOINT_URL_S3"])
 
 

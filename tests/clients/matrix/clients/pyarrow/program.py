@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python"))
 
 from answers import serve  # noqa: E402
 
-# pyarrow takes the endpoint from no variable.
+# pyarrow reads the endpoint from no variable.
 files = cache(lambda: fs.S3FileSystem(endpoint_override=os.environ["AWS_ENDPOINT_URL_S3"]))
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# client.sh RCLONE: rclone as a client of the broker, one call: lists the buckets of a remote that has no keys of its own.
+# client.sh RCLONE: rclone as a client of the broker, one call: lists the buckets of a remote without configured keys.
 set -uo pipefail
 rclone=$1
 if [ "${2:-}" = --version ]; then
@@ -7,8 +7,8 @@ if [ "${2:-}" = --version ]; then
   exit
 fi
 
-# Three tries for a call, as the SDK has it. With rclone's ten it is nearly five minutes before it tells that the metadata
-# service has no credentials. RCLONE_RETRIES changes nothing there.
+# Three attempts, the SDK's default. With rclone's ten, the error about missing credentials of the metadata service takes
+# nearly five minutes. RCLONE_RETRIES does not change that.
 export RCLONE_LOW_LEVEL_RETRIES=3
 export RCLONE_CONFIG=/dev/null
 export RCLONE_CONFIG_HERE_TYPE=s3 RCLONE_CONFIG_HERE_PROVIDER=SeaweedFS RCLONE_CONFIG_HERE_ENV_AUTH=true

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# install.sh CACHE: the program that requirements.txt pins, in an environment of its own.
+# install.sh CACHE: installs the program of requirements.txt in a virtual environment.
 exec "$(dirname "$0")/../../python/venv.sh" "$1" "$(dirname "$0")/requirements.txt"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# install.sh CACHE: the gems of packages.txt as Debian packages of one suite, whatever the machine runs (they are Ruby alone).
-# Nothing is installed on the machine: apt works in a folder of its own, with the archive that the machine has anyway.
+# install.sh CACHE: unpacks the gems of packages.txt from Debian packages of one release (they are pure Ruby).
+# Nothing is installed on the machine: apt works in its own folder, with the archive of the machine.
 set -euo pipefail
 cache=$(realpath "$1")
 cd "$(dirname "$0")"

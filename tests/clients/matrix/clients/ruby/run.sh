@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh CACHE [--version]: the program with the gems of the cache, and the rexml that Ruby brings.
+# run.sh CACHE [--version]: runs the program with the gems of the cache, and Ruby's own rexml.
 set -u
 path=$1/usr/lib/ruby/vendor_ruby
 for gem in "$1"/usr/share/rubygems-integration/all/gems/*/lib; do

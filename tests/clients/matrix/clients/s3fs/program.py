@@ -14,7 +14,7 @@ files = s3fs.S3FileSystem()
 
 
 def call() -> list[str]:
-    # Not the buckets: where they may not be listed, s3fs finds none and says nothing.
+    # Not the buckets: if listing them is refused, s3fs returns an empty list without an error.
     return files.ls(os.environ["MATRIX_BUCKET"], refresh=True)
 
 

@@ -1,0 +1,20 @@
+//! The plans of the profiles of a config file: roles, SSO sessions, cycles.
+
+use std::path::Path;
+
+use crate::shared_config::property::Property;
+use crate::shared_config::{FileContent, SharedConfig};
+use crate::source::profile::describe;
+
+pub fn check(data: &[u8]) {
+    let Ok(files) = SharedConfig::parse(Some(FileContent { path: Path::new("/c"), bytes: data }), None) else { return };
+    let describe_all = |trusted: &dyn Fn(&Property) -> Result<(), String>| -> Vec<String> {
+        describe(&files, trusted).map(|(_, text)| text).take(50).collect()
+    };
+    let trusted = describe_all(&|_| Ok(()));
+    assert_eq!(trusted, describe_all(&|_| Ok(())));
+    for (trusted, distrusted) in trusted.iter().zip(describe_all(&|_| Err("belongs to another user".into()))) {
+        assert!(!trusted.chars().any(char::is_control), "{trusted:?}");
+        assert!(*trusted == distrusted || distrusted.starts_with("wrong: "), "{trusted} {distrusted}");
+    }
+}

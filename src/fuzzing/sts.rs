@@ -1,0 +1,23 @@
+//! The XML response of STS with credentials.
+
+use crate::aws::sts::credentials;
+use crate::model::secret::Secret;
+
+pub fn check(data: &[u8]) {
+    let parsed = credentials(data);
+    assert_eq!(parsed, credentials(data));
+    match parsed {
+        Ok(found) => {
+            assert!(found.expiration.is_some() && found.session_token.is_some(), "{found:?}");
+            let token = found.session_token.as_ref().map(Secret::expose);
+            for part in
+                [Some(&*found.access_key_id), Some(found.secret_access_key.expose()), token].into_iter().flatten()
+            {
+                assert!(!part.is_empty() && !part.chars().any(char::is_control), "{part:?}");
+                // A part longer than the response would be an expanded entity.
+                assert!(part.len() <= data.len(), "{} of {}", part.len(), data.len());
+            }
+        }
+        Err(why) => assert!(!why.contains("hush") && !why.chars().any(char::is_control) && why.len() < 400, "{why:?}"),
+    }
+}

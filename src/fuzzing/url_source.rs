@@ -1,0 +1,34 @@
+//! A URL with an access key, a secret and an endpoint.
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::http::url::Url;
+use crate::source::url::parse;
+
+pub fn check(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let found = parse(text);
+    assert_eq!(found, parse(text));
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => {
+            let shown = error.to_string();
+            assert!(!shown.chars().any(char::is_control));
+            assert!(!(text.contains("hunter2") && shown.contains("hunter2")), "{shown}");
+            return;
+        }
+    };
+    let (key, secret) = (&*found.access_key_id, found.secret_access_key.expose());
+    let endpoint = found.endpoint.as_deref().expect("a URL has an endpoint");
+    for part in [key, secret, endpoint] {
+        assert!(!part.is_empty() && !part.chars().any(char::is_control) && part.trim() == part, "{part:?}");
+    }
+    assert!(found.is_long_lived());
+    assert!(!endpoint.contains(['@', '?', '#']), "{endpoint}");
+    if let Err(error) = Url::parse(endpoint) {
+        panic!("{endpoint:?} {error}");
+    }
+    let (scheme, rest) = endpoint.split_once("://").expect("an endpoint has a scheme");
+    let [key, secret] = [key, secret].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+    assert_eq!(parse(&format!("{scheme}://{key}:{secret}@{rest}")).as_ref(), Ok(&found));
+}

@@ -1,0 +1,65 @@
+//! Tests of the whole crate: properties that every type must have.
+
+use std::fmt::Debug;
+use std::time::{Duration, SystemTime};
+
+use crate::cli::args;
+use crate::config::{Config, Overrides};
+use crate::context::Context;
+use crate::lease::Lease;
+use crate::model::credentials::Credentials;
+use crate::model::outcome::Lookup;
+use crate::model::secret::Secret;
+use crate::os::environment::Environment;
+use crate::os::files::Files;
+use crate::server::access::{Client, Clients};
+use crate::shared_config::{FileContent, SharedConfig};
+use crate::source::build;
+use crate::source::static_keys::StaticCredentials;
+use crate::source::url::UrlCredentials;
+
+/// Every secret of this test contains this word.
+const MARK: &str = "hush";
+
+#[test]
+fn debug_output_shows_no_secret() {
+    let credentials = Credentials::new("AKIA1", "hush-key").unwrap().with_session_token(Some("hush-token")).unwrap();
+    let toml = "[server]\nauth_token = \"hush-0123456789abcdef0123456789abcdef\"\n[identities.a]\n\
+                sources = [{ access_key_id = \"A\", secret_access_key = \"hush\" }, \"http://A:hush@h\"]\n";
+    let config = Config::parse(toml.as_bytes(), &Overrides::default()).unwrap();
+    let wrong =
+        "[identities.a]\nsources = [{ access_key_id = \"A\", secret_access_key = 7, hush = \"hush\" }, \"hush\"]\n";
+    let errors =
+        Config::parse(wrong.replace(", hush =", ", nonsense =").as_bytes(), &Overrides::default()).unwrap_err();
+    let text = b"[default]\naws_secret_access_key = hush\n[p]\nhush\n";
+    let shared = |bytes| SharedConfig::parse(None, Some(FileContent { path: "/f".as_ref(), bytes }));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("f"), "hush").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let files = Files::unwatched();
+    let contents = runtime.block_on(files.read(&folder.path().join("f"))).unwrap();
+    let arguments = ["credenza", "--access-key-id", "A", "--secret-access-key", "hush", "--url", "http://A:hush@h"];
+    let identity = &config.identities["a"];
+    let client = Client { name: "c".into(), identities: None };
+    let shown: Vec<Box<dyn Debug>> = vec![
+        Box::new(Secret::from("hush")),
+        Box::new(Lease::new(&credentials, "s".into(), SystemTime::UNIX_EPOCH, Duration::from_secs(3600))),
+        Box::new(Lookup::Found(credentials.clone())),
+        Box::new(credentials),
+        Box::new(StaticCredentials::new("A", "hush")),
+        Box::new(UrlCredentials::new("http://A:hush@h")),
+        Box::new(build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys)),
+        Box::new(config),
+        Box::new(errors),
+        Box::new(shared(&text[..40])),
+        Box::new(shared(text)),
+        Box::new(contents),
+        Box::new(Clients::new([(Secret::from("hush"), client)])),
+        Box::new(Context { environment: Environment::new([("AWS_SECRET_ACCESS_KEY", "hush")]), ..Context::default() }),
+        Box::new(args::parse(arguments, &mut std::io::empty()).unwrap()),
+    ];
+    for shown in shown {
+        let shown = format!("{shown:?} {shown:#?}");
+        assert!(!shown.contains(MARK) && !shown.contains("104, 117, 115, 104"), "{shown}");
+    }
+}

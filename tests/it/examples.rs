@@ -1,0 +1,105 @@
+//! The programs in `examples/`, which cargo builds before it runs the tests.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+use testkit::harness::HUSH;
+
+/// Returns a command that runs an example with these variables and an empty home directory.
+fn example(name: &str, home: &TempDir, variables: &[(&str, &str)]) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let program: PathBuf = test.parent().unwrap().with_file_name("examples").join(name);
+    assert!(program.is_file(), "{} is missing: cargo build --examples makes it", program.display());
+    let mut command = Command::new(program);
+    command.env_clear().env("HOME", home.path()).envs(variables.iter().copied());
+    command
+}
+
+fn home() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Returns the output of a program that has ended, unless it shows a secret.
+fn output(mut command: Command) -> (bool, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = String::from_utf8([stdout, stderr].concat()).unwrap();
+    assert!(!text.contains(HUSH), "{text}");
+    (status.success(), text)
+}
+
+const VARIABLES: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT"), ("AWS_SECRET_ACCESS_KEY", "hush-environment")];
+
+#[test]
+fn embed_chain_prints_source_and_access_key_id() {
+    let home = home();
+    assert_eq!(
+        output(example("embed_chain", &home, &VARIABLES)),
+        (true, "source: environment\naccess key id: AKIAENVIRONMENT\n".to_owned())
+    );
+    let (success, text) = output(example("embed_chain", &home, &[]));
+    assert!(success && text.contains("access key id: local-user\n"), "{text}");
+    assert!(!text.contains("local-password"), "{text}");
+
+    std::fs::create_dir(home.path().join(".aws")).unwrap();
+    let profile = "[dev]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = hush-profile\nregion = eu-west-1\n";
+    std::fs::write(home.path().join(".aws/credentials"), profile).unwrap();
+    let (success, text) = output(example("embed_chain", &home, &[("AWS_PROFILE", "dev")]));
+    assert!(success && text.contains("access key id: AKIAPROFILE\n"), "{text}");
+}
+
+#[test]
+fn embed_chain_stops_at_a_source_that_fails() {
+    let home = home();
+    let (success, text) = output(example("embed_chain", &home, &[("AWS_ACCESS_KEY_ID", "AKIA")]));
+    assert!(!success && text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("local-user"), "{text}");
+}
+
+#[test]
+fn own_source_takes_part_in_the_chain() {
+    let home = home();
+    let file = home.path().join("keys");
+    let run = |variables| {
+        let mut command = example("own_source", &home, variables);
+        command.arg(&file);
+        output(command)
+    };
+    let (success, text) = run(&[]);
+    assert!(!success && text.contains("two-line file: not configured"), "{text}");
+    let (success, text) = run(&VARIABLES);
+    assert!(success && text.contains("environment: found\naccess key id: AKIAENVIRONMENT\n"), "{text}");
+    std::fs::write(&file, "AKIAFILE\nhush-file\n").unwrap();
+    assert_eq!(
+        run(&VARIABLES),
+        (true, "two-line file: found\nenvironment: not asked\naccess key id: AKIAFILE\n".to_owned())
+    );
+    std::fs::write(&file, "AKIAFILE\n").unwrap();
+    let (success, text) = run(&VARIABLES);
+    assert!(!success && text.contains("two-line file: failed") && !text.contains("AKIAENVIRONMENT"), "{text}");
+}
+
+#[test]
+fn serve_beside_axum_answers_without_the_secret() {
+    let home = home();
+    for (variables, status, body) in
+        [(&VARIABLES[..], "200", "environment AKIAENVIRONMENT\n"), (&[], "503", "no source is configured\n")]
+    {
+        let mut child = example("serve_beside_axum", &home, variables).stdout(Stdio::piped()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let (address, path) = url.trim().strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(testkit::harness::TIMEOUT)).unwrap();
+        write!(stream, "GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+        let mut response = String::new();
+        let read = stream.read_to_string(&mut response);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        read.unwrap();
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")) && response.ends_with(body), "{response}");
+        assert!(!response.contains(HUSH), "{response}");
+    }
+}
