@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::fuzzing::{broker, request_head};
-use crate::server::access::{AllowedHosts, addressed};
+use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::imds::ImdsServer;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 
@@ -74,7 +74,7 @@ fn check_response(server: &Arc<ImdsServer>, request: &Parts, token: &str) {
     let text = String::from_utf8_lossy(&body);
     let tokens: Vec<&[u8]> = request.headers.get_all(TOKEN).iter().map(HeaderValue::as_bytes).collect();
     let proven = if tokens.is_empty() { server.allow_v1 } else { tokens == [token.as_bytes()] };
-    let ours = addressed(request, &server.hosts).is_ok();
+    let ours = check_addressed(request, &server.hosts).is_ok();
     let path = request.uri.path();
     let below = path.strip_prefix('/').map(|below| below.trim_start_matches('/'));
     let reads = [Method::GET, Method::HEAD].contains(&request.method);

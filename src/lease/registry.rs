@@ -40,7 +40,7 @@ pub(crate) struct LeaseState {
     pub(crate) lease: Option<Arc<Lease>>,
     /// Why the last load gave no fresh lease.
     pub(crate) error: Option<LeaseError>,
-    /// What the refresher is doing.
+    /// The current activity of the refresher.
     pub(crate) refresh: RefreshState,
     /// The outcome of each source at the last load, in order of precedence.
     pub(crate) attempts: Arc<[Attempt]>,
@@ -69,7 +69,7 @@ pub(crate) enum LeaseError {
     },
 }
 
-/// What a refresher is doing.
+/// The current activity of a refresher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RefreshState {
     /// It has not loaded yet; the first request starts the load.

@@ -18,7 +18,7 @@ use crate::lease::{LONG_LIVED_REFUSAL, Lease};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
-use crate::server::access::{AllowedHosts, addressed};
+use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::error::ErrorResponse;
 use crate::server::imds::reply::{ImdsReply, TTL};
 use crate::server::imds::session_tokens::{ImdsSessionTokens, parse_ttl};
@@ -59,7 +59,7 @@ impl ImdsServer {
     #[must_use]
     pub(crate) fn answer(self: &Arc<Self>, request: &Parts) -> AnswerFuture {
         let (path, method) = (collapse_slashes(request.uri.path()), &request.method);
-        if let Err(refusal) = addressed(request, &self.hosts) {
+        if let Err(refusal) = check_addressed(request, &self.hosts) {
             tracing::debug!(path = %Escaped(path), ?refusal, "IMDS request refused");
             let error = ErrorResponse::from(refusal);
             return AnswerFuture::Now(ImdsReply::error(error.status, error.message).into_response());
@@ -217,7 +217,7 @@ impl ImdsServer {
     async fn region(&self) -> Option<Box<str>> {
         let deadline = Instant::now() + REGION_TIMEOUT;
         let mut handle = tokio::time::timeout_at(deadline, self.leases.registry.find(&self.identity)).await.ok()??;
-        self.leases.regions(&mut [&mut handle], deadline).await;
+        self.leases.load_regions(&mut [&mut handle], deadline).await;
         handle.state().region.clone().flatten()
     }
 
