@@ -112,8 +112,8 @@ demo: $(STAMP) debug-binary ## the main use case on real parts in half a minute;
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
-systemd: build static ## the Debian package and the tarball on a booted systemd (root)
-	@tests/systemd/suite.sh "$(RELEASE_BIN)" "$(STATIC_BIN)"
+systemd: static ## the Debian package and the tarball on a booted systemd (root)
+	@tests/systemd/suite.sh "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of random faults, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
 	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
@@ -143,9 +143,9 @@ install: ## program, units, completions and manual pages below PREFIX (/usr/loca
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
 	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.service"
 
-dist: build static ## a tarball with a static program and a Debian package, in dist/
+dist: static ## a tarball and a Debian package with a static program, in dist/
 	packaging/dist.sh tarball "$(STATIC_BIN)" dist
-	packaging/dist.sh deb "$(RELEASE_BIN)" dist
+	packaging/dist.sh deb "$(STATIC_BIN)" dist
 
 static: ## a release binary without shared libraries
 	RUSTFLAGS="$(RUSTFLAGS) $(REMAP) -C target-feature=+crt-static" cargo build --release --locked --target $(HOST)

@@ -1,8 +1,7 @@
-//! Services of AWS that sources ask for credentials: where they are, how a request is signed, sent again and
-//! understood.
+//! The AWS services that give credentials: their endpoints, signatures, retries and answers.
 //!
-//! A source hands in [`settings::Settings`], which say what a person configured about calling AWS. It gets credentials
-//! or a [`crate::model::error::SourceError`] whose message has the service's own code and words.
+//! A source passes [`settings::Settings`], the configuration of calls to AWS. It gets credentials, or a
+//! [`crate::model::error::SourceError`] with the error code and the message of the service.
 
 pub(crate) mod arn;
 pub(crate) mod call;

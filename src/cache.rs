@@ -1,4 +1,6 @@
-//! TODO-ROOM-DOC
+//! State that all refreshers of a process share: temporary credentials and logins.
+//!
+//! Refreshers ask these caches; no task runs here. Requests to AWS are made by the rooms above.
 
 pub(crate) mod credentials;
 pub(crate) mod key;

@@ -1,18 +1,23 @@
-//! TODO-ROOM-DOC
+//! The command line of the `credenza` program.
+//!
+//! [`run`] reads the arguments, starts logging and loads the configuration. [`dispatch`] runs the command, each of which
+//! has a module of its name. [`daemon_client`] connects to a running daemon, and [`output`] writes for shells and users.
 
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod child_environment;
-pub(crate) mod command;
 pub(crate) mod daemon_client;
+pub(crate) mod dispatch;
 pub(crate) mod env;
+pub(crate) mod error;
 pub(crate) mod exec;
 pub(crate) mod get;
+pub(crate) mod load_identity;
 pub(crate) mod logging;
 pub(crate) mod login;
 pub(crate) mod output;
 pub(crate) mod profiles;
+pub(crate) mod region_endpoint;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;
-pub(crate) mod store_variables;

@@ -1,7 +1,7 @@
-//! `credenza.toml` → a [`Config`] that cannot be invalid.
+//! Parses `credenza.toml` into a [`Config`] that is always valid.
 //!
-//! Pure: bytes and [`Overrides`] (flags and variables) go in, a configuration or **all** errors of the file come out.
-//! Who reads the file, and whether its owner may be trusted, is decided by the caller.
+//! The parser is pure: it takes bytes and [`Overrides`] (flags and variables). It returns a configuration, the first
+//! syntax error, or all semantic errors of the file. [`load`] reads the file and checks its owner.
 
 pub(crate) mod identity;
 pub(crate) mod imds;
@@ -24,71 +24,62 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub(crate) use crate::config::identity::Identity;
-use crate::config::identity::IdentityDefaults;
-pub(crate) use crate::config::imds::ImdsConfig;
-pub(crate) use crate::config::profiles::{ProfilePattern, ServedProfiles};
+use crate::config::identity::{Identity, IdentityDefaults};
+use crate::config::imds::ImdsConfig;
+use crate::config::profiles::{ProfilePattern, ServedProfiles};
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
-pub(crate) use crate::config::server::{Account, AuthTokenConfig, ServerConfig};
-pub(crate) use crate::config::sources::built_in_chain;
+use crate::config::server::{Account, AuthTokenConfig, ServerConfig};
+use crate::config::sources::built_in_chain;
+use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::model::identity_name::IdentityName;
 use crate::source::spec::{SourceKind, SourceSpec};
 
-/// Everything that can be configured. There is always an identity `default`.
+/// A valid configuration. The identity `default` always exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// The HTTP side.
     pub(crate) server: ServerConfig,
-    /// The metadata service, where it is wanted.
+    /// `None` if no IMDS server is configured.
     pub(crate) imds: Option<ImdsConfig>,
-    /// By name.
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
-    /// Profiles of the shared files that are identities, too.
+    /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
-    /// Users beside us and root whose shared files may say what is run and where tokens go.
+    /// Users, beside root and the broker's own, trusted as owners of shared files: those files may name programs to run
+    /// and endpoints that get tokens.
     pub(crate) trusted_owners: Vec<Account>,
-    /// What is allowed and may surprise, for the log.
+    /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
 
-/// What flags and variables say; it goes before the file.
+/// The values of flags and variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Overrides {
-    /// Where to listen.
     pub(crate) listen: Option<Vec<SocketAddr>>,
-    /// Whether other hosts may reach that.
     pub(crate) allow_remote: Option<bool>,
-    /// Where the metadata service listens.
     pub(crate) imds_listen: Option<Vec<SocketAddr>>,
-    /// Whose credentials it serves.
     pub(crate) imds_identity: Option<IdentityName>,
-    /// Whether it answers requests without a token.
     pub(crate) imds_allow_v1: Option<bool>,
-    /// Where the broker's own token comes from.
     pub(crate) token: Option<AuthTokenConfig>,
-    /// Who may read its file.
     pub(crate) token_group: Option<Account>,
-    /// A chain that takes the place of a configured `[identities.default]`.
+    /// Replaces the source chain of the identity `default`.
     pub(crate) sources: Option<Vec<SourceSpec>>,
-    /// The region of every source of `default`.
+    /// Replaces the region of every source of the identity `default`.
     pub(crate) region: Option<Box<str>>,
-    /// Profiles that are served beside it.
     pub(crate) serve_profiles: Option<Vec<ProfilePattern>>,
-    /// The credentials file of those.
+    /// The credentials file of the served profiles.
     pub(crate) credentials_file: Option<PathBuf>,
-    /// The config file of those.
+    /// The config file of the served profiles.
     pub(crate) config_file: Option<PathBuf>,
 }
 
-/// Something wrong with `credenza.toml`. It never shows a value.
+/// An error in `credenza.toml`. It never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct ConfigError {
     /// From 1.
     pub(crate) line: usize,
     /// From 1, in characters.
     pub(crate) column: usize,
-    /// `server.listen`; empty where no key can be told.
+    /// The path of the key, such as `server.listen`; empty for a syntax error.
     pub(crate) key: String,
     /// What is wrong and what to write instead.
     pub(crate) message: String,
@@ -105,49 +96,48 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// The identity of this name: one that is configured, else a profile that is served, whether it exists or not.
+    /// Returns the configured identity of this name, else the identity of a served profile. The profile may not exist.
     #[must_use]
     pub(crate) fn identity(&self, name: &IdentityName) -> Option<Identity> {
         let served = || self.profiles.as_ref().filter(|served| served.matches(name.as_str()));
         self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
     }
 
-    /// Why there is no identity of this name, if there is none.
+    /// Returns an error message if there is no identity of this name.
     #[must_use]
-    pub(crate) fn missing(&self, name: &IdentityName) -> Option<String> {
+    pub(crate) fn unknown_identity(&self, name: &IdentityName) -> Option<String> {
         if self.identity(name).is_some() {
             return None;
         }
         let names: Vec<String> = self.identities.keys().map(ToString::to_string).collect();
-        Some(format!("there is no identity {name}; there are {}", names.join(", ")))
+        Some(format!("there is no identity {name}; configured identities: {}", names.join(", ")))
     }
 
-    /// What flags and variables say of the metadata service that does not go with the rest. The file's own words have been
-    /// checked with it: what is left came by flag or variable.
+    /// Returns an error message if a flag or a variable of the IMDS server conflicts with other settings.
+    ///
+    /// The parser has checked the file, so a conflict found here comes from a flag or a variable.
     #[must_use]
-    pub(crate) fn metadata_misfit(&self) -> Option<String> {
+    pub(crate) fn imds_conflict(&self) -> Option<String> {
         let imds = self.imds.as_ref()?;
-        imds.misfit(&self.server)
-            .or_else(|| Some(format!("--imds-identity (or CREDENZA_IMDS_IDENTITY): {}", self.missing(&imds.identity)?)))
+        imds.address_conflict(&self.server).or_else(|| {
+            let unknown = self.unknown_identity(&imds.identity)?;
+            Some(format!("--imds-identity (or CREDENZA_IMDS_IDENTITY): {unknown}"))
+        })
     }
 
-    /// Reads a file (without one: no bytes) with what flags and variables say before it.
+    /// Parses a file, or no bytes without one, and applies flags and variables.
     ///
     /// # Errors
-    /// All that is wrong with the file, in its order.
+    /// The first syntax error, else all semantic errors in the order of the file.
     pub(crate) fn parse(bytes: &[u8], overrides: &Overrides) -> Result<Self, Vec<ConfigError>> {
-        let text = syntax::text(bytes).map_err(|(at, message)| {
-            let line = 1 + bytes[..at].iter().filter(|b| **b == b'\n').count();
-            let column = 1 + bytes[..at].iter().rev().take_while(|b| **b != b'\n').count();
-            vec![ConfigError { line, column, key: String::new(), message: message.into() }]
-        })?;
-        let (mut errors, mut mended) = (ConfigErrors::new(text), None);
-        let config = syntax::parse(text, &mut mended, &mut errors)
-            .and_then(|value| TableSection::open(TableEntry::root(value), &ROOT, &mut errors))
-            .map(|root| read(root, overrides, &mut errors));
-        match config {
+        let text = syntax::decode(bytes).map_err(|error| vec![error])?;
+        let index = LineIndex::new(text);
+        let value = syntax::parse(&index).map_err(|error| vec![error])?;
+        let mut errors = ConfigErrors::default();
+        let root = TableSection::open(TableEntry::root(value), &ROOT, &mut errors);
+        match root.map(|root| read(root, overrides, &mut errors)) {
             Some(config) if errors.count() == 0 => Ok(config),
-            _ => Err(errors.finish(text)),
+            _ => Err(errors.finish(&index)),
         }
     }
 }
@@ -162,7 +152,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let defaults = defaults.map(|section| IdentityDefaults::read(section, errors)).unwrap_or_default();
     let profiles = root.section("profiles", &PROFILES, errors);
     let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
-    let sources = overrides.sources.clone().map(|sources| in_files_of(profiles.as_ref(), sources));
+    let sources = overrides.sources.clone().map(|sources| with_profile_files(profiles.as_ref(), sources));
     let profiles = served_profiles(profiles, defaults, overrides);
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
@@ -173,18 +163,18 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
         }
     }
     let is_alone = identities.is_empty() && profiles.is_none();
-    let mut warnings = with_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
-    warnings.extend(imds::of_no_use(imds.as_ref(), overrides));
+    let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
+    warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
     let config = Config { server, imds, identities, profiles, trusted_owners, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
-        && let Some(missing) = config.missing(&imds.identity)
+        && let Some(unknown) = config.unknown_identity(&imds.identity)
     {
-        errors.push(at, &path, missing);
+        errors.push(at, &path, unknown);
     }
     config
 }
 
-/// What flags and variables make of `[profiles]`; nothing where no pattern stands.
+/// Applies flags and variables to `[profiles]`. Returns `None` without a pattern.
 fn served_profiles(
     configured: Option<ServedProfiles>,
     defaults: IdentityDefaults,
@@ -209,8 +199,10 @@ fn served_profiles(
     (!served.patterns.is_empty()).then_some(served)
 }
 
-/// A profile that flags name by its name alone stands in the files of `[profiles]`, where the served one of this name does.
-fn in_files_of(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) -> Vec<SourceSpec> {
+/// Adds the files of `[profiles]` to profile sources that name a profile and no file.
+///
+/// A profile source from a flag then reads the same files as the served profile of that name.
+fn with_profile_files(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) -> Vec<SourceSpec> {
     let Some(profiles) = profiles else { return sources };
     for source in &mut sources {
         if let SourceKind::Profile { name: Some(_), credentials_file, config_file } = &mut source.kind {
@@ -226,8 +218,8 @@ fn in_files_of(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) 
     sources
 }
 
-/// Sees to it that `default` exists, and that it is what flags and variables make of it.
-fn with_default(
+/// Adds the identity `default` if it is missing, and applies flags and variables to it. Returns warnings.
+fn ensure_default(
     identities: &mut BTreeMap<IdentityName, Identity>,
     is_alone: bool,
     defaults: IdentityDefaults,
@@ -238,11 +230,11 @@ fn with_default(
     let name = IdentityName::default();
     if let Some(sources) = sources {
         if identities.insert(name.clone(), defaults.identity(name.clone(), sources)).is_some() {
-            warnings.push("source flags or variables take the place of [identities.default]".into());
+            warnings.push("source flags or variables replace [identities.default]; remove one of the two".into());
         }
     } else if !identities.contains_key(&name) {
         let mut implicit = defaults.identity(name.clone(), built_in_chain());
-        // As soon as others are configured, or profiles served, nobody may want this one.
+        // Beside configured identities or served profiles, perhaps no client uses this one.
         implicit.eager &= is_alone;
         identities.insert(name.clone(), implicit);
     }

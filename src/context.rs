@@ -1,4 +1,4 @@
-//! Everything impure, in one place. Its default reaches nothing, so that a test that forgets a fake fails loudly.
+//! All access of sources to the outside world. The default reaches nothing, so that a test without a fake fails loudly.
 
 pub(crate) mod deadline;
 pub(crate) mod mfa;
@@ -17,46 +17,43 @@ use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
 
-/// What a source may reach of the outside: clock, environment variables, files, HTTP and random numbers.
+/// The outside world that a source may use: clock, environment variables, files, HTTP and random numbers.
 ///
 /// `Context::default()` reaches nothing: a source that needs the outside fails or is not configured there.
 /// [`Context::from_environment`] reaches everything. Clones share their caches.
 #[derive(Clone, Debug, Default)]
 pub struct Context {
-    /// The wall clock.
     pub(crate) clock: Clock,
-    /// What spreads loads over time.
+    /// Spreads loads over time.
     pub(crate) rng: Rng,
-    /// The environment as it was at the start.
+    /// The environment at the start of the process.
     pub(crate) environment: Environment,
-    /// Files and the shared files.
     pub(crate) files: Files,
-    /// HTTP.
     pub(crate) http_client: HttpClient,
-    /// What this process remembers of log-ins; shared by all keepers.
+    /// The logins of this process, shared by all refreshers.
     pub(crate) login_state: LoginState,
-    /// Temporary credentials that somebody in this process has obtained.
+    /// The temporary credentials of this process, shared by all refreshers.
     pub(crate) credential_cache: CredentialCache,
-    /// Who types codes of multi-factor devices.
+    /// Asks the user for MFA codes.
     pub(crate) mfa: Mfa,
-    /// Where programs that sources start may ask a person.
+    /// The terminal at which programs of a source may ask the user.
     pub(crate) terminal: Terminal,
-    /// How many files programs that are started may open.
+    /// The limit of open files for programs of a source.
     pub(crate) open_file_limit: OpenFileLimit,
-    /// How much time the load under way was granted.
+    /// The time that the current load may take.
     pub(crate) deadline: Deadline,
-    /// Users beside us and root whose shared files may say what is run and where requests go.
+    /// Further users that may own files which decide about programs and endpoints. Root and the user of this process always may.
     pub(crate) trusted_owners: Arc<[u32]>,
 }
 
 impl Context {
-    /// A context that reaches the environment variables, the files and the clock of this process, and the network.
+    /// Returns a context that reaches the environment variables, the files and the clock of this process, and the network.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::new(Environment::of_process(), Files::unwatched())
     }
 
-    /// The same with these variables and files.
+    /// Returns a context with these variables and files.
     #[must_use]
     pub(crate) fn new(environment: Environment, files: Files) -> Self {
         Self {
@@ -69,13 +66,13 @@ impl Context {
         }
     }
 
-    /// The user we are.
+    /// Returns the user of this process.
     #[must_use]
     pub(crate) fn uid(&self) -> u32 {
         rustix::process::geteuid().as_raw()
     }
 
-    /// The same world for another keeper, which remembers what it reads by itself.
+    /// Returns the context of another refresher, with its own record of reads and its own deadline.
     #[must_use]
     pub(crate) fn for_refresher(&self) -> Self {
         Self { files: self.files.fresh(), deadline: Deadline::default(), ..self.clone() }

@@ -1,4 +1,6 @@
-//! TODO-ROOM-DOC
+//! The HTTP client of all sources: HTTP/1.1 over TCP or TLS, through a proxy if the environment names one.
+//!
+//! Each request judges the addresses that it may connect to. Redirects and cookies are not followed or kept.
 
 pub(crate) mod address_policy;
 pub(crate) mod client;
@@ -8,7 +10,8 @@ pub(crate) mod message;
 pub(crate) mod no_proxy;
 pub(crate) mod proxy;
 pub(crate) mod stream;
-pub(crate) mod tests;
+#[cfg(test)]
+mod tests;
 pub(crate) mod trust_roots;
 pub(crate) mod tunnel;
 pub(crate) mod url;

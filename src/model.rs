@@ -1,4 +1,6 @@
-//! TODO-ROOM-DOC
+//! The plain data that all rooms share: credentials, identities, secrets, errors, locations and timestamps.
+//!
+//! It reaches nothing outside of the process and names no other room, so that every room may use it.
 
 pub(crate) mod auth_token;
 pub(crate) mod credentials;

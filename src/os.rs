@@ -1,4 +1,6 @@
-//! TODO-ROOM-DOC
+//! The operating system: files, clock, environment, signals, terminal, service manager and peers.
+//!
+//! The rooms above use it through [`Context`](crate::context::Context), so that tests can replace what is impure.
 
 pub(crate) mod clock;
 pub(crate) mod environment;

@@ -1,39 +1,33 @@
-//! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: where they are, what they say, and how a part of
-//! them is written out again.
+//! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: finds their paths, parses them, and writes the
+//! settings of one profile as a separate file.
 //!
-//! Everything here is pure: the files are found and read by the caller, who hands their bytes to
-//! [`SharedConfig::parse`]. A line pass of ours settles what is a header, a comment, a continuation or a property, and
-//! on which line; rust-ini then reads the properties of each section, but only those that it reads right.
+//! The room is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells headers,
+//! comments, continuations and properties apart, and the parser makes sections of them.
 
-#[cfg(test)]
-mod cases;
 pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;
 pub(crate) mod parser;
 pub(crate) mod property;
 pub(crate) mod render;
-#[cfg(test)]
-mod round_trip;
 pub(crate) mod section;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(crate) use crate::shared_config::error::{ParseError, ParseWarning};
-pub(crate) use crate::shared_config::locate::locate;
-pub(crate) use crate::shared_config::property::Section;
-pub(crate) use crate::shared_config::render::render;
-
+use crate::shared_config::error::{ParseError, ParseWarning};
 use crate::shared_config::parser::FileSections;
+use crate::shared_config::property::Section;
 
-/// Which of the two shared files.
+/// One of the two shared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum SharedFile {
-    /// `~/.aws/config`, or what stands in its place.
+    /// `~/.aws/config`, or the file that replaces it.
     Config,
-    /// `~/.aws/credentials`, or what stands in its place. Its word wins over that of the config file.
+    /// `~/.aws/credentials`, or the file that replaces it. Its properties win over those of the config file.
     Credentials,
 }
 
@@ -46,10 +40,9 @@ impl fmt::Display for SharedFile {
     }
 }
 
-/// The bytes of one file, with the path that properties, warnings and errors name.
+/// The bytes of one file, with the path that locations, warnings and errors name.
 #[derive(Clone, Copy)]
 pub(crate) struct FileContent<'a> {
-    /// The place the bytes came from.
     pub(crate) path: &'a Path,
     /// The whole file. The caller limits its size and overwrites it after use: it may hold secrets.
     pub(crate) bytes: &'a [u8],
@@ -57,14 +50,14 @@ pub(crate) struct FileContent<'a> {
 
 impl fmt::Debug for FileContent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Content").field("path", &self.path).field("bytes", &self.bytes.len()).finish()
+        f.debug_struct("FileContent").field("path", &self.path).field("bytes", &self.bytes.len()).finish()
     }
 }
 
-/// What both files say together. The default says nothing.
+/// The sections of both files. The default has none.
 #[derive(Debug, Default)]
 pub(crate) struct SharedConfig {
-    /// Sorted by name, each name once; so are the others.
+    /// Sorted by name, each name once, like the other lists.
     profiles: Vec<Section>,
     sso_sessions: Vec<Section>,
     services: Vec<Section>,
@@ -72,12 +65,12 @@ pub(crate) struct SharedConfig {
 }
 
 impl SharedConfig {
-    /// Reads both files, either of which may be absent, in time linear in their size but for sorting names.
+    /// Parses both files. Each may be absent. The time is linear in their size, except for sorting the names.
     ///
-    /// Profiles are merged: within a file later properties win, between the files those of the credentials file.
+    /// Profiles are merged: within a file the later property wins, between the files that of the credentials file.
     ///
     /// # Errors
-    /// The first line that breaks the grammar, of the config file before the credentials file.
+    /// The first line that breaks the grammar. The config file is parsed first.
     pub(crate) fn parse(
         config: Option<FileContent<'_>>,
         credentials: Option<FileContent<'_>>,
@@ -97,42 +90,42 @@ impl SharedConfig {
         Ok(files)
     }
 
-    /// The profile of that name, merged from both files. A section without properties is a profile too.
+    /// Returns the profile of that name, merged from both files. A section without properties is a profile too.
     #[must_use]
     pub(crate) fn profile(&self, name: &str) -> Option<&Section> {
         find(&self.profiles, name)
     }
 
-    /// The names of all profiles, sorted.
+    /// Returns the names of all profiles, sorted.
     pub(crate) fn profiles(&self) -> impl Iterator<Item = &str> {
         self.profiles.iter().map(Section::name)
     }
 
-    /// The `[sso-session NAME]` section of the config file.
+    /// Returns the `[sso-session NAME]` section of the config file.
     #[must_use]
     pub(crate) fn sso_session(&self, name: &str) -> Option<&Section> {
         find(&self.sso_sessions, name)
     }
 
-    /// All `[sso-session NAME]` sections of the config file, sorted by name.
+    /// Returns all `[sso-session NAME]` sections of the config file, sorted by name.
     pub(crate) fn sso_sessions(&self) -> impl Iterator<Item = &Section> {
         self.sso_sessions.iter()
     }
 
-    /// The `[services NAME]` section of the config file.
+    /// Returns the `[services NAME]` section of the config file.
     #[must_use]
     pub(crate) fn services(&self, name: &str) -> Option<&Section> {
         find(&self.services, name)
     }
 
-    /// What was ignored, in the order of the lines, those of the config file first; at most a hundred a file.
+    /// Returns the warnings in the order of the lines, those of the config file first. A file has at most 101.
     #[must_use]
     pub(crate) fn warnings(&self) -> &[ParseWarning] {
         &self.warnings
     }
 }
 
-/// Sections sorted by name; of two with one name, the properties of the later one win.
+/// Merges sections of one name, where the later properties win, and sorts them by name.
 fn merge(first: Vec<Section>, second: Vec<Section>) -> Vec<Section> {
     let mut all: Vec<Section> = first.into_iter().chain(second).collect();
     all.sort_by(|a, b| a.name().cmp(b.name()));

@@ -1,4 +1,5 @@
-//! What a source is: one place credentials come from, and its three answers.
+//! Credential sources: the trait, one file for each source, and the chain that merges them. [`profile`] plans and builds
+//! the source of a profile of the AWS shared files; [`build`] builds the chain of an identity from its configuration.
 
 pub(crate) mod assume_role;
 pub(crate) mod build;
@@ -24,34 +25,33 @@ use std::pin::Pin;
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
-pub(crate) use crate::model::outcome::Lookup;
-use crate::model::outcome::TraceStep;
+use crate::model::outcome::{Lookup, TraceStep};
 
-/// A future on the heap, so that sources of different types stand in one chain.
+/// A boxed future, so that a chain can hold sources of different types.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One place credentials come from.
+/// A place credentials come from.
 ///
-/// A source reaches the outside through the [`Context`] it is handed and nothing else, holds no lease, and never sleeps
-/// longer than the deadline of its keeper allows: it is cancelled by dropping its future.
+/// A source reaches the outside only through the [`Context`], and holds no lease. Its caller sets the deadline, and cancels a
+/// lookup by dropping its future.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// How logs, errors and `status` call it: `static`, `url`, `environment`, `profile dev`, `container`, `imds`.
+    /// Returns the name for logs, errors and `status`: `static`, `url`, `environment`, `profile dev`, `container`, `imds`.
     fn name(&self) -> &str;
 
-    /// Looks for credentials now. Nothing is cached here but what makes the next look cheaper (a session token).
+    /// Looks credentials up now. A source keeps only what makes its next lookup cheaper, such as an IMDS session token.
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup>;
 
-    /// The region this source knows, asked lazily and apart from the credentials. A failure is `None`.
+    /// Returns the region that this source knows. It is looked up apart from the credentials, on demand. An error is `None`.
     fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>>;
 
-    /// How services of AWS are called with what this source gives, when it is the base of a role.
+    /// Returns the settings for calls to AWS with the credentials of this source, when it is the base of a role.
     #[doc(hidden)]
     fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         Box::pin(std::future::ready(Settings::of_environment(&context.environment)))
     }
 
-    /// The same as [`Source::load`], and what the credentials stand on, from the base up, for `check`; nothing where that
-    /// is this source alone.
+    /// Looks credentials up like [`Source::load`], and returns the steps of the role chain from the base up, for `check`.
+    /// The steps are empty if this source alone gives the credentials.
     #[doc(hidden)]
     fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move { (Vec::new(), self.load(context).await) })

@@ -1,4 +1,4 @@
-//! One call of a service: sent up to three times, and whatever went wrong told in the service's own words.
+//! One call of a service: up to three attempts, and an error with the code and the message of the service.
 
 #[cfg(test)]
 mod tests;
@@ -13,241 +13,244 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
-use crate::http::error::HttpErrorCause;
+use crate::http::error::{HttpError, HttpErrorCause};
 use crate::http::message::{Request, Response};
 use crate::http::trust_roots::TrustRoots;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
-use crate::model::text::Escaped;
-use crate::model::text::excerpt;
+use crate::model::text::{Escaped, excerpt};
 use crate::os::clock::Clock;
 
-/// For each attempt. With the pauses all of them fit into the 10 s that a load has; services answer within one.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of one attempt. Services answer within a second, and three attempts fit into the 10 s of a load.
+pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Before the second and the third attempt; between half of it and all of it, so that many do not come at once.
+/// The maximum pauses before the second and the third attempt. Half of each is random, so that retries spread.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
 
-/// AWS refuses signatures whose time is farther off.
+/// The maximum difference between our clock and that of the service. AWS refuses signatures with a larger one.
 const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// What a service says when it has no credentials for us. Foreign text as it came, less secrets that went out.
+/// The hint for an answer that cannot come from the AWS service.
+pub(crate) const CHECK_ENDPOINT: &str = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+
+/// The error that a service answers, not escaped, with the secrets of the request redacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceError {
     /// `AccessDenied`.
     pub(crate) code: Option<Box<str>>,
-    /// Words for a person.
+    /// The explanation of the service.
     pub(crate) message: Option<Box<str>>,
-    /// What it means, where the code and the status do not say it by themselves.
+    /// The kind, unless it follows from the code and the status.
     pub(crate) kind: Option<ErrorKind>,
-    /// What the user can do about it.
-    pub(crate) advice: Option<&'static str>,
+    /// The sentence that says what the user can do about it.
+    pub(crate) hint: Option<&'static str>,
 }
 
-/// Why a call brought nothing.
+/// The error of a call without a successful answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
-    /// What the source answers with.
-    pub(crate) failure: SourceError,
-    /// The code of the service, for those that are no failure to the caller; `None` when nobody answered in its way.
+    /// The error for the user.
+    pub(crate) error: SourceError,
+    /// The error code of the service, for callers that expect some codes. `None` without an answer that has one.
     pub(crate) code: Option<Box<str>>,
 }
 
 impl From<SourceError> for CallError {
-    fn from(failure: SourceError) -> Self {
-        Self { failure, code: None }
+    fn from(error: SourceError) -> Self {
+        Self { error, code: None }
     }
 }
 
 impl From<CallError> for SourceError {
-    fn from(error: CallError) -> Self {
-        error.failure
+    fn from(call: CallError) -> Self {
+        call.error
     }
 }
 
-/// Calls a service and gives the first answer with a status of success.
+/// Calls a service and returns its first successful answer.
 ///
-/// `what` is tried, for messages: `AssumeRole arn:…`. `request` makes each attempt anew, since a signature is of its
-/// moment; `understand` reads an answer that is no success. Silence, 5xx and throttling are tried three times in all,
-/// unless upstream says when to come again; everything else once.
+/// `action` is for messages: `AssumeRole arn:…`. `request` makes a new request for each attempt, because a signature
+/// contains the time. `read_error` reads an answer that is not successful. A call without an answer, with a 5xx status
+/// or throttled gets three attempts, unless the service sends `Retry-After`. All other errors end the call at once.
 ///
 /// # Errors
-/// When no attempt succeeds; the message says what was tried, on what, what the service said, and when the clock here is
-/// wrong by more than five minutes, that too.
+/// If no attempt succeeds. The message names the action, the URL and the error of the service. The hint mentions our
+/// clock if it is wrong by more than five minutes.
 pub(crate) async fn call(
     context: &Context,
     settings: &Settings,
-    what: &str,
+    action: &str,
     request: impl Fn() -> Result<Request, SourceError>,
-    understand: impl Fn(&Response) -> ServiceError,
+    read_error: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
     let mut pauses = PAUSES.into_iter();
     loop {
-        let request = equipped(context, settings, request()?).await?;
-        let error = match attempt(context, settings, what, request, &understand).await {
+        let request = prepare(context, settings, request()?).await?;
+        let call = match attempt(context, settings, action, request, &read_error).await {
             Ok(response) => return Ok(response),
-            Err(error) => error,
+            Err(call) => call,
         };
-        let passes = error.failure.kind == ErrorKind::Unavailable && error.failure.retry_after.is_none();
+        let is_retried = call.error.kind == ErrorKind::Unavailable && call.error.retry_after.is_none();
         match pauses.next() {
-            Some(pause) if passes => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
-            _ => return Err(error),
+            Some(pause) if is_retried => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
+            _ => return Err(call),
         }
     }
 }
 
-/// The request by way of the proxy and with the authorities that somebody chose for AWS.
-async fn equipped(context: &Context, settings: &Settings, request: Request) -> Result<Request, SourceError> {
+/// The same request through the proxy and with the configured certificate authorities.
+async fn prepare(context: &Context, settings: &Settings, request: Request) -> Result<Request, SourceError> {
     let request = request.through_proxy();
     match &settings.ca_bundle {
         Some(path) if request.is_https() => {
-            let path = path.as_ref().map_err(|refusal| SourceError::misconfigured(refusal.clone()))?;
-            Ok(request.with_roots(bundle(context, path, settings.ca_bundle_location.as_ref()).await?))
+            let path = path.as_ref().map_err(|error| SourceError::from(error.clone()))?;
+            Ok(request.with_roots(read_bundle(context, path, settings.ca_bundle_location.as_ref()).await?))
         }
         _ => Ok(request),
     }
 }
 
-/// The authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names, which of them `stands` says. They are read at
-/// every use, so that the keeper notices when they change.
-async fn bundle(context: &Context, path: &Path, location: Option<&Location>) -> Result<TrustRoots, SourceError> {
+/// The certificate authorities in the file that `AWS_CA_BUNDLE` or `ca_bundle` names. They are read at every use, so
+/// that the refresher notices a change.
+async fn read_bundle(context: &Context, path: &Path, location: Option<&Location>) -> Result<TrustRoots, SourceError> {
+    let name = location.and_then(Location::property).unwrap_or("ca_bundle");
     let unsettled = |why: String| {
-        let named = location.map_or_else(|| "ca_bundle".into(), Location::named);
-        let mend = "name a file with the certificates of authorities there, or nothing";
-        SourceError::new(ErrorKind::Unsettled, format!("the CA bundle that {named} names, {why}; {mend}"))
+        SourceError::new(ErrorKind::Unsettled, format!("the CA bundle of {name} cannot be used: {why}"))
+            .with_hint(format!("name a file with the certificates of authorities in {name}, or remove it"))
+            .at(location.filter(|location| !location.is_variable()).cloned())
     };
-    let contents = context.files.read(path).await.map_err(|error| unsettled(error.to_string()))?;
-    let shown = path.to_string_lossy();
+    let contents = context.files.read(path).await.map_err(|error| unsettled(error.to_string()).caused_by(error))?;
     let roots = context.http_client.roots(contents.bytes).await;
-    roots.map_err(|bad| unsettled(format!("{} {bad}", Escaped(&shown))))
+    roots.map_err(|error| unsettled(format!("{} {error}", Escaped(&path.to_string_lossy()))))
 }
 
 async fn attempt(
     context: &Context,
     settings: &Settings,
-    what: &str,
+    action: &str,
     request: Request,
-    understand: impl Fn(&Response) -> ServiceError,
+    read_error: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
     let tried = request.to_string();
-    let response = context.http_client.send(request).await.map_err(|error| {
-        let is_of_region = error.cause().is_unresolved() && names_region(&tried, settings);
-        let advice = unanswered(error.cause(), settings, is_of_region);
-        let message = format!("{}: {error}{advice}", Escaped(what)).into();
-        SourceError { message, is_of_region, ..SourceError::from(error) }
-    })?;
+    let sent = context.http_client.send(request).await;
+    let response = sent.map_err(|error| without_answer(action, &tried, settings, error))?;
     if response.status.is_success() {
         return Ok(response);
     }
-    let said = understand(&response);
-    let kind = said.kind.unwrap_or_else(|| kind_of(response.status, said.code.as_deref()));
+    let answer = read_error(&response);
+    let kind = answer.kind.unwrap_or_else(|| kind_of(response.status, answer.code.as_deref()));
+    let error = SourceError::new(kind, message(action, &tried, response.status, &answer));
+    // A wrong clock may well be the reason for a refusal that does not mention it.
+    let skew = response.status.is_client_error().then(|| skew_hint(&response, &context.clock)).flatten();
+    let hint =
+        skew.map(Box::from).or_else(|| Some(answer.hint.or_else(|| hint_of_kind(kind, response.status))?.into()));
     let retry_after = kind.is_transient().then(|| response.retry_after(&context.clock)).flatten();
-    let message = told(what, &tried, &response, &said, kind, &context.clock);
-    Err(CallError { failure: SourceError { retry_after, ..SourceError::new(kind, message) }, code: said.code })
+    Err(CallError { error: SourceError { retry_after, hint, ..error }, code: answer.code })
 }
 
-/// Whether the host of a request bears the name of the region.
+/// The error of an attempt without an answer.
+fn without_answer(action: &str, tried: &str, settings: &Settings, error: HttpError) -> SourceError {
+    let kind = if error.cause().passes() { ErrorKind::Unavailable } else { ErrorKind::Misconfigured };
+    let is_of_region = error.cause().is_unresolved() && names_region(tried, settings);
+    let hint = connection_hint(error.cause(), settings, is_of_region).map(Into::into);
+    let message = format!("{}: {error}", Escaped(action));
+    SourceError { hint, is_of_region, ..SourceError::new(kind, message).caused_by(error) }
+}
+
+/// Returns true if a label of the host is the name of the region.
 fn names_region(tried: &str, settings: &Settings) -> bool {
     let labels = tried.split(['/', '.', ':']);
     settings.region.as_deref().is_some_and(|region| labels.into_iter().any(|label| label.eq_ignore_ascii_case(region)))
 }
 
-/// What to do when no answer came.
-fn unanswered(cause: &HttpErrorCause, settings: &Settings, is_of_region: bool) -> String {
+/// The hint for an attempt without an answer.
+fn connection_hint(cause: &HttpErrorCause, settings: &Settings, is_of_region: bool) -> Option<String> {
     let region = settings.region.as_deref().unwrap_or_default();
-    match cause {
-        _ if cause.is_untrusted() => untrusted(settings),
+    Some(match cause {
+        _ if cause.is_untrusted() => authority_hint(settings),
         _ if is_of_region => {
-            format!("; see that {} is a region of AWS, and that this machine can look names up", Escaped(region))
+            format!("see that {} is a region of AWS, and that this machine can look names up", Escaped(region))
         }
         HttpErrorCause::Unresolved(_) | HttpErrorCause::NoAddress => {
-            "; see that the endpoint is written right, and that this machine can look names up".into()
+            "see that the endpoint is written right, and that this machine can look names up".into()
         }
         HttpErrorCause::Proxy { cause, .. } if cause.is_silence() || cause.passes() => {
-            "; see that the proxy works, or list the host in NO_PROXY".into()
+            "see that the proxy works, or list the host in NO_PROXY".into()
         }
         HttpErrorCause::TimedOut(_) | HttpErrorCause::Unreachable(_) => {
-            "; see that this machine reaches it: by the network, by a proxy (HTTPS_PROXY), or at an endpoint of your own \
+            "see that this machine reaches it: by the network, by a proxy (HTTPS_PROXY), or at an endpoint of your own \
              (endpoint_url, AWS_ENDPOINT_URL)"
                 .into()
         }
-        HttpErrorCause::OwnListener(_) | HttpErrorCause::TooLarge(_) | HttpErrorCause::Tls(_) | HttpErrorCause::NoCertificateFor | HttpErrorCause::Protocol(_) => {
-            SEE_WHO_ANSWERS.into()
-        }
-        // These say it themselves.
-        HttpErrorCause::NoUpstream
+        HttpErrorCause::OwnListener(_)
+        | HttpErrorCause::TooLarge(_)
+        | HttpErrorCause::Tls(_)
+        | HttpErrorCause::NoCertificateFor
+        | HttpErrorCause::Protocol(_) => CHECK_ENDPOINT.into(),
+        // Their messages contain a hint.
+        HttpErrorCause::NoClient
         | HttpErrorCause::Forbidden(_)
         | HttpErrorCause::Untrusted
         | HttpErrorCause::NoRoots(_)
         | HttpErrorCause::BadProxy(_)
         | HttpErrorCause::ProxyRefused { .. }
-        | HttpErrorCause::Proxy { .. } => String::new(),
-    }
+        | HttpErrorCause::Proxy { .. } => return None,
+    })
 }
 
-/// What to do about an answer that the service of AWS would not give.
-pub(crate) const SEE_WHO_ANSWERS: &str = "; see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
-
-/// What to do about a certificate that none of the authorities has signed.
-fn untrusted(settings: &Settings) -> String {
+/// The hint for a certificate that no trusted authority has signed.
+fn authority_hint(settings: &Settings) -> String {
     match &settings.ca_bundle {
         Some(Ok(path)) => {
             let path = path.to_string_lossy();
-            let named = settings.ca_bundle_location.as_ref().map(|at| format!(", which {} names,", at.named()));
+            let named = settings.ca_bundle_location.as_ref().map(|at| format!(", which {} names", at.named()));
             let named = named.unwrap_or_default();
-            format!("; trusted are those in {}{named} and no others: add the missing one", Escaped(&path))
+            format!("add the missing authority to {}{named}: only the authorities there are trusted", Escaped(&path))
         }
-        _ => "; if a proxy or a service of your own uses one, name the authority's certificate (a PEM file) in \
+        _ => "if a proxy or a service of your own uses one, name the authority's certificate (a PEM file) in \
               AWS_CA_BUNDLE or ca_bundle"
             .to_owned(),
     }
 }
 
-/// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words; advice`.
-fn told(what: &str, tried: &str, response: &Response, said: &ServiceError, kind: ErrorKind, clock: &Clock) -> String {
-    let status = response.status;
-    let mut message = format!("{} ({tried}): status {status}", Escaped(what));
+/// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words`.
+fn message(action: &str, tried: &str, status: StatusCode, answer: &ServiceError) -> String {
+    let mut message = format!("{} ({tried}): status {status}", Escaped(action));
     if status.is_redirection() {
         message += " (redirects are not followed)";
     }
-    for text in [&said.code, &said.message].into_iter().flatten() {
+    for text in [&answer.code, &answer.message].into_iter().flatten() {
         message += &format!(": {}", excerpt(text, None));
-    }
-    // A request that is refused for another reason may well have been signed with a wrong time.
-    if let Some(skew) = status.is_client_error().then(|| skew(response, clock)).flatten() {
-        message += &format!("; {skew}");
-    } else if let Some(advice) = said.advice.or_else(|| of_kind(kind, status)) {
-        message += &format!("; {advice}");
     }
     message
 }
 
-/// What to do about a refusal of which nothing more is known.
-fn of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
+/// The hint for an error without a hint of its service.
+fn hint_of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
     match kind {
         ErrorKind::Unavailable | ErrorKind::Unsettled => Some("the service may recover: run it again in a while"),
         _ if status.is_redirection() => Some("name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)"),
-        ErrorKind::Denied => Some("ask who administers the account whether this caller may do it"),
+        ErrorKind::Denied => Some("ask the administrator of the account whether this caller may do it"),
         ErrorKind::Misconfigured => Some("check what the profile asks for, and what answers at this endpoint"),
-        // Whoever knows the log-in names the command.
+        // The source knows the command that logs in.
         ErrorKind::LoginRequired => None,
     }
 }
 
-/// How wrong the clock here is, if that is worth a word.
-fn skew(response: &Response, clock: &Clock) -> Option<String> {
+/// The hint for a clock that is wrong by more than [`LARGEST_SKEW`].
+fn skew_hint(response: &Response, clock: &Clock) -> Option<String> {
     let date = response.headers.get(DATE)?.to_str().ok()?;
     let there = OffsetDateTime::parse(date.trim(), &Rfc2822).ok()?;
-    let off = OffsetDateTime::from(clock.now()) - there;
-    let (size, direction) = (off.unsigned_abs(), if off.is_negative() { "behind" } else { "ahead of" });
+    let skew = OffsetDateTime::from(clock.now()) - there;
+    let (size, direction) = (skew.unsigned_abs(), if skew.is_negative() { "behind" } else { "ahead of" });
     (size > LARGEST_SKEW).then(|| {
         let minutes = size.as_secs() / 60;
-        format!("the clock of this machine is {minutes} minutes {direction} that of the service, set it right")
+        format!("set the clock of this machine: it is {minutes} minutes {direction} that of the service")
     })
 }
 
-/// Codes that ask to come again, whatever the status: botocore's and the SDKs' lists of throttling and transient errors.
-const PASSING: [&str; 21] = [
+/// Error codes that are transient with any status: botocore's and the SDKs' lists of throttling and transient errors.
+const TRANSIENT_CODES: [&str; 21] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
     "IDPCommunicationError",
@@ -271,8 +274,8 @@ const PASSING: [&str; 21] = [
     "TooManyRequestsException",
 ];
 
-/// Codes that say no to who asks, whatever the status.
-const DENYING: [&str; 18] = [
+/// Error codes that refuse the caller with any status.
+const DENIED_CODES: [&str; 18] = [
     "AccessDenied",
     "AccessDeniedException",
     "ExpiredToken",
@@ -296,10 +299,10 @@ const DENYING: [&str; 18] = [
 fn kind_of(status: StatusCode, code: Option<&str>) -> ErrorKind {
     let code = code.unwrap_or_default();
     match status {
-        _ if PASSING.contains(&code) => ErrorKind::Unavailable,
-        _ if DENYING.contains(&code) => ErrorKind::Denied,
+        _ if TRANSIENT_CODES.contains(&code) => ErrorKind::Unavailable,
+        _ if DENIED_CODES.contains(&code) => ErrorKind::Denied,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
-        // Some word their refusals with the status alone; with a code of its own a 403 may be anything.
+        // Some services refuse a caller with the status alone. With an unknown code a 403 is still a refusal.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
         _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,

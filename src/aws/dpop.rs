@@ -1,4 +1,4 @@
-//! Proof that whoever shows a token holds its key (DPoP, RFC 9449), with ES256.
+//! Proofs that the client of a token holds its key (DPoP, RFC 9449), with ES256.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -10,35 +10,35 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 
-/// What stands before an `ECPrivateKey` of P-256 to make a `PrivateKeyInfo` of it (RFC 5208), less the two lengths:
+/// The bytes of a `PrivateKeyInfo` (RFC 5208) before the `ECPrivateKey` of P-256 inside it, without the two lengths:
 /// version 0, the algorithm id-ecPublicKey with the curve prime256v1, and the tag of the octets.
-const WRAP: [u8; 25] = [
+const PKCS8_HEADER: [u8; 25] = [
     0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
     0xce, 0x3d, 0x03, 0x01, 0x07, 0x04,
 ];
 
-/// A private key of P-256. `Debug` shows nothing of it.
+/// A private key of P-256. `Debug` does not show it.
 pub(crate) struct DpopKey(EcdsaKeyPair);
 
-/// Why a text is no key. It shows nothing of it.
+/// A text that is not a key. The message does not show the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DpopKeyError {
-    /// The armour holds something else than base64.
+    /// The text between the PEM headers is not base64.
     #[error("is not a PEM text")]
     NotPem,
-    /// Another kind of key, a damaged one, or one without its public half.
+    /// The key is of another kind, is damaged, or lacks its public half.
     #[error("is not a P-256 private key with its public half")]
     NotP256,
 }
 
 impl DpopKey {
     /// Reads a key as `aws login` writes it: PEM of an `EC PRIVATE KEY` (SEC 1), or of a `PRIVATE KEY` (PKCS#8). As in
-    /// botocore the first and the last line count for nothing.
+    /// botocore, the text of the PEM headers does not matter.
     ///
     /// # Errors
-    /// When it is no such key.
+    /// If the text is not a key of P-256.
     pub(crate) fn from_pem(text: &Secret) -> Result<Self, DpopKeyError> {
-        // Room for all of it at once: a buffer that grows leaves copies behind.
+        // A buffer that grows would leave copies of the key in memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(text.expose().len()));
         for line in text.expose().lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
             bytes.extend_from_slice(line.as_bytes());
@@ -46,16 +46,16 @@ impl DpopKey {
         let der = STANDARD.decode_inplace(&mut bytes).map_err(|_| DpopKeyError::NotPem)?;
         let random = SystemRandom::new();
         let read = |der: &[u8]| EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random);
-        let wrapped = || read(&wrapped(der)?).ok();
-        read(der).ok().or_else(wrapped).map(Self).ok_or(DpopKeyError::NotP256)
+        let from_sec1 = || read(&pkcs8(der)?).ok();
+        read(der).ok().or_else(from_sec1).map(Self).ok_or(DpopKeyError::NotP256)
     }
 
     /// The proof for one `POST` to this URL, which has neither query nor fragment.
     ///
     /// # Errors
-    /// When the machine has no randomness.
+    /// If the system has no random numbers.
     pub(crate) fn proof(&self, url: &str, at: SystemTime) -> Result<Secret, ring::error::Unspecified> {
-        // 0x04, and the two coordinates.
+        // An uncompressed point: 0x04 and the two coordinates.
         let public = self.0.public_key().as_ref();
         let (x, y) = public.get(1..).and_then(|point| point.split_at_checked(32)).ok_or(ring::error::Unspecified)?;
         let header = serde_json::json!({
@@ -78,19 +78,19 @@ impl DpopKey {
     }
 }
 
-/// An `ECPrivateKey` as a `PrivateKeyInfo`; `None` for a length that one of P-256 with its public half cannot have.
-fn wrapped(key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+/// An `ECPrivateKey` as a `PrivateKeyInfo`. `None` if a key of P-256 with its public half cannot have this length.
+fn pkcs8(key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let length = u8::try_from(key.len()).ok().filter(|length| (102..128).contains(length))?;
-    let mut der = Zeroizing::new(Vec::with_capacity(key.len() + WRAP.len() + 4));
-    // From 128 on the length of a DER value takes a second byte.
-    der.extend_from_slice(&[0x30, 0x81, length + 1 + u8::try_from(WRAP.len()).ok()?]);
-    der.extend_from_slice(&WRAP);
+    let mut der = Zeroizing::new(Vec::with_capacity(key.len() + PKCS8_HEADER.len() + 4));
+    // A DER length of 128 or more takes a second byte.
+    der.extend_from_slice(&[0x30, 0x81, length + 1 + u8::try_from(PKCS8_HEADER.len()).ok()?]);
+    der.extend_from_slice(&PKCS8_HEADER);
     der.push(length);
     der.extend_from_slice(key);
     Some(der)
 }
 
-/// A random UUID (RFC 9562, version 4): no proof is taken twice.
+/// A random UUID (RFC 9562, version 4). A service accepts each proof once.
 fn identifier() -> Result<String, ring::error::Unspecified> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| ring::error::Unspecified)?;
@@ -101,7 +101,7 @@ fn identifier() -> Result<String, ring::error::Unspecified> {
 
 impl fmt::Debug for DpopKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key([redacted])")
+        f.write_str("DpopKey([redacted])")
     }
 }
 
@@ -109,8 +109,9 @@ impl fmt::Debug for DpopKey {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use testkit::signin::{KEY, verify};
+
+    use super::*;
 
     const URL: &str = "https://eu-west-1.signin.aws.amazon.com/v1/token";
 
@@ -118,11 +119,11 @@ mod tests {
     const PKCS8: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgivCgAsRuBQQ8t0nw\nxpGcBA94sbiR3TwhM3iWHgcxXVWhRANCAAQJPR8u6qMumi1HJvjKDbFHI2ATuWzA\ntmOaqPvrDrlgd9HySYaVKKxvNvi8khQKyu9UBDj99orXMz75Cqc0GiHE\n-----END PRIVATE KEY-----\n";
 
     #[test]
-    fn the_proof_is_one_whatever_the_key_is_wrapped_in() {
+    fn signs_proofs_with_sec1_and_pkcs8_keys() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         for pem in [KEY.into(), KEY.replace('\n', "\r\n"), KEY.trim_end().replace("\n", "\n "), PKCS8.into()] {
             let key = DpopKey::from_pem(&pem.into()).unwrap();
-            assert_eq!(format!("{key:?}"), "Key([redacted])");
+            assert_eq!(format!("{key:?}"), "DpopKey([redacted])");
             let [one, other] = [(); 2].map(|()| key.proof(URL, at).unwrap());
             let proofs = [&one, &other].map(|proof| verify(proof.expose()).unwrap());
             // openssl ec -text -noout
@@ -146,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_says_so_and_nothing_else() {
+    fn rejects_text_that_is_not_a_p256_key() {
         for (text, why) in [
             ("", DpopKeyError::NotP256),
             ("hush!", DpopKeyError::NotPem),
             ("-----BEGIN EC PRIVATE KEY-----\nhush", DpopKeyError::NotP256),
-            // The same without its public half; of another curve; damaged.
+            // Without its public half; of another curve; damaged.
             ("MDECAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49AwEH", DpopKeyError::NotP256),
             (
                 "MIGkAgEBBDCmJCKaA9jK/3OEotVam+WIJvrgDCyUNLSZCqn3wBuGtQOYhURKF31sbdbSuevM7b6gBwYFK4EEACKhZANiAARenxNaWUNg6lnuhHV5dEBLMVAHDPO4IThd5l71BfUbc3mR8qIwVLao2dq24XHBxYrcMJLo5CIK8Na017P3Toe07+RMupalNx3QwU2RXegwu6ujJRzxZs1mA+PlNuNhNek=",
@@ -165,7 +166,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..160), text in ".{0,80}") {
+        fn never_panics(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..160), text in ".{0,80}") {
             let _ = DpopKey::from_pem(&STANDARD.encode_to_string(&bytes).into());
             let _ = DpopKey::from_pem(&text.into());
         }

@@ -1,19 +1,19 @@
-//! Which URL a service has, and which region its requests are signed for: the rule sets that all SDKs share.
+//! The URL of a service and the region of its signatures, by the rule sets that all SDKs share.
 
 use crate::aws::partition::Partition;
-pub(crate) use crate::aws::service::Service;
+use crate::aws::service::Service;
 use crate::aws::settings::{Settings, StsRegional};
 use crate::http::url::Url;
 use crate::model::error::SourceError;
 use crate::model::text::Escaped;
 
-/// Where requests are signed for that go to `sts.amazonaws.com`.
+/// The region of signatures for `sts.amazonaws.com`.
 const GLOBAL_SIGNING_REGION: &str = "us-east-1";
 
-/// What botocore asks for when no region is known, for STS alone.
+/// The pseudo-region that botocore uses for STS if no region is known.
 const GLOBAL: &str = "aws-global";
 
-/// The regions whose STS was `sts.amazonaws.com` before regional endpoints: botocore's `LEGACY_GLOBAL_STS_REGIONS`.
+/// The regions that used `sts.amazonaws.com` before regional endpoints: botocore's `LEGACY_GLOBAL_STS_REGIONS`.
 const LEGACY_STS_REGIONS: [&str; 16] = [
     "ap-northeast-1",
     "ap-south-1",
@@ -33,53 +33,49 @@ const LEGACY_STS_REGIONS: [&str; 16] = [
     "us-west-2",
 ];
 
-/// Where a service is asked, and the region its requests are signed for.
+/// The URL of a service and the region of its signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceEndpoint {
-    /// Scheme, host and perhaps a path.
+    /// Scheme, host and an optional path.
     pub(crate) url: Url,
-    /// For the scope of a signature. It holds letters, digits and hyphens only.
+    /// The region in the scope of a signature. It has letters, digits and hyphens only.
     pub(crate) region: Box<str>,
 }
 
 impl ServiceEndpoint {
-    /// The endpoint of a service: the configured one, else the one that AWS has in the region.
+    /// The endpoint of a service: the configured one, else that of AWS in the region.
     ///
-    /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore (`ClientEndpointBridge` takes
-    /// the partition's endpoint `aws-global`). For the other services, which live in a region, and for a configured
-    /// endpoint, whose region nobody can guess, that is an error there and here. A configured endpoint stands whatever is
-    /// said about FIPS and dual-stack, as in botocore.
+    /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore: its `ClientEndpointBridge`
+    /// takes the partition's endpoint `aws-global`. The other services exist per region, and the region of a configured
+    /// endpoint cannot be guessed: there a missing region is an error, as in botocore. A configured endpoint overrides
+    /// FIPS and dual-stack, as in botocore.
     ///
     /// # Errors
-    /// When a setting that decides about it is refused, or the region is none.
+    /// If a setting must not be used, or the region is missing or not valid.
     pub(crate) fn of(service: Service, settings: &Settings) -> Result<Self, SourceError> {
         let configured = settings.endpoints.of(service);
         let region = match settings.region.as_deref() {
-            Some(region) => checked(region)?,
+            Some(region) => check_region(region)?,
             None if service == Service::Sts && configured.is_none() => GLOBAL,
             None => {
                 let at = if configured.is_some() { " at a configured endpoint" } else { "" };
-                let message = format!(
-                    "{}{at} needs a region: set region in the profile that is asked for, or AWS_REGION",
-                    service.title()
-                );
-                return Err(SourceError::misconfigured(message));
+                let error = SourceError::misconfigured(format!("{}{at} needs a region", service.title()));
+                return Err(error.with_hint("set region in the requested profile, or AWS_REGION"));
             }
         };
         if let Some(configured) = configured {
-            let url = configured.clone().map_err(SourceError::misconfigured)?;
-            return Ok(Self { url, region: region.into() });
+            return Ok(Self { url: configured.clone()?, region: region.into() });
         }
         let signing_region = if region == GLOBAL { GLOBAL_SIGNING_REGION } else { region };
         if service == Service::Sts && is_global_sts(region, settings)? {
-            return Ok(Self { url: parsed("sts.amazonaws.com")?, region: GLOBAL_SIGNING_REGION.into() });
+            return Ok(Self { url: https("sts.amazonaws.com")?, region: GLOBAL_SIGNING_REGION.into() });
         }
-        Ok(Self { url: parsed(&host(service, region, settings))?, region: signing_region.into() })
+        Ok(Self { url: https(&host(service, region, settings))?, region: signing_region.into() })
     }
 }
 
 impl Service {
-    /// How messages call it.
+    /// The name of the service in messages.
     #[must_use]
     pub(crate) fn title(self) -> &'static str {
         match self {
@@ -123,17 +119,17 @@ fn is_global_sts(region: &str, settings: &Settings) -> Result<bool, SourceError>
     let legacy = match &settings.sts_regional {
         StsRegional::Regional => false,
         StsRegional::Legacy => true,
-        StsRegional::Refused(refusal) => return Err(SourceError::misconfigured(refusal.clone())),
+        StsRegional::Refused(error) => return Err(error.clone().into()),
     };
     let plain = !settings.use_fips && !settings.use_dualstack;
     Ok(plain && (region == GLOBAL || legacy && LEGACY_STS_REGIONS.contains(&region)))
 }
 
-/// A region becomes part of a host name and of a header: anything but a host label is refused, as in botocore.
+/// Checks that a region is a host label, as botocore does: it becomes part of a host name and of a header.
 ///
 /// # Errors
-/// When it is no host label.
-pub(crate) fn checked(region: &str) -> Result<&str, SourceError> {
+/// If it is not a host label.
+pub(crate) fn check_region(region: &str) -> Result<&str, SourceError> {
     let is_label = !region.is_empty()
         && region.len() <= 63
         && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -144,18 +140,19 @@ pub(crate) fn checked(region: &str) -> Result<&str, SourceError> {
         return Ok(region);
     }
     let shown: String = region.chars().take(63).collect();
-    let message = format!("the region \"{}\" is none: it must look like eu-west-1", Escaped(&shown));
-    Err(SourceError { is_of_region: true, ..SourceError::misconfigured(message) })
+    let error = SourceError::misconfigured(format!("the region \"{}\" is not valid", Escaped(&shown)));
+    Err(SourceError { is_of_region: true, ..error.with_hint("write one such as eu-west-1") })
 }
 
-fn parsed(host: &str) -> Result<Url, SourceError> {
+fn https(host: &str) -> Result<Url, SourceError> {
     Url::parse(&format!("https://{host}"))
-        .map_err(|bad| SourceError::misconfigured(format!("the endpoint {host} {bad}")))
+        .map_err(|error| SourceError::misconfigured(format!("the endpoint {host} {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aws::settings::SettingError;
 
     const BOTOCORE: &str = include_str!("endpoint/botocore.txt");
 
@@ -164,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_are_those_of_botocore() {
+    fn resolves_endpoints_as_botocore() {
         let mut rows = 0;
         for row in BOTOCORE.lines().filter(|line| !line.starts_with('#')) {
             let [service, region, flags, url, signing_region] = *row.split(' ').collect::<Vec<_>>() else {
@@ -190,14 +187,10 @@ mod tests {
                     assert_eq!(found.url.to_string(), format!("{url}/"), "{row}");
                     assert!(signing_region == "-" || &*found.region == signing_region, "{row}: {}", found.region);
                 }
-                Err(failure) => {
-                    assert_eq!(url, "NoRegionError", "{row}: {failure}");
-                    assert!(
-                        failure
-                            .message
-                            .ends_with("needs a region: set region in the profile that is asked for, or AWS_REGION"),
-                        "{failure}"
-                    );
+                Err(error) => {
+                    assert_eq!(url, "NoRegionError", "{row}: {error}");
+                    let text = " needs a region; set region in the requested profile, or AWS_REGION";
+                    assert!(error.to_string().ends_with(text), "{error}");
                 }
             }
             rows += 1;
@@ -206,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_endpoint_stands_whatever_else_is_said() {
+    fn configured_endpoint_beats_fips_and_dual_stack() {
         let url = Url::parse("http://127.0.0.1:1/x/").unwrap();
         let mut settings = Settings {
             use_fips: true,
@@ -221,19 +214,20 @@ mod tests {
         );
         assert_ne!(ServiceEndpoint::of(Service::Sso, &settings).unwrap().url.to_string(), "http://127.0.0.1:1/x/");
         let nowhere = Settings { region: None, ..settings.clone() };
-        let failure = ServiceEndpoint::of(Service::Sts, &nowhere).unwrap_err();
-        assert!(failure.to_string().starts_with("STS at a configured endpoint needs a region"), "{failure}");
-        settings.endpoints.sts = Some(Err("not this one".into()));
+        let error = ServiceEndpoint::of(Service::Sts, &nowhere).unwrap_err();
+        assert!(error.to_string().starts_with("STS at a configured endpoint needs a region"), "{error}");
+        settings.endpoints.sts = Some(Err(SettingError::new("not this one")));
         assert_eq!(
             ServiceEndpoint::of(Service::Sts, &settings).unwrap_err(),
             SourceError::misconfigured("not this one")
         );
-        let refused = Settings { sts_regional: StsRegional::Refused("neither".into()), ..Settings::default() };
+        let sts_regional = StsRegional::Refused(SettingError::new("neither"));
+        let refused = Settings { sts_regional, ..Settings::default() };
         assert_eq!(ServiceEndpoint::of(Service::Sts, &refused).unwrap_err(), SourceError::misconfigured("neither"));
     }
 
     #[test]
-    fn no_region_leads_elsewhere() {
+    fn rejects_region_that_is_not_a_host_label() {
         let long = "a".repeat(64);
         for region in [
             "",
@@ -259,9 +253,9 @@ mod tests {
                 for configured in [None, Some(Ok(Url::parse("http://127.0.0.1/").unwrap()))] {
                     let mut settings = settings(region);
                     settings.endpoints.sts.clone_from(&configured);
-                    let failure = ServiceEndpoint::of(service, &settings).unwrap_err();
-                    assert!(failure.to_string().starts_with("the region \""), "{failure}");
-                    assert!(!failure.to_string().contains('\n'), "{failure}");
+                    let error = ServiceEndpoint::of(service, &settings).unwrap_err();
+                    assert!(error.to_string().starts_with("the region \""), "{error}");
+                    assert!(!error.to_string().contains('\n'), "{error}");
                 }
             }
         }

@@ -1,18 +1,18 @@
-//! Bodies of the form `name=value&name=value`, in memory that is overwritten.
+//! Form bodies, `name=value&name=value`, in memory that is overwritten when it is dropped.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
-/// Everything is escaped but the unreserved characters of RFC 3986.
+/// All characters except the unreserved ones of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// The parameters of one action. Their order is the one in which they were added.
+/// The parameters of one action, in the order of their addition.
 pub(crate) struct Form {
     pairs: Vec<(Box<str>, Zeroizing<String>)>,
 }
 
 impl Form {
-    /// With the action and the version of the protocol.
+    /// A form with the action and the version of the protocol.
     pub(crate) fn new(action: &str, version: &str) -> Self {
         Self { pairs: Vec::new() }.with("Action", action).with("Version", version)
     }
@@ -29,10 +29,11 @@ impl Form {
         }
     }
 
-    /// The body, written once into memory that is large enough for it.
+    /// The encoded body.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let most: usize = self.pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
-        let mut body = Zeroizing::new(Vec::with_capacity(most));
+        // A buffer that grows would leave copies of secrets in memory. Escaping takes three bytes for one at most.
+        let capacity: usize = self.pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+        let mut body = Zeroizing::new(Vec::with_capacity(capacity));
         for (name, value) in &self.pairs {
             if !body.is_empty() {
                 body.push(b'&');
@@ -47,23 +48,24 @@ impl Form {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn encoded(form: &Form) -> String {
         String::from_utf8(form.encode().to_vec()).unwrap()
     }
 
     #[test]
-    fn forms_are_encoded() {
+    fn encodes_forms() {
         let form = Form::new("A", "1").with("Tags.member.1.Key", "a b+c&d=é/~-_.\n").with_optional("N", None);
         assert_eq!(encoded(&form), "Action=A&Version=1&Tags.member.1.Key=a%20b%2Bc%26d%3D%C3%A9%2F~-_.%0A");
     }
 
     proptest! {
         #[test]
-        fn every_value_comes_back(value in any::<String>(), other in any::<String>()) {
+        fn decoding_restores_every_value(value in any::<String>(), other in any::<String>()) {
             let body = encoded(&Form::new("A", "1").with("x", &value).with("y", &other));
             prop_assert!(body.bytes().all(|byte| byte.is_ascii_graphic()));
             let values: Vec<String> = body

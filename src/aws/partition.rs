@@ -1,18 +1,18 @@
-//! The partitions of AWS and which regions belong to them, as botocore's `partitions.json` (1.44) has it.
+//! The partitions of AWS and their regions, from botocore's `partitions.json` (1.44).
 
-/// A part of AWS with accounts and names of its own.
+/// A part of AWS with separate accounts and host names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Partition {
     pub(crate) name: &'static str,
-    /// Regions begin like this, then comes a word, then a number.
+    /// The beginnings of its regions. A word and a number follow.
     prefixes: &'static [&'static str],
     pub(crate) dns_suffix: &'static str,
     pub(crate) dual_stack_dns_suffix: &'static str,
-    /// What its sign-in pages stand under; each partition has a name of its own for them.
+    /// The domain of its sign-in pages. No two partitions share one.
     pub(crate) signin_suffix: &'static str,
 }
 
-/// All of them have FIPS and dual-stack endpoints. The first is what an unknown region belongs to.
+/// All partitions. Each has FIPS and dual-stack endpoints. An unknown region belongs to the first.
 static PARTITIONS: [Partition; 8] = [
     Partition {
         name: "aws",
@@ -73,7 +73,7 @@ static PARTITIONS: [Partition; 8] = [
 ];
 
 impl Partition {
-    /// The partition of a region: by its form or by `PARTITION-global`, else `aws`, as the SDKs take it.
+    /// The partition of a region: by its form or by `PARTITION-global`, else `aws`, as in the SDKs.
     pub(crate) fn of(region: &str) -> &'static Self {
         let by_name = |partition: &&Self| region.strip_suffix("-global") == Some(partition.name);
         let by_form = |partition: &&Self| partition.prefixes.iter().any(|prefix| has_form(region, prefix));
@@ -81,7 +81,7 @@ impl Partition {
     }
 }
 
-/// `PREFIX-word-number`.
+/// Returns true if the region has the form `PREFIX-word-number`.
 fn has_form(region: &str, prefix: &str) -> bool {
     let Some(rest) = region.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')) else { return false };
     let Some((word, number)) = rest.split_once('-') else { return false };
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn regions_belong_to_partitions() {
+    fn finds_partition_of_region() {
         for (region, partition) in [
             ("eu-west-1", "aws"),
             ("mx-central-1", "aws"),

@@ -1,16 +1,16 @@
-//! What SSO-OIDC knows this program by.
+//! The registration of this program with SSO-OIDC.
 
 use std::time::SystemTime;
 
 use crate::model::secret::Secret;
 
-/// This program as it is registered with SSO-OIDC.
+/// This program as a registered client of SSO-OIDC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Registration {
-    /// Its name there.
+    /// Identifies the client.
     pub(crate) client_id: Secret,
-    /// Its proof.
+    /// Authenticates the client.
     pub(crate) client_secret: Secret,
-    /// The moment from which SSO-OIDC does not know it any more.
+    /// The moment from which SSO-OIDC rejects the registration.
     pub(crate) expires: SystemTime,
 }

@@ -1,6 +1,6 @@
-//! The services of AWS that are known here.
+//! The AWS services that sources call.
 
-/// The services that sources ask.
+/// An AWS service that gives credentials or tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
     /// Security Token Service.

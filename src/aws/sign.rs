@@ -1,4 +1,4 @@
-//! Signature Version 4, by the crate that the SDK for Rust uses.
+//! Signature Version 4, with the crate of the AWS SDK for Rust.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,20 +16,20 @@ use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::secret::Secret;
 
-/// A `POST` to the endpoint itself, not yet signed.
+/// A `POST` to the URL of an endpoint, not yet signed.
 pub(crate) struct Post<'a> {
     pub(crate) endpoint: &'a ServiceEndpoint,
     /// The name of the service in the scope of the signature.
     pub(crate) service: &'static str,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl Post<'_> {
-    /// The request as it stands, for actions that need no signature.
+    /// The request without a signature, for actions that need none.
     pub(crate) fn unsigned(&self) -> Request {
-        Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, self.patience)
+        Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, self.timeout)
             .with_header(CONTENT_TYPE, HeaderValue::from_static(self.content_type))
             .with_body(self.body.clone())
     }
@@ -69,9 +69,9 @@ impl Post<'_> {
         let headers = [("host", &*host), (CONTENT_TYPE.as_str(), self.content_type)];
         let body = SignableBody::Bytes(&self.body);
         let request = SignableRequest::new("POST", uri, headers.into_iter(), body).map_err(|_| "it is not HTTP")?;
-        // The crate traces what it signs, the session token among it.
+        // The crate logs the text that it signs, which includes the session token.
         let signed = with_default(NoSubscriber::default(), || sign(request, &parameters));
-        let (instructions, _) = signed.map_err(|_| "the keys cannot stand in a header")?.into_parts();
+        let (instructions, _) = signed.map_err(|_| "a header cannot carry the keys")?.into_parts();
         let (headers, _) = instructions.into_parts();
         headers
             .iter()

@@ -1,4 +1,4 @@
-//! The SSO portal: credentials of a role for an access token.
+//! The SSO portal, which gives the credentials of a role for an access token.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
-use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
+use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::service::Service;
 use crate::aws::settings::Settings;
@@ -20,13 +20,13 @@ use crate::model::secret::Secret;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
 
-/// What a query carries as it is (RFC 3986, section 2.3).
+/// All characters except the unreserved ones of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// GetRoleCredentials: temporary credentials of a role that the owner of the token has in an account.
+/// GetRoleCredentials: temporary credentials of a role in an account that the owner of the token has.
 ///
 /// # Errors
-/// [`ErrorKind::LoginRequired`] when the token is not accepted, [`ErrorKind::Denied`] when its owner does not have the role.
+/// [`ErrorKind::LoginRequired`] if the portal rejects the token, [`ErrorKind::Denied`] if its owner lacks the role.
 pub(crate) async fn role_credentials(
     context: &Context,
     settings: &Settings,
@@ -37,20 +37,20 @@ pub(crate) async fn role_credentials(
     let escaped = |text| utf8_percent_encode(text, RESERVED);
     let query = format!("role_name={}&account_id={}", escaped(role_name), escaped(account_id));
     let url = ServiceEndpoint::of(Service::Sso, settings)?.url.join(&format!("/federation/credentials?{query}"));
-    let url = url.map_err(|bad| SourceError::misconfigured(format!("the URL of the SSO portal {bad}")))?;
+    let url = url.map_err(|error| SourceError::misconfigured(format!("the URL of the SSO portal {error}")))?;
     let request = || {
-        let request = Request::new(Method::GET, url.clone(), AddressPolicy::Anywhere, PATIENCE)
+        let request = Request::new(Method::GET, url.clone(), AddressPolicy::Anywhere, ATTEMPT_TIMEOUT)
             .with_header(ACCEPT, HeaderValue::from_static("application/json"));
         Ok(request.with_secret(TOKEN, "access token", token)?)
     };
-    let what = format!("GetRoleCredentials {account_id} {role_name}");
-    let response = call(context, settings, &what, request, |response| understand(response, token)).await?;
+    let action = format!("GetRoleCredentials {account_id} {role_name}");
+    let response = call(context, settings, &action, request, |response| read_error(response, token)).await?;
     read(&response.body, account_id)
-        .map_err(|why| SourceError::unavailable(format!("{what} (GET {url}): {why}{SEE_WHO_ANSWERS}")))
+        .map_err(|why| SourceError::unavailable(format!("{action} (GET {url}): {why}")).with_hint(CHECK_ENDPOINT))
 }
 
-/// The class of an error stands in a header, with the namespace or without, and what it says in the body.
-fn understand(response: &Response, token: &Secret) -> ServiceError {
+/// The code is in a header, with or without a namespace; the explanation is in the body.
+fn read_error(response: &Response, token: &Secret) -> ServiceError {
     #[derive(Deserialize)]
     struct PortalErrorBody {
         #[serde(rename = "__type")]
@@ -71,9 +71,9 @@ fn understand(response: &Response, token: &Secret) -> ServiceError {
         }
         _ => None,
     };
-    let hushed = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
-    let advice = (kind == Some(ErrorKind::Denied)).then_some("the role has to be assigned to who has logged in");
-    ServiceError { code: class.map(hushed), message: message.as_deref().map(hushed), kind, advice }
+    let redacted = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
+    let hint = (kind == Some(ErrorKind::Denied)).then_some("the role has to be assigned to the user of the login");
+    ServiceError { code: class.map(redacted), message: message.as_deref().map(redacted), kind, hint }
 }
 
 fn read(body: &[u8], account_id: &str) -> Result<Credentials, String> {
@@ -91,18 +91,18 @@ fn read(body: &[u8], account_id: &str) -> Result<Credentials, String> {
         /// Milliseconds since 1970.
         expiration: u64,
     }
-    // What does not parse may still hold a secret, and so may the error of the parser.
+    // The message of the parser may quote a secret.
     let answer: RoleCredentialsResponse = serde_json::from_slice(body).map_err(|error| {
         format!("the answer has no role credentials (line {}, column {})", error.line(), error.column())
     })?;
     let RoleCredentials { access_key_id, secret_access_key, session_token, expiration } = answer.role_credentials;
     if session_token.is_empty() || expiration == 0 {
-        return Err("the answer has role credentials without a session token or an end".into());
+        return Err("the answer has role credentials without a session token or an expiration".into());
     }
     let expiration = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(expiration));
     Ok(Credentials::new(&access_key_id, secret_access_key.expose())
         .and_then(|keys| keys.with_session_token(Some(session_token.expose())))
-        .map_err(|unusable| format!("in the answer, {unusable}"))?
+        .map_err(|error| format!("in the answer, {error}"))?
         .with_expiration(expiration)
         .with_account_id(Some(account_id)))
 }

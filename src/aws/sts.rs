@@ -1,4 +1,4 @@
-//! Security Token Service: the three actions that give temporary credentials, in its query protocol.
+//! Security Token Service: its three actions that give temporary credentials, in the AWS query protocol.
 
 #[cfg(test)]
 mod tests;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
-use crate::aws::arn::{DisplayArn, account_of_role, can_be_asked_for, looks_like_one};
-use crate::aws::call::{PATIENCE, SEE_WHO_ANSWERS, ServiceError, call};
+use crate::aws::arn::{DisplayArn, account_of_role, is_sendable_role, looks_like_arn};
+use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::form::Form;
 use crate::aws::service::Service;
@@ -27,60 +27,60 @@ use crate::model::time::parse_timestamp;
 const VERSION: &str = "2011-06-15";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-/// A role, and how it is assumed.
+/// The parameters of AssumeRole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AssumeRoleRequest {
     /// `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
-    /// What the session is called in audit trails.
+    /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
-    /// What the role's trust policy may ask for.
+    /// The external id that the trust policy of the role may demand.
     pub(crate) external_id: Option<Box<str>>,
-    /// How long the credentials live; the service's default is an hour.
+    /// The lifetime of the credentials. The default of STS is an hour.
     pub(crate) duration: Option<Duration>,
-    /// A second factor.
+    /// The MFA code that the trust policy of the role may demand.
     pub(crate) mfa: Option<MfaCode>,
-    /// A policy in JSON that narrows the session.
+    /// A session policy in JSON.
     pub(crate) policy: Option<Box<str>>,
-    /// Managed policies that narrow the session.
+    /// Managed policies as session policies.
     pub(crate) policy_arns: Vec<Box<str>>,
-    /// Session tags, in this order.
+    /// The session tags, in order.
     pub(crate) tags: Vec<(Box<str>, Box<str>)>,
-    /// Who stands behind the session, for audit trails.
+    /// The source identity of the session in CloudTrail.
     pub(crate) source_identity: Option<Box<str>>,
 }
 
-/// A code of a second factor.
+/// A code of an MFA device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MfaCode {
-    /// The device: its serial number or ARN.
+    /// The serial number or the ARN of the device.
     pub(crate) serial: Box<str>,
-    /// The code it shows now.
+    /// The code that the device shows now.
     pub(crate) code: Secret,
 }
 
-/// For a request that is not signed.
+/// The region of a request to a configured endpoint without a signature. It has no effect.
 const UNUSED_REGION: &str = "us-east-1";
 
-/// A role, and how it is assumed with the token of an identity provider.
+/// The parameters of AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WebIdentityRequest {
     /// `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
-    /// What the session is called in audit trails.
+    /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
-    /// How long the credentials live; the service's default is an hour.
+    /// The lifetime of the credentials. The default of STS is an hour.
     pub(crate) duration: Option<Duration>,
-    /// A policy in JSON that narrows the session.
+    /// A session policy in JSON.
     pub(crate) policy: Option<Box<str>>,
-    /// Managed policies that narrow the session.
+    /// Managed policies as session policies.
     pub(crate) policy_arns: Vec<Box<str>>,
 }
 
-/// Credentials of a role for a caller who may assume it.
+/// AssumeRole: credentials of a role for a caller that may assume it.
 ///
 /// # Errors
-/// What the service said, or that it said nothing; a parameter that no request can carry.
+/// The error of STS, or the reason why there is no answer. A parameter that a request cannot carry.
 pub(crate) async fn assume_role(
     context: &Context,
     settings: &Settings,
@@ -108,10 +108,11 @@ pub(crate) async fn assume_role(
     ask(context, settings, ACTION, CallSubject::Role(&role.role_arn), &form, Some(caller), code).await
 }
 
-/// Credentials of a role for who holds a token of an identity provider that the role trusts. The request is not signed.
+/// AssumeRoleWithWebIdentity: credentials of a role for a token of an identity provider that the role trusts. The
+/// request is not signed.
 ///
 /// # Errors
-/// What the service said, or that it said nothing; a parameter that no request can carry.
+/// The error of STS, or the reason why there is no answer. A parameter that a request cannot carry.
 pub(crate) async fn assume_role_with_web_identity(
     context: &Context,
     settings: &Settings,
@@ -121,17 +122,17 @@ pub(crate) async fn assume_role_with_web_identity(
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let form = form(ACTION, &role.role_arn, &role.session_name, &role.policy_arns, role.policy.as_deref())?
         .with("WebIdentityToken", one_line("web identity token", token.expose())?);
-    // At an endpoint of its own only a signature would want a region.
-    let is_placed = settings.region.is_some() || settings.endpoints.of(Service::Sts).is_none();
-    let unplaced = settings.clone().with_region((!is_placed).then(|| UNUSED_REGION.into()));
-    let on = CallSubject::Role(&role.role_arn);
-    ask(context, &unplaced, ACTION, on, &with_duration(form, role.duration), None, Some(token)).await
+    // At a configured endpoint only a signature needs the region.
+    let needs_region = settings.region.is_none() && settings.endpoints.of(Service::Sts).is_some();
+    let settings = settings.clone().with_region(needs_region.then(|| UNUSED_REGION.into()));
+    let subject = CallSubject::Role(&role.role_arn);
+    ask(context, &settings, ACTION, subject, &with_duration(form, role.duration), None, Some(token)).await
 }
 
-/// Temporary credentials in exchange for long-lived ones of the same principal.
+/// GetSessionToken: temporary credentials for long-lived keys of the same principal.
 ///
 /// # Errors
-/// What the service said, or that it said nothing.
+/// The error of STS, or the reason why there is no answer.
 pub(crate) async fn get_session_token(
     context: &Context,
     settings: &Settings,
@@ -142,7 +143,7 @@ pub(crate) async fn get_session_token(
     let form = with_duration(Form::new(ACTION, VERSION), Some(duration));
     let session =
         ask(context, settings, ACTION, CallSubject::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
-    // The principal is the same, and so is what its keys are for.
+    // The principal does not change, and neither do its account and the endpoint of its keys.
     Ok(Credentials { account_id: caller.account_id.clone(), endpoint: caller.endpoint.clone(), ..session })
 }
 
@@ -167,71 +168,72 @@ fn with_duration(form: Form, duration: Option<Duration>) -> Form {
 }
 
 fn role_arn(arn: &str) -> Result<&str, SourceError> {
-    if can_be_asked_for(arn) {
+    if is_sendable_role(arn) {
         return Ok(arn);
     }
-    Err(SourceError::misconfigured(
-        "role_arn is no name of a role: it must look like arn:aws:iam::123456789012:role/name, without spaces or line breaks",
-    ))
+    Err(SourceError::misconfigured("role_arn is empty, too long, or has spaces or line breaks")
+        .with_hint("write one such as arn:aws:iam::123456789012:role/name"))
 }
 
 fn one_line<'t>(part: &'static str, text: &'t str) -> Result<&'t str, SourceError> {
     Ok(usable(part, text)?)
 }
 
-/// What an action is about, for messages.
+/// The subject of an action, for messages.
 enum CallSubject<'a> {
     Role(&'a str),
     Caller(&'a str),
 }
 
-/// Sends the form and reads the credentials in its answer. `secret` went out in the form and must not come back.
+/// Sends the form and reads the credentials in its answer. No message shows `secret`, which is part of the form.
 async fn ask(
     context: &Context,
     settings: &Settings,
     action: &'static str,
-    on: CallSubject<'_>,
+    subject: CallSubject<'_>,
     form: &Form,
     caller: Option<&Credentials>,
     secret: Option<&Secret>,
 ) -> Result<Credentials, SourceError> {
     let endpoint = ServiceEndpoint::of(Service::Sts, settings)?;
     let body = Bytes::from_owner(form.encode());
-    let post = Post { endpoint: &endpoint, service: "sts", content_type: CONTENT_TYPE, body, patience: PATIENCE };
+    let post = Post { endpoint: &endpoint, service: "sts", content_type: CONTENT_TYPE, body, timeout: ATTEMPT_TIMEOUT };
     let request = || match caller {
         Some(caller) => post.signed(caller, context.clock.now()),
         None => Ok(post.unsigned()),
     };
     let of_caller = caller.map(|caller| [Some(&caller.secret_access_key), caller.session_token.as_ref()]);
-    let (what, odd) = match on {
+    // A role that does not look like an ARN may be a secret after a typing error.
+    let (what, mistyped) = match subject {
         CallSubject::Role(arn) => {
-            (format!("{action} {}", DisplayArn(arn)), (!looks_like_one(arn)).then(|| Secret::new(arn)))
+            (format!("{action} {}", DisplayArn(arn)), (!looks_like_arn(arn)).then(|| Secret::new(arn)))
         }
         CallSubject::Caller(access_key_id) => (format!("{action} of {access_key_id}"), None),
     };
-    let hush: Vec<_> = of_caller.into_iter().flatten().chain([secret, odd.as_ref()]).flatten().collect();
-    let response = call(context, settings, &what, request, |response| understand(response, action, &hush)).await?;
-    credentials(&response.body)
-        .map_err(|why| SourceError::unavailable(format!("{what} (POST {}): {why}{SEE_WHO_ANSWERS}", endpoint.url)))
+    let secrets: Vec<_> = of_caller.into_iter().flatten().chain([secret, mistyped.as_ref()]).flatten().collect();
+    let response = call(context, settings, &what, request, |response| read_error(response, action, &secrets)).await?;
+    credentials(&response.body).map_err(|why| {
+        SourceError::unavailable(format!("{what} (POST {}): {why}", endpoint.url)).with_hint(CHECK_ENDPOINT)
+    })
 }
 
-/// `ErrorResponse/Error/Code` and `Message`, in whatever namespace and under whatever root.
-fn understand(response: &Response, action: &str, hush: &[&Secret]) -> ServiceError {
+/// Reads `Error/Code` and `Error/Message`, in any namespace and under any root.
+fn read_error(response: &Response, action: &str, secrets: &[&Secret]) -> ServiceError {
     let document = XmlDocument::parse(&response.body).ok();
     let text = |path| document.as_ref().and_then(|document| document.text(path).ok().flatten());
     let redacted = |text: &str| {
         let mut text = Zeroizing::new(text.to_owned());
-        for secret in hush.iter().filter(|secret| !secret.is_empty()) {
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
             text = Zeroizing::new(text.replace(secret.expose(), "[redacted]"));
         }
         Box::from(text.as_str())
     };
     let code: Option<Box<str>> = text("/Error/Code").map(redacted);
-    let advice = code.as_deref().and_then(|code| advice(code, action));
-    ServiceError { code, message: text("/Error/Message").map(redacted), kind: None, advice }
+    let hint = code.as_deref().and_then(|code| hint(code, action));
+    ServiceError { code, message: text("/Error/Message").map(redacted), kind: None, hint }
 }
 
-fn advice(code: &str, action: &str) -> Option<&'static str> {
+fn hint(code: &str, action: &str) -> Option<&'static str> {
     Some(match (code, action) {
         ("AccessDenied", "AssumeRole") => {
             "check that the caller may sts:AssumeRole this role, and that the role's trust policy admits it (with this \
@@ -246,7 +248,7 @@ fn advice(code: &str, action: &str) -> Option<&'static str> {
         }
         ("SignatureDoesNotMatch", _) => "check the secret access key",
         ("ExpiredToken" | "ExpiredTokenException", "AssumeRoleWithWebIdentity") => {
-            "the token in the token file has expired: see why nobody renews it"
+            "the token in the token file has expired: check the program that renews it"
         }
         ("ExpiredToken" | "ExpiredTokenException", _) => "the credentials of the caller have expired: renew them",
         ("InvalidIdentityToken" | "IDPRejectedClaim", _) => {
@@ -259,23 +261,23 @@ fn advice(code: &str, action: &str) -> Option<&'static str> {
     })
 }
 
-/// The credentials of a success; without one of their four parts there are none.
+/// Reads the credentials of a successful answer.
 ///
 /// # Errors
-/// What is wrong with the answer; nothing of it is shown.
+/// If the answer lacks one of their four parts. The message does not show the answer.
 pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
-    let bad = |bad: XmlError| Box::from(bad.to_string());
-    let document = XmlDocument::parse(body).map_err(bad)?;
+    let unreadable = |error: XmlError| Box::from(error.to_string());
+    let document = XmlDocument::parse(body).map_err(unreadable)?;
     let need = |path: &'static str| {
-        let text = document.text(path).map_err(bad)?;
+        let text = document.text(path).map_err(unreadable)?;
         text.ok_or_else(|| Box::from(format!("the answer has no {}", &path[1..])))
     };
     let expiration = parse_timestamp(need("/Credentials/Expiration")?)
         .map_err(|why| Box::from(format!("Credentials/Expiration {why}")))?;
     let token = need("/Credentials/SessionToken")?;
-    let account = document.text("/AssumedRoleUser/Arn").map_err(bad)?.and_then(account_of_role);
+    let account = document.text("/AssumedRoleUser/Arn").map_err(unreadable)?.and_then(account_of_role);
     Credentials::new(need("/Credentials/AccessKeyId")?, need("/Credentials/SecretAccessKey")?)
         .and_then(|keys| keys.with_session_token(Some(token)))
         .map(|keys| keys.with_expiration(Some(expiration)).with_account_id(account))
-        .map_err(|unusable| format!("in the answer, {unusable}").into())
+        .map_err(|error| format!("in the answer, {error}").into())
 }

@@ -1,17 +1,17 @@
-//! The XML of answers: elements with a text, by their path.
+//! Reads the XML of answers: the text of elements, by their path.
 //!
-//! Names are taken without their namespace prefix, attributes are not looked at, and nothing is ever expanded but
-//! character references and the five entities that XML itself defines. Values may be secrets: no error shows one.
+//! Names lose their namespace prefix, and attributes are ignored. Only character references and the five entities of
+//! XML itself are expanded. Values may be secrets: errors do not show them.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::Event;
 use zeroize::Zeroizing;
 
-/// Answers of STS are five elements deep.
+/// The maximum depth of elements. Answers of STS are five deep.
 const DEEPEST: usize = 16;
 
-/// Answers of STS have twenty elements.
+/// The maximum number of elements. Answers of STS have twenty.
 const MOST_ELEMENTS: usize = 1000;
 
 /// The elements of a whole, well-formed document.
@@ -22,11 +22,11 @@ pub(crate) struct XmlDocument {
 struct XmlElement {
     /// `/Root/Parent/Name`.
     path: Box<str>,
-    /// All the text directly inside.
+    /// The text of the element, without that of its children.
     text: Zeroizing<String>,
 }
 
-/// Why an answer cannot be read.
+/// The reason why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum XmlError {
     #[error("the answer is empty")]
@@ -45,7 +45,7 @@ pub(crate) enum XmlError {
     Entity,
     #[error("the answer has more elements, or deeper ones, than STS ever sends")]
     TooMuch,
-    #[error("{0} stands twice in the answer")]
+    #[error("the answer has {0} twice")]
     Twice(&'static str),
 }
 
@@ -85,7 +85,8 @@ impl XmlDocument {
         }
     }
 
-    /// The trimmed text of the element whose path ends like this (`/Credentials/AccessKeyId`); an empty one is none.
+    /// The trimmed text of the only element with a path that ends in `path` (`/Credentials/AccessKeyId`). `None` if it
+    /// is missing or empty.
     pub(crate) fn text(&self, path: &'static str) -> Result<Option<&str>, XmlError> {
         let mut found = self.elements.iter().filter(|element| element.path.ends_with(path));
         match (found.next(), found.next()) {
@@ -96,11 +97,11 @@ impl XmlDocument {
     }
 }
 
-/// What has been read, and which elements are still open.
+/// The elements read so far, and the open ones among them.
 #[derive(Default)]
 struct XmlReader {
     elements: Vec<XmlElement>,
-    /// Indices into `elements`.
+    /// The open elements, as indices into `elements`.
     stack: Vec<usize>,
 }
 
@@ -128,14 +129,14 @@ impl XmlReader {
         Ok(&mut self.elements[*innermost].text)
     }
 
-    /// White space may stand outside of the root.
+    /// Adds a text to the innermost element. White space outside of the root is ignored.
     fn text(&mut self, text: &str) -> Result<(), XmlError> {
         if self.stack.is_empty() && text.trim().is_empty() {
             return Ok(());
         }
         let inside = self.inside()?;
         if inside.capacity() - inside.len() < text.len() {
-            // Growing in place would leave the old memory behind as it is.
+            // A string that grows by itself would not overwrite its old memory.
             let mut larger = Zeroizing::new(String::with_capacity(inside.len() + text.len()));
             larger.push_str(inside);
             *inside = larger;
@@ -155,15 +156,16 @@ impl XmlReader {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn text(xml: &str, path: &'static str) -> Result<Option<String>, XmlError> {
         XmlDocument::parse(xml.as_bytes())?.text(path).map(|text| text.map(Into::into))
     }
 
     #[test]
-    fn texts_are_found_by_the_end_of_their_path() {
+    fn finds_text_by_end_of_path() {
         let xml = "\u{feff}<?xml version='1.0'?>\n<!-- x --><a xmlns='u' b=c><n:b xmlns:n=\"v\"> x&amp;&#x41;<![CDATA[<&]]> </n:b><c/><d><b>2</b></d>t</a>\n";
         assert_eq!(text(xml, "/a/b"), Ok(Some("x&A<&".into())));
         assert_eq!(text(xml, "/d/b"), Ok(Some("2".into())));
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_says_why() {
+    fn says_why_document_is_unreadable() {
         let deep = "<a>".repeat(DEEPEST + 1);
         let wide = format!("<a>{}</a>", "<b/>".repeat(MOST_ELEMENTS));
         let bomb = "<!DOCTYPE a [<!ENTITY b \"hush\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>";
@@ -208,19 +210,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_comes_back(written in "[^\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffe}\u{ffff}]{0,40}") {
+        fn parsing_restores_every_text(written in "[^\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffe}\u{ffff}]{0,40}") {
             let escaped = quick_xml::escape::escape(&*written);
             let expected = Some(written.trim()).filter(|text| !text.is_empty()).map(String::from);
             prop_assert_eq!(text(&format!("<r><t>{escaped}</t></r>"), "/t"), Ok(expected));
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn never_panics_on_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = XmlDocument::parse(&bytes);
         }
 
         #[test]
-        fn no_markup_makes_it_panic(parts in proptest::collection::vec("<|>|/|&|;|#x|a|!\\[CDATA\\[|\\]\\]>|!--|-->|\\?|!DOCTYPE| ", 0..60)) {
+        fn never_panics_on_markup(parts in proptest::collection::vec("<|>|/|&|;|#x|a|!\\[CDATA\\[|\\]\\]>|!--|-->|\\?|!DOCTYPE| ", 0..60)) {
             let _ = XmlDocument::parse(parts.concat().as_bytes());
         }
     }

@@ -1,4 +1,4 @@
-//! Temporary credentials, shared by all callers that would request the same ones. A hundred profiles over one base cost one
+//! Temporary credentials, shared by all callers with an equal request. A hundred profiles over one base cost one
 //! request to STS, SSO, a program, the container endpoint or IMDS.
 //!
 //! The cache owns no task: it renews credentials only when a caller asks for them.
@@ -35,7 +35,7 @@ pub(crate) struct CachePolicy {
     pub(crate) longest: Duration,
     /// The maximum wait for the request of another caller. Then one of the callers that wait requests, too.
     pub(crate) wait: Duration,
-    /// Whether a caller may invalidate the credentials. False if a user had to type a code for them.
+    /// True if a caller may invalidate the credentials. False for those that took a code from the user.
     pub(crate) can_invalidate: bool,
 }
 
@@ -68,7 +68,7 @@ struct CachedLookup {
 }
 
 /// The credentials that were issued last, and the time at which they came first. A failure in between, expired credentials
-/// and a changed configuration do not make the same credentials fresher.
+/// and a changed configuration do not make equal credentials fresher.
 #[derive(Clone, Copy)]
 struct IssuedCredentials {
     key: CacheKey,
@@ -83,7 +83,7 @@ impl CredentialCache {
     /// dropped, the next one requests.
     ///
     /// Credentials without an expiry are for concurrent callers only: the next caller requests again. So does a caller after
-    /// the service has issued the same credentials again, and a caller with a stricter `policy`.
+    /// the service has issued these credentials again, and a caller with a stricter `policy`.
     pub(crate) async fn share<F>(
         &self,
         clock: &Clock,
@@ -110,7 +110,7 @@ impl CredentialCache {
         lookup
     }
 
-    /// Does the same as [`CredentialCache::share`] for sources that are configured: they have credentials or fail.
+    /// Shares like [`CredentialCache::share`], for sources that are configured: they have credentials or fail.
     ///
     /// # Errors
     /// The error of `request`.
@@ -181,7 +181,7 @@ impl CacheSlot {
         is_usable.then_some(lookup)
     }
 
-    /// Records credentials that a refresher would accept: not expired ones, and not an older copy of the same ones.
+    /// Records credentials that a refresher would accept: not expired ones, and not an older copy of these.
     fn record(&mut self, credentials: &Credentials, now: SystemTime) {
         let key = identify(credentials);
         let is_newer = match self.issued {
@@ -195,7 +195,7 @@ impl CacheSlot {
     }
 }
 
-/// Returns a key that two sets of credentials share only if they are the same.
+/// Returns a key that two sets of credentials share only if they are equal.
 fn identify(credentials: &Credentials) -> CacheKey {
     CacheKeyBuilder::new("given").with_caller(credentials).cache_key()
 }
@@ -210,7 +210,7 @@ impl IssuedCredentials {
         now >= self.received && self.expires.is_some_and(|end| now < schedule::refresh_at(self.received, end, 1.0))
     }
 
-    /// Returns true while the service may issue the same credentials again.
+    /// Returns true while the service may issue these credentials again.
     fn is_valid(self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| now < expires)
     }

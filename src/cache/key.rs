@@ -1,4 +1,4 @@
-//! What tells sessions apart: a hash of all that makes them.
+//! The key of the credential cache: a hash of everything that makes the credentials.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,23 +8,23 @@ use ring::digest;
 use crate::model::credentials::Credentials;
 use crate::model::secret::Secret;
 
-/// Of **everything** that makes some credentials what they are: the way, its parameters, the caller, the endpoint. Two
-/// that differ in anything never share.
+/// A hash of **everything** that makes the credentials: the method, its parameters, the caller and the endpoint. Two requests
+/// that differ in one part never share credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey([u8; 32]);
 
-/// Makes a [`CacheKey`], part by part.
+/// Builds a [`CacheKey`] from its parts.
 #[derive(Clone)]
 pub(crate) struct CacheKeyBuilder(digest::Context);
 
 impl CacheKeyBuilder {
-    /// For credentials that come this way: `assume role`, `sso`.
+    /// Begins the key of a method, for example `assume role` or `sso`.
     #[must_use]
-    pub(crate) fn new(way: &str) -> Self {
-        Self(digest::Context::new(&digest::SHA256)).with(way)
+    pub(crate) fn new(method: &str) -> Self {
+        Self(digest::Context::new(&digest::SHA256)).with(method)
     }
 
-    /// One more part; `("ab", "c")` and `("a", "bc")` differ.
+    /// Adds a part. Its length is hashed, too, so that `("ab", "c")` and `("a", "bc")` differ.
     #[must_use]
     pub(crate) fn with(mut self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref();
@@ -33,7 +33,7 @@ impl CacheKeyBuilder {
         self
     }
 
-    /// A part that may be absent, which is something other than empty.
+    /// Adds an optional part. An absent part differs from an empty one.
     #[must_use]
     pub(crate) fn with_optional(self, part: Option<impl AsRef<[u8]>>) -> Self {
         match part {
@@ -42,7 +42,7 @@ impl CacheKeyBuilder {
         }
     }
 
-    /// All that a value is told apart from others by; not what is printed of it, which may be cut.
+    /// Adds all that `Hash` sees of a value. Its printed form may be cut and would not tell two values apart.
     #[must_use]
     pub(crate) fn with_value(self, value: &impl Hash) -> Self {
         let mut inner = Self(digest::Context::new(&digest::SHA256));
@@ -50,7 +50,7 @@ impl CacheKeyBuilder {
         self.with(inner.0.finish())
     }
 
-    /// Who asks upstream: every part of these credentials that a signature depends on.
+    /// Adds the caller: every part of the credentials that a signature depends on.
     #[must_use]
     pub(crate) fn with_caller(self, caller: &Credentials) -> Self {
         self.with(caller.access_key_id.as_bytes())
@@ -58,7 +58,6 @@ impl CacheKeyBuilder {
             .with_optional(caller.session_token.as_ref().map(Secret::expose))
     }
 
-    /// The fingerprint.
     #[must_use]
     pub(crate) fn cache_key(self) -> CacheKey {
         let mut bytes = [0; 32];
@@ -67,13 +66,12 @@ impl CacheKeyBuilder {
     }
 }
 
-/// Takes what a value feeds to it.
 impl Hasher for CacheKeyBuilder {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The first bytes of the fingerprint.
+    /// Returns the first eight bytes of the key.
     fn finish(&self) -> u64 {
         let CacheKey(bytes) = self.clone().cache_key();
         bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
@@ -82,6 +80,6 @@ impl Hasher for CacheKeyBuilder {
 
 impl fmt::Debug for CacheKeyBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Parts")
+        f.write_str("CacheKeyBuilder")
     }
 }

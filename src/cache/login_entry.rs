@@ -1,4 +1,4 @@
-//! One file of the cache: a JSON object whose texts may be secrets.
+//! One file of the login cache: a JSON object with texts that may be secrets.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,16 +12,16 @@ use zeroize::Zeroizing;
 use crate::model::secret::Secret;
 use crate::model::time::parse_timestamp;
 
-/// The largest file that can be a log-in: tokens and client secrets have been seen with some 4 kB each.
+/// The maximum size of a login file. Its tokens and client secrets have been seen with some 4 kB each.
 pub(crate) const LARGEST: usize = 256 * 1024;
 
-/// What one file of the cache says. Fields that are not ours are kept as they stand. `Debug` shows no value.
+/// The fields of one login file. Unknown fields are kept as they are. `Debug` shows no value.
 #[derive(Clone, Default)]
 pub(crate) struct CacheEntry {
     fields: Vec<(Box<str>, EntryField)>,
 }
 
-/// Every text may be a secret.
+/// A field. Any text may be a secret.
 #[derive(Clone)]
 enum EntryField {
     Text(Secret),
@@ -29,62 +29,50 @@ enum EntryField {
     Other(Value),
 }
 
-/// A token, or what stands for one.
+/// An access token, or the part that identifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken {
-    /// What tells it from any other.
+    /// Differs for different tokens.
     pub(crate) token: Secret,
-    /// The moment from which it is refused.
+    /// AWS refuses the token from this moment on.
     pub(crate) expires: SystemTime,
 }
 
-/// Why a file of the cache says nothing usable. It never shows what the file holds.
+/// The reason why a login file is not usable. It never shows the content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CacheEntryError {
-    /// More than a token ever takes.
     #[error("it is larger than {} kB", LARGEST / 1024)]
     TooLarge,
-    /// Nothing in it, as while somebody is writing it.
+    /// The file may be empty while another program writes it.
     #[error("it is empty")]
     Empty,
-    /// It ends before its object does.
     #[error("it ends in the middle")]
     Truncated,
-    /// No JSON, or no object.
     #[error("it is not a JSON object (line {line}, column {column})")]
     NotAnObject {
         /// Counted from 1.
         line: usize,
-        /// Counted from 1.
         column: usize,
     },
-    /// A field that has to be there.
     #[error("it has no {0}")]
     Missing(&'static str),
-    /// A number, a list, …
     #[error("its {0} is not a text")]
     NotText(&'static str),
-    /// A text, a number, a list, …
     #[error("its {0} is not an object")]
     NotObject(&'static str),
-    /// Not of the form that botocore writes.
+    /// Neither RFC 3339 nor the form that botocore writes.
     #[error("its {field} {why}")]
-    Time {
-        /// The field.
-        field: &'static str,
-        /// What is wrong.
-        why: &'static str,
-    },
-    /// No header could carry it.
+    Time { field: &'static str, why: &'static str },
+    /// No header can carry it.
     #[error("its {0} contains a control character")]
     ControlCharacter(&'static str),
 }
 
 impl CacheEntry {
-    /// Reads a file.
+    /// Parses a file.
     ///
     /// # Errors
-    /// When it is no JSON object. Fields that are missing or wrong are found when they are asked for.
+    /// If it is not a JSON object. The getters report missing and wrong fields.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CacheEntryError> {
         if bytes.len() > LARGEST {
             return Err(CacheEntryError::TooLarge);
@@ -99,11 +87,11 @@ impl CacheEntry {
         })
     }
 
-    /// The bytes to write, as botocore reads them.
+    /// Renders the file as botocore reads it.
     #[must_use]
     pub(crate) fn render(&self) -> Zeroizing<Vec<u8>> {
-        // Sized so that the buffer never grows: a growing one would leave copies of the secrets behind. Escaping takes
-        // at most six bytes for one.
+        // The buffer never grows: a growing one would leave copies of the secrets in memory. Escaping takes at most six
+        // bytes for one.
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.longest()));
         // Writing texts into memory cannot fail.
         let _ = serde_json::to_writer(&mut *bytes, self);
@@ -115,7 +103,7 @@ impl CacheEntry {
             let value = match field {
                 EntryField::Text(text) => 6 * text.expose().len(),
                 EntryField::Object(object) => object.longest(),
-                // Escaped already, and no text of ours.
+                // Escaped already.
                 EntryField::Other(value) => value.to_string().len(),
             };
             6 * name.len() + value + 16
@@ -123,22 +111,19 @@ impl CacheEntry {
         self.fields.iter().map(longest).sum::<usize>() + 2
     }
 
-    /// Whether there is such a field, whatever stands in it.
+    /// Returns true if the field exists, even with null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.fields.iter().any(|(known, _)| **known == *name)
     }
 
-    /// Puts a text into a field.
     pub(crate) fn set(&mut self, name: &str, text: Secret) {
         self.put(name, EntryField::Text(text));
     }
 
-    /// Puts an object into a field.
     pub(crate) fn set_object(&mut self, name: &str, object: CacheEntry) {
         self.put(name, EntryField::Object(object));
     }
 
-    /// Takes a field away.
     pub(crate) fn remove(&mut self, name: &str) {
         self.fields.retain(|(known, _)| **known != *name);
     }
@@ -150,10 +135,10 @@ impl CacheEntry {
         }
     }
 
-    /// The text of a field; null and blank are none.
+    /// Returns the text of a field. Null and blank texts are `None`.
     ///
     /// # Errors
-    /// When it is anything else.
+    /// If the field is not a text.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&Secret>, CacheEntryError> {
         match self.field(name) {
             None => Ok(None),
@@ -162,10 +147,10 @@ impl CacheEntry {
         }
     }
 
-    /// The text of a field that has to be there and travels in a header.
+    /// Returns the text of a required field that is sent in a header.
     ///
     /// # Errors
-    /// When it does not.
+    /// If the field is missing, is not a text or holds a control character.
     pub(crate) fn required(&self, name: &'static str) -> Result<&Secret, CacheEntryError> {
         let text = self.text(name)?.ok_or(CacheEntryError::Missing(name))?;
         if text.expose().chars().any(char::is_control) {
@@ -174,10 +159,10 @@ impl CacheEntry {
         Ok(text)
     }
 
-    /// The object in a field that has to be there.
+    /// Returns the object in a required field.
     ///
     /// # Errors
-    /// When it is not.
+    /// If the field is missing or is not an object.
     pub(crate) fn object(&self, name: &'static str) -> Result<&CacheEntry, CacheEntryError> {
         match self.field(name) {
             None => Err(CacheEntryError::Missing(name)),
@@ -186,32 +171,32 @@ impl CacheEntry {
         }
     }
 
-    /// The moment in a field that has to be there.
+    /// Returns the time in a required field.
     ///
     /// # Errors
-    /// When it is not.
+    /// If the field is missing or is not a time.
     pub(crate) fn end(&self, name: &'static str) -> Result<SystemTime, CacheEntryError> {
         self.time(name)?.ok_or(CacheEntryError::Missing(name))
     }
 
-    /// What a field holds; null is nothing.
+    /// Returns a field. Null is `None`.
     fn field(&self, name: &str) -> Option<&EntryField> {
-        // Of a name that stands twice the last counts, as in Python.
+        // The last of two fields with one name counts, as in Python.
         let (_, field) = self.fields.iter().rev().find(|(known, _)| **known == *name)?;
         Some(field).filter(|field| !matches!(field, EntryField::Other(Value::Null)))
     }
 
-    /// The moment in a field, as RFC 3339 or as older botocores write it.
+    /// Returns the time in a field, in RFC 3339 or as older versions of botocore write it.
     ///
     /// # Errors
-    /// When it is anything else.
+    /// If the field is not a time.
     pub(crate) fn time(&self, field: &'static str) -> Result<Option<SystemTime>, CacheEntryError> {
         let Some(text) = self.text(field)? else { return Ok(None) };
         read_time(text.expose()).map(Some).map_err(|why| CacheEntryError::Time { field, why })
     }
 }
 
-/// RFC 3339, and the `2020-06-17T10:02:08UTC` of older botocores.
+/// Parses RFC 3339, and the `2020-06-17T10:02:08UTC` of older versions of botocore.
 fn read_time(text: &str) -> Result<SystemTime, &'static str> {
     let text = text.trim();
     let text = text.strip_suffix("UTC").map_or(Cow::Borrowed(text), |time| format!("{}Z", time.trim_end()).into());
@@ -220,7 +205,7 @@ fn read_time(text: &str) -> Result<SystemTime, &'static str> {
 
 impl fmt::Debug for CacheEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entry").field("fields", &self.fields.len()).finish()
+        f.debug_struct("CacheEntry").field("fields", &self.fields.len()).finish()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What this process remembers of log-ins: who refreshes now, what was refused, and which token follows which.
+//! The logins of this process: their refreshes, the tokens that AWS refused, and the tokens that belong to one login.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::model::error::SourceError;
 use crate::model::secret::Secret;
 use crate::os::single_flight::{Flight, SingleFlight};
 
-/// The log-ins of a process, one for each file of the token cache. Clones share them.
+/// The logins of a process, one for each file of the login cache. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct LoginState(Arc<Shared>);
 
@@ -24,31 +24,32 @@ struct Shared {
     lineages: AtomicU64,
 }
 
-/// One file of the cache.
+/// The state of one file of the login cache.
 pub(crate) struct LoginSlot {
-    /// Held by the one who refreshes.
+    /// Locked during a refresh.
     pub(crate) attempts: Flight<RefreshAttempts>,
     memory: Arc<Mutex<LoginMemory>>,
 }
 
 #[derive(Default)]
 pub(crate) struct RefreshAttempts {
-    /// The last one that failed in a way that may pass.
+    /// The time and error of the last refresh that failed for a transient reason.
     pub(crate) failed: Option<(Instant, SourceError)>,
-    /// The refresh token that is not good any more: it never will be again.
+    /// The refresh token that AWS refused. It stays refused.
     pub(crate) refused: Option<Secret>,
 }
 
 #[derive(Default)]
 struct LoginMemory {
+    /// The current token, and the number of the login that it belongs to.
     lineage: Option<(Secret, u64)>,
     unwritten: Option<UnwrittenLogin>,
     warned: bool,
 }
 
-/// A refresh that could not be written into the file.
+/// A refreshed login that could not be written to the file.
 struct UnwrittenLogin {
-    /// The token that stands there.
+    /// The token in the file.
     file: Secret,
     entry: CacheEntry,
     token: AccessToken,
@@ -62,7 +63,7 @@ impl LoginState {
         LoginSlot { attempts, memory }
     }
 
-    /// The log-in that a token of this file belongs to; a token that nobody here has seen begins one.
+    /// Returns the number of the login that a token of this file belongs to. An unknown token begins a new login.
     #[must_use]
     pub(crate) fn lineage(&self, path: &Path, token: &Secret) -> u64 {
         self.slot(path).lineage(self, token)
@@ -71,34 +72,34 @@ impl LoginState {
 
 impl fmt::Debug for LoginState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Logins").field(&self.0.attempts.len()).finish()
+        f.debug_tuple("LoginState").field(&self.0.attempts.len()).finish()
     }
 }
 
 impl LoginSlot {
-    fn lineage(&self, logins: &LoginState, token: &Secret) -> u64 {
+    fn lineage(&self, state: &LoginState, token: &Secret) -> u64 {
         let mut memory = lock(&self.memory);
         match &memory.lineage {
             Some((known, lineage)) if known == token => *lineage,
             _ => {
-                let lineage = logins.0.lineages.fetch_add(1, Ordering::Relaxed);
+                let lineage = state.0.lineages.fetch_add(1, Ordering::Relaxed);
                 memory.lineage = Some((token.clone(), lineage));
                 lineage
             }
         }
     }
 
-    /// We exchanged one token for another: the log-in is the same.
+    /// Records that a refresh exchanged one token of a login for another.
     pub(crate) fn succeed(&self, before: &Secret, token: &Secret) {
         if let Some((known, _)) = lock(&self.memory).lineage.as_mut().filter(|(known, _)| known == before) {
             *known = token.clone();
         }
     }
 
-    /// Remembers a refresh for as long as this token stands in the file.
+    /// Keeps a refreshed login in memory while the file holds this token.
     pub(crate) fn keep(&self, file: &Secret, entry: CacheEntry, token: AccessToken) {
         let mut memory = lock(&self.memory);
-        // Refreshed again: the file still says what it said at first.
+        // After a second refresh the file still holds the first token.
         let file = match memory.unwritten.take() {
             Some(before) if before.token.token == *file => before.file,
             _ => file.clone(),
@@ -106,7 +107,7 @@ impl LoginSlot {
         memory.unwritten = Some(UnwrittenLogin { file, entry, token });
     }
 
-    /// The refresh that should stand in the file instead of this token.
+    /// Returns the refreshed login that replaces this token of the file.
     pub(crate) fn unwritten(&self, file: &Secret) -> Option<(CacheEntry, AccessToken)> {
         let mut memory = lock(&self.memory);
         if memory.unwritten.as_ref().is_some_and(|unwritten| unwritten.file != *file) {
@@ -115,7 +116,7 @@ impl LoginSlot {
         memory.unwritten.as_ref().map(|unwritten| (unwritten.entry.clone(), unwritten.token.clone()))
     }
 
-    /// Whether nobody has been warned of this file yet.
+    /// Returns true at the first call for this file.
     pub(crate) fn warn_once(&self) -> bool {
         !std::mem::replace(&mut lock(&self.memory).warned, true)
     }

@@ -1,14 +1,14 @@
-//! The environment of a program that runs under a broker of its own, so that every SDK in it uses that broker.
+//! The environment of a child of `exec`, in which every SDK uses the child's own broker.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use crate::cli::store_variables::StoreVariables;
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::model::secret::Secret;
 use crate::os::environment::{Environment, is_ours};
 
-/// Variables that would win over the broker in one SDK or another, or belong to credentials that are not the lease's.
+/// The variables that take precedence over the broker in some SDK, or that belong to other credentials than the lease.
 pub(crate) const CLEARED: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCESS_KEY",
@@ -27,63 +27,63 @@ pub(crate) const CLEARED: &[&str] = &[
     "AWS_CREDENTIAL_FILE",
 ];
 
-/// Which hosts are reached without a proxy.
+/// The variables that list the hosts reached without a proxy.
 pub(crate) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// Variables that name a proxy, in one program or another.
+/// The variables that name a proxy in some program.
 const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
-/// Whether a program may ask through a proxy.
+/// Returns true if a program may send requests through a proxy.
 pub(crate) fn has_proxy(parent: &Environment) -> bool {
     PROXIES.iter().any(|name| parent.get(name).is_some())
 }
 
-/// What the child has to know.
+/// The settings of the child's broker.
 #[derive(Debug)]
 pub(crate) struct ChildSettings<'a> {
     /// `http://127.0.0.1:PORT/credentials`.
     pub(crate) uri: &'a str,
-    /// The broker's token, for the clients that read no file.
+    /// The auth token, for clients that cannot read it from a file.
     pub(crate) token: &'a Secret,
-    /// The same token, for the clients that read nothing else.
+    /// The file of the auth token, for clients that read only a file.
     pub(crate) token_file: &'a Path,
     /// A config file without credentials.
     pub(crate) config_file: &'a Path,
-    /// A credentials file without any.
+    /// An empty credentials file.
     pub(crate) credentials_file: &'a Path,
-    /// Where the lease is good.
-    pub(crate) place: StoreVariables<'a>,
+    pub(crate) region_endpoint: RegionEndpoint<'a>,
 }
 
-/// How variables differ from others: a new value, or `None` for one that is taken away.
+/// Changes of variables: a new value, or `None` to unset the variable.
 pub(crate) type EnvironmentChanges = BTreeMap<String, Option<String>>;
 
-/// How the child's variables differ from its parent's. All others, whatever their encoding, are handed down as they are.
+/// Returns the differences between the child's and the parent's variables. The child inherits all other variables
+/// unchanged, in any encoding.
 #[must_use]
-pub(crate) fn changes(parent: &Environment, lent: &ChildSettings<'_>) -> EnvironmentChanges {
-    let taken = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
-    let mut child: EnvironmentChanges = taken.map(|name| (name.clone(), None)).collect();
+pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> EnvironmentChanges {
+    let removed = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
+    let mut child: EnvironmentChanges = removed.map(|name| (name.clone(), None)).collect();
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
-    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", lent.uri);
-    // Both, with the same value: older SDKs know only the first, object_store only the second.
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", lent.token.expose());
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &lent.token_file.to_string_lossy());
-    set("AWS_CONFIG_FILE", &lent.config_file.to_string_lossy());
-    set("AWS_SHARED_CONFIG_FILE", &lent.config_file.to_string_lossy());
-    set("AWS_SHARED_CREDENTIALS_FILE", &lent.credentials_file.to_string_lossy());
-    // What is ours is told to shells alone: no child inherits a word of it.
-    let place = lent.place.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
-    child.extend(place.map(|(name, value)| (name.to_owned(), value)));
-    // Two libraries send the credential request, and the token with it, to a proxy unless they are told not to.
-    // Programs read one of the two or the other: both get what stands in either.
-    let exceptions = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
+    set("AWS_CONTAINER_CREDENTIALS_FULL_URI", settings.uri);
+    // Older SDKs support only the first of the two, object_store only the second.
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", settings.token.expose());
+    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &settings.token_file.to_string_lossy());
+    set("AWS_CONFIG_FILE", &settings.config_file.to_string_lossy());
+    set("AWS_SHARED_CONFIG_FILE", &settings.config_file.to_string_lossy());
+    set("AWS_SHARED_CREDENTIALS_FILE", &settings.credentials_file.to_string_lossy());
+    // Our variables are for shells only: the child inherits none of them.
+    let changes = settings.region_endpoint.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
+    child.extend(changes.map(|(name, value)| (name.to_owned(), value)));
+    // Two libraries send the credential request, with the token, to a proxy unless NO_PROXY excludes loopback. Programs
+    // read one or the other of the two variables, so both get the hosts of both.
+    let no_proxy = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
     for name in NO_PROXY {
-        child.insert(name.to_owned(), Some(exceptions.clone()));
+        child.insert(name.to_owned(), Some(no_proxy.clone()));
     }
     child
 }
 
-/// The hosts that are reached without a proxy, loopback, and where the broker listens; `*` is all of them already.
+/// Returns the hosts reached without a proxy, with loopback and the broker's address added. `*` already means all hosts.
 pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
     let mut hosts: Vec<&str> = Vec::new();
     let broker = broker.to_string();
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_win_is_gone_and_what_leads_to_the_broker_is_there() {
+    fn child_gets_broker_variables_and_no_overriding_ones() {
         let parent = Environment::new(
             CLEARED
                 .iter()
@@ -119,15 +119,15 @@ mod tests {
                     ("LISTENING", "yes"),
                 ]),
         );
-        let lent = ChildSettings {
+        let settings = ChildSettings {
             uri: "http://127.0.0.1:1/credentials",
             token: &"t".into(),
             token_file: Path::new("/d/token"),
             config_file: Path::new("/d/config"),
             credentials_file: Path::new("/d/credentials"),
-            place: StoreVariables { region: Some("eu-west-1"), endpoint: None },
+            region_endpoint: RegionEndpoint { region: Some("eu-west-1"), endpoint: None },
         };
-        let mut child = changes(&parent, &lent);
+        let mut child = changes(&parent, &settings);
         for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
             assert_eq!(child.remove(*name), Some(None), "{name}");
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_from_proxies_are_kept() {
+    fn keeps_no_proxy_hosts_and_adds_loopback() {
         let at = |broker: &str, variables: &[(&str, &str)]| {
             no_proxy(&Environment::new(variables.iter().copied()), broker.parse().unwrap())
         };
@@ -160,21 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_region_leaves_the_childs_own() {
+    fn unknown_region_keeps_the_users_region() {
         let parent = Environment::new([("AWS_REGION", "before")]);
         let nowhere = Path::new("/");
-        let lent = ChildSettings {
+        let settings = ChildSettings {
             uri: "",
             token: &"".into(),
             token_file: nowhere,
             config_file: nowhere,
             credentials_file: nowhere,
-            place: StoreVariables { region: None, endpoint: Some("http://h") },
+            region_endpoint: RegionEndpoint { region: None, endpoint: Some("http://h") },
         };
-        let child = changes(&parent, &lent);
+        let child = changes(&parent, &settings);
         assert!(!child.contains_key("AWS_REGION"));
         let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
-        assert_eq!(changes(&parent, &lent)["AWS_REGION"], None, "it came with other credentials");
+        assert_eq!(changes(&parent, &settings)["AWS_REGION"], None, "the region of other credentials");
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

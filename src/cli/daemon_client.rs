@@ -1,8 +1,7 @@
-//! A running daemon, as the commands that ask it see it.
+//! The client of a running daemon, for `get --from-daemon`, `env` and `status`.
 
 pub(crate) mod known_token;
 
-use crate::os::peer;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,47 +14,50 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::cli::command::CommandError;
 use crate::cli::daemon_client::known_token::{KnownToken, known_token};
+use crate::cli::error::CommandError;
 use crate::config::listen::{Listen, PORT};
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::os::peer;
 
-/// A daemon on this host answers at once or not at all.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The timeout of a request. It is much longer than a daemon on this host needs.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A status of a thousand identities is about this long, in bytes.
-const LIMIT: usize = 16 * 1024 * 1024;
+/// The maximum length of a response body in bytes. The status of a thousand identities is a few megabytes long.
+const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
-/// What of a name stands in a path as it is.
-const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The characters that are percent-encoded in a path segment (RFC 3986, section 2.3).
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Where the daemon of this configuration is asked: of the addresses on which it listens the one that most SDKs take,
-/// as far as one can know; on loopback, if it listens on all addresses.
+/// Returns the address for requests to the daemon of this configuration: the listen address that most SDKs accept.
+///
+/// If the daemon listens on all addresses, it is the loopback address.
 #[must_use]
 pub(crate) fn address(listen: &Listen) -> SocketAddr {
     let addresses = match listen {
         Listen::Default => &[],
         Listen::Addresses(addresses) => &addresses[..],
     };
-    preferred(addresses).unwrap_or((Ipv4Addr::LOCALHOST, PORT).into())
+    preferred_address(addresses).unwrap_or((Ipv4Addr::LOCALHOST, PORT).into())
 }
 
-/// Of addresses on which a daemon listens, the one that most SDKs take.
+/// Returns the listen address that most SDKs accept.
 #[must_use]
-pub(crate) fn preferred(listened: &[SocketAddr]) -> Option<SocketAddr> {
-    let reached = listened.iter().map(|address| match address {
+pub(crate) fn preferred_address(listen: &[SocketAddr]) -> Option<SocketAddr> {
+    let reachable = listen.iter().map(|address| match address {
         SocketAddr::V4(all) if all.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, all.port()).into(),
         SocketAddr::V6(all) if all.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, all.port()).into(),
         address => *address,
     });
-    reached.min_by_key(|address| reluctance(address.ip()))
+    reachable.min_by_key(|address| sdk_preference(address.ip()))
 }
 
-/// How many SDKs refuse an address, from none to most: some know no other loopback than the first, more no `[::1]`.
-fn reluctance(ip: IpAddr) -> u8 {
+/// Returns the rank of an address; 0 is the address that all SDKs accept. Some SDKs accept no other IPv4 loopback address,
+/// and more do not accept `[::1]`.
+fn sdk_preference(ip: IpAddr) -> u8 {
     match ip {
         IpAddr::V4(Ipv4Addr::LOCALHOST) => 0,
         IpAddr::V4(ip) if ip.is_loopback() => 1,
@@ -64,27 +66,27 @@ fn reluctance(ip: IpAddr) -> u8 {
     }
 }
 
-/// The path of an identity's credentials.
+/// Returns the path of an identity's credentials.
 #[must_use]
-pub(crate) fn path(identity: &IdentityName) -> String {
+pub(crate) fn credentials_path(identity: &IdentityName) -> String {
     if identity.as_str() == IdentityName::DEFAULT {
         return "/credentials".into();
     }
-    format!("/credentials/{}", utf8_percent_encode(identity.as_str(), IN_A_PATH))
+    format!("/credentials/{}", utf8_percent_encode(identity.as_str(), PATH_SEGMENT))
 }
 
-/// A daemon whose listener has to be its own: nobody else may get its token.
+/// Sends requests with the auth token to a daemon, after a check that the daemon owns the listener.
 #[derive(Debug)]
 pub(crate) struct DaemonClient {
-    /// Where it is asked.
     pub(crate) address: SocketAddr,
-    /// Where its token stands, if it is kept in a file.
+    /// The file of the auth token, if there is one.
     pub(crate) token_file: Option<PathBuf>,
     token: Secret,
+    /// The user id of the token file's owner, else of the user.
     owner: u32,
 }
 
-/// The daemon's own words for why it does not give something.
+/// An error response of the daemon.
 #[derive(Debug)]
 pub(crate) struct DaemonRefusal {
     status: StatusCode,
@@ -93,17 +95,17 @@ pub(crate) struct DaemonRefusal {
 }
 
 impl DaemonRefusal {
-    /// Whether only the credentials are missing, of an identity that there is and that this client may have.
+    /// Returns true if the identity exists, the client may have it, and only its credentials are missing.
     #[must_use]
-    pub(crate) fn is_for_want_of_credentials(&self) -> bool {
-        const WANT: [&str; 5] = [
+    pub(crate) fn is_about_credentials(&self) -> bool {
+        const CODES: [&str; 5] = [
             "CredentialsUnavailable",
             "CredentialsNotConfigured",
             "SourceMisconfigured",
             "SourceDenied",
             "LoginRequired",
         ];
-        WANT.contains(&&*self.code)
+        CODES.contains(&&*self.code)
     }
 }
 
@@ -114,30 +116,30 @@ impl std::fmt::Display for DaemonRefusal {
 }
 
 impl DaemonClient {
-    /// The daemon that the configuration names.
+    /// Finds the address and the auth token of the daemon of this configuration.
     ///
     /// # Errors
-    /// When its token is not where it should be.
+    /// If the auth token cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
         let KnownToken { token, file } = known_token(server, context)?;
         let (token_file, owner) = file.map_or((None, context.uid()), |(path, owner)| (Some(path), owner));
         Ok(Self { address: address(&server.listen), token_file, token, owner })
     }
 
-    /// The answer at a path, word for word.
+    /// Sends a GET request and returns the body.
     ///
     /// # Errors
-    /// When no daemon answers, the listener is not its own, or it refuses; with its message.
-    pub(crate) async fn ask(&self, path: &str) -> Result<Bytes, CommandError> {
-        self.ask_or_hear_why(path).await?.map_err(|refusal| self.refused(&refusal))
+    /// If no daemon answers, the listener is not the daemon's, or the daemon refuses the request.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, CommandError> {
+        self.try_get(path).await?.map_err(|refusal| self.refused(&refusal))
     }
 
-    /// The answer at a path, or the daemon's own words for why there is none.
+    /// Sends a GET request and returns the body or the refusal of the daemon.
     ///
     /// # Errors
-    /// When no daemon answers, or the listener is not its own.
-    pub(crate) async fn ask_or_hear_why(&self, path: &str) -> Result<Result<Bytes, DaemonRefusal>, CommandError> {
-        let (status, body) = within_patience(self.address, async {
+    /// If no daemon answers, or the listener is not the daemon's.
+    pub(crate) async fn try_get(&self, path: &str) -> Result<Result<Bytes, DaemonRefusal>, CommandError> {
+        let (status, body) = with_timeout(self.address, async {
             let stream = self.connect().await?;
             Ok(request(stream, self.address, path, Some(&self.token)).await?)
         })
@@ -145,99 +147,100 @@ impl DaemonClient {
         if status == StatusCode::OK {
             return Ok(Ok(body));
         }
-        let document: Value = serde_json::from_slice(&body).map_err(|error| foreign(self.address, error))?;
+        let document: Value = serde_json::from_slice(&body).map_err(|error| not_a_daemon(self.address, error))?;
         let text = |name: &str| document[name].as_str().unwrap_or_default().into();
         Ok(Err(DaemonRefusal { status, code: text("code"), message: text("message") }))
     }
 
-    /// A refusal as an error.
+    /// Converts a refusal to an error.
     #[must_use]
     pub(crate) fn refused(&self, refusal: &DaemonRefusal) -> CommandError {
-        CommandError::because(format!("{}: {refusal}", self.address))
+        CommandError::new(format!("{}: {refusal}", self.address))
     }
 
-    /// What `/status` says of an identity; null where it says nothing.
+    /// Gets the status of an identity; null if `/status` does not list it.
     ///
     /// # Errors
-    /// As [`DaemonClient::ask`].
-    pub(crate) async fn status_of(&self, identity: &IdentityName) -> Result<Value, CommandError> {
-        let status = self.ask("/status").await?;
-        let mut status: Value = serde_json::from_slice(&status).map_err(|error| foreign(self.address, error))?;
+    /// As [`DaemonClient::get`].
+    pub(crate) async fn identity_status(&self, identity: &IdentityName) -> Result<Value, CommandError> {
+        let status = self.get("/status").await?;
+        let mut status: Value = serde_json::from_slice(&status).map_err(|error| not_a_daemon(self.address, error))?;
         Ok(status["identities"][identity.as_str()].take())
     }
 
-    /// A connection that only a listener of the daemon's can have taken: the same sockets listen before and after, and all
-    /// of them are the token owner's or root's.
+    /// Connects to the daemon, and to no other program.
+    ///
+    /// The same sockets must listen before and after the connect, and each must belong to the token's owner or root.
     async fn connect(&self) -> Result<TcpStream, DaemonClientError> {
-        let look = || {
-            peer::at(self.address)
-                .map_err(|error| self.untold(&format!("neither sock_diag nor /proc/net/tcp says it: {error}")))
+        let listeners = || {
+            peer::at(self.address).map_err(|error| {
+                self.unknown_listener(&format!("neither sock_diag nor /proc/net/tcp can be read: {error}"))
+            })
         };
-        let before = look()?;
+        let before = listeners()?;
         let stream = TcpStream::connect(self.address).await.map_err(DaemonClientError::from)?;
-        let after = look()?;
+        let after = listeners()?;
         if after.is_empty() {
-            return Err(self.untold("no socket of this host and network namespace listens there"));
+            return Err(self.unknown_listener("no socket of this host and network namespace listens there"));
         }
         if before != after {
-            return Err(self.untold("it changed this moment; ask again"));
+            return Err(self.unknown_listener("the listener has just changed; try again"));
         }
         for listener in after {
             if listener.uid != self.owner && listener.uid != 0 {
-                return Err(self.not_its_own(listener.uid));
+                return Err(self.foreign_listener(listener.uid));
             }
-            if peer::is_ambiguous(listener.uid).map_err(|error| self.untold(&error.to_string()))? {
-                return Err(self.untold("its user has no number in this user namespace"));
+            if peer::is_ambiguous(listener.uid).map_err(|error| self.unknown_listener(&error.to_string()))? {
+                return Err(self.unknown_listener("its user has no id in this user namespace"));
             }
         }
         Ok(stream)
     }
 
-    fn not_its_own(&self, uid: u32) -> DaemonClientError {
+    fn foreign_listener(&self, uid: u32) -> DaemonClientError {
         let owner = match &self.token_file {
             Some(path) => format!("the token file {} belongs to user {}", path.display(), self.owner),
-            None => format!("the token is that of user {}", self.owner),
+            None => format!("the token belongs to user {}", self.owner),
         };
-        DaemonClientError::Final(CommandError::because(format!(
-            "{}: user {uid} listens there, and {owner}: the token stays here; find out whose program that is, or name the \
-             daemon's own address with --listen and its token with --token-file",
+        DaemonClientError::NotSent(CommandError::new(format!(
+            "{}: user {uid} listens there, and {owner}, so the token was not sent; stop that program, or set the daemon's \
+             address with --listen and its token with --token-file",
             self.address
         )))
     }
 
-    fn untold(&self, why: &str) -> DaemonClientError {
-        DaemonClientError::Final(CommandError::because(format!(
-            "{}: it cannot be told whose listener that is: {why}; the token stays here",
+    fn unknown_listener(&self, reason: &str) -> DaemonClientError {
+        DaemonClientError::NotSent(CommandError::new(format!(
+            "{}: cannot find out which user listens there: {reason}; the token was not sent",
             self.address
         )))
     }
 }
 
-/// Asks without a token, and so without looking whose listener it is.
+/// Sends a GET request without a token, and so without a check of the listener.
 ///
 /// # Errors
-/// When no daemon answers.
-pub(crate) async fn ask(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), CommandError> {
-    within_patience(address, async {
+/// If no daemon answers.
+pub(crate) async fn get_without_token(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), CommandError> {
+    with_timeout(address, async {
         let stream = TcpStream::connect(address).await.map_err(DaemonClientError::from)?;
         Ok(request(stream, address, path, None).await?)
     })
     .await
 }
 
-/// What answered is something else.
-pub(crate) fn foreign(address: SocketAddr, why: impl std::fmt::Display) -> CommandError {
-    CommandError::because(format!("{address}: that is not a Credenza daemon: {why}"))
+/// The program at the address does not answer like a daemon.
+pub(crate) fn not_a_daemon(address: SocketAddr, reason: impl std::fmt::Display) -> CommandError {
+    CommandError::new(format!("{address}: not a Credenza daemon: {reason}; set the daemon's address with --listen"))
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why there is no answer.
 enum DaemonClientError {
-    /// Nobody there, or nobody who speaks HTTP.
+    /// The connection or the HTTP exchange failed.
     NoAnswer(BoxError),
-    /// It is not even asked.
-    Final(CommandError),
+    /// The request was not sent.
+    NotSent(CommandError),
 }
 
 impl<E: Into<BoxError>> From<E> for DaemonClientError {
@@ -246,21 +249,21 @@ impl<E: Into<BoxError>> From<E> for DaemonClientError {
     }
 }
 
-async fn within_patience<T>(
+async fn with_timeout<T>(
     address: SocketAddr,
-    asking: impl Future<Output = Result<T, DaemonClientError>>,
+    request: impl Future<Output = Result<T, DaemonClientError>>,
 ) -> Result<T, CommandError> {
-    let failed = |why: String| {
-        CommandError::because(format!(
-            "no daemon answers at {address}: {why}; start one with `credenza serve`, or name its address with --listen"
+    let no_answer = |reason: String| {
+        CommandError::new(format!(
+            "no daemon answers at {address}: {reason}; start one with `credenza serve`, or set its address with --listen"
         ))
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
-        Ok(answer) => answer.map_err(|trouble| match trouble {
-            DaemonClientError::NoAnswer(error) => failed(error.to_string()),
-            DaemonClientError::Final(error) => error,
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(result) => result.map_err(|error| match error {
+            DaemonClientError::NoAnswer(error) => no_answer(error.to_string()),
+            DaemonClientError::NotSent(error) => error,
         }),
-        Err(_) => Err(failed(format!("nothing came for {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(no_answer(format!("no response within {} s", TIMEOUT.as_secs()))),
     }
 }
 
@@ -277,19 +280,19 @@ async fn request(
         value.set_sensitive(true);
         request = request.header(header::AUTHORIZATION, value);
     }
-    let asking = async {
+    let exchange = async {
         let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LIMIT).collect().await?.to_bytes();
+        let body = Limited::new(response.into_body(), MAX_BODY_LEN).collect().await?.to_bytes();
         Ok((status, body))
     };
     let mut connection = std::pin::pin!(connection);
-    let mut asking = std::pin::pin!(asking);
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        answer = &mut asking => answer,
+        response = &mut exchange => response,
         ended = &mut connection => {
             ended?;
-            asking.await
+            exchange.await
         }
     }
 }
@@ -299,26 +302,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_is_asked_on_loopback_where_it_has_all_addresses() {
+    fn connects_to_loopback_if_daemon_listens_everywhere() {
         let of = |text: &str| address(&Listen::Addresses(vec![text.parse().unwrap()])).to_string();
         assert_eq!(address(&Listen::Default).to_string(), "127.0.0.1:9733");
-        for (listens, asked) in [
+        for (listens, expected) in [
             ("127.0.0.2:1", "127.0.0.2:1"),
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:1", "[::1]:1"),
             ("[::1]:2", "[::1]:2"),
         ] {
-            assert_eq!(of(listens), asked);
+            assert_eq!(of(listens), expected);
         }
     }
 
     #[test]
-    fn of_several_addresses_it_is_the_one_that_most_sdks_take() {
+    fn prefers_the_address_that_most_sdks_accept() {
         let of = |texts: &[&str]| {
             let addresses = texts.iter().map(|text| text.parse().unwrap()).collect();
             address(&Listen::Addresses(addresses)).to_string()
         };
-        for (listens, asked) in [
+        for (listens, expected) in [
             (&["[::1]:1", "169.254.170.2:80", "127.0.0.2:2", "127.0.0.1:3", "127.0.0.1:4"][..], "127.0.0.1:3"),
             (&["[::1]:1", "0.0.0.0:3"], "127.0.0.1:3"),
             (&["169.254.170.2:80", "[::1]:1", "127.0.0.2:2", "127.0.0.3:2"], "127.0.0.2:2"),
@@ -326,14 +329,14 @@ mod tests {
             (&["169.254.170.23:80", "169.254.170.2:80"], "169.254.170.23:80"),
             (&[], "127.0.0.1:9733"),
         ] {
-            assert_eq!(of(listens), asked, "{listens:?}");
+            assert_eq!(of(listens), expected, "{listens:?}");
         }
     }
 
     #[test]
-    fn every_name_fits_into_a_path() {
-        assert_eq!(path(&IdentityName::default()), "/credentials");
-        assert_eq!(path(&"team-a.b_c~".into()), "/credentials/team-a.b_c~");
-        assert_eq!(path(&"a/b c?é".into()), "/credentials/a%2Fb%20c%3F%C3%A9");
+    fn encodes_identity_names_in_paths() {
+        assert_eq!(credentials_path(&IdentityName::default()), "/credentials");
+        assert_eq!(credentials_path(&"team-a.b_c~".into()), "/credentials/team-a.b_c~");
+        assert_eq!(credentials_path(&"a/b c?é".into()), "/credentials/a%2Fb%20c%3F%C3%A9");
     }
 }

@@ -1,4 +1,4 @@
-//! `credenza env`: what leads every SDK of a shell to a running daemon.
+//! `credenza env`: prints the variables that make every SDK of a shell use a running daemon.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -6,22 +6,22 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::cli::child_environment::{CLEARED, NO_PROXY, has_proxy, no_proxy};
-use crate::cli::command::CommandError;
-use crate::cli::daemon_client::{DaemonClient, path};
+use crate::cli::daemon_client::{DaemonClient, credentials_path};
+use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
-use crate::cli::output::{UnwritableValue, Variable, lines, placed};
-use crate::cli::store_variables::StoreVariables;
+use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 
-/// Those of a token that was given otherwise; it goes before the file.
+/// The variable that contains an auth token. SDKs prefer it to the token file.
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
-/// The lines for a shell. Nothing in them is a secret.
+/// Returns the lines for a shell. They contain no secret.
 ///
 /// # Errors
-/// When no daemon runs, the listener is not its own, its token stands in no file, or it knows no such identity.
+/// If no daemon runs, the listener is not the daemon's, its auth token is in no file, or it does not know the identity.
 pub(crate) async fn env(
     server: &ServerConfig,
     context: &Context,
@@ -30,70 +30,70 @@ pub(crate) async fn env(
 ) -> Result<String, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
     let Some(token_file) = &daemon.token_file else {
-        return Err(CommandError::because(
-            "the daemon's token stands in no file that the SDKs could read; keep it in one (token_file, or auth_token_file)",
+        return Err(CommandError::new(
+            "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",
         ));
     };
     let token_file = std::path::absolute(token_file)
-        .map_err(|error| CommandError::because(format!("token file {}: {error}", token_file.display())))?;
-    // Whoever loads on demand does so now: what comes with the credentials is not known before.
-    if let Err(refusal) = daemon.ask_or_hear_why(&path(identity)).await? {
-        if !refusal.is_for_want_of_credentials() {
+        .map_err(|error| CommandError::new(format!("token file {}: {error}", token_file.display())))?;
+    // This request makes the daemon load an identity on demand. Region and endpoint are unknown before that.
+    if let Err(refusal) = daemon.try_get(&credentials_path(identity)).await? {
+        if !refusal.is_about_credentials() {
             return Err(daemon.refused(&refusal));
         }
-        tracing::warn!("the daemon has no credentials now, and will serve those that come: {refusal}");
+        tracing::warn!("the daemon has no credentials yet, and serves them once they are loaded: {refusal}");
     }
-    let said = daemon.status_of(identity).await?;
-    let place = StoreVariables { region: said["region"].as_str(), endpoint: said["endpoint"].as_str() };
+    let status = daemon.identity_status(identity).await?;
+    let region_endpoint = RegionEndpoint { region: status["region"].as_str(), endpoint: status["endpoint"].as_str() };
     let environment = &context.environment;
-    let exceptions = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
-    let place = placed(place, environment, dialect).collect();
-    Ok(leading_to(daemon.address, identity, &token_file, exceptions.as_deref(), place, dialect)?.to_string())
+    let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
+    let variables = region_endpoint_variables(region_endpoint, environment, dialect).collect();
+    Ok(shell_lines(daemon.address, identity, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
 }
 
-fn leading_to(
+fn shell_lines(
     address: SocketAddr,
     identity: &IdentityName,
     token_file: &Path,
-    exceptions: Option<&str>,
-    place: Vec<Variable>,
+    no_proxy_hosts: Option<&str>,
+    region_endpoint: Vec<Variable>,
     dialect: ShellDialect,
 ) -> Result<Zeroizing<String>, CommandError> {
     let token_file = token_file.to_str().ok_or_else(|| {
-        CommandError::because(format!("token file {}: its name is not UTF-8; choose another", token_file.display()))
+        CommandError::new(format!("token file {}: its path is not UTF-8; choose another", token_file.display()))
     })?;
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
-    let uri = format!("http://{address}{}", path(identity));
-    // Where there is a proxy, two libraries send the credential request, and the token with it, there.
-    let direct = exceptions.map(|exceptions| NO_PROXY.map(|name| set(name, exceptions)));
-    let there: Vec<_> = place
+    let uri = format!("http://{address}{}", credentials_path(identity));
+    // Without NO_PROXY, two libraries send the credential request, with the token, to a configured proxy.
+    let no_proxy = no_proxy_hosts.map(|hosts| NO_PROXY.map(|name| set(name, hosts)));
+    let variables: Vec<_> = region_endpoint
         .into_iter()
-        .chain(direct.into_iter().flatten())
+        .chain(no_proxy.into_iter().flatten())
         .chain([
             set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri),
             set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file),
         ])
         .collect();
-    let gone = CLEARED.iter().chain(&[TOKEN]);
-    let text = |variables: &[Variable]| {
-        lines(dialect, variables).map_err(|error: UnwritableValue| CommandError::because(error))
-    };
+    let cleared = CLEARED.iter().chain(&[TOKEN]);
+    let text =
+        |variables: &[Variable]| lines(dialect, variables).map_err(|error: UnwritableValue| CommandError::new(error));
     if dialect == ShellDialect::Dotenv {
-        // A blank relative URI or profile is one to some SDKs, and a file can take nothing away.
-        let names: Vec<&str> = gone.copied().collect();
-        let advice = format!("# To be unset where this is read: {}\n", names.join(" "));
-        return Ok(Zeroizing::new(advice + &text(&there)?));
+        // A file cannot unset a variable, and some SDKs use a blank relative URI or profile.
+        let names: Vec<&str> = cleared.copied().collect();
+        let hint = format!("# Unset these variables before you read this file: {}\n", names.join(" "));
+        return Ok(Zeroizing::new(hint + &text(&variables)?));
     }
-    text(&gone.map(|name| (*name, None)).chain(there).collect::<Vec<_>>())
+    text(&cleared.map(|name| (*name, None)).chain(variables).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn with(exceptions: Option<&str>, dialect: ShellDialect) -> Result<String, String> {
+    fn with(no_proxy_hosts: Option<&str>, dialect: ShellDialect) -> Result<String, String> {
         let address = "127.0.0.1:9733".parse().unwrap();
-        let text = leading_to(address, &"a b".into(), Path::new("/run/o'brien/token"), exceptions, Vec::new(), dialect);
+        let text =
+            shell_lines(address, &"a b".into(), Path::new("/run/o'brien/token"), no_proxy_hosts, Vec::new(), dialect);
         text.map(|text| text.to_string()).map_err(|error| error.to_string())
     }
 
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions_from_proxies_are_quoted_like_all_else() {
+    fn quotes_no_proxy_hosts() {
         let hosts = "o'brien,::1";
         for (dialect, expected) in [
             (ShellDialect::Env, ["export NO_PROXY='o'\\''brien,::1'\n", "export no_proxy='o'\\''brien,::1'\n"]),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_win_goes_and_what_leads_to_the_daemon_comes_last() {
+    fn unsets_overriding_variables_before_it_sets_ours() {
         let text = printed(ShellDialect::Env);
         for name in CLEARED.iter().chain(&[TOKEN]) {
             assert!(text.contains(&format!("unset {name}\n")), "{name}: {text}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_what_it_cannot_take_away() {
+    fn dotenv_file_lists_the_variables_to_unset() {
         let text = printed(ShellDialect::Dotenv);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 3, "{text}");

@@ -1,4 +1,4 @@
-//! `credenza exec`: runs one program against a broker of its own.
+//! `credenza exec`: runs one program with its own broker.
 
 pub(crate) mod folder;
 
@@ -13,10 +13,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::child_environment::{ChildSettings, EnvironmentChanges, changes};
-use crate::cli::command::CommandError;
+use crate::cli::error::CommandError;
 use crate::cli::exec::folder::PrivateFolder;
-use crate::cli::store_variables;
-use crate::cli::store_variables::StoreVariables;
+use crate::cli::region_endpoint;
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
 use crate::config::listen::Listen;
 use crate::context::Context;
@@ -32,19 +32,19 @@ use crate::server::auth_token::AuthTokenFile;
 use crate::server::listeners;
 use crate::source::profile::settings;
 
-/// Connections of one program and its children at a time.
+/// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
 
-/// The exit code when the program was found and could not be started (as in a shell).
-const CANNOT_EXECUTE: u8 = 126;
+/// The exit code if the program exists and cannot be started, as in a shell.
+const EXIT_CANNOT_EXECUTE: u8 = 126;
 
-/// The exit code when there is no such program (as in a shell).
-const NOT_FOUND: u8 = 127;
+/// The exit code if the program does not exist, as in a shell.
+const EXIT_NOT_FOUND: u8 = 127;
 
-/// Runs the command until it ends; the exit code is the command's.
+/// Runs the command until it ends and returns its exit code.
 ///
 /// # Errors
-/// When there are no credentials, or the broker cannot be set up. The command has not been started then.
+/// If the identity has no credentials, or the broker cannot start. The command does not start then.
 pub(crate) async fn exec(
     mut context: Context,
     watcher: Watcher,
@@ -53,17 +53,17 @@ pub(crate) async fn exec(
 ) -> Result<u8, CommandError> {
     identity.eager = true;
     let parent = context.environment;
-    context.environment = store_variables::forgotten(&parent);
+    context.environment = region_endpoint::without_own_variables(&parent);
     let listen = Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]);
-    let listeners = listeners::bind(&listen, false).await.map_err(CommandError::because)?;
+    let listeners = listeners::bind(&listen, false).await.map_err(CommandError::new)?;
     let uri = addresses(&listeners).first().map(|address| format!("http://{address}/credentials")).unwrap_or_default();
     context.http_client.listening_on(&addresses(&listeners));
-    let folder = PrivateFolder::make(&context)
-        .map_err(|error| CommandError::because(format!("cannot make a folder for the token: {error}")))?;
+    let folder = PrivateFolder::create(&context)
+        .map_err(|error| CommandError::new(format!("cannot create a folder for the auth token: {error}")))?;
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
-    let token = token_file.keep_or_make().map_err(CommandError::because)?;
+    let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
-    let settings = settings(&identity.sources, &context).await.map_err(CommandError::because)?;
+    let settings = settings(&identity.sources, &context).await.map_err(CommandError::new)?;
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
         context: context.clone(),
@@ -80,59 +80,62 @@ pub(crate) async fn exec(
     let registry = broker.registry();
     let (_orders, receiver) = mpsc::channel(1);
     let serving = broker.run(receiver);
-    // Before the child is there, so that no signal is lost between the two.
+    // Listen before the child starts, so that no signal is lost.
     let mut signals = Signals::listen(signals::WRAPPER)
-        .map_err(|error| CommandError::because(format!("cannot listen to signals: {error}")))?;
+        .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     let running = async {
-        let ended = async {
+        let result = async {
             let (lease, region) = match signals.unless_ended(first_lease(&registry, &key)).await {
                 Ok(first) => first?,
-                // Nothing has been started, and what sources started ends with the broker.
+                // The command has not started. The programs of sources end with the broker.
                 Err(signal) => return Ok(signals::exit_code(signal)),
             };
-            let config_file = folder.write("config", &settings).map_err(CommandError::because)?;
-            let credentials_file = folder.write("credentials", "").map_err(CommandError::because)?;
-            let place = StoreVariables { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };
-            let lent = ChildSettings {
+            let config_file = folder.write("config", &settings).map_err(CommandError::new)?;
+            let credentials_file = folder.write("credentials", "").map_err(CommandError::new)?;
+            let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };
+            let child_settings = ChildSettings {
                 uri: &uri,
                 token: &token,
                 token_file: &token_file.path,
                 config_file: &config_file,
                 credentials_file: &credentials_file,
-                place: place.of_those(&parent, &lease.source, &lease.access_key_id),
+                region_endpoint: region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id),
             };
-            run(&context, changes(&parent, &lent), command, signals).await
+            run(&context, changes(&parent, &child_settings), command, signals).await
         };
-        let ended = ended.await;
+        let result = result.await;
         stop.cancel();
-        ended
+        result
     };
-    let (served, ended) = tokio::join!(serving, running);
-    served.map_err(CommandError::because)?;
-    ended
+    let (served, result) = tokio::join!(serving, running);
+    served.map_err(CommandError::new)?;
+    result
 }
 
-/// Waits for the first load to end; without a lease the command is not started.
+/// Waits until the first load ends.
+///
+/// # Errors
+/// If the load gives no lease.
 async fn first_lease(registry: &LeaseRegistry, key: &LeaseKey) -> Result<(Arc<Lease>, Option<Box<str>>), CommandError> {
-    let gone = || CommandError::because("the broker has ended");
-    let mut handle = registry.lookup(key).ok_or_else(gone)?;
+    let broker_ended = || CommandError::new("the broker of this command has ended; run the command again");
+    let mut handle = registry.lookup(key).ok_or_else(broker_ended)?;
     let lease = loop {
         let published = handle.latest();
         match (&published.lease, &published.error, published.refresh) {
             (Some(lease), None, RefreshState::Waiting { .. }) => break Arc::clone(lease),
             (_, Some(LeaseError::NotConfigured), _) => {
-                return Err(CommandError::nothing_configured(key.identity(), &published.attempts));
+                return Err(CommandError::not_configured(key.identity(), &published.attempts));
             }
             (_, Some(LeaseError::Failed { source, error: failure, .. }), _) => {
-                return Err(CommandError::failing(key.identity(), source, failure));
+                return Err(CommandError::source_failed(key.identity(), source, failure.clone()));
             }
-            _ => handle.changed().await.map_err(|_| gone())?,
+            _ => handle.changed().await.map_err(|_| broker_ended())?,
         }
     };
-    Ok((lease, region(handle).await))
+    Ok((lease, wait_for_region(handle).await))
 }
 
-async fn region(mut handle: LeaseHandle) -> Option<Box<str>> {
+async fn wait_for_region(mut handle: LeaseHandle) -> Option<Box<str>> {
     handle.wake(WakeReason::RegionWanted);
     loop {
         if let Some(region) = &handle.latest().region {
@@ -149,7 +152,7 @@ async fn run(
     mut signals: Signals,
 ) -> Result<u8, CommandError> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(CommandError::because("there is no command to run"));
+        return Err(CommandError::new("no command to run; write it after --"));
     };
     let mut spawned = Command::new(program);
     spawned.args(arguments);
@@ -159,38 +162,38 @@ async fn run(
             None => spawned.env_remove(name),
         };
     }
-    // From here on it is the child's.
+    // From now on the terminal belongs to the child.
     context.terminal.hand_over();
     let mut child = match context.open_file_limit.start_limited(|| spawned.spawn()) {
         Ok(child) => child,
         Err(error) => {
             tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");
-            return Ok(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE });
+            return Ok(if error.kind() == io::ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_CANNOT_EXECUTE });
         }
     };
     loop {
         tokio::select! {
             status = child.wait() => {
-                let status = status.map_err(|error| CommandError::because(format!("cannot wait for the program: {error}")))?;
-                return Ok(code(status));
+                let status = status.map_err(|error| CommandError::new(format!("cannot wait for the program: {error}")))?;
+                return Ok(exit_code(status));
             }
             arrived = signals.next() => if !arrived.by_terminal {
-                pass_on(&child, arrived.signal);
+                forward(&child, arrived.signal);
             },
         }
     }
 }
 
-/// What the terminal sends it sends to the child as well; everything else came to us alone.
-fn pass_on(child: &Child, signal: i32) {
+/// Sends a signal to the child. The terminal sends its signals to the child itself.
+fn forward(child: &Child, signal: i32) {
     let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let (Some(process), Some(signal)) = (process, rustix::process::Signal::from_named_raw(signal)) {
         let _ = rustix::process::kill_process(process, signal);
     }
 }
 
-/// As a shell reports it: the code, or 128 and the signal.
-fn code(status: ExitStatus) -> u8 {
+/// Returns the exit code as a shell does: the code, or 128 plus the signal.
+fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)
 }

@@ -1,15 +1,16 @@
-//! `credenza get`: resolves once, without a daemon, or asks a running one, and prints.
+//! `credenza get`: loads credentials once, or gets them from a running daemon, and prints them.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::command::{CommandError, resolve};
 use crate::cli::daemon_client;
 use crate::cli::daemon_client::DaemonClient;
-use crate::cli::output::ProcessOutput;
+use crate::cli::error::CommandError;
+use crate::cli::load_identity::load_identity;
+use crate::cli::output::CredentialsOutput;
 use crate::cli::output::formats::OutputFormat;
-use crate::cli::store_variables;
-use crate::cli::store_variables::StoreVariables;
+use crate::cli::region_endpoint;
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
@@ -19,44 +20,45 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::time::{parse_timestamp, timestamp};
 
-/// A daemon that has another lease at each of so many looks, a few milliseconds apart, will not have one soon.
-const TRIES: u32 = 5;
+/// The maximum number of tries to read the body and the status of one lease. Tries are a few milliseconds apart, so five
+/// different leases in a row mean a lease that changes all the time.
+const MAX_TRIES: u32 = 5;
 
-/// The credentials of an identity in one of the forms.
+/// Loads the credentials of an identity and formats them.
 ///
 /// # Errors
-/// When there are none, and why.
+/// If the identity has no credentials, or the format cannot express a value.
 pub(crate) async fn get(
     context: &Context,
     identity: &Identity,
     format: OutputFormat,
 ) -> Result<Zeroizing<String>, CommandError> {
     let before = &context.environment;
-    let context = &Context { environment: store_variables::forgotten(before), ..context.clone() };
-    let resolved = resolve(context, identity).await?;
-    let credentials = &resolved.credentials;
+    let context = &Context { environment: region_endpoint::without_own_variables(before), ..context.clone() };
+    let loaded = load_identity(context, identity).await?;
+    let credentials = &loaded.credentials;
     let now = context.clock.now();
     if let Some(end) = credentials.expiration.filter(|end| *end <= now) {
-        tracing::warn!(source = %resolved.source, expired = %timestamp(end), "these credentials have already expired");
+        tracing::warn!(source = %loaded.source, expired = %timestamp(end), "these credentials have already expired");
     }
     if format == OutputFormat::Ecs {
-        let lease = Lease::new(credentials, resolved.source, now, identity.long_lived_expiration);
+        let lease = Lease::new(credentials, loaded.source, now, identity.long_lived_expiration);
         return Ok(line(&lease.body));
     }
     let Some(dialect) = format.dialect() else {
-        return Ok(ProcessOutput { credentials, place: StoreVariables::default() }.process());
+        return Ok(CredentialsOutput { credentials, region_endpoint: RegionEndpoint::default() }.process());
     };
-    // The region is asked only where it is printed: it may cost a call.
-    let region = resolved.chain.region(context, Some(resolved.winner)).await;
-    let place = StoreVariables { region: region.as_deref(), endpoint: credentials.endpoint.as_deref() };
-    let place = place.of_those(before, &resolved.source, &credentials.access_key_id);
-    ProcessOutput { credentials, place }.lines(dialect, before).map_err(CommandError::because)
+    // Only shell variables contain the region, and it may cost a request.
+    let region = loaded.chain.region(context, Some(loaded.winner)).await;
+    let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: credentials.endpoint.as_deref() }
+        .or_environment(before, &loaded.source, &credentials.access_key_id);
+    CredentialsOutput { credentials, region_endpoint }.lines(dialect, before).map_err(CommandError::new)
 }
 
-/// The same from a running daemon.
+/// Gets the credentials of an identity from a running daemon and formats them.
 ///
 /// # Errors
-/// When none runs, the listener is not its own, or it has none; with its message.
+/// If no daemon runs, the listener is not the daemon's, or the daemon refuses the request.
 pub(crate) async fn from_daemon(
     server: &ServerConfig,
     context: &Context,
@@ -64,52 +66,53 @@ pub(crate) async fn from_daemon(
     format: OutputFormat,
 ) -> Result<Zeroizing<String>, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
-    let foreign = |why| daemon_client::foreign(daemon.address, why);
+    let not_a_daemon = |reason| daemon_client::not_a_daemon(daemon.address, reason);
     let Some(dialect) = format.dialect() else {
-        let body = daemon.ask(&daemon_client::path(identity)).await?;
-        let credentials = CredentialsBody::read(&body).and_then(|body| body.credentials()).map_err(foreign)?;
+        let body = daemon.get(&daemon_client::credentials_path(identity)).await?;
+        let credentials = CredentialsBody::read(&body).and_then(|body| body.credentials()).map_err(not_a_daemon)?;
         return Ok(match format {
             OutputFormat::Ecs => line(&body),
-            _ => ProcessOutput { credentials: &credentials, place: StoreVariables::default() }.process(),
+            _ => CredentialsOutput { credentials: &credentials, region_endpoint: RegionEndpoint::default() }.process(),
         });
     };
-    let (body, said) = of_one_lease(&daemon, identity).await?;
-    let mut credentials = body.credentials().map_err(foreign)?;
-    if said["expiration"].is_null() {
-        // The end in the body is one until which the answer is good: programs with variables cannot ask again.
+    let (body, status) = body_and_status(&daemon, identity).await?;
+    let mut credentials = body.credentials().map_err(not_a_daemon)?;
+    if status["expiration"].is_null() {
+        // The body limits long-lived keys, so that SDKs request them again. Programs with variables cannot do that.
         credentials.expiration = None;
     }
-    let place = StoreVariables { region: said["region"].as_str(), endpoint: said["endpoint"].as_str() };
     let before = &context.environment;
-    let place = place.of_those(before, said["source"].as_str().unwrap_or_default(), &credentials.access_key_id);
-    ProcessOutput { credentials: &credentials, place }.lines(dialect, before).map_err(CommandError::because)
+    let region_endpoint = RegionEndpoint { region: status["region"].as_str(), endpoint: status["endpoint"].as_str() }
+        .or_environment(before, status["source"].as_str().unwrap_or_default(), &credentials.access_key_id);
+    CredentialsOutput { credentials: &credentials, region_endpoint }.lines(dialect, before).map_err(CommandError::new)
 }
 
-/// The body, which has neither region nor endpoint, and what `/status` says of the same lease.
-async fn of_one_lease(
+/// Gets the credentials and the status of the same lease. Only the status has the region and the endpoint.
+async fn body_and_status(
     daemon: &DaemonClient,
     identity: &IdentityName,
 ) -> Result<(CredentialsBody, Value), CommandError> {
-    let path = daemon_client::path(identity);
-    let mut before = daemon.ask(&path).await?;
-    for _ in 0..TRIES {
-        let body = CredentialsBody::read(&before).map_err(|why| daemon_client::foreign(daemon.address, why))?;
-        let said = daemon.status_of(identity).await?;
-        let after = daemon.ask(&path).await?;
-        // Nothing that is printed changed between the two, and the status is that of a lease loaded then.
-        if after == before && body.is_of(&said) {
-            return Ok((body, said));
+    let path = daemon_client::credentials_path(identity);
+    let mut before = daemon.get(&path).await?;
+    for _ in 0..MAX_TRIES {
+        let body =
+            CredentialsBody::read(&before).map_err(|reason| daemon_client::not_a_daemon(daemon.address, reason))?;
+        let status = daemon.identity_status(identity).await?;
+        let after = daemon.get(&path).await?;
+        // The body did not change while the status was read, and the status is about the lease in the body.
+        if after == before && body.matches(&status) {
+            return Ok((body, status));
         }
         before = after;
     }
-    Err(CommandError::because(format!(
-        "identity {identity}: {} had other credentials each of the {TRIES} times that it was asked for them and for their \
-         endpoint, and those of two are never mixed; `credenza status --watch` shows what changes; ask again",
+    Err(CommandError::new(format!(
+        "identity {identity}: the credentials of {} changed in each of {MAX_TRIES} tries to read them with their endpoint; \
+         `credenza status --watch` shows the changes; try again",
         daemon.address
     )))
 }
 
-/// What the body of `GET /credentials` holds.
+/// The body of `GET /credentials`.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct CredentialsBody {
@@ -127,18 +130,18 @@ impl CredentialsBody {
     }
 
     fn credentials(&self) -> Result<Credentials, String> {
-        let expiration = parse_timestamp(&self.expiration).map_err(|_| "its Expiration is no timestamp")?;
+        let expiration = parse_timestamp(&self.expiration).map_err(|_| "its Expiration is not a timestamp")?;
         let keys = Credentials::new(&self.access_key_id, self.secret_access_key.expose())
             .and_then(|keys| keys.with_session_token(Some(self.token.expose())))
             .map_err(|error| error.to_string())?;
         Ok(keys.with_expiration(Some(expiration)).with_account_id(self.account_id.as_deref()))
     }
 
-    /// Whether `/status` speaks of the lease that this was rendered of.
-    fn is_of(&self, said: &Value) -> bool {
-        said["access_key_id"].as_str() == Some(&self.access_key_id)
-            && said["loaded"].as_str() == self.last_updated.as_deref()
-            && said["serve_until"].as_str() == Some(&self.expiration)
+    /// Returns true if this status is about the lease of the body.
+    fn matches(&self, status: &Value) -> bool {
+        status["access_key_id"].as_str() == Some(&self.access_key_id)
+            && status["loaded"].as_str() == self.last_updated.as_deref()
+            && status["serve_until"].as_str() == Some(&self.expiration)
     }
 }
 

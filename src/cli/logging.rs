@@ -1,24 +1,48 @@
-//! Where log lines go and how they look.
+//! Log format, log level and the subscriber that writes log lines to standard error.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
+use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Full, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::cli::args::log::LogFormat;
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
-/// Sends all log lines to standard error; `journal` says that journald reads them there.
+/// Parses `--log-level` or `RUST_LOG`: `info`, or `info,credenza=debug`.
+///
+/// tracing alone would take a misspelt level for the name of a target.
+///
+/// # Errors
+/// The message says what to write, and does not show the text.
+pub(crate) fn parse_log_level(text: &str) -> Result<Targets, String> {
+    const WRONG: &str =
+        "not a log level; write off, error, warn, info, debug, trace, or TARGET=LEVEL with commas between them";
+    let is_level = |directive: &str| directive.contains('=') || directive.parse::<LevelFilter>().is_ok();
+    if !text.split(',').map(str::trim).all(is_level) {
+        return Err(WRONG.into());
+    }
+    text.parse().map_err(|_| WRONG.into())
+}
+
+/// Sends all log lines to standard error. `journal` selects the format that journald reads.
 pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    // Somebody who embeds the library may have a subscriber already: theirs stays.
+    // A program that embeds the library may have set a subscriber already: that one stays.
     let _ = match format {
         LogFormat::Json => registry.with(layer.json().event_format(JsonLines::default())).try_init(),
         LogFormat::Text if journal => {
@@ -69,7 +93,7 @@ where
     }
 }
 
-/// Lines as journald reads them: a syslog priority in front, no time of their own (see sd-daemon(3)).
+/// Writes lines for journald: a syslog priority first, and no time, since journald adds it (see sd-daemon(3)).
 struct JournalFormat(Format<Full, ()>);
 
 impl<S, N> FormatEvent<S, N> for JournalFormat

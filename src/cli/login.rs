@@ -1,10 +1,9 @@
-//! `credenza login`: logs in at IAM Identity Center, so that nobody needs the AWS CLI for it.
+//! `credenza login`: logs in at IAM Identity Center without the AWS CLI.
 
 pub(crate) mod browser;
 pub(crate) mod screen;
 pub(crate) mod targets;
 
-use crate::cli::login::targets::LoginTarget;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -14,113 +13,114 @@ use tokio::time::Instant;
 
 use crate::aws::registration::Registration;
 use crate::aws::sso_oidc;
-use crate::aws::sso_oidc::{DeviceAuthorization, OidcError, OidcReply, OidcTokens};
-use crate::cli::command::CommandError;
+use crate::aws::sso_oidc::error::{OidcError, OidcErrorCode};
+use crate::aws::sso_oidc::{DeviceAuthorization, OidcTokens};
+use crate::cli::error::CommandError;
 use crate::cli::login::screen::LoginScreen;
-use crate::cli::login::targets::LoginSite;
+use crate::cli::login::targets::{LoginSite, LoginTarget};
 use crate::context::Context;
 use crate::login::sso;
 use crate::model::time::timestamp;
 use crate::os::signals::Signals;
 
-/// A registration has to outlive the log-in: without it there is no refresh. AWS gives them for 90 days.
-const SHORTEST_REGISTRATION: Duration = Duration::from_secs(24 * 3600);
+/// The minimum remaining life of a client registration. A refresh needs the registration, so it must outlive the login.
+/// AWS issues registrations for 90 days.
+const MIN_REGISTRATION_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// What a poll is delayed by when the service says that we ask too often (RFC 8628, section 3.5).
-const SLOWER: Duration = Duration::from_secs(5);
+/// The increase of the poll interval after a `slow_down` response (RFC 8628, section 3.5).
+const SLOW_DOWN_STEP: Duration = Duration::from_secs(5);
 
-/// Which log-ins are wanted, and how.
+/// The options of a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LoginRequest {
-    /// Where.
-    pub(crate) of: LoginTarget,
-    /// Whether a browser is opened.
-    pub(crate) browser: bool,
-    /// What stands in the place of `~/.aws/credentials`.
+    pub(crate) target: LoginTarget,
+    pub(crate) open_browser: bool,
+    /// Replaces `~/.aws/credentials`.
     pub(crate) credentials_file: Option<PathBuf>,
-    /// What stands in the place of `~/.aws/config`.
+    /// Replaces `~/.aws/config`.
     pub(crate) config_file: Option<PathBuf>,
 }
 
-/// How it ended.
+/// The end of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginResult {
-    /// As wanted.
     Done,
-    /// By this signal; what was begun has left nothing behind.
+    /// This signal ended the login before it stored anything.
     Interrupted(i32),
 }
 
-/// Logs in, one place after the other, and speaks to the person on `out`, with a line that moves where that is a
-/// terminal.
+/// Logs in to one session after the other. Writes instructions to `out`, with a countdown on a terminal.
 ///
 /// # Errors
-/// When a log-in failed; the others were tried all the same.
+/// If a login failed. The logins after it were tried nevertheless.
 pub(crate) async fn login(
     context: &Context,
-    wish: &LoginRequest,
+    request: &LoginRequest,
     out: &mut dyn Write,
     is_terminal: bool,
 ) -> Result<LoginResult, CommandError> {
-    let (places, mut failures) = targets::find(context, wish).await?;
+    let (sites, mut errors) = targets::find(context, request).await?;
     let mut screen = LoginScreen::new(out, is_terminal);
     let mut signals = Signals::listen(&[SIGINT, SIGTERM])
-        .map_err(|error| CommandError::because(format!("cannot listen to signals: {error}")))?;
-    for place in &places {
-        let asked = tokio::select! {
-            asked = ask(context, place, wish.browser, &mut screen) => asked,
+        .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
+    for site in &sites {
+        let consent = tokio::select! {
+            consent = request_consent(context, site, request.open_browser, &mut screen) => consent,
             arrived = signals.next() => {
                 screen.interrupted();
                 return Ok(LoginResult::Interrupted(arrived.signal));
             }
         };
-        // What the service gave is kept, whatever signal comes now.
-        let kept = match asked {
-            Ok(consent) => keep(context, place, consent, &mut screen).await,
-            Err(failed) => Err(failed),
+        // From now on a signal does not interrupt: the tokens are issued, so they are stored.
+        let stored = match consent {
+            Ok(consent) => store(context, site, consent, &mut screen).await,
+            Err(error) => Err(error),
         };
-        if let Err(failed) = kept {
+        if let Err(error) = stored {
             screen.clear();
-            failures.push(failed.to_string());
+            errors.push(error.to_string());
         }
     }
-    if failures.is_empty() { Ok(LoginResult::Done) } else { Err(CommandError::because(failures.join("\ncredenza: "))) }
+    if errors.is_empty() { Ok(LoginResult::Done) } else { Err(CommandError::new(errors.join("\ncredenza: "))) }
 }
 
-/// What a person agreed to.
+/// The tokens issued after the user agreed, and the client registration used for them.
 struct Consent {
-    issued: OidcTokens,
+    tokens: OidcTokens,
     registration: Registration,
 }
 
-async fn ask(
+async fn request_consent(
     context: &Context,
-    place: &LoginSite,
-    browser: bool,
+    site: &LoginSite,
+    open_browser: bool,
     screen: &mut LoginScreen<'_>,
 ) -> Result<Consent, CommandError> {
-    let (registration, device) = begin(context, place).await.map_err(|refused| place.failed(&refused.failure))?;
+    let (registration, device) = authorize_device(context, site).await.map_err(|error| site.failed(error.failure))?;
     let page = device.verification_uri_complete.as_deref().unwrap_or(&device.verification_uri);
-    screen.ask(&place.session, page, &device.user_code);
-    if browser {
+    screen.show_code(&site.session, page, &device.user_code);
+    if open_browser {
         match browser::open(&context.environment, context.uid(), page) {
-            Ok(program) => tracing::debug!(program, "a browser was asked to open the page"),
-            Err(why) => screen.not_opened(why),
+            Ok(program) => tracing::debug!(program, "started a program to open the page"),
+            Err(reason) => screen.browser_not_opened(reason),
         }
     }
-    let issued = wait(context, place, &registration, &device, screen).await?;
-    Ok(Consent { issued, registration })
+    let tokens = poll(context, site, &registration, &device, screen).await?;
+    Ok(Consent { tokens, registration })
 }
 
-/// A code for the person, with the registration of an earlier log-in where there is one.
-async fn begin(context: &Context, place: &LoginSite) -> Result<(Registration, DeviceAuthorization), OidcError> {
-    let LoginSite { session, settings, .. } = place;
-    let until = context.clock.now() + SHORTEST_REGISTRATION;
+/// Requests a device code and its user code, with the client registration of an earlier login if there is one.
+async fn authorize_device(
+    context: &Context,
+    site: &LoginSite,
+) -> Result<(Registration, DeviceAuthorization), OidcError> {
+    let LoginSite { session, settings, .. } = site;
+    let until = context.clock.now() + MIN_REGISTRATION_LIFE;
     if let Some(registration) = sso::registration(context, session, until).await {
         match sso_oidc::authorize(context, settings, &registration, &session.start_url).await {
             Ok(device) => return Ok((registration, device)),
-            Err(refused) if refused.said == OidcReply::InvalidClient => {}
-            Err(refused) => return Err(refused),
+            Err(error) if error.code == OidcErrorCode::InvalidClient => {}
+            Err(error) => return Err(error),
         }
     }
     let registration = sso_oidc::register(context, settings, &session.scopes).await?;
@@ -128,9 +128,10 @@ async fn begin(context: &Context, place: &LoginSite) -> Result<(Registration, De
     Ok((registration, device))
 }
 
-async fn wait(
+/// Polls for the tokens until the user agrees or the code expires.
+async fn poll(
     context: &Context,
-    place: &LoginSite,
+    site: &LoginSite,
     registration: &Registration,
     device: &DeviceAuthorization,
     screen: &mut LoginScreen<'_>,
@@ -139,48 +140,51 @@ async fn wait(
     let mut interval = device.interval;
     loop {
         screen.wait(Instant::now() + interval, end).await;
-        match sso_oidc::issue(context, &place.settings, registration, &device.device_code).await {
-            Ok(issued) => return Ok(issued),
-            Err(refused) => match refused.said {
-                OidcReply::Pending => {}
-                OidcReply::SlowDown => interval += SLOWER,
-                OidcReply::AccessDenied => {
-                    let session = &place.session;
-                    return Err(CommandError::because(format!("{session}: the request was refused in the browser")));
+        match sso_oidc::issue(context, &site.settings, registration, &device.device_code).await {
+            Ok(tokens) => return Ok(tokens),
+            Err(error) => match error.code {
+                OidcErrorCode::Pending => {}
+                OidcErrorCode::SlowDown => interval += SLOW_DOWN_STEP,
+                OidcErrorCode::AccessDenied => {
+                    let session = &site.session;
+                    return Err(CommandError::new(format!(
+                        "{session}: the request was denied in the browser; run the command again, and allow the request"
+                    )));
                 }
-                OidcReply::Expired => return Err(place.too_late()),
-                OidcReply::Other if refused.failure.kind.is_transient() => {
-                    tracing::debug!(error = %refused, "no answer about the log-in; asking again");
+                OidcErrorCode::Expired => return Err(site.code_expired()),
+                OidcErrorCode::Other if error.failure.kind.is_transient() => {
+                    tracing::debug!(%error, "the login request failed; retrying");
                 }
-                OidcReply::InvalidGrant | OidcReply::InvalidClient | OidcReply::Other => {
-                    return Err(place.failed(&refused.failure));
+                OidcErrorCode::InvalidGrant | OidcErrorCode::InvalidClient | OidcErrorCode::Other => {
+                    return Err(site.failed(error.failure));
                 }
             },
         }
         if Instant::now() >= end {
-            return Err(place.too_late());
+            return Err(site.code_expired());
         }
     }
 }
 
-async fn keep(
+/// Stores the tokens in the login cache.
+async fn store(
     context: &Context,
-    place: &LoginSite,
+    site: &LoginSite,
     consent: Consent,
     screen: &mut LoginScreen<'_>,
 ) -> Result<(), CommandError> {
-    let Consent { issued, registration } = consent;
-    let session = &place.session;
-    let refreshed = session.name.is_some() && issued.refresh_token.is_some();
-    let until: SystemTime = context.clock.now() + issued.expires_in;
-    if let Err(failure) = sso::keep_registration(context, session, &registration).await {
-        tracing::warn!(error = %failure, "the next log-in has to register this program again");
+    let Consent { tokens, registration } = consent;
+    let session = &site.session;
+    let is_refreshable = session.name.is_some() && tokens.refresh_token.is_some();
+    let until: SystemTime = context.clock.now() + tokens.expires_in;
+    if let Err(error) = sso::keep_registration(context, session, &registration).await {
+        tracing::warn!(%error, "the client registration was not stored; the next login registers again");
     }
-    sso::store(context, session, issued, &registration).await.map_err(|failure| place.failed(&failure))?;
+    sso::store(context, session, tokens, &registration).await.map_err(|error| site.failed(error))?;
     screen.done(&format!(
         "logged in: {session}, until {}{}",
         timestamp(until),
-        if refreshed { " and, refreshed by itself, as long as the session lasts" } else { "" }
+        if is_refreshable { "; refreshed automatically until the session ends" } else { "" }
     ));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The forms in which `get` prints credentials, and variables in the language of each shell.
+//! Output formats: credentials as JSON, variables in the language of each shell, and times as text.
 
 pub(crate) mod dotenv;
 pub(crate) mod fish;
@@ -12,24 +12,23 @@ use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
-pub(crate) use crate::cli::output::formats::ShellDialect;
-use crate::cli::store_variables;
-use crate::cli::store_variables::StoreVariables;
+use crate::cli::output::formats::ShellDialect;
+use crate::cli::region_endpoint;
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::model::credentials::Credentials;
+use crate::model::secret::Secret;
 use crate::model::time::timestamp;
 use crate::os::environment::Environment;
 
-/// What `get` prints.
+/// The output of `get`.
 #[derive(Debug)]
-pub(crate) struct ProcessOutput<'a> {
-    /// The credentials.
+pub(crate) struct CredentialsOutput<'a> {
     pub(crate) credentials: &'a Credentials,
-    /// Where they are good.
-    pub(crate) place: StoreVariables<'a>,
+    pub(crate) region_endpoint: RegionEndpoint<'a>,
 }
 
-impl ProcessOutput<'_> {
-    /// The document that a `credential_process` prints (version 1, as the AWS CLI documents it).
+impl CredentialsOutput<'_> {
+    /// Returns the JSON of a `credential_process` (version 1, as the AWS CLI documents it).
     #[must_use]
     pub(crate) fn process(&self) -> Zeroizing<String> {
         #[derive(serde::Serialize)]
@@ -50,7 +49,7 @@ impl ProcessOutput<'_> {
             version: 1,
             access_key_id: &credentials.access_key_id,
             secret_access_key: credentials.secret_access_key.expose(),
-            session_token: credentials.session_token.as_ref().map(crate::model::secret::Secret::expose),
+            session_token: credentials.session_token.as_ref().map(Secret::expose),
             expiration: credentials.expiration.map(timestamp),
             account_id: credentials.account_id.as_deref(),
         };
@@ -60,21 +59,25 @@ impl ProcessOutput<'_> {
         Zeroizing::new(String::from_utf8_lossy(&text).into_owned())
     }
 
-    /// Lines for a shell with this environment. What these credentials lack is unset, so that nothing of others stays
-    /// behind; a region or an endpoint only if we set it.
+    /// Returns lines for a shell with this environment.
+    ///
+    /// The lines unset the variables that these credentials do not have, so that no value of earlier credentials remains.
+    /// They unset a region or an endpoint only if Credenza has set it.
     ///
     /// # Errors
-    /// When one of them cannot be written so that every reader reads the same.
+    /// If a format has no unambiguous form for a value.
     pub(crate) fn lines(
         &self,
         dialect: ShellDialect,
         before: &Environment,
     ) -> Result<Zeroizing<String>, UnwritableValue> {
-        let variables: Vec<_> = self.variables().into_iter().chain(placed(self.place, before, dialect)).collect();
+        let variables = self.variables();
+        let variables: Vec<_> =
+            variables.into_iter().chain(region_endpoint_variables(self.region_endpoint, before, dialect)).collect();
         lines(dialect, &variables)
     }
 
-    /// The variables of the credentials alone; `None` for those that have to be unset.
+    /// Returns the variables of the credentials without region and endpoint.
     fn variables(&self) -> [Variable; 5] {
         let credentials = self.credentials;
         let text = |text: &str| Some(Zeroizing::new(text.to_owned()));
@@ -88,42 +91,41 @@ impl ProcessOutput<'_> {
     }
 }
 
-/// What a place changes in an environment, as variables. A file is no environment: it takes nothing away, and what it sets
-/// goes with it.
-pub(crate) fn placed(
-    place: StoreVariables<'_>,
+/// Returns the changes of the region and endpoint variables.
+///
+/// A `.env` file gets only the values: it cannot unset a variable, and no later file relies on the list of own variables.
+pub(crate) fn region_endpoint_variables(
+    region_endpoint: RegionEndpoint<'_>,
     before: &Environment,
     dialect: ShellDialect,
 ) -> impl Iterator<Item = Variable> {
     let is_written =
-        move |name, is_there| dialect != ShellDialect::Dotenv || (is_there && name != store_variables::SET);
-    let changes = place.changes(before).into_iter();
+        move |name, is_set| dialect != ShellDialect::Dotenv || (is_set && name != region_endpoint::OWN_VARIABLES);
+    let changes = region_endpoint.changes(before).into_iter();
     changes
         .filter(move |(name, value)| is_written(*name, value.is_some()))
         .map(|(name, value)| (name, value.map(Zeroizing::new)))
 }
 
-/// A variable and its value; `None` for one that has to be unset.
+/// A variable and its value; `None` unsets the variable.
 pub(crate) type Variable = (&'static str, Option<Zeroizing<String>>);
 
-/// Why a value cannot be written; the value is not shown.
+/// A value without an unambiguous form in a `.env` file. The error does not show the value.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{name} cannot be written for a .env file: {why}; choose another --format")]
+#[error("{name} cannot be written for a .env file: {reason}; choose another --format")]
 pub(crate) struct UnwritableValue {
-    /// The variable.
     pub(crate) name: &'static str,
-    /// What is in the way.
-    pub(crate) why: &'static str,
+    pub(crate) reason: &'static str,
 }
 
-/// Variables in the language of a shell, to which reading them is a success. What is unset goes first.
+/// Writes variables in the language of a shell, first those to unset. The exit code of the lines is 0.
 ///
 /// # Errors
-/// When a value cannot be written so that every reader reads the same.
+/// If a format has no unambiguous form for a value.
 pub(crate) fn lines(dialect: ShellDialect, variables: &[Variable]) -> Result<Zeroizing<String>, UnwritableValue> {
-    // So large that it does not move while it grows and leaves no secret behind.
-    let longest: usize = variables.iter().flat_map(|(_, value)| value).map(|value| 4 * value.len()).sum();
-    let mut text = Zeroizing::new(String::with_capacity(longest + 512 * variables.len() + 16));
+    // The capacity suffices for every quoting. A reallocation would leave a copy of a secret in freed memory.
+    let max_len: usize = variables.iter().flat_map(|(_, value)| value).map(|value| 4 * value.len()).sum();
+    let mut text = Zeroizing::new(String::with_capacity(max_len + 512 * variables.len() + 16));
     for (name, _) in variables.iter().filter(|(_, value)| value.is_none()) {
         match dialect {
             ShellDialect::Env => posix::unset(&mut text, name),
@@ -146,22 +148,22 @@ pub(crate) fn lines(dialect: ShellDialect, variables: &[Variable]) -> Result<Zer
     Ok(text)
 }
 
-/// A duration in its two largest units: `2 h 5 min`, `45 s`.
+/// Formats a duration in its two largest units: `2 h 5 min`, `45 s`.
 #[must_use]
-pub(crate) fn human(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(parts.len() - 1);
-    let shown = parts.iter().skip(first).take(2).filter(|(count, unit)| *count > 0 || *unit == "s" && first == 3);
-    shown.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
+    let nonzero = parts.iter().skip(first).take(2).filter(|(count, unit)| *count > 0 || *unit == "s" && first == 3);
+    nonzero.map(|(count, unit)| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
-/// A moment as seen from another: `in 5 min`, `now`, `2 h ago`.
+/// Formats a time relative to another: `in 5 min`, `now`, `2 h ago`.
 #[must_use]
-pub(crate) fn instant(at: SystemTime, now: SystemTime) -> String {
+pub(crate) fn relative_time(at: SystemTime, now: SystemTime) -> String {
     match at.duration_since(now) {
         Ok(left) if left.as_secs() == 0 => "now".into(),
-        Ok(left) => format!("in {}", human(left)),
-        Err(since) => format!("{} ago", human(since.duration())),
+        Ok(left) => format!("in {}", duration_text(left)),
+        Err(since) => format!("{} ago", duration_text(since.duration())),
     }
 }

@@ -1,40 +1,36 @@
-//! The `credenza` command: arguments → a command → an exit code.
+//! Start-up: reads the arguments, starts logging and the runtime, loads the configuration, and runs the command.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
 use crate::cli::args;
-use crate::cli::args::{Command, Invocation};
-use crate::cli::command::CommandError;
+use crate::cli::args::Invocation;
+use crate::cli::args::command::Command;
+use crate::cli::dispatch::{Resources, dispatch, print};
 use crate::cli::logging;
-use crate::cli::login::LoginResult;
 use crate::cli::login::targets::LoginTarget;
-use crate::cli::serve::ServeInputs;
-use crate::cli::{check, daemon_client, env, exec, get, login, profiles, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load;
-use crate::config::load::ConfigLocation;
-use crate::config::load::{ConfigLoader, LoadError};
+use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
 use crate::context::Context;
-use crate::context::mfa::Mfa;
-use crate::model::identity_name::IdentityName;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::watcher::Watcher;
-use crate::os::signals;
-use crate::os::signals::Signals;
 use crate::os::systemd;
 use crate::os::systemd::ServiceManager;
-use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
 
-/// A configuration that cannot be used (EX_CONFIG of sysexits(3)); systemd does not start such a service again.
-const BAD_CONFIGURATION: u8 = 78;
+/// The exit code for an unusable configuration (EX_CONFIG of sysexits(3)). Our systemd units do not restart on it.
+const EXIT_BAD_CONFIGURATION: u8 = 78;
 
-/// A command line that makes no sense, as clap's own.
-const BAD_USAGE: u8 = 2;
+/// The exit code for an unusable command line, as clap exits.
+const EXIT_BAD_USAGE: u8 = 2;
+
+/// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
+/// the other sources.
+const MAX_BLOCKING_THREADS: usize = 64;
 
 /// Runs the program: reads the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
@@ -44,53 +40,56 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if let Command::Completions(shell) = invocation.command {
-        args::write_completions(shell, &mut io::stdout());
-        return ExitCode::SUCCESS;
+        let mut script = Vec::new();
+        args::write_completions(shell, &mut script);
+        return print(&String::from_utf8_lossy(&script)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
     if let Command::Manual(folder) = &invocation.command {
         return match args::write_manual(folder) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&format!("cannot write manual pages into {}: {error}", folder.display()), 1),
+            Err(error) => fail(&format!("cannot write manual pages to {}: {error}", folder.display()), 1),
         };
     }
     harden(&invocation.command);
     start_logging(&invocation, &environment);
-    let service = match ServiceInputs::of(&invocation.command) {
+    let service = match ServiceInputs::take(&invocation.command) {
         Ok(service) => service,
-        Err(error) => return failed(&error.to_string(), 1),
+        Err(error) => return fail(&error.to_string(), 1),
     };
-    // One thread: a request takes microseconds, files are read and parsed on blocking threads. These are made when they
-    // are needed; enough of them that some dead file systems or name servers do not stop the others.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(64).build() {
+    // One thread is enough: a request takes microseconds, and blocking threads read and parse files.
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(&format!("cannot start: {error}"), 1),
+        Err(error) => return fail(&format!("cannot start the async runtime: {error}"), 1),
     };
     let code = runtime.block_on(run(invocation, environment, service));
-    // A thread that hangs in a dead file system must not keep the process.
+    // Do not wait for threads: a thread may hang in a dead file system.
     runtime.shutdown_background();
     code
 }
 
-/// What a daemon has from the one who started it.
-struct ServiceInputs {
-    manager: ServiceManager,
-    sockets: Vec<TcpListener>,
+/// The inputs of a daemon from the service manager.
+pub(crate) struct ServiceInputs {
+    pub(crate) manager: ServiceManager,
+    /// Sockets from systemd socket activation.
+    pub(crate) sockets: Vec<TcpListener>,
 }
 
 impl ServiceInputs {
-    /// Only the daemon listens. To be called before the first thread: it takes variables out of the environment.
-    fn of(command: &Command) -> Result<Self, systemd::SocketError> {
+    /// Takes the variables of the service manager out of the environment. Call it before the first thread starts.
+    fn take(command: &Command) -> Result<Self, systemd::SocketError> {
+        // Only the daemon listens.
         let sockets = if matches!(command, Command::Serve) { systemd::sockets()? } else { Vec::new() };
         Ok(Self { manager: ServiceManager::of_this_process(), sockets })
     }
 }
 
-/// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says something about what this command does. `check` tells it itself.
-fn asks_for_the_environments_profile(command: &Command, config: &Config) -> bool {
+/// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two itself.
+fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
-        Command::Login(wish) => wish.of == LoginTarget::Default,
+        Command::Login(request) => request.target == LoginTarget::Default,
         Command::Serve | Command::Exec { .. } | Command::Get { from_daemon: false, .. } => {
-            config.identities.values().any(Identity::asks_for_the_environments_profile)
+            config.identities.values().any(Identity::uses_environment_profile)
         }
         _ => false,
     }
@@ -104,12 +103,12 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         Command::Serve | Command::Exec { .. } => Files::watched(),
         _ => (Files::unwatched(), Watcher::none()),
     };
-    let named = NamedPaths {
+    let shared_files = NamedPaths {
         credentials: invocation.overrides.credentials_file.clone(),
         config: invocation.overrides.config_file.clone(),
     };
-    let place = ConfigLocation::new(invocation.config.as_deref(), &environment);
-    let loader = ConfigLoader::new(place, invocation.overrides, files.fresh());
+    let location = ConfigLocation::new(invocation.config.as_deref(), &environment);
+    let loader = ConfigLoader::new(location, invocation.overrides, files.fresh());
     let loaded = match invocation.command {
         Command::Serve | Command::Check => loader.load_for_daemon().await,
         _ => loader.load().await,
@@ -118,124 +117,36 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         Ok(config) => config,
         Err(error) => {
             service.manager.status(&format!("bad configuration: {error}"));
-            let code = if matches!(error, LoadError::Usage(_)) { BAD_USAGE } else { BAD_CONFIGURATION };
-            return failed(&error.to_string(), code);
+            let code = if matches!(error, LoadError::Usage(_)) { EXIT_BAD_USAGE } else { EXIT_BAD_CONFIGURATION };
+            return fail(&error.to_string(), code);
         }
     };
-    let two_profiles =
-        environment.two_profiles().filter(|_| asks_for_the_environments_profile(&invocation.command, &config));
+    let two_profiles = environment.two_profiles().filter(|_| uses_environment_profile(&invocation.command, &config));
     for warning in config.warnings.iter().chain(&two_profiles) {
         tracing::warn!("{warning}");
     }
-    let trusted_owners = match load::resolve(&config) {
-        Ok(numbers) => numbers.trusted_owners.into(),
-        Err(error) => return failed(&error.to_string(), BAD_CONFIGURATION),
+    let trusted_owners = match load::resolve_accounts(&config) {
+        Ok(accounts) => accounts.trusted_owners.into(),
+        Err(error) => return fail(&error.to_string(), EXIT_BAD_CONFIGURATION),
     };
-    // The file's own addresses have been checked with it: this one came by flag or variable.
+    // The parser has checked the addresses of the file, so this one comes from a flag or a variable.
     if let Some(remote) = config.server.remote_address() {
-        return failed(&remote.to_string(), BAD_USAGE);
+        return fail(&remote.to_string(), EXIT_BAD_USAGE);
     }
     let context = Context { trusted_owners, ..Context::new(environment, files) };
-    if let Command::Profiles { json } = invocation.command {
-        return match profiles::profiles(&context, &named, json).await.and_then(|text| print(&text)) {
-            Ok(code) => code,
-            Err(error) => failed(&error.to_string(), 1),
-        };
-    }
-    match obey(invocation.command, context, watcher, loader, config, service).await {
+    let resources = Resources { context, watcher, loader, config, service, shared_files };
+    match dispatch(invocation.command, resources).await {
         Ok(code) => code,
-        Err(error) => failed(&error.to_string(), 1),
+        Err(error) => fail(&error.to_string(), 1),
     }
 }
 
-async fn obey(
-    command: Command,
-    mut context: Context,
-    watcher: Watcher,
-    loader: ConfigLoader,
-    config: Config,
-    service: ServiceInputs,
-) -> Result<ExitCode, CommandError> {
-    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
-        context.terminal = Terminal::ours();
-    }
-    match command {
-        Command::Serve => {
-            let ServiceInputs { manager, sockets } = service;
-            serve::serve(ServeInputs { context, watcher, loader, config, manager, sockets }).await?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Command::Get { identity, format, from_daemon: true, .. } => {
-            let text = get::from_daemon(&config.server, &context, &identity, format).await?;
-            print(&text)
-        }
-        Command::Get { identity, format, from_daemon: false, mfa_code } => {
-            context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
-            match unless_ended(get::get(&context, &identity, format)).await? {
-                Ok(text) => print(&text?),
-                Err(code) => Ok(code),
-            }
-        }
-        Command::Env { identity, format } => print(&env::env(&config.server, &context, &identity, format).await?),
-        Command::Exec { identity, mfa_code, command } => {
-            context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
-            Ok(ExitCode::from(exec::exec(context, watcher, identity, &command).await?))
-        }
-        Command::Check => {
-            context.mfa = Mfa::at_the_terminal();
-            let report = match unless_ended(check::check(&context, &config)).await? {
-                Ok(report) => report,
-                Err(code) => return Ok(code),
-            };
-            print(&report.text)?;
-            Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Command::Status { ready, json, watch } => {
-            let address = daemon_client::address(&config.server.listen);
-            if ready {
-                let ready = status::ready(address).await?;
-                return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-            }
-            let ask = async || status::document(&config.server, &context).await;
-            if watch {
-                let show = if json { status::as_line } else { status::as_picture };
-                status::watch::watch(ask, show).await?;
-                return Ok(ExitCode::SUCCESS);
-            }
-            let document = ask().await?;
-            print(&if json { format!("{document:#}\n") } else { status::for_people(&document) })
-        }
-        Command::Login(wish) => {
-            let mut screen = io::stderr();
-            let is_terminal = screen.is_terminal();
-            Ok(match login::login(&context, &wish, &mut screen, is_terminal).await? {
-                LoginResult::Done => ExitCode::SUCCESS,
-                LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
-            })
-        }
-        Command::Completions(_) | Command::Manual(_) | Command::Profiles { .. } => Ok(ExitCode::SUCCESS),
-    }
-}
-
-/// What the command comes to, or the exit code of one that a signal ended.
-async fn unless_ended<T>(work: impl Future<Output = T>) -> Result<Result<T, ExitCode>, CommandError> {
-    let signals = Signals::listen(signals::ENDING);
-    let mut signals = signals.map_err(|error| CommandError::because(format!("cannot listen to signals: {error}")))?;
-    Ok(signals.unless_ended(work).await.map_err(|signal| ExitCode::from(signals::exit_code(signal))))
-}
-
-fn find(config: &Config, name: &IdentityName) -> Result<Identity, CommandError> {
-    config.identity(name).ok_or_else(|| CommandError::because(config.missing(name).unwrap_or_default()))
-}
-
-/// No core file, no debugger of the same user, no `/proc/PID/mem`.
+/// Protects secrets in memory: no core file, no debugger of the same user, no `/proc/PID/mem`.
 fn harden(command: &Command) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    // Where the kernel refuses, the program works as well as without.
+    // The program works without this protection where the kernel refuses it.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    // A limit, other than that, is inherited: what `exec` runs keeps its own.
+    // A child inherits an rlimit, unlike the flag above: the command of `exec` keeps its own.
     if matches!(command, Command::Exec { .. }) {
         return;
     }
@@ -243,32 +154,22 @@ fn harden(command: &Command) {
 }
 
 fn start_logging(invocation: &Invocation, environment: &Environment) {
-    // One-shot commands speak when something is wrong; the daemon tells what it does.
+    // The daemon logs its changes of state. Other commands log only problems.
     let default = if matches!(invocation.command, Command::Serve) { "info" } else { "warn" };
-    let written = environment.get("RUST_LOG").unwrap_or(default);
-    let (targets, wrong) = match (&invocation.log_level, args::parse_log_level(written)) {
+    let rust_log = environment.get("RUST_LOG").unwrap_or(default);
+    let (targets, error) = match (&invocation.log_level, logging::parse_log_level(rust_log)) {
         (Some(level), _) => (level.clone(), None),
         (None, Ok(targets)) => (targets, None),
-        (None, Err(error)) => (args::parse_log_level(default).unwrap_or_default(), Some(error)),
+        (None, Err(error)) => (logging::parse_log_level(default).unwrap_or_default(), Some(error)),
     };
     logging::start(invocation.log_format, targets, environment.get("JOURNAL_STREAM").is_some());
-    if let Some(error) = wrong {
+    if let Some(error) = error {
         tracing::warn!("RUST_LOG: {error}");
     }
 }
 
-fn print(text: &str) -> Result<ExitCode, CommandError> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(CommandError::because(format!("cannot write to standard output: {error}"))),
-    }
-}
-
-#[allow(clippy::print_stderr, reason = "the last word of a command that failed, whatever is logged")]
-fn failed(message: &str, code: u8) -> ExitCode {
+#[allow(clippy::print_stderr, reason = "the user sees the error of a command at every log level")]
+fn fail(message: &str, code: u8) -> ExitCode {
     eprintln!("credenza: {message}");
     ExitCode::from(code)
 }

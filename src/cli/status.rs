@@ -1,4 +1,4 @@
-//! `credenza status`: asks a running daemon.
+//! `credenza status`: shows the status of a running daemon.
 
 pub(crate) mod watch;
 
@@ -9,72 +9,72 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::cli::command::CommandError;
-use crate::cli::daemon_client::{DaemonClient, ask, foreign};
-use crate::cli::output::instant;
+use crate::cli::daemon_client::{DaemonClient, get_without_token, not_a_daemon};
+use crate::cli::error::CommandError;
+use crate::cli::output::relative_time;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 
-/// Whether every eager identity has credentials; asked without a token.
+/// Returns true if every eager identity has credentials. Sends no token.
 ///
 /// # Errors
-/// When no daemon answers.
+/// If no daemon answers.
 pub(crate) async fn ready(address: SocketAddr) -> Result<bool, CommandError> {
-    Ok(ask(address, "/readyz").await?.0 == StatusCode::OK)
+    Ok(get_without_token(address, "/readyz").await?.0 == StatusCode::OK)
 }
 
-/// The daemon's own document.
+/// Gets the status document of the daemon.
 ///
 /// # Errors
-/// When no daemon answers, the listener is not its own, or it refuses the token.
+/// If no daemon answers, the listener is not the daemon's, or the daemon refuses the token.
 pub(crate) async fn document(server: &ServerConfig, context: &Context) -> Result<Value, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
-    let body = daemon.ask("/status").await?;
-    serde_json::from_slice(&body).map_err(|error| foreign(daemon.address, error))
+    let body = daemon.get("/status").await?;
+    serde_json::from_slice(&body).map_err(|error| not_a_daemon(daemon.address, error))
 }
 
-/// The document for people.
+/// Formats the document as text.
 #[must_use]
-pub(crate) fn for_people(document: &Value) -> String {
-    let now = moment(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
+pub(crate) fn text(document: &Value) -> String {
+    let now = timestamp(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut text = String::new();
     let version = document["version"].as_str().unwrap_or("?");
     let _ = writeln!(text, "credenza {version}, started {}", relative(&document["started"], now));
-    if let Some(why) = document["configuration_refused"].as_str() {
+    if let Some(error) = document["configuration_refused"].as_str() {
         let _ = writeln!(
             text,
-            "the configuration on disk is refused, an earlier one is in force:\n  {}",
-            why.replace('\n', "\n  ")
+            "the configuration file has an error, and the earlier configuration stays in use:\n  {}",
+            error.replace('\n', "\n  ")
         );
     }
     let profiles = &document["profiles"];
     if let (Some(known @ 1..), Some(live)) = (profiles["known"].as_u64(), profiles["live"].as_u64()) {
-        let _ = writeln!(text, "{known} profiles are served when somebody asks for them, {live} of them now");
+        let _ = writeln!(text, "{known} profiles are served on demand, {live} of them are active");
     }
     for (name, identity) in document["identities"].as_object().into_iter().flatten() {
-        show(&mut text, name, identity, now);
+        write_identity(&mut text, name, identity, now);
     }
     text
 }
 
-/// An answer of the daemon, or that there was none, for people.
+/// Formats a document, or the error without one, as text.
 #[must_use]
-pub(crate) fn as_picture(answer: Result<&Value, &CommandError>) -> String {
-    answer.map_or_else(|error| format!("{error}\n"), for_people)
+pub(crate) fn text_or_error(result: Result<&Value, &CommandError>) -> String {
+    result.map_or_else(|error| format!("{error}\n"), text)
 }
 
-/// The same as one line of JSON; the field `error` says that there was no answer, and why.
+/// Formats a document as one line of JSON. Without a document the line has only the field `error`.
 #[must_use]
-pub(crate) fn as_line(answer: Result<&Value, &CommandError>) -> String {
-    match answer {
+pub(crate) fn json_line(result: Result<&Value, &CommandError>) -> String {
+    match result {
         Ok(document) => format!("{document}\n"),
         Err(error) => format!("{}\n", serde_json::json!({ "error": error.to_string() })),
     }
 }
 
-fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
+fn write_identity(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     let word = |key: &str| identity[key].as_str();
     let _ = writeln!(text, "\n{}: {}", Escaped(name), word("state").unwrap_or("?"));
     if let Some(source) = word("source") {
@@ -96,11 +96,11 @@ fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     }
     if word("login_ends").is_some() {
         let ends = relative(&identity["login_ends"], now);
-        // A daemon of another version may not say it.
+        // A daemon of another version may not have this field.
         let command = word("login_command").unwrap_or("credenza login");
-        let has_ended = moment(&identity["login_ends"]).is_some_and(|end| end <= now);
-        let told = if has_ended { "has ended" } else { "ends" };
-        let _ = writeln!(text, "  the log-in behind it {told} {ends}; to log in again, run: {}", Escaped(command));
+        let has_ended = timestamp(&identity["login_ends"]).is_some_and(|end| end <= now);
+        let verb = if has_ended { "ended" } else { "ends" };
+        let _ = writeln!(text, "  the login {verb} {ends}; to log in again, run: {}", Escaped(command));
     }
     let failure = &identity["failure"];
     if let (Some(source), Some(message)) = (failure["source"].as_str(), failure["message"].as_str()) {
@@ -121,12 +121,12 @@ fn show(text: &mut String, name: &str, identity: &Value, now: SystemTime) {
     }
 }
 
-fn moment(value: &Value) -> Option<SystemTime> {
+fn timestamp(value: &Value) -> Option<SystemTime> {
     parse_timestamp(value.as_str()?).ok()
 }
 
 fn relative(value: &Value, now: SystemTime) -> String {
-    moment(value).map_or_else(|| "at an unknown time".into(), |at| instant(at, now))
+    timestamp(value).map_or_else(|| "at an unknown time".into(), |at| relative_time(at, now))
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_see_ages_and_remaining_times() {
+    fn shows_ages_and_remaining_times() {
         let document = serde_json::json!({
             "version": "1", "now": "2026-11-23T16:00:00Z", "started": "2026-11-23T14:00:00Z", "configuration_refused": null,
             "identities": { "a": {
@@ -147,43 +147,39 @@ mod tests {
         let expected = "credenza 1, started 2 h ago\n\na: ok, refresh failing\n  ASIA1 from imds, region eu-west-1\n  \
                         loaded 5 min ago, expires in 1 h 30 min\n  next load in 20 s\n  imds fails (3 times, first 1 min ago): down\n  \
                         1. imds         failing: down\n";
-        assert_eq!(for_people(&document), expected);
+        assert_eq!(text(&document), expected);
     }
 
     #[test]
-    fn the_end_of_a_log_in_comes_with_the_command() {
+    fn shows_login_end_with_the_command() {
         let of = |ends: &str, command: Value| {
             let identity = serde_json::json!({ "state": "ok", "login_ends": ends, "login_command": command });
             let document = serde_json::json!({ "now": "2026-11-23T16:00:00Z", "identities": { "a": identity } });
-            for_people(&document).lines().last().unwrap().to_owned()
+            text(&document).lines().last().unwrap().to_owned()
         };
-        for (ends, command, told) in [
+        for (ends, command, expected) in [
             (
                 "2026-11-23T16:30:00Z",
                 "credenza login --sso-session work".into(),
-                "  the log-in behind it ends in 30 min; to log in again, run: credenza login --sso-session work",
+                "  the login ends in 30 min; to log in again, run: credenza login --sso-session work",
             ),
             (
                 "2026-11-23T15:30:00Z",
                 "aws login --profile dev".into(),
-                "  the log-in behind it has ended 30 min ago; to log in again, run: aws login --profile dev",
+                "  the login ended 30 min ago; to log in again, run: aws login --profile dev",
             ),
-            (
-                "2026-11-23T16:30:00Z",
-                Value::Null,
-                "  the log-in behind it ends in 30 min; to log in again, run: credenza login",
-            ),
+            ("2026-11-23T16:30:00Z", Value::Null, "  the login ends in 30 min; to log in again, run: credenza login"),
         ] {
-            assert_eq!(of(ends, command), told);
+            assert_eq!(of(ends, command), expected);
         }
     }
 
     #[test]
-    fn whatever_comes_can_be_shown() {
+    fn formats_any_json() {
         for odd in
             [serde_json::json!(null), serde_json::json!([1]), serde_json::json!({ "identities": { "a": 1 }, "now": 7 })]
         {
-            assert!(for_people(&odd).starts_with("credenza"));
+            assert!(text(&odd).starts_with("credenza"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `[identities.NAME]`, and `[defaults]` for all of them.
+//! Reads `[identities.NAME]`, and `[defaults]` for all identities.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,56 +8,52 @@ use crate::config::sources::built_in_chain;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::{sources, value};
 use crate::model::identity_name::IdentityName;
-use crate::source::spec::SourceSpec;
-use crate::source::spec::{LongLivedKeys, OnFailure};
+use crate::source::spec::{LongLivedKeys, OnFailure, SourceSpec};
 
-/// How long credentials without an end are served before they are read again.
-const LONG_LIVED: Duration = Duration::from_secs(3600);
+/// The default period after which credentials without an expiry are loaded again: the default of a role session.
+const DEFAULT_LONG_LIVED_EXPIRATION: Duration = Duration::from_secs(3600);
 
-/// Below a minute every client would ask anew all the time; above 12 hours no SDK is used to.
-const LONG_LIVED_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
+/// Below one minute each client would request credentials all the time. SDKs do not expect more than 12 hours.
+const LONG_LIVED_EXPIRATION_ALLOWED: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
 
-/// How long a session lasts that long-lived keys are exchanged for (the default of GetSessionToken).
-const SESSION: Duration = Duration::from_secs(12 * 3600);
+/// The default duration of a session made from long-lived keys: the default of GetSessionToken.
+const DEFAULT_SESSION_DURATION: Duration = Duration::from_secs(12 * 3600);
 
-/// What GetSessionToken takes.
-const SESSION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(36 * 3600);
+/// The range that GetSessionToken accepts.
+const SESSION_DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(36 * 3600);
 
-/// The deadline of a load.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The default deadline of a load. It bounds the time that a client waits for the first credentials.
+const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// A name under which one set of credentials is served. Comparing two says whether a reload changed anything.
+/// A name under which one set of credentials is served. A reload compares two to find changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// What clients ask for.
     pub(crate) name: IdentityName,
-    /// Its chain, in order of precedence; never empty.
+    /// The source chain, in order of precedence; never empty.
     pub(crate) sources: Vec<SourceSpec>,
-    /// What a failing source means.
     pub(crate) on_failure: OnFailure,
-    /// Whether it is loaded at the start.
+    /// Loads the credentials at the start, not at the first request.
     pub(crate) eager: bool,
-    /// Whether it is a profile that is served once somebody asks, and not configured itself.
+    /// True for a served profile, false for a configured identity.
     pub(crate) is_profile: bool,
-    /// What becomes of long-lived keys.
     pub(crate) long_lived_keys: LongLivedKeys,
-    /// How long credentials without an end are served before they are read again.
+    /// The period after which credentials without an expiry are loaded again.
     pub(crate) long_lived_expiration: Duration,
-    /// The deadline of a load.
     pub(crate) load_timeout: Duration,
 }
 
 impl Identity {
-    /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says what one of its sources is.
+    /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` selects the profile of one of its sources.
     #[must_use]
-    pub(crate) fn asks_for_the_environments_profile(&self) -> bool {
+    pub(crate) fn uses_environment_profile(&self) -> bool {
         self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
     }
 }
 
-/// One `[identities.NAME]`.
+/// Reads one `[identities.NAME]`.
 pub(crate) fn read(
     name: &str,
     at: usize,
@@ -66,8 +62,8 @@ pub(crate) fn read(
     errors: &mut ConfigErrors,
 ) -> Option<Identity> {
     let path = entry.path.clone();
-    let name = value::identity(name).unwrap_or_else(|why| {
-        errors.push(at, &path, why);
+    let name = value::identity(name).unwrap_or_else(|error| {
+        errors.push(at, &path, error);
         IdentityName::default()
     });
     let before = errors.count();
@@ -76,9 +72,9 @@ pub(crate) fn read(
         Some(entry) => sources::read(entry, &name.to_string(), errors),
         None if name.as_str() == IdentityName::DEFAULT => built_in_chain(),
         None => {
-            // A misspelt key or a broken line may be the one that is missing.
-            if !errors.is_mended && errors.count() == before {
-                errors.push(at, &path, "sources is missing: list where the credentials of this identity come from");
+            // A misspelt key may be the missing one.
+            if errors.count() == before {
+                errors.push(at, &path, "sources is missing; list the sources of this identity's credentials");
             }
             Vec::new()
         }
@@ -86,14 +82,14 @@ pub(crate) fn read(
     Some(IdentityDefaults::read(section, errors).or(defaults).identity(name, sources))
 }
 
-/// The words for [`LongLivedKeys`].
+/// The words of the key `long_lived_keys`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LongLivedKeysSetting {
     Direct,
     Session,
 }
 
-/// What an identity may say beside its sources, and `[defaults]` for all of them.
+/// The optional settings of an identity, and of `[defaults]` for all identities.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdentityDefaults {
     on_failure: Option<OnFailure>,
@@ -113,9 +109,9 @@ impl IdentityDefaults {
         let long_lived_keys = section.take("long_lived_keys").and_then(|entry| entry.word(errors, &words));
         let mut duration =
             |key, allowed| section.take(key).and_then(|entry| entry.read(errors, value::duration(allowed)));
-        let long_lived_expiration = duration("long_lived_expiration", &LONG_LIVED_ALLOWED);
+        let long_lived_expiration = duration("long_lived_expiration", &LONG_LIVED_EXPIRATION_ALLOWED);
         let load_timeout = duration("load_timeout", &LOAD_TIMEOUT_ALLOWED);
-        let session_duration = duration("session_duration", &SESSION_ALLOWED);
+        let session_duration = duration("session_duration", &SESSION_DURATION_ALLOWED);
         section.close();
         Self { on_failure, eager, long_lived_keys, session_duration, long_lived_expiration, load_timeout }
     }
@@ -140,12 +136,12 @@ impl IdentityDefaults {
             is_profile: false,
             long_lived_keys: match self.long_lived_keys {
                 Some(LongLivedKeysSetting::Session) => {
-                    LongLivedKeys::Session { duration: self.session_duration.unwrap_or(SESSION) }
+                    LongLivedKeys::Session { duration: self.session_duration.unwrap_or(DEFAULT_SESSION_DURATION) }
                 }
                 Some(LongLivedKeysSetting::Direct) | None => LongLivedKeys::Direct,
             },
-            long_lived_expiration: self.long_lived_expiration.unwrap_or(LONG_LIVED),
-            load_timeout: self.load_timeout.unwrap_or(LOAD_TIMEOUT),
+            long_lived_expiration: self.long_lived_expiration.unwrap_or(DEFAULT_LONG_LIVED_EXPIRATION),
+            load_timeout: self.load_timeout.unwrap_or(DEFAULT_LOAD_TIMEOUT),
         }
     }
 }

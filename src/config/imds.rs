@@ -1,4 +1,4 @@
-//! `[imds]`: the instance metadata service as a further way to one identity.
+//! Reads `[imds]`: the IMDS server, which serves one identity.
 
 use std::net::SocketAddr;
 
@@ -9,23 +9,22 @@ use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::{Overrides, value};
 use crate::model::identity_name::IdentityName;
 
-/// The metadata service.
+/// The settings of the IMDS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImdsConfig {
-    /// Where it listens: loopback or the addresses that SDKs know, never where other hosts can ask. Not empty.
+    /// Loopback addresses or addresses that SDKs know; other hosts cannot reach them. Not empty.
     pub(crate) listen: Vec<SocketAddr>,
-    /// Whose credentials it serves.
     pub(crate) identity: IdentityName,
-    /// Whether requests without a token are answered.
+    /// Answers requests without an IMDS session token (IMDSv1).
     pub(crate) allow_v1: bool,
 }
 
-/// Where the identity is named, to say that there is none.
-pub(crate) type NamedIdentity = Option<(usize, String)>;
+/// The offset and path of the key that names the identity, for the error about an unknown one.
+pub(crate) type IdentityKey = Option<(usize, String)>;
 
 impl ImdsConfig {
-    /// An address that somebody else has already, or another entry.
-    pub(crate) fn misfit(&self, server: &ServerConfig) -> Option<String> {
+    /// Returns an error message if `[server]` or another entry has one of the addresses.
+    pub(crate) fn address_conflict(&self, server: &ServerConfig) -> Option<String> {
         let taken = self.listen.iter().enumerate().find(|(position, address)| {
             address.port() != 0 && (self.listen[..*position].contains(address) || is_taken(**address, &server.listen))
         });
@@ -35,19 +34,18 @@ impl ImdsConfig {
     }
 }
 
-/// Why an address cannot be had.
 const TAKEN: &str = "[server] or another entry listens there already";
 
-/// What `[imds]` says, behind flags and variables. Without an address there is no such service, whatever else stands there.
+/// Reads `[imds]`. Flags and variables take precedence. Returns `None` without an address.
 pub(crate) fn read(
     section: Option<TableSection<'_>>,
     server: &ServerConfig,
     overrides: &Overrides,
     errors: &mut ConfigErrors,
-) -> Option<(ImdsConfig, NamedIdentity)> {
+) -> Option<(ImdsConfig, IdentityKey)> {
     let mut section = section.unwrap_or_else(|| TableSection::empty(&IMDS));
     let listen = section.take("listen").map(|entry| {
-        // What goes before it stands in nobody's way.
+        // A flag or a variable replaces the file's addresses, so these cannot conflict.
         let server = overrides.imds_listen.is_none().then_some(server);
         addresses(entry, server, errors)
     });
@@ -63,12 +61,12 @@ pub(crate) fn read(
     (!imds.listen.is_empty()).then_some((imds, named))
 }
 
-/// What flags and variables say of a metadata service that listens nowhere.
-pub(crate) fn of_no_use(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Option<String> {
-    let said = overrides.imds_identity.is_some() || overrides.imds_allow_v1 == Some(true);
-    (imds.is_none() && said).then(|| {
-        "--imds-identity and --imds-allow-v1 (or their variables) do nothing: the metadata service listens nowhere; \
-         --imds-listen (or listen in [imds]) names an address"
+/// Returns a warning if flags or variables configure an IMDS server that has no address.
+pub(crate) fn unused_overrides(imds: Option<&ImdsConfig>, overrides: &Overrides) -> Option<String> {
+    let has_override = overrides.imds_identity.is_some() || overrides.imds_allow_v1 == Some(true);
+    (imds.is_none() && has_override).then(|| {
+        "--imds-identity and --imds-allow-v1 (or their variables) have no effect: the IMDS server has no address; add \
+         --imds-listen (or listen in [imds])"
             .into()
     })
 }
@@ -80,17 +78,17 @@ fn addresses(entry: TableEntry<'_>, server: Option<&ServerConfig>, errors: &mut 
     let mut listen = Vec::new();
     for entry in entries {
         let address = entry.read(errors, |text| {
-            let address = value::metadata_address(text)?;
+            let address = value::imds_address(text)?;
             let taken = listen.contains(&address) || server.is_some_and(|server| is_taken(address, &server.listen));
             if address.port() != 0 && taken {
-                return Err(TAKEN.to_owned());
+                return Err(format!("{TAKEN}; choose another address"));
             }
             Ok(address)
         });
         listen.extend(address);
     }
     if listen.is_empty() && errors.count() == before {
-        errors.push(at, &path, "nowhere to listen; name an address, or leave the key out for no metadata service");
+        errors.push(at, &path, "no address to listen on; add one, or remove the key for no IMDS server");
     }
     listen
 }

@@ -1,4 +1,4 @@
-//! Finds, reads and checks `credenza.toml`, at the start and whenever it changed.
+//! Finds, reads and checks `credenza.toml`, at the start and after each change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,23 +10,23 @@ use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::contents::FileContents;
 
-/// Where `credenza.toml` is looked for.
+/// The paths of `credenza.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConfigLocation {
-    /// Somebody named it: it has to be there.
+    /// The user named the file, so it must exist.
     Named(PathBuf),
-    /// The first of these that exists; none is fine.
+    /// The first of these that exists. Without any the defaults apply.
     FirstOf(Vec<PathBuf>),
 }
 
 impl ConfigLocation {
-    /// The file that `--config` or `CREDENZA_CONFIG` names, else the default places.
+    /// Returns the file that `--config` or `CREDENZA_CONFIG` names, else the default paths.
     #[must_use]
     pub(crate) fn new(named: Option<&Path>, environment: &Environment) -> Self {
         if let Some(named) = named {
             return Self::Named(environment.expand(named));
         }
-        // The XDG specification has relative paths ignored.
+        // The XDG specification ignores relative paths.
         let configured = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
         let folder = configured.or_else(|| environment.home().map(|home| home.join(".config")));
         let own = folder.map(|folder| folder.join("credenza/credenza.toml"));
@@ -34,43 +34,43 @@ impl ConfigLocation {
     }
 }
 
-/// Nobody reads more errors than this; a wrong file can have a hundred thousand.
-const SHOWN: usize = 100;
+/// The maximum number of errors in a message. It bounds a log line: a wrong file can have a hundred thousand errors.
+const MAX_SHOWN_ERRORS: usize = 100;
 
-/// Where the configuration comes from.
+/// Loads the configuration, and again after each change.
 #[derive(Debug)]
 pub(crate) struct ConfigLoader {
-    place: ConfigLocation,
+    location: ConfigLocation,
     overrides: Overrides,
     files: Files,
 }
 
-/// Why there is no configuration: exit code 78 at the start, a line in log and status later.
+/// The reason why a configuration cannot be used. At the start the exit code is 78; later it is in log and status.
 #[derive(Debug)]
 pub(crate) enum LoadError {
-    /// The file itself.
+    /// The file cannot be read, its owner is not trusted, or it names an unknown user or group.
     File(String),
-    /// Flags or variables: exit code 2.
+    /// Flags or variables conflict with the file: exit code 2.
     Usage(String),
-    /// Everything that is wrong in it.
+    /// The path and the errors in the file.
     Content(Box<Path>, Vec<ConfigError>),
 }
 
 impl ConfigLoader {
-    /// A loader with files of its own, so that it remembers what it read.
+    /// Creates a loader. It needs files that nothing else uses: [`Self::changed`] reports a change of any file in them.
     #[must_use]
-    pub(crate) fn new(place: ConfigLocation, overrides: Overrides, files: Files) -> Self {
-        Self { place, overrides, files }
+    pub(crate) fn new(location: ConfigLocation, overrides: Overrides, files: Files) -> Self {
+        Self { location, overrides, files }
     }
 
-    /// The configuration as it stands now.
+    /// Loads the current configuration.
     ///
     /// # Errors
-    /// When a named file is missing, one cannot be read, belongs to somebody else, or is wrong.
+    /// If a named file is missing, or the file cannot be read, has an untrusted owner, or has errors.
     pub(crate) async fn load(&self) -> Result<Config, LoadError> {
         self.files.forget();
         let config = self.parse().await?;
-        resolve(&config)?;
+        resolve_accounts(&config)?;
         Ok(config)
     }
 
@@ -83,33 +83,33 @@ impl ConfigLoader {
         }
     }
 
-    /// The configuration for a daemon, or for those who try it.
+    /// Loads the configuration for `serve` and `check`.
     ///
     /// # Errors
-    /// As for [`Self::load`], and when flags and variables of the metadata service do not go with the rest: other commands
-    /// have nothing to do with them.
+    /// As [`Self::load`], and if flags or variables of the IMDS server conflict with other settings. Other commands do
+    /// not use those flags.
     pub(crate) async fn load_for_daemon(&self) -> Result<Config, LoadError> {
         let config = self.load().await?;
-        match config.metadata_misfit() {
-            Some(misfit) => Err(LoadError::Usage(misfit)),
+        match config.imds_conflict() {
+            Some(conflict) => Err(LoadError::Usage(conflict)),
             None => Ok(config),
         }
     }
 
-    /// Waits until what was read has changed, or a file has appeared where one was looked for.
+    /// Waits until the file has changed, or has appeared at one of the paths.
     pub(crate) async fn changed(&self) {
         self.files.changed().await;
     }
 
     async fn find(&self) -> Result<Option<(&Path, FileContents)>, LoadError> {
-        let (paths, named) = match &self.place {
+        let (paths, named) = match &self.location {
             ConfigLocation::Named(path) => (std::slice::from_ref(path), true),
             ConfigLocation::FirstOf(paths) => (paths.as_slice(), false),
         };
         for path in paths {
             match self.files.read(path).await {
                 Ok(contents) => {
-                    // It decides which files are read and where keys come from.
+                    // The file names the files that are read and the sources of keys.
                     let ours = rustix::process::geteuid().as_raw();
                     contents.owner.trusted(ours, &[]).map_err(|distrust| {
                         LoadError::File(format!("{}: {distrust}; it is not read", Escaped(&path.to_string_lossy())))
@@ -118,9 +118,9 @@ impl ConfigLoader {
                 }
                 Err(error) if error.is_missing() && !named => {}
                 Err(error) => {
-                    // That of a service may be closed to others, who then have one of their own.
+                    // Only the service may be able to read the file of the system. Other users need a file in their home.
                     let hint = match paths.first().filter(|own| *own != path) {
-                        Some(own) => format!("; {}, even an empty one, goes before it", own.display()),
+                        Some(own) => format!("; create {}, even an empty one: it takes precedence", own.display()),
                         None => String::new(),
                     };
                     return Err(LoadError::File(format!("{error}{hint}")));
@@ -131,28 +131,26 @@ impl ConfigLoader {
     }
 }
 
-/// The numbers behind the names of a configuration.
+/// The user and group ids of the accounts in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResolvedAccounts {
-    /// Of `trusted_owners`.
     pub(crate) trusted_owners: Vec<u32>,
-    /// Of `token_group`.
     pub(crate) token_group: Option<u32>,
 }
 
-/// Looks up the users and groups that a configuration names.
+/// Resolves the users and groups that a configuration names.
 ///
 /// # Errors
-/// All names that are not known here.
-pub(crate) fn resolve(config: &Config) -> Result<ResolvedAccounts, LoadError> {
+/// All names that this host does not know.
+pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, LoadError> {
     let mut unknown = Vec::new();
-    let mut number = |key: &str, found: Result<u32, users::UnknownAccount>| {
+    let mut id = |key: &str, found: Result<u32, users::UnknownAccount>| {
         found.map_err(|error| unknown.push(format!("{key}: {error}"))).ok()
     };
     let owners = config.trusted_owners.iter();
-    let trusted_owners = owners.filter_map(|owner| number("files.trusted_owners", users::user(owner))).collect();
+    let trusted_owners = owners.filter_map(|owner| id("files.trusted_owners", users::user_id(owner))).collect();
     let token_group =
-        config.server.token_group.as_ref().and_then(|group| number("server.token_group", users::group(group)));
+        config.server.token_group.as_ref().and_then(|group| id("server.token_group", users::group_id(group)));
     if unknown.is_empty() {
         Ok(ResolvedAccounts { trusted_owners, token_group })
     } else {
@@ -172,8 +170,8 @@ impl fmt::Display for LoadError {
                     errors.len(),
                     if errors.len() == 1 { "" } else { "s" }
                 )?;
-                errors.iter().take(SHOWN).try_for_each(|error| write!(f, "\n{error}"))?;
-                match errors.len().saturating_sub(SHOWN) {
+                errors.iter().take(MAX_SHOWN_ERRORS).try_for_each(|error| write!(f, "\n{error}"))?;
+                match errors.len().saturating_sub(MAX_SHOWN_ERRORS) {
                     0 => Ok(()),
                     more => write!(f, "\nand {more} more"),
                 }

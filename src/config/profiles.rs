@@ -1,4 +1,4 @@
-//! `[profiles]`: profiles of the shared files that are identities of their name.
+//! Reads `[profiles]`: profiles of the shared files that are served as identities of the same name.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -12,33 +12,33 @@ use crate::model::identity_name::IdentityName;
 use crate::model::text::usable;
 use crate::source::spec::SourceKind;
 
-/// Who has asked for nothing so long is dropped.
-const IDLE: Duration = Duration::from_secs(2 * 3600);
+/// The default period after which an identity without requests is dropped: twice the default of a role session.
+const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 3600);
 
 const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
 
-/// Which profiles are served, and how.
+/// The served profiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedProfiles {
-    /// A profile is served when its name matches one of these.
+    /// A profile is served if its name matches one of these.
     pub(crate) patterns: Vec<ProfilePattern>,
-    /// How long an identity is kept after it was last asked for.
+    /// The period after the last request at which an identity is dropped.
     pub(crate) idle: Duration,
-    /// `credentials_file`, in the place of the user's.
+    /// Replaces the user's credentials file.
     pub(crate) credentials_file: Option<PathBuf>,
-    /// `config_file`, in the place of the user's.
+    /// Replaces the user's config file.
     pub(crate) config_file: Option<PathBuf>,
     defaults: IdentityDefaults,
 }
 
 impl ServedProfiles {
-    /// Whether a profile of this name is served.
+    /// Returns true if a profile of this name is served.
     #[must_use]
     pub(crate) fn matches(&self, profile: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(profile))
     }
 
-    /// What a profile of this name is as an identity.
+    /// Returns the identity of a profile of this name.
     #[must_use]
     pub(crate) fn identity(&self, profile: &IdentityName) -> Identity {
         let kind = SourceKind::Profile {
@@ -53,24 +53,24 @@ impl ServedProfiles {
     }
 
     pub(crate) fn new(patterns: Vec<ProfilePattern>, defaults: IdentityDefaults) -> Self {
-        Self { patterns, idle: IDLE, credentials_file: None, config_file: None, defaults }
+        Self { patterns, idle: DEFAULT_IDLE, credentials_file: None, config_file: None, defaults }
     }
 }
 
-/// A name in which `*` stands for any characters, none among them: `dev`, `team-*`, `*`.
+/// A profile name in which `*` matches any number of characters: `dev`, `team-*`, `*`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct ProfilePattern(Box<str>);
 
 impl ProfilePattern {
-    /// Reads a pattern.
+    /// Parses a pattern.
     ///
     /// # Errors
-    /// When no profile can have such a name.
+    /// If no profile name can match.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         Ok(Self(usable("pattern", text).map_err(|error| error.to_string())?.into()))
     }
 
-    /// Whether the whole name is as the pattern has it.
+    /// Returns true if the pattern matches the whole name.
     #[must_use]
     pub(crate) fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -94,7 +94,7 @@ impl fmt::Debug for ProfilePattern {
     }
 }
 
-/// `[profiles]`. Without `serve` nothing is served, whatever else stands there.
+/// Reads `[profiles]`. Without `serve` it serves no profile.
 pub(crate) fn read(
     mut section: TableSection<'_>,
     defaults: IdentityDefaults,
@@ -107,7 +107,7 @@ pub(crate) fn read(
     let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
     section.close();
     let served = ServedProfiles { credentials_file, config_file, ..ServedProfiles::new(patterns, defaults) };
-    Some(ServedProfiles { idle: idle.unwrap_or(IDLE), ..served })
+    Some(ServedProfiles { idle: idle.unwrap_or(DEFAULT_IDLE), ..served })
 }
 
 #[cfg(test)]
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn pattern_matches_whole_names() {
         for (pattern, names, others) in [
             ("dev", &["dev"][..], &["", "de", "devx", "xdev"][..]),
             ("team-*", &["team-", "team-a", "team-a/b"], &["team", "ateam-a"]),
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_stands_for_the_star_matches(parts in prop::collection::vec("[ab]{0,3}", 1..4), between in "[abc/]{0,4}") {
+        fn star_matches_any_text(parts in prop::collection::vec("[ab]{0,3}", 1..4), between in "[abc/]{0,4}") {
             let pattern = ProfilePattern(parts.join("*").into());
             prop_assert!(pattern.matches(&parts.join(&between)) || parts.len() == 1);
         }

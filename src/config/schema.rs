@@ -1,23 +1,23 @@
-//! Every key of `credenza.toml`, once: the parser takes no other, and the file in `config/` shows each of them.
+//! The keys of `credenza.toml`. The parser refuses every other key, and `config/credenza.toml` documents each of them.
 
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub(crate) struct TableKeys {
-    /// Where they stand, for messages.
-    pub(crate) place: &'static str,
+    /// The name of the table in messages.
+    pub(crate) table: &'static str,
     pub(crate) names: &'static [&'static str],
-    /// Keys that will exist.
+    /// Keys of a later version.
     later: &'static [&'static str],
 }
 
 pub(crate) const ROOT: TableKeys = TableKeys {
-    place: "the top level",
+    table: "the top level",
     names: &["server", "defaults", "imds", "files", "profiles", "identities"],
     later: &["clients"],
 };
 
 pub(crate) const SERVER: TableKeys = TableKeys {
-    place: "[server]",
+    table: "[server]",
     names: &[
         "listen",
         "allow_remote",
@@ -32,21 +32,21 @@ pub(crate) const SERVER: TableKeys = TableKeys {
 };
 
 pub(crate) const IMDS: TableKeys =
-    TableKeys { place: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
+    TableKeys { table: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
 
-pub(crate) const FILES: TableKeys = TableKeys { place: "[files]", names: &["trusted_owners"], later: &[] };
+pub(crate) const FILES: TableKeys = TableKeys { table: "[files]", names: &["trusted_owners"], later: &[] };
 
 pub(crate) const PROFILES: TableKeys =
-    TableKeys { place: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
+    TableKeys { table: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
 
 pub(crate) const DEFAULTS: TableKeys = TableKeys {
-    place: "[defaults]",
+    table: "[defaults]",
     names: &["on_failure", "eager", "long_lived_keys", "session_duration", "long_lived_expiration", "load_timeout"],
     later: &[],
 };
 
 pub(crate) const IDENTITY: TableKeys = TableKeys {
-    place: "[identities.NAME]",
+    table: "[identities.NAME]",
     names: &[
         "sources",
         "on_failure",
@@ -60,7 +60,7 @@ pub(crate) const IDENTITY: TableKeys = TableKeys {
 };
 
 pub(crate) const SOURCE: TableKeys = TableKeys {
-    place: "a source",
+    table: "a source",
     names: &[
         "source",
         "region",
@@ -97,28 +97,28 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
 pub(crate) const ALL: [&TableKeys; 8] = [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
 
 impl TableKeys {
-    /// What to say about a key that is none of these, if it is none.
+    /// Returns an error message if this table does not have the key.
     pub(crate) fn refuse(&self, key: &str) -> Option<String> {
         if self.names.contains(&key) {
             return None;
         }
         if self.later.contains(&key) {
-            return Some("not supported yet".into());
+            return Some("not supported yet; remove it".into());
         }
-        let elsewhere: Vec<_> = ALL.iter().filter(|keys| keys.names.contains(&key)).map(|keys| keys.place).collect();
+        let elsewhere: Vec<_> = ALL.iter().filter(|keys| keys.names.contains(&key)).map(|keys| keys.table).collect();
         Some(if !elsewhere.is_empty() {
             format!("unknown key here; it belongs to {}", elsewhere.join(" or "))
         } else if let Some(nearest) = nearest(key, self.names.iter().copied()) {
             format!("unknown key; did you mean `{nearest}`?")
         } else {
-            format!("unknown key; {} has {}", self.place, self.names.join(", "))
+            format!("unknown key; {} has {}", self.table, self.names.join(", "))
         })
     }
 }
 
-/// The word that somebody may have meant.
+/// Returns the word that the user may have meant.
 pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // A secret in a wrong place may be long, and distances cost the product of both lengths.
+    // A text in a wrong place may be long, and a distance costs the product of both lengths. No key has 64 characters.
     if text.len() > 64 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! `[server]`.
+//! Reads `[server]`.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -8,34 +8,30 @@ use crate::config::listen::{Listen, RemoteAddress, is_local};
 use crate::config::schema::SERVER;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::{Overrides, sources, value};
-
 use crate::source::spec::TextSource;
 
-/// Connections at a time: more than the processes of a busy host, fewer than the usual limit of open files (1,024
-/// soft, of which listeners, files and upstream connections take some).
-const MAX_CONNECTIONS: usize = 512;
+/// The default connection limit: more than the processes of a busy host, fewer than the usual soft rlimit of 1,024 open
+/// files. Listeners, files and connections to services need some of those.
+const DEFAULT_MAX_CONNECTIONS: usize = 512;
 
 const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
 
-/// The HTTP side.
+/// The settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerConfig {
-    /// Where to listen.
     pub(crate) listen: Listen,
-    /// Whether addresses that other hosts can reach may be listened on.
+    /// Allows listen addresses that other hosts can reach.
     pub(crate) allow_remote: bool,
-    /// Further names under which requests may address us, in lower case.
+    /// Further host names that a request may have in its `Host` header, in lower case.
     pub(crate) allowed_hosts: Vec<Box<str>>,
-    /// Where the broker's own token comes from.
     pub(crate) token: AuthTokenConfig,
-    /// The group whose members may read the token file.
+    /// The group that may read the token file.
     pub(crate) token_group: Option<Account>,
-    /// Connections at a time.
     pub(crate) max_connections: usize,
 }
 
 impl ServerConfig {
-    /// An address that other hosts can reach though that is not allowed, as the error it is.
+    /// Returns an error if other hosts can reach a listen address and `allow_remote` is off.
     #[must_use]
     pub(crate) fn remote_address(&self) -> Option<RemoteAddress> {
         match &self.listen {
@@ -47,25 +43,26 @@ impl ServerConfig {
     }
 }
 
-/// Where the broker's own token comes from.
+/// The origin of the auth token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuthTokenConfig {
-    /// Kept in this file, or made and written there; without one, at the first of the default places.
+    /// The daemon reads the token from this file, or generates it and writes the file. Without a path it uses the first
+    /// usable default path.
     Kept(Option<PathBuf>),
-    /// Given directly, or in a file that is only read.
+    /// The user gives the token, directly or in a file that the daemon never writes.
     Given(TextSource),
 }
 
 /// A user or a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// To be looked up.
+    /// A name that is not resolved yet.
     Name(Box<str>),
-    /// A `uid` or `gid`.
+    /// A user id or group id.
     Id(u32),
 }
 
-/// What `[server]` says, behind flags and variables.
+/// Reads `[server]`. Flags and variables take precedence.
 pub(crate) fn read(
     section: Option<TableSection<'_>>,
     overrides: &Overrides,
@@ -88,7 +85,7 @@ pub(crate) fn read(
         allowed_hosts,
         token: overrides.token.clone().or(token).unwrap_or(AuthTokenConfig::Kept(None)),
         token_group: overrides.token_group.clone().or(token_group),
-        max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
+        max_connections: max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
     }
 }
 
@@ -96,7 +93,7 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
     let (at, path) = (entry.at(), entry.path.clone());
     let entries = entry.list(errors, "entry")?;
     if entries.is_empty() {
-        errors.push(at, &path, "nowhere to listen; list an address, or leave the key out for the default");
+        errors.push(at, &path, "no address to listen on; list one, or remove the key for the default");
     }
     let mut addresses = Vec::new();
     for entry in entries {
@@ -105,9 +102,9 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
             if !allow_remote && !is_local(address.ip()) {
                 return Err(RemoteAddress(address).to_string());
             }
-            // Port 0 is another port each time.
+            // Port 0 gets a different port each time.
             if address.port() != 0 && addresses.contains(&address) {
-                return Err("stands in the list twice".into());
+                return Err("listed twice; remove one of them".into());
             }
             Ok(address)
         });
@@ -118,10 +115,11 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
 
 fn token(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Option<AuthTokenConfig> {
     let given = section.at("auth_token").or_else(|| section.at("auth_token_file"));
-    let token = sources::text(section, "auth_token", "auth_token_file", value::auth_token, errors);
+    let token = sources::text_or_file(section, "auth_token", "auth_token_file", value::auth_token, errors);
     let kept = section.take("token_file");
     if let (Some(_), Some(kept)) = (&given, &kept) {
-        return kept.refuse(errors, "a token that is given is not kept in a file: keep token_file, or auth_token");
+        return kept
+            .refuse(errors, "the daemon does not write a given token to a file; keep token_file, or auth_token");
     }
     let token = token.map(AuthTokenConfig::Given);
     token.or_else(|| {

@@ -1,4 +1,4 @@
-//! The entries of `sources = […]`.
+//! Reads the source chain of an identity: `sources = […]`.
 
 use crate::config::schema::{SOURCE, nearest};
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
@@ -6,7 +6,7 @@ use crate::config::{roles, value};
 use crate::model::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
-/// Sources that need no settings, by the word that stands for them.
+/// A source without settings. One word configures it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BareSource {
     Environment,
@@ -22,7 +22,7 @@ const WORDS: [(&str, BareSource); 4] = [
     ("imds", BareSource::Imds),
 ];
 
-/// What `default` is made of when nothing is configured.
+/// Returns the source chain of `default` without configuration.
 #[must_use]
 pub(crate) fn built_in_chain() -> Vec<SourceSpec> {
     WORDS.map(|(_, word)| word.kind().into()).to_vec()
@@ -39,14 +39,14 @@ impl BareSource {
     }
 }
 
-/// The chain of an identity; each source that is wrong is reported.
+/// Reads the source chain of an identity and reports each wrong source.
 pub(crate) fn read(entry: TableEntry<'_>, identity: &str, errors: &mut ConfigErrors) -> Vec<SourceSpec> {
     let (at, path) = (entry.at(), entry.path.clone());
     let Some(entries) = entry.list(errors, "source") else {
         return Vec::new();
     };
     if entries.is_empty() {
-        errors.push(at, &path, "an identity without sources; list at least one");
+        errors.push(at, &path, "no source; list at least one");
     }
     let numbered = entries.into_iter().enumerate();
     numbered
@@ -68,17 +68,17 @@ fn word_or_url(text: &str) -> Result<SourceSpec, String> {
         return Ok(SourceKind::Url(TextSource::Literal(value::url(text)?)).into());
     }
     Err(match nearest(text, WORDS.iter().map(|(word, _)| *word)) {
-        Some(word) => format!("no source; did you mean \"{word}\"?"),
-        None => "no source; it is \"environment\", \"profile\", \"container\", \"imds\", a URL with user info, or a \
-                 table such as { profile = \"dev\" }"
+        Some(word) => format!("not a source; did you mean \"{word}\"?"),
+        None => "not a source; write \"environment\", \"profile\", \"container\", \"imds\", a URL with user info, or a table \
+                 such as { profile = \"dev\" }"
             .into(),
     })
 }
 
-/// The base of a role: a source as in a chain, or `"profile NAME"`.
-fn base(entry: TableEntry<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
+/// Reads the base source of a role: a source as in a chain, or `"profile NAME"`.
+fn base(entry: TableEntry<'_>, label: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
     if !entry.is_text() {
-        return table(entry, &format!("the source of {called}"), errors);
+        return table(entry, &format!("the source of {label}"), errors);
     }
     entry.read(errors, |text| match text.strip_prefix("profile").map(|name| (name, name.trim())) {
         Some((_, name)) if !name.is_empty() && text.as_bytes()["profile".len()].is_ascii_whitespace() => {
@@ -89,58 +89,60 @@ fn base(entry: TableEntry<'_>, called: &str, errors: &mut ConfigErrors) -> Optio
     })
 }
 
-/// `called` is what the source is called in messages: `source 2 of identity minio`.
-fn table(entry: TableEntry<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
+/// Reads a source in a table. Messages call it by its label: `source 2 of identity minio`.
+fn table(entry: TableEntry<'_>, label: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
     let mut section = TableSection::open(entry, &SOURCE, errors)?;
-    let role = roles::role(&mut section, called, base, errors);
+    let role = roles::role(&mut section, label, base, errors);
     let word = match &role {
         Some(_) => None,
         None => section.take("source").and_then(|entry| entry.word(errors, &WORDS)),
     };
     let process = section.take("process").and_then(|entry| roles::process(entry, errors));
-    let sso = roles::sso(&mut section, called, errors);
+    let sso = roles::sso(&mut section, label, errors);
     let region = section.take("region").and_then(|entry| entry.read(errors, value::region));
-    let keys = keys(&mut section, called, errors);
-    let url = text(&mut section, "url", "url_file", value::url, errors);
+    let keys = keys(&mut section, label, errors);
+    let url = text_or_file(&mut section, "url", "url_file", value::url, errors);
     let profile = profile(&mut section, errors);
     let allow_v1 = section.take("allow_v1").and_then(|entry| entry.boolean(errors));
     section.close();
     if errors.count() > before {
-        // What these errors leave out would only look like another one.
+        // The values with errors are missing here, so a check for missing keys would report more errors.
         return None;
     }
     let process = process.map(SourceKind::Process);
     let kinds = [role, process, sso, keys, url.map(SourceKind::Url), profile];
     let mut kinds: Vec<_> = kinds.into_iter().flatten().collect();
     if let Some(word) = word {
-        let is_said_twice = word == BareSource::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
-        kinds.extend((!is_said_twice).then(|| word.kind()));
+        let is_same_source = word == BareSource::Profile && matches!(kinds[..], [SourceKind::Profile { .. }]);
+        kinds.extend((!is_same_source).then(|| word.kind()));
     }
     let kind = match (kinds.pop(), allow_v1) {
         (Some(SourceKind::Imds { .. }), allow_v1) if kinds.is_empty() => {
             Ok(SourceKind::Imds { allow_v1: allow_v1.unwrap_or_default() })
         }
-        (Some(_), _) if !kinds.is_empty() => Err("is several sources at once; write a table for each"),
-        (_, Some(_)) => Err("has allow_v1, which belongs to { source = \"imds\" }"),
+        (Some(_), _) if !kinds.is_empty() => Err("has the keys of several sources; write one table for each"),
+        (_, Some(_)) => Err("has allow_v1, which belongs to { source = \"imds\" }; remove it"),
         (Some(kind), None) => Ok(kind),
-        (None, None) => Err("does not say which source it is: add source = \"environment\", \"profile\", \
-                             \"container\" or \"imds\", keys, a url, a profile, a process, a role_arn or an sso_session"),
+        (None, None) => Err(
+            "does not name a source; add source = \"environment\", \"profile\", \"container\" or \"imds\", keys, a url, \
+                             a profile, a process, a role_arn or an sso_session",
+        ),
     };
     match kind {
         Ok(kind) => Some(SourceSpec { kind, region }),
-        Err(why) => {
-            errors.push(at, &path, format!("{called} {why}"));
+        Err(reason) => {
+            errors.push(at, &path, format!("{label} {reason}"));
             None
         }
     }
 }
 
-fn keys(section: &mut TableSection<'_>, called: &str, errors: &mut ConfigErrors) -> Option<SourceKind> {
+fn keys(section: &mut TableSection<'_>, label: &str, errors: &mut ConfigErrors) -> Option<SourceKind> {
     let before = errors.count();
     let mut part = |key, key_file, part| {
         let at = section.at(key).or_else(|| section.at(key_file));
-        (at, text(section, key, key_file, value::part(part), errors))
+        (at, text_or_file(section, key, key_file, value::credential_part(part), errors))
     };
     let (id_at, access_key_id) = part("access_key_id", "access_key_id_file", "access key id");
     let (secret_at, secret_access_key) = part("secret_access_key", "secret_access_key_file", "secret access key");
@@ -150,12 +152,12 @@ fn keys(section: &mut TableSection<'_>, called: &str, errors: &mut ConfigErrors)
         (Some(access_key_id), Some(secret_access_key)) => {
             return Some(SourceKind::Static { access_key_id, secret_access_key, session_token });
         }
-        (Some(_), None) => "has access_key_id and no secret_access_key: half a key pair",
-        (None, Some(_)) => "has secret_access_key and no access_key_id: half a key pair",
-        (None, None) => "has session_token and no key pair",
+        (Some(_), None) => "has access_key_id and no secret_access_key: half a key pair; add the secret_access_key",
+        (None, Some(_)) => "has secret_access_key and no access_key_id: half a key pair; add the access_key_id",
+        (None, None) => "has session_token and no key pair; add access_key_id and secret_access_key",
     };
     let (at, path) = id_at.or(secret_at).or(token_at)?;
-    errors.push(at, &path, format!("{called} {half}"));
+    errors.push(at, &path, format!("{label} {half}"));
     None
 }
 
@@ -163,12 +165,12 @@ fn profile(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Option<
     let name = section.take("profile").and_then(|entry| entry.read(errors, value::profile));
     let mut file = |key| section.take(key).and_then(|entry| entry.read(errors, value::path));
     let (credentials_file, config_file) = (file("credentials_file"), file("config_file"));
-    let is_there = name.is_some() || credentials_file.is_some() || config_file.is_some();
-    is_there.then_some(SourceKind::Profile { name, credentials_file, config_file })
+    let is_profile = name.is_some() || credentials_file.is_some() || config_file.is_some();
+    is_profile.then_some(SourceKind::Profile { name, credentials_file, config_file })
 }
 
-/// `key` or `key_file`, not both.
-pub(crate) fn text(
+/// Reads `key` or `key_file`, not both.
+pub(crate) fn text_or_file(
     section: &mut TableSection<'_>,
     key: &'static str,
     key_file: &'static str,
@@ -177,7 +179,7 @@ pub(crate) fn text(
 ) -> Option<TextSource> {
     let (literal, file) = (section.take(key), section.take(key_file));
     if let (Some(_), Some(file)) = (&literal, &file) {
-        return file.refuse(errors, format!("{key} is there as well; keep one of the two"));
+        return file.refuse(errors, format!("{key} is set as well; keep one of the two"));
     }
     let literal = literal.and_then(|entry| entry.read(errors, read)).map(TextSource::Literal);
     literal.or_else(|| file.and_then(|entry| entry.read(errors, value::path)).map(TextSource::File))

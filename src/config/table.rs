@@ -1,4 +1,4 @@
-//! Reading tables of `credenza.toml` without stopping at the first error.
+//! Reads the tables of `credenza.toml` and collects every semantic error.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -9,24 +9,18 @@ use toml_span::value::{Table, ValueInner};
 
 use crate::config::schema::TableKeys;
 use crate::config::server::Account;
+use crate::config::syntax::LineIndex;
 use crate::config::{ConfigError, value};
 use crate::model::text::Escaped;
 
-/// All that is wrong with one file.
-#[derive(Debug)]
+/// The errors of one file, in the order of discovery.
+#[derive(Debug, Default)]
 pub(crate) struct ConfigErrors {
-    /// Whether statements were blanked out: what seems to be missing may have been there.
-    pub(crate) is_mended: bool,
-    line_starts: Vec<usize>,
+    /// Byte offset, key path, message.
     found: Vec<(usize, String, String)>,
 }
 
 impl ConfigErrors {
-    pub(crate) fn new(text: &str) -> Self {
-        let after_breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
-        Self { is_mended: false, line_starts: std::iter::once(0).chain(after_breaks).collect(), found: Vec::new() }
-    }
-
     pub(crate) fn push(&mut self, at: usize, key: &str, message: impl Into<String>) {
         self.found.push((at, key.to_owned(), message.into()));
     }
@@ -35,71 +29,56 @@ impl ConfigErrors {
         self.found.len()
     }
 
-    /// The line that holds this offset, from 0.
-    pub(crate) fn line(&self, at: usize) -> usize {
-        self.line_starts.partition_point(|start| *start <= at) - 1
-    }
-
-    /// Where this line begins; the end of the text for one behind the last.
-    pub(crate) fn line_start(&self, line: usize, text: &str) -> usize {
-        self.line_starts.get(line).copied().unwrap_or(text.len())
-    }
-
-    /// Everything in the order of the file.
-    pub(crate) fn finish(mut self, text: &str) -> Vec<ConfigError> {
+    /// Returns the errors in the order of the file.
+    pub(crate) fn finish(mut self, index: &LineIndex<'_>) -> Vec<ConfigError> {
         self.found.sort();
         self.found.dedup();
-        let found = std::mem::take(&mut self.found);
-        let placed = found.into_iter().map(|(at, key, message)| {
-            let line = self.line(at);
-            let column = text.get(self.line_starts[line]..at).map_or(0, |before| before.chars().count());
-            ConfigError { line: line + 1, column: column + 1, key, message }
-        });
-        placed.collect()
+        self.found.into_iter().map(|(at, key, message)| index.error(at, key, message)).collect()
     }
 }
 
-/// One table, and where its keys are.
+/// A table of which each known key is taken once.
 #[derive(Debug)]
 pub(crate) struct TableSection<'t> {
+    /// Precedes the keys in messages: `server.`.
     prefix: String,
     table: Table<'t>,
     known: &'static TableKeys,
 }
 
 impl<'t> TableSection<'t> {
-    /// A table without keys.
+    /// Stands in for a table that the file does not have.
     pub(crate) fn empty(known: &'static TableKeys) -> Self {
         Self { prefix: String::new(), table: Table::new(), known }
     }
 
-    /// The table in this entry; reports keys that are unknown.
+    /// Opens the table in this entry; reports unknown keys.
     pub(crate) fn open(entry: TableEntry<'t>, known: &'static TableKeys, errors: &mut ConfigErrors) -> Option<Self> {
         let separator = if entry.is_element { ", " } else { "." };
         let prefix = if entry.path.is_empty() { String::new() } else { format!("{}{separator}", entry.path) };
         let mut table = entry.table(errors)?;
         table.retain(|key, _| {
-            let refused = known.refuse(&key.name);
-            if let Some(message) = &refused {
+            let refusal = known.refuse(&key.name);
+            if let Some(message) = &refusal {
                 errors.push(key.span.start, &format!("{prefix}{}", quoted(&key.name)), message.as_str());
             }
-            refused.is_none()
+            refusal.is_none()
         });
         Some(Self { prefix, table, known })
     }
 
     pub(crate) fn take(&mut self, key: &'static str) -> Option<TableEntry<'t>> {
-        debug_assert!(self.known.names.contains(&key), "{key} is not among the keys of {}", self.known.place);
+        debug_assert!(self.known.names.contains(&key), "{key} is not among the keys of {}", self.known.table);
         let value = self.table.remove(key)?;
         Some(TableEntry { path: format!("{}{key}", self.prefix), value, is_element: false })
     }
 
-    /// Where the value of this key stands, and its path.
+    /// The offset and the path of the value of this key.
     pub(crate) fn at(&self, key: &str) -> Option<(usize, String)> {
         self.table.get(key).map(|value| (value.span.start, format!("{}{key}", self.prefix)))
     }
 
-    /// A table within this one.
+    /// Opens a table within this one.
     pub(crate) fn section(
         &mut self,
         key: &'static str,
@@ -109,18 +88,19 @@ impl<'t> TableSection<'t> {
         Self::open(self.take(key)?, keys, errors)
     }
 
-    /// All known keys have been taken.
+    /// Asserts in debug builds that every known key was taken.
     pub(crate) fn close(self) {
-        debug_assert!(self.table.is_empty(), "nobody read {:?} of {}", self.table.keys(), self.known.place);
+        debug_assert!(self.table.is_empty(), "not read: {:?} of {}", self.table.keys(), self.known.table);
     }
 }
 
-/// A value, and where it stands.
+/// A value with its offset and path.
 #[derive(Debug)]
 pub(crate) struct TableEntry<'t> {
-    /// `server.listen`.
+    /// The path for messages: `server.listen`.
     pub(crate) path: String,
     value: Value<'t>,
+    /// True for the element of a list: its keys follow a comma in messages.
     is_element: bool,
 }
 
@@ -129,18 +109,19 @@ impl<'t> TableEntry<'t> {
         Self { path: String::new(), value, is_element: false }
     }
 
+    /// The byte offset of the value.
     pub(crate) fn at(&self) -> usize {
         self.value.span.start
     }
 
-    /// Reports something about this value; nothing comes of it.
+    /// Reports an error about this value and returns `None`.
     pub(crate) fn refuse<T>(&self, errors: &mut ConfigErrors, message: impl Into<String>) -> Option<T> {
         errors.push(self.at(), &self.path, message);
         None
     }
 
-    fn wanted<T>(&self, errors: &mut ConfigErrors, wanted: &str) -> Option<T> {
-        self.refuse(errors, format!("must be {wanted}, not {}", self.kind()))
+    fn refuse_type<T>(&self, errors: &mut ConfigErrors, expected: &str) -> Option<T> {
+        self.refuse(errors, format!("must be {expected}, not {}", self.kind()))
     }
 
     fn kind(&self) -> &'static str {
@@ -157,7 +138,7 @@ impl<'t> TableEntry<'t> {
         self.value.as_str().is_some()
     }
 
-    /// A text, and what this function makes of it.
+    /// Parses a text with this function.
     pub(crate) fn read<T, E: Display>(
         mut self,
         errors: &mut ConfigErrors,
@@ -170,12 +151,12 @@ impl<'t> TableEntry<'t> {
             }
             other => {
                 self.value.set(other);
-                self.wanted(errors, "a text in quotes")
+                self.refuse_type(errors, "a text in quotes")
             }
         }
     }
 
-    /// One of these words.
+    /// Parses one of these words.
     pub(crate) fn word<T: Copy>(self, errors: &mut ConfigErrors, words: &[(&str, T)]) -> Option<T> {
         self.read(errors, |text| {
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -186,12 +167,12 @@ impl<'t> TableEntry<'t> {
     }
 
     pub(crate) fn boolean(self, errors: &mut ConfigErrors) -> Option<bool> {
-        self.value.as_bool().or_else(|| self.wanted(errors, "true or false"))
+        self.value.as_bool().or_else(|| self.refuse_type(errors, "true or false"))
     }
 
     pub(crate) fn number(self, errors: &mut ConfigErrors, allowed: RangeInclusive<usize>) -> Option<usize> {
         let Some(number) = self.value.as_integer() else {
-            return self.wanted(errors, "a whole number");
+            return self.refuse_type(errors, "a whole number");
         };
         usize::try_from(number)
             .ok()
@@ -199,34 +180,35 @@ impl<'t> TableEntry<'t> {
             .or_else(|| self.refuse(errors, format!("must lie between {} and {}", allowed.start(), allowed.end())))
     }
 
-    /// A user or a group by name or number.
+    /// Parses a user or a group, by name or number.
     pub(crate) fn account(self, errors: &mut ConfigErrors) -> Option<Account> {
         match self.value.as_integer() {
-            Some(id) => {
-                u32::try_from(id).map(Account::Id).ok().or_else(|| self.refuse(errors, "not the number of an account"))
-            }
+            Some(id) => u32::try_from(id)
+                .map(Account::Id)
+                .ok()
+                .or_else(|| self.refuse(errors, "not a user or group number; it is between 0 and 4294967295")),
             None => self.read(errors, value::account),
         }
     }
 
-    /// The elements of a list; each is called `what` and its number, from 1.
-    pub(crate) fn list(mut self, errors: &mut ConfigErrors, what: &str) -> Option<Vec<Self>> {
+    /// Returns the elements of a list. Messages call each of them `noun` and its number, from 1.
+    pub(crate) fn list(mut self, errors: &mut ConfigErrors, noun: &str) -> Option<Vec<Self>> {
         let elements = match self.value.take() {
             ValueInner::Array(elements) => elements,
             other => {
                 self.value.set(other);
-                return self.wanted(errors, "a list");
+                return self.refuse_type(errors, "a list");
             }
         };
         let entries = elements.into_iter().enumerate().map(|(position, value)| Self {
-            path: format!("{}, {what} {}", self.path, position + 1),
+            path: format!("{}, {noun} {}", self.path, position + 1),
             value,
             is_element: true,
         });
         Some(entries.collect())
     }
 
-    /// The values in this table, whatever their names.
+    /// Returns the keys of a table that allows any key, with their offsets and values.
     pub(crate) fn named(self, errors: &mut ConfigErrors) -> Vec<(Cow<'t, str>, usize, Self)> {
         let path = self.path.clone();
         let tables = self.table(errors).unwrap_or_default().into_iter().map(|(key, value)| {
@@ -236,7 +218,6 @@ impl<'t> TableEntry<'t> {
         tables.collect()
     }
 
-    /// Whether it is a list.
     pub(crate) fn is_list(&self) -> bool {
         self.value.as_array().is_some()
     }
@@ -246,13 +227,13 @@ impl<'t> TableEntry<'t> {
             ValueInner::Table(table) => Some(table),
             other => {
                 self.value.set(other);
-                self.wanted(errors, "a table")
+                self.refuse_type(errors, "a table")
             }
         }
     }
 }
 
-/// A text that may have been a secret, overwritten when this parser owned it.
+/// A text that may be a secret. It is overwritten on drop if it is owned.
 struct ZeroizedText<'t>(Cow<'t, str>);
 
 impl Drop for ZeroizedText<'_> {
@@ -263,7 +244,7 @@ impl Drop for ZeroizedText<'_> {
     }
 }
 
-/// A key as it would be written.
+/// Formats a key as TOML writes it.
 fn quoted(key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if bare { key.to_owned() } else { format!("\"{}\"", Escaped(key)) }

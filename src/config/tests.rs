@@ -1,16 +1,13 @@
-use crate::config::load::ConfigLocation;
-use crate::os::environment::Environment;
-use crate::source::spec::LongLivedKeys;
 use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use crate::config::listen::Listen;
+use crate::config::load::ConfigLocation;
 use crate::config::*;
-use crate::source::spec::OnFailure;
-use crate::source::spec::Program;
-use crate::source::spec::{RoleSpec, SourceKind, TextSource};
+use crate::os::environment::Environment;
+use crate::source::spec::{LongLivedKeys, OnFailure, Program, RoleSpec, TextSource};
 
 fn parse(text: &str) -> Result<Config, Vec<ConfigError>> {
     Config::parse(text.as_bytes(), &Overrides::default())
@@ -20,23 +17,23 @@ fn valid(text: &str) -> Config {
     parse(text).unwrap_or_else(|errors| panic!("{text}\n{errors:#?}"))
 }
 
-/// The line, the key, and a part of the message of each error.
+/// The line, the key, and a part of the message of an error.
 type Expected = (usize, &'static str, &'static str);
 
-fn refused(text: &str, expected: &[Expected]) {
+fn assert_refused(text: &str, expected: &[Expected]) {
     let errors = parse(text).expect_err(text);
     let shown = errors.iter().map(|error| format!("\n  {error}")).collect::<String>();
     assert!(!shown.contains("hunter2"), "{text}{shown}");
-    let places: Vec<_> = errors.iter().map(|error| (error.line, error.key.as_str())).collect();
-    assert_eq!(places, expected.iter().map(|(line, key, _)| (*line, *key)).collect::<Vec<_>>(), "{text}{shown}");
+    let locations: Vec<_> = errors.iter().map(|error| (error.line, error.key.as_str())).collect();
+    assert_eq!(locations, expected.iter().map(|(line, key, _)| (*line, *key)).collect::<Vec<_>>(), "{text}{shown}");
     for (error, (_, _, message)) in errors.iter().zip(expected) {
-        assert!(error.message.contains(message), "{text}\n{error}\ndoes not say {message}");
+        assert!(error.message.contains(message), "{text}\n{error}\ndoes not contain {message}");
     }
 }
 
 #[test]
-fn every_error_of_a_file_at_once() {
-    refused(
+fn reports_every_semantic_error_at_once() {
+    assert_refused(
         r#"
 listen = ["127.0.0.1:1"]
 [server]
@@ -72,7 +69,7 @@ eager = true
             (6, "server.allow_remote", "must be true or false, not a text"),
             (7, "server.allowed_hosts, entry 1", "not a host name"),
             (8, "server.token_file", "empty"),
-            (9, "server.token_group", "not the number of an account"),
+            (9, "server.token_group", "not a user or group number"),
             (10, "server.max_connections", "between 1 and 65536"),
             (12, "defaults.on_failure", "must be \"stop\" or \"next\""),
             (13, "defaults.long_lived_keys", "must be \"direct\" or \"session\""),
@@ -85,53 +82,45 @@ eager = true
             (22, "identities.minio.sources, source 1", "did you mean \"environment\"?"),
             (22, "identities.minio.sources, source 2, url_fil", "did you mean `url_file`?"),
             (22, "identities.minio.sources, source 3", "must be a table, not a number"),
-            (22, "identities.minio.sources, source 4", "does not say which source it is"),
+            (22, "identities.minio.sources, source 4", "does not name a source"),
             (22, "identities.minio.sources, source 5", "half a key pair"),
             (22, "identities.minio.sources, source 6, role_arn", "not the ARN of a role"),
-            (22, "identities.minio.sources, source 6, role_arn", "has no source: say whose credentials"),
+            (22, "identities.minio.sources, source 6, role_arn", "has no source; add the base credentials"),
             (23, "identities.bare", "sources is missing"),
         ],
     );
 }
 
 #[test]
-fn an_error_of_syntax_does_not_hide_the_others() {
-    refused(
-        "[server]\nallow_remote = yes\nlisten = [\n  \"127.0.0.1:1\"\nmax_connections = 1k\ntoken_fil = \"a\"\n\
-         [identities.a\nsources = []\n[identities.b]\nsources = [\"imds\"]\neager = hunter2\neager = 1\n",
-        &[
-            (2, "server.allow_remote", "stands in \"quotes\""),
-            (5, "server.listen", "expected a right bracket"),
-            (5, "server.max_connections", "not a valid value"),
-            (6, "server.token_fil", "did you mean `token_file`?"),
-            (7, "", "expected a right bracket"),
-            (11, "identities.b.eager", "stands in \"quotes\""),
-            (12, "identities.b.eager", "must be true or false"),
-        ],
-    );
-    for (text, expected) in [
-        (
-            "[server]\nlisten = []\n[server]\n",
-            &[(2, "server.listen", "nowhere"), (3, "server", "second time (first on line 1")][..],
-        ),
-        ("[server]\nallow_remote = true\nallow_remote = 1", &[(3, "server.allow_remote", "first on line 2")]),
-        ("[defaults]\neager = true\nx", &[(3, "defaults", "expected an equals")]),
-        ("x", &[(1, "", "")]),
-        (
-            "[identities.a]\nsources = [{ secret_access_key = \"hunter2\\q\" }]",
-            &[(2, "identities.a.sources", "single quotes")],
-        ),
-        ("[identities.a = \"\", secret_access_key = \"hunter2\" }]\n", &[(1, "", "bracket")]),
-        ("[identities.a]\nsources = [{ secret_access_key = \"hunter2 }]", &[(2, "identities.a.sources", "quote")]),
-        ("[identities.a]\nsources = [{ secret_access_key = hunter2 }]", &[(2, "identities.a.sources", "quote")]),
-        ("[identities.a]\nsources = [\n  \"imds\",\n", &[(4, "identities.a.sources", "ends in the middle")]),
+fn reports_only_the_first_syntax_error() {
+    for (text, line, column, message) in [
+        ("[server]\nallow_remote = yes\nlistne = []\neager = hunter2\n", 2, 16, "a text in \"quotes\""),
+        ("[server]\nlisten = [\n  \"127.0.0.1:1\"\nmax_connections = 1\n", 4, 1, "expected a right bracket"),
+        ("[identities.a\nsources = []\n", 1, 14, "expected a right bracket, found a newline"),
+        ("[server]\nmax_connections = 1k\n", 2, 19, "not a valid value"),
+        ("[server]\nlisten = []\n[server]\n", 3, 1, "table is defined a second time (first on line 1)"),
+        ("[server]\nallow_remote = true\nallow_remote = 1", 3, 1, "key is defined a second time (first on line 2)"),
+        ("[defaults]\neager = true\nx", 3, 2, "expected an equals"),
+        ("x", 1, 2, "expected an equals, found the end of the file"),
+        ("# \u{e9}\nx = '\u{e9}' y", 2, 9, "expected newline"),
+        ("a = 1\na.b = 2\n", 2, 1, "another value above"),
+        ("[identities.a]\nsources = [{ secret_access_key = \"hunter2\\q\" }]", 2, 43, "single quotes"),
+        ("[identities.a = \"\", secret_access_key = \"hunter2\" }]\n", 1, 15, "bracket"),
+        ("[identities.a]\nsources = [{ secret_access_key = \"hunter2 }]", 2, 34, "closing quote"),
+        ("[identities.a]\nsources = [{ secret_access_key = hunter2 }]", 2, 34, "a text in \"quotes\""),
+        ("[identities.a]\nsources = [\n  \"imds\",\n", 4, 1, "the file ends inside a value"),
     ] {
-        refused(text, expected);
+        let errors = parse(text).unwrap_err();
+        let [error] = &errors[..] else { panic!("{text}\n{errors:#?}") };
+        assert_eq!((error.line, error.column, &*error.key), (line, column, ""), "{text}\n{error}");
+        let shown = error.to_string();
+        assert!(shown.contains("syntax error: ") && shown.contains(message), "{text}\n{shown}");
+        assert!(!shown.contains("hunter2"), "{text}\n{shown}");
     }
 }
 
 #[test]
-fn what_a_source_cannot_be() {
+fn refuses_wrong_sources() {
     for (source, key, message) in [
         (r#"{ access_key_id = "A" }"#, ", access_key_id", "source 1 of identity minio has access_key_id and no secret"),
         (r#"{ secret_access_key_file = "/s" }"#, ", secret_access_key_file", "no access_key_id: half a key pair"),
@@ -147,23 +136,23 @@ fn what_a_source_cannot_be() {
             ", access_key_id_file",
             "keep one",
         ),
-        (r#"{ url = "http://k:hunter2@host", profile = "dev" }"#, "", "several sources at once"),
-        (r#"{ source = "imds", profile = "dev" }"#, "", "several sources at once"),
+        (r#"{ url = "http://k:hunter2@host", profile = "dev" }"#, "", "the keys of several sources"),
+        (r#"{ source = "imds", profile = "dev" }"#, "", "the keys of several sources"),
         (r#"{ source = "container", allow_v1 = true }"#, "", "belongs to { source = \"imds\" }"),
         (r#"{ allow_v1 = true }"#, "", "belongs to { source = \"imds\" }"),
         (r#"{ source = "hunter2" }"#, ", source", "must be \"environment\" or"),
         (r#"{ source = "imds", region = "a\nb" }"#, ", region", "control character"),
-        (r#"{ region = "eu-west-1" }"#, "", "does not say which source it is"),
+        (r#"{ region = "eu-west-1" }"#, "", "does not name a source"),
         (r#"{ url = "http://host" }"#, ", url", "%2F"),
-        (r#""k:hunter2@host""#, "", "no source; it is"),
+        (r#""k:hunter2@host""#, "", "not a source; write"),
         (r#""http://k:hun/ter2@host""#, "", "%2F"),
         (r#"{ profile = 1 }"#, ", profile", "must be a text"),
         (r#"{ profile = "" }"#, ", profile", "is empty"),
-        (r#"{ process = "" }"#, ", process", "it must be a command"),
-        (r#"{ process = [] }"#, ", process", "it must be a program and its arguments"),
+        (r#"{ process = "" }"#, ", process", "write a command"),
+        (r#"{ process = [] }"#, ", process", "write a program and its arguments"),
         (r#"{ process = ["a", 1] }"#, ", process, word 2", "must be a text in quotes"),
-        (r#"{ process = ["a"], profile = "dev" }"#, "", "several sources at once"),
-        (r#"{ role_arn = "arn:aws:iam::1:role/a" }"#, ", role_arn", "has no source: say whose credentials"),
+        (r#"{ process = ["a"], profile = "dev" }"#, "", "the keys of several sources"),
+        (r#"{ role_arn = "arn:aws:iam::1:role/a" }"#, ", role_arn", "has no source; add the base credentials"),
         (r#"{ role_arn = "arn:aws:iam::1:role/a\nb", source = "imds" }"#, ", role_arn", "control character"),
         (r#"{ role_arn = "arn:aws:iam::1:role/a", source = "profil" }"#, ", source", "did you mean \"profile\"?"),
         (
@@ -179,7 +168,7 @@ fn what_a_source_cannot_be() {
         (
             r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", tags = { "" = "a" } }"#,
             ", tags.\"\"",
-            "tag is empty",
+            "tag name is empty",
         ),
         (
             r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", policy_arns = ["x"] }"#,
@@ -189,7 +178,7 @@ fn what_a_source_cannot_be() {
         (
             r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", external_id = "x" }"#,
             ", external_id",
-            "does not take with a web identity",
+            "does not accept with a web identity",
         ),
         (
             r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", source = "imds" }"#,
@@ -202,12 +191,12 @@ fn what_a_source_cannot_be() {
     ] {
         let text = format!("[identities.minio]\nsources = [{source}]\n");
         let key: &str = Box::leak(format!("identities.minio.sources, source 1{key}").into_boxed_str());
-        refused(&text, &[(2, key, message)]);
+        assert_refused(&text, &[(2, key, message)]);
     }
 }
 
 #[test]
-fn what_a_source_can_be() {
+fn reads_every_kind_of_source() {
     valid("[identities.default]\nsources = [{ role_arn = \"urn:ecs:iam::ns:role/r\", source = \"imds\" }]\n");
     let text = r#"
 [identities.minio]
@@ -277,7 +266,7 @@ sources = [
 }
 
 #[test]
-fn long_lived_keys_and_profiles_that_are_served() {
+fn reads_long_lived_keys_and_served_profiles() {
     let config = valid(
         "[defaults]\nlong_lived_keys = \"session\"\n[profiles]\nserve = [\"dev\", \"team-*\"]\nidle = \"10m\"\n\
          [identities.team-a]\nsources = [\"imds\"]\nlong_lived_keys = \"direct\"\n[identities.b]\n\
@@ -295,14 +284,14 @@ fn long_lived_keys_and_profiles_that_are_served() {
     assert_eq!((dev.sources, dev.eager, dev.long_lived_keys), (vec![kind.into()], false, session(12)));
     assert_eq!(config.identity(&"other".into()), None);
     assert_eq!(valid("[profiles]\nserve = []\n").profiles, None);
-    refused(
+    assert_refused(
         "[profiles]\nserve = [1]\nidle = \"1s\"\n",
         &[(2, "profiles.serve, pattern 1", "must be a text"), (3, "profiles.idle", "between 1m and 168h")],
     );
 }
 
 #[test]
-fn a_profile_that_is_named_alone_stands_in_the_files_of_the_served_ones() {
+fn named_profile_uses_files_of_served_profiles() {
     let sources = |text: &str, given: [Option<&str>; 3]| {
         let [name, credentials_file, config_file] = given;
         let kind = SourceKind::Profile {
@@ -319,7 +308,7 @@ fn a_profile_that_is_named_alone_stands_in_the_files_of_the_served_ones() {
     let files = |credentials: Option<&str>, config: Option<&str>| [credentials, config].map(|it| it.map(String::from));
     assert_eq!(sources(text, [Some("dev"), None, None]), files(Some("/k"), Some("/c")));
     assert_eq!(sources(text, [Some("dev"), Some("/x"), None]), files(Some("/x"), Some("/c")));
-    assert_eq!(sources(text, [None, Some("/x"), None]), files(Some("/x"), None), "no profile is named");
+    assert_eq!(sources(text, [None, Some("/x"), None]), files(Some("/x"), None), "no profile name");
     assert_eq!(sources("", [Some("dev"), None, None]), files(None, None));
 }
 
@@ -337,31 +326,31 @@ fn default_always_exists() {
     let implicit = valid("[identities.a]\nsources = [\"imds\"]\n");
     assert!(!implicit.identities["default"].eager && implicit.identities["a"].eager);
     assert_eq!(implicit.identities["default"].sources, built_in_chain());
-    assert!(!valid("[profiles]\nserve = [\"*\"]\n").identities["default"].eager, "profiles are identities, too");
+    assert!(!valid("[profiles]\nserve = [\"*\"]\n").identities["default"].eager, "a served profile is an identity");
     let configured = valid("[identities.default]\n[identities.a]\nsources = [\"imds\"]\neager = false\n");
     assert!(configured.identities["default"].eager && !configured.identities["a"].eager);
 }
 
 #[test]
-fn an_identity_goes_before_the_defaults() {
+fn identity_takes_precedence_over_defaults() {
     let config = valid(
         "[defaults]\non_failure = \"next\"\neager = false\nlong_lived_expiration = \"15m\"\nload_timeout = \"1m\"\n\
          [identities.\"a/b %\"]\nsources = [\"imds\"]\n[identities.c]\nsources = [\"imds\"]\non_failure = \"stop\"\n\
          eager = true\nlong_lived_expiration = \"1h30m\"\nload_timeout = \"90s\"\n",
     );
-    let habits = |name: &str| {
+    let settings = |name: &str| {
         let identity = &config.identities[name];
         let seconds = (identity.long_lived_expiration.as_secs(), identity.load_timeout.as_secs());
         (identity.on_failure, identity.eager, seconds)
     };
-    assert_eq!(habits("a/b %"), (OnFailure::Next, false, (900, 60)));
-    assert_eq!(habits("c"), (OnFailure::Stop, true, (5400, 90)));
-    assert_eq!(habits("default"), (OnFailure::Next, false, (900, 60)));
+    assert_eq!(settings("a/b %"), (OnFailure::Next, false, (900, 60)));
+    assert_eq!(settings("c"), (OnFailure::Stop, true, (5400, 90)));
+    assert_eq!(settings("default"), (OnFailure::Next, false, (900, 60)));
     assert!(!valid("[defaults]\neager = false").identities["default"].eager);
 }
 
 #[test]
-fn flags_go_before_the_file_and_the_file_before_the_defaults() {
+fn flags_beat_the_file_and_the_file_beats_defaults() {
     const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\nallow_remote = false\ntoken_file = \"/file\"\n\
                         token_group = 1\n[identities.default]\nsources = [\"imds\"]\non_failure = \"next\"\n";
     let address = |text: &str| text.parse().unwrap();
@@ -392,10 +381,10 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
     assert_eq!(config.server.token_group, Some(Account::Name("g".into())));
     let default = &config.identities["default"];
     assert_eq!(default.sources, [SourceSpec { kind: SourceKind::Container, region: Some("eu".into()) }]);
-    assert_eq!(default.on_failure, OnFailure::Stop, "the configured chain is gone, with all that was said about it");
+    assert_eq!(default.on_failure, OnFailure::Stop, "flags replace the configured chain and its settings");
     assert_eq!(config.warnings.len(), 1);
 
-    // The region alone changes no chain, and a flag makes an address in the file valid.
+    // A region alone changes no chain. A flag makes an address in the file valid.
     let region = Overrides { region: Some("eu".into()), allow_remote: Some(true), ..Overrides::default() };
     let config = Config::parse(b"[server]\nlisten = [\"0.0.0.0:1\"]", &region).unwrap();
     assert_eq!(config.identities["default"].sources.len(), 4);
@@ -403,7 +392,7 @@ fn flags_go_before_the_file_and_the_file_before_the_defaults() {
 }
 
 #[test]
-fn the_metadata_service_of_flags_and_file() {
+fn merges_imds_flags_with_the_file() {
     const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\n[imds]\nlisten = \"127.0.0.1:2\"\nidentity = \"a\"\n\
                         [identities.a]\nsources = [\"imds\"]\n";
     let listen = |addresses: &[&str]| Some(addresses.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
@@ -412,13 +401,13 @@ fn the_metadata_service_of_flags_and_file() {
     let imds = with(FILE, &moved).imds.unwrap();
     assert_eq!((Some(imds.listen), imds.identity, imds.allow_v1), (moved.imds_listen.clone(), "a".into(), false));
     let imds = with("", &moved).imds.unwrap();
-    assert_eq!((imds.identity, imds.allow_v1), (IdentityName::default(), false), "no table is needed");
+    assert_eq!((imds.identity, imds.allow_v1), (IdentityName::default(), false), "without a table");
 
-    // What a flag takes the place of stands in nobody's way.
+    // The flag replaces the address in the file, so that one cannot conflict.
     let file = FILE.replace("127.0.0.1:2", "127.0.0.1:1").replace("\"a\"", "\"gone\"");
     assert_eq!(Config::parse(file.as_bytes(), &moved).unwrap_err().len(), 1, "the identity");
     let here = Overrides { imds_identity: Some(IdentityName::default()), ..moved.clone() };
-    assert_eq!(with(&file, &here).metadata_misfit(), None);
+    assert_eq!(with(&file, &here).imds_conflict(), None);
 
     for (overrides, expected) in [
         (
@@ -431,16 +420,16 @@ fn the_metadata_service_of_flags_and_file() {
         ),
         (
             Overrides { imds_identity: Some("gone".into()), ..Overrides::default() },
-            "no identity gone; there are a, default",
+            "no identity gone; configured identities: a, default",
         ),
     ] {
-        let misfit = with(FILE, &overrides).metadata_misfit().unwrap();
-        assert!(misfit.starts_with("--imds-") && misfit.contains(expected), "{misfit}");
+        let conflict = with(FILE, &overrides).imds_conflict().unwrap();
+        assert!(conflict.starts_with("--imds-") && conflict.contains(expected), "{conflict}");
     }
     let default = Overrides { imds_listen: listen(&["[::1]:9733"]), ..Overrides::default() };
-    assert!(with("", &default).metadata_misfit().is_some(), "[server] listens there by default");
+    assert!(with("", &default).imds_conflict().is_some(), "the default address of [server]");
     let any = Overrides { imds_listen: listen(&["127.0.0.1:0", "127.0.0.1:0"]), ..Overrides::default() };
-    assert_eq!(with(FILE, &any).metadata_misfit(), None, "port 0 is another each time");
+    assert_eq!(with(FILE, &any).imds_conflict(), None, "port 0 gets a different port each time");
 
     let nowhere = Overrides { imds_allow_v1: Some(true), ..Overrides::default() };
     assert!(with("", &nowhere).warnings[0].contains("--imds-listen"));
@@ -448,27 +437,27 @@ fn the_metadata_service_of_flags_and_file() {
 }
 
 #[test]
-fn a_token_is_given_or_kept() {
+fn auth_token_is_given_or_kept() {
     let long = "x".repeat(32);
     let given = valid(&format!("[server]\nauth_token = \"{long}\"")).server.token;
     assert_eq!(given, AuthTokenConfig::Given(TextSource::Literal(long.as_str().into())));
     let read = valid("[server]\nauth_token_file = \"/t\"").server.token;
     assert_eq!(read, AuthTokenConfig::Given(TextSource::File("/t".into())));
-    refused("[server]\nauth_token = \"hunter2\"", &[(2, "server.auth_token", "")]);
-    refused(
+    assert_refused("[server]\nauth_token = \"hunter2\"", &[(2, "server.auth_token", "")]);
+    assert_refused(
         "[server]\nauth_token_file = \"/t\"\ntoken_file = \"/k\"",
         &[(3, "server.token_file", "keep token_file, or")],
     );
 }
 
 #[test]
-fn any_encoding_of_a_file_gets_an_answer() {
+fn reads_utf8_and_explains_other_encodings() {
     let file = "[server]\r\nallow_remote = true\r\n\r\n[identities.a]\r\nsources = [\r\n  \"imds\",\r\n]\r\n";
     for text in [file.to_owned(), file.replace("\r\n", "\n"), format!("\u{feff}{file}")] {
         assert!(valid(&text).server.allow_remote);
     }
-    let twisted = format!("\u{feff}{}", file.replace("imds", "imsd"));
-    let error = parse(&twisted).unwrap_err().remove(0);
+    let misspelt = format!("\u{feff}{}", file.replace("imds", "imsd"));
+    let error = parse(&misspelt).unwrap_err().remove(0);
     assert_eq!((error.line, error.column), (6, 4));
     for (bytes, line, message) in [
         (&b"# a\n\xff"[..], 2, "not UTF-8"),
@@ -484,7 +473,7 @@ fn any_encoding_of_a_file_gets_an_answer() {
 }
 
 #[test]
-fn no_secret_in_debug() {
+fn debug_output_hides_secrets() {
     let config = valid(
         "[identities.a]\nsources = [{ access_key_id = \"A\", secret_access_key = \"hunter2\" }, \"http://k:hunter2@h\"]\n\
          [server]\nauth_token = \"hunter2hunter2hunter2hunter2hunter2hunter2\"",
@@ -493,9 +482,9 @@ fn no_secret_in_debug() {
 }
 
 #[test]
-fn where_the_file_is_looked_for() {
+fn finds_config_in_named_or_default_paths() {
     let etc = PathBuf::from("/etc/credenza/credenza.toml");
-    let place = |variables: &[(&str, &str)]| ConfigLocation::new(None, &Environment::new(variables.iter().copied()));
+    let location = |variables: &[(&str, &str)]| ConfigLocation::new(None, &Environment::new(variables.iter().copied()));
     for (variables, own) in [
         (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/x")][..], Some("/x/credenza/credenza.toml")),
         (&[("HOME", "/h"), ("XDG_CONFIG_HOME", "x")], Some("/h/.config/credenza/credenza.toml")),
@@ -503,13 +492,13 @@ fn where_the_file_is_looked_for() {
         (&[], None),
     ] {
         let expected = own.map(PathBuf::from).into_iter().chain([etc.clone()]).collect();
-        assert_eq!(place(variables), ConfigLocation::FirstOf(expected));
+        assert_eq!(location(variables), ConfigLocation::FirstOf(expected));
     }
     let named = ConfigLocation::new(Some(Path::new("~/c.toml")), &Environment::new([("HOME", "/h")]));
     assert_eq!(named, ConfigLocation::Named("/h/c.toml".into()));
 }
 
-/// Pieces that make a text look like a configuration.
+/// Pieces of texts that look like a configuration.
 const PIECES: [&str; 40] = [
     "[",
     "]",
@@ -571,10 +560,10 @@ proptest! {
 
 const SAMPLE: &str = include_str!("../../config/credenza.toml");
 
-/// Keys of the sample that stand for one another; the second and third go with none of the others.
+/// Keys of the sample that exclude each other.
 const ALTERNATIVES: [&str; 3] = ["#token_file", "#auth_token ", "#auth_token_file"];
 
-/// The sample with every commented-out key taken over, and of the alternatives this one.
+/// Returns the sample with every commented-out key uncommented, and of the alternatives only this one.
 fn uncommented(alternative: &str) -> String {
     let lines = SAMPLE.lines().map(|line| match line.strip_prefix('#') {
         Some(_) if line.starts_with(alternative) => &line[1..],
@@ -586,48 +575,48 @@ fn uncommented(alternative: &str) -> String {
 }
 
 #[test]
-fn the_sample_changes_nothing_as_it_stands() {
+fn sample_equals_the_defaults() {
     assert_eq!(valid(SAMPLE), valid(""));
 }
 
 #[test]
-fn the_sample_shows_every_key_and_no_other() {
+fn sample_shows_exactly_the_known_keys() {
     let mut shown = std::collections::BTreeSet::new();
     for alternative in ALTERNATIVES {
         let text = uncommented(alternative);
-        // That it is valid means that it has no key that the parser does not know.
+        // A valid file has no unknown key.
         valid(&text);
         let value = toml_span::parse(&text).unwrap();
         let root = value.as_table().unwrap();
-        let mut show = |place: &'static str, value: &toml_span::Value<'_>| {
-            shown.extend(value.as_table().unwrap().keys().map(|key| (place, key.name.to_string())));
+        let mut show = |table: &'static str, value: &toml_span::Value<'_>| {
+            shown.extend(value.as_table().unwrap().keys().map(|key| (table, key.name.to_string())));
         };
-        show(schema::ROOT.place, &value);
+        show(schema::ROOT.table, &value);
         for keys in [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
-            show(keys.place, &root[keys.place.trim_matches(['[', ']'])]);
+            show(keys.table, &root[keys.table.trim_matches(['[', ']'])]);
         }
         for identity in root["identities"].as_table().unwrap().values() {
-            show(schema::IDENTITY.place, identity);
+            show(schema::IDENTITY.table, identity);
             let sources = identity.as_table().unwrap()["sources"].as_array().unwrap();
             sources.iter().filter(|source| source.as_table().is_some()).for_each(|source| {
-                show(schema::SOURCE.place, source);
+                show(schema::SOURCE.table, source);
             });
         }
     }
-    let known = schema::ALL.iter().flat_map(|keys| keys.names.iter().map(|name| (keys.place, (*name).to_owned())));
+    let known = schema::ALL.iter().flat_map(|keys| keys.names.iter().map(|name| (keys.table, (*name).to_owned())));
     assert_eq!(shown, known.collect());
 }
 
 #[test]
-fn the_defaults_in_the_sample_are_the_real_ones() {
+fn defaults_in_the_sample_are_the_real_ones() {
     let (shown, real) = (valid(&uncommented("#token_file")), valid(""));
     let default = &shown.identities["default"];
     assert_eq!(default, &real.identities["default"]);
-    // Where to listen is written out; the default itself leaves IPv6 out where there is none.
+    // The sample writes both addresses. The default omits IPv6 on a host without it.
     let port = crate::config::listen::PORT;
     let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| address.parse().unwrap());
     assert_eq!(shown.server.listen, Listen::Addresses(addresses.to_vec()));
-    // Of the token and its group the sample says that there is no one default.
+    // The token and its group have no fixed default.
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();
     assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
     let imds = shown.imds.unwrap();

@@ -1,42 +1,40 @@
-//! Users and groups by name, from the files of this host.
+//! Ids of users and groups, from the files of this host.
 
 use std::fs;
 
 use crate::config::server::Account;
 
-/// Which of the two files.
 #[derive(Clone, Copy, Debug)]
 enum AccountKind {
     User,
     Group,
 }
 
-/// A name that stands in neither file.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no {what} {name:?} in {file}; write its number if another directory holds it")]
+#[error("there is no {what} {name:?} in {file}; write its number if another directory has it")]
 pub(crate) struct UnknownAccount {
     what: &'static str,
     name: Box<str>,
     file: &'static str,
 }
 
-/// The number of a user.
+/// Returns the id of a user.
 ///
 /// # Errors
-/// When `/etc/passwd` does not have the name.
-pub(crate) fn user(account: &Account) -> Result<u32, UnknownAccount> {
-    number(account, AccountKind::User)
+/// If `/etc/passwd` does not have the name.
+pub(crate) fn user_id(account: &Account) -> Result<u32, UnknownAccount> {
+    account_id(account, AccountKind::User)
 }
 
-/// The number of a group.
+/// Returns the id of a group.
 ///
 /// # Errors
-/// When `/etc/group` does not have the name.
-pub(crate) fn group(account: &Account) -> Result<u32, UnknownAccount> {
-    number(account, AccountKind::Group)
+/// If `/etc/group` does not have the name.
+pub(crate) fn group_id(account: &Account) -> Result<u32, UnknownAccount> {
+    account_id(account, AccountKind::Group)
 }
 
-fn number(account: &Account, kind: AccountKind) -> Result<u32, UnknownAccount> {
+fn account_id(account: &Account, kind: AccountKind) -> Result<u32, UnknownAccount> {
     let (what, file) = match kind {
         AccountKind::User => ("user", "/etc/passwd"),
         AccountKind::Group => ("group", "/etc/group"),
@@ -50,7 +48,7 @@ fn number(account: &Account, kind: AccountKind) -> Result<u32, UnknownAccount> {
     }
 }
 
-/// The third field of the line with this name, in both files (passwd(5), group(5)).
+/// Returns the third field of the line with this name: the id in both files (passwd(5), group(5)).
 fn find(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -63,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_looked_up_whole() {
+    fn matches_whole_names() {
         let text = "root:x:0:\nroots:x:5:\nbroken\nodd:x:many:\n";
         assert_eq!((find(text, "root"), find(text, "roots")), (Some(0), Some(5)));
         assert_eq!(
@@ -73,9 +71,9 @@ mod tests {
     }
 
     #[test]
-    fn root_is_known_everywhere() {
-        assert_eq!(user(&Account::Name("root".into())).unwrap(), 0);
-        assert_eq!(group(&Account::Id(7)).unwrap(), 7);
-        assert!(group(&Account::Name("no such group".into())).unwrap_err().to_string().contains("/etc/group"));
+    fn resolves_root_and_ids() {
+        assert_eq!(user_id(&Account::Name("root".into())).unwrap(), 0);
+        assert_eq!(group_id(&Account::Id(7)).unwrap(), 7);
+        assert!(group_id(&Account::Name("no such group".into())).unwrap_err().to_string().contains("/etc/group"));
     }
 }

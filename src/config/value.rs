@@ -1,5 +1,6 @@
-//! What texts of the configuration mean, the same in `credenza.toml`, in flags and in variables. No message shows the
-//! text: it could be a secret in the wrong place.
+//! Parses texts of the configuration, alike in `credenza.toml`, flags and variables.
+//!
+//! No message shows the text: it may be a secret in the wrong place.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -13,32 +14,32 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::usable;
 
-/// How long the longest name of a host, user or group may be.
-const LONGEST_NAME: usize = 253;
+/// The maximum length of a host, user or group name in bytes: the maximum of DNS, the longest of the three.
+const MAX_NAME_LEN: usize = 253;
 
-/// A longer name would not fit into the paths and log lines that bear it.
-const LONGEST_IDENTITY: usize = 256;
+/// The maximum length of an identity name in bytes: a name is part of request paths and log lines.
+const MAX_IDENTITY_LEN: usize = 256;
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address with a port; write it like 127.0.0.1:9733 or [::1]:9733".into())
 }
 
-/// Where the metadata service may listen.
-pub(crate) fn metadata_address(text: &str) -> Result<SocketAddr, String> {
+/// Parses an address for the IMDS server: loopback, or an address that SDKs know.
+pub(crate) fn imds_address(text: &str) -> Result<SocketAddr, String> {
     let address = address(text)?;
     if is_local(address.ip()) {
         return Ok(address);
     }
     Err(format!(
-        "{address}: neither a loopback address nor 169.254.169.254, fd00:ec2::254, 169.254.170.2, 169.254.170.23 or \
-         fd00:ec2::23: the protocol knows no clients, so other hosts must not reach it"
+        "{address}: IMDS cannot tell clients apart, so other hosts must not reach it; use a loopback address, \
+         169.254.169.254, fd00:ec2::254, 169.254.170.2, 169.254.170.23 or fd00:ec2::23"
     ))
 }
 
-/// A host name or an address, without a port.
+/// Parses a host name or an address without a port. A name becomes lower case.
 pub(crate) fn host(text: &str) -> Result<Box<str>, String> {
     let address = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    let name = (1..=LONGEST_NAME).contains(&text.len())
+    let name = (1..=MAX_NAME_LEN).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
     match address {
         Ok(address) => Ok(address.to_string().into()),
@@ -47,31 +48,34 @@ pub(crate) fn host(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// The name of an identity.
 pub(crate) fn identity(text: &str) -> Result<IdentityName, String> {
-    if text.is_empty() || text.len() > LONGEST_IDENTITY || text.chars().any(char::is_control) {
-        return Err("not the name of an identity: that has 1 to 256 bytes and no control characters".into());
+    if text.is_empty() || text.len() > MAX_IDENTITY_LEN || text.chars().any(char::is_control) {
+        return Err("not the name of an identity; use 1 to 256 bytes without control characters".into());
     }
     Ok(IdentityName::new(text))
 }
 
 pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
     match text {
-        "" => Err("empty; it must be the path of a file".into()),
-        text if text.contains('\0') => Err("not a path: it contains a NUL character".into()),
+        "" => Err("empty; write the path of a file".into()),
+        text if text.contains('\0') => Err("not a path: it contains a NUL character; remove it".into()),
         text => Ok(text.into()),
     }
 }
 
-/// A user or a group: digits are its number.
+/// Parses a user or a group. Digits are its id.
 pub(crate) fn account(text: &str) -> Result<Account, String> {
     if let Ok(id) = text.parse() {
         return Ok(Account::Id(id));
     }
-    let name = (1..=LONGEST_NAME).contains(&text.len())
+    let name = (1..=MAX_NAME_LEN).contains(&text.len())
         && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == ':')
         && !text.bytes().all(|b| b.is_ascii_digit() || b == b'-' || b == b'+');
-    if name { Ok(Account::Name(text.into())) } else { Err("neither a name nor a number".into()) }
+    if name {
+        Ok(Account::Name(text.into()))
+    } else {
+        Err("neither a name nor a number of a user or group; write it like www-data or 1000".into())
+    }
 }
 
 pub(crate) fn region(text: &str) -> Result<Box<str>, String> {
@@ -86,54 +90,53 @@ pub(crate) fn sso_session(text: &str) -> Result<Box<str>, String> {
     Ok(usable("session name", text).map_err(|error| error.to_string())?.into())
 }
 
-/// A part of credentials.
-pub(crate) fn part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String> {
+/// Parses a part of credentials. Messages call it `part`.
+pub(crate) fn credential_part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String> {
     move |text| Ok(usable(part, text).map_err(|error| error.to_string())?.into())
 }
 
-/// A URL with user info.
+/// Parses a URL with a key pair as user info.
 pub(crate) fn url(text: &str) -> Result<Secret, String> {
     match crate::source::spec::parse_url(text) {
         Ok(_) => Ok(text.trim().into()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(crate::model::error::SourceError::from(error).to_string()),
     }
 }
 
-/// The broker's own token.
 pub(crate) fn auth_token(text: &str) -> Result<Secret, String> {
     match check(text) {
         Ok(()) => Ok(text.into()),
-        Err(reason) => Err(format!("the token given: {reason}")),
+        Err(reason) => Err(format!("not a usable auth token: {reason}; use 32 to 4096 visible ASCII characters")),
     }
 }
 
-/// A duration such as `90s`, `15m`, `1h30m` or `12h`: whole numbers with a unit, the larger units first.
+/// Parses a duration such as `90s`, `15m`, `1h30m` or `12h`: whole numbers with units, the larger units first.
 pub(crate) fn duration(allowed: &RangeInclusive<Duration>) -> impl Fn(&str) -> Result<Duration, String> {
     move |text| {
-        let duration = seconds(text).map(Duration::from_secs);
+        let duration = parse_seconds(text).map(Duration::from_secs);
         let duration = duration.ok_or("not a duration; write it like 90s, 15m, 1h30m or 12h, in quotes")?;
         if allowed.contains(&duration) {
             return Ok(duration);
         }
-        Err(format!("must lie between {} and {}", written(*allowed.start()), written(*allowed.end())))
+        Err(format!("must lie between {} and {}", format_duration(*allowed.start()), format_duration(*allowed.end())))
     }
 }
 
-fn seconds(text: &str) -> Option<u64> {
+fn parse_seconds(text: &str) -> Option<u64> {
     let (mut rest, mut total) = (text, None);
-    for (unit, worth) in [('h', 3600), ('m', 60), ('s', 1)] {
+    for (unit, unit_seconds) in [('h', 3600), ('m', 60), ('s', 1)] {
         if let Some((number, after)) = rest.split_once(unit) {
             if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
                 return None;
             }
-            total = Some(number.parse::<u64>().ok()?.checked_mul(worth)?.checked_add(total.unwrap_or(0))?);
+            total = Some(number.parse::<u64>().ok()?.checked_mul(unit_seconds)?.checked_add(total.unwrap_or(0))?);
             rest = after;
         }
     }
     total.filter(|_| rest.is_empty())
 }
 
-fn written(duration: Duration) -> String {
+fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
@@ -146,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn parses_durations_with_units() {
         for (text, expected) in [
             ("90s", Some(90)),
             ("15m", Some(900)),
@@ -168,7 +171,7 @@ mod tests {
             ("99999999999999999999h", None),
             ("18446744073709551615h", None),
         ] {
-            assert_eq!(seconds(text), expected, "{text}");
+            assert_eq!(parse_seconds(text), expected, "{text}");
         }
         let allowed = Duration::from_secs(60)..=Duration::from_secs(43200);
         assert_eq!(duration(&allowed)("1m"), Ok(Duration::from_secs(60)));
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_accounts() {
+    fn parses_hosts_and_accounts() {
         for (text, expected) in
             [("Broker.Internal", Some("broker.internal")), ("[::1]", Some("::1")), ("10.0.0.1", Some("10.0.0.1"))]
         {

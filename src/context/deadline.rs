@@ -1,26 +1,26 @@
-//! How long a load may take when a program or a person is waited for.
+//! The deadline of a load that waits for a program or a user.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Time that a source asks for beyond the deadline of a load, because it waits for a program or a person.
+/// The time that a source needs beyond the usual deadline of a load, because it waits for a program or a user.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deadline(Arc<AtomicU64>);
 
 impl Deadline {
-    /// The load under way may take this long from its beginning, if that is longer than its deadline.
+    /// Lets the current load take this long from its beginning, if that is longer than its deadline.
     pub(crate) fn extend(&self, time: Duration) {
         self.0.fetch_max(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What was granted since [`Deadline::begin`].
+    /// Returns the longest extension since [`Deadline::reset`].
     #[must_use]
     pub(crate) fn extension(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 
-    /// A new load begins, to which nobody has granted anything.
+    /// Removes the extension when a new load begins.
     pub(crate) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

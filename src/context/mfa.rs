@@ -1,4 +1,4 @@
-//! Who types the code of a multi-factor device.
+//! Codes of MFA devices, which the user types.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -13,94 +13,97 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 
-/// How long a person is waited for.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// The maximum wait for the user: time to find the device and type the code.
+const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// A code is of use once, and nobody sits before a daemon: the default asks nobody.
+/// Gives an MFA code once, since STS accepts a code once. The default has no code: a daemon has no user to ask.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mfa {
-    who: MfaPrompt,
+    prompt: MfaPrompt,
     asked: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug, Default)]
 enum MfaPrompt {
     #[default]
-    Nobody,
+    None,
     Given(Secret),
     Terminal,
 }
 
 impl Mfa {
-    /// This code (`--mfa-code`).
+    /// Returns this code (`--mfa-code`).
     #[must_use]
     pub(crate) fn given(code: Secret) -> Self {
-        Self { who: MfaPrompt::Given(code), asked: Arc::default() }
+        Self { prompt: MfaPrompt::Given(code), asked: Arc::default() }
     }
 
-    /// Whoever sits at the terminal of this process, once.
+    /// Asks at the terminal of this process.
     #[must_use]
     pub(crate) fn at_the_terminal() -> Self {
-        Self { who: MfaPrompt::Terminal, asked: Arc::default() }
+        Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
     }
 
-    /// The code that the device of this serial shows now.
+    /// Returns the code that the device with this serial shows now.
     ///
     /// # Errors
-    /// When there is nobody to ask, or they were asked before: a code is of use once.
-    pub(crate) async fn code(&self, serial: &str, patience: &Deadline) -> Result<Secret, SourceError> {
-        let lasting =
-            |why: &str| SourceError::new(ErrorKind::LoginRequired, format!("mfa_serial {}: {why}", Escaped(serial)));
-        if matches!(self.who, MfaPrompt::Nobody) {
-            return Err(lasting(
-                "a code is needed that only a person has, and the daemon cannot ask; run `credenza exec -- CMD` or \
-                 `credenza get` at a terminal, or with --mfa-code",
+    /// If there is no user to ask, or this was called before.
+    pub(crate) async fn code(&self, serial: &str, deadline: &Deadline) -> Result<Secret, SourceError> {
+        let failed = |why: &str, hint: &str| {
+            let message = format!("mfa_serial {}: {why}", Escaped(serial));
+            SourceError::new(ErrorKind::LoginRequired, message).with_hint(hint)
+        };
+        if matches!(self.prompt, MfaPrompt::None) {
+            return Err(failed(
+                "a code is needed, and the daemon cannot ask for one",
+                "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code",
             ));
         }
         if self.asked.swap(true, Ordering::AcqRel) {
-            return Err(lasting(
-                "the session has ended or the code was refused; a code counts once: run the command again",
+            return Err(failed(
+                "the session has expired or the code was refused, and a code works once",
+                "run the command again",
             ));
         }
-        let code = match &self.who {
+        let code = match &self.prompt {
             MfaPrompt::Given(code) => code.clone(),
             _ => {
-                patience.extend(PATIENCE);
-                let nobody = |_| lasting("there is no terminal to ask at; give --mfa-code");
-                let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(nobody)?;
-                // It goes with this future, too: who interrupts us finds the terminal as it was.
-                let _quiet = EchoOff::of(&terminal);
+                deadline.extend(PROMPT_TIMEOUT);
+                let no_terminal = |_| failed("there is no terminal to ask at", "give --mfa-code");
+                let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+                // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
+                let _echo_off = EchoOff::of(&terminal);
                 let serial = Escaped(serial).to_string();
                 let typed = tokio::task::spawn_blocking(move || ask(terminal, &serial)).await;
                 typed
                     .ok()
                     .and_then(Result::ok)
-                    .ok_or_else(|| lasting("the terminal does not answer; give --mfa-code"))?
+                    .ok_or_else(|| failed("the terminal does not respond", "give --mfa-code"))?
             }
         };
-        // As STS wants it: six digits. What else was typed never leaves.
+        // STS wants six digits. Other input may be a password, and is never sent.
         if code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()) {
             Ok(code)
         } else {
-            Err(lasting("a code has six digits; run the command again"))
+            Err(failed("a code has six digits", "run the command again"))
         }
     }
 }
 
-/// A terminal that does not show what is typed, as botocore and the AWS CLI ask, until this is dropped.
+/// Turns off the echo of a terminal until it is dropped, as botocore and the AWS CLI do.
 struct EchoOff {
     terminal: File,
     before: Termios,
 }
 
 impl EchoOff {
-    /// `None` when it cannot be had so: a code is of use for half a minute and once, and better seen than not given.
+    /// Returns `None` if the terminal refuses. Then the code is visible: it works once and for half a minute.
     fn of(terminal: &File) -> Option<Self> {
         let (terminal, before) = (terminal.try_clone().ok()?, tcgetattr(terminal).ok()?);
-        let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
-        // What was typed before the question is no answer to it.
-        tcsetattr(&terminal, OptionalActions::Flush, &quiet).ok()?;
+        let mut echo_off = before.clone();
+        echo_off.local_modes.remove(LocalModes::ECHO);
+        // Discard input from before the question.
+        tcsetattr(&terminal, OptionalActions::Flush, &echo_off).ok()?;
         Some(Self { terminal, before })
     }
 }
@@ -108,12 +111,12 @@ impl EchoOff {
 impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-        // The line break that was typed has not been shown either.
+        // The terminal has not shown the line break of the user either.
         let _ = self.terminal.write_all(b"\n");
     }
 }
 
-/// Puts the question to the terminal itself: standard input and output may belong to others.
+/// Asks at the terminal itself, since standard input and output may be redirected.
 fn ask(mut terminal: File, serial: &str) -> std::io::Result<Secret> {
     write!(terminal, "MFA code of {serial}: ")?;
     terminal.flush()?;
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_code_counts_once_and_a_daemon_asks_nobody() {
+    async fn gives_a_code_once_and_a_daemon_has_none() {
         let mfa = Mfa::given("123456".into());
         assert_eq!(code(&mfa.clone()).await.unwrap().expose(), "123456");
         let again = code(&mfa).await.unwrap_err();
@@ -139,15 +142,15 @@ mod tests {
             again.kind == ErrorKind::LoginRequired && again.to_string().contains("run the command again"),
             "{again}"
         );
-        let nobody = code(&Mfa::default()).await.unwrap_err();
-        assert!(nobody.to_string().contains("mfa/me\\n: a code is needed") && !nobody.kind.is_transient(), "{nobody}");
+        let none = code(&Mfa::default()).await.unwrap_err();
+        assert!(none.to_string().contains("mfa/me\\n: a code is needed") && !none.kind.is_transient(), "{none}");
     }
 
     #[tokio::test]
-    async fn what_is_no_code_never_leaves() {
+    async fn refuses_other_input_without_showing_it() {
         for wrong in ["", "12345", "1234567", "12345a", "hunter2"] {
-            let failure = code(&Mfa::given(wrong.into())).await.unwrap_err();
-            assert!(failure.to_string().contains("six digits") && !failure.to_string().contains("hunter"), "{failure}");
+            let error = code(&Mfa::given(wrong.into())).await.unwrap_err();
+            assert!(error.to_string().contains("six digits") && !error.to_string().contains("hunter"), "{error}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which addresses a request may be sent to, judged on the addresses themselves and never on a name.
+//! The addresses that a request may connect to. The resolved addresses are judged, never the name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,25 +7,25 @@ use tokio::net::TcpStream;
 use crate::http::error::HttpErrorCause;
 use crate::http::url::UrlHost;
 
-/// The container endpoints of ECS and EKS, which the SDKs trust with a token over plain HTTP.
+/// The container endpoints of ECS and EKS. The SDKs send them a token over plain HTTP.
 const CONTAINER_ENDPOINTS: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
 ];
 
-/// How far a request may go. Our own listeners are out of reach for all of them.
+/// The addresses that a request may connect to. No request may connect to the listeners of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressPolicy {
-    /// To any address: TLS proves who answers, or the request carries nothing worth protecting.
+    /// Any address: TLS authenticates the server, or the request has no secret.
     Anywhere,
-    /// To loopback, to a container endpoint written as an address, to a name all of whose addresses are loopback.
+    /// Loopback, a container endpoint written as an address, and names that resolve to loopback only.
     Container,
 }
 
-/// Judges every address before the first is tried, so that the order of a look-up decides nothing.
+/// Judges all addresses before the first is tried, so that the order of the DNS response has no effect.
 pub(crate) fn judge(
-    reach: AddressPolicy,
+    policy: AddressPolicy,
     host: &UrlHost,
     addresses: &[SocketAddr],
     own: &[SocketAddr],
@@ -33,7 +33,7 @@ pub(crate) fn judge(
     for address in addresses {
         let ip = address.ip().to_canonical();
         let literal = matches!(host, UrlHost::Address(_));
-        if reach == AddressPolicy::Container && !ip.is_loopback() && !(literal && CONTAINER_ENDPOINTS.contains(&ip)) {
+        if policy == AddressPolicy::Container && !ip.is_loopback() && !(literal && CONTAINER_ENDPOINTS.contains(&ip)) {
             return Err(HttpErrorCause::Forbidden(address.ip()));
         }
         if own.iter().any(|listener| leads_to(*address, *listener)) {
@@ -43,22 +43,22 @@ pub(crate) fn judge(
     Ok(())
 }
 
-/// Whether connecting to this address reaches this listener, as far as the two of them tell.
+/// Returns true if a connection to this address reaches this listener, as far as the addresses tell.
 fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     if address.port() != listener.port() {
         return false;
     }
     let (ip, listener) = (address.ip().to_canonical(), listener.ip().to_canonical());
-    // Connecting to 0.0.0.0 or [::] is connecting to loopback.
+    // Linux connects to loopback for 0.0.0.0 and [::].
     let here = ip.is_loopback() || ip.is_unspecified();
     if listener.is_unspecified() {
-        // [::] takes IPv4 connections, too.
+        // A listener on [::] accepts IPv4 connections, too.
         return here && (listener.is_ipv6() || ip.is_ipv4());
     }
     ip == listener || (ip.is_unspecified() && listener.is_loopback())
 }
 
-/// Whether the connection ends on this machine at one of our wildcard listeners: another address of this machine.
+/// Returns true if the connection has reached a wildcard listener of this process by another address of this machine.
 pub(crate) fn is_own_connection(stream: &TcpStream, own: &[SocketAddr]) -> bool {
     let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     local.ip().to_canonical() == peer.ip().to_canonical()
@@ -70,18 +70,18 @@ mod tests {
     use super::*;
     use crate::http::url::Url;
 
-    fn judged(reach: AddressPolicy, url: &str, addresses: &[&str], own: &[&str]) -> Result<(), HttpErrorCause> {
+    fn judged(policy: AddressPolicy, url: &str, addresses: &[&str], own: &[&str]) -> Result<(), HttpErrorCause> {
         let url = Url::parse(url).unwrap();
         let mut at: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), url.port())).collect();
         if let UrlHost::Address(ip) = url.host() {
             at.push(SocketAddr::new(*ip, url.port()));
         }
         let own: Vec<SocketAddr> = own.iter().map(|listener| listener.parse().unwrap()).collect();
-        judge(reach, url.host(), &at, &own)
+        judge(policy, url.host(), &at, &own)
     }
 
     #[test]
-    fn plain_http_goes_to_loopback_and_container_endpoints() {
+    fn plain_http_reaches_loopback_and_container_endpoints() {
         for (url, addresses) in [
             ("http://127.0.0.1/", &[][..]),
             ("http://127.9.8.7:8080/", &[]),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_listeners_are_out_of_reach() {
+    fn no_request_reaches_own_listeners() {
         for (url, addresses, listener, refused) in [
             ("http://127.0.0.1:9733/", &[][..], "127.0.0.1:9733", true),
             ("http://127.0.0.1:9734/", &[], "127.0.0.1:9733", false),

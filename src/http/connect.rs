@@ -1,4 +1,4 @@
-//! One exchange: a name looked up, its addresses judged, a connection, TLS, a request and its answer.
+//! One request: it resolves the name, judges the addresses, connects, negotiates TLS, and reads the response.
 
 use std::collections::HashSet;
 use std::io;
@@ -13,37 +13,36 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use zeroize::Zeroizing;
 
-use crate::http::address_policy;
-use crate::http::address_policy::AddressPolicy;
+use crate::http::address_policy::{self, AddressPolicy};
 use crate::http::error::HttpErrorCause;
 use crate::http::message::{Request, Response};
 use crate::http::proxy::Proxy;
-use crate::http::stream::{Connecting, LARGEST_HEAD, UpstreamStream};
+use crate::http::stream::{ByteStream, Connecting, LARGEST_HEAD};
 use crate::http::trust_roots::{SystemRoots, TrustRoots};
 use crate::http::tunnel;
 use crate::http::url::{Url, UrlHost};
 
-/// Credential documents have 2 kB, identity documents 1 kB, answers of STS and SSO at most 10.
+/// The maximum size of a body. Credential documents have 2 kB, identity documents 1 kB, responses of STS and SSO at most 10.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
 
-/// A name with more addresses than this has no use for the rest within one time-out.
+/// The maximum number of addresses that are tried. With more of them, each would get too little of the timeout.
 const MOST_ADDRESSES: usize = 8;
 
-/// This machine's, or one that a test has made.
+/// Opens connections on this machine, or in a test.
 pub(crate) struct Connector {
     pub(crate) names: NameResolver,
-    /// Makes connections in the place of the operating system.
+    /// Makes the connections instead of the operating system.
     pub(crate) dial: Option<Box<dyn Fn(SocketAddr) -> Connecting + Send + Sync>>,
     pub(crate) own: Arc<OnceLock<Vec<SocketAddr>>>,
     pub(crate) answered: Mutex<HashSet<Box<str>>>,
 }
 
-/// Who knows which addresses a name has.
+/// Resolves names.
 pub(crate) enum NameResolver {
     System,
     #[cfg(test)]
@@ -51,7 +50,7 @@ pub(crate) enum NameResolver {
 }
 
 impl Connector {
-    /// Sends a request by way of a proxy or without one, until `deadline`.
+    /// Sends a request, through the proxy if there is one, before `deadline`.
     pub(crate) async fn exchange(
         &self,
         request: Request,
@@ -59,12 +58,12 @@ impl Connector {
         proxy: Option<&Proxy>,
         deadline: Instant,
     ) -> Result<Response, HttpErrorCause> {
-        let patience = request.patience();
+        let timeout = request.timeout();
         let stream = match proxy {
-            None => self.connect(request.url(), request.reach(), patience, deadline).await,
+            None => self.connect(request.url(), request.address_policy(), timeout, deadline).await,
             Some(proxy) => {
                 let stream = timeout_at(deadline, self.through(proxy, &request, system, deadline)).await;
-                stream.unwrap_or(Err(HttpErrorCause::TimedOut(patience))).map_err(|cause| proxy.blamed(cause))
+                stream.unwrap_or(Err(HttpErrorCause::TimedOut(timeout))).map_err(|cause| proxy.wrap(cause))
             }
         }?;
         let origin = request.url().origin();
@@ -79,54 +78,54 @@ impl Connector {
         let response = speak(stream, request.into_http_through(proxy), answered).await?;
         if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let refused = HttpErrorCause::ProxyRefused { status: response.status, variable: proxy.variable() };
-            return Err(proxy.blamed(refused));
+            return Err(proxy.wrap(refused));
         }
         Ok(response)
     }
 
-    /// A connection to the proxy, or through it to a host that speaks TLS with us alone.
+    /// Connects to the proxy for http, and through a tunnel of the proxy to the host for https.
     async fn through(
         &self,
         proxy: &Proxy,
         request: &Request,
         system: &SystemRoots,
         deadline: Instant,
-    ) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
-        let mut stream = self.connect(proxy.url(), AddressPolicy::Anywhere, request.patience(), deadline).await?;
+    ) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
+        let mut stream = self.connect(proxy.url(), AddressPolicy::Anywhere, request.timeout(), deadline).await?;
         if proxy.url().is_https() {
             stream = secure(stream, proxy.url(), request.roots(), system).await?;
         }
         if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
     }
 
-    /// Connects to the first address that takes the connection. All of them are judged before the first is tried.
+    /// Connects to the first address that accepts the connection. All addresses are judged before the first is tried.
     async fn connect(
         &self,
         url: &Url,
-        reach: AddressPolicy,
-        patience: Duration,
+        policy: AddressPolicy,
+        timeout: Duration,
         deadline: Instant,
-    ) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+    ) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
         let mut addresses = self.resolve(url).await?;
         let own = self.own.get().map_or(&[][..], Vec::as_slice);
-        address_policy::judge(reach, url.host(), &addresses, own)?;
+        address_policy::judge(policy, url.host(), &addresses, own)?;
         addresses.truncate(MOST_ADDRESSES);
-        let mut failure = HttpErrorCause::NoAddress;
+        let mut error = HttpErrorCause::NoAddress;
         while !addresses.is_empty() {
-            // A dead first address (IPv6 without a route back) leaves its share of the time to the others.
+            // Each address gets its share of the time: the first may be dead (IPv6 without a route back).
             let share =
                 deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
             let address = addresses.remove(0);
-            match timeout(share, self.dial(address, own)).await {
-                Ok(Err(HttpErrorCause::Unreachable(error))) => failure = HttpErrorCause::Unreachable(error),
+            match tokio::time::timeout(share, self.dial(address, own)).await {
+                Ok(Err(HttpErrorCause::Unreachable(why))) => error = HttpErrorCause::Unreachable(why),
                 Ok(dialled) => return dialled,
-                Err(_) => failure = HttpErrorCause::TimedOut(patience),
+                Err(_) => error = HttpErrorCause::TimedOut(timeout),
             }
         }
-        Err(failure)
+        Err(error)
     }
 
-    async fn dial(&self, address: SocketAddr, own: &[SocketAddr]) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+    async fn dial(&self, address: SocketAddr, own: &[SocketAddr]) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
         let unreachable = |error: io::Error| HttpErrorCause::Unreachable(error.to_string().into());
         if let Some(dial) = &self.dial {
             return dial(address).await.map_err(unreachable);
@@ -157,26 +156,26 @@ impl Connector {
         if addresses.is_empty() { Err(HttpErrorCause::NoAddress) } else { Ok(addresses) }
     }
 
-    /// The origins that have answered.
+    /// Returns the origins that have responded.
     pub(crate) fn answered(&self) -> std::sync::MutexGuard<'_, HashSet<Box<str>>> {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// TLS over the stream, with a certificate for the host of the URL.
+/// Negotiates TLS. The certificate must be valid for the host of the URL.
 async fn secure(
-    stream: Box<dyn UpstreamStream>,
+    stream: Box<dyn ByteStream>,
     url: &Url,
     roots: Option<&TrustRoots>,
     system: &SystemRoots,
-) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
     let name = match url.host() {
         UrlHost::Address(ip) => ServerName::from(*ip),
         UrlHost::Name(name) => {
             ServerName::try_from(String::from(&**name)).map_err(|_| HttpErrorCause::NoCertificateFor)?
         }
     };
-    // Built when it is first needed: a broker that asks plain endpoints only never pays for it.
+    // Built at the first use: a process that requests from plain endpoints only does not need it.
     let config = match roots {
         Some(TrustRoots(config)) => Arc::clone(config),
         None => system.config().await?,
@@ -192,9 +191,9 @@ async fn secure(
     }
 }
 
-/// Speaks HTTP over a connection of its own, which ends with this future.
+/// Sends the request and reads the response. The connection ends with this future.
 async fn speak(
-    stream: Box<dyn UpstreamStream>,
+    stream: Box<dyn ByteStream>,
     request: http::Request<Full<Bytes>>,
     answered: impl FnOnce(),
 ) -> Result<Response, HttpErrorCause> {
@@ -209,7 +208,7 @@ async fn speak(
     let mut connection = pin!(connection);
     let mut open = true;
     loop {
-        // The connection may end before all that it read has been taken, and tells its errors through the exchange.
+        // The connection may end before its data is read. The exchange reports its errors.
         tokio::select! {
             biased;
             outcome = &mut exchange => return outcome,
@@ -218,7 +217,7 @@ async fn speak(
     }
 }
 
-/// The whole body in one piece of memory that never moves, so that no copy of it is left behind.
+/// Reads the whole body into memory that never moves, so that no copy of a secret stays behind.
 async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, HttpErrorCause> {
     let expected = body.size_hint().exact().map_or(Ok(LARGEST_BODY), usize::try_from).unwrap_or(usize::MAX);
     if expected > LARGEST_BODY {

@@ -1,4 +1,4 @@
-//! Why there was no whole answer.
+//! The reasons why a request has no complete response.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio_rustls::rustls::{self, CertificateError};
 
 use crate::model::text::Escaped;
 
-/// A request without a whole answer: what was tried (method and URL without its query), and what came of it.
+/// A request without a complete response. It names method and URL, without the query, and the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{tried}: {cause}")]
 pub(crate) struct HttpError {
@@ -18,69 +18,59 @@ pub(crate) struct HttpError {
     cause: HttpErrorCause,
 }
 
-/// What came of a request instead of an answer. Foreign text in it is escaped.
+/// The cause. Text of a server in it is escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HttpErrorCause {
-    /// This is the default `Upstream`.
-    #[error("no upstream in this World")]
-    NoUpstream,
-    /// The whole answer did not come in time.
-    #[error("no whole answer within {} s", .0.as_secs_f32())]
+    /// The default [`HttpClient`](crate::http::client::HttpClient) reaches no address.
+    #[error("this context has no HTTP client")]
+    NoClient,
+    #[error("no complete response within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// The name look-up failed.
-    #[error("cannot look the name up: {0}")]
+    #[error("cannot resolve the name: {0}")]
     Unresolved(Box<str>),
-    /// The name has no address.
     #[error("the name has no address")]
     NoAddress,
-    /// No connection, or one that broke.
+    /// No connection, or a broken one.
     #[error("{0}")]
     Unreachable(Box<str>),
-    /// The request would have come back to this process.
-    #[error("{0} points at one of our own listeners, it would ask itself")]
+    #[error("{0} is a listener of this process, which must not send requests to itself")]
     OwnListener(SocketAddr),
-    /// An address that such a request must not go to.
+    /// An address that the [`AddressPolicy`](crate::http::address_policy::AddressPolicy) does not allow.
     #[error(
-        "plain http is sent to loopback, 169.254.170.2, 169.254.170.23 and [fd00:ec2::23], and to names all of whose \
-         addresses are loopback; {0} is none of them: use https"
+        "plain http is sent to loopback, 169.254.170.2, 169.254.170.23 and [fd00:ec2::23] only, and to names that resolve to \
+         loopback only; {0} is another address, so use https"
     )]
     Forbidden(IpAddr),
-    /// More than a credential endpoint ever has to say.
-    #[error("the answer is larger than {} kB", .0 / 1024)]
+    #[error("the response is larger than {} kB", .0 / 1024)]
     TooLarge(usize),
-    /// TLS came to no agreement, above all on the certificate.
+    /// TLS failed, mostly because of the certificate.
     #[error("TLS failed: {0}")]
     Tls(Box<str>),
-    /// Nobody who is believed here has signed the certificate.
     #[error("TLS failed: no certificate authority that is trusted here has signed the certificate of the host")]
     Untrusted,
-    /// The authorities that somebody named are none.
+    /// The files that the environment names hold no certificate authorities.
     #[error("no certificate authorities: {0}")]
     NoRoots(Box<str>),
-    /// A variable that should name a proxy does not.
+    /// The value of a proxy variable is not usable.
     #[error("{0}")]
     BadProxy(Box<str>),
-    /// The proxy does not let us through.
-    #[error("it refused with status {status}{}", advice(*status, variable))]
+    #[error("it refused with status {status}{}", hint(*status, variable))]
     ProxyRefused {
-        /// What it answered.
         status: StatusCode,
-        /// What names the proxy.
+        /// The environment variable that names the proxy.
         variable: &'static str,
     },
-    /// What went wrong on the way through a proxy.
+    /// An error on the way through a proxy.
     #[error("proxy {proxy}: {cause}")]
     Proxy {
-        /// Its address and the variable that names it.
+        /// The address of the proxy and the variable that names it.
         proxy: Box<str>,
-        /// What came of asking it.
         cause: Box<HttpErrorCause>,
     },
-    /// The host of the URL is nothing a certificate could be issued for.
+    /// TLS does not accept the host of the URL as a name.
     #[error("no certificate can be valid for this host")]
     NoCertificateFor,
-    /// Something answered, and not in HTTP.
-    #[error("the answer is not HTTP: {0}")]
+    #[error("the response is not HTTP: {0}")]
     Protocol(Box<str>),
 }
 
@@ -89,7 +79,6 @@ impl HttpError {
         Self { tried: tried.into(), cause }
     }
 
-    /// What came of it.
     #[must_use]
     pub(crate) fn cause(&self) -> &HttpErrorCause {
         &self.cause
@@ -97,7 +86,7 @@ impl HttpError {
 }
 
 impl HttpErrorCause {
-    /// Whether nobody answered: no address, no connection, or nothing in time.
+    /// Returns true if no server responded: no address, no connection or a timeout.
     #[must_use]
     pub(crate) fn is_silence(&self) -> bool {
         match self {
@@ -106,13 +95,13 @@ impl HttpErrorCause {
         }
     }
 
-    /// Whether the name has led nowhere.
+    /// Returns true if the name has no address.
     #[must_use]
     pub(crate) fn is_unresolved(&self) -> bool {
         matches!(self, Self::Unresolved(_) | Self::NoAddress)
     }
 
-    /// Whether another set of authorities might mend it.
+    /// Returns true if other certificate authorities might help.
     #[must_use]
     pub(crate) fn is_untrusted(&self) -> bool {
         match self {
@@ -121,7 +110,7 @@ impl HttpErrorCause {
         }
     }
 
-    /// Whether asking again may mend it.
+    /// Returns true if the error is transient, so that a retry may succeed.
     #[must_use]
     pub(crate) fn passes(&self) -> bool {
         match self {
@@ -150,9 +139,9 @@ impl From<rustls::Error> for HttpErrorCause {
 
 impl From<&rustls::Error> for HttpErrorCause {
     fn from(error: &rustls::Error) -> Self {
-        let rustls::Error::InvalidCertificate(wrong) = error else { return Self::Tls(Self::text(error)) };
+        let rustls::Error::InvalidCertificate(invalid) = error else { return Self::Tls(Self::text(error)) };
         let days = |from: UnixTime, to: UnixTime| to.as_secs().saturating_sub(from.as_secs()) / (24 * 60 * 60);
-        Self::Tls(match wrong {
+        Self::Tls(match invalid {
             CertificateError::UnknownIssuer => return Self::Untrusted,
             CertificateError::ExpiredContext { time, not_after } => format!(
                 "by the clock of this machine the certificate of the host has expired {} days ago",
@@ -172,17 +161,17 @@ impl From<&rustls::Error> for HttpErrorCause {
     }
 }
 
-fn advice(status: StatusCode, variable: &str) -> String {
+fn hint(status: StatusCode, variable: &str) -> String {
     match status {
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-            format!(": give it a user name and a password that it takes, {variable}=http://user:password@host:port")
+            format!(": set a user name and a password that it accepts, {variable}=http://user:password@host:port")
         }
-        _ if status.is_client_error() => ": see that it admits this host, or list the host in NO_PROXY".into(),
+        _ if status.is_client_error() => ": allow this host at the proxy, or list the host in NO_PROXY".into(),
         _ => String::new(),
     }
 }
 
-/// What a TLS handshake ends with: its own error inside of one of input and output, or a connection that broke.
+/// Finds the error of TLS inside one of a stream. Without it, the connection broke.
 impl From<io::Error> for HttpErrorCause {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

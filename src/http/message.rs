@@ -1,4 +1,4 @@
-//! What is sent, and what comes back.
+//! Requests and responses.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,61 +21,60 @@ use crate::model::secret::Secret;
 use crate::model::text::InvalidText;
 use crate::os::clock::Clock;
 
-/// Who we say we are.
+/// The `User-Agent` of all requests.
 pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION")));
 
-/// Nobody is believed who asks for a longer pause.
+/// The maximum pause that a `Retry-After` header can cause. A mistaken date must not stop renewal for days.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
-/// One request. It prints as method and URL; its headers and its body are never shown.
+/// One request. It prints as method and URL. Headers and body are never printed.
 pub(crate) struct Request {
     method: Method,
     url: Url,
-    reach: AddressPolicy,
+    address_policy: AddressPolicy,
     proxied: bool,
     roots: Option<TrustRoots>,
-    patience: Duration,
+    timeout: Duration,
     headers: HeaderMap,
     body: Bytes,
 }
 
-/// A whole answer. Its `Debug` shows the status and nothing else.
+/// A complete response. `Debug` shows only the status.
 pub(crate) struct Response {
-    /// The status, redirects and errors among them.
+    /// Any status, also of redirects and errors.
     pub(crate) status: StatusCode,
-    /// The headers as they came.
     pub(crate) headers: HeaderMap,
-    /// At most 64 kB; overwritten when dropped.
+    /// At most 64 kB. The memory is overwritten when dropped.
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Request {
-    /// A request without a body that goes no farther than `reach` and takes no longer than `patience` in all.
+    /// Makes a request without a body. It connects only to addresses of `address_policy`, and may take `timeout` in total.
     #[must_use]
-    pub(crate) fn new(method: Method, url: Url, reach: AddressPolicy, patience: Duration) -> Self {
+    pub(crate) fn new(method: Method, url: Url, address_policy: AddressPolicy, timeout: Duration) -> Self {
         Self {
             method,
             url,
-            reach,
+            address_policy,
             proxied: false,
             roots: None,
-            patience,
+            timeout,
             headers: HeaderMap::new(),
             body: Bytes::new(),
         }
     }
 
-    /// The same with a header that is no secret.
+    /// Sets a header that is not a secret.
     #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// The same with a header that must never be shown; `part` names it in errors.
+    /// Sets a header with a secret, which is never printed. `part` names it in errors.
     ///
     /// # Errors
-    /// When a header cannot carry the text.
+    /// If a header cannot carry the text.
     pub(crate) fn with_secret(
         mut self,
         name: HeaderName,
@@ -88,28 +87,26 @@ impl Request {
         Ok(self)
     }
 
-    /// The same with a body.
     #[must_use]
     pub(crate) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The same by way of the proxy that the environment names for its URL, if it names one.
+    /// Sends the request through the proxy that the environment names for its URL, if there is one.
     #[must_use]
     pub(crate) fn through_proxy(mut self) -> Self {
         self.proxied = true;
         self
     }
 
-    /// The same where these authorities are believed in the place of those of the system.
+    /// Trusts these certificate authorities instead of those of the system.
     #[must_use]
     pub(crate) fn with_roots(mut self, roots: TrustRoots) -> Self {
         self.roots = Some(roots);
         self
     }
 
-    /// Whether it goes over TLS.
     #[must_use]
     pub(crate) fn is_https(&self) -> bool {
         self.url.is_https()
@@ -119,21 +116,22 @@ impl Request {
         &self.url
     }
 
-    /// What may only go to certain addresses goes there by itself: a proxy would look the name up anew.
+    /// Returns true if the request may go through a proxy. A request for certain addresses only may not: a proxy would
+    /// resolve the name again.
     pub(crate) fn asks_for_proxy(&self) -> bool {
-        self.proxied && self.reach == AddressPolicy::Anywhere
+        self.proxied && self.address_policy == AddressPolicy::Anywhere
     }
 
     pub(crate) fn roots(&self) -> Option<&TrustRoots> {
         self.roots.as_ref()
     }
 
-    pub(crate) fn reach(&self) -> AddressPolicy {
-        self.reach
+    pub(crate) fn address_policy(&self) -> AddressPolicy {
+        self.address_policy
     }
 
-    pub(crate) fn patience(&self) -> Duration {
-        self.patience
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     pub(crate) fn into_http(self) -> http::Request<Full<Bytes>> {
@@ -147,7 +145,7 @@ impl Request {
             headers.insert(HOST, host);
         }
         if has_body {
-            // An empty one, too: without its length some servers answer 411.
+            // An empty body has a length, too: without it some servers respond with 411.
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         headers.insert(USER_AGENT, AGENT);
@@ -155,7 +153,7 @@ impl Request {
         request
     }
 
-    /// In the form that a proxy takes: the whole URL, and what only the proxy is told.
+    /// Makes the form for a proxy: with the whole URL, and with the authorization at the proxy.
     pub(crate) fn into_http_through(self, proxy: &Proxy) -> http::Request<Full<Bytes>> {
         let url = self.url.clone();
         let mut request = self.into_http();
@@ -182,7 +180,7 @@ impl fmt::Debug for Request {
 }
 
 impl Response {
-    /// How long upstream asks to be left alone: seconds or a date, an hour at most.
+    /// Returns the pause that the service requests, in seconds or as a date, at most an hour.
     #[must_use]
     pub(crate) fn retry_after(&self, clock: &Clock) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
@@ -205,11 +203,12 @@ impl fmt::Debug for Response {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::SystemTime;
 
+    use super::*;
+
     #[tokio::test(start_paused = true)]
-    async fn retry_after_is_seconds_or_a_date() {
+    async fn reads_retry_after_in_seconds_or_as_a_date() {
         // Sun, 06 Nov 1994 08:49:37 GMT
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777));
         for (text, seconds) in [
@@ -230,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_show_no_secret() {
+    fn printed_requests_show_no_secret() {
         let url = Url::parse("http://h/p?hush").unwrap();
         let request = Request::new(Method::GET, url, AddressPolicy::Anywhere, Duration::ZERO)
             .with_secret(http::header::AUTHORIZATION, "token", &"hush".into())

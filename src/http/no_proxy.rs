@@ -33,7 +33,7 @@ impl NoProxy {
         Self(text.split(|c: char| c == ',' || c.is_whitespace()).filter_map(NoProxyRule::parse).collect())
     }
 
-    pub(crate) fn contain(&self, host: &UrlHost, port: u16) -> bool {
+    pub(crate) fn matches(&self, host: &UrlHost, port: u16) -> bool {
         let host = match host {
             UrlHost::Address(ip) => bracketed(ip.to_canonical()),
             UrlHost::Name(name) => name.strip_suffix('.').unwrap_or(name).to_owned(),
@@ -53,14 +53,15 @@ impl NoProxyRule {
             Some((hosts, Ok(port))) if address(entry).is_none() => (hosts, Some(port)),
             _ => (entry, None),
         };
-        let (hosts, is_below) = hosts.strip_prefix("*.").map_or((hosts, false), |apex| (apex, true));
+        let apex = hosts.strip_prefix("*.").map(|apex| apex.trim_end_matches('.').into());
+        let hosts = hosts.strip_prefix("*.").unwrap_or(hosts);
         let hosts = address(hosts).map_or_else(|| hosts.trim_end_matches('.').to_owned(), |ip| ip.to_string());
-        if hosts.is_empty() {
-            return None;
-        }
-        let apex = is_below.then(|| hosts.as_str().into());
-        // The matcher takes `*` for names only.
-        let hosts = if hosts == "*" { "*,0.0.0.0/0,::/0".to_owned() } else { hosts };
+        let hosts = match &*hosts {
+            "" => return None,
+            // The matcher applies `*` to names only.
+            "*" => "*,0.0.0.0/0,::/0".to_owned(),
+            _ => hosts,
+        };
         // The proxy is never used: the matcher only has to have one.
         Some(Self { others: Matcher::builder().http("http://proxy").no(hosts).build(), port, apex })
     }
@@ -84,13 +85,13 @@ mod tests {
     use super::*;
     use crate::http::url::Url;
 
-    fn excepted(list: &str, url: &str) -> bool {
+    fn is_direct(list: &str, url: &str) -> bool {
         let url = Url::parse(url).unwrap();
-        NoProxy::parse(list).contain(url.host(), url.port())
+        NoProxy::parse(list).matches(url.host(), url.port())
     }
 
     #[test]
-    fn hosts_domains_addresses_networks_and_ports() {
+    fn matches_domains_addresses_networks_and_ports() {
         for (list, url, expected) in [
             ("", "https://h", false),
             (" , ", "https://h", false),
@@ -140,19 +141,19 @@ mod tests {
             ("10.0.0.0/8", "https://h", false),
             ("10.0.0.0/8:443", "https://10.0.0.1", true),
             ("10.0.0.0/8:443", "https://10.0.0.1:8443", false),
-            ("*:443", "https://h", true),
+            ("*:443", "https://10.0.0.1", true),
             ("*:443", "https://h:8443", false),
             (".", "https://h", false),
             ("*.", "https://h", false),
             ("fd00::1::2", "https://h", false),
         ] {
-            assert_eq!(excepted(list, url), expected, "{list:?} {url}");
+            assert_eq!(is_direct(list, url), expected, "{list:?} {url}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_domain_contains_itself_and_what_is_below_it(
+        fn domain_matches_itself_and_names_below_it(
             domain in "[a-z]{1,5}(\\.[a-z]{1,5}){0,2}", below in "[a-z0-9-]{1,5}", dot in "\\.?", port in 1u16..,
         ) {
             let list = NoProxy::parse(&format!("x.invalid,{dot}{domain}"));
@@ -162,32 +163,32 @@ mod tests {
                 (format!("{below}{domain}"), false),
                 (format!("{domain}.{below}"), format!("{domain}.{below}").ends_with(&format!(".{domain}"))),
             ] {
-                prop_assert_eq!(list.contain(&UrlHost::Name(host.clone().into()), port), expected, "{}", host);
+                prop_assert_eq!(list.matches(&UrlHost::Name(host.clone().into()), port), expected, "{}", host);
             }
             let other = NoProxy::parse(&format!("{dot}{domain}:{port}"));
-            prop_assert!(other.contain(&UrlHost::Name(domain.clone().into()), port));
-            prop_assert!(!other.contain(&UrlHost::Name(domain.into()), port ^ 1));
+            prop_assert!(other.matches(&UrlHost::Name(domain.clone().into()), port));
+            prop_assert!(!other.matches(&UrlHost::Name(domain.into()), port ^ 1));
         }
 
         #[test]
-        fn a_network_contains_what_shares_its_first_bits(base: u32, other: u32, bits in 0u32..=32) {
+        fn network_matches_addresses_with_its_first_bits(base: u32, other: u32, bits in 0u32..=32) {
             let list = NoProxy::parse(&format!("{}/{bits}", Ipv4Addr::from_bits(base)));
             let same = (0..bits).all(|bit| (base ^ other) >> (31 - bit) & 1 == 0);
-            prop_assert_eq!(list.contain(&UrlHost::Address(Ipv4Addr::from_bits(other).into()), 443), same);
+            prop_assert_eq!(list.matches(&UrlHost::Address(Ipv4Addr::from_bits(other).into()), 443), same);
         }
 
         #[test]
-        fn so_it_does_with_128_bits(base: u128, change in 0u32..128, bits in 0u32..=128) {
+        fn ipv6_network_matches_addresses_with_its_first_bits(base: u128, change in 0u32..128, bits in 0u32..=128) {
             let list = NoProxy::parse(&format!("{}/{bits}", Ipv6Addr::from_bits(base)));
             let other = Ipv6Addr::from_bits(base ^ (1 << (127 - change)));
             prop_assume!(other.to_ipv4_mapped().is_none());
-            prop_assert!(list.contain(&UrlHost::Address(Ipv6Addr::from_bits(base).into()), 443) || base >> 32 == 0xffff);
-            prop_assert_eq!(list.contain(&UrlHost::Address(other.into()), 443), change >= bits);
+            prop_assert!(list.matches(&UrlHost::Address(Ipv6Addr::from_bits(base).into()), 443) || base >> 32 == 0xffff);
+            prop_assert_eq!(list.matches(&UrlHost::Address(other.into()), 443), change >= bits);
         }
 
         #[test]
-        fn no_list_is_too_strange(list in "[-a-z0-9.:/*,\\[\\] \u{e4}]{0,40}", host in "[a-z.]{1,9}") {
-            let direct = NoProxy::parse(&list).contain(&UrlHost::Name(host.into()), 443);
+        fn strange_lists_match_no_host(list in "[-a-z0-9.:/*,\\[\\] \u{e4}]{0,40}", host in "[a-z.]{1,9}") {
+            let direct = NoProxy::parse(&list).matches(&UrlHost::Name(host.into()), 443);
             prop_assert!(!direct || list.contains('*') || list.contains(char::is_alphabetic));
         }
     }

@@ -1,4 +1,4 @@
-//! Proxies, as the environment names them.
+//! The proxies of the environment.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,24 +15,28 @@ use crate::http::url::{Url, UrlHost};
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 
-/// Which proxy a request goes through that asks for one.
+/// The proxies for requests that ask for one.
 ///
-/// `https_proxy`, `HTTPS_PROXY` for https and `http_proxy`, `HTTP_PROXY` for http, then `all_proxy`, `ALL_PROXY`. The
-/// first of them that exists decides, even blank, which is no proxy: lower case wins, as in curl and botocore. Where
-/// `REQUEST_METHOD` is set a stranger may have written `HTTP_PROXY` (it is a CGI's name for the header `Proxy`): it does
-/// not count, as in Go and botocore. `no_proxy`, `NO_PROXY` list what is reached directly.
-/// `localhost` and loopback addresses always are, as in Go: to the proxy they would be itself.
+/// - https uses `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`; http uses `http_proxy`, `HTTP_PROXY`, `all_proxy` or
+///   `ALL_PROXY`. The first that exists decides: lower case wins, as in curl and botocore. A blank one means no proxy.
+/// - `HTTP_PROXY` does not count if `REQUEST_METHOD` is set, as in Go and botocore. A CGI server sets it from the header
+///   `Proxy` of any client.
+/// - `no_proxy` or `NO_PROXY` lists hosts without a proxy. `localhost` and loopback addresses never have one, as in Go: for the
+///   proxy they would be itself.
+///
+/// The environment of hyper-util's matcher is not used. There upper case wins, a value that is not a URL counts as unset, and
+/// CGI disables all proxies.
 #[derive(Default)]
 pub(crate) struct ProxySettings {
     https: ChosenProxy,
     http: ChosenProxy,
-    exceptions: NoProxy,
+    no_proxy: NoProxy,
 }
 
-/// What is wrong with a proxy fails the request that needs it.
+/// An unusable value fails the requests that need this proxy: they must not be sent directly.
 type ChosenProxy = Option<Result<Arc<Proxy>, Box<str>>>;
 
-/// It prints as its address and the variable that names it; user and password are never shown.
+/// A proxy. It prints as its address and the variable that names it. User name and password are never printed.
 pub(crate) struct Proxy {
     variable: &'static str,
     url: Url,
@@ -43,23 +47,23 @@ impl ProxySettings {
     pub(crate) fn of(environment: &Environment) -> Self {
         let is_cgi = environment.get("REQUEST_METHOD").is_some();
         let upper = if is_cgi { "http_proxy" } else { "HTTP_PROXY" };
-        let exceptions = first(environment, &["no_proxy", "NO_PROXY"]).map(|(_, text)| NoProxy::parse(text));
+        let no_proxy = first(environment, &["no_proxy", "NO_PROXY"]).map(|(_, text)| NoProxy::parse(text));
         Self {
             https: chosen(environment, &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
             http: chosen(environment, &["http_proxy", upper, "all_proxy", "ALL_PROXY"]),
-            exceptions: exceptions.unwrap_or_default(),
+            no_proxy: no_proxy.unwrap_or_default(),
         }
     }
 
-    /// The proxy on the way there; `None` is the direct way.
-    pub(crate) fn towards(&self, url: &Url) -> Result<Option<Arc<Proxy>>, HttpErrorCause> {
+    /// Returns the proxy for a URL, or `None` for a direct connection.
+    pub(crate) fn proxy_for(&self, url: &Url) -> Result<Option<Arc<Proxy>>, HttpErrorCause> {
         let chosen = if url.is_https() { &self.https } else { &self.http };
         let Some(chosen) = chosen else { return Ok(None) };
         let is_here = match url.host() {
             UrlHost::Address(ip) => ip.to_canonical().is_loopback(),
             UrlHost::Name(name) => matches!(&**name, "localhost" | "localhost."),
         };
-        if is_here || self.exceptions.contain(url.host(), url.port()) {
+        if is_here || self.no_proxy.matches(url.host(), url.port()) {
             return Ok(None);
         }
         chosen.clone().map(Some).map_err(HttpErrorCause::BadProxy)
@@ -72,7 +76,7 @@ fn first<'e>(environment: &'e Environment, names: &[&'static str]) -> Option<(&'
 
 fn chosen(environment: &Environment, names: &[&'static str]) -> ChosenProxy {
     let (variable, text) = first(environment, names).filter(|(_, text)| !text.is_empty())?;
-    // The SDKs do not know ALL_PROXY, and people name SOCKS proxies there that are meant for others.
+    // The SDKs do not read ALL_PROXY. Users set it to SOCKS proxies for other programs.
     if variable.eq_ignore_ascii_case("ALL_PROXY") && text.to_ascii_lowercase().starts_with("socks") {
         tracing::debug!(variable, "names a SOCKS proxy, which is not used");
         return None;
@@ -81,7 +85,7 @@ fn chosen(environment: &Environment, names: &[&'static str]) -> ChosenProxy {
 }
 
 impl Proxy {
-    /// Reads `http://user:password@host:port`, as curl does: without a scheme it is http, and a path means nothing.
+    /// Parses `http://user:password@host:port` as curl does: the default scheme is http, and the path is ignored.
     fn parse(variable: &'static str, text: &str) -> Result<Self, Cow<'static, str>> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
         let (authority, beyond) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
@@ -108,19 +112,19 @@ impl Proxy {
         self.authorization.as_ref()
     }
 
-    /// Something that went wrong on the way through this proxy.
-    pub(crate) fn blamed(&self, cause: HttpErrorCause) -> HttpErrorCause {
+    /// Adds this proxy to an error on the way through it.
+    pub(crate) fn wrap(&self, cause: HttpErrorCause) -> HttpErrorCause {
         HttpErrorCause::Proxy { proxy: self.to_string().into(), cause: Box::new(cause) }
     }
 }
 
-/// `Basic` of user and password, each percent-decoded (RFC 7617).
+/// Returns `Basic` of user name and password, each percent-decoded (RFC 7617).
 fn basic(user: &str) -> Result<HeaderValue, Cow<'static, str>> {
     let (user, password) = user.split_once(':').unwrap_or((user, ""));
     let mut pair = Zeroizing::new(Vec::with_capacity(user.len() + password.len() + 1));
     pair.extend(percent_decode_str(user));
     if pair.contains(&b':') {
-        return Err("has a user name with a colon, which no proxy can be told".into());
+        return Err("has a user name with a colon, which HTTP cannot send".into());
     }
     pair.push(b':');
     pair.extend(percent_decode_str(password));
@@ -140,21 +144,21 @@ impl fmt::Display for Proxy {
 mod tests {
     use super::*;
 
-    /// The proxy and what it is told, `-` for the direct way, `!` and the reason.
-    fn way(variables: &[(&str, &str)], url: &str) -> String {
-        match ProxySettings::of(&Environment::new(variables.iter().copied())).towards(&Url::parse(url).unwrap()) {
+    /// Returns the proxy and its authorization, `-` for a direct connection, or `!` and the error.
+    fn proxy_for(variables: &[(&str, &str)], url: &str) -> String {
+        match ProxySettings::of(&Environment::new(variables.iter().copied())).proxy_for(&Url::parse(url).unwrap()) {
             Ok(None) => "-".into(),
             Ok(Some(proxy)) => {
-                let told = proxy.authorization().map_or("", |value| value.to_str().unwrap());
+                let authorization = proxy.authorization().map_or("", |value| value.to_str().unwrap());
                 assert!(proxy.authorization().is_none_or(HeaderValue::is_sensitive));
-                format!("{proxy} {told}").trim_end().to_owned()
+                format!("{proxy} {authorization}").trim_end().to_owned()
             }
             Err(cause) => format!("!{cause}"),
         }
     }
 
     #[test]
-    fn variables_by_scheme_lower_case_first() {
+    fn chooses_by_scheme_and_lower_case_first() {
         let (a, b, c, d) =
             (("https_proxy", "http://a:1"), ("HTTPS_PROXY", "http://b:2"), ("all_proxy", "c:3"), ("ALL_PROXY", "d:4"));
         let (e, f) = (("http_proxy", "http://e"), ("HTTP_PROXY", "https://f"));
@@ -170,13 +174,13 @@ mod tests {
             (&[e, f, ("REQUEST_METHOD", "GET")], "-", "http://e (http_proxy)"),
             (&[("ALL_PROXY", "socks5h://s:1080")], "-", "-"),
         ] {
-            assert_eq!(way(variables, "https://h"), https, "{variables:?}");
-            assert_eq!(way(variables, "http://h"), http, "{variables:?}");
+            assert_eq!(proxy_for(variables, "https://h"), https, "{variables:?}");
+            assert_eq!(proxy_for(variables, "http://h"), http, "{variables:?}");
         }
     }
 
     #[test]
-    fn no_proxy_and_loopback_are_direct() {
+    fn no_proxy_and_loopback_are_reached_directly() {
         let proxy = ("ALL_PROXY", "p:1");
         for (list, url, direct) in [
             (("NO_PROXY", "example.com"), "https://sts.example.com", true),
@@ -189,13 +193,13 @@ mod tests {
             (("X", ""), "http://[::ffff:127.0.0.1]", true),
             (("X", ""), "http://localhost.example.com", false),
         ] {
-            assert_eq!(way(&[proxy, list], url) == "-", direct, "{list:?} {url}");
+            assert_eq!(proxy_for(&[proxy, list], url) == "-", direct, "{list:?} {url}");
         }
-        assert_eq!(way(&[proxy, ("no_proxy", ""), ("NO_PROXY", "*")], "https://h"), "http://p:1 (ALL_PROXY)");
+        assert_eq!(proxy_for(&[proxy, ("no_proxy", ""), ("NO_PROXY", "*")], "https://h"), "http://p:1 (ALL_PROXY)");
     }
 
     #[test]
-    fn a_user_is_told_to_the_proxy_and_nobody_else() {
+    fn sends_user_and_password_to_the_proxy_only() {
         for (text, expected) in [
             ("http://me:hush@p:3128", "http://p:3128 (HTTPS_PROXY) Basic bWU6aHVzaA=="),
             ("me:hush@p:3128/x?y#z", "http://p:3128 (HTTPS_PROXY) Basic bWU6aHVzaA=="),
@@ -204,23 +208,23 @@ mod tests {
             ("http://me@p", "http://p (HTTPS_PROXY) Basic bWU6"),
             ("http://@p", "http://p (HTTPS_PROXY) Basic Og=="),
         ] {
-            assert_eq!(way(&[("HTTPS_PROXY", text)], "https://h"), expected, "{text}");
+            assert_eq!(proxy_for(&[("HTTPS_PROXY", text)], "https://h"), expected, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_proxy_is_named_by_its_variable_and_not_shown() {
+    fn unusable_proxy_is_named_by_its_variable_only() {
         for (text, expected) in [
             ("socks5://me:hush@p:1080", "begins neither with http:// nor with https://"),
             ("http://", "is not a URL of the form http://host:port/path"),
             ("me:hush/1@p:3128", "has a / or ? or # in its user name or password: write %2F, %3F or %23"),
             ("http://me:hush#@p", "has a / or ? or # in its user name or password: write %2F, %3F or %23"),
-            ("http://m%3ae:hush@p", "has a user name with a colon, which no proxy can be told"),
+            ("http://m%3ae:hush@p", "has a user name with a colon, which HTTP cannot send"),
             ("http://p:hush", "has a port that is not a number from 1 to 65535"),
             ("http://me:hush@a b", "is not a URL of the form http://host:port/path"),
         ] {
-            assert_eq!(way(&[("https_proxy", text)], "https://h"), format!("!https_proxy {expected}"));
-            assert_eq!(way(&[("https_proxy", text), ("NO_PROXY", "h")], "https://h"), "-");
+            assert_eq!(proxy_for(&[("https_proxy", text)], "https://h"), format!("!https_proxy {expected}"));
+            assert_eq!(proxy_for(&[("https_proxy", text), ("NO_PROXY", "h")], "https://h"), "-");
         }
     }
 }

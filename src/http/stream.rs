@@ -1,17 +1,17 @@
-//! What requests go over.
+//! The byte stream of a connection.
 
 use std::io;
 use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// For the head of an answer. What hyper reads ahead of the body stays below it, too.
+/// The maximum size of a response head. It bounds the buffer of hyper, too.
 pub(crate) const LARGEST_HEAD: usize = 16 * 1024;
 
-/// What a connection is made of.
-pub(crate) trait UpstreamStream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// TCP, TLS, a tunnel of a proxy, or a stream of a test.
+pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> UpstreamStream for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 
-/// A connection on its way.
-pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn UpstreamStream>>> + Send>>;
+/// A connection that is being opened.
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn ByteStream>>> + Send>>;

@@ -1,6 +1,4 @@
-//! TODO-ROOM-DOC
+//! Tests of the whole client against servers and proxies on loopback.
 
-#[cfg(test)]
 mod proxied;
-#[cfg(test)]
 mod trusted;

@@ -1,4 +1,4 @@
-//! Authorities whose certificates are believed.
+//! Certificate authorities that are trusted.
 
 use std::fmt;
 use std::fs;
@@ -18,40 +18,37 @@ use crate::http::error::HttpErrorCause;
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 
-/// A process has one bundle, or one for each of a few companies. More of them are read again at every use.
-const MOST_BUNDLES: usize = 8;
+/// The maximum number of parsed bundles. A process has one, or one for each of a few companies. Others are parsed at each use.
+const MAX_BUNDLES: usize = 8;
 
-/// The authorities of a bundle, for requests in the place of those of the system.
+/// The authorities of a bundle, for requests that do not trust those of the system.
 #[derive(Clone)]
 pub(crate) struct TrustRoots(pub(super) Arc<ClientConfig>);
 
-/// Why a bundle is none. It never shows what the file holds.
+/// The reason why a bundle is not usable. It never shows the content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrustRootsError {
-    /// Not in PEM, perhaps.
-    #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …); one in DER can be converted by openssl x509")]
+    /// The bundle may be in DER.
+    #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …); convert DER with openssl x509 -inform der")]
     Empty,
-    /// The frame around a certificate, or its base64.
+    /// The lines around a certificate or its base64 are wrong.
     #[error("is broken at certificate {number}: {why}")]
     Broken {
         /// Counted from 1.
         number: usize,
-        /// What is wrong there.
         why: &'static str,
     },
-    /// There are certificates, and not one of them makes sense.
     #[error("holds no certificate that can be used")]
     Unusable,
-    /// TLS cannot be set up at all.
     #[error("cannot be used: {0}")]
     Tls(Box<str>),
 }
 
-/// What was made of bundles, by their content.
+/// The parsed bundles, by a digest of their content.
 #[derive(Default)]
 pub(crate) struct CaBundles(Mutex<Vec<(Vec<u8>, TrustRoots)>>);
 
-/// The authorities of this machine, read when they are first needed and again after they did not suffice.
+/// The authorities of this machine, read at the first use and again after a server was not trusted.
 #[derive(Default)]
 pub(crate) struct SystemRoots {
     named: Option<RootLocations>,
@@ -66,7 +63,7 @@ pub(crate) struct RootLocations {
 }
 
 impl CaBundles {
-    /// The authorities of a bundle in PEM. It takes a few milliseconds for the first time.
+    /// Returns the authorities of a bundle in PEM. The first time takes a few milliseconds.
     pub(crate) fn roots(&self, pem: &[u8]) -> Result<TrustRoots, TrustRootsError> {
         let key = digest(&SHA256, pem).as_ref().to_vec();
         let known = self.known().iter().find(|(known, _)| *known == key).map(|(_, roots)| roots.clone());
@@ -75,7 +72,7 @@ impl CaBundles {
         }
         let roots = TrustRoots(Arc::new(parse(pem)?));
         let mut known = self.known();
-        if known.len() == MOST_BUNDLES {
+        if known.len() == MAX_BUNDLES {
             known.remove(0);
         }
         known.push((key, roots.clone()));
@@ -97,7 +94,7 @@ fn parse(pem: &[u8]) -> Result<ClientConfig, TrustRootsError> {
         return Err(TrustRootsError::Empty);
     }
     let mut roots = RootCertStore::empty();
-    // One that is too strange for us must not spoil the others: bundles are often the whole system's.
+    // A certificate that rustls does not accept must not fail the others: bundles often hold all of the system.
     let (usable, _) = roots.add_parsable_certificates(certificates);
     if usable == 0 {
         return Err(TrustRootsError::Unusable);
@@ -115,8 +112,7 @@ fn why(error: &pem::Error) -> &'static str {
 }
 
 impl SystemRoots {
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` (several with colons between them) stand in the place of what the system has,
-    /// as in OpenSSL.
+    /// Uses `SSL_CERT_FILE` and `SSL_CERT_DIR`, a list with colons, instead of the authorities of the system, as OpenSSL does.
     pub(crate) fn of(environment: &Environment) -> Self {
         let split = |list| std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
         let files = environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect();
@@ -132,16 +128,16 @@ impl SystemRoots {
         }
         let named = self.named.clone();
         let reading = tokio::task::spawn_blocking(move || match named {
-            Some(places) => places.all(),
+            Some(locations) => locations.all(),
             None => Ok(RootLocations::of_system().first()),
         });
-        let Ok(roots) = reading.await else { return Err(HttpErrorCause::NoRoots("they cannot be read".into())) };
+        let Ok(roots) = reading.await else { return Err(HttpErrorCause::NoRoots("the process stops".into())) };
         let config = Arc::new(config(roots?)?);
         *self.held() = Some(Arc::clone(&config));
         Ok(config)
     }
 
-    /// Reads them anew when they are needed next: somebody may have added an authority meanwhile.
+    /// Reads them again at the next use: the user may have added an authority.
     pub(crate) fn forget(&self) {
         *self.held() = None;
     }
@@ -158,7 +154,7 @@ impl RootLocations {
         Self { files: cert_file.into_iter().collect(), directories: cert_dir }
     }
 
-    /// What is in any of them.
+    /// Reads all files and directories.
     fn all(&self) -> Result<RootCertStore, HttpErrorCause> {
         let (mut roots, mut problem) = (RootCertStore::empty(), None);
         for path in &self.files {
@@ -179,7 +175,8 @@ impl RootLocations {
         Ok(roots)
     }
 
-    /// What is in the first of them that holds any; else the authorities that are built in.
+    /// Reads the first file or directory that holds certificates. A directory costs ten times as long as the file with the same
+    /// certificates, so directories come last. Slim images have none of them; then the built-in authorities are used.
     pub(crate) fn first(&self) -> RootCertStore {
         let files = self.files.iter().map(|path| (path, false));
         let directories = self.directories.iter().map(|path| (path, true));
@@ -191,12 +188,12 @@ impl RootLocations {
                 return roots;
             }
         }
-        tracing::debug!("the system has no certificate authorities, the built-in ones stand in");
+        tracing::debug!("the system has no certificate authorities; the built-in ones are used");
         RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
     }
 }
 
-/// Adds the certificates of a file that make sense: one that does not must not spoil the others.
+/// Adds the usable certificates of a file. A broken one must not fail the others.
 fn add_file(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
@@ -229,6 +226,6 @@ fn config(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
 
 impl fmt::Debug for TrustRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Roots")
+        f.write_str("TrustRoots")
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that a proxy makes for us.
+//! A tunnel through a proxy.
 
 use std::pin::pin;
 
@@ -12,46 +12,46 @@ use hyper_util::rt::TokioIo;
 use crate::http::error::HttpErrorCause;
 use crate::http::message::AGENT;
 use crate::http::proxy::Proxy;
-use crate::http::stream::{LARGEST_HEAD, UpstreamStream};
+use crate::http::stream::{ByteStream, LARGEST_HEAD};
 use crate::http::url::{Url, UrlHost};
 
-/// Asks the proxy at the other end for a connection to the host, and gives that connection.
+/// Requests a connection to the host from the proxy.
 pub(crate) async fn open(
-    stream: Box<dyn UpstreamStream>,
+    stream: Box<dyn ByteStream>,
     proxy: &Proxy,
     url: &Url,
-) -> Result<Box<dyn UpstreamStream>, HttpErrorCause> {
+) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
     let mut http = http1::Builder::new();
     http.max_buf_size(LARGEST_HEAD);
     let (mut sender, connection) = http.handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await?;
     let request = connect(proxy, url)?;
-    let mut asked = pin!(async {
-        let answer = sender.send_request(request).await?;
-        if !answer.status().is_success() {
-            // What else the proxy says is not shown: it may hold what it was told.
-            return Err(HttpErrorCause::ProxyRefused { status: answer.status(), variable: proxy.variable() });
+    let mut exchange = pin!(async {
+        let response = sender.send_request(request).await?;
+        if !response.status().is_success() {
+            // The rest of the response is not shown: it may echo the password.
+            return Err(HttpErrorCause::ProxyRefused { status: response.status(), variable: proxy.variable() });
         }
-        Ok(hyper::upgrade::on(answer).await?)
+        Ok(hyper::upgrade::on(response).await?)
     });
     let mut connection = pin!(connection.with_upgrades());
     let mut open = true;
     loop {
         tokio::select! {
             biased;
-            outcome = &mut asked => return Ok(Box::new(TokioIo::new(outcome?))),
+            outcome = &mut exchange => return Ok(Box::new(TokioIo::new(outcome?))),
             _ = &mut connection, if open => open = false,
         }
     }
 }
 
-/// `CONNECT host:port`, with the port even if it is the usual one.
+/// Builds `CONNECT host:port`, with the port even if it is the default.
 fn connect(proxy: &Proxy, url: &Url) -> Result<http::Request<Empty<Bytes>>, HttpErrorCause> {
     let host = match url.host() {
         UrlHost::Address(ip) if ip.is_ipv6() => format!("[{ip}]:{}", url.port()),
         UrlHost::Address(ip) => format!("{ip}:{}", url.port()),
         UrlHost::Name(name) => format!("{name}:{}", url.port()),
     };
-    let impossible = |_| HttpErrorCause::Protocol("no proxy can be asked for this host".into());
+    let impossible = |_| HttpErrorCause::Protocol("CONNECT cannot carry this host".into());
     let mut request = http::Request::new(Empty::new());
     *request.method_mut() = Method::CONNECT;
     *request.uri_mut() = host.parse::<Uri>().map_err(|_| impossible(()))?;

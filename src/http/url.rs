@@ -1,4 +1,4 @@
-//! Where a request goes.
+//! The URL of a request.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,10 +8,10 @@ use http::uri::Scheme;
 
 use crate::model::text::Escaped;
 
-/// A longer path is cut when it is printed.
+/// The maximum length of a printed path, in characters. Messages stay readable.
 const LONGEST_PATH: usize = 200;
 
-/// An absolute `http` or `https` URL without user info. It prints without its query, which may carry a token.
+/// An absolute `http` or `https` URL without user info. It prints without its query, which may hold a token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Url {
     uri: Uri,
@@ -25,13 +25,13 @@ pub(crate) enum UrlHost {
     Name(Box<str>),
 }
 
-/// Why a text is no URL to ask. It never shows the text, which may hold a secret.
+/// The reason why a text is not a usable URL. It never shows the text, which may hold a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlSyntaxError {
-    /// A space, a control character, nothing at all.
+    /// Empty, or with a space or a control character.
     #[error("is not a URL of the form http://host:port/path")]
     Malformed,
-    /// Without a scheme, or with one that is not spoken here.
+    /// No scheme, or another one.
     #[error("begins neither with http:// nor with https://")]
     Scheme,
     /// `user:password@`.
@@ -43,10 +43,10 @@ pub(crate) enum UrlSyntaxError {
 }
 
 impl Url {
-    /// Reads a URL; a fragment is dropped.
+    /// Parses a URL and drops its fragment.
     ///
     /// # Errors
-    /// When it is not absolute, not `http` or `https`, or carries user info.
+    /// If it is not absolute, not `http` or `https`, or has user info.
     pub(crate) fn parse(text: &str) -> Result<Self, UrlSyntaxError> {
         let uri = uri(text.trim())?;
         let default = match uri.scheme() {
@@ -66,22 +66,21 @@ impl Url {
         Ok(Self { uri, host, port })
     }
 
-    /// The URL below this one; `path` begins with a slash, and a slash at the end of this one does not double it.
+    /// Returns the URL of a path below this one. `path` begins with a slash. A slash at the end of this URL is not doubled.
     ///
     /// # Errors
-    /// When `path` holds what no URL can.
+    /// If `path` holds a character that a URL cannot.
     pub(crate) fn join(&self, path: &str) -> Result<Self, UrlSyntaxError> {
         let text = format!("{}{}{path}", self.origin(), self.uri.path().trim_end_matches('/'));
         Ok(Self { uri: uri(&text)?, ..self.clone() })
     }
 
-    /// Whether it is TLS.
     #[must_use]
     pub(crate) fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// Whether it carries a query, even an empty one.
+    /// Returns true for an empty query, too.
     #[must_use]
     pub(crate) fn has_query(&self) -> bool {
         self.uri.query().is_some()
@@ -95,30 +94,30 @@ impl Url {
         self.port
     }
 
-    /// What stands before the query, as it is: for whoever has to say to upstream what was asked.
+    /// Returns the URL up to its query, as a DPoP proof must name it.
     pub(crate) fn without_query(&self) -> String {
         format!("{}{}", self.origin(), self.uri.path())
     }
 
-    /// Scheme, host and port.
+    /// Returns scheme, host and port.
     pub(crate) fn origin(&self) -> Box<str> {
         format!("{}://{}", self.uri.scheme_str().unwrap_or("http"), self.authority()).into()
     }
 
-    /// Host and port as the `Host` header has them.
+    /// Returns host and port as in the `Host` header.
     pub(crate) fn authority(&self) -> String {
         let default = if self.is_https() { 443 } else { 80 };
         let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
         if self.port == default { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// Path and query as the request line has them.
+    /// Returns path and query as in the request line.
     pub(crate) fn target(&self) -> Uri {
         self.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
     }
 }
 
-/// `http` takes whatever is not ASCII, and with it the control characters of C1.
+/// Parses the URI. `http` accepts all characters beyond ASCII, also the control characters of C1, so they are refused here.
 fn uri(text: &str) -> Result<Uri, UrlSyntaxError> {
     text.parse().ok().filter(|_| !text.chars().any(char::is_control)).ok_or(UrlSyntaxError::Malformed)
 }
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_print_without_query_and_fragment() {
+    fn prints_without_query_and_fragment() {
         for (text, shown, target) in [
             ("http://127.0.0.1", "http://127.0.0.1/", "/"),
             (" HTTP://LocalHost:80/a?token=hush ", "http://localhost/a", "/a?token=hush"),
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_not_shown() {
+    fn refuses_other_texts_without_showing_them() {
         for (text, why) in [
             ("", UrlSyntaxError::Malformed),
             ("http://", UrlSyntaxError::Malformed),
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn join_keeps_the_place_and_drops_the_query() {
+    fn join_keeps_the_path_and_drops_the_query() {
         for (base, joined) in [
             ("http://h:8080", "http://h:8080/a/"),
             ("http://h:8080/", "http://h:8080/a/"),

@@ -1,5 +1,6 @@
-//! Log-ins in files that this process shares with the AWS CLI and the SDKs: read at each load, refreshed one at a time,
-//! written back.
+//! The login cache: files that this process shares with the AWS CLI and the SDKs.
+//!
+//! A file is read at each load. One task at a time refreshes its token, and the new token is written back.
 
 pub(crate) mod write;
 
@@ -22,39 +23,39 @@ use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::os::files::contents::FileErrorReason;
 
-/// Between two attempts to refresh a token that is still good, as in botocore.
+/// The pause between two attempts to refresh a token that is still valid, as in botocore.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// A log-in whose token stands in a file of the cache.
+/// A login with its token in a file of the cache.
 pub(crate) trait CachedLogin: Sync {
-    /// How messages call it: `SSO session work`.
+    /// The name of the session in messages: `SSO session work`.
     fn session(&self) -> String;
 
-    /// The command by which a person logs in.
+    /// The command that a person logs in with.
     fn remedy(&self) -> String;
 
-    /// The token that the file holds.
+    /// The token in the file.
     ///
     /// # Errors
-    /// When it holds none that can be used.
+    /// If the file has no usable token.
     fn token(&self, entry: &CacheEntry) -> Result<AccessToken, CacheEntryError>;
 
-    /// Whether this token should be refreshed by now.
+    /// Returns true if the token should be refreshed now.
     fn is_due(&self, token: &AccessToken, now: SystemTime) -> bool;
 
-    /// What a new token can be had for; `None` when none can.
+    /// The refresh token in the file. `None` if no refresh is possible.
     fn refresh_token<'e>(&self, entry: &'e CacheEntry, now: SystemTime) -> Option<&'e Secret>;
 
-    /// Has a new token given out: what the file should hold from now on.
+    /// Requests a new token. The result is the new content of the file.
     fn refresh(&self, entry: CacheEntry) -> impl Future<Output = Result<CacheEntry, RefreshRefused>> + Send;
 }
 
-/// A refresh brought nothing.
+/// The error of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefreshRefused {
-    /// Whether no further one with the same refresh token can succeed.
+    /// True if no further refresh with this refresh token can succeed.
     pub(crate) ends_the_session: bool,
-    /// Why.
+    /// The error for the user.
     pub(crate) failure: SourceError,
 }
 
@@ -64,25 +65,25 @@ impl From<SourceError> for RefreshRefused {
     }
 }
 
-/// A log-in that is good now.
+/// A login with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentLogin {
-    /// What the file holds, or would if we could write it.
+    /// The content of the file, or newer content that could not be written.
     pub(crate) entry: CacheEntry,
-    /// The token in it.
+    /// The token in the entry.
     pub(crate) token: AccessToken,
-    /// Whether it is known that no refresh will follow.
+    /// True if no refresh will follow.
     pub(crate) is_last: bool,
 }
 
-/// The token of a log-in, refreshed when it is due.
+/// The token of a login, refreshed when it is due.
 ///
-/// The file is read through the [`Context`], so that whoever loads hears of a new log-in. Refreshes are made one at a time
-/// for each file, and written back; a failed one is a warning as long as the token is good.
+/// The file is read through the [`Context`], so that a new login wakes the refresher. Each file has one refresh at a
+/// time, which is written back. A refresh that fails is a warning as long as the token is valid.
 ///
 /// # Errors
-/// [`ErrorKind::LoginRequired`] with the command to run when a person has to log in; another kind when the file is not ours,
-/// or nobody can be asked and the token has ended.
+/// [`ErrorKind::LoginRequired`] with the command to run if a person has to log in. Another kind if the file is not
+/// trusted, or if the token has expired and the service is not available.
 pub(crate) async fn current(
     context: &Context,
     path: &Path,
@@ -92,24 +93,24 @@ pub(crate) async fn current(
     KnownLogin { context, path, login, session, remedy, slot }.current().await
 }
 
-/// Puts an entry into its file, in the place of the one before. A link is followed only where nobody but us, root and
-/// `trusted_owners` can have laid it, and to a token only.
+/// Replaces the content of a cache file. A symlink is followed only if no user but us, root and `trusted_owners` can
+/// have made it, and only to a token.
 ///
 /// # Errors
-/// When the file cannot be written, or must not be.
+/// If the file cannot be written, or must not be.
 pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) -> Result<(), SourceError> {
     let (path, bytes) = (path.to_owned(), entry.render());
     let trusted = write::LinkTrust { ours: context.uid(), owners: Arc::clone(&context.trusted_owners) };
-    // It ends even when whoever asked for it goes away: a refresh token that was exchanged must not be lost.
+    // The write completes even if the caller is cancelled: a new refresh token must not be lost.
     let written = tokio::task::spawn_blocking(move || write::replace(&path, &bytes, &trusted)).await;
     match written {
-        Ok(written) => written.map_err(|error| SourceError::misconfigured(error.to_string())),
+        Ok(written) => written.map_err(SourceError::from),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => std::future::pending().await,
     }
 }
 
-/// The name of a file of the cache: a digest of what the log-in is called, in lower-case hexadecimal.
+/// The name of a cache file: the digest of the name of the login, in lower-case hexadecimal.
 #[must_use]
 pub(crate) fn file_name(algorithm: &'static Algorithm, key: &str) -> String {
     let mut name = String::new();
@@ -119,7 +120,7 @@ pub(crate) fn file_name(algorithm: &'static Algorithm, key: &str) -> String {
     name + ".json"
 }
 
-/// All that is known before the file is looked at.
+/// A login and its cache file, before the file is read.
 struct KnownLogin<'a, L> {
     context: &'a Context,
     path: &'a Path,
@@ -137,20 +138,20 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         }
         let asked = Instant::now();
         let mut attempts = self.slot.attempts.lock().await;
-        // The one before us, or the AWS CLI, may have refreshed it meanwhile.
+        // The task before us, or the AWS CLI, may have refreshed the token meanwhile.
         let now = self.read().await?;
         if !self.is_due(&now.token) {
             return Ok(now);
         }
         let refresh_token = self.login.refresh_token(&now.entry, self.context.clock.now()).cloned();
         let Some(refresh_token) = refresh_token.filter(|token| attempts.refused.as_ref() != Some(token)) else {
-            return self.as_it_is(now, None);
+            return self.without_refresh(now, None);
         };
-        let is_good = self.has_ended(&now.token).is_none();
-        if let Some((at, failure)) = &attempts.failed
-            && (*at >= asked || (is_good && at.elapsed() < PAUSE))
+        let is_valid = self.expired_at(&now.token).is_none();
+        if let Some((at, error)) = &attempts.failed
+            && (*at >= asked || (is_valid && at.elapsed() < PAUSE))
         {
-            return self.as_it_is(now, Some(failure.clone()));
+            return self.without_refresh(now, Some(error.clone()));
         }
         match self.login.refresh(now.entry.clone()).await {
             Ok(entry) => {
@@ -163,42 +164,42 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
             }
             Err(RefreshRefused { failure, .. }) => {
                 attempts.failed = Some((Instant::now(), failure.clone()));
-                if is_good {
-                    tracing::warn!(session = %self.session, error = %failure, ends = %timestamp(now.token.expires), "the token of a log-in was not refreshed; it is still good");
+                if is_valid {
+                    tracing::warn!(session = %self.session, error = %failure, ends = %timestamp(now.token.expires), "the token of a login was not refreshed; it is still valid");
                 }
-                self.as_it_is(now, Some(failure))
+                self.without_refresh(now, Some(failure))
             }
         }
     }
 
-    /// The file, or what we could not write into it.
+    /// The content of the file, or newer content that could not be written.
     async fn read(&self) -> Result<CurrentLogin, SourceError> {
         let Self { session, remedy, .. } = self;
         let path = Escaped(&self.path.to_string_lossy()).to_string();
         let file = self.context.files.read(self.path).await.map_err(|error| {
             if error.is_missing() {
-                return login_required(format!(
-                    "nobody has logged in at {session} (there is no {path}); run: {remedy}"
-                ));
+                return self.login_required(format!("not logged in at {session} (there is no {path})"));
             }
-            let first = match error.reason() {
-                FileErrorReason::Io(_) => "see that we may read it, or remove it and",
-                _ => "remove it and",
+            let hint = match error.reason() {
+                FileErrorReason::Io(_) => format!("see that we may read it, or remove it and run: {remedy}"),
+                _ => format!("remove it and run: {remedy}"),
             };
-            let message = format!("the cached token of {session} cannot be read: {error}; {first} run: {remedy}");
-            SourceError::new(ErrorKind::Unsettled, message)
+            let message = format!("the cached token of {session} cannot be read: {error}");
+            SourceError::new(ErrorKind::Unsettled, message).with_hint(hint).caused_by(error)
         })?;
         if let Err(distrust) = file.owner.trusted(self.context.uid(), &self.context.trusted_owners) {
-            return Err(SourceError::misconfigured(format!(
-                "the cached token of {session} is not used, for somebody else may have written it: {path} {distrust}; \
-                 remove it and run: {remedy}"
-            )));
+            let message = format!(
+                "the cached token of {session} is not used, because another user may have written it: {path} {distrust}"
+            );
+            let hint = format!("remove it and run: {remedy}");
+            return Err(SourceError::misconfigured(message).with_hint(hint).caused_by(distrust));
         }
         if file.owner.is_readable_by_others() && self.slot.warn_once() {
-            tracing::warn!(file = %path, session = %session, "others may read this token; chmod 600 closes it");
+            tracing::warn!(file = %path, session = %session, "other users may read this token; close it: chmod 600 {path}");
         }
-        let unusable = |why: CacheEntryError| {
-            login_required(format!("the cached token of {session} cannot be used: {path}: {why}; run: {remedy}"))
+        let unusable = |error: CacheEntryError| {
+            self.login_required(format!("the cached token of {session} cannot be used: {path}: {error}"))
+                .caused_by(error)
         };
         let entry = CacheEntry::parse(&file.bytes).map_err(unusable)?;
         let token = self.login.token(&entry).map_err(unusable)?;
@@ -210,56 +211,59 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         self.login.is_due(token, self.context.clock.now())
     }
 
-    fn has_ended(&self, token: &AccessToken) -> Option<SystemTime> {
+    fn expired_at(&self, token: &AccessToken) -> Option<SystemTime> {
         (token.expires <= self.context.clock.now()).then_some(token.expires)
     }
 
-    /// Without a refresh: good until its end. `passing` is why there was none, where that may pass.
-    fn as_it_is(&self, now: CurrentLogin, passing: Option<SourceError>) -> Result<CurrentLogin, SourceError> {
+    /// The token without a refresh, if it is still valid. `transient` is the error of the refresh, if another attempt
+    /// may succeed.
+    fn without_refresh(&self, now: CurrentLogin, transient: Option<SourceError>) -> Result<CurrentLogin, SourceError> {
         let Self { session, remedy, .. } = self;
-        match (self.has_ended(&now.token).map(timestamp), passing) {
-            (None, passing) => Ok(CurrentLogin { is_last: passing.is_none(), ..now }),
-            (Some(ended), Some(failure)) => {
-                let message = format!(
-                    "the token of {session} has expired (ended {ended}) and cannot be refreshed now: {failure}; if this lasts, run: {remedy}"
-                );
-                Err(SourceError { message: message.into(), ..failure })
+        match (self.expired_at(&now.token).map(timestamp), transient) {
+            (None, transient) => Ok(CurrentLogin { is_last: transient.is_none(), ..now }),
+            (Some(ended), Some(error)) => {
+                let first = error.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+                let hint = format!("{first}if this lasts, run: {remedy}");
+                let error = error.while_trying(format_args!(
+                    "the token of {session} has expired (ended {ended}) and cannot be refreshed now"
+                ));
+                Err(SourceError { hint: Some(hint.into()), ..error })
             }
-            (Some(ended), None) => {
-                Err(login_required(format!("the {session} has expired (ended {ended}); run: {remedy}")))
-            }
+            (Some(ended), None) => Err(self.login_required(format!("the {session} has expired (ended {ended})"))),
         }
     }
 
     async fn refreshed(&self, entry: CacheEntry, before: &Secret) -> Result<CurrentLogin, SourceError> {
-        let token = self.login.token(&entry).map_err(|why| {
-            SourceError::unavailable(format!("the refreshed token of {} cannot be used: {why}", self.session))
+        let token = self.login.token(&entry).map_err(|error| {
+            SourceError::unavailable(format!("the refreshed token of {} cannot be used: {error}", self.session))
+                .caused_by(error)
         })?;
         self.slot.succeed(before, &token.token);
-        tracing::info!(session = %self.session, expires_at = %timestamp(token.expires), "the token of a log-in was refreshed");
-        if let Err(failure) = write(self.context, self.path, &entry).await {
-            tracing::warn!(session = %self.session, error = %failure, "the refreshed token is kept in memory only, and the AWS CLI does not see it");
+        tracing::info!(session = %self.session, expires_at = %timestamp(token.expires), "the token of a login was refreshed");
+        if let Err(error) = write(self.context, self.path, &entry).await {
+            tracing::warn!(session = %self.session, %error, "the refreshed token is kept in memory only, and the AWS CLI does not see it");
             self.slot.keep(before, entry.clone(), token.clone());
         }
         Ok(CurrentLogin { entry, token, is_last: false })
     }
 
-    /// A person is wanted: unless another process was first, and the refresh token has become a new one.
-    async fn refused(&self, tried: &AccessToken, failure: &SourceError) -> Result<CurrentLogin, SourceError> {
+    /// The login after AWS refused its refresh token: a person has to log in, unless another process has refreshed the
+    /// token meanwhile.
+    async fn refused(&self, tried: &AccessToken, error: &SourceError) -> Result<CurrentLogin, SourceError> {
         let now = self.read().await?;
-        let is_good = self.has_ended(&now.token).is_none();
-        if now.token != *tried && is_good {
+        let is_valid = self.expired_at(&now.token).is_none();
+        if now.token != *tried && is_valid {
             return Ok(now);
         }
-        if is_good {
-            tracing::warn!(session = %self.session, error = %failure, ends = %timestamp(now.token.expires), "AWS refuses to refresh the token of a log-in; log in again before it ends: {}", self.remedy);
+        if is_valid {
+            tracing::warn!(session = %self.session, %error, ends = %timestamp(now.token.expires), "AWS refuses to refresh the token of a login; log in again before it ends: {}", self.remedy);
         } else {
-            tracing::warn!(session = %self.session, error = %failure, "AWS refuses to refresh the token of a log-in");
+            tracing::warn!(session = %self.session, %error, "AWS refuses to refresh the token of a login");
         }
-        self.as_it_is(now, None)
+        self.without_refresh(now, None)
     }
-}
 
-fn login_required(message: String) -> SourceError {
-    SourceError::new(ErrorKind::LoginRequired, message)
+    fn login_required(&self, message: String) -> SourceError {
+        SourceError::new(ErrorKind::LoginRequired, message).with_hint(format!("run: {}", self.remedy))
+    }
 }

@@ -1,4 +1,4 @@
-//! Log-ins at IAM Identity Center (SSO): the token cache that is shared with the AWS CLI, and the tokens in it.
+//! Logins at IAM Identity Center (SSO), in the token cache that the AWS CLI uses too.
 
 pub(crate) mod cache_file;
 pub(crate) mod session;
@@ -8,8 +8,6 @@ mod tests;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-pub(crate) use crate::login::sso::session::SsoSession;
-
 use crate::aws::registration::Registration;
 use crate::aws::settings::Settings;
 use crate::aws::sso_oidc;
@@ -18,70 +16,68 @@ use crate::cache::login_entry::{AccessToken, CacheEntry, CacheEntryError};
 use crate::context::Context;
 use crate::login::cache;
 use crate::login::cache::{CurrentLogin, RefreshRefused, write};
+use crate::login::sso::session::SsoSession;
 use crate::model::error::SourceError;
 use crate::model::secret::Secret;
 
-/// A token with less than this left is refreshed, as in botocore and the AWS CLI.
+/// The remaining lifetime below which a token is refreshed, as in botocore and the AWS CLI.
 const WINDOW: Duration = Duration::from_secs(15 * 60);
 
-/// A log-in that is good now.
+/// A login with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct SsoLogin {
-    /// For the portal.
+    /// The token for the portal.
     pub(crate) token: AccessToken,
-    /// The moment from which a person has to log in again, where it is known.
+    /// The moment from which a person has to log in again, if it is known.
     pub(crate) ends: Option<SystemTime>,
-    /// Which log-in of this process's life it is: a token that we refreshed belongs to the same one, a token that
-    /// somebody else put into the cache to another. What was had for one log-in is not for the other.
+    /// The number of the login in this process. Our refreshes keep it; a token that another program wrote into the
+    /// cache has a new one. Credentials of one login are not served for another.
     pub(crate) lineage: u64,
 }
 
-/// The log-in of a session, its token refreshed when less than 15 minutes of it are left.
+/// The login of a session. Its token is refreshed when less than 15 minutes of it are left.
 ///
-/// The cache is read through the [`Context`], so that whoever loads hears of a new log-in. Refreshes are made one at a
-/// time for each file of the cache, and written back; a failed one is a warning as long as the token is good. `profile`
-/// is one that has the legacy keys, for the message of what to do.
+/// The cache is read through the [`Context`], so that a new login wakes the refresher. Each cache file has one refresh
+/// at a time, which is written back. A refresh that fails is a warning as long as the token is valid. `profile` is a
+/// profile with the legacy keys, for the command in the hint.
 ///
 /// # Errors
-/// [`crate::model::error::ErrorKind::LoginRequired`] with the command to run when a person has to log in; another kind when the file is
-/// not ours,
-/// or SSO-OIDC cannot be asked and the token has ended.
+/// [`ErrorKind::LoginRequired`](crate::model::error::ErrorKind::LoginRequired) with the command to run if a person has
+/// to log in. Another kind if the file is not trusted, or if the token has expired and SSO-OIDC is not available.
 pub(crate) async fn login(
     context: &Context,
     settings: &Settings,
     session: &SsoSession,
     profile: Option<&str>,
 ) -> Result<SsoLogin, SourceError> {
-    let path = cache_file::path(&context.environment, session).ok_or_else(|| {
-        SourceError::misconfigured(format!(
-            "{session}: the home directory, and so the token cache, is unknown; set HOME"
-        ))
-    })?;
+    let path = cache_file::path(&context.environment, session).ok_or_else(|| without_home().while_trying(session))?;
     let CurrentLogin { entry, token, is_last } =
         cache::current(context, &path, &CachedSsoSession { context, settings, session, profile }).await?;
     let ends = (is_last || !can_go_on(session, &entry, &token)).then_some(token.expires);
     Ok(SsoLogin { ends, lineage: context.login_state.lineage(&path, &token.token), token })
 }
 
-/// Whether a refresh will come: the last moment for it comes before the registration ends.
+/// Returns true if the token can be refreshed at its end: the registration is valid then.
 fn can_go_on(session: &SsoSession, entry: &CacheEntry, token: &AccessToken) -> bool {
     session.name.is_some()
         && entry.refresh_token().is_some_and(|(_, registration)| registration.expires + WINDOW > token.expires)
 }
 
-/// Puts a log-in that has just been made into the cache, in the place of the one before.
+fn without_home() -> SourceError {
+    SourceError::misconfigured("the home directory, and so the token cache, is unknown").with_hint("set HOME")
+}
+
+/// Writes a new login into the cache, in the place of the one before.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) async fn store(
     context: &Context,
     session: &SsoSession,
     issued: OidcTokens,
     registration: &Registration,
 ) -> Result<PathBuf, SourceError> {
-    let path = cache_file::path(&context.environment, session).ok_or_else(|| {
-        SourceError::misconfigured("the home directory, and so the token cache, is unknown; set HOME")
-    })?;
+    let path = cache_file::path(&context.environment, session).ok_or_else(without_home)?;
     let mut entry = CacheEntry::default();
     let expires = context.clock.now() + issued.expires_in;
     entry.set_token(session, AccessToken { token: issued.access_token, expires }, issued.refresh_token);
@@ -90,7 +86,7 @@ pub(crate) async fn store(
     Ok(path)
 }
 
-/// The registration that an earlier log-in left, if it is good at `until`. What cannot be read is not there.
+/// The registration of an earlier login, if it is valid until `until`. A file that cannot be read counts as missing.
 pub(crate) async fn registration(context: &Context, session: &SsoSession, until: SystemTime) -> Option<Registration> {
     let path = cache_file::registration_path(&context.environment, session)?;
     let file = context.files.read(&path).await.ok()?;
@@ -98,10 +94,10 @@ pub(crate) async fn registration(context: &Context, session: &SsoSession, until:
     CacheEntry::parse(&file.bytes).ok()?.registration_alone().filter(|registration| registration.expires > until)
 }
 
-/// Keeps a registration for the next log-in.
+/// Keeps a registration for the next login.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(crate) async fn keep_registration(
     context: &Context,
     session: &SsoSession,
@@ -111,7 +107,7 @@ pub(crate) async fn keep_registration(
     write(context, &path, &CacheEntry::of_registration(registration)).await
 }
 
-/// A session as the cache knows it.
+/// A session with its settings, for the login cache.
 struct CachedSsoSession<'a> {
     context: &'a Context,
     settings: &'a Settings,
@@ -136,7 +132,7 @@ impl cache::CachedLogin for CachedSsoSession<'_> {
         token.expires < now + WINDOW
     }
 
-    /// The legacy form is never refreshed, as in the SDKs.
+    /// The token of the legacy keys is never refreshed, as in the SDKs.
     fn refresh_token<'e>(&self, entry: &'e CacheEntry, now: SystemTime) -> Option<&'e Secret> {
         self.session.name.as_ref()?;
         let (refresh_token, registration) = entry.refresh_token()?;

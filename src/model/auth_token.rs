@@ -1,16 +1,17 @@
 //! The rules for the text of an auth token.
 
-/// The shortest token that is taken, in characters: fewer could be guessed.
+/// The minimum length in characters. A shorter token could be guessed.
 pub(crate) const SHORTEST: usize = 32;
 
-/// The longest token that is taken, in characters: request heads are limited.
+/// The maximum length in characters. A longer token would not fit into a request head.
 pub(crate) const LONGEST: usize = 4096;
 
 pub(crate) const NOT_VISIBLE: &str =
     "it holds something other than visible ASCII characters (printf '%s' writes no line break)";
 
-/// What a header carries unchanged and every SDK sends: visible ASCII, and nothing at its end (several SDKs refuse a
-/// token file that ends in a line break).
+/// Checks that every SDK can send the token and that a header carries it unchanged.
+///
+/// It is visible ASCII without a line break at its end: several SDKs refuse a token file that ends in one.
 pub(crate) fn check(token: &str) -> Result<(), &'static str> {
     match token.len() {
         0 => Err("it is empty"),

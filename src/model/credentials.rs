@@ -1,47 +1,48 @@
 //! One set of credentials, always moved as a unit.
 
-use crate::model::location::Location;
-use crate::model::text::{InvalidText, usable};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::model::location::Location;
 use crate::model::secret::Secret;
+use crate::model::text::{InvalidText, usable};
 
-/// A key pair with all that belongs to it. An endpoint, token or account of one source never meets the keys of another.
+/// A key pair with everything that belongs to it. All parts come from one source: nothing ever combines the keys of
+/// one source with the token, account or endpoint of another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// `AKIA…` (long-lived) or `ASIA…` (temporary); not a secret, but the name of one.
+    /// `AKIA…` (long-lived) or `ASIA…` (temporary). It identifies the secret and is not secret itself.
     pub access_key_id: Box<str>,
-    /// The signing key.
+    /// The key that signs requests.
     pub secret_access_key: Secret,
-    /// Present with temporary credentials; `None` with long-lived ones.
+    /// Present with temporary credentials, `None` with long-lived keys.
     pub session_token: Option<Secret>,
-    /// The moment from which upstream refuses them; `None` when unknown or never.
+    /// The moment from which services refuse them. `None` if it is unknown or never comes.
     pub expiration: Option<SystemTime>,
-    /// The twelve-digit account, only when the source is certain of it.
+    /// The twelve digits of the AWS account. `None` unless the source is certain of it.
     pub account_id: Option<Box<str>>,
-    /// The S3 endpoint that these keys are for, without user info.
+    /// The URL of the S3 endpoint that accepts these keys, without user info.
     pub endpoint: Option<Box<str>>,
-    /// The moment from which there will be no new ones until a person has logged in again, where it is known.
+    /// The end of the login behind these credentials, if it is known: no new ones come after it.
     pub login_ends: Option<Arc<LoginEnd>>,
-    /// Where they are written or asked for, for messages.
+    /// The setting that these credentials come from, for messages.
     pub location: Option<Location>,
 }
 
-/// When a log-in ends, and what a person then runs; behind one pointer, for it travels with every answer.
+/// The end of a login, and the command that a person runs then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginEnd {
-    /// The moment.
+    /// The moment from which a person has to log in again.
     pub at: SystemTime,
     /// The command that logs in again: `credenza login --sso-session work`.
     pub remedy: Box<str>,
 }
 
 impl Credentials {
-    /// A long-lived key pair with nothing else. Surrounding white space is not part of a key.
+    /// A long-lived key pair without any of the other parts. Surrounding white space is removed.
     ///
     /// # Errors
-    /// When either half is empty or holds a control character.
+    /// If either half is empty or holds a control character.
     pub fn new(access_key_id: &str, secret_access_key: &str) -> Result<Self, InvalidText> {
         Ok(Self {
             access_key_id: usable("access key id", access_key_id)?.into(),
@@ -55,10 +56,10 @@ impl Credentials {
         })
     }
 
-    /// The same with a session token; an empty one is no token.
+    /// The same credentials with a session token. An empty token counts as absent.
     ///
     /// # Errors
-    /// When the token holds a control character.
+    /// If the token holds a control character.
     pub fn with_session_token(mut self, token: Option<&str>) -> Result<Self, InvalidText> {
         self.session_token = match token.map(str::trim) {
             None | Some("") => None,
@@ -67,7 +68,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// The same with an account id; what is not made of twelve digits is not certain and is left out.
+    /// The same credentials with an account id. A text that is not twelve digits is left out, because it is uncertain.
     #[must_use]
     pub fn with_account_id(mut self, account_id: Option<&str>) -> Self {
         self.account_id = account_id
@@ -77,14 +78,15 @@ impl Credentials {
         self
     }
 
-    /// The same with an expiration.
+    /// The same credentials with an expiration.
     #[must_use]
     pub fn with_expiration(mut self, expiration: Option<SystemTime>) -> Self {
         self.expiration = expiration;
         self
     }
 
-    /// Whether they are long-lived keys: those without a token. Whoever gave them may say when they end all the same.
+    /// Returns true if these are long-lived keys: keys without a session token. They may have an expiration, if the
+    /// source gives one.
     #[must_use]
     pub fn is_long_lived(&self) -> bool {
         self.session_token.is_none()
@@ -96,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_trimmed_and_checked() {
+    fn trims_and_checks_keys() {
         let keys = Credentials::new(" AKIA1\n", "\tsecret ").unwrap();
         assert_eq!((&*keys.access_key_id, keys.secret_access_key.expose()), ("AKIA1", "secret"));
         assert_eq!(Credentials::new("", "s").unwrap_err(), InvalidText::Empty("access key id"));
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_token_is_none_and_an_odd_account_is_not_certain() {
+    fn leaves_out_empty_token_and_malformed_account() {
         let keys = Credentials::new("A", "s").unwrap();
         assert_eq!(keys.clone().with_session_token(Some(" ")).unwrap().session_token, None);
         assert_eq!(keys.clone().with_account_id(Some("123456789012")).account_id.as_deref(), Some("123456789012"));
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_of_credentials_shows_no_secret() {
+    fn debug_shows_no_secret() {
         let keys = Credentials::new("AKIA1", "hunter2").unwrap().with_session_token(Some("tok-en")).unwrap();
         let shown = format!("{keys:?}");
         assert!(shown.contains("AKIA1") && !shown.contains("hunter2") && !shown.contains("tok-en"), "{shown}");

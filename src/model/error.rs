@@ -1,4 +1,4 @@
-//! Why a source has no credentials: the kind decides what happens next, the parts tell a person what to do.
+//! The error of a source. Its kind decides what happens next, its other parts tell a person what to do.
 
 use std::error::Error;
 use std::fmt;
@@ -18,17 +18,17 @@ pub struct SourceError {
     pub kind: ErrorKind,
     /// The setting that the error is about, where one is known.
     pub location: Option<Location>,
-    /// What failed and why, without the location and the hint.
+    /// The operation that failed and the reason, without the location and the hint.
     pub message: Box<str>,
-    /// What a person can do about it.
+    /// The sentence that says what a person can do about it.
     pub hint: Option<Box<str>>,
     /// The error of a lower layer that led to this one.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
-    /// What a program wrote on standard error. It may hold anything: the log shows it at debug level only.
+    /// The standard error of a program. It may hold anything, so that the log shows it at debug level only.
     pub detail: Option<Box<str>>,
-    /// The shortest time after which the service wants to be asked again.
+    /// The minimum pause before the next request, as the service demands it.
     pub retry_after: Option<Duration>,
-    /// True if a wrong region may be the reason: the region may be written at another place than the rest.
+    /// True if a wrong region may be the reason. The region may have a location of its own.
     pub is_of_region: bool,
 }
 
@@ -41,7 +41,7 @@ pub enum ErrorKind {
     /// A named file is missing, cannot be read or does not parse. Another program may be writing it. The refresher
     /// treats it as [`ErrorKind::Misconfigured`] once it has been so for 5 s.
     Unsettled,
-    /// Another attempt cannot help: half a key pair, a host that is not allowed, an unsupported setting.
+    /// A setting is wrong and another attempt cannot help: half a key pair, a forbidden host, an unsupported setting.
     Misconfigured,
     /// The service refused the request.
     Denied,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn gives_its_cause_to_those_that_walk_the_chain() {
+    fn returns_cause_as_source() {
         let error = SourceError::unavailable("no answer").caused_by(std::io::Error::other("reset"));
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("reset"));
         assert_eq!(error, SourceError::unavailable("no answer"));

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::model::text::Escaped;
 
-/// The name of an identity: what a client puts behind `/credentials/`.
+/// The name of an identity: the part of a request's path after `/credentials/`.
 ///
-/// Names come from `credenza.toml`, from profiles and from requests; printing one escapes control characters.
+/// Names come from `credenza.toml`, from profiles and from requests. `Display` escapes control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct IdentityName(Arc<str>);
 
@@ -15,12 +15,12 @@ impl IdentityName {
     /// The identity that always exists.
     pub(crate) const DEFAULT: &'static str = "default";
 
-    /// Takes any text; whether an identity of that name exists is decided elsewhere.
+    /// A name of any text. An identity of that name need not exist.
     pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The name as it was written.
+    /// The name as written, not escaped.
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What comes of looking for credentials in one place.
+//! The answers of one source and of a source chain.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,117 +6,118 @@ use std::sync::Arc;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 
-/// The three answers of a source. Only the second lets a chain go on.
+/// The answer of a source. A chain continues with its next source after `NotConfigured` only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// A complete key pair, perhaps one that has expired: who uses it judges that.
+    /// A complete key pair. It may have expired: the caller judges that.
     Found(Credentials),
-    /// Nobody set this source up here; the reason, for `check`: `AWS_ACCESS_KEY_ID is not set`.
+    /// No setting names this source. The reason is for `credenza check`: `AWS_ACCESS_KEY_ID is not set`.
     NotConfigured(Cow<'static, str>),
-    /// Somebody did, and it does not work.
+    /// A setting names this source, and it has no credentials.
     Failed(SourceError),
 }
 
 impl From<SourceError> for Lookup {
-    fn from(failure: SourceError) -> Self {
-        Self::Failed(failure)
+    fn from(error: SourceError) -> Self {
+        Self::Failed(error)
     }
 }
 
 impl Lookup {
-    /// Not configured here, and why.
+    /// [`Lookup::NotConfigured`] with this reason.
     pub fn not_configured(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::NotConfigured(reason.into())
     }
 
-    /// Credentials, or the failure that stood in their way.
+    /// [`Lookup::Found`] or [`Lookup::Failed`].
     pub fn from_result(result: Result<Credentials, SourceError>) -> Self {
         result.map_or_else(Self::Failed, Self::Found)
     }
 }
 
-/// What came of asking a chain.
+/// One load of a source chain.
 #[derive(Clone, Debug)]
 pub struct ChainLoad {
-    /// Every source of the chain in order, and what it said.
+    /// One attempt for each source of the chain, in order.
     pub steps: Vec<Attempt>,
-    /// What it comes to.
+    /// The result of the load.
     pub verdict: Outcome,
 }
 
-/// One source of a chain and what it said.
+/// One source's part in a load of its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The source's name.
+    /// The name of the source.
     pub source: Arc<str>,
-    /// What it said; no credentials.
+    /// Its answer, without credentials.
     pub said: AttemptResult,
-    /// What that stands on, where it was asked for.
+    /// The steps that led to the answer. Empty unless the caller wanted them.
     pub(crate) links: Vec<TraceStep>,
 }
 
-/// What a source said, without the credentials.
+/// The answer of a source in a chain, without credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptResult {
-    /// It won.
+    /// The source has credentials.
     Found,
-    /// It is not configured here, and why.
+    /// The source is not configured, for this reason.
     NotConfigured(Cow<'static, str>),
-    /// It is configured and fails.
+    /// The source is configured and fails.
     Failed(SourceError),
     /// A source before it ended the search.
     NotAsked,
 }
 
-/// What the answers of a chain come to. Positions count from 0.
+/// The result of a load of a source chain. Positions count from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The first source with a complete key pair.
+    /// A source has a complete key pair.
     Found {
-        /// Its position.
+        /// The position of the source.
         winner: usize,
-        /// All it gave, as one unit.
+        /// Its answer, as one unit.
         credentials: Credentials,
     },
-    /// A source stands in the way.
+    /// A configured source fails, and the chain stops there.
     Failed {
-        /// Its position.
+        /// The position of the source.
         source: usize,
-        /// Why.
+        /// The error of the source.
         failure: SourceError,
     },
-    /// The source that supplied the lease says that it is not configured any more; the chain waits there.
+    /// The source that supplied the lease is not configured any more. The chain stops there.
     Vanished {
-        /// Its position.
+        /// The position of the source.
         source: usize,
-        /// What it said.
+        /// The reason that the source gives.
         reason: Cow<'static, str>,
     },
     /// No source of the chain is configured.
     NotConfigured,
 }
 
-/// One step on the way to credentials, and what came of it.
+/// One step towards credentials, for `credenza check`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceStep {
-    /// What was done, where it is written.
+    /// The step, with the location of its setting.
     pub what: Box<str>,
-    /// The access key that it gave, or why it gave none; `None` when it was not tried, for a step below it gave none.
+    /// The access key id that the step gave, or the reason why it gave none. `None` if the step was not tried, because
+    /// an earlier one gave no credentials.
     pub gave: Option<Result<Box<str>, Box<str>>>,
 }
 
 impl TraceStep {
-    /// What was done, and the answer.
-    pub fn new(what: impl Into<Box<str>>, answer: &Lookup) -> Self {
-        let gave = match answer {
+    /// A step that was tried, with its answer.
+    pub fn new(what: impl Into<Box<str>>, lookup: &Lookup) -> Self {
+        let gave = match lookup {
             Lookup::Found(credentials) => Ok(credentials.access_key_id.clone()),
-            Lookup::NotConfigured(why) => Err(why.to_string().into()),
-            Lookup::Failed(failure) => Err(failure.to_string().into()),
+            Lookup::NotConfigured(reason) => Err(reason.to_string().into()),
+            Lookup::Failed(error) => Err(error.to_string().into()),
         };
         Self { what: what.into(), gave: Some(gave) }
     }
 
-    /// What was not even tried.
+    /// A step that was not tried.
     pub fn not_tried(what: impl Into<Box<str>>) -> Self {
         Self { what: what.into(), gave: None }
     }

@@ -1,55 +1,56 @@
-//! When to load next. Pure functions; chance comes in as a number from 0 to 1.
+//! The moments at which a refresher loads. All functions are pure; a random number from 0 to 1 is an argument.
 
 use std::time::{Duration, SystemTime};
 
-/// From this lifetime on a lease is refreshed [`LONG_LEAD`] before its end.
+/// The minimum lifetime of a lease that is refreshed [`LONG_LEAD`] before its end.
 const LONG_LIFETIME: Duration = Duration::from_secs(90 * 60);
 
-/// The newest SDKs come back when less than 60 minutes of a long lifetime remain; five minutes on top of that.
+/// The lead of a long lifetime. The newest SDKs come back when less than 60 minutes remain; five more keep it fresh.
 const LONG_LEAD: Duration = Duration::from_secs(65 * 60);
 
-/// boto comes back when less than 15 minutes remain; five minutes on top of that.
+/// The lead of a short lifetime. boto comes back when less than 15 minutes remain; five more keep it fresh.
 const SHORT_LEAD: Duration = Duration::from_secs(20 * 60);
 
-/// Up to this part of the lead is taken off at random, so that a fleet started together spreads.
+/// The maximum part of the lead that is added at random, so that the refreshes of a fleet started together spread.
 const SPREAD: f64 = 0.1;
 
-/// How long a file must have stayed broken, or a source silent about what it once supplied, to be believed.
+/// The time for which a file must stay broken, or a source not configured, before the refresher believes it.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
-/// The longest pause after failures, and how often a lasting failure is looked at.
+/// The maximum pause after errors, and the pause between two loads while a permanent error lasts.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The shortest pause between two loads that time alone causes.
+/// The minimum pause between two loads that no event causes.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long before its end a lease of this lifetime is refreshed.
+/// The time before its end at which a lease of this lifetime is refreshed.
 #[must_use]
 pub(crate) fn lead(lifetime: Duration) -> Duration {
     if lifetime >= LONG_LIFETIME { LONG_LEAD } else { SHORT_LEAD.min(lifetime / 2) }
 }
 
-/// When to refresh credentials that were loaded at `loaded` and end at `expiration`.
+/// The moment at which credentials are refreshed that were loaded at `loaded` and expire at `expiration`.
 #[must_use]
-pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, chance: f64) -> SystemTime {
+pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, random: f64) -> SystemTime {
     let lifetime = expiration.duration_since(loaded).unwrap_or_default();
     let lead = lead(lifetime);
-    let early = (lead + lead.mul_f64(SPREAD * chance.clamp(0.0, 1.0))).min(lifetime);
+    let early = (lead + lead.mul_f64(SPREAD * random.clamp(0.0, 1.0))).min(lifetime);
     (expiration - early).max(loaded + SHORTEST_PAUSE)
 }
 
-/// How long to wait when upstream gave the same credentials again, which end after `remaining`.
+/// The pause after a source gave unchanged credentials, which expire after `remaining`.
 #[must_use]
 pub(crate) fn after_the_same(remaining: Duration) -> Duration {
     (remaining / 2).clamp(SHORTEST_PAUSE, Duration::from_secs(60))
 }
 
-/// Exponential backoff with full jitter after this many failures in a row (1 for the first), never shorter than what
-/// upstream asked for, as far as that is reasonable.
+/// Exponential backoff with full jitter after this many errors in a row (1 for the first).
+///
+/// It is at least the `retry_after` of the service, up to [`LONGEST_PAUSE`].
 #[must_use]
-pub(crate) fn backoff(failures: u32, chance: f64, retry_after: Option<Duration>) -> Duration {
+pub(crate) fn backoff(failures: u32, random: f64, retry_after: Option<Duration>) -> Duration {
     let ceiling = SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
-    let drawn = SHORTEST_PAUSE + (ceiling - SHORTEST_PAUSE).mul_f64(chance.clamp(0.0, 1.0));
+    let drawn = SHORTEST_PAUSE + (ceiling - SHORTEST_PAUSE).mul_f64(random.clamp(0.0, 1.0));
     drawn.max(retry_after.unwrap_or_default().min(LONGEST_PAUSE))
 }
 
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn leads_follow_what_clients_ask_for() {
+    fn lead_exceeds_refresh_window_of_clients() {
         for (lifetime, expected) in [
             (12 * HOUR, 65 * MINUTE),
             (90 * MINUTE, 65 * MINUTE),
@@ -81,19 +82,19 @@ mod tests {
     }
 
     #[test]
-    fn refreshes_are_a_lead_early_and_up_to_a_tenth_of_it_more() {
+    fn refreshes_one_lead_early_plus_jitter() {
         assert_eq!(refresh_at(at(0), at(HOUR), 0.0), at(40 * MINUTE));
         assert_eq!(refresh_at(at(0), at(HOUR), 1.0), at(38 * MINUTE));
         assert_eq!(refresh_at(at(0), at(6 * HOUR), 0.0), at(6 * HOUR - 65 * MINUTE));
-        // Whatever comes in, a refresh is never in the past of its load.
-        for (expiration, chance) in [(0, 0.5), (1, 1.0), (1, 0.0), (90 * MINUTE, 9.0)] {
-            assert!(refresh_at(at(0), at(expiration), chance) >= at(1), "{expiration} {chance}");
+        // No argument moves a refresh before its load.
+        for (expiration, random) in [(0, 0.5), (1, 1.0), (1, 0.0), (90 * MINUTE, 9.0)] {
+            assert!(refresh_at(at(0), at(expiration), random) >= at(1), "{expiration} {random}");
         }
         assert_eq!(refresh_at(at(100), at(50), 0.0), at(101));
     }
 
     #[test]
-    fn the_same_credentials_are_asked_for_again_within_a_minute() {
+    fn reloads_unchanged_credentials_within_a_minute() {
         for (remaining, expected) in [(HOUR, 60), (120, 60), (60, 30), (2, 1), (1, 1), (0, 1)] {
             assert_eq!(after_the_same(Duration::from_secs(remaining)), Duration::from_secs(expected));
         }

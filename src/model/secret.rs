@@ -1,4 +1,4 @@
-//! The one type that holds a secret.
+//! The only type that holds secrets.
 
 use std::fmt;
 
@@ -7,32 +7,32 @@ use zeroize::Zeroize;
 
 /// A secret access key, a session token or the broker's own token.
 ///
-/// It has no `Display` and no `Serialize`, its `Debug` prints `[redacted]`, and its memory is overwritten when it is
-/// dropped. Comparing two secrets tells an observer nothing but whether they are equal.
+/// It has no `Display` and no `Serialize`, and its `Debug` prints `[redacted]`. Dropping it overwrites its memory.
+/// Comparing two secrets of one length takes constant time.
 #[derive(Clone)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Takes the text over; the caller keeps no copy.
+    /// Takes ownership of the text. The caller keeps no copy.
     pub fn new(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself. Called by the renderer of response bodies, by requests to an upstream, by the door that compares
-    /// tokens, by the reader of the shared files and by the printer of `get` and `exec`; nobody else.
+    /// The text. It leaves the process only in response bodies, in requests to services, in cache files and in the
+    /// output of `get`, `env` and `exec`.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether this is the text, in a time that tells an observer nothing but its length.
+    /// Returns true if this is the text. The time that it takes depends on the length of the text only.
     #[must_use]
     pub fn is(&self, text: &[u8]) -> bool {
         let ours = self.0.as_bytes();
         if ours.len() != text.len() {
             return false;
         }
-        // Word by word, and one comparison at the end: a tenth of comparing byte by byte.
+        // Word by word, with one constant-time comparison at the end.
         let word = |bytes: &[u8]| {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);
@@ -44,7 +44,7 @@ impl Secret {
         difference.ct_eq(&0).into()
     }
 
-    /// Whether there is no text at all.
+    /// Returns true if the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -94,12 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_nothing() {
+    fn debug_shows_no_secret() {
         assert_eq!(format!("{:?}", Some(Secret::from("hunter2"))), "Some([redacted])");
     }
 
     #[test]
-    fn equality_is_by_content() {
+    fn compares_by_content() {
         assert_eq!(Secret::from("a"), Secret::from("a"));
         assert_ne!(Secret::from("a"), Secret::from("ab"));
         let text = "0123456789abcdefghi";

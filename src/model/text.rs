@@ -1,24 +1,24 @@
-//! Foreign text: checked, escaped for logs and terminals, quoted for a shell.
+//! Text from outside: checks it, escapes it for logs and terminals, quotes it for a shell.
 
 use std::fmt;
 
 use crate::model::secret::Secret;
 
-/// Why a text cannot be part of credentials. It names the part and never shows the text.
+/// A text that cannot be part of credentials. The message names the part and never shows the text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
     /// The part is empty.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// A header or a variable could not carry it, or it would carry more than one.
+    /// The part holds a control character. A header or a variable could not carry it, or would be split by it.
     #[error("the {0} contains a control character (a line break, perhaps)")]
     ControlCharacter(&'static str),
 }
 
-/// The text without surrounding white space, if it can travel in a header, a variable and a file.
+/// The text without surrounding white space, if a header, a variable and a file can carry it.
 ///
 /// # Errors
-/// When nothing is left or a control character is inside; the error bears `part`, never the text.
+/// If it is empty or holds a control character. The error names `part` and never shows the text.
 pub(crate) fn usable<'t>(part: &'static str, text: &'t str) -> Result<&'t str, InvalidText> {
     let text = text.trim();
     if text.is_empty() {
@@ -30,7 +30,7 @@ pub(crate) fn usable<'t>(part: &'static str, text: &'t str) -> Result<&'t str, I
     Ok(text)
 }
 
-/// Prints a foreign text with everything escaped that could forge a log line or move a terminal's cursor.
+/// Prints a text with all characters escaped that could forge a log line or control a terminal.
 #[derive(Clone, Copy)]
 pub(crate) struct Escaped<'t>(pub &'t str);
 
@@ -38,7 +38,7 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         for c in self.0.chars() {
-            // Beside control characters: line and paragraph separators and the bidirectional overrides.
+            // Line and paragraph separators and the bidirectional overrides are not control characters.
             if c.is_control()
                 || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
             {
@@ -57,7 +57,7 @@ impl fmt::Debug for Escaped<'_> {
     }
 }
 
-/// The same as a word of a POSIX shell, for commands that a message tells to run: in quotes where it needs them.
+/// Prints a text as one word of a POSIX shell, quoted if necessary, for the commands in messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quoted<'t>(pub &'t str);
 
@@ -71,12 +71,12 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// What is longer is cut: messages go into logs and to users.
+/// The maximum length of an excerpt, in characters: a message should fit on a few lines of a terminal or a log.
 const LONGEST_EXCERPT: usize = 300;
 
-/// A foreign text as it may be shown: escaped, not too long, without `hush`.
-pub(crate) fn excerpt(text: &str, hush: Option<&Secret>) -> String {
-    let text = match hush.map(Secret::expose) {
+/// The beginning of a text, escaped, with `secret` redacted.
+pub(crate) fn excerpt(text: &str, secret: Option<&Secret>) -> String {
+    let text = match secret.map(Secret::expose) {
         Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
         _ => text.to_owned(),
     };
@@ -92,7 +92,7 @@ mod tests {
     use crate::model::identity_name::IdentityName;
 
     #[test]
-    fn a_word_for_a_shell_is_quoted_where_it_needs_it() {
+    fn quotes_shell_words_if_necessary() {
         for (text, quoted) in [
             ("team/a%b", "team/a%b"),
             ("", "''"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_is_escaped() {
+    fn escapes_control_characters() {
         assert_eq!(Escaped("a\nb\u{1b}[2J\u{202e}é").to_string(), "a\\nb\\u{1b}[2J\\u{202e}é");
         assert_eq!(IdentityName::new("a\rb").to_string(), "a\\rb");
     }

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// An RFC 3339 timestamp in whole seconds of UTC with `Z`, the one form that every SDK reads: `2026-11-23T16:00:00Z`.
-/// Fractions are cut, so that a served expiration is never later than the real one; what lies beyond the year 9999,
-/// which has no such form, becomes the end of 9998.
+/// An RFC 3339 timestamp in whole seconds of UTC with `Z`, the form that every SDK reads: `2026-11-23T16:00:00Z`.
+///
+/// Fractions of a second are cut, so that a served expiration is never later than the real one. RFC 3339 ends with the
+/// year 9999: a later moment becomes the end of 9998.
 #[must_use]
 pub(crate) fn timestamp(at: SystemTime) -> String {
     let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
@@ -21,7 +22,7 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
 /// Reads an RFC 3339 timestamp of any offset.
 ///
 /// # Errors
-/// Names what is missing: a time zone above all, since guessing one would serve expired keys for hours.
+/// Says what is wrong. A missing time zone is an error, because a wrong guess would serve expired keys for hours.
 pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
     const FORM: &str = "is not a timestamp of the form 2026-11-23T16:00:00Z";
     let text = text.trim();
@@ -45,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn timestamps() {
+    fn prints_and_parses_timestamps() {
         assert_eq!(timestamp(at(1_795_449_600) + Duration::from_millis(999)), "2026-11-23T16:00:00Z");
         assert_eq!(timestamp(at(0) - Duration::from_millis(1)), "1969-12-31T23:59:59Z");
         assert_eq!(timestamp(at(1 << 40)), "9998-12-31T00:00:00Z");

@@ -1,4 +1,4 @@
-//! The wall clock, its steps, and timestamps on the wire.
+//! The wall clock and its steps.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often the wall clock is held against the monotonic one. A suspended laptop learns of its sleep this late.
+/// The interval of comparing the wall clock with the monotonic one. After a suspend the daemon notices the sleep this late.
 const TICK: Duration = Duration::from_secs(5);
 
-/// A smaller difference is a clock being slewed, not a step.
+/// The minimum difference of a step. A smaller one is NTP slewing the clock.
 const STEP: Duration = Duration::from_secs(2);
 
-/// The one way to read the wall clock. Clones share steps.
+/// The only access to the wall clock. Clones share its steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     wall: WallTime,
@@ -25,8 +25,8 @@ pub(crate) struct Clock {
 #[derive(Clone)]
 enum WallTime {
     System,
+    /// Runs with tokio's clock, which tests pause, from `base`. The shift is in milliseconds.
     #[cfg(any(test, feature = "fuzzing"))]
-    /// Runs with tokio's clock (which tests pause) from `base`, shifted by a number of milliseconds.
     Injected {
         base: SystemTime,
         start: Instant,
@@ -36,13 +36,13 @@ enum WallTime {
 }
 
 impl Clock {
-    /// The clock of this machine.
+    /// Returns the clock of this machine.
     #[must_use]
     pub(crate) fn system() -> Self {
         Self::of(WallTime::System)
     }
 
-    /// A clock that shows `base` now and then runs with tokio's, so that paused time moves both.
+    /// Returns a clock that shows `base` now and runs with tokio's clock, so that paused time moves both.
     #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub(crate) fn injected(base: SystemTime) -> Self {
@@ -53,12 +53,12 @@ impl Clock {
         Self { wall, steps: Arc::new(watch::Sender::new(0)) }
     }
 
-    /// The wall-clock time.
+    /// Returns the wall-clock time.
     ///
     /// # Panics
-    /// When nobody set a clock: a test forgot to.
+    /// If the context has no clock: a test forgot to set one.
     #[must_use]
-    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    #[allow(clippy::disallowed_methods, reason = "all other code reads the time here")]
     pub(crate) fn now(&self) -> SystemTime {
         match &self.wall {
             WallTime::System => SystemTime::now(),
@@ -69,11 +69,11 @@ impl Clock {
                 let by = Duration::from_millis(shift.unsigned_abs());
                 if shift < 0 { now - by } else { now + by }
             }
-            WallTime::Unset => panic!("no clock was set in this World"),
+            WallTime::Unset => panic!("this context has no clock: set one"),
         }
     }
 
-    /// Moves an injected clock by this many milliseconds, as somebody setting the time would. The system's stays.
+    /// Moves an injected clock by this many milliseconds, as `date --set` would. The system clock stays.
     #[cfg(test)]
     pub(crate) fn step(&self, milliseconds: i64) {
         if let WallTime::Injected { shift, .. } = &self.wall {
@@ -81,13 +81,13 @@ impl Clock {
         }
     }
 
-    /// Changes whenever the wall clock was set or the machine slept.
+    /// Returns a receiver that changes when the wall clock was set or the machine slept.
     #[must_use]
     pub(crate) fn steps(&self) -> watch::Receiver<u64> {
         self.steps.subscribe()
     }
 
-    /// The one ticker of the process: compares both clocks for ever and tells all receivers of [`Clock::steps`].
+    /// Compares both clocks forever, and notifies the receivers of [`Clock::steps`]. One task of the process runs it.
     pub(crate) async fn watch_for_steps(&self) {
         let (mut wall, mut monotonic) = (self.now(), Instant::now());
         loop {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_injected_clock_runs_with_tokio_and_can_step() {
+    async fn injected_clock_runs_with_tokio_and_can_step() {
         let clock = Clock::injected(at(1000));
         tokio::time::sleep(Duration::from_secs(7)).await;
         assert_eq!(clock.now(), at(1007));
@@ -142,16 +142,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn steps_are_told_and_slewing_is_not() {
+    async fn notifies_of_steps_and_not_of_slewing() {
         let clock = Clock::injected(at(1000));
         let mut steps = clock.steps();
         let mut ticker = std::pin::pin!(clock.watch_for_steps());
-        for (milliseconds, told) in [(0, false), (1500, false), (60_000, true), (-60_000, true), (0, false)] {
-            // A tick has passed before the clock is moved, so that both readings of the ticker enclose the move.
+        for (milliseconds, is_step) in [(0, false), (1500, false), (60_000, true), (-60_000, true), (0, false)] {
+            // One tick passes before the clock is moved, so that two readings of the ticker enclose the move.
             clock.step(milliseconds);
             tokio::select! { () = &mut ticker => {}, () = tokio::time::sleep(TICK) => {} }
             tokio::select! { () = &mut ticker => {}, () = tokio::time::sleep(Duration::from_millis(1)) => {} }
-            assert_eq!(steps.has_changed().unwrap(), told, "{milliseconds}");
+            assert_eq!(steps.has_changed().unwrap(), is_step, "{milliseconds}");
             steps.mark_unchanged();
         }
     }

@@ -1,11 +1,11 @@
-//! The variables of this process, and whose home directory it has.
+//! The environment variables and the home directory of this process.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The environment at the start of the process. `Debug` shows names only.
+/// The environment at the start of the process. `Debug` shows no values.
 #[derive(Clone, Default)]
 pub(crate) struct Environment {
     variables: Arc<HashMap<String, String>>,
@@ -13,7 +13,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// The variables of this process. Leaves out names and values that are not UTF-8.
+    /// Returns the variables of this process, without names and values that are not UTF-8.
     #[must_use]
     pub(crate) fn of_process() -> Self {
         let variables =
@@ -21,46 +21,45 @@ impl Environment {
         Self::new(variables).with_home(std::env::home_dir())
     }
 
-    /// An environment of these variables. The home directory is `HOME`; see [`Environment::with_home`].
+    /// Makes an environment of these variables. `HOME` gives the home directory; see [`Environment::with_home`].
     pub(crate) fn new<K: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (K, V)>) -> Self {
         let variables: HashMap<_, _> = variables.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let home = variables.get("HOME").filter(|home| !home.is_empty()).map(|home| Arc::from(Path::new(home)));
         Self { variables: Arc::new(variables), home }
     }
 
-    /// The same with another home directory, for accounts that have one without `HOME` being set.
+    /// Replaces the home directory, for users that have one while `HOME` is unset.
     #[must_use]
     pub(crate) fn with_home(mut self, home: Option<PathBuf>) -> Self {
         self.home = home.filter(|home| !home.as_os_str().is_empty()).map(Arc::from);
         self
     }
 
-    /// The value of a variable without surrounding white space; one that is blank counts as unset, as in the SDKs.
+    /// Returns the value of a variable without surrounding white space. A blank variable counts as unset, as in the SDKs.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable says yes: `true`, in any case (the SDKs take nothing else).
+    /// Returns true if the value is `true` in any case. The SDKs accept no other value.
     #[must_use]
     pub(crate) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    /// The home directory, if the user has one.
     #[must_use]
     pub(crate) fn home(&self) -> Option<&Path> {
         self.home.as_deref()
     }
 
-    /// The profile that is meant: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS CLI and
-    /// boto3 know both and ask the second first; the other SDKs know the first alone.
+    /// Returns the selected profile: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS CLI and
+    /// boto3 read both, the second first. The other SDKs read only the first.
     #[must_use]
     pub(crate) fn profile(&self) -> Option<&str> {
         self.get("AWS_PROFILE").or_else(|| self.get("AWS_DEFAULT_PROFILE"))
     }
 
-    /// A sentence for who has set both to different names.
+    /// Returns a warning if both variables name a profile and the names differ.
     #[must_use]
     pub(crate) fn two_profiles(&self) -> Option<String> {
         let (first, second) = (self.get("AWS_PROFILE")?, self.get("AWS_DEFAULT_PROFILE")?);
@@ -69,18 +68,18 @@ impl Environment {
         })
     }
 
-    /// All variables as they were handed in.
+    /// Returns all variables with their untrimmed values.
     #[must_use]
     pub(crate) fn variables(&self) -> &HashMap<String, String> {
         &self.variables
     }
 
-    /// The variables that programs started by us get: all but those between us and whoever started us.
+    /// Returns the variables for programs that this process starts: all except [`is_ours`].
     pub(crate) fn for_children(&self) -> impl Iterator<Item = (&str, &str)> {
         self.variables.iter().map(|(name, value)| (&**name, &**value)).filter(|(name, _)| !is_ours(name))
     }
 
-    /// The same without these variables.
+    /// Removes the variables for which `is_gone` returns true.
     #[must_use]
     pub(crate) fn without(&self, is_gone: impl Fn(&str) -> bool) -> Self {
         let left = self.variables.iter().filter(|(name, _)| !is_gone(name));
@@ -88,7 +87,7 @@ impl Environment {
         Self { variables: Arc::new(left), home: self.home.clone() }
     }
 
-    /// The path with a leading `~` replaced by the home directory; as it stands when there is no home.
+    /// Replaces a leading `~` by the home directory, if there is one.
     #[must_use]
     pub(crate) fn expand(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), self.home()) {
@@ -98,10 +97,11 @@ impl Environment {
     }
 }
 
-/// Variables that are between us and whoever started us, never a child's. A name that ends in `_` is a prefix.
+/// Variables for this process alone, set by the user or the service manager. Child processes do not get them. A name that
+/// ends in `_` is a prefix.
 const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
 
-/// Whether a variable is between us and whoever started us.
+/// Returns true if the variable is for this process alone.
 #[must_use]
 pub(crate) fn is_ours(name: &str) -> bool {
     OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blank_is_unset_and_debug_shows_no_value() {
+    fn blank_counts_as_unset_and_debug_shows_no_value() {
         let environment = Environment::new([("A", " x "), ("B", " "), ("HOME", "/h"), ("T", "True")]);
         assert_eq!((environment.get("A"), environment.get("B"), environment.get("C")), (Some("x"), None, None));
         assert!(environment.is_true("T") && !environment.is_true("A"));
@@ -128,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_is_the_home_directory() {
+    fn expands_a_leading_tilde() {
         let environment = Environment::new([("HOME", "/h")]);
-        for (written, meant) in [("~/a", "/h/a"), ("~", "/h"), ("/a/~", "/a/~"), ("~other/a", "~other/a")] {
-            assert_eq!(environment.expand(Path::new(written)), Path::new(meant));
+        for (path, expected) in [("~/a", "/h/a"), ("~", "/h"), ("/a/~", "/a/~"), ("~other/a", "~other/a")] {
+            assert_eq!(environment.expand(Path::new(path)), Path::new(expected));
         }
         assert_eq!(Environment::default().expand(Path::new("~/a")), Path::new("~/a"));
     }

@@ -1,4 +1,4 @@
-//! Files as keepers see them: read safely, remembered, and looked at again when something happened to them.
+//! Files as refreshers see them: read safely, recorded, and read again after a change.
 
 pub(crate) mod contents;
 pub(crate) mod parse_cache;
@@ -21,28 +21,28 @@ use crate::os::files::snapshot::FileSnapshot;
 use crate::os::files::watcher::{WatchRegistry, Watcher};
 use crate::os::single_flight::SingleFlight;
 
-/// The files of this machine as one reader sees them: it remembers what was read since [`Files::forget`], so that
-/// [`Files::changed`] can tell whether any of it became other. The default reaches nothing.
+/// The files of this machine for one reader. It records each read since [`Files::forget`], so that [`Files::changed`] can
+/// wait for a change of any of them. The default reaches no file.
 ///
-/// Clones share that memory; [`Files::fresh`] gives another reader of the same files.
+/// Clones share the record; [`Files::fresh`] makes another reader of these files.
 #[derive(Clone, Default)]
 pub(crate) struct Files {
     service: Option<Arc<FileService>>,
     record: Arc<Mutex<Vec<Arc<ReadRecord>>>>,
 }
 
-/// What all readers of a process share.
+/// The part that all readers of a process share.
 struct FileService {
-    /// `None`: nobody waits for changes.
+    /// `None` if no reader waits for changes.
     registry: Option<Arc<WatchRegistry>>,
     cache: ParseCache,
-    /// Held by the thread that reads the file.
+    /// Locked by the thread that reads a file.
     turns: SingleFlight<PathBuf, ()>,
 }
 
 impl FileService {
-    /// Waits until nobody reads this file. A thread that hangs in a dead file system keeps its turn, so that whoever asks
-    /// again waits without another thread: there are few.
+    /// Waits until no thread reads this file. A thread that hangs in a dead file system keeps its turn. So later readers wait
+    /// without a thread, of which there are few.
     async fn turn(&self, path: &Path) -> OwnedMutexGuard<()> {
         self.turns.flight(path, || (), |()| false).lock_owned().await
     }
@@ -70,20 +70,20 @@ impl FileService {
     }
 }
 
-/// Something that was read.
+/// One read.
 enum ReadRecord {
     File(Mutex<FileSnapshot>),
     Parsed(UsedProperties),
 }
 
 impl Files {
-    /// Files that are read and never watched: for commands that look once.
+    /// Files that are not watched, for commands that read once.
     #[must_use]
     pub(crate) fn unwatched() -> Self {
         Self::over(None)
     }
 
-    /// Files that are watched, as long as somebody runs the watcher.
+    /// Files that are watched while the [`Watcher`] runs.
     #[must_use]
     pub(crate) fn watched() -> (Self, Watcher) {
         let (registry, watcher) = Watcher::new();
@@ -101,21 +101,21 @@ impl Files {
         }
     }
 
-    /// The same files for another reader, who has read nothing yet.
+    /// Returns these files for another reader, with an empty record.
     #[must_use]
     pub(crate) fn fresh(&self) -> Self {
         Self { service: self.service.clone(), record: Arc::default() }
     }
 
-    /// Begins a new record.
+    /// Clears the record.
     pub(crate) fn forget(&self) {
         self.record().clear();
     }
 
-    /// Reads a whole file, watching it first.
+    /// Reads a whole file. It is watched from before the read.
     ///
     /// # Errors
-    /// When it is missing, unreadable, not regular or larger than 16 MB.
+    /// If it is missing, unreadable, not a regular file or larger than 16 MB.
     pub(crate) async fn read(&self, path: &Path) -> Result<FileContents, FileError> {
         let Some(service) = self.service.clone() else {
             return Err(FileError::new(path, FileErrorReason::Unreachable));
@@ -128,10 +128,10 @@ impl Files {
         contents
     }
 
-    /// Reads several files and makes something of them, once per change for all readers of this process: `parse` is
-    /// handed what each file gave, and `digest` says what of the result this reader depends on.
+    /// Reads and parses several files, once per change for all readers of this process. `parse` gets the read of each file.
+    /// `digest` hashes the part of the result that this reader depends on.
     ///
-    /// All readers of the same files have to hand over an equal `parse`.
+    /// All readers of a set of files must pass an equal `parse`.
     pub(crate) async fn parsed<T, P, D>(&self, key: &[FileRequest], parse: P, digest: D) -> Arc<T>
     where
         T: Send + Sync + 'static,
@@ -149,7 +149,7 @@ impl Files {
         value
     }
 
-    /// Waits until something that was read since [`Files::forget`] has really become other. Dropping it loses nothing.
+    /// Waits until the content of a file in the record has changed. Dropping the future loses no change.
     pub(crate) async fn changed(&self) {
         let Some((service, registry)) =
             self.service.as_ref().and_then(|service| Some((service, service.registry.clone()?)))
@@ -167,7 +167,7 @@ impl Files {
     }
 
     async fn has_changed(&self, service: &Arc<FileService>, registry: &Arc<WatchRegistry>) -> bool {
-        // Clones: whoever waits may be dropped at any await, and then nothing of the record is lost.
+        // A clone: this future may be dropped at any await, and the record must stay whole.
         let record = self.record().clone();
         for seen in record {
             let changed = match &*seen {
@@ -203,12 +203,12 @@ async fn wait(generation: &mut watch::Receiver<u64>) {
     }
 }
 
-/// Runs what may block on a thread for such things.
+/// Runs blocking work on a thread of its pool.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down: nobody waits any more.
+        // The runtime is shutting down, so no task waits for the result.
         Err(_) => std::future::pending().await,
     }
 }

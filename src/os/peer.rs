@@ -1,5 +1,7 @@
-//! Whose listener a port of this host is: by asking the kernel, and where it does not answer, from `/proc/net/tcp` and
-//! `tcp6` (Linux, proc_net_tcp.txt), which takes milliseconds: it walks over all that is connected.
+//! The users that own the listeners of a port on this host.
+//!
+//! The kernel is asked by sock_diag(7). If it does not answer, `/proc/net/tcp` and `tcp6` are read (proc_net_tcp.txt in the
+//! kernel's documentation). That takes milliseconds, since the kernel walks over all connections.
 
 pub(crate) mod sock_diag;
 
@@ -10,16 +12,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ListeningSocket {
-    /// The user who made it.
+    /// The user that opened it.
     pub(crate) uid: u32,
-    /// What tells it from every other socket of this boot.
+    /// Unique among the sockets of this boot.
     inode: u64,
 }
 
-/// The sockets that a connection to this address could reach, in a fixed order.
+/// Returns the sockets that a connection to this address could reach, sorted.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// If the kernel does not answer.
 pub(crate) fn at(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
     if let Ok(Some(found)) = sock_diag::at(address) {
         return Ok(vec![found]);
@@ -41,37 +43,38 @@ fn from_tables(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
     Ok(found)
 }
 
-/// Whether a number may stand for several users: in a user namespace that does not know everybody, all others are this one.
+/// Returns true if the user id may stand for several users. A user namespace without a mapping for all users shows the
+/// unmapped ones under one id.
 ///
 /// # Errors
-/// When the kernel does not say.
+/// If the kernel does not answer.
 pub(crate) fn is_ambiguous(uid: u32) -> io::Result<bool> {
     let overflow: Option<u32> = std::fs::read_to_string("/proc/sys/kernel/overflowuid")?.trim().parse().ok();
     if overflow.is_some_and(|overflow| overflow != uid) {
         return Ok(false);
     }
-    Ok(!knows_everybody(&std::fs::read_to_string("/proc/self/uid_map")?))
+    Ok(!maps_all_users(&std::fs::read_to_string("/proc/self/uid_map")?))
 }
 
-fn knows_everybody(map: &str) -> bool {
+fn maps_all_users(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// Listening sockets stand first in a table; what follows is not read, for there may be very many.
+/// Reads the listeners, which are first in a table. The connections after them are not read, since there may be many.
 fn read(table: impl BufRead, address: SocketAddr, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
     const LISTENING: &str = "0A";
     for line in table.lines().skip(1) {
         let line = line?;
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let &[_, local, _, state, _, _, _, uid, _, inode, ..] = &fields[..] else {
-            return Err(io::Error::other("a line of another form than expected"));
+            return Err(io::Error::other("a line has an unknown format"));
         };
         if state != LISTENING {
             break;
         }
         let parsed = (parse(local), uid.parse(), inode.parse());
         let (Some(local), Ok(uid), Ok(inode)) = parsed else {
-            return Err(io::Error::other("a line of another form than expected"));
+            return Err(io::Error::other("a line has an unknown format"));
         };
         if is_reached(local, address) {
             found.push(ListeningSocket { uid, inode });
@@ -80,8 +83,8 @@ fn read(table: impl BufRead, address: SocketAddr, found: &mut Vec<ListeningSocke
     Ok(())
 }
 
-/// Whether a connection to an address may end at a listener on `local`. One on all addresses of IPv6 may have those of
-/// IPv4, too: that it might is enough.
+/// Returns true if a connection to `address` may reach a listener on `local`. A listener on `[::]` may take IPv4
+/// connections, too, so it counts for both.
 fn is_reached(local: SocketAddr, address: SocketAddr) -> bool {
     let (listener, wanted) = (local.ip().to_canonical(), address.ip().to_canonical());
     let on_all = local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
@@ -89,7 +92,7 @@ fn is_reached(local: SocketAddr, address: SocketAddr) -> bool {
     local.port() == address.port() && (listener == wanted || on_all)
 }
 
-/// `0100007F:2605`: words in the byte order of this machine, the port as a number.
+/// Parses `0100007F:2605`: the address in words of this machine's byte order, the port as a number.
 fn parse(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(8 * at..8 * at + 8)?, 16).ok().map(u32::to_ne_bytes);
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_of_ours_is_ours_on_either_family_and_on_all_addresses() {
+    fn finds_own_listener_on_both_families_and_wildcards() {
         let ours = rustix::process::geteuid().as_raw();
         for (local, asked) in
             [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "[::1]")]
@@ -133,7 +136,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn every_listener_that_could_be_reached_counts_and_no_connection() {
+    fn table_gives_reachable_listeners_and_no_connections() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
             0: 0100007F:2605 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 11 1 0 100 0 0 10 0\n\
             1: 00000000:2605 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001  0 12 1 0 100 0 0 10 0\n\
@@ -158,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_knows_some_cannot_tell_the_others() {
-        assert!(knows_everybody("         0          0 4294967295\n"));
+    fn partial_user_map_does_not_map_all_users() {
+        assert!(maps_all_users("         0          0 4294967295\n"));
         for some in ["0 100000 65536\n", "0 1000 1\n", "0 0 1000\n1000 1001 1\n", ""] {
-            assert!(!knows_everybody(some), "{some}");
+            assert!(!maps_all_users(some), "{some}");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! The limit of open files that this process was started with. The daemon raises its own (`server/descriptors.rs`); what it
-//! starts has that of everybody, for there are programs that close every descriptor up to the limit, or use `select`.
+//! The limit of open files that this process was started with.
+//!
+//! The daemon raises its own limit ([`room`]). Programs that it starts get the original limit, because some close every
+//! descriptor up to the limit or use `select`.
 
 pub(crate) mod room;
 
@@ -8,30 +10,30 @@ use std::io;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use tokio::process::Child;
 
-/// So many descriptors a start takes at most: pipes, and what other threads open meanwhile.
+/// The maximum number of descriptors that a start takes: pipes, and files that other threads open meanwhile.
 const FOR_A_START: u64 = 64;
 
-/// The limit as it was; the default is that of no moment, and changes nothing.
+/// The original limit. The default has none, and changes no limit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenFileLimit(Option<Rlimit>);
 
 impl OpenFileLimit {
-    /// That of this process now: to be called before somebody raises it.
+    /// Returns the current limit. Call it before the limit is raised.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         Self(Some(getrlimit(Resource::Nofile)))
     }
 
-    /// Starts a program that has this limit.
+    /// Starts a program with this limit.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The error of `start`.
     pub(crate) fn start_limited(&self, start: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
         let now = getrlimit(Resource::Nofile);
         let Some(before) = self.0.as_ref().filter(|before| before.current != now.current) else { return start() };
         let lent = Rlimit { current: before.current, maximum: now.maximum };
-        // What is started inherits it. Where so many files are open that none could be opened below it, it is set once the
-        // program is there.
+        // The program inherits the limit of this process. If too many files are open to start below the limit, it is set
+        // after the start.
         if has_room(&lent) && setrlimit(Resource::Nofile, lent).is_ok() {
             let _raised = LimitGuard(now);
             return start();
@@ -44,7 +46,7 @@ impl OpenFileLimit {
     }
 }
 
-/// Sets our own limit again, whatever came of the start.
+/// Restores the limit of this process, also after a failed start.
 struct LimitGuard(Rlimit);
 
 impl Drop for LimitGuard {
@@ -53,7 +55,7 @@ impl Drop for LimitGuard {
     }
 }
 
-/// Whether descriptors below the limit are free: the next one has the lowest number that is.
+/// Returns true if enough descriptors below the limit are free. The next file gets the lowest free number.
 fn has_room(limit: &Rlimit) -> bool {
     use std::os::fd::AsRawFd;
     let Ok(next) = std::fs::File::open("/dev/null") else { return false };

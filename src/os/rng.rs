@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A source of random numbers. No secret is drawn from it. The default is seeded by the operating system. Clones draw from
-/// the same sequence.
+/// one sequence.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rng(Option<Arc<Mutex<fastrand::Rng>>>);
 
 impl Rng {
-    /// Returns the same sequence for the same seed.
+    /// Returns a generator with a sequence that depends only on the seed.
     #[cfg(any(test, feature = "fuzzing"))]
     #[must_use]
     pub(crate) fn seeded(seed: u64) -> Self {

@@ -1,4 +1,4 @@
-//! Signals, handed from their own thread to the runtime.
+//! Signals, sent from a thread to the runtime.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -9,16 +9,16 @@ use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc;
 
-/// What a daemon listens to.
+/// The signals that a daemon handles.
 pub(crate) const DAEMON: &[i32] = &[SIGHUP, SIGINT, SIGTERM];
 
-/// What a program that runs another one passes on.
+/// The signals that `exec` passes on to its program.
 pub(crate) const WRAPPER: &[i32] = &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 
-/// What ends a command that is not done yet.
+/// The signals that end a command.
 pub(crate) const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
-/// The exit code of one whom a signal ended, as a shell reports it.
+/// Returns the exit code that a shell reports for a program that a signal ended.
 #[must_use]
 pub(crate) fn exit_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
@@ -27,13 +27,12 @@ pub(crate) fn exit_code(signal: i32) -> u8 {
 /// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedSignal {
-    /// Its number.
     pub(crate) signal: i32,
-    /// Whether the terminal sent it, which then sent it to every process of the foreground group.
+    /// True if the terminal sent it. Then every process of the foreground group got it.
     pub(crate) by_terminal: bool,
 }
 
-/// The signals of this process; dropping it ends the thread and restores nothing, for the process ends then.
+/// The signals of this process. Drop ends the thread and does not restore handlers, since the process ends then.
 #[derive(Debug)]
 pub(crate) struct Signals {
     arrived: mpsc::UnboundedReceiver<ReceivedSignal>,
@@ -42,12 +41,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Begins to listen.
+    /// Installs the handlers.
     ///
     /// # Errors
-    /// When the operating system refuses a handler or a thread.
-    pub(crate) fn listen(to: &[i32]) -> io::Result<Self> {
-        let mut signals = SignalsInfo::<WithOrigin>::new(to)?;
+    /// If the operating system refuses a handler or a thread.
+    pub(crate) fn listen(signals: &[i32]) -> io::Result<Self> {
+        let mut signals = SignalsInfo::<WithOrigin>::new(signals)?;
         let (sender, arrived) = mpsc::unbounded_channel();
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
@@ -61,8 +60,8 @@ impl Signals {
         Ok(Self { arrived, handle, thread: Some(thread) })
     }
 
-    /// What this comes to, or the signal that ends the command before: then it is dropped, and what its sources had
-    /// started ends with it, as it would not if the signal simply ended us.
+    /// Runs `work` until it is done or a signal ends the command. The signal drops `work`, which ends the programs that its
+    /// sources started. They would go on if the signal killed this process.
     ///
     /// # Errors
     /// The signal.
@@ -81,7 +80,7 @@ impl Signals {
         }
     }
 
-    /// The next signal; never when the thread is gone.
+    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> ReceivedSignal {
         match self.arrived.recv().await {
             Some(arrived) => arrived,

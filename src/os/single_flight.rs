@@ -20,7 +20,7 @@ pub(crate) type Flight<S> = Arc<tokio::sync::Mutex<S>>;
 pub(crate) struct SingleFlight<K, S>(Mutex<HashMap<K, Flight<S>>>);
 
 impl<K: Eq + Hash, S> SingleFlight<K, S> {
-    /// Returns the flight of a key, and begins one with the state `new` if there is none. A new flight removes those that no
+    /// Returns the flight of a key, and begins one with the state `new` if the key has no flight. A new flight removes those that no
     /// caller holds, except those that `keep` approves.
     pub(crate) fn flight<Q>(&self, key: &Q, new: impl FnOnce() -> S, keep: impl Fn(&S) -> bool) -> Flight<S>
     where
@@ -37,8 +37,8 @@ impl<K: Eq + Hash, S> SingleFlight<K, S> {
         flight
     }
 
-    /// Locks the flight of a key. A caller that has waited for `longest` passes the holder by: the key gets a new flight with
-    /// an empty state, and one of the callers that have waited so long works for all of them.
+    /// Locks the flight of a key. After a wait of `longest` a caller passes the holder by: the key gets a new flight with an
+    /// empty state. One of the callers that have waited so long works for all of them.
     pub(crate) async fn lock<Q>(&self, key: &Q, longest: Duration, keep: impl Fn(&S) -> bool) -> OwnedMutexGuard<S>
     where
         K: Borrow<Q>,
@@ -52,7 +52,7 @@ impl<K: Eq + Hash, S> SingleFlight<K, S> {
         }
     }
 
-    /// Returns the flight that replaces the `stuck` one: all callers that pass it by get the same.
+    /// Returns the flight that replaces the `stuck` one: all callers that pass it by share it.
     fn pass_by<Q>(&self, key: &Q, stuck: &Flight<S>) -> Flight<S>
     where
         K: Borrow<Q>,

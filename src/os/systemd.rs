@@ -1,8 +1,7 @@
-//! The service manager that may have started us: the sockets it hands over, and what it is told.
+//! The service manager that may have started this process: the sockets that it passes, and the notifications that it gets.
 //!
-//! Sockets come as in sd_listen_fds(3), so that nobody else can take the port while the daemon is down and no client
-//! is refused while it restarts. State goes up as in sd_notify(3). Where no service manager asked for it, nothing
-//! happens.
+//! Sockets come as in sd_listen_fds(3). So no other program can take the port while the daemon is down, and a restart refuses
+//! no client. Notifications go out as in sd_notify(3), if the service manager asked for them.
 
 use std::io;
 use std::net::TcpListener;
@@ -12,27 +11,27 @@ use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 
-/// A socket that was handed over and is of no use.
+/// A passed socket that is not usable.
 #[derive(Debug, thiserror::Error)]
-#[error("socket {number} that the service manager handed over (LISTEN_FDS) is not a listening TCP socket: {error}")]
+#[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP socket: {error}")]
 pub(crate) struct SocketError {
     number: usize,
     #[source]
     error: io::Error,
 }
 
-/// Takes the sockets that were handed over; empty when there are none. They are taken once: the variables that tell of
-/// them are gone afterwards, so this belongs before the first thread.
+/// Takes the sockets that the service manager passed. It removes their environment variables, so call it once and before the
+/// first thread.
 ///
 /// # Errors
-/// When one of them is anything else than a listening TCP socket.
+/// If a socket is not a listening TCP socket.
 pub(crate) fn sockets() -> Result<Vec<TcpListener>, SocketError> {
-    let mut handed_over = ListenFd::from_env();
-    let mut sockets = Vec::with_capacity(handed_over.len());
-    for number in 0..handed_over.len() {
+    let mut passed = ListenFd::from_env();
+    let mut sockets = Vec::with_capacity(passed.len());
+    for number in 0..passed.len() {
         let wrong = |error| SocketError { number, error };
-        let Some(socket) = handed_over.take_tcp_listener(number).map_err(wrong)? else { continue };
-        // What a source runs must not hold the port.
+        let Some(socket) = passed.take_tcp_listener(number).map_err(wrong)? else { continue };
+        // A program that a source starts must not hold the port.
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| wrong(error.into()))?;
         socket.set_nonblocking(true).map_err(wrong)?;
         sockets.push(socket);
@@ -40,7 +39,7 @@ pub(crate) fn sockets() -> Result<Vec<TcpListener>, SocketError> {
     Ok(sockets)
 }
 
-/// The one who may want to hear how we are.
+/// The service manager as the receiver of notifications.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServiceManager {
     listens: bool,
@@ -48,60 +47,59 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Who started us: listens when there is a `NOTIFY_SOCKET`, watches when there is a `WATCHDOG_USEC` for this process.
+    /// Finds the service manager. It listens if `NOTIFY_SOCKET` is set, and watches if `WATCHDOG_USEC` is set for this process.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         Self { listens, watchdog: sd_notify::watchdog_enabled().filter(|_| listens) }
     }
 
-    /// Whether anybody hears what is told.
     #[must_use]
     pub(crate) fn listens(&self) -> bool {
         self.listens
     }
 
-    /// How often a sign of life is expected at least.
+    /// Returns the maximum time between two calls of [`ServiceManager::alive`].
     #[must_use]
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
 
-    /// The start, or a reload, is over.
+    /// Notifies that the start or a reload is done.
     pub(crate) fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
-    /// One line for `systemctl status`.
+    /// Sets the line that `systemctl status` shows.
     pub(crate) fn status(&self, line: &str) {
         // A line break would begin another assignment (sd_notify(3)).
-        self.tell(&[NotifyState::Status(&line.replace(['\n', '\r'], " "))]);
+        self.notify(&[NotifyState::Status(&line.replace(['\n', '\r'], " "))]);
     }
 
-    /// A reload begins; [`ServiceManager::ready`] ends it.
+    /// Notifies that a reload begins. [`ServiceManager::ready`] ends it.
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
-            Err(_) => self.tell(&[NotifyState::Reloading]),
+            Ok(now) => self.notify(&[NotifyState::Reloading, now]),
+            Err(_) => self.notify(&[NotifyState::Reloading]),
         }
     }
 
-    /// The end has begun.
+    /// Notifies that the daemon stops.
     pub(crate) fn stopping(&self) {
-        self.tell(&[NotifyState::Stopping]);
+        self.notify(&[NotifyState::Stopping]);
     }
 
-    /// A sign of life.
+    /// Resets the watchdog.
     pub(crate) fn alive(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+        self.notify(&[NotifyState::Watchdog]);
     }
 
-    fn tell(&self, state: &[NotifyState<'_>]) {
+    fn notify(&self, state: &[NotifyState<'_>]) {
         if !self.listens {
             return;
         }
         if let Err(error) = sd_notify::notify(state) {
-            tracing::debug!(%error, "the service manager cannot be told");
+            tracing::debug!(%error, "the service manager was not notified");
         }
     }
 }

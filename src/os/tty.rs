@@ -1,35 +1,35 @@
-//! Whether there is a terminal at which programs that sources start may ask a person: passphrases, security keys, codes.
+//! The terminal at which programs of a source may ask the user for passphrases, security keys and codes.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The terminal of `get`, `check` and `exec`, as long as it is ours. A daemon has none: that is the default.
+/// The terminal of `get`, `check` and `exec`. A daemon has none, which is the default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Terminal(Arc<AtomicBool>);
 
 impl Terminal {
-    /// A person sits there.
+    /// Returns a terminal with a user.
     #[must_use]
     pub(crate) fn ours() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    /// From now on it belongs to another program: nobody else reads from it.
+    /// Leaves the terminal to another program, which alone reads from it from now on.
     pub(crate) fn hand_over(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Shows there what a program says, as long as standard error is that terminal.
-    pub(crate) fn show(&self, said: &[u8]) {
+    /// Shows the output of a program, if standard error is that terminal.
+    pub(crate) fn show(&self, output: &[u8]) {
         let mut errors = io::stderr();
         if self.is_ours() && errors.is_terminal() {
-            // Who reads there has seen what could be shown.
-            let _ = errors.write_all(said).and_then(|()| errors.flush());
+            // If the terminal fails, no other place is left to show it.
+            let _ = errors.write_all(output).and_then(|()| errors.flush());
         }
     }
 
-    /// Whether somebody may be asked there.
+    /// Returns true if the user may be asked.
     #[must_use]
     pub(crate) fn is_ours(&self) -> bool {
         self.0.load(Ordering::Relaxed)

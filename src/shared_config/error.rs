@@ -1,4 +1,4 @@
-//! What is wrong with a file, and what in it was passed over. Neither ever shows a value: it could be a secret.
+//! The errors and warnings of the parser. They never show a value, because it may be a secret.
 
 use std::fmt::{self, Write};
 use std::path::Path;
@@ -6,21 +6,18 @@ use std::sync::Arc;
 
 use crate::shared_config::SharedFile;
 
-/// A line that breaks the grammar. The whole file counts as unreadable then.
+/// A line that breaks the grammar. The whole file cannot be used then.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file} {}, line {line}: expected {expected}; {}", ForeignText(&path.to_string_lossy()), expected.remedy())]
+#[error("{file} {}, line {line}: expected {expected}; {}", ForeignText(&path.to_string_lossy()), expected.hint())]
 pub(crate) struct ParseError {
-    /// Which of the two files.
     pub(crate) file: SharedFile,
-    /// Where it is.
     pub(crate) path: Arc<Path>,
-    /// The line, counted from 1.
+    /// Counted from 1.
     pub(crate) line: u32,
-    /// What should have stood there.
     pub(crate) expected: ExpectedSyntax,
 }
 
-/// What a line should have been.
+/// The syntax that a line lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExpectedSyntax {
     /// A property or a continuation came before the first header.
@@ -35,69 +32,63 @@ pub(crate) enum ExpectedSyntax {
     /// A line of a property with an empty value has no `=`.
     #[error("NAME = VALUE, as this line belongs to a property with an empty value")]
     SubProperty,
-    /// Nothing stands before the `=`.
+    /// The `=` has no name before it.
     #[error("a name before the `=`")]
     Name,
-    /// Nothing stands between the brackets.
+    /// The brackets are empty.
     #[error("a name between `[` and `]`")]
     SectionName,
     /// The header has no `]`.
     #[error("a `]` at the end of the section header")]
     Bracket,
-    /// Something else follows the header.
+    /// The header is followed by other text than a comment.
     #[error("nothing but a comment after the section header")]
     Comment,
-    /// The bytes are no text.
+    /// The bytes are not UTF-8.
     #[error("text in UTF-8")]
     Utf8,
-    /// rust-ini read this property other than the line pass did. It is given none of which that is known.
-    #[error("a property that the INI parser can read")]
-    Ini,
 }
 
 impl ExpectedSyntax {
-    /// What to do about it.
+    /// Returns the hint for the user.
     #[must_use]
-    pub(crate) fn remedy(self) -> &'static str {
+    pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::Utf8 => "save the file in UTF-8",
-            _ => "correct the line, or leave it out by a `#` at its beginning",
+            _ => "correct the line, or make it a comment with `#` at its beginning",
         }
     }
 }
 
-/// Something in a file that was passed over.
+/// A part of a file that is ignored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ParseWarning {
-    /// Which of the two files.
     pub(crate) file: SharedFile,
-    /// Where it is.
     pub(crate) path: Arc<Path>,
-    /// The line, counted from 1.
+    /// Counted from 1.
     pub(crate) line: u32,
-    /// What was passed over there.
     pub(crate) ignored: IgnoredItem,
 }
 
-/// What was passed over, and why. Section names are as written; property names are not kept, because a line such as
-/// `aws_session_token: SECRET==` makes the secret a part of the name.
+/// The ignored part and the reason. Section names are as written. Property names are not kept, because a line such as
+/// `aws_session_token: SECRET==` puts the secret into the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IgnoredItem {
-    /// A section of the config file that is none of the four that count.
+    /// A section of the config file that has none of the four known headers.
     OtherSection(Box<str>),
-    /// `[profile NAME]` in the credentials file, where names stand alone.
+    /// `[profile NAME]` in the credentials file, where a header is the name alone.
     Prefixed(Box<str>),
-    /// A section with a character that names do not allow.
+    /// A section with a character that names may not have.
     SectionName(Box<str>),
     /// `[default]` in a config file that has `[profile default]`.
     Default,
-    /// A property with a character that names do not allow.
+    /// A property with a character that names may not have.
     PropertyName,
-    /// A sub-property with a character that names do not allow.
+    /// A sub-property with a character that names may not have.
     SubPropertyName,
-    /// The end of a `credential_process`, which a comment cuts off: people write `sh -c "a ; b"` there.
+    /// The end of a `credential_process`, which a comment cuts off. Users write `sh -c "a ; b"` there.
     Command,
-    /// So many more from this line on: a list of millions would help nobody.
+    /// The number of further ignored items from this line on. A list of millions would help no user.
     More(usize),
 }
 
@@ -114,36 +105,36 @@ impl fmt::Display for IgnoredItem {
         match self {
             Self::OtherSection(name) => write!(
                 f,
-                "section [{}] is ignored: here only [default], [profile NAME], [sso-session NAME] and [services NAME] count",
+                "section [{}] is ignored: the config file has [default], [profile NAME], [sso-session NAME] and [services NAME]",
                 ForeignText(name)
             ),
             Self::Prefixed(name) => {
-                write!(f, "section [{}] is ignored: here a profile is its bare name in brackets", ForeignText(name))
+                write!(f, "section [{}] is ignored: the credentials file has the bare name in brackets; write [NAME]", ForeignText(name))
             }
             Self::SectionName(name) => write!(f, "section [{}] is ignored: {ALLOWED}", ForeignText(name)),
-            Self::Default => f.write_str("section [default] is ignored: [profile default] is there too, and wins"),
+            Self::Default => f.write_str("section [default] is ignored: the file has [profile default] too, which wins"),
             Self::PropertyName => write!(f, "a property is ignored: {ALLOWED}"),
             Self::SubPropertyName => write!(f, "a sub-property is ignored: {ALLOWED}"),
             Self::Command => f.write_str(
-                "the credential_process ends where white space and then `;` or `#` follow: from there on it is a comment, as \
-                 in the SDKs for Go, Java and Rust (boto3 runs the whole line); take away the white space before the `;` \
-                 or `#`, or put the command into a script; a comment can have a line of its own",
+                "the credential_process ends before ` ;` or ` #`: the rest of the line is a comment, as in the SDKs for Go, Java and \
+                 Rust (boto3 runs the whole line); remove the white space before the `;` or `#`, or put the command into a \
+                 script; write a comment on a line above",
             ),
             Self::More(count) => write!(f, "{count} more sections or properties are ignored from here on"),
         }
     }
 }
 
-/// Text from outside, fit for a terminal and a log: what does not print is escaped, and there is an end to it.
+/// Prints foreign text for a terminal and a log: escapes what does not print, and cuts it at [`MAX_SHOWN`] characters.
 struct ForeignText<'a>(&'a str);
 
-/// Longer than any path or name that somebody would recognise by its end.
-const SHOWN: usize = 256;
+/// The maximum characters of foreign text in a message. It is more than a path or name needs to be recognised.
+const MAX_SHOWN: usize = 256;
 
 impl fmt::Display for ForeignText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut chars = self.0.chars();
-        for char in chars.by_ref().take(SHOWN) {
+        for char in chars.by_ref().take(MAX_SHOWN) {
             match char {
                 '"' | '\'' => f.write_char(char)?,
                 _ => write!(f, "{}", char.escape_debug())?,
@@ -158,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_file_path_line_and_what_was_expected() {
+    fn prints_file_path_line_and_expected_syntax() {
         let error = ParseError {
             file: SharedFile::Credentials,
             path: Path::new("/home/a b/\u{1b}[31m").into(),
@@ -166,7 +157,7 @@ mod tests {
             expected: ExpectedSyntax::Equals,
         };
         let text = "credentials file /home/a b/\\u{1b}[31m, line 7: expected NAME = VALUE (only `=` separates the two); \
-            correct the line, or leave it out by a `#` at its beginning";
+            correct the line, or make it a comment with `#` at its beginning";
         assert_eq!(error.to_string(), text);
         assert!(
             ParseError { expected: ExpectedSyntax::Utf8, ..error }
@@ -176,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_is_escaped_and_cut() {
+    fn escapes_and_cuts_foreign_text() {
         assert_eq!(ForeignText("a\"b\r\n\u{202e}é\\").to_string(), "a\"b\\r\\n\\u{202e}é\\\\");
-        assert_eq!(ForeignText(&"x".repeat(SHOWN)).to_string(), "x".repeat(SHOWN));
-        assert_eq!(ForeignText(&"x".repeat(SHOWN + 1)).to_string(), "x".repeat(SHOWN) + "…");
+        assert_eq!(ForeignText(&"x".repeat(MAX_SHOWN)).to_string(), "x".repeat(MAX_SHOWN));
+        assert_eq!(ForeignText(&"x".repeat(MAX_SHOWN + 1)).to_string(), "x".repeat(MAX_SHOWN) + "…");
     }
 }

@@ -1,25 +1,25 @@
-//! The line pass: what each line is, before anybody asks what it means.
+//! The lexer: splits a file into lines and tells headers, properties and continuations apart.
 
 use crate::shared_config::error::ExpectedSyntax;
 
-/// White space of the grammar. A carriage return counts where text is trimmed, so that CRLF ends a line like LF does;
-/// it never makes a continuation or a comment.
+/// The white space of the grammar. A carriage return is trimmed like a space, so that CRLF ends a line as LF does. It
+/// never begins a continuation or a comment.
 const BLANK: [char; 3] = [' ', '\t', '\r'];
 
-/// A line that says something. Comments and blank lines say nothing.
+/// A line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
     /// Counted from 1.
     pub(crate) number: u32,
     pub(crate) kind: LineKind<'a>,
-    /// Whether it is a command of which a comment has cut off the end.
+    /// True if the line is a `credential_process` and a comment cuts off the end of its command.
     pub(crate) is_cut: bool,
 }
 
-/// What a line is; every text in it is trimmed.
+/// The kind of a line, with its texts trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind<'a> {
-    /// What stands between the brackets, not empty.
+    /// The text between the brackets, not empty.
     Header(&'a str),
     /// Name, not empty, and value, without the comment after it.
     Property(&'a str, &'a str),
@@ -27,7 +27,7 @@ pub(crate) enum LineKind<'a> {
     Continuation(&'a str),
 }
 
-/// A line that cannot be right, wherever it stands.
+/// A line that no file may have.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LexError {
     /// Counted from 1.
@@ -35,7 +35,7 @@ pub(crate) struct LexError {
     pub(crate) expected: ExpectedSyntax,
 }
 
-/// Reads bytes as text: a byte order mark at the very start is no part of it.
+/// Reads bytes as text, without a byte order mark at the start.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, LexError> {
     let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
@@ -44,7 +44,7 @@ pub(crate) fn text(bytes: &[u8]) -> Result<&str, LexError> {
     })
 }
 
-/// The lines of a text that say something, each looked at once.
+/// Returns the lines of a text that are neither blank nor comments.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, LexError>> {
     (1..).zip(text.split('\n')).filter_map(|(number, line)| {
         kind(line)
@@ -54,7 +54,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, LexErro
     })
 }
 
-/// Reads a continuation as the sub-property that it is below an empty value: comment characters belong to the value.
+/// Reads a continuation below an empty value as a sub-property. Comment characters belong to its value.
 pub(crate) fn sub_property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
     match split(line) {
         Err(ExpectedSyntax::Equals) => Err(ExpectedSyntax::SubProperty),
@@ -77,7 +77,7 @@ fn kind(line: &str) -> Result<Option<LineKind<'_>>, ExpectedSyntax> {
     Ok(Some(LineKind::Property(name, trim(without_comment(value)))))
 }
 
-/// Whether the value of a `credential_process` goes on, in the line, behind its end.
+/// Returns true if a comment follows the value of a `credential_process` on its line.
 fn is_cut(line: &str, kind: LineKind<'_>) -> bool {
     let LineKind::Property(name, value) = kind else { return false };
     name.eq_ignore_ascii_case("credential_process")
@@ -94,7 +94,7 @@ fn header(inside: &str) -> Result<LineKind<'_>, ExpectedSyntax> {
     }
 }
 
-/// Name, trimmed and not empty, and all that stands behind the first `=`.
+/// Splits a line at the first `=` into its name, trimmed and not empty, and the rest.
 fn split(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
     let (name, value) = line.split_once('=').ok_or(ExpectedSyntax::Equals)?;
     match trim(name) {
@@ -103,7 +103,8 @@ fn split(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
     }
 }
 
-/// A comment after a value begins with a `#` or `;` that follows white space; any other belongs to the value.
+/// Cuts off a comment after a value: it begins with a `#` or `;` that follows white space. Any other `#` or `;` belongs to
+/// the value.
 fn without_comment(value: &str) -> &str {
     let bytes = value.as_bytes();
     let comment = bytes.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']));
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_read_for_what_it_is() {
+    fn tells_kinds_of_lines_apart() {
         use LineKind::{Continuation, Header, Property};
         let cases: &[(&str, Result<Option<LineKind<'_>>, ExpectedSyntax>)] = &[
             ("", Ok(None)),
@@ -150,14 +151,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_through_those_that_say_nothing() {
+    fn counts_blank_lines_and_comments() {
         let read: Vec<_> = lines("\n#\n[a]\r\n\r\nb=c").map(|line| line.unwrap().number).collect();
         assert_eq!(read, [3, 5]);
         assert_eq!(lines("\n\nb").next(), Some(Err(LexError { line: 3, expected: ExpectedSyntax::Equals })));
     }
 
     #[test]
-    fn text_is_utf8_with_or_without_a_mark() {
+    fn reads_utf8_with_or_without_byte_order_mark() {
         assert_eq!(text(b"\xef\xbb\xbfa"), Ok("a"));
         assert_eq!(text(b"a\xef\xbb\xbf"), Ok("a\u{feff}"));
         assert_eq!(text(b"a\nb\n\xff\n\xff"), Err(LexError { line: 3, expected: ExpectedSyntax::Utf8 }));

@@ -1,86 +1,84 @@
-//! Where the two files are, and who said so.
+//! Finds the paths of the two files, and keeps the origin of each path.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The places of both files. It is the key under which a pair is parsed once per process.
+/// The paths of both files. A process parses each pair once per change, with this value as the key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SharedFilePaths {
-    /// The credentials file; nowhere when nothing names it and the home directory is unknown.
+    /// The credentials file. `None` if no setting names it and the home directory is unknown.
     pub(crate) credentials: Option<SharedFilePath>,
-    /// The config file, likewise.
+    /// The config file, with `None` as above.
     pub(crate) config: Option<SharedFilePath>,
 }
 
-/// Where one file is looked for.
+/// The path of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SharedFilePath {
-    /// The path, `~` expanded. A relative one stays relative.
+    /// The path with `~` expanded. A relative path stays relative.
     pub(crate) path: PathBuf,
-    /// Who named it.
     pub(crate) origin: PathOrigin,
 }
 
-/// Who named a place. It decides what a missing file means.
+/// The setting that named a path. It decides the consequence of a missing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PathOrigin {
-    /// A flag or credenza.toml: a missing file is a failure.
+    /// A flag or credenza.toml: a missing file is an error.
     Named,
-    /// This variable of the environment: a missing file counts as empty, with a warning, as in the SDKs.
+    /// This variable of the environment: a missing file is read as empty, with a warning, as in the SDKs.
     Variable(&'static str),
-    /// Nobody: a missing file is nothing to speak of.
+    /// No setting, so the default path: a missing file is normal.
     Default,
 }
 
 /// The paths that flags or credenza.toml name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NamedPaths {
-    /// For the credentials file.
     pub(crate) credentials: Option<PathBuf>,
-    /// For the config file.
     pub(crate) config: Option<PathBuf>,
 }
 
-/// A path begins with `~`, and nobody knows where home is.
+/// A path begins with `~`, and the home directory is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot expand ~ in {path:?}: the home directory is unknown; set HOME, or write the path in full")]
+#[error("cannot expand ~ in {path:?}: the home directory is unknown; set HOME, or write the full path")]
 pub(crate) struct UnknownHome {
-    /// The path as written.
     pub(crate) path: PathBuf,
 }
 
-/// Finds both files: the path named, else the first variable that is set and not blank, else the place in `~/.aws`.
+/// Finds the paths of both files: the named path, else the first variable that is not blank, else the file in `~/.aws`.
 ///
 /// # Errors
-/// A path that is named or in a variable begins with `~` while the home directory is unknown.
+/// A named path or a variable begins with `~` while the home directory is unknown.
 pub(crate) fn locate(
     environment: &HashMap<String, String>,
     home: Option<&Path>,
     named: &NamedPaths,
 ) -> Result<SharedFilePaths, UnknownHome> {
-    let place = |named: Option<&PathBuf>, variables: &[&'static str], default: &str| {
-        let place = |path: &Path, origin| Ok(Some(SharedFilePath { path: expand(path, home)?, origin }));
+    let file_path = |named: Option<&PathBuf>, variables: &[&'static str], default: &str| {
+        let located = |path: &Path, origin| Ok(Some(SharedFilePath { path: expand(path, home)?, origin }));
         if let Some(path) = named {
-            return place(path, PathOrigin::Named);
+            return located(path, PathOrigin::Named);
         }
         for variable in variables {
             match environment.get(*variable) {
-                Some(path) if !path.trim().is_empty() => return place(Path::new(path), PathOrigin::Variable(variable)),
+                Some(path) if !path.trim().is_empty() => {
+                    return located(Path::new(path), PathOrigin::Variable(variable));
+                }
                 _ => {}
             }
         }
         Ok(known(home).map(|home| SharedFilePath { path: home.join(default), origin: PathOrigin::Default }))
     };
     Ok(SharedFilePaths {
-        credentials: place(named.credentials.as_ref(), &["AWS_SHARED_CREDENTIALS_FILE"], ".aws/credentials")?,
-        config: place(named.config.as_ref(), &["AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"], ".aws/config")?,
+        credentials: file_path(named.credentials.as_ref(), &["AWS_SHARED_CREDENTIALS_FILE"], ".aws/credentials")?,
+        config: file_path(named.config.as_ref(), &["AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"], ".aws/config")?,
     })
 }
 
-/// Puts the home directory in the place of a leading `~`, alone or before a slash; `~name` is a file of that name.
+/// Replaces a leading `~`, alone or before a slash, by the home directory. `~name` is a file of that name.
 ///
 /// # Errors
-/// There is a `~` to expand and the home directory is unknown.
+/// The path has a `~` to expand, and the home directory is unknown.
 pub(crate) fn expand(path: &Path, home: Option<&Path>) -> Result<PathBuf, UnknownHome> {
     match (path.strip_prefix("~"), known(home)) {
         (Ok(rest), Some(home)) if rest.as_os_str().is_empty() => Ok(home.to_owned()),
@@ -90,7 +88,7 @@ pub(crate) fn expand(path: &Path, home: Option<&Path>) -> Result<PathBuf, Unknow
     }
 }
 
-/// An empty `HOME` is no directory.
+/// Returns the home directory unless it is empty: an empty `HOME` is no directory.
 fn known(home: Option<&Path>) -> Option<&Path> {
     home.filter(|home| !home.as_os_str().is_empty())
 }
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_config_file_is_where_the_first_that_speaks_says() {
+    fn finds_config_file_by_flag_variable_or_home() {
         let (first, second) = ("AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE");
         let cases = [
             (None, vec![], at("/home/a/.aws/config", PathOrigin::Default)),
@@ -135,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_credentials_file_has_its_own_path_and_variable() {
+    fn finds_credentials_file_by_its_own_settings() {
         let variable = "AWS_SHARED_CREDENTIALS_FILE";
         let cases = [
             (None, vec![], at("/home/a/.aws/credentials", PathOrigin::Default)),
@@ -150,20 +148,20 @@ mod tests {
     }
 
     #[test]
-    fn without_a_home_only_full_paths_lead_anywhere() {
+    fn needs_home_for_default_path_and_tilde() {
         for home in [None, Some("")] {
             let nowhere = SharedFilePaths { credentials: None, config: None };
             assert_eq!(located(&[], home, &NamedPaths::default()), Ok(nowhere));
             let config = located(&[("AWS_CONFIG_FILE", "/c")], home, &NamedPaths::default()).unwrap().config;
             assert_eq!(config, at("/c", PathOrigin::Variable("AWS_CONFIG_FILE")));
             let error = located(&[("AWS_CONFIG_FILE", "~/c")], home, &NamedPaths::default()).unwrap_err();
-            let text = "cannot expand ~ in \"~/c\": the home directory is unknown; set HOME, or write the path in full";
+            let text = "cannot expand ~ in \"~/c\": the home directory is unknown; set HOME, or write the full path";
             assert_eq!(error.to_string(), text);
         }
     }
 
     #[test]
-    fn only_a_leading_tilde_of_its_own_is_home() {
+    fn expands_only_a_leading_tilde() {
         let cases = [("~", "/home/a"), ("~/", "/home/a"), ("~/b/~", "/home/a/b/~"), ("~b/c", "~b/c"), ("/~", "/~")];
         for (path, expected) in cases {
             let expanded = expand(Path::new(path), HOME.map(Path::new)).unwrap();

@@ -1,4 +1,4 @@
-//! What a name in the shared files stands for: properties, each with its origin.
+//! The sections of the shared files and their properties, each with its location.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
@@ -9,14 +9,14 @@ use crate::model::location::Location;
 use crate::model::secret::Secret;
 use crate::shared_config::SharedFile;
 
-/// All that is said under one name: a profile, merged from both files, or an `sso-session` or `services` section.
+/// A profile, merged from both files, or an `sso-session` or `services` section.
 pub(crate) struct Section {
     name: Box<str>,
     /// Sorted by name, each name once.
     properties: Box<[(Box<str>, Property)]>,
 }
 
-/// One property of a section, and where it stands.
+/// One property of a section, with its location.
 pub(crate) struct Property {
     value: Secret,
     file: SharedFile,
@@ -34,12 +34,12 @@ pub(crate) struct SubProperty {
 }
 
 impl Section {
-    /// Of properties with one name, the last counts.
+    /// Makes a section. Of properties with one name, the last wins.
     pub(crate) fn new(name: &str, properties: Vec<(Box<str>, Property)>) -> Self {
         Self { name: name.into(), properties: last_of_each(properties) }
     }
 
-    /// Takes over the properties of the other section, in the place of those with the same name.
+    /// Adds the properties of the other section, which win over properties of an equal name.
     pub(crate) fn override_with(&mut self, mut other: Self) {
         for (name, property) in &mut other.properties {
             property.hides_another_file = find(&self.properties, name).is_some_and(|ours| ours.file != property.file);
@@ -49,28 +49,28 @@ impl Section {
         self.properties = last_of_each(all);
     }
 
-    /// Its name, without the word before it.
+    /// Returns the name without the word before it.
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The property of that name, which is written in lower case.
+    /// Returns the property of this lower-case name.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&Property> {
         find(&self.properties, name)
     }
 
-    /// All properties, sorted by name. Names are foreign text, and a mistyped line can make a secret part of one.
+    /// Returns all properties, sorted by name. Names are foreign text, and a mistyped line can put a secret into one.
     pub(crate) fn properties(&self) -> impl Iterator<Item = (&str, &Property)> {
         self.properties.iter().map(|(name, property)| (&**name, property))
     }
 
-    /// A hash over the named properties: which are there, in which file, with what value and sub-properties.
+    /// Hashes the named properties: presence, file, value and sub-properties.
     ///
-    /// Lines and other properties do not count, so an equal digest means that a reader of these properties would find
-    /// nothing new. The file counts because its owner decides whether some properties are obeyed. The key is drawn
-    /// once a process: a digest says nothing elsewhere.
+    /// Lines and other properties are left out, so that an equal digest means: a reader of these properties finds nothing
+    /// new. The file is included because its owner decides whether some properties are used. The key is random in each
+    /// process, so that a digest says nothing elsewhere.
     #[must_use]
     pub(crate) fn digest(&self, names: &[&str]) -> u64 {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -86,7 +86,7 @@ impl Section {
     }
 }
 
-/// Shows no property, not even its name.
+/// Prints no property, not even its name, which may hold a secret.
 impl fmt::Debug for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Section").field("name", &self.name).field("properties", &self.properties.len()).finish()
@@ -98,55 +98,53 @@ impl Property {
         Self { value, file, path, line, hides_another_file: false, sub_properties: Box::default() }
     }
 
-    /// Of sub-properties with one name, the last counts.
+    /// Adds sub-properties. Of those with one name, the last wins.
     pub(crate) fn with_sub_properties(self, sub_properties: Vec<(Box<str>, SubProperty)>) -> Self {
         Self { sub_properties: last_of_each(sub_properties), ..self }
     }
 
-    /// The value as written, trimmed; the lines of a continued one are trimmed and joined by `\n`. It may be empty, it
-    /// may hold any character, and it may be a secret.
+    /// Returns the value as written, trimmed. Continuation lines are trimmed and joined by `\n`. The value may be empty,
+    /// may hold any character, and may be a secret.
     #[must_use]
     pub(crate) fn value(&self) -> &str {
         self.value.expose()
     }
 
-    /// Which of the two files it stands in.
     #[must_use]
     pub(crate) fn file(&self) -> SharedFile {
         self.file
     }
 
-    /// Whether the other file has a property of this name in the same profile, which does not count.
+    /// Returns true if the other file has a property of this name in this profile. This one wins.
     #[must_use]
     pub(crate) fn hides_another_file(&self) -> bool {
         self.hides_another_file
     }
 
-    /// The path of that file.
     #[must_use]
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
-    /// The line of its name, counted from 1.
+    /// Returns the line of the name, counted from 1.
     #[must_use]
     pub(crate) fn line(&self) -> u32 {
         self.line
     }
 
-    /// File and line of its name.
+    /// Returns the file and line of the name.
     #[must_use]
     pub(crate) fn location(&self) -> Location {
         Location::line(&self.path, self.line as usize)
     }
 
-    /// The sub-property of that name, which is written in lower case.
+    /// Returns the sub-property of this lower-case name.
     #[must_use]
     pub(crate) fn sub_property(&self, name: &str) -> Option<&SubProperty> {
         find(&self.sub_properties, name)
     }
 
-    /// All sub-properties, sorted by name. Only a property with an empty value has any.
+    /// Returns all sub-properties, sorted by name. Only a property with an empty value has any.
     pub(crate) fn sub_properties(&self) -> impl Iterator<Item = (&str, &SubProperty)> {
         self.sub_properties.iter().map(|(name, sub_property)| (&**name, sub_property))
     }
@@ -162,7 +160,7 @@ impl Property {
     }
 }
 
-/// Shows where it stands, not what it says.
+/// Prints the location without the value.
 impl fmt::Debug for Property {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { value, file, path, line, hides_another_file: _, sub_properties: _ } = self;
@@ -177,20 +175,20 @@ impl SubProperty {
         Self { value: Secret::from(value), line }
     }
 
-    /// The value as written, trimmed.
+    /// Returns the value as written, trimmed.
     #[must_use]
     pub(crate) fn value(&self) -> &str {
         self.value.expose()
     }
 
-    /// Its line, counted from 1.
+    /// Returns the line, counted from 1.
     #[must_use]
     pub(crate) fn line(&self) -> u32 {
         self.line
     }
 }
 
-/// Shows where it stands, not what it says.
+/// Prints the location without the value.
 impl fmt::Debug for SubProperty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SubProperty").field("value", &self.value).field("line", &self.line).finish()
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_changes_with_what_was_asked_for_only() {
+    fn digest_changes_with_named_properties_only() {
         let config = "[default]\na=1\ns3=\n x=1\n y=1\nz=";
         let before = digest(config, "", &["a", "s3", "gone"]);
         let same = [

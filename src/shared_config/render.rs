@@ -1,11 +1,13 @@
-//! A profile's settings, written out again as a config file of their own.
+//! Writes the settings of a profile as a config file of their own. rust-ini writes, and our parser reads it back.
+
+use ini::{EscapePolicy, Ini, LineSeparator, Properties, WriteOption};
 
 use crate::shared_config::SharedConfig;
 use crate::shared_config::property::{Property, Section};
 
-/// Properties that say where credentials come from, as the SDK reference guide, botocore, the CLI (`login_session`)
-/// and tools beside them (`mfa_process`, `source_identity` and the tags of aws-vault, `x_…` of saml2aws) name them.
-const ABOUT_CREDENTIALS: [&str; 16] = [
+/// The properties that say where credentials come from. The names are those of the SDK reference guide, of botocore,
+/// of the AWS CLI (`login_session`), of aws-vault (`mfa_process`, `source_identity`, the tags) and of saml2aws (`x_…`).
+const CREDENTIAL_PROPERTIES: [&str; 16] = [
     "credential_process",
     "credential_source",
     "duration_seconds",
@@ -24,42 +26,57 @@ const ABOUT_CREDENTIALS: [&str; 16] = [
     "x_principal_arn",
 ];
 
-/// How names of whole families begin: keys, tokens, account and expiration (no setting of another kind begins with
-/// `aws_`), single sign-on, and what saml2aws notes about a token.
-const FAMILIES: [&str; 3] = ["aws_", "sso_", "x_security_token_"];
+/// The prefixes of further credential properties: keys, tokens, account and expiration (no setting of another kind
+/// begins with `aws_`), single sign-on, and the notes of saml2aws about a token.
+const CREDENTIAL_PREFIXES: [&str; 3] = ["aws_", "sso_", "x_security_token_"];
 
-/// The text of a config file whose `[default]` has the settings of this profile, and in which the `[services]` section
-/// that they name stands as well.
+/// Returns the text of a config file with the settings of this profile as `[default]`, and with the `[services]`
+/// section that they name.
 ///
-/// Every setting is there with its sub-properties, except those about credentials and roles: a program that is given
-/// this file and the address of a broker finds its credentials there and nowhere else.
+/// The text has every setting with its sub-properties, except those about credentials and roles. A program that gets
+/// this file and the address of a broker finds its credentials at the broker and nowhere else.
 #[must_use]
 pub(crate) fn render(files: &SharedConfig, profile: &Section) -> String {
-    let mut text = String::from("[default]\n");
-    for (name, property) in profile.properties().filter(|(name, _)| is_setting(name)) {
-        write(name, property, &mut text);
-    }
+    let mut ini = Ini::new();
+    let settings = properties(profile, |name, _| is_setting(name));
+    ini.entry(Some("default".into())).or_insert(settings);
     if let Some(services) = profile.get("services").and_then(|name| files.services(name.value())) {
-        text.extend(["[services ", services.name(), "]\n"]);
-        // The names of services are no names of settings: `sso_oidc` is one of them.
+        // `sso_oidc` is a service there and no credential property: a name with sub-properties is always kept.
         let is_service = |property: &Property| property.sub_properties().next().is_some();
-        for (name, property) in services.properties().filter(|(name, it)| is_service(it) || is_setting(name)) {
-            write(name, property, &mut text);
-        }
+        let services_settings = properties(services, |name, property| is_service(property) || is_setting(name));
+        ini.entry(Some(format!("services {}", services.name()))).or_insert(services_settings);
     }
-    text
+    let options = WriteOption {
+        // The grammar has no escapes: a value ends with its line.
+        escape_policy: EscapePolicy::Nothing,
+        line_separator: LineSeparator::CR,
+        // Without white space, because ` #` would begin a comment where the value begins with `#`.
+        kv_separator: "=",
+    };
+    let mut text = Vec::new();
+    ini.write_to_opt(&mut text, options).expect("a vector takes all bytes");
+    String::from_utf8(text).expect("an Ini holds text")
 }
 
-/// Nothing stands around the `=`, lest a value that begins with `#` become a comment.
-fn write(name: &str, property: &Property, text: &mut String) {
-    text.extend([name, "=", &property.value().replace('\n', "\n  "), "\n"]);
-    for (name, sub_property) in property.sub_properties().filter(|(name, _)| is_setting(name)) {
-        text.extend(["  ", name, "=", sub_property.value(), "\n"]);
+fn properties(section: &Section, is_kept: impl Fn(&str, &Property) -> bool) -> Properties {
+    let mut kept = Properties::new();
+    for (name, property) in section.properties().filter(|(name, property)| is_kept(name, property)) {
+        kept.insert(name, value_lines(property));
     }
+    kept
+}
+
+/// Returns the value with its continuation lines and sub-properties indented, as they follow the name in the file.
+fn value_lines(property: &Property) -> String {
+    let mut lines = property.value().replace('\n', "\n  ");
+    for (name, sub_property) in property.sub_properties().filter(|(name, _)| is_setting(name)) {
+        lines.extend(["\n  ", name, "=", sub_property.value()]);
+    }
+    lines
 }
 
 fn is_setting(name: &str) -> bool {
-    !ABOUT_CREDENTIALS.contains(&name) && !FAMILIES.iter().any(|family| name.starts_with(family))
+    !CREDENTIAL_PROPERTIES.contains(&name) && !CREDENTIAL_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -80,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_written_and_credentials_are_not() {
+    fn writes_settings_without_credentials() {
         let config = "
 [default]
 output = text
@@ -132,6 +149,7 @@ s3=
 services=mine
 user_agent_appid=a
   # b
+
 [services mine]
 s3=
   endpoint_url=http://s
@@ -142,7 +160,7 @@ sso_oidc=
     }
 
     #[test]
-    fn services_that_are_not_there_are_named_only() {
+    fn keeps_the_name_of_missing_services() {
         assert_eq!(
             rendered("[profile p]\nservices = gone\n[services other]\ns3 =\n a = b\n"),
             "[default]\nservices=gone\n"

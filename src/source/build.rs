@@ -1,9 +1,8 @@
-//! From what the configuration says of an identity to what keeps it.
+//! Builds the source chain of an identity from its configuration.
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
-use crate::model::outcome::Lookup;
-use crate::model::outcome::TraceStep;
+use crate::model::outcome::{Lookup, TraceStep};
 use crate::source::assume_role::AssumeRole;
 use crate::source::chain::{Chain, merge_credentials};
 use crate::source::container::ContainerCredentials;
@@ -19,19 +18,19 @@ use crate::source::url::UrlCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{BoxFuture, Source};
 
-/// The chain of an identity.
+/// Builds the chain of an identity.
 #[must_use]
 pub(crate) fn chain(specs: &[SourceSpec], on_failure: OnFailure, long_lived_keys: LongLivedKeys) -> Chain {
-    let alone = specs.len() == 1;
+    let is_only = specs.len() == 1;
     let profile = specs.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     let sources = specs.iter().map(|spec| {
         let source = match (&spec.kind, &profile) {
-            // As in the SDKs, the profile that is worked with says where the metadata service is.
-            (SourceKind::Imds { allow_v1 }, Some(profile)) => regional(
-                Box::new(MetadataCredentials::new(*allow_v1, alone).with_settings_of(Box::new(profile.clone()))),
+            // As in the SDKs, the profile of the chain may set the endpoint of the metadata service.
+            (SourceKind::Imds { allow_v1 }, Some(profile)) => with_region(
+                Box::new(MetadataCredentials::new(*allow_v1, is_only).with_settings_of(Box::new(profile.clone()))),
                 spec,
             ),
-            _ => source(spec, alone),
+            _ => source(spec, is_only),
         };
         match long_lived_keys {
             LongLivedKeys::Direct => source,
@@ -41,8 +40,8 @@ pub(crate) fn chain(specs: &[SourceSpec], on_failure: OnFailure, long_lived_keys
     merge_credentials(sources).on_failure(on_failure)
 }
 
-/// The source that this describes. `alone` says whether there is no other that could be asked instead.
-fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
+/// Builds one source. `is_only` is true if the chain has no other source.
+fn source(spec: &SourceSpec, is_only: bool) -> Box<dyn Source> {
     let source: Box<dyn Source> = match &spec.kind {
         SourceKind::Static { access_key_id, secret_access_key, session_token } => Box::new(
             StaticCredentials::from_texts(access_key_id.clone(), secret_access_key.clone(), session_token.clone()),
@@ -53,7 +52,7 @@ fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
             Box::new(ConfigCredentials::of(name.clone(), credentials_file.clone(), config_file.clone()))
         }
         SourceKind::Container => Box::new(ContainerCredentials::new()),
-        SourceKind::Imds { allow_v1 } => Box::new(MetadataCredentials::new(*allow_v1, alone)),
+        SourceKind::Imds { allow_v1 } => Box::new(MetadataCredentials::new(*allow_v1, is_only)),
         SourceKind::Process(program) => Box::new(ProcessCredentials::new(program.clone())),
         SourceKind::AssumeRole { role, base } => {
             let is_chained = matches!(
@@ -73,24 +72,24 @@ fn source(spec: &SourceSpec, alone: bool) -> Box<dyn Source> {
         }
         SourceKind::Sso { session, account_id, role_name } => Box::new(SsoRole::new(session, account_id, role_name)),
     };
-    regional(source, spec)
+    with_region(source, spec)
 }
 
-fn regional(source: Box<dyn Source>, spec: &SourceSpec) -> Box<dyn Source> {
+fn with_region(source: Box<dyn Source>, spec: &SourceSpec) -> Box<dyn Source> {
     match &spec.region {
-        Some(region) => Box::new(WithRegion { source, region: region.clone() }),
+        Some(region) => Box::new(RegionalSource { source, region: region.clone() }),
         None => source,
     }
 }
 
-/// A source with a region of its own, written beside it.
+/// A source with the region of its configuration.
 #[derive(Debug)]
-struct WithRegion {
+struct RegionalSource {
     source: Box<dyn Source>,
     region: Box<str>,
 }
 
-impl Source for WithRegion {
+impl Source for RegionalSource {
     fn name(&self) -> &str {
         self.source.name()
     }

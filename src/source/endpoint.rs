@@ -1,5 +1,4 @@
-//! What the container endpoint and the metadata service have in common: how no answer, or another one than was asked
-//! for, becomes a failure.
+//! Makes source errors of HTTP errors and of unexpected responses, for the container endpoint and the metadata service.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -14,30 +13,34 @@ use crate::os::clock::Clock;
 impl From<HttpError> for SourceError {
     fn from(error: HttpError) -> Self {
         let kind = if error.cause().passes() { ErrorKind::Unavailable } else { ErrorKind::Misconfigured };
-        let advice = if error.cause().is_untrusted() { " (SSL_CERT_FILE names others than the system's)" } else { "" };
-        Self::new(kind, format!("{error}{advice}"))
+        let source_error = Self::new(kind, error.to_string());
+        let source_error = match error.cause().is_untrusted() {
+            true => source_error.with_hint("name a file with its certificate authority in SSL_CERT_FILE"),
+            false => source_error,
+        };
+        source_error.caused_by(error)
     }
 }
 
-/// What a person can do about an endpoint that gives no credentials, in the words of its source.
+/// The hints of one source about an endpoint that gives no credentials.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndpointHints {
-    /// Nobody answers.
+    /// For no response.
     pub(crate) silent: &'static str,
-    /// It says no to us.
+    /// For a refused request.
     pub(crate) denied: &'static str,
-    /// It answers something else.
+    /// For a response that is not the one of this protocol.
     pub(crate) other: &'static str,
 }
 
-/// What may be over by itself.
-const MAY_PASS: &str = "it may recover by itself: ask again in a while";
+/// The hint for a transient error of the service.
+const RETRY_LATER: &str = "it may recover by itself: try again later";
 
 impl EndpointHints {
-    /// The failure of a request that was not answered. What says itself how to mend it is left as it is.
+    /// Makes an error of a request without a response. A cause that has its own hint keeps it.
     #[must_use]
     pub(crate) fn unanswered(self, error: HttpError) -> SourceError {
-        let advice = match error.cause() {
+        let hint = match error.cause() {
             cause if cause.is_silence() => self.silent,
             HttpErrorCause::OwnListener(_)
             | HttpErrorCause::TooLarge(_)
@@ -46,43 +49,45 @@ impl EndpointHints {
             | HttpErrorCause::Protocol(_) => self.other,
             _ => return error.into(),
         };
-        Self::to(error.into(), advice)
+        SourceError::from(error).with_hint(hint)
     }
 
-    /// The same as [`refused`], with what to do.
+    /// Calls [`refused`] and adds the hint.
     #[must_use]
-    pub(crate) fn refused(self, response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> SourceError {
-        let failure = refused(response, tried, clock, hush);
-        let advice = match failure.kind {
+    pub(crate) fn refused(
+        self,
+        response: &Response,
+        request: &str,
+        clock: &Clock,
+        secret: Option<&Secret>,
+    ) -> SourceError {
+        let error = refused(response, request, clock, secret);
+        let hint = match error.kind {
             ErrorKind::Denied => self.denied,
-            ErrorKind::Unavailable if !response.status.is_success() => MAY_PASS,
+            ErrorKind::Unavailable if !response.status.is_success() => RETRY_LATER,
             _ => self.other,
         };
-        Self::to(failure, advice)
+        error.with_hint(hint)
     }
 
-    /// The failure of an answer that holds no credentials.
+    /// Adds the hint to the error of a response without credentials.
     #[must_use]
-    pub(crate) fn useless(self, failure: SourceError) -> SourceError {
-        let advice = if failure.kind == ErrorKind::Denied { self.denied } else { self.other };
-        Self::to(failure, advice)
-    }
-
-    fn to(failure: SourceError, advice: &str) -> SourceError {
-        SourceError { message: format!("{}; {advice}", failure.message).into(), ..failure }
+    pub(crate) fn useless(self, error: SourceError) -> SourceError {
+        let hint = if error.kind == ErrorKind::Denied { self.denied } else { self.other };
+        error.with_hint(hint)
     }
 }
 
-/// The failure that an answer without credentials comes to. `tried` is the request; `hush` went out with it, and must
-/// not come back in what upstream says.
+/// Makes an error of a response without credentials. `request` is the request for the message. The request carried
+/// `secret`, which the message must not show.
 #[must_use]
-pub(crate) fn refused(response: &Response, tried: &str, clock: &Clock, hush: Option<&Secret>) -> SourceError {
+pub(crate) fn refused(response: &Response, request: &str, clock: &Clock, secret: Option<&Secret>) -> SourceError {
     let status = response.status;
-    let said = explanation(&response.body, hush).map_or_else(String::new, |text| format!(": {text}"));
-    let hint = if status.is_redirection() { " (redirects are not followed)" } else { "" };
-    let mut failure = SourceError::new(kind_of(status), format!("{tried}: status {status}{hint}{said}"));
-    failure.retry_after = failure.kind.is_transient().then(|| response.retry_after(clock)).flatten();
-    failure
+    let explanation = explanation(&response.body, secret).map_or_else(String::new, |text| format!(": {text}"));
+    let note = if status.is_redirection() { " (redirects are not followed)" } else { "" };
+    let mut error = SourceError::new(kind_of(status), format!("{request}: status {status}{note}{explanation}"));
+    error.retry_after = error.kind.is_transient().then(|| response.retry_after(clock)).flatten();
+    error
 }
 
 fn kind_of(status: StatusCode) -> ErrorKind {
@@ -94,8 +99,8 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// `code: message` of an error in JSON. Any other body stays unseen.
-fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
+/// Returns `code: message` of an error in JSON. No other body is shown.
+fn explanation(body: &[u8], secret: Option<&Secret>) -> Option<String> {
     #[derive(Deserialize)]
     struct EndpointErrorBody {
         #[serde(alias = "Code")]
@@ -103,8 +108,8 @@ fn explanation(body: &[u8], hush: Option<&Secret>) -> Option<String> {
         #[serde(alias = "Message")]
         message: Option<String>,
     }
-    let said: EndpointErrorBody = serde_json::from_slice(body).ok()?;
-    let texts: Vec<_> = [said.code, said.message].into_iter().flatten().map(|text| excerpt(&text, hush)).collect();
+    let error: EndpointErrorBody = serde_json::from_slice(body).ok()?;
+    let texts: Vec<_> = [error.code, error.message].into_iter().flatten().map(|text| excerpt(&text, secret)).collect();
     (!texts.is_empty()).then(|| texts.join(": "))
 }
 
@@ -119,32 +124,32 @@ mod tests {
         Response { status: StatusCode::from_u16(status).unwrap(), headers, body: Zeroizing::new(body.into()) }
     }
 
-    fn failure(status: u16, body: &str) -> SourceError {
+    fn error(status: u16, body: &str) -> SourceError {
         refused(&response(status, body), "GET http://h/", &Clock::default(), Some(&"hush".into()))
     }
 
     #[test]
-    fn every_answer_that_is_none_says_what_to_do() {
-        let advice = EndpointHints { silent: "wake it", denied: "ask nicely", other: "look at it" };
-        for (status, told) in [
+    fn adds_a_hint_to_every_unexpected_response() {
+        let hints = EndpointHints { silent: "wake it", denied: "ask nicely", other: "look at it" };
+        for (status, hint) in [
             (400, "look at it"),
             (401, "ask nicely"),
             (403, "ask nicely"),
             (404, "look at it"),
-            (429, MAY_PASS),
-            (500, MAY_PASS),
+            (429, RETRY_LATER),
+            (500, RETRY_LATER),
             (302, "look at it"),
             (204, "look at it"),
         ] {
-            let failure = advice.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
-            assert!(failure.to_string().ends_with(&format!("; {told}")), "{failure}");
+            let error = hints.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
+            assert!(error.to_string().ends_with(&format!("; {hint}")), "{error}");
         }
-        assert_eq!(&*advice.useless(SourceError::new(ErrorKind::Denied, "no")).message, "no; ask nicely");
-        assert_eq!(&*advice.useless(SourceError::unavailable("no")).message, "no; look at it");
+        assert_eq!(&*hints.useless(SourceError::new(ErrorKind::Denied, "no")).to_string(), "no; ask nicely");
+        assert_eq!(&*hints.useless(SourceError::unavailable("no")).to_string(), "no; look at it");
     }
 
     #[test]
-    fn statuses_are_kinds() {
+    fn maps_status_to_error_kind() {
         for (status, kind) in [
             (400, ErrorKind::Misconfigured),
             (401, ErrorKind::Denied),
@@ -158,15 +163,15 @@ mod tests {
             (307, ErrorKind::Misconfigured),
             (204, ErrorKind::Unavailable),
         ] {
-            let failure = failure(status, "");
-            assert_eq!(failure.kind, kind, "{status}");
-            assert_eq!(failure.retry_after, kind.is_transient().then_some(Duration::from_secs(7)), "{status}");
+            let error = error(status, "");
+            assert_eq!(error.kind, kind, "{status}");
+            assert_eq!(error.retry_after, kind.is_transient().then_some(Duration::from_secs(7)), "{status}");
         }
     }
 
     #[test]
-    fn what_upstream_says_is_told_and_no_more() {
-        for (body, said) in [
+    fn shows_code_and_message_of_errors_only() {
+        for (body, explanation) in [
             (r#"{"code":"NoSuchRole","message":"gone"}"#, ": NoSuchRole: gone"),
             (r#"{"Message":"a\nb"}"#, r": a\nb"),
             (r#"{"code":"X","message":"token hush is bad"}"#, ": X: token [redacted] is bad"),
@@ -174,9 +179,9 @@ mod tests {
             (r#"{"AccessKeyId":"hush"}"#, ""),
             ("<html>hush", ""),
         ] {
-            assert_eq!(&*failure(404, body).message, format!("GET http://h/: status 404 Not Found{said}"));
+            assert_eq!(&*error(404, body).message, format!("GET http://h/: status 404 Not Found{explanation}"));
         }
-        assert!(failure(302, "").message.contains("not followed"));
-        assert!(failure(404, &format!(r#"{{"code":"{}"}}"#, "é".repeat(9999))).message.len() < 700);
+        assert!(error(302, "").message.contains("not followed"));
+        assert!(error(404, &format!(r#"{{"code":"{}"}}"#, "é".repeat(9999))).message.len() < 700);
     }
 }

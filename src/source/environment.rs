@@ -1,4 +1,4 @@
-//! Credentials from the `AWS_…` variables.
+//! Credentials from the `AWS_…` variables of the environment.
 
 use crate::context::Context;
 use crate::model::credentials::Credentials;
@@ -11,25 +11,25 @@ use crate::source::{BoxFuture, Source};
 
 const KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
-/// The name that the token had first; botocore still prefers it, the other SDKs do not know it.
+/// The first name of the session token. botocore still prefers it, and the other SDKs do not know it.
 const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
 /// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
-/// variable counts as unset.
+/// variable is read as unset.
 ///
-/// Without a key pair it is the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as in the SDKs for Go and Java
+/// Without a key pair it assumes the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as the SDKs for Go and Java do
 /// before any profile.
 ///
-/// Neither half of the key pair and no token file is *not configured*; one half alone, or an expiration that is no timestamp, is
+/// It is *not configured* without a key pair and a token file. Half a key pair, or an expiration that is not a timestamp, is
 /// misconfigured.
 ///
 /// ```
 /// use credenza::{Context, EnvironmentCredentials, Lookup, Source};
 ///
-/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// // The default context has no variables; `Context::from_environment()` has those of the process.
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// // The default context has no variables; `Context::from_environment()` has those of this process.
 /// let lookup = EnvironmentCredentials::new().load(&Context::default()).await;
 /// assert!(matches!(lookup, Lookup::NotConfigured(_)));
 /// # });
@@ -40,13 +40,14 @@ pub struct EnvironmentCredentials {
 }
 
 impl EnvironmentCredentials {
-    /// The one there is: which variables are read is not configurable.
+    /// A source that reads the variables of the context.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A key pair alone, as `credential_source = Environment` means it (`EnvProvider` of botocore, and the SDK for Go).
+    /// A source that reads a key pair and no web identity, for `credential_source = Environment` (as `EnvProvider` of
+    /// botocore and the SDK for Go).
     #[must_use]
     pub fn keys_only() -> Self {
         Self { keys_only: true }
@@ -60,15 +61,15 @@ impl Source for EnvironmentCredentials {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match answer(&context.environment) {
+            match key_pair(&context.environment) {
                 Lookup::NotConfigured(why) if !self.keys_only => {
                     match WebIdentityCredentials::of_environment(&context.environment) {
                         Ok(None) => Lookup::not_configured(format!("{why}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")),
                         Ok(Some(role)) => Lookup::from_result(role.assume(context).await),
-                        Err(failure) => failure.into(),
+                        Err(error) => error.into(),
                     }
                 }
-                answer => answer,
+                lookup => lookup,
             }
         })
     }
@@ -79,9 +80,10 @@ impl Source for EnvironmentCredentials {
     }
 }
 
-fn answer(environment: &Environment) -> Lookup {
+fn key_pair(environment: &Environment) -> Lookup {
     let half = |set: &str, unset: &str| {
-        SourceError::misconfigured(format!("{set} is set and {unset} is not; set both, or unset both")).into()
+        let error = SourceError::misconfigured(format!("{set} is set and {unset} is not"));
+        error.with_hint("set both, or unset both").into()
     };
     match (environment.get(KEY), environment.get(SECRET)) {
         (None, None) => Lookup::not_configured("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"),
@@ -109,19 +111,19 @@ mod tests {
 
     const PAIR: [(&str, &str); 2] = [(KEY, "AKIA1"), (SECRET, "hunter2")];
 
-    fn answer_of(variables: &[(&str, &str)]) -> Lookup {
-        answer(&Environment::new(variables.iter().copied()))
+    fn lookup(variables: &[(&str, &str)]) -> Lookup {
+        key_pair(&Environment::new(variables.iter().copied()))
     }
 
     #[test]
-    fn everything_that_belongs_to_a_key_pair() {
+    fn reads_all_variables_of_a_key_pair() {
         let mut variables = PAIR.to_vec();
         variables.extend([
             ("AWS_SESSION_TOKEN", "tok-en"),
             (EXPIRATION, "2026-11-23T16:00:00Z"),
             ("AWS_ACCOUNT_ID", "123456789012"),
         ]);
-        let Lookup::Found(found) = answer_of(&variables) else { panic!("not found") };
+        let Lookup::Found(found) = lookup(&variables) else { panic!("not found") };
         let expiration = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600);
         let expected = Credentials::new("AKIA1", "hunter2").unwrap();
         let expected = expected.with_session_token(Some("tok-en")).unwrap().with_account_id(Some("123456789012"));
@@ -129,32 +131,32 @@ mod tests {
     }
 
     #[test]
-    fn blank_means_unset() {
+    fn reads_blank_as_unset() {
         let legacy = [PAIR[0], PAIR[1], (LEGACY_TOKEN, "old")];
         for (more, token) in [(&[][..], "old"), (&[("AWS_SESSION_TOKEN", "new")], "new")] {
-            let Lookup::Found(found) = answer_of(&[&legacy[..], more].concat()) else { panic!() };
+            let Lookup::Found(found) = lookup(&[&legacy[..], more].concat()) else { panic!() };
             assert_eq!(found.session_token.unwrap().expose(), token);
         }
         let blank = [(KEY, " "), (SECRET, ""), ("AWS_SESSION_TOKEN", "t"), (EXPIRATION, "x")];
-        let Lookup::NotConfigured(reason) = answer_of(&blank) else { panic!("configured") };
+        let Lookup::NotConfigured(reason) = lookup(&blank) else { panic!("configured") };
         assert!(reason.contains(KEY), "{reason}");
         let long_lived = [PAIR[0], PAIR[1], ("AWS_SESSION_TOKEN", " "), (EXPIRATION, ""), ("AWS_ACCOUNT_ID", "")];
-        assert_eq!(answer_of(&long_lived), Lookup::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
+        assert_eq!(lookup(&long_lived), Lookup::Found(Credentials::new("AKIA1", "hunter2").unwrap()));
     }
 
     #[tokio::test]
-    async fn keys_only_means_no_token_of_an_identity_provider() {
+    async fn keys_only_ignores_web_identity() {
         let variables = [("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere"), ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")];
         let context = Context { environment: Environment::new(variables), ..Context::default() };
-        let told = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
-        assert_eq!(EnvironmentCredentials::keys_only().load(&context).await, Lookup::not_configured(told));
+        let reason = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set";
+        assert_eq!(EnvironmentCredentials::keys_only().load(&context).await, Lookup::not_configured(reason));
         assert!(matches!(EnvironmentCredentials::new().load(&context).await, Lookup::Failed(_)));
         let nothing = EnvironmentCredentials::new().load(&Context::default()).await;
-        assert_eq!(nothing, Lookup::not_configured(format!("{told}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")));
+        assert_eq!(nothing, Lookup::not_configured(format!("{reason}, nor is AWS_WEB_IDENTITY_TOKEN_FILE")));
     }
 
     #[test]
-    fn what_is_set_and_wrong_is_misconfigured() {
+    fn reports_wrong_variables_as_misconfigured() {
         let cases: [(&[(&str, &str)], &str); 5] = [
             (&[PAIR[0]], "AWS_SECRET_ACCESS_KEY is not"),
             (&[PAIR[1], (KEY, " ")], "AWS_ACCESS_KEY_ID is not"),
@@ -163,15 +165,15 @@ mod tests {
             (&[PAIR[0], (SECRET, "hunter2\nx")], "secret access key contains a control character"),
         ];
         for (variables, expected) in cases {
-            let Lookup::Failed(failure) = answer_of(variables) else { panic!("{variables:?} does not fail") };
-            assert_eq!(failure.kind, ErrorKind::Misconfigured);
-            assert!(failure.to_string().contains(expected), "{failure}");
-            assert!(!failure.to_string().contains("hunter2"), "{failure}");
+            let Lookup::Failed(error) = lookup(variables) else { panic!("{variables:?} does not fail") };
+            assert_eq!(error.kind, ErrorKind::Misconfigured);
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn the_region_is_aws_region_first() {
+    async fn prefers_aws_region() {
         for (variables, expected) in [
             ([("AWS_REGION", "eu-west-1"), ("AWS_DEFAULT_REGION", "us-east-1")], Some("eu-west-1")),
             ([("AWS_REGION", " "), ("AWS_DEFAULT_REGION", "us-east-1")], Some("us-east-1")),

@@ -1,4 +1,4 @@
-//! Credentials, region and account from the instance metadata service (IMDS).
+//! The IMDS source: credentials, region and account from the instance metadata service.
 
 pub(crate) mod client;
 pub(crate) mod endpoint;
@@ -15,18 +15,19 @@ use crate::model::secret::Secret;
 use crate::source::imds::client::ImdsClient;
 use crate::source::{BoxFuture, Source};
 
-/// For one request. The service is a link-local address that answers within milliseconds or not at all, and a load has
-/// 10 s for at most eight requests.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of one request. The service has a link-local address and responds within milliseconds or never. A chain load
+/// has 10 s for at most eight requests.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks the metadata service for the credentials of this instance's role, by version 2: with a session token that is
-/// kept for as long as the service said and renewed when it is refused.
+/// Requests the credentials of this instance's role from the metadata service, by IMDSv2. The source keeps the IMDS session
+/// token as long as the service allows, and renews it after a refusal.
 ///
-/// `AWS_EC2_METADATA_SERVICE_ENDPOINT` says where, else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`), and of
-/// each the profile where the variable says nothing, if there is a profile ([`MetadataCredentials::with_settings_of`]). It is
-/// *not configured* when `AWS_EC2_METADATA_DISABLED` is `true`, when the instance has no role (404), and when nobody has
-/// answered two requests for a session token, nor ever before in this process, unless the chain has no other source.
-/// Those who ask the same service in the same way within a minute share what it gives.
+/// The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else the one of `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or
+/// `IPv6`). A profile may set both where the variables do not ([`MetadataCredentials::with_settings_of`]).
+///
+/// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, or if the instance has no role (404). It is so too
+/// if the service responds to neither of two token requests and has never responded to this process, unless the chain has no
+/// other source. Equal requests to one service within a minute share one response.
 ///
 /// ```no_run
 /// use credenza::{Context, MetadataCredentials, Source};
@@ -40,98 +41,97 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct MetadataCredentials {
     allow_v1: bool,
     only_source: bool,
-    patience: Duration,
-    settings: SettingsOwner,
-    memory: Mutex<ImdsSessionState>,
+    timeout: Duration,
+    settings: ImdsSettings,
+    state: Mutex<ImdsSessionState>,
 }
 
-/// Whose settings say where the service is.
+/// The settings with the endpoint of the service.
 #[derive(Debug)]
-enum SettingsOwner {
+enum ImdsSettings {
     Environment,
-    These(Box<Settings>),
-    Those(Box<dyn Source>),
+    Given(Box<Settings>),
+    OfSource(Box<dyn Source>),
 }
 
-/// What makes the next look cheaper.
+/// The state that makes the next lookup cheaper.
 #[derive(Debug, Default)]
 struct ImdsSessionState {
-    /// Whose: what one service gave is shown to no other.
+    /// The service of this state. Another service must not see it.
     endpoint: Option<Url>,
     session: Option<(ImdsSession, SystemTime)>,
     identity: Option<IdentityDocument>,
 }
 
-/// How requests show that they may ask.
+/// The IMDS session of a request.
 #[derive(Clone, Debug)]
 enum ImdsSession {
     V2(Secret),
     V1,
 }
 
-/// What the identity document says of this instance.
+/// The used parts of the instance identity document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdentityDocument {
-    /// Where it runs.
+    /// The region of the instance.
     pub(crate) region: Option<Box<str>>,
-    /// Whose it is: twelve digits.
+    /// The account of the instance: twelve digits.
     pub(crate) account_id: Option<Box<str>>,
 }
 
 impl MetadataCredentials {
-    /// `allow_v1` lets version 1 be tried where version 2 is not offered or its token call times out. It asks for no
-    /// token, so whoever can make this host send a request can have the credentials; `AWS_EC2_METADATA_V1_DISABLED`
-    /// forbids it. `only_source` says that the chain has no other source: then a service that does not answer is a
-    /// failure.
+    /// `allow_v1` allows IMDSv1 where the service does not offer IMDSv2 or its token request times out. IMDSv1 needs no
+    /// token, so an attacker that can make this host send a request gets the credentials. `AWS_EC2_METADATA_V1_DISABLED`
+    /// forbids it. `only_source` is true if the chain has no other source: then a service without a response is an error.
     #[must_use]
     pub fn new(allow_v1: bool, only_source: bool) -> Self {
         Self {
             allow_v1,
             only_source,
-            patience: PATIENCE,
-            settings: SettingsOwner::Environment,
-            memory: Mutex::default(),
+            timeout: REQUEST_TIMEOUT,
+            settings: ImdsSettings::Environment,
+            state: Mutex::default(),
         }
     }
 
-    /// The same with another time for each request.
+    /// Returns this source with another timeout for each request.
     #[must_use]
-    pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
-    /// The same, with the service where these settings have it.
+    /// Returns this source with the endpoint of these settings.
     #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
-        Self { settings: SettingsOwner::These(Box::new(settings)), ..self }
+        Self { settings: ImdsSettings::Given(Box::new(settings)), ..self }
     }
 
-    /// The same, with the service where the settings of this source have it: the profile of the chain.
+    /// Returns this source with the endpoint of the settings of `source`, the profile of the chain.
     #[must_use]
     pub(crate) fn with_settings_of(self, source: Box<dyn Source>) -> Self {
-        Self { settings: SettingsOwner::Those(source), ..self }
+        Self { settings: ImdsSettings::OfSource(source), ..self }
     }
 
-    async fn visit<'v>(&'v self, context: &'v Context) -> Result<ImdsClient<'v>, Lookup> {
+    async fn client<'c>(&'c self, context: &'c Context) -> Result<ImdsClient<'c>, Lookup> {
         if context.environment.is_true(endpoint::DISABLED) {
             return Err(Lookup::not_configured(format!("{} is true", endpoint::DISABLED)));
         }
         let configured = match &self.settings {
-            SettingsOwner::Environment => Settings::of_environment(&context.environment).metadata_service,
-            SettingsOwner::These(settings) => settings.metadata_service.clone(),
-            SettingsOwner::Those(source) => source.settings(context).await.metadata_service,
+            ImdsSettings::Environment => Settings::of_environment(&context.environment).metadata_service,
+            ImdsSettings::Given(settings) => settings.metadata_service.clone(),
+            ImdsSettings::OfSource(source) => source.settings(context).await.metadata_service,
         };
         let endpoint = endpoint::endpoint(configured)?;
         Ok(ImdsClient::new(self, context, endpoint))
     }
 
-    /// What is known of this service; nothing of another that was asked before. Never held across an await.
-    fn memory_of(&self, endpoint: &Url) -> MutexGuard<'_, ImdsSessionState> {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.endpoint.as_ref() != Some(endpoint) {
-            *memory = ImdsSessionState { endpoint: Some(endpoint.clone()), ..ImdsSessionState::default() };
+    /// Returns the state of this service, without that of another service before. The guard is never held across an await.
+    fn state_of(&self, endpoint: &Url) -> MutexGuard<'_, ImdsSessionState> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.endpoint.as_ref() != Some(endpoint) {
+            *state = ImdsSessionState { endpoint: Some(endpoint.clone()), ..ImdsSessionState::default() };
         }
-        memory
+        state
     }
 }
 
@@ -142,18 +142,16 @@ impl Source for MetadataCredentials {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            let visit = match self.visit(context).await {
-                Ok(visit) => visit,
-                Err(answer) => return answer,
+            let client = match self.client(context).await {
+                Ok(client) => client,
+                Err(lookup) => return lookup,
             };
-            context
-                .credential_cache
-                .share(&context.clock, visit.cache_key(), CachePolicy::NEARBY, || visit.answer())
-                .await
+            let key = client.cache_key();
+            context.credential_cache.share(&context.clock, key, CachePolicy::NEARBY, || client.load()).await
         })
     }
 
     fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(async move { self.visit(context).await.ok()?.identity().await.region })
+        Box::pin(async move { self.client(context).await.ok()?.identity().await.region })
     }
 }

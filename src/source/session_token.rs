@@ -1,4 +1,4 @@
-//! Long-lived keys of another source, exchanged for temporary ones (`long_lived_keys = "session"`).
+//! Exchanges the long-lived keys of another source for a session (`long_lived_keys = "session"`).
 
 use std::time::Duration;
 
@@ -9,12 +9,11 @@ use crate::cache::key::CacheKeyBuilder;
 use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
-use crate::model::outcome::Lookup;
-use crate::model::outcome::TraceStep;
+use crate::model::outcome::{Lookup, TraceStep};
 use crate::source::{BoxFuture, Source};
 
-/// Hands on what its source gives, but exchanges long-lived keys through STS GetSessionToken, so that only temporary
-/// ones ever leave the broker: the one form with which every SDK can sign on AWS.
+/// Returns the credentials of its source, but exchanges long-lived keys through STS GetSessionToken. Only temporary
+/// credentials leave the broker then, and every SDK can sign with them on AWS.
 #[derive(Debug)]
 pub(crate) struct SessionTokenSource {
     source: Box<dyn Source>,
@@ -22,37 +21,36 @@ pub(crate) struct SessionTokenSource {
 }
 
 impl SessionTokenSource {
-    /// The keys of this source, each session lasting so long.
+    /// Exchanges the keys of this source for sessions of this duration.
     #[must_use]
     pub(crate) fn new(source: Box<dyn Source>, duration: Duration) -> Self {
         Self { source, duration }
     }
 
-    async fn exchanged(&self, context: &Context, answer: Lookup) -> Lookup {
-        match answer {
+    async fn exchanged(&self, context: &Context, lookup: Lookup) -> Lookup {
+        match lookup {
             Lookup::Found(keys) if keys.is_long_lived() => Lookup::from_result(self.exchange(context, keys).await),
-            answer => answer,
+            lookup => lookup,
         }
     }
 
     async fn exchange(&self, context: &Context, keys: Credentials) -> Result<Credentials, SourceError> {
         let settings = self.source.settings(context).await;
-        // Keys for a store of somebody's own are none of Amazon's business.
+        // Keys for another store than AWS must not be sent to AWS.
         if let Some(endpoint) = keys.endpoint.as_deref().filter(|_| settings.endpoints.sts.is_none()) {
-            return Err(SourceError::misconfigured(format!(
-                "these keys are for {endpoint}, which is not AWS, and cannot be exchanged for a session there; set \
-                 long_lived_keys = \"direct\" for this identity, or AWS_ENDPOINT_URL_STS"
-            )));
+            let message = format!("keys for {endpoint}, which is not AWS, cannot be exchanged for a session");
+            let hint = "set long_lived_keys = \"direct\" for this identity, or AWS_ENDPOINT_URL_STS";
+            return Err(SourceError::misconfigured(message).with_hint(hint));
         }
-        let of = CacheKeyBuilder::new("session token")
+        let key = CacheKeyBuilder::new("session token")
             .with_caller(&keys)
             .with(self.duration.as_secs().to_be_bytes())
             .with_value(&settings.cache_parts())
             .cache_key();
-        let ask = || sts::get_session_token(context, &settings, &keys, self.duration);
-        let session = context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await;
-        let session = session.map_err(|failure| settings.locate(failure, keys.location.as_ref()))?;
-        // Nor does a session outlive the keys, where somebody says when they end.
+        let request = || sts::get_session_token(context, &settings, &keys, self.duration);
+        let session = context.credential_cache.obtain(&context.clock, key, CachePolicy::ISSUED, request).await;
+        let session = session.map_err(|error| settings.locate(error, keys.location.as_ref()))?;
+        // A session must not outlive its keys, if they expire.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();
         Ok(Credentials {
             account_id: session.account_id.or(keys.account_id),
@@ -70,10 +68,8 @@ impl Source for SessionTokenSource {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
-            match self.source.load(context).await {
-                Lookup::Found(keys) if keys.is_long_lived() => Lookup::from_result(self.exchange(context, keys).await),
-                answer => answer,
-            }
+            let lookup = self.source.load(context).await;
+            self.exchanged(context, lookup).await
         })
     }
 
@@ -87,16 +83,16 @@ impl Source for SessionTokenSource {
 
     fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move {
-            let (mut links, keys) = self.source.trace(context).await;
+            let (mut steps, keys) = self.source.trace(context).await;
             let is_exchanged = matches!(&keys, Lookup::Found(keys) if keys.is_long_lived());
-            if is_exchanged && links.is_empty() {
-                links.push(TraceStep::new(self.name(), &keys));
+            if is_exchanged && steps.is_empty() {
+                steps.push(TraceStep::new(self.name(), &keys));
             }
-            let answer = self.exchanged(context, keys).await;
+            let lookup = self.exchanged(context, keys).await;
             if is_exchanged {
-                links.push(TraceStep::new("session of these long-lived keys", &answer));
+                steps.push(TraceStep::new("session of these long-lived keys", &lookup));
             }
-            (links, answer)
+            (steps, lookup)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials of an `aws login`: what a person may do in the console, at the command line.
+//! Credentials of an `aws login`: the user's permissions of the AWS console, for the command line.
 
 pub(crate) mod cache_file;
 #[cfg(test)]
@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::aws::dpop::DpopKey;
 use crate::aws::settings::Settings;
-use crate::aws::signin;
-use crate::aws::signin::SigninGrant;
+use crate::aws::signin::{self, SigninError, SigninGrant};
 use crate::cache::login_entry::{AccessToken, CacheEntry, CacheEntryError};
 use crate::context::Context;
 use crate::login::cache;
@@ -22,14 +21,14 @@ use crate::model::secret::Secret;
 use crate::model::text::{Escaped, Quoted};
 use crate::source::{BoxFuture, Source};
 
-/// Credentials with no more than this left are refreshed, as in botocore and the SDK for Rust.
-const WINDOW: Duration = Duration::from_secs(5 * 60);
+/// Credentials are refreshed this long before their end, as in botocore and the SDK for Rust.
+const REFRESH_WINDOW: Duration = Duration::from_secs(5 * 60);
 
-/// Uses the credentials that `aws login` left in its cache, and has them refreshed as the AWS CLI and the SDKs do.
+/// Uses the credentials in the cache of `aws login`, and refreshes them as the AWS CLI and the SDKs do.
 ///
-/// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. When a person has to log in,
-/// it fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run, and loads again as soon as the cache says
-/// something else. It is always configured.
+/// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. If the user has to log in, it
+/// fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run. A change of the cache file wakes the
+/// refresher. The source is always configured.
 ///
 /// ```no_run
 /// use credenza::{Context, ErrorKind, Lookup, SignInCredentials, Source};
@@ -50,38 +49,37 @@ pub struct SignInCredentials {
 }
 
 impl SignInCredentials {
-    /// The log-in of this name: the ARN that stands behind `login_session`.
+    /// A source for the login of this name: the ARN of `login_session`.
     #[must_use]
     pub fn new(session: &str) -> Self {
         Self { session: session.into(), settings: Settings::default(), profile: None }
     }
 
-    /// The same with these settings for calling AWS Sign-In; the region of the log-in goes before theirs.
+    /// Returns this source with these settings for AWS Sign-In. The region of the login wins over theirs.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// The same, described by this profile: for the message that says where to log in.
+    /// Returns this source with the name of its profile for the login command in errors.
     #[must_use]
     pub fn of_profile(mut self, profile: &str) -> Self {
         self.profile = Some(profile.into());
         self
     }
 
-    async fn look(&self, context: &Context) -> Result<Credentials, SourceError> {
+    async fn credentials(&self, context: &Context) -> Result<Credentials, SourceError> {
         let login = CachedSignIn { context, source: self };
         let path = cache_file::path(&context.environment, &self.session).ok_or_else(|| {
             let session = login.session();
-            SourceError::misconfigured(format!(
-                "{session}: the home directory, and so the cache of aws login, is unknown; set HOME or {}",
-                cache_file::FOLDER_VARIABLE
-            ))
+            let message = format!("{session}: the home directory, and so the cache of aws login, is unknown");
+            SourceError::misconfigured(message).with_hint(format!("set HOME or {}", cache_file::FOLDER_VARIABLE))
         })?;
         let CurrentLogin { entry, token, is_last } = cache::current(context, &path, &login).await?;
-        let credentials = cache_file::credentials(&entry).map_err(|why| SourceError::misconfigured(why.to_string()))?;
-        // How long AWS goes on refreshing them stands nowhere: it is known only once it has said no.
+        let credentials =
+            cache_file::credentials(&entry).map_err(|error| SourceError::misconfigured(error.to_string()))?;
+        // No file says how long AWS will refresh them: only its refusal does.
         let login_ends = is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into() }));
         Ok(Credentials { login_ends, ..credentials })
     }
@@ -93,16 +91,16 @@ impl Source for SignInCredentials {
     }
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
-        Box::pin(async move { Lookup::from_result(self.look(context).await) })
+        Box::pin(async move { Lookup::from_result(self.credentials(context).await) })
     }
 
-    /// Where Sign-In lives is no region for the credentials.
+    /// Returns `None`: the region of Sign-In is no region for the use of the credentials.
     fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
-/// A sign-in session as the cache knows it.
+/// The sign-in session, as the login cache uses it.
 struct CachedSignIn<'a> {
     context: &'a Context,
     source: &'a SignInCredentials,
@@ -125,7 +123,7 @@ impl CachedLogin for CachedSignIn<'_> {
     }
 
     fn is_due(&self, token: &AccessToken, now: SystemTime) -> bool {
-        token.expires <= now + WINDOW
+        token.expires <= now + REFRESH_WINDOW
     }
 
     fn refresh_token<'e>(&self, entry: &'e CacheEntry, _: SystemTime) -> Option<&'e Secret> {
@@ -133,18 +131,18 @@ impl CachedLogin for CachedSignIn<'_> {
     }
 
     async fn refresh(&self, mut entry: CacheEntry) -> Result<CacheEntry, RefreshRefused> {
-        // Another key does not come of trying again.
-        let lasting = |why: String| RefreshRefused { ends_the_session: true, failure: SourceError::misconfigured(why) };
-        let found = cache_file::grant(&entry).map_err(|why| lasting(why.to_string()))?;
-        let key = DpopKey::from_pem(found.key).map_err(|why| lasting(format!("the {} {why}", cache_file::KEY)))?;
-        let region = found.region.map(|region| region.expose().into()).or_else(|| self.source.settings.region.clone());
+        // The key in the file stays as it is: a retry cannot help.
+        let permanent =
+            |message: String| RefreshRefused { ends_the_session: true, failure: SourceError::misconfigured(message) };
+        let stored = cache_file::grant(&entry).map_err(|error| permanent(error.to_string()))?;
+        let key =
+            DpopKey::from_pem(stored.key).map_err(|error| permanent(format!("the {} {error}", cache_file::KEY)))?;
+        let region = stored.region.map(|region| region.expose().into()).or_else(|| self.source.settings.region.clone());
         let settings = self.source.settings.clone().with_region(region);
-        let grant = SigninGrant { client_id: found.client_id, refresh_token: found.refresh_token, key: &key };
+        let grant = SigninGrant { client_id: stored.client_id, refresh_token: stored.refresh_token, key: &key };
         let issued = signin::refresh(self.context, &settings, &grant).await;
-        let issued = issued.map_err(|signin::SigninError { ends_the_session, failure }| RefreshRefused {
-            ends_the_session,
-            failure,
-        })?;
+        let issued =
+            issued.map_err(|SigninError { ends_the_session, failure }| RefreshRefused { ends_the_session, failure })?;
         let expires = self.context.clock.now() + issued.expires_in;
         cache_file::renew(&mut entry, &issued.credentials, expires, issued.refresh_token);
         Ok(entry)

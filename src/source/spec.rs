@@ -1,23 +1,23 @@
-//! How a source is written down: what `credenza.toml`, flags and variables come to. Comparing two says whether a
-//! reload changed anything.
+//! The specification of a source, as `credenza.toml`, flags and variables give it. A reload compares specifications to find
+//! changed identities.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use crate::aws::arn::{can_be_asked_for, looks_like_one};
+pub(crate) use crate::aws::arn::{is_sendable_role, looks_like_arn};
 use crate::model::secret::Secret;
 pub(crate) use crate::source::url::parse as parse_url;
 
 /// One entry of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceSpec {
-    /// Which source, and its settings.
-    pub(crate) kind: SourceKind,
-    /// `region = "…"`, which every source may carry; it beats what the source itself says.
-    pub(crate) region: Option<Box<str>>,
+    /// The kind of the source with its settings.
+    pub kind: SourceKind,
+    /// `region = "…"`, which every source may have. It wins over the region that the source knows.
+    pub region: Option<Box<str>>,
 }
 
-/// The sources there are.
+/// The kinds of sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     /// Keys given directly.
@@ -46,23 +46,23 @@ pub(crate) enum SourceKind {
     Container,
     /// The instance metadata service.
     Imds {
-        /// Whether IMDSv1 may be tried where v2 does not answer (`allow_v1 = true`).
+        /// True if IMDSv1 may be used where the service does not offer IMDSv2 (`allow_v1 = true`).
         allow_v1: bool,
     },
     /// A program that prints credentials (`process = ["cmd", "arg"]`).
     Process(Program),
     /// A role, assumed with the credentials of another source.
     AssumeRole {
-        /// What is asked of STS.
+        /// The request to STS.
         role: RoleSpec,
-        /// `source`: who asks.
+        /// `source`: the base credentials.
         base: Box<SourceSpec>,
     },
     /// A role, assumed with a token from a file.
     WebIdentity {
-        /// What is asked of STS.
+        /// The request to STS.
         role: RoleSpec,
-        /// `web_identity_token_file`, read anew at each load and watched.
+        /// `web_identity_token_file`, which each load reads again, and which is watched.
         token_file: PathBuf,
     },
     /// A role of IAM Identity Center.
@@ -76,35 +76,35 @@ pub(crate) enum SourceKind {
     },
 }
 
-/// What is asked of STS about a role. Who assumes it is said elsewhere.
+/// The request for a role to STS, without the base credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleSpec {
     /// `arn:aws:iam::123456789012:role/NAME`.
     pub arn: Box<str>,
-    /// `None`: `credenza-` and the time of the call.
+    /// The session name. `None` means `credenza-` and the time of the request in seconds.
     pub session_name: Option<Box<str>>,
-    /// What the other account wants to hear.
+    /// The external id that the trust policy of the role requires.
     pub external_id: Option<Box<str>>,
-    /// `None`: as long as STS gives, an hour.
+    /// The duration of the session. `None` means the default of STS, one hour.
     pub duration: Option<Duration>,
-    /// The device whose code a person has to type.
+    /// The MFA device. The user types its code.
     pub mfa_serial: Option<Box<str>>,
-    /// A file with a session policy in JSON, read anew at each load and watched.
+    /// A file with a session policy in JSON, which each load reads again, and which is watched.
     pub policy_file: Option<PathBuf>,
-    /// Managed policies that narrow the session.
+    /// Managed policies that limit the session.
     pub policy_arns: Vec<Box<str>>,
     /// Session tags, by key.
     pub tags: Vec<(Box<str>, Box<str>)>,
-    /// Who is behind the session, for the audit trail of AWS.
+    /// The source identity of the session, which CloudTrail shows.
     pub source_identity: Option<Box<str>>,
 }
 
-/// A text that is written down, or the file that holds it.
+/// A text, or the file that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TextSource {
-    /// Written in the configuration, given by a flag or a variable.
+    /// A text of the configuration, a flag or a variable.
     Literal(Secret),
-    /// In a file that is read at each load and watched.
+    /// A file, which each load reads again, and which is watched.
     File(PathBuf),
 }
 
@@ -115,7 +115,7 @@ impl From<SourceKind> for SourceSpec {
 }
 
 impl SourceSpec {
-    /// Whether `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` says which profile it is, or which one stands below it.
+    /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names the profile of this source or of its base.
     #[must_use]
     pub(crate) fn is_of_the_environments_profile(&self) -> bool {
         match &self.kind {
@@ -126,33 +126,33 @@ impl SourceSpec {
     }
 }
 
-/// What happens when a configured source fails.
+/// The rule for an error of a configured source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The chain stops: another source would be another principal.
+    /// The chain stops, because another source may give another principal.
     #[default]
     Stop,
-    /// The chain goes on to the next source (`on_failure = "next"`).
+    /// The chain goes on with the next source (`on_failure = "next"`).
     Next,
 }
 
-/// What becomes of keys without a session token and without an end.
+/// The use of keys without a session token and without an expiration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LongLivedKeys {
-    /// They are served as they are.
+    /// The broker serves the keys themselves.
     #[default]
     Direct,
-    /// They are exchanged for a session, and only that leaves the broker.
+    /// The broker exchanges them for a session, and serves only the session.
     Session {
-        /// How long each session lasts.
+        /// The duration of each session.
         duration: Duration,
     },
 }
 
-/// What is run.
+/// The program of a process source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: people write pipes there. It may hold a
+    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: users write pipes in it. It may hold a
     /// secret, and is never shown.
     Line(Secret),
     /// A program and its arguments, without a shell.

@@ -1,4 +1,4 @@
-//! Keys given directly, or in files that hold nothing else.
+//! Static keys: written in the configuration, or in files that hold nothing else.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,10 @@ use crate::model::text::Escaped;
 use crate::source::spec::TextSource;
 use crate::source::{BoxFuture, Source};
 
-/// A key pair that somebody wrote down: each part a literal, or a file that is read anew at each load, so that a
-/// rotated key is noticed.
+/// A static key pair. Each part is a literal, or a file that each load reads again, so that rotated keys are used.
 ///
-/// A file that is missing or cannot be read is failing, and so is an empty one: it was named, so it is never *not
-/// configured*. White space around a part, such as the line break at the end of a file, does not belong to it.
+/// A missing, unreadable or empty file is an error and never *not configured*, because the configuration names it. White
+/// space around a part, such as the line break at the end of a file, is removed.
 ///
 /// ```
 /// use credenza::{Context, Lookup, Source, StaticCredentials};
@@ -28,7 +27,7 @@ use crate::source::{BoxFuture, Source};
 ///
 /// // The default context reaches nothing, so that this source fails.
 /// let source = StaticCredentials::from_files("/run/secrets/key-id", "/run/secrets/key");
-/// assert!(matches!(source.load(&Context::default()).await, Lookup::Failed(_)));
+/// assert!(matches!(source.load(&Context::default()).await, Lookup::Failed(_)), "the default context has no files");
 /// # });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +44,12 @@ impl StaticCredentials {
         Self::from_texts(TextSource::Literal(access_key_id.into()), TextSource::Literal(secret_access_key.into()), None)
     }
 
-    /// A long-lived key pair, each half in a file of its own.
+    /// A long-lived key pair in two files.
     pub fn from_files(access_key_id: impl Into<PathBuf>, secret_access_key: impl Into<PathBuf>) -> Self {
         Self::from_texts(TextSource::File(access_key_id.into()), TextSource::File(secret_access_key.into()), None)
     }
 
-    /// Each part a literal or a file, with or without a session token.
+    /// A key pair with or without a session token. Each part is a literal or a file.
     #[must_use]
     pub fn from_texts(
         access_key_id: TextSource,
@@ -85,23 +84,24 @@ impl Source for StaticCredentials {
     }
 }
 
-/// The text itself, or what its file holds now.
+/// Returns the literal, or the present text of the file.
 pub(crate) async fn read(context: &Context, text: &TextSource) -> Result<Zeroizing<String>, SourceError> {
     let path = match text {
         TextSource::Literal(text) => return Ok(Zeroizing::new(text.expose().to_owned())),
         TextSource::File(path) => context.environment.expand(path),
     };
-    let unsettled = |why: String| {
+    let unreadable = |why: String| {
         SourceError::new(
             ErrorKind::Unsettled,
             format!("cannot use the file {}: {why}", Escaped(&path.to_string_lossy())),
         )
     };
-    let contents = context.files.read(&path).await.map_err(|error| unsettled(error.reason().to_string()))?;
-    text_of(&contents.bytes).ok_or_else(|| unsettled("it is not UTF-8 text".into()))
+    let contents =
+        context.files.read(&path).await.map_err(|error| unreadable(error.reason().to_string()).caused_by(error))?;
+    text_of(&contents.bytes).ok_or_else(|| unreadable("it is not UTF-8 text".into()))
 }
 
-/// Editors of another system put a byte order mark before the text; it is no part of a key.
+/// Decodes UTF-8 and trims it. Editors on Windows put a byte order mark before the text, which is removed.
 fn text_of(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let text = std::str::from_utf8(bytes).ok()?;
     Some(Zeroizing::new(text.strip_prefix('\u{feff}').unwrap_or(text).trim().to_owned()))
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn literals() {
+    async fn loads_literals() {
         let pair = Credentials::new("AKIA1", "hunter2").unwrap();
         assert_eq!(load("AKIA1\n", " hunter2", None).await, Lookup::Found(pair.clone()));
         let temporary = pair.with_session_token(Some("tok-en")).unwrap();
@@ -126,29 +126,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_pair_is_misconfigured_and_never_absent() {
+    async fn reports_half_a_key_pair_as_misconfigured() {
         for (key, secret, token, expected) in [
             ("", "hunter2", None, "access key id is empty"),
             ("AKIA1", "\n", None, "secret access key is empty"),
             ("AKIA1", "hunter\n2", None, "secret access key contains"),
             ("AKIA1", "hunter2", Some("tok\0en"), "session token contains"),
         ] {
-            let Lookup::Failed(failure) = load(key, secret, token).await else { panic!("{expected}") };
-            assert_eq!(failure.kind, ErrorKind::Misconfigured);
-            assert!(failure.to_string().contains(expected) && !failure.to_string().contains("hunter"), "{failure}");
+            let Lookup::Failed(error) = load(key, secret, token).await else { panic!("{expected}") };
+            assert_eq!(error.kind, ErrorKind::Misconfigured);
+            assert!(error.to_string().contains(expected) && !error.to_string().contains("hunter"), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn a_named_file_that_is_missing_fails_and_is_named() {
+    async fn reports_missing_file_with_its_path() {
         let source = StaticCredentials::from_files("/nowhere/id\n", "/nowhere/key");
-        let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("not failing") };
-        assert_eq!(failure.kind, ErrorKind::Unsettled);
-        assert!(failure.to_string().contains("/nowhere/id\\n"), "{failure}");
+        let Lookup::Failed(error) = source.load(&Context::default()).await else { panic!("not failing") };
+        assert_eq!(error.kind, ErrorKind::Unsettled);
+        assert!(error.to_string().contains("/nowhere/id\\n"), "{error}");
     }
 
     #[test]
-    fn the_text_of_a_file() {
+    fn decodes_and_trims_files() {
         for (bytes, expected) in [
             (&b"AKIA1\r\n"[..], Some("AKIA1")),
             (b"\xef\xbb\xbfAKIA1", Some("AKIA1")),

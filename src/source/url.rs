@@ -1,4 +1,4 @@
-//! Credentials and an endpoint in one URL: `http://KEY:SECRET@HOST:9000`.
+//! Static keys and an endpoint in one URL: `http://KEY:SECRET@HOST:9000`.
 
 use std::path::PathBuf;
 
@@ -15,10 +15,10 @@ use crate::source::spec::TextSource;
 use crate::source::static_keys::read;
 use crate::source::{BoxFuture, Source};
 
-/// A URL whose user info is a long-lived key pair and whose rest is the S3 endpoint that the pair is for.
+/// A URL with a long-lived key pair as its user info. The rest is the S3 endpoint that accepts the pair.
 ///
 /// User info is percent-decoded, so `/`, `?`, `#`, `@` and `%` in a secret are written `%2F`, `%3F`, `%23`, `%40` and
-/// `%25`. A URL that is wrong in any way is misconfigured, and the failure shows nothing of it.
+/// `%25`. An invalid URL is misconfigured, and the error shows no part of it.
 ///
 /// ```
 /// use credenza::{Context, Lookup, Source, UrlCredentials};
@@ -34,13 +34,13 @@ use crate::source::{BoxFuture, Source};
 pub struct UrlCredentials(TextSource);
 
 impl UrlCredentials {
-    /// A URL as it was written; [`Source::load`] says what is wrong with it.
+    /// A URL as it was written. [`Source::load`] reports errors in it.
     #[must_use]
     pub fn new(url: &str) -> Self {
         Self(TextSource::Literal(url.into()))
     }
 
-    /// A file that holds the URL and is read anew at each load.
+    /// A file that holds the URL. Each load reads it again.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(TextSource::File(path.into()))
     }
@@ -69,50 +69,61 @@ impl Source for UrlCredentials {
     }
 }
 
-/// What is wrong with a URL. Nothing of the URL is in it.
+/// The reason why a URL is invalid. It shows no part of the URL.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlError {
-    /// No `http://` or `https://` before it.
     #[error("the URL does not begin with http:// or https://")]
     Scheme,
-    /// No `@` before the path.
-    #[error(
-        "the URL has no user info; it is written http://KEY:SECRET@HOST:PORT, with %2F for a slash in the secret \
-         (%3F for ?, %23 for #, %40 for @, %25 for %)"
-    )]
+    #[error("the URL has no user info")]
     NoUserInfo,
     /// One half of the pair is missing.
-    #[error("the user info of the URL is half a key pair: {0}; it is written http://KEY:SECRET@HOST:PORT")]
+    #[error("the user info of the URL is half a key pair: {0}")]
     Half(&'static str),
-    /// User info that does not decode.
-    #[error("the user info of the URL is not percent-encoded UTF-8; a % in the secret is written %25")]
+    #[error("the user info of the URL is not percent-encoded UTF-8")]
     Encoding,
-    /// A key that cannot be one.
     #[error("in the user info of the URL {0}")]
     InvalidText(#[from] InvalidText),
-    /// No host, or one that cannot be.
     #[error("the host or port of the URL is not valid")]
     Host,
-    /// A path that cannot be one.
-    #[error("the path of the URL is not valid; a slash in the secret is written %2F")]
+    #[error("the path of the URL is not valid")]
     Path,
-    /// A query or a fragment.
-    #[error(
-        "the URL has a query or a fragment, which an endpoint cannot have; in the secret, ? is written %3F and # %23"
-    )]
+    #[error("the URL has a query or a fragment, which an endpoint cannot have")]
     Query,
+}
+
+impl UrlError {
+    /// Returns the hint for the user, where the message does not tell enough.
+    #[must_use]
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoUserInfo => Some(
+                "write http://KEY:SECRET@HOST:PORT, with %2F for a slash in the secret (%3F for ?, %23 for #, %40 for @, %25 \
+                 for %)",
+            ),
+            Self::Half(_) => Some("write http://KEY:SECRET@HOST:PORT"),
+            Self::Encoding => Some("write a % in the secret as %25"),
+            Self::Path => Some("write a slash in the secret as %2F"),
+            Self::Query => Some("write ? in the secret as %3F, and # as %23"),
+            Self::Scheme | Self::InvalidText(_) | Self::Host => None,
+        }
+    }
 }
 
 impl From<UrlError> for SourceError {
     fn from(error: UrlError) -> Self {
-        Self::misconfigured(error.to_string())
+        let hint = error.hint();
+        let error = Self::misconfigured(error.to_string());
+        match hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
     }
 }
 
-/// The key pair and the endpoint of a URL.
+/// Returns the key pair and the endpoint of a URL.
 ///
 /// # Errors
-/// Says what is missing and shows nothing of the URL.
+/// The URL is invalid. The error shows no part of it.
 pub(crate) fn parse(url: &str) -> Result<Credentials, UrlError> {
     let (scheme, rest) = url.trim().split_once("://").ok_or(UrlError::Scheme)?;
     let scheme = ["http", "https"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known));
@@ -147,7 +158,7 @@ fn decode(text: &str) -> Result<Zeroizing<String>, UrlError> {
 fn checked_host(host: &str) -> Result<&str, UrlError> {
     let authority: Authority = host.parse().map_err(|_| UrlError::Host)?;
     let name = authority.host();
-    // What stands in brackets is an address, and nothing but an address stands in brackets.
+    // Brackets hold an address, and an IPv6 address needs brackets.
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let named = match address {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -161,7 +172,7 @@ fn checked_host(host: &str) -> Result<&str, UrlError> {
 fn checked_path(path: &str) -> Result<&str, UrlError> {
     match path {
         "" | "/" => Ok(""),
-        // An endpoint ends up in variables and headers. An `@` behind a slash is the end of a secret with both in it.
+        // An endpoint is printed in variables and headers. An `@` after a slash is the end of a secret that has both.
         path if !path.contains('@')
             && path.bytes().all(|b| b.is_ascii_graphic())
             && path.parse::<PathAndQuery>().is_ok() =>
@@ -180,7 +191,7 @@ mod tests {
     use crate::model::error::ErrorKind;
 
     #[test]
-    fn the_user_info_is_the_pair_and_the_rest_the_endpoint() {
+    fn splits_url_into_keys_and_endpoint() {
         for (url, key, secret, endpoint) in [
             ("http://key:secret@host:9000", "key", "secret", "http://host:9000"),
             (" HTTPS://key:secret@host/\n", "key", "secret", "https://host"),
@@ -201,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_url() {
+    fn reports_invalid_urls_without_showing_them() {
         let no_key = UrlError::Half("there is no key before the colon");
         let no_secret = UrlError::Half("there is no secret after the key");
         for (url, expected) in [
@@ -240,38 +251,42 @@ mod tests {
             assert_eq!(error, expected, "{url}");
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        assert!(UrlError::NoUserInfo.to_string().contains("%2F"));
+        assert!(
+            SourceError::from(UrlError::NoUserInfo)
+                .to_string()
+                .contains("; write http://KEY:SECRET@HOST:PORT, with %2F")
+        );
     }
 
     #[tokio::test]
-    async fn a_bad_url_is_misconfigured_and_a_missing_file_is_not_settled() {
+    async fn reports_bad_url_and_missing_file_as_errors() {
         for (source, kind) in [
             (UrlCredentials::new("http://hunter2@host"), ErrorKind::Misconfigured),
             (UrlCredentials::from_file("/nowhere/url"), ErrorKind::Unsettled),
         ] {
             assert!(!format!("{source:?}").contains("hunter2"));
-            let Lookup::Failed(failure) = source.load(&Context::default()).await else { panic!("{source:?}") };
-            assert_eq!(failure.kind, kind, "{failure}");
+            let Lookup::Failed(error) = source.load(&Context::default()).await else { panic!("{source:?}") };
+            assert_eq!(error.kind, kind, "{error}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_secret_survives_its_encoding(secret in "[!-~]([ -~]{0,40}[!-~])?") {
+        fn decodes_every_encoded_secret(secret in "[!-~]([ -~]{0,40}[!-~])?") {
             let encoded = percent_encoding::utf8_percent_encode(&secret, percent_encoding::NON_ALPHANUMERIC);
             let found = parse(&format!("http://key:{encoded}@host")).unwrap();
             prop_assert_eq!(found.secret_access_key.expose(), secret);
         }
 
         #[test]
-        fn an_endpoint_never_holds_user_info(url in "https?://[a-z:@/%?#\\[\\]]{0,30}") {
+        fn keeps_user_info_out_of_endpoints(url in "https?://[a-z:@/%?#\\[\\]]{0,30}") {
             if let Ok(found) = parse(&url) {
                 prop_assert!(!found.endpoint.unwrap().contains('@'));
             }
         }
 
         #[test]
-        fn arbitrary_text_never_panics(url in ".*") {
+        fn parses_any_text_without_panic(url in ".*") {
             let _ = parse(&url);
         }
     }

@@ -1,4 +1,4 @@
-//! A role, assumed with a token that somebody keeps fresh in a file: Kubernetes service accounts, OIDC providers.
+//! Assumes a role with a token from a file, which Kubernetes or an OIDC provider renews.
 
 use std::path::PathBuf;
 
@@ -20,16 +20,13 @@ use crate::source::{BoxFuture, Source};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
-/// What to do about a token that is not there.
-pub(crate) const MEND_THE_FILE: &str = "see that whoever writes the token does so there, and that we may read it";
-/// And about one that no request carries.
-const NOT_ONE_LINE: &str = "contains a control character within the token (a line break, perhaps); see that it holds the \
-                            token alone, in one line";
+/// The hint for a missing token.
+pub(crate) const TOKEN_FILE_HINT: &str = "see that the token is written to this path, and that this user may read it";
 
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
-/// Asks STS for the credentials of a role with the token of a file, which is read anew at each load, since it rotates,
-/// and watched. Another token makes another session.
+/// Assumes a role with the token of a file. Each load reads the file again, because tokens rotate, and a change of the file
+/// wakes the refresher. Another token makes another session.
 #[derive(Clone, Debug)]
 pub struct WebIdentityCredentials {
     name: Box<str>,
@@ -40,34 +37,35 @@ pub struct WebIdentityCredentials {
 }
 
 impl WebIdentityCredentials {
-    /// This role with the token of this file.
+    /// A source for this role with the token of this file.
     #[must_use]
     pub fn new(role: RoleSpec, token_file: impl Into<PathBuf>) -> Self {
         let name = format!("web identity {}", DisplayArn(&role.arn)).into();
         Self { name, role, token_file: token_file.into(), settings: None, region: None }
     }
 
-    /// What the variables `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME` say; `None` when the
-    /// first is not set.
+    /// The source that `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME` describe. `None` if the first
+    /// is not set.
     ///
     /// # Errors
-    /// When the first is set and the second is not.
+    /// The first is set and the second is not.
     pub(crate) fn of_environment(environment: &Environment) -> Result<Option<Self>, SourceError> {
         let Some(token_file) = environment.get(TOKEN_FILE) else { return Ok(None) };
         let arn = environment.get(ROLE_ARN).ok_or_else(|| {
-            SourceError::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not; set both, or unset both"))
+            SourceError::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not"))
+                .with_hint("set both, or unset both")
         })?;
         let session_name = environment.get(SESSION_NAME).map(Into::into);
         Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
     }
 
-    /// The same, with STS called this way.
+    /// Returns this source with these settings for STS.
     #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }
 
-    /// The same, with STS called in this region, if there is one.
+    /// Returns this source with STS in this region, if there is one.
     #[must_use]
     pub fn with_region(self, region: Option<Box<str>>) -> Self {
         Self { region, ..self }
@@ -75,17 +73,18 @@ impl WebIdentityCredentials {
 
     pub(crate) async fn assume(&self, context: &Context) -> Result<Credentials, SourceError> {
         let token = read(context, &TextSource::File(self.token_file.clone())).await;
-        let token = token.map_err(|failure| SourceError {
-            message: format!("web_identity_token_file: {}; {MEND_THE_FILE}", failure.message).into(),
-            ..failure
-        })?;
-        let of_the_file = |kind, why: &str| {
+        let token = token.map_err(|error| error.while_trying("web_identity_token_file").with_hint(TOKEN_FILE_HINT))?;
+        let unusable = |kind, why: &str| {
             let path = context.environment.expand(&self.token_file);
             SourceError::new(kind, format!("the token file {} {why}", Escaped(&path.to_string_lossy())))
         };
-        usable("token", &token).map_err(|why| match why {
-            InvalidText::Empty(_) => of_the_file(ErrorKind::Unsettled, &format!("is empty; {MEND_THE_FILE}")),
-            InvalidText::ControlCharacter(_) => of_the_file(ErrorKind::Misconfigured, NOT_ONE_LINE),
+        usable("token", &token).map_err(|error| match error {
+            InvalidText::Empty(_) => unusable(ErrorKind::Unsettled, "is empty").with_hint(TOKEN_FILE_HINT),
+            InvalidText::ControlCharacter(_) => unusable(
+                ErrorKind::Misconfigured,
+                "contains a control character within the token (a line break, perhaps)",
+            )
+            .with_hint("see that it holds the token alone, in one line"),
         })?;
         let policy = match &self.role.policy_file {
             Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),
@@ -93,18 +92,18 @@ impl WebIdentityCredentials {
         };
         let policy = policy.as_ref().map(|policy| policy.as_str());
         let (token, settings) = (Secret::new(token.as_str()), self.settings(context).await);
-        let of = cache_key("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
-        let ask = || async {
-            let asked = sts::WebIdentityRequest {
+        let key = cache_key("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
+        let request = || async {
+            let request = sts::WebIdentityRequest {
                 role_arn: self.role.arn.clone(),
                 session_name: session_name(&self.role, context.clock.now()),
                 duration: self.role.duration,
                 policy: policy.map(Into::into),
                 policy_arns: self.role.policy_arns.clone(),
             };
-            sts::assume_role_with_web_identity(context, &settings, &asked, &token).await
+            sts::assume_role_with_web_identity(context, &settings, &request, &token).await
         };
-        context.credential_cache.obtain(&context.clock, of, CachePolicy::ISSUED, ask).await
+        context.credential_cache.obtain(&context.clock, key, CachePolicy::ISSUED, request).await
     }
 }
 

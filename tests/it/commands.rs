@@ -230,7 +230,7 @@ fn exec_avoids_a_tmpdir_that_others_can_rename() {
     let elsewhere = folder(0o777);
     assert!(!elsewhere.stdout.contains(open.to_str().unwrap()), "{elsewhere:?}");
     let told =
-        format!("TMPDIR is not used: everybody may rename what stands in {} (chmod +t mends it)", open.display());
+        format!("TMPDIR is not used: every user may rename the files in {} (chmod +t prevents that)", open.display());
     assert!(elsewhere.stderr.contains(&told), "{elsewhere:?}");
 }
 

@@ -199,7 +199,7 @@ fn never_sends_the_auth_token_to_another_users_listener() {
     ] {
         let ended = home.run(&[arguments, &[&stranger.address.to_string()]].concat(), &[]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
-        for word in ["user 65533 listens there", "run/token belongs to user 0", "the token stays here"] {
+        for word in ["user 65533 listens there", "run/token belongs to user 0", "so the token was not sent"] {
             assert!(ended.stderr.contains(word), "{word}: {ended:?}");
         }
     }
@@ -232,7 +232,7 @@ fn never_sends_the_auth_token_to_an_unknown_listener() {
             assert!(skip(&format!("a mount namespace cannot be made: {said:?}")));
             return;
         };
-        assert!(said.contains("it cannot be told whose listener that is"), "{said}");
+        assert!(said.contains("cannot find out which user listens there"), "{said}");
     }
     assert!(!broker.log().contains("path=/credentials"), "{}", broker.log());
     assert_eq!(get(&home, broker.address(), &[]).code, Some(0));
@@ -257,7 +257,7 @@ fn rejects_responses_that_are_not_a_daemons() {
     for _ in 0..3 {
         let ended = get(&home, address, &[]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
-        assert!(ended.stderr.contains("that is not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
+        assert!(ended.stderr.contains("not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
     }
     answering.join().unwrap();
 }
@@ -319,7 +319,7 @@ fn never_mixes_keys_and_endpoints_of_two_leases() {
         let (address, given) = scripted(answers.into_iter().cycle().take(64).cloned().collect());
         let ended = get(&home, address, &["--format", "fish"]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
-        for word in ["identity default", "other credentials each of the 5 times", "ask again"] {
+        for word in ["identity default", "changed in each of 5 tries", "try again"] {
             assert!(ended.stderr.contains(word) && !ended.stderr.contains(HUSH), "{word}: {ended:?}");
         }
         assert_eq!(*given.lock().unwrap(), 11);
@@ -368,7 +368,7 @@ fn env_points_to_the_daemon_without_secrets() {
     let mut command = home.command(&["env", "--listen", &broker.address().to_string()]);
     command.env_remove("CREDENZA_TOKEN_FILE").env("CREDENZA_AUTH_TOKEN", home.token());
     let output = command.output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("stands in no file"), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is in no file"), "{output:?}");
 }
 
 #[test]

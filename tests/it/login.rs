@@ -176,8 +176,8 @@ fn keeps_login_cache_after_refusal_or_expired_code() {
     let stage = Stage::new(CONFIG);
     stage.home.write(WORK, "before");
     for (person, says) in [
-        (Person::Refuses, "credenza: SSO session work: the request was refused in the browser"),
-        (Person::SleepsUntil(2), "nobody agreed before the code expired; run again: credenza login --sso-session work"),
+        (Person::Refuses, "credenza: SSO session work: the request was denied in the browser"),
+        (Person::SleepsUntil(2), "the code expired before you agreed; run again: credenza login --sso-session work"),
     ] {
         stage.oidc.set(|state| state.person = person);
         let ended = stage.login(&["--profile", "dev"], &[]);
@@ -203,7 +203,7 @@ fn leaves_no_files_after_an_interrupt() {
         assert_eq!(wait(&mut child).code(), Some(code));
         let mut rest = String::new();
         stderr.read_to_string(&mut rest).unwrap();
-        assert!(rest.contains("given up; nothing has changed"), "{rest}");
+        assert!(rest.contains("login cancelled; nothing has changed"), "{rest}");
         assert_eq!(stage.files(), [""; 0]);
     }
 }
@@ -249,14 +249,14 @@ fn suggests_logins_for_profiles_without_sso() {
     let config = stage.home.path().join(".aws/config");
     let at = |line: u32| format!("{}, line {line}", config.display());
     for (arguments, code, says) in [
-        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; there is: ", at(14))),
+        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; run one of: ", at(14))),
         (&["--profile", "nobody"], 1, "there is no profile nobody in ".into()),
         (&[], 1, "there is no profile default in ".into()),
         (&["--sso-session", "nope"], 1, "there is no [sso-session nope] in ".into()),
         (
             &["--sso-session", "nope"],
             1,
-            "there is: credenza login --profile old, credenza login --sso-session work".into(),
+            "run one of: credenza login --profile old, credenza login --sso-session work".into(),
         ),
         (
             &["--profile", "lost"],
@@ -266,11 +266,11 @@ fn suggests_logins_for_profiles_without_sso() {
         (
             &["--profile", "half"],
             1,
-            format!("profile half: {}: sso_start_url stands there without sso_region; add it", at(18)),
+            format!("{}: profile half: sso_start_url is set without sso_region; add it", at(18)),
         ),
         (&["--config-file", "/nowhere", "--all"], 1, "/nowhere: there is no such file".into()),
-        (&["--all", "--sso-session", "work"], 2, "--sso-session and --all name different log-ins".into()),
-        (&["--all", "--profile", "dev"], 2, "--all and --profile name different log-ins".into()),
+        (&["--all", "--sso-session", "work"], 2, "--sso-session and --all name different logins".into()),
+        (&["--all", "--profile", "dev"], 2, "--all and --profile name different logins".into()),
         (&["--url", "http://a:b@c"], 2, "--url has no meaning for `credenza login`".into()),
         (&["--listen", "127.0.0.1:1"], 2, "--listen has no meaning for `credenza login`".into()),
     ] {
@@ -278,7 +278,7 @@ fn suggests_logins_for_profiles_without_sso() {
         assert!(ended.code == Some(code) && ended.stderr.contains(&says), "{arguments:?} {says}: {ended:?}");
     }
     let none = Stage::new("[default]\nregion = r\n").login(&["--all"], &[]);
-    assert!(none.code == Some(1) && none.stderr.contains("uses SSO; add one with: aws configure sso"), "{none:?}");
+    assert!(none.code == Some(1) && none.stderr.contains("uses SSO; add one with `aws configure sso`"), "{none:?}");
     assert!(stage.oidc.server().lines().is_empty());
 }
 
@@ -328,6 +328,6 @@ fn refuses_endpoints_of_files_that_others_can_write() {
     assert_eq!(run().code, Some(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();
     let ended = run();
-    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by everybody"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("may be written by all users"), "{ended:?}");
     assert_eq!(stage.oidc.asked(DEVICE), 1);
 }

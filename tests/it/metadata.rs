@@ -264,7 +264,7 @@ fn serves_a_named_identity_and_rejects_wrong_settings() {
         ("listen = \"10.0.0.1:80\"", "other hosts must not reach it"),
         ("listen = [\"127.0.0.1:9734\", \"127.0.0.1:9734\"]", "listens there already"),
         ("listen = \"127.0.0.1:9733\"", "listens there already"),
-        ("listen = []", "nowhere to listen"),
+        ("listen = []", "no address to listen on"),
     ] {
         let config = home.write("wrong.toml", format!("[imds]\n{wrong}\n"));
         let ended = home.run(&["serve", "--config", config.to_str().unwrap()], &[]);
@@ -335,7 +335,7 @@ fn check_describes_the_imds_server() {
     };
     let (one, two) = ("listen = \"127.0.0.1:9734\"", "listen = [\"127.0.0.1:9734\", \"[::1]:9734\"]");
     let served = check(two, "", &TEMPORARY);
-    let lines = "metadata service http://127.0.0.1:9734, http://[::1]:9734\n  => identity default, for every program";
+    let lines = "IMDS server http://127.0.0.1:9734, http://[::1]:9734\n  => identity default, for every program";
     assert!(served.code == Some(0) && served.stdout.contains(lines), "{served:?}");
     assert!(!served.stdout.contains("allow_v1"), "{served:?}");
     let version_1 = check("allow_v1 = true", "", &[&TEMPORARY[..], &[("CREDENZA_IMDS_LISTEN", "[::1]:9734")]].concat());

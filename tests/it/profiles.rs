@@ -484,7 +484,7 @@ fn warns_of_a_process_that_a_comment_cuts_off() {
     home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
     for command in ["get", "check"] {
         let ended = home.run(&[command, "--profile", "cut"], &[]);
-        let told = ".aws/config, line 2: the credential_process ends where white space and then `;` or `#` follow";
+        let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #`";
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     }
 }
@@ -530,7 +530,7 @@ fn exec_refuses_ca_and_endpoints_of_world_writable_files() {
         assert!(run().stdout.contains(&format!("{setting}={value}")));
         fs::set_permissions(&config, fs::Permissions::from_mode(0o666)).unwrap();
         let refused = run();
-        let told = format!("it sets {setting} in line 4");
+        let told = format!("line 4: profile dev: {setting} is not used");
         assert!(refused.code == Some(1) && refused.stderr.contains(&told), "{refused:?}");
     }
 }
@@ -670,7 +670,7 @@ fn assumes_a_role_without_arn_and_never_prints_it() {
         let ended = home.run(arguments, &variables);
         let said = ended.stdout + &ended.stderr;
         assert_eq!(ended.code, Some(code), "{said}");
-        assert!(said.contains("(not shown, for it is no ARN)") && !said.contains("mistyped"), "{said}");
+        assert!(said.contains("(not shown: it is not an ARN)") && !said.contains("mistyped"), "{said}");
     }
     sts.script([Reply::of(
         403,

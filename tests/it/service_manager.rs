@@ -117,7 +117,7 @@ fn is_ready_after_a_failed_first_load() {
     let status = manager.wait_for("STATUS=").pop().unwrap();
     assert_eq!(
         status.trim_end(),
-        "STATUS=0 of 1 identities have credentials; default has none, `credenza status` says why"
+        "STATUS=0 of 1 identities have credentials; default has none, run `credenza status` for the reason"
     );
     assert!(
         manager.heard.iter().all(|text| !text.contains("WATCHDOG")),
@@ -167,7 +167,7 @@ fn checks_passed_sockets_like_addresses() {
     let output = with_socket(&home, OwnedFd::from(remote), &[]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("neither a loopback address") && said.contains("allow_remote"), "{said}");
+    assert!(said.contains("other hosts could reach this address") && said.contains("allow_remote"), "{said}");
 
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let output = with_socket(&home, OwnedFd::from(datagram), &[]).output().unwrap();
@@ -180,7 +180,7 @@ fn checks_passed_sockets_like_addresses() {
     let address = socket.local_addr().unwrap();
     let broker = Broker::start(with_socket(&home, OwnedFd::from(socket), &["--listen", "127.0.0.1:1"]));
     assert_eq!(broker.addresses, [address]);
-    assert!(broker.log().contains("its addresses count"), "{}", broker.log());
+    assert!(broker.log().contains("the daemon uses their addresses"), "{}", broker.log());
 }
 
 /// The passed socket holds the port: a broker that bound it again would report that it is in use.

@@ -224,7 +224,7 @@ fn fish_overrides_variables_of_every_scope() {
     assert_eq!(printed, "0 universal new kept");
     assert_eq!(
         said,
-        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and would win: set -eU AWS_SESSION_TOKEN"
+        "credenza: AWS_SESSION_TOKEN is still set as a universal variable and takes precedence; run: set -eU AWS_SESSION_TOKEN"
     );
     // The advice of the message works.
     in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);

@@ -124,7 +124,7 @@ fn reports_required_login_with_location_and_command() {
         }
     };
     let remedy = "run: aws login --profile dev";
-    says(remedy, "nobody has logged in at sign-in session arn:aws:iam::123456789012:user/me (there is no ");
+    says(remedy, "not logged in at sign-in session arn:aws:iam::123456789012:user/me (there is no ");
     let whole = fs::read_to_string(stage.logged_in("ASIA0", 10)).unwrap();
     stage.write(&whole[..whole.len() / 2]);
     says(remedy, "it ends in the middle");
@@ -132,7 +132,7 @@ fn reports_required_login_with_location_and_command() {
     says(remedy, "it has no dpopKey");
     let path = stage.write(&whole);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o602)).unwrap();
-    says(remedy, "somebody else may have written it");
+    says(remedy, "another user may have written it");
     if rustix::process::geteuid().is_root() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::chown(&path, Some(12345), None).unwrap();

@@ -120,7 +120,7 @@ fn status_shows_when_a_login_expires() {
     let shown = stage.run(&["status", "--listen", &broker.address().to_string()]);
     assert_eq!(status["identities"]["default"]["login_command"], "credenza login --profile old", "{status}");
     let told = "; to log in again, run: credenza login --profile old\n";
-    assert!(shown.contains("the log-in behind it ends in ") && shown.contains(told), "{shown}");
+    assert!(shown.contains("the login ends in ") && shown.contains(told), "{shown}");
 
     // The held lease is valid until it expires; another broker has none.
     stage.age();

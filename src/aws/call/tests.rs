@@ -1,26 +1,28 @@
-//! The way to AWS: through a proxy, and past an authority of one's own.
+//! Calls through a proxy and with certificate authorities of the user's own.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use testkit::proxy::{Proxy, Verdict};
+use testkit::server::{Reply, nobody};
+use testkit::sts::{Role, Sts};
+use testkit::tls::{Authority, Tls};
+
 use crate::aws::call::*;
+use crate::aws::settings::SettingError;
 use crate::aws::sts::{AssumeRoleRequest, assume_role};
 use crate::http::client::HttpClient;
 use crate::model::credentials::Credentials;
 use crate::model::location::Location;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
-use testkit::proxy::{Proxy, Verdict};
-use testkit::server::{Reply, nobody};
-use testkit::sts::{Role, Sts};
-use testkit::tls::{Authority, Tls};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
 const HOST: &str = "sts.eu-west-1.amazonaws.com";
 const PASSWORD: &str = "hush-password";
 
-/// STS at its real address, as far as TLS and the proxy go.
+/// An STS that TLS and the proxy reach at its real address.
 struct Scene {
     sts: Sts,
     authority: Authority,
@@ -51,8 +53,8 @@ impl Scene {
 
 fn within(proxy: &str, files: Files) -> Context {
     let environment = Environment::new([("https_proxy", proxy)]);
-    let upstream = HttpClient::system(Arc::default()).with_environment(&environment);
-    Context { clock: Clock::system(), environment, files, http_client: upstream, ..Context::default() }
+    let http_client = HttpClient::system(Arc::default()).with_environment(&environment);
+    Context { clock: Clock::system(), environment, files, http_client, ..Context::default() }
 }
 
 fn trusting(bundle: Option<&Path>) -> Settings {
@@ -65,12 +67,12 @@ async fn assume(context: &Context, settings: &Settings) -> Result<Credentials, S
     let caller = Credentials::new(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY).unwrap();
     let role = AssumeRoleRequest { role_arn: ROLE.into(), session_name: "me".into(), ..AssumeRoleRequest::default() };
     let outcome = assume_role(context, settings, &caller, &role).await;
-    assert!(outcome.as_ref().err().is_none_or(|failure| !failure.to_string().contains("hush")), "{outcome:?}");
+    assert!(outcome.as_ref().err().is_none_or(|error| !error.to_string().contains("hush")), "{outcome:?}");
     outcome
 }
 
 #[tokio::test]
-async fn sts_is_asked_through_the_proxy_and_believed_by_the_bundle() {
+async fn reaches_sts_through_proxy_with_ca_bundle() {
     let scene = Scene::new();
     let bundle = scene.bundle(scene.authority.pem());
     let found = assume(&scene.context(Files::unwatched()), &trusting(Some(&bundle))).await.unwrap();
@@ -82,23 +84,25 @@ async fn sts_is_asked_through_the_proxy_and_believed_by_the_bundle() {
 }
 
 #[tokio::test]
-async fn without_the_authority_the_message_says_where_to_name_it() {
+async fn names_ca_bundle_setting_when_authority_is_missing() {
     let scene = Scene::new();
     let context = scene.context(Files::unwatched());
     let without = assume(&context, &trusting(None)).await.unwrap_err();
     assert_eq!(without.kind, ErrorKind::Misconfigured);
-    let told = format!("AssumeRole {ROLE}: POST https://{HOST}/: TLS failed: no certificate authority");
-    assert!(without.message.starts_with(&told), "{without}");
-    assert!(without.message.contains("in AWS_CA_BUNDLE or ca_bundle"), "{without}");
+    let message = format!("AssumeRole {ROLE}: POST https://{HOST}/: TLS failed: no certificate authority");
+    assert!(without.message.starts_with(&message), "{without}");
+    let hint = without.hint.unwrap();
+    assert!(hint.ends_with("in AWS_CA_BUNDLE or ca_bundle"), "{hint}");
+    assert!(without.cause.is_some_and(|cause| cause.is::<HttpError>()));
     let other = scene.bundle(Authority::new("other").pem());
-    let other = assume(&context, &trusting(Some(&other))).await.unwrap_err();
-    let told = "ca.pem, which ca_bundle (/c line 3) names, and no others: add the missing one";
-    assert!(other.message.contains(told), "{other}");
+    let hint = assume(&context, &trusting(Some(&other))).await.unwrap_err().hint.unwrap();
+    let expected = "ca.pem, which ca_bundle (/c line 3) names: only the authorities there are trusted";
+    assert!(hint.starts_with("add the missing authority to /") && hint.ends_with(expected), "{hint}");
     assert!(scene.sts.actions().is_empty());
 }
 
 #[tokio::test]
-async fn a_bundle_that_is_none_is_named_and_waited_for() {
+async fn waits_for_usable_ca_bundle() {
     let scene = Scene::new();
     let (files, watcher) = Files::watched();
     let context = scene.context(files);
@@ -115,52 +119,53 @@ async fn a_bundle_that_is_none_is_named_and_waited_for() {
                 scene.bundle(pem);
             }
             context.files.forget();
-            let failure = assume(&context, &settings).await.unwrap_err();
-            assert_eq!(failure.kind, ErrorKind::Unsettled, "{failure}");
-            let told = format!("the CA bundle that ca_bundle (/c line 3) names, {}", path.display());
-            assert!(failure.to_string().starts_with(&told) && failure.to_string().contains(expected), "{failure}");
-            assert!(failure.to_string().ends_with("certificates of authorities there, or nothing"), "{failure}");
+            let error = assume(&context, &settings).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unsettled, "{error}");
+            let start = format!("/c, line 3: the CA bundle of ca_bundle cannot be used: {}", path.display());
+            assert!(error.to_string().starts_with(&start) && error.to_string().contains(expected), "{error}");
+            let hint = "name a file with the certificates of authorities in ca_bundle, or remove it";
+            assert_eq!(error.hint.as_deref(), Some(hint), "{error}");
         }
         scene.bundle(scene.authority.pem());
-        // The keeper hears of it, and tries again.
+        // The change wakes the refresher, which loads again.
         tokio::time::timeout(Duration::from_secs(20), context.files.changed()).await.unwrap();
         assume(&context, &settings).await.unwrap();
     };
     tokio::select! {
-        _ = watching => unreachable!("nobody stops it"),
+        _ = watching => unreachable!("the watcher never ends"),
         () = work => {}
     }
 }
 
 #[tokio::test]
-async fn a_bundle_is_not_looked_at_where_nothing_is_proved() {
+async fn plain_http_needs_no_ca_bundle() {
     let scene = Scene::new();
-    for bundle in [Ok(Path::new("/nowhere").into()), Err("not this file".into())] {
+    for bundle in [Ok(Path::new("/nowhere").into()), Err(SettingError::new("not this file"))] {
         let mut settings = Settings { ca_bundle: Some(bundle), ..trusting(None) };
         settings.endpoints.sts = Some(Ok(crate::http::url::Url::parse(&scene.sts.url()).unwrap()));
         assume(&scene.context(Files::unwatched()), &settings).await.unwrap();
     }
-    assert!(scene.proxy.seen().is_empty(), "nor is the proxy on the way to loopback");
+    assert!(scene.proxy.seen().is_empty(), "requests to loopback use no proxy");
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_or_is_not_there_is_the_one_that_is_named() {
+async fn names_proxy_that_refuses_or_is_unreachable() {
     let closed = Proxy::start(Verdict::Answer(Reply::of(407, "")));
     let named = format!("http://me:{PASSWORD}@{}", closed.address());
-    let failure = assume(&within(&named, Files::unwatched()), &trusting(None)).await.unwrap_err();
-    assert_eq!((failure.kind, closed.seen().len()), (ErrorKind::Misconfigured, 1), "{failure}");
-    let told = format!("proxy http://{} (https_proxy): it refused with status 407", closed.address());
-    assert!(failure.to_string().contains(&told), "{failure}");
+    let error = assume(&within(&named, Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert_eq!((error.kind, closed.seen().len()), (ErrorKind::Misconfigured, 1), "{error}");
+    let message = format!("proxy http://{} (https_proxy): it refused with status 407", closed.address());
+    assert!(error.to_string().contains(&message), "{error}");
     let busy = Proxy::start(Verdict::Answer(Reply::of(503, "")));
-    let failure = assume(&within(&busy.address().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
-    assert_eq!((failure.kind, busy.seen().len()), (ErrorKind::Unavailable, 3), "{failure}");
-    let failure = assume(&within(&nobody().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
-    assert!(failure.kind == ErrorKind::Unavailable && failure.to_string().contains("(https_proxy): "), "{failure}");
+    let error = assume(&within(&busy.address().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert_eq!((error.kind, busy.seen().len()), (ErrorKind::Unavailable, 3), "{error}");
+    let error = assume(&within(&nobody().to_string(), Files::unwatched()), &trusting(None)).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Unavailable && error.to_string().contains("(https_proxy): "), "{error}");
 }
 
 #[tokio::test]
-async fn no_level_of_logging_shows_what_a_proxy_is_told() {
-    let log = Log::default();
+async fn no_log_level_shows_proxy_password() {
+    let log = CallLog::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
@@ -182,9 +187,9 @@ async fn no_level_of_logging_shows_what_a_proxy_is_told() {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct CallLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Log {
+impl io::Write for CallLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())

@@ -1,13 +1,15 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use testkit::server::{Reply, Server, nobody};
+use testkit::sts::{Form, Role, Sts, error};
+
+use crate::aws::settings::SettingError;
 use crate::aws::sts::*;
 use crate::http::client::HttpClient;
 use crate::http::url::Url;
 use crate::model::error::ErrorKind;
 use crate::os::clock::Clock;
-use testkit::server::{Reply, Server, nobody};
-use testkit::sts::{Form, Role, Sts, error};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
 const TOKEN: &str = "hush.web.token";
@@ -34,7 +36,7 @@ fn web_identity() -> WebIdentityRequest {
     WebIdentityRequest { role_arn: ROLE.into(), session_name: "me".into(), ..WebIdentityRequest::default() }
 }
 
-/// An STS where the role may be assumed.
+/// An STS that lets the caller assume the role.
 fn sts() -> Sts {
     let sts = Sts::start("eu-west-1");
     sts.allow(ROLE, Role::default());
@@ -45,7 +47,7 @@ async fn assume(sts: &Sts, caller: &Credentials, role: &AssumeRoleRequest) -> Re
     assume_role(&context(), &at(&sts.url()), caller, role).await
 }
 
-/// What comes of these answers: the failure, and how many requests it took.
+/// The error after these answers, and the number of requests.
 async fn failed(replies: Vec<Reply>) -> (SourceError, usize) {
     let sts = sts();
     sts.script(replies);
@@ -65,7 +67,7 @@ fn lasts(credentials: &Credentials) -> u64 {
 }
 
 #[tokio::test]
-async fn a_role_is_assumed() {
+async fn assumes_role() {
     let sts = sts();
     let found = assume(&sts, &caller(), &role()).await.unwrap();
     assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIA1", "hush-secret-1"));
@@ -86,7 +88,7 @@ async fn a_role_is_assumed() {
 }
 
 #[tokio::test]
-async fn every_parameter_is_sent() {
+async fn sends_every_parameter() {
     let sts = sts();
     let (serial, code) = ("arn:aws:iam::123456789012:mfa/me", "123456");
     let mfa = Some((serial.into(), code.into()));
@@ -127,7 +129,7 @@ async fn every_parameter_is_sent() {
 }
 
 #[tokio::test]
-async fn chains_are_signed_with_the_token_of_each_link() {
+async fn signs_role_chains_with_session_token_of_each_role() {
     let sts = sts();
     let first = assume(&sts, &caller(), &role()).await.unwrap();
     let second = assume(&sts, &first, &role()).await.unwrap();
@@ -145,7 +147,7 @@ async fn chains_are_signed_with_the_token_of_each_link() {
 }
 
 #[tokio::test]
-async fn a_web_identity_needs_no_signature() {
+async fn sends_web_identity_without_signature() {
     let sts = sts();
     sts.trust_tokens(&[TOKEN]);
     let settings = at(&sts.url());
@@ -173,13 +175,15 @@ async fn a_web_identity_needs_no_signature() {
     sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
     let failure = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
     assert!(
-        failure.to_string().contains("Token [redacted] expired; the token in the token file has expired"),
+        failure
+            .to_string()
+            .contains("Token [redacted] expired; the token in the token file has expired: check the program"),
         "{failure}"
     );
 }
 
 #[tokio::test]
-async fn long_lived_keys_become_a_session_of_the_same_principal() {
+async fn exchanges_long_lived_keys_for_a_session() {
     let sts = sts();
     let settings = at(&sts.url());
     let caller = Credentials { endpoint: Some("http://s3".into()), ..caller() }.with_account_id(Some("210987654321"));
@@ -197,14 +201,14 @@ async fn long_lived_keys_become_a_session_of_the_same_principal() {
 }
 
 #[tokio::test]
-async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
+async fn shows_message_of_sts_for_denied_keys_and_roles() {
     let sts = sts();
     let secret = Credentials::new(Sts::ACCESS_KEY_ID, "hush-wrong").unwrap();
     let unknown = Credentials::new("AKIAOTHER", Sts::SECRET_ACCESS_KEY).unwrap();
     let session = assume(&sts, &caller(), &role()).await.unwrap();
     let token = session.clone().with_session_token(Some("hush-other")).unwrap();
     let without = session.clone().with_session_token(None).unwrap();
-    // Its refusal repeats the headers that were signed, the session token among them.
+    // Its error message repeats the signed headers, which include the session token.
     sts.know("ASIA1", "hush-changed", Some("hush/token+1=="));
     for (caller, code, advice) in [
         (&secret, "SignatureDoesNotMatch", "check the secret access key"),
@@ -227,11 +231,11 @@ async fn wrong_keys_and_roles_are_denied_with_the_words_of_sts() {
         sts.url()
     );
     assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
-    assert_eq!(sts.actions().len(), 7, "what is refused is asked once");
+    assert_eq!(sts.actions().len(), 7, "errors that are permanent are not retried");
 }
 
 #[tokio::test]
-async fn the_scope_is_the_region_of_the_settings() {
+async fn signs_for_region_of_the_settings() {
     let sts = sts();
     let settings = at(&sts.url()).with_region(Some("us-east-1".into()));
     let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
@@ -239,7 +243,7 @@ async fn the_scope_is_the_region_of_the_settings() {
 }
 
 #[tokio::test]
-async fn codes_and_statuses_are_kinds() {
+async fn maps_codes_and_statuses_to_kinds() {
     for (status, code, kind) in [
         (400, "ExpiredToken", ErrorKind::Denied),
         (400, "InvalidIdentityToken", ErrorKind::Denied),
@@ -249,7 +253,7 @@ async fn codes_and_statuses_are_kinds() {
         (400, "MalformedPolicyDocument", ErrorKind::Misconfigured),
         (400, "PackedPolicyTooLarge", ErrorKind::Misconfigured),
         (404, "InvalidAction", ErrorKind::Misconfigured),
-        // Nothing more is known of these.
+        // Unknown codes: the status decides.
         (403, "OfAnotherKind", ErrorKind::Denied),
         (400, "OfAnotherKind", ErrorKind::Misconfigured),
     ] {
@@ -273,7 +277,7 @@ async fn codes_and_statuses_are_kinds() {
 }
 
 #[tokio::test]
-async fn what_passes_is_asked_again() {
+async fn retries_transient_errors() {
     for replies in [
         vec![error(400, "Throttling", "Rate exceeded")],
         vec![Reply::of(502, "<html>bad gateway"), error(503, "ServiceUnavailable", "")],
@@ -287,7 +291,7 @@ async fn what_passes_is_asked_again() {
 }
 
 #[tokio::test]
-async fn when_upstream_says_when_nobody_asks_sooner() {
+async fn does_not_retry_before_retry_after() {
     let throttled = error(429, "Throttling", "Rate exceeded").with("retry-after", "7");
     let (failure, requests) = failed(vec![throttled]).await;
     assert_eq!(
@@ -297,7 +301,7 @@ async fn when_upstream_says_when_nobody_asks_sooner() {
 }
 
 #[tokio::test]
-async fn silence_names_the_action_and_the_place() {
+async fn names_action_and_url_without_answer() {
     let nobody = format!("http://{}/", nobody());
     let failure = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
     assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
@@ -306,7 +310,7 @@ async fn silence_names_the_action_and_the_place() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_errors_of_sts_keep_their_status() {
+async fn shows_status_of_answers_that_sts_did_not_send() {
     let doctype = "<!DOCTYPE a [<!ENTITY b 'hush'>]><ErrorResponse><Error><Code>&b;</Code></Error></ErrorResponse>";
     for (status, body, told, kind) in [
         (503, "<html><body>hush</body></html>", "status 503 Service Unavailable", ErrorKind::Unavailable),
@@ -329,19 +333,19 @@ async fn answers_that_are_no_errors_of_sts_keep_their_status() {
         ),
     ] {
         let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
-        let advice = match kind {
-            ErrorKind::Denied => "ask who administers the account whether this caller may do it",
+        let hint = match kind {
+            ErrorKind::Denied => "ask the administrator of the account whether this caller may do it",
             ErrorKind::Unavailable => "the service may recover: run it again in a while",
             _ if status == 307 => "name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)",
             _ => "check what the profile asks for, and what answers at this endpoint",
         };
-        assert!(failure.to_string().ends_with(&format!("): {told}; {advice}")), "{failure}");
+        assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
         assert_eq!(failure.kind, kind, "{failure}");
     }
 }
 
 #[tokio::test]
-async fn a_success_without_credentials_is_no_success() {
+async fn rejects_successful_answer_without_credentials() {
     let answer = |credentials: &str| {
         format!(
             "<AssumeRoleResponse><AssumeRoleResult><Credentials>{credentials}</Credentials></AssumeRoleResult></AssumeRoleResponse>"
@@ -361,7 +365,7 @@ async fn a_success_without_credentials_is_no_success() {
         (answer(&[id, token, end].concat()), "the answer has no Credentials/SecretAccessKey"),
         (answer(&[secret, token, end].concat()), "the answer has no Credentials/AccessKeyId"),
         (answer(&[id, "<SecretAccessKey/>", token, end].concat()), "the answer has no Credentials/SecretAccessKey"),
-        (answer(&[id, id, secret, token, end].concat()), "/Credentials/AccessKeyId stands twice in the answer"),
+        (answer(&[id, id, secret, token, end].concat()), "the answer has /Credentials/AccessKeyId twice"),
         (
             answer(&[id, secret, token, "<Expiration>hush</Expiration>"].concat()),
             "Credentials/Expiration is not a timestamp of the form 2026-11-23T16:00:00Z",
@@ -373,14 +377,14 @@ async fn a_success_without_credentials_is_no_success() {
     ];
     for (body, told) in cases {
         let (failure, requests) = failed(vec![Reply::ok(body)]).await;
-        let advice = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
-        assert!(failure.to_string().ends_with(&format!("): {told}; {advice}")), "{failure}");
+        let hint = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+        assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
         assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 1), "{failure}");
     }
 }
 
 #[tokio::test]
-async fn an_account_is_told_only_when_it_is_certain() {
+async fn gives_account_only_if_it_is_certain() {
     for (arn, account) in [
         ("arn:aws:sts::123456789012:assumed-role/a/b", Some("123456789012")),
         ("arn:aws:sts:::assumed-role/a/b", None),
@@ -397,10 +401,10 @@ async fn an_account_is_told_only_when_it_is_certain() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_named() {
+async fn hints_at_wrong_clock() {
     for (seconds, told) in [
-        (-3700, Some("the clock of this machine is 61 minutes ahead of that of the service, set it right")),
-        (320, Some("the clock of this machine is 5 minutes behind that of the service, set it right")),
+        (-3700, Some("set the clock of this machine: it is 61 minutes ahead of that of the service")),
+        (320, Some("set the clock of this machine: it is 5 minutes behind that of the service")),
         (-280, None),
     ] {
         let sts = sts();
@@ -414,7 +418,7 @@ async fn a_clock_that_is_wrong_is_named() {
             (Ok(_), None) => {}
             other => panic!("{other:?}"),
         }
-        // Whatever it is refused for, the clock is worth a word.
+        // The hint appears with any error code.
         sts.script([error(400, "ValidationError", "m")]);
         let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
         assert_eq!(failure.to_string().contains("minutes"), told.is_some(), "{failure}");
@@ -427,12 +431,15 @@ async fn a_clock_that_is_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_that_no_request_can_carry() {
+async fn rejects_parameters_that_a_request_cannot_carry() {
     let sts = sts();
     let long = format!("arn:{}", "a".repeat(crate::aws::arn::LONGEST));
     for arn in ["", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", &long] {
         let failure = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
-        assert!(failure.to_string().starts_with("role_arn is no name of a role"), "{failure}");
+        assert!(
+            failure.to_string().starts_with("role_arn is empty, too long, or has spaces or line breaks; "),
+            "{failure}"
+        );
         let web = WebIdentityRequest { role_arn: arn.into(), ..web_identity() };
         let outcome = assume_role_with_web_identity(&context(), &at(&sts.url()), &web, &TOKEN.into()).await;
         assert_eq!(outcome.unwrap_err().kind, ErrorKind::Misconfigured);
@@ -457,18 +464,18 @@ async fn nothing_is_sent_that_no_request_can_carry() {
     assert_eq!(failure.kind, ErrorKind::Misconfigured, "{failure}");
     let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
     let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
-    assert!(failure.to_string().starts_with("the region \"eu-west-1/x\\n\" is none"), "{failure}");
+    assert!(failure.to_string().starts_with("the region \"eu-west-1/x\\n\" is not valid"), "{failure}");
     let https = sts.url().replace("http:", "https:");
-    let refused = Settings { ca_bundle: Some(Err("not this file".into())), ..at(&https) };
+    let refused = Settings { ca_bundle: Some(Err(SettingError::new("not this file"))), ..at(&https) };
     let failure = assume_role(&context(), &refused, &caller(), &role()).await.unwrap_err();
     assert_eq!(failure, SourceError::misconfigured("not this file"));
     assert!(sts.actions().is_empty());
 }
 
-/// The crate that signs traces what it signs.
+/// The crate of the signatures logs the text that it signs.
 #[tokio::test]
-async fn no_level_of_logging_shows_a_secret() {
-    let log = Log::default();
+async fn no_log_level_shows_a_secret() {
+    let log = StsLog::default();
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
@@ -478,14 +485,14 @@ async fn no_level_of_logging_shows_a_secret() {
     assume(&sts, &first, &role()).await.unwrap();
     drop(guard);
     let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(shown.contains("asked upstream"), "{shown}");
+    assert!(shown.contains("sent an HTTP request"), "{shown}");
     assert!(!shown.contains("hush"), "{shown}");
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct StsLog(Arc<Mutex<Vec<u8>>>);
 
-impl io::Write for Log {
+impl io::Write for StsLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -497,10 +504,10 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn each_attempt_is_signed_for_its_moment() {
+async fn signs_each_attempt_with_its_own_time() {
     let sts = sts();
     sts.script([Reply::of(500, ""), Reply::of(500, "")]);
-    // A clock that runs fast enough for two attempts to fall into two seconds.
+    // A fast clock: two attempts never fall into one second.
     let base = Clock::system().now() - Duration::from_secs(60);
     let context = Context { clock: Clock::injected(base), ..context() };
     let stepping = context.clock.clone();
@@ -514,7 +521,7 @@ async fn each_attempt_is_signed_for_its_moment() {
     let (caller, role) = (caller(), role());
     tokio::select! {
         outcome = assume_role(&context, &settings, &caller, &role) => drop(outcome.unwrap()),
-        () = ticking => unreachable!("it never ends"),
+        () = ticking => unreachable!("the clock never stops"),
     }
     let mut dates: Vec<_> =
         sts.server().seen().iter().map(|seen| seen.header("x-amz-date").unwrap().to_owned()).collect();

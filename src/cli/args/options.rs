@@ -1,4 +1,4 @@
-//! What clap parses: every flag, its variable and its line of help.
+//! The global flags with their variables and help.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,15 +7,15 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser};
 use tracing_subscriber::filter::Targets;
 
-use crate::cli::args::log::{LogFormat, parse_log_level};
 use crate::cli::args::subcommands::Subcommand;
+use crate::cli::logging::{LogFormat, parse_log_level};
 use crate::config::profiles::ProfilePattern;
 use crate::config::server::Account;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-/// Source flags, for commands that read none and for messages.
+/// The source flags.
 pub(crate) const SOURCES: [&str; 12] = [
     "access_key_id",
     "access_key_id_file",
@@ -31,8 +31,8 @@ pub(crate) const SOURCES: [&str; 12] = [
     "region",
 ];
 
-/// Flags that say nothing about where to log in.
-pub(crate) const NOT_FOR_LOGIN: [&str; 15] = [
+/// The flags that `login` does not use.
+pub(crate) const UNUSED_BY_LOGIN: [&str; 15] = [
     "access_key_id",
     "access_key_id_file",
     "secret_access_key",
@@ -50,12 +50,12 @@ pub(crate) const NOT_FOR_LOGIN: [&str; 15] = [
     "auth_token_file",
 ];
 
-/// Server flags, for commands that read none.
+/// The server flags.
 pub(crate) const SERVER: [&str; 6] =
     ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
 
-/// Flags of the metadata service, which only those read who run a daemon or try its configuration.
-pub(crate) const METADATA: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
+/// The flags of the IMDS server. Only `serve` and `check` use them.
+pub(crate) const IMDS: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -64,15 +64,15 @@ Examples:
   credenza exec --profile dev -- aws s3 ls        run one command with it
   credenza exec --url-file minio.url -- ./job     with http://KEY:SECRET@HOST:9000 from a file
   pass s3/dev | credenza --access-key-id AKIA… --secret-access-key-file - get --format env
-  credenza check                                  why these credentials, or why none
-  credenza login --all                            log in at every SSO session of ~/.aws/config
+  credenza check                                  explain which source gives the credentials, or why none does
+  credenza login --all                            log in to every SSO session of ~/.aws/config
 
-Without configuration the first of these that is set up here is served: the keys and the URL given by flags, the \
-environment (AWS_ACCESS_KEY_ID …), the AWS shared files, the container endpoint, the instance metadata service. \
---profile, --credentials-file and --config-file leave the environment out.
+Without configuration Credenza serves the first configured source of: keys or a URL from flags, the environment \
+(AWS_ACCESS_KEY_ID …), the AWS shared files, the container endpoint, the instance metadata service (IMDS). --profile, \
+--credentials-file and --config-file skip the environment.
 
-Each flag has the variable shown beside it. Flags go before variables, variables before credenza.toml (--config), \
-that before the defaults. Exit codes: 0 clean, 1 failed, 2 wrong usage, 78 bad configuration.";
+Each flag has a variable of the same name. Flags take precedence over variables, variables over credenza.toml \
+(--config), that over the defaults. Exit codes: 0 success, 1 failure, 2 wrong usage, 78 bad configuration.";
 
 /// A local credential broker for AWS and S3: finds credentials, keeps them fresh, serves them on localhost.
 #[derive(Parser)]
@@ -81,7 +81,7 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Subcommand>,
 
-    /// Read this credenza.toml, and no other
+    /// Read only this credenza.toml
     #[arg(long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path, global = true)]
     pub(crate) config: Option<PathBuf>,
 
@@ -97,7 +97,7 @@ pub(crate) struct Arguments {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Log this much: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [else RUST_LOG, else info]
+    /// Log level: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [default: RUST_LOG, else info]
     #[arg(long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level, global = true)]
     pub(crate) log_level: Option<Targets>,
 
@@ -108,26 +108,26 @@ pub(crate) struct Arguments {
     pub(crate) server: ServerOptions,
 
     #[command(flatten)]
-    pub(crate) metadata: ImdsOptions,
+    pub(crate) imds: ImdsOptions,
 }
 
-/// Where the credentials of `default` come from.
+/// The sources of the identity `default`.
 #[derive(Args)]
 #[command(next_help_heading = "Sources of the identity default")]
 pub(crate) struct SourceOptions {
-    /// Serve this key pair: its access key id
+    /// Serve a key pair: the access key id
     #[arg(long, env = "CREDENZA_ACCESS_KEY_ID", value_name = "ID", global = true)]
     access_key_id: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the access key id from a file (- is standard input)
     #[arg(long, env = "CREDENZA_ACCESS_KEY_ID_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     access_key_id_file: Option<PathBuf>,
 
-    /// Serve this key pair: its secret; other users see it in the process list
+    /// Serve a key pair: the secret access key; other users see it in the process list
     #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY", value_name = "SECRET", global = true)]
     secret_access_key: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the secret access key from a file (- is standard input)
     #[arg(
         long,
         env = "CREDENZA_SECRET_ACCESS_KEY_FILE",
@@ -141,7 +141,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_SESSION_TOKEN", value_name = "TOKEN", global = true)]
     session_token: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the session token from a file (- is standard input)
     #[arg(long, env = "CREDENZA_SESSION_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     session_token_file: Option<PathBuf>,
 
@@ -149,7 +149,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_URL", value_name = "URL", global = true)]
     url: Option<Secret>,
 
-    /// The same, from a file (- is standard input)
+    /// Read the URL from a file (- is standard input)
     #[arg(long, env = "CREDENZA_URL_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     url_file: Option<PathBuf>,
 
@@ -165,7 +165,7 @@ pub(crate) struct SourceOptions {
     #[arg(long, env = "CREDENZA_CONFIG_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     pub(crate) config_file: Option<PathBuf>,
 
-    /// Serve every profile whose name matches, as an identity of that name, once somebody asks for it
+    /// Serve every profile with a matching name as an identity, from its first request on
     #[arg(
         long,
         env = "CREDENZA_SERVE_PROFILES",
@@ -176,18 +176,17 @@ pub(crate) struct SourceOptions {
     )]
     pub(crate) serve_profiles: Vec<ProfilePattern>,
 
-    /// Use this region, whatever the sources say
+    /// Use this region instead of the sources' regions
     #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region, global = true)]
     pub(crate) region: Option<Box<str>>,
 }
 
-/// The daemon.
+/// The flags of the HTTP server.
 #[derive(Args)]
 #[command(next_help_heading = "Daemon (serve, check, status, env, get --from-daemon)")]
 pub(crate) struct ServerOptions {
-    /// Where to listen.
     #[arg(
-        help = "Listen here; again for more [default: 127.0.0.1:9733 and [::1]:9733]",
+        help = "Listen on this address; repeat for more [default: 127.0.0.1:9733 and [::1]:9733]",
         long,
         env = "CREDENZA_LISTEN",
         value_name = "ADDRESS:PORT",
@@ -201,7 +200,7 @@ pub(crate) struct ServerOptions {
     #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new(), global = true)]
     pub(crate) allow_remote: bool,
 
-    /// Keep the daemon's own token here; made when missing
+    /// Keep the auth token in this file; generated if missing
     #[arg(long, env = "CREDENZA_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     pub(crate) token_file: Option<PathBuf>,
 
@@ -209,36 +208,35 @@ pub(crate) struct ServerOptions {
     #[arg(long, env = "CREDENZA_TOKEN_GROUP", value_name = "GROUP", value_parser = value::account, global = true)]
     pub(crate) token_group: Option<Account>,
 
-    /// Use this token and keep none; other users see it in the process list
+    /// Use this auth token and write no file; other users see it in the process list
     #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN", global = true)]
     auth_token: Option<Secret>,
 
-    /// The same, from a file that is only read (- is standard input)
+    /// Read the auth token from a file and write none (- is standard input)
     #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
     auth_token_file: Option<PathBuf>,
 }
 
-/// The metadata service beside the daemon's own protocol.
+/// The flags of the IMDS server.
 #[derive(Args)]
-#[command(next_help_heading = "Metadata service (serve, check), for programs that know only IMDSv2")]
+#[command(next_help_heading = "IMDS server (serve, check), for programs that support only IMDS")]
 pub(crate) struct ImdsOptions {
-    /// Where to listen.
     #[arg(
-        help = "Serve one identity here as well, to every program that reaches it; again for more [default: nowhere]",
+        help = "Serve one identity on this address to every program that reaches it; repeat for more [default: none]",
         long,
         env = "CREDENZA_IMDS_LISTEN",
         value_name = "ADDRESS:PORT",
-        value_parser = value::metadata_address,
+        value_parser = value::imds_address,
         value_delimiter = ',',
         global = true
     )]
     pub(crate) imds_listen: Vec<SocketAddr>,
 
-    /// Serve this identity there; only credentials with a session token are [default: default]
+    /// Serve this identity there, if its credentials have a session token [default: default]
     #[arg(long, env = "CREDENZA_IMDS_IDENTITY", value_name = "NAME", value_parser = value::identity, global = true)]
     pub(crate) imds_identity: Option<IdentityName>,
 
-    /// Answer requests without a token of the protocol, too (IMDSv1)
+    /// Answer requests without an IMDS session token, too (IMDSv1)
     #[arg(long, env = "CREDENZA_IMDS_ALLOW_V1", value_parser = BoolishValueParser::new(), global = true)]
     pub(crate) imds_allow_v1: bool,
 }

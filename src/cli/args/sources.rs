@@ -1,103 +1,78 @@
-//! Flags and variables, which of them goes first, and the `…-file` twins of secrets.
+//! Builds the source chain and the auth token from flags and variables.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::ArgMatches;
-use clap::parser::ValueSource;
-use zeroize::Zeroizing;
+use crate::cli::args::options;
+use crate::cli::args::values::ArgumentValues;
+use crate::config::server::AuthTokenConfig;
+use crate::config::sources::built_in_chain;
+use crate::config::value;
+use crate::source::spec::{SourceKind, SourceSpec};
 
-use crate::model::secret::Secret;
-use crate::source::spec::TextSource;
-
-/// No secret is longer.
-const LONGEST_INPUT: u64 = 64 * 1024;
-
-/// What was given, and where. A flag goes before a variable.
-pub(crate) struct SourceArguments<'a> {
-    matches: &'a ArgMatches,
-    stdin: &'a mut dyn Read,
-    reader: Option<String>,
-    pub(crate) warnings: Vec<String>,
+/// Builds the source chain of source flags and variables. Returns `None` without any.
+pub(crate) fn sources(
+    values: &mut ArgumentValues<'_>,
+    arguments: &options::SourceOptions,
+) -> Result<Option<Vec<SourceSpec>>, String> {
+    let keys = keys(values)?;
+    let url = values.text("url", value::url)?.map(SourceKind::Url);
+    let profile = SourceKind::Profile {
+        name: arguments.profile.clone(),
+        credentials_file: arguments.credentials_file.clone(),
+        config_file: arguments.config_file.clone(),
+    };
+    let names_profile = !values.names(&["profile", "credentials_file", "config_file"]).is_empty();
+    if keys.is_none() && url.is_none() && !names_profile {
+        return Ok(None);
+    }
+    let rest = built_in_chain().into_iter().filter_map(|source| match source.kind {
+        SourceKind::Profile { .. } => Some(SourceSpec { kind: profile.clone(), region: None }),
+        // As in the AWS CLI: a named profile excludes the keys in the environment.
+        SourceKind::Environment if names_profile => None,
+        _ => Some(source),
+    });
+    Ok(Some(keys.into_iter().chain(url).map(SourceSpec::from).chain(rest).collect()))
 }
 
-impl<'a> SourceArguments<'a> {
-    pub(crate) fn new(matches: &'a ArgMatches, stdin: &'a mut dyn Read) -> Self {
-        Self { matches, stdin, reader: None, warnings: Vec::new() }
-    }
-
-    /// How much a value counts; `None` when nobody gave one.
-    pub(crate) fn rank(&self, id: &str) -> Option<ValueSource> {
-        self.matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue)
-    }
-
-    /// Those of these that were given, as they were: `--url` or `CREDENZA_URL`.
-    pub(crate) fn said(&self, ids: &[&str]) -> Vec<String> {
-        ids.iter().filter_map(|id| Some(written(id, self.rank(id)?))).collect()
-    }
-
-    /// Those of these that were given on the command line.
-    pub(crate) fn flags(&self, ids: &[&str]) -> Vec<String> {
-        let is_flag = |id: &&&str| self.rank(id) == Some(ValueSource::CommandLine);
-        ids.iter().filter(is_flag).map(|id| written(id, ValueSource::CommandLine)).collect()
-    }
-
-    /// A text or the file of its `…-file` twin. Standard input is read at once.
-    pub(crate) fn text(
-        &mut self,
-        id: &'static str,
-        check: impl Fn(&str) -> Result<Secret, String>,
-    ) -> Result<Option<TextSource>, String> {
-        let id_file = format!("{id}_file");
-        let (said, text) = match (self.rank(id), self.rank(&id_file)) {
-            (None, None) => return Ok(None),
-            (Some(one), Some(other)) if one == other => {
-                let (one, other) = (written(id, one), written(&id_file, other));
-                return Err(format!("{one} and {other} are both given; leave out one of them"));
-            }
-            (Some(source), other) if Some(source) > other => {
-                let (said, text) = (written(id, source), self.matches.get_one::<Secret>(id).cloned());
-                if source == ValueSource::CommandLine && id != "access_key_id" {
-                    self.warnings.push(format!(
-                        "{said} shows a secret to everybody who may list processes; {said}-file or a variable does not"
-                    ));
-                }
-                (said, text)
-            }
-            (_, source) => {
-                let path = self.matches.get_one::<PathBuf>(&id_file).filter(|path| *path != Path::new("-"));
-                if let Some(path) = path {
-                    return Ok(Some(TextSource::File(path.clone())));
-                }
-                let said = written(&id_file, source.unwrap_or(ValueSource::CommandLine));
-                let text = self.read_stdin(&said)?;
-                (said, Some(text))
-            }
-        };
-        let text = text.map(|text| check(text.expose())).transpose();
-        Ok(text.map_err(|why| format!("{said}: {why}"))?.map(TextSource::Literal))
-    }
-
-    fn read_stdin(&mut self, reader: &str) -> Result<Secret, String> {
-        if let Some(first) = &self.reader {
-            return Err(format!("{first} and {reader} both read standard input; name a file for one of them"));
+fn keys(values: &mut ArgumentValues<'_>) -> Result<Option<SourceKind>, String> {
+    let access_key_id = values.text("access_key_id", value::credential_part("access key id"))?;
+    let secret_access_key = values.text("secret_access_key", value::credential_part("secret access key"))?;
+    let session_token = values.text("session_token", value::credential_part("session token"))?;
+    match (access_key_id, secret_access_key, session_token) {
+        (None, None, None) => Ok(None),
+        (Some(access_key_id), Some(secret_access_key), session_token) => {
+            Ok(Some(SourceKind::Static { access_key_id, secret_access_key, session_token }))
         }
-        self.reader = Some(reader.to_owned());
-        let mut bytes = Zeroizing::new(Vec::new());
-        let read = self.stdin.take(LONGEST_INPUT + 1).read_to_end(&mut bytes);
-        read.map_err(|error| format!("{reader}: cannot read standard input: {error}"))?;
-        if bytes.len() as u64 > LONGEST_INPUT {
-            return Err(format!("{reader}: standard input is longer than 64 kB; this cannot be a secret"));
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{reader}: standard input is not UTF-8 text"))?;
-        Ok(text.trim().into())
+        (Some(_), None, _) => Err("an access key id without its secret access key is half a key pair; add \
+                                   --secret-access-key-file (or CREDENZA_SECRET_ACCESS_KEY)"
+            .into()),
+        (None, Some(_), _) => Err("a secret access key without its access key id is half a key pair; add \
+                                   --access-key-id (or CREDENZA_ACCESS_KEY_ID)"
+            .into()),
+        (None, None, Some(_)) => Err("a session token without its key pair; add --access-key-id and \
+                                      --secret-access-key-file (or their variables)"
+            .into()),
     }
 }
 
-/// `--url-file` or `CREDENZA_URL_FILE`.
-pub(crate) fn written(id: &str, source: ValueSource) -> String {
-    match source {
-        ValueSource::EnvVariable => format!("CREDENZA_{}", id.to_ascii_uppercase()),
-        _ => format!("--{}", id.replace('_', "-")),
+/// Returns the auth token of flags and variables, which is given or in a token file.
+pub(crate) fn token(
+    values: &mut ArgumentValues<'_>,
+    token_file: Option<PathBuf>,
+) -> Result<Option<AuthTokenConfig>, String> {
+    let rank = values.rank("auth_token").max(values.rank("auth_token_file"));
+    let auth_token = values.text("auth_token", value::auth_token)?.map(AuthTokenConfig::Given);
+    match (auth_token, token_file) {
+        (Some(_), Some(_)) if rank == values.rank("token_file") => {
+            Err("the daemon does not write a given token to a file; remove --token-file, or --auth-token and \
+                 --auth-token-file (or their variables)"
+                .into())
+        }
+        (Some(auth_token), Some(token_file)) => Ok(Some(if rank > values.rank("token_file") {
+            auth_token
+        } else {
+            AuthTokenConfig::Kept(Some(token_file))
+        })),
+        (auth_token, token_file) => Ok(auth_token.or_else(|| token_file.map(|file| AuthTokenConfig::Kept(Some(file))))),
     }
 }

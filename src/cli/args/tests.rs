@@ -3,11 +3,13 @@ use std::net::SocketAddr;
 use clap::ArgAction;
 
 use crate::cli::args::*;
+use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
-use crate::config::server::Account;
-use crate::source::spec::TextSource;
+use crate::config::server::{Account, AuthTokenConfig};
+use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
-/// The arguments of a child that is this very test, since variables of a process cannot be set while it runs.
+/// The variable with the arguments of a child process. The child runs this test program, since a test must not change the
+/// variables of its own process.
 const CHILD: &str = "ARGUMENTS_FOR_THE_CHILD";
 
 fn run(line: &str, stdin: &str) -> Result<Invocation, String> {
@@ -27,7 +29,7 @@ fn literal(text: &str) -> TextSource {
 }
 
 #[test]
-fn every_flag_has_a_variable_and_shows_no_value_of_it() {
+fn every_flag_has_a_variable_and_hides_its_value() {
     let mut command = command();
     command.build();
     let mut flags = 0;
@@ -54,7 +56,7 @@ fn every_flag_has_a_variable_and_shows_no_value_of_it() {
 }
 
 #[test]
-fn commands() {
+fn parses_every_command() {
     let get =
         |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
     let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
@@ -94,7 +96,7 @@ fn commands() {
 }
 
 #[test]
-fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
+fn usage_errors_say_what_to_do() {
     for (line, expected) in [
         ("--access-key-id A", "add --secret-access-key-file"),
         ("--secret-access-key hunter2", "add --access-key-id"),
@@ -106,12 +108,12 @@ fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
         ("--url-file -", "--url-file: the URL does not begin"),
         ("--url-file - --auth-token-file -", "--url-file and --auth-token-file both read standard input"),
         ("--auth-token hunter2", "--auth-token: "),
-        ("--auth-token-file t --token-file u", "leave out --token-file, or --auth-token"),
+        ("--auth-token-file t --token-file u", "remove --token-file, or --auth-token"),
         ("get --from-daemon --profile dev", "--profile has no meaning for `credenza get --from-daemon`"),
         ("get --from-daemon --mfa-code 1", "--mfa-code has no meaning"),
         ("env --url-file u", "--url-file has no meaning for `credenza env`"),
         ("env --format ecs", "possible values: env, dotenv, fish, powershell"),
-        ("get --profile dev --identity minio", "--profile would make the identity default"),
+        ("get --profile dev --identity minio", "--profile would configure the identity default"),
         ("exec --region eu --identity minio -- ls", "--region would"),
         ("get --identity=", "1 to 256 bytes"),
         ("get --listen 127.0.0.1:1", "--listen has no meaning for `credenza get`"),
@@ -144,7 +146,7 @@ fn what_makes_no_sense_is_a_usage_error_that_says_what_to_do() {
 }
 
 #[test]
-fn source_flags_make_a_chain() {
+fn source_flags_build_a_chain() {
     let keys = SourceKind::Static { access_key_id: literal("A"), secret_access_key: literal("s"), session_token: None };
     let profile = |name: Option<&str>, credentials_file: Option<&str>| SourceKind::Profile {
         name: name.map(Into::into),
@@ -178,11 +180,11 @@ fn source_flags_make_a_chain() {
 }
 
 #[test]
-fn server_flags() {
+fn parses_server_flags() {
     let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2", "[::1]:3"].map(|text| text.parse().unwrap()).to_vec();
     let line = "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3 --allow-remote --token-file t --token-group 5";
     let overrides = valid(line).overrides;
-    assert_eq!(overrides.listen.as_deref(), Some(&addresses[1..]), "clap takes what stands behind the command");
+    assert_eq!(overrides.listen.as_deref(), Some(&addresses[1..]), "clap uses the values after the command");
     assert_eq!((overrides.allow_remote, overrides.token_group), (Some(true), Some(Account::Id(5))));
     assert_eq!(overrides.token, Some(AuthTokenConfig::Kept(Some("t".into()))));
     assert_eq!(valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3").overrides.listen, Some(addresses));
@@ -192,7 +194,7 @@ fn server_flags() {
 }
 
 #[test]
-fn metadata_flags() {
+fn parses_imds_flags() {
     let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2"].map(|text| text.parse().unwrap()).to_vec();
     for line in ["--imds-listen 127.0.0.1:1,[::1]:2", "check --imds-listen 127.0.0.1:1 --imds-listen [::1]:2"] {
         let overrides = valid(line).overrides;
@@ -203,7 +205,7 @@ fn metadata_flags() {
 }
 
 #[test]
-fn standard_input_is_read_at_once() {
+fn reads_standard_input_at_once() {
     let long = "0123456789abcdef0123456789abcdef";
     let invocation = run("--auth-token-file -", &format!("{long}\n")).unwrap();
     assert_eq!(invocation.overrides.token, Some(AuthTokenConfig::Given(literal(long))));
@@ -216,7 +218,7 @@ fn standard_input_is_read_at_once() {
 }
 
 #[test]
-fn a_secret_on_the_command_line_works_with_a_warning() {
+fn secret_on_the_command_line_gives_a_warning() {
     for (line, expected) in [
         ("--url http://k:hunter2@h", 1),
         ("--access-key-id A --secret-access-key hunter2 --session-token hunter2", 2),
@@ -233,7 +235,7 @@ const IN_THE_FILE: &[u8] = b"[server]\ntoken_file = \"/from-file\"\nallow_remote
     [imds]\nlisten = \"127.0.0.1:5\"\nidentity = \"default\"\nallow_v1 = true\n\
     [identities.a]\nsources = [\"imds\"]\n[identities.b]\nsources = [\"imds\"]\n";
 
-/// Not a test of its own: prints what the arguments and variables that it was started with come to.
+/// The child process of other tests: prints the result of its arguments and variables.
 #[test]
 fn child() {
     let Some(line) = std::env::var_os(CHILD) else { return };
@@ -269,7 +271,7 @@ fn child() {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the parent reads it")]
+#[allow(clippy::print_stdout, reason = "the parent process reads it")]
 fn print_line(text: &str) {
     println!("{text}");
 }
@@ -283,7 +285,7 @@ fn run_with(line: &str, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn flags_go_before_variables_and_variables_before_the_file() {
+fn flags_beat_variables_and_variables_beat_the_file() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
     type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str]);
     let cases: [Case<'_>; 23] = [
@@ -334,12 +336,12 @@ fn flags_go_before_variables_and_variables_before_the_file() {
         ("", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=Some(\"/v\")"]),
         ("--token-file /f", &[("CREDENZA_AUTH_TOKEN", TOKEN)], &["token=Some(\"/f\")"]),
         ("--auth-token-file /f", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=/f"]),
-        ("", &[("CREDENZA_AUTH_TOKEN", TOKEN), ("CREDENZA_TOKEN_FILE", "/v")], &["leave out --token-file"]),
+        ("", &[("CREDENZA_AUTH_TOKEN", TOKEN), ("CREDENZA_TOKEN_FILE", "/v")], &["remove --token-file"]),
         ("", &[("CREDENZA_LISTEN", "127.0.0.1:1,[::1]:2")], &["[127.0.0.1:1, [::1]:2]"]),
         (
             "get",
             &[("CREDENZA_IDENTITY", "minio"), ("CREDENZA_PROFILE", "dev")],
-            &["CREDENZA_PROFILE would make the identity default"],
+            &["CREDENZA_PROFILE would configure the identity default"],
         ),
         (
             "get --profile flag",
@@ -357,9 +359,9 @@ fn flags_go_before_variables_and_variables_before_the_file() {
     assert!(help.contains("--help") && !help.contains("hunter2"), "{help}");
 }
 
-/// What a shell remembers for us is no value of a flag.
+/// `CREDENZA_SET` is a note for later commands in a shell, not the value of a flag.
 #[test]
-fn no_flag_is_read_from_what_names_the_variables_that_are_ours() {
+fn no_flag_reads_the_list_of_own_variables() {
     let command = command();
     let commands: Vec<_> = std::iter::once(&command).chain(command.get_subcommands()).collect();
     let read: Vec<_> =

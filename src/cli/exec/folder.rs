@@ -1,8 +1,8 @@
-//! A new folder for one program's token and files, removed with everything in it when the program ends.
+//! A new folder for the auth token and the files of one `exec`. It is removed with its contents when `exec` ends.
 //!
-//! Who is killed cannot remove his own. So everybody holds a lock on his folder, which the kernel gives up for him, and
-//! removes those that nobody holds any more. A number of a process would not do: another container may share the folder
-//! above and have numbers of its own.
+//! A killed process cannot remove its folder. Each `exec` therefore locks its folder, and removes folders without a lock:
+//! the kernel releases the lock of a killed process. A process id would not do, since another container may share the
+//! parent folder, and its process ids are from another namespace.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,56 +14,61 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use crate::context::Context;
 use crate::model::text::Escaped;
 
-/// How all of them are called; the rest is chance.
+/// The start of each folder's name. Random digits follow.
 const PREFIX: &str = "credenza-exec-";
 
-/// Where temporary files may be as well: a volume of a container is often open to everybody.
-const FURTHER: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// Folders to try after TMPDIR. In a container TMPDIR is often a volume that every user may write.
+const FALLBACK_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// So often somebody who tidies up may take a folder away in the moment between its making and its locking.
-const TRIES: usize = 10;
+/// The maximum number of folders to create. Another `exec` may remove a new folder before this one locks it, which is rare
+/// enough for ten tries.
+const MAX_TRIES: usize = 10;
 
 #[derive(Debug)]
 pub(crate) struct PrivateFolder {
     path: PathBuf,
-    /// Its lock, held until it is closed.
+    /// The locked folder. Closing it releases the lock.
     _lock: File,
 }
 
 impl PrivateFolder {
-    /// Makes one below the runtime directory of the user, else that for temporary files, and removes what others who
-    /// were killed have left there.
-    pub(crate) fn make(context: &Context) -> io::Result<Self> {
+    /// Creates a folder in the user's runtime directory, else in one for temporary files. Removes the folders of killed
+    /// processes there.
+    pub(crate) fn create(context: &Context) -> io::Result<Self> {
         let uid = context.uid();
-        let runtime = context.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_closed(path, uid));
-        let above = match runtime {
+        let runtime =
+            context.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_private(path, uid));
+        let parent = match runtime {
             Some(runtime) => runtime,
             None => {
                 let first = std::env::temp_dir();
-                temporary([first.as_path()].into_iter().chain(FURTHER.map(Path::new)), uid)?
+                temporary_folder([first.as_path()].into_iter().chain(FALLBACK_FOLDERS.map(Path::new)), uid)?
             }
         };
-        tidy(&above, uid);
-        Self::make_below(&above)
+        remove_abandoned(&parent, uid);
+        Self::create_in(&parent)
     }
 
-    fn make_below(above: &Path) -> io::Result<Self> {
-        for _ in 0..TRIES {
-            let chance = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
-            let path = above.join(format!("{PREFIX}{chance:016x}"));
+    fn create_in(parent: &Path) -> io::Result<Self> {
+        for _ in 0..MAX_TRIES {
+            let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+            let path = parent.join(format!("{PREFIX}{random:016x}"));
             DirBuilder::new().mode(0o700).create(&path)?;
             if let Some(lock) = lock(&path).filter(|lock| is_at(lock, &path)) {
                 return Ok(Self { path, _lock: lock });
             }
         }
-        Err(io::Error::other(format!("what is made in {} is taken away at once", above.display())))
+        Err(io::Error::other(format!(
+            "another process removes new folders in {} at once; set TMPDIR to a folder of your own",
+            parent.display()
+        )))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a new file in it.
+    /// Writes a new file in the folder.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.path.join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -80,8 +85,8 @@ impl Drop for PrivateFolder {
     }
 }
 
-/// The first folder for temporary files in which nobody can put something in the place of ours.
-fn temporary<'p>(folders: impl Iterator<Item = &'p Path>, uid: u32) -> io::Result<PathBuf> {
+/// Returns the first folder in which no other user can replace our files.
+fn temporary_folder<'p>(folders: impl Iterator<Item = &'p Path>, uid: u32) -> io::Result<PathBuf> {
     let mut refused = Vec::new();
     for folder in folders {
         match replaceable(folder, uid) {
@@ -91,43 +96,44 @@ fn temporary<'p>(folders: impl Iterator<Item = &'p Path>, uid: u32) -> io::Resul
                 }
                 return Ok(folder.to_owned());
             }
-            Some(why) => refused.push(why),
+            Some(reason) => refused.push(reason),
         }
     }
-    Err(io::Error::other(format!("{}; or name a folder of your own in TMPDIR", refused.join("; "))))
+    Err(io::Error::other(format!("{}; or set TMPDIR to a folder of your own", refused.join("; "))))
 }
 
-/// Why others could rename what we make there, and put files of their own in its place.
+/// Returns the reason if other users can rename our folder and put their own in its place.
 fn replaceable(folder: &Path, uid: u32) -> Option<String> {
     let shown = Escaped(&folder.to_string_lossy()).to_string();
     let meta = match fs::metadata(folder) {
         Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => return Some(format!("{shown} is no folder")),
+        Ok(_) => return Some(format!("{shown} is not a folder")),
         Err(error) => return Some(format!("{shown}: {error}")),
     };
     if meta.mode() & 0o1002 == 0o002 {
-        return Some(format!("everybody may rename what stands in {shown} (chmod +t mends it)"));
+        return Some(format!("every user may rename the files in {shown} (chmod +t prevents that)"));
     }
-    let is_trusted = [uid, 0].contains(&meta.uid()) || Some(meta.uid()) == nobody();
+    let is_trusted = [uid, 0].contains(&meta.uid()) || Some(meta.uid()) == overflow_uid();
     (!is_trusted).then(|| format!("{shown} belongs to user {}", meta.uid()))
 }
 
-/// Who stands for all that a user namespace does not know, such as root in most of them.
-fn nobody() -> Option<u32> {
+/// Returns the user id that replaces every user unknown to a user namespace; root is often one of them.
+fn overflow_uid() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }
 
-/// Whether nobody else may rename what we make there. After `su` or `sudo -E` the variable names the folder of the user
-/// before, who could put files of his own in the place of ours.
-fn is_closed(above: &Path, uid: u32) -> bool {
-    fs::metadata(above).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0)
+/// Returns true if only the user may rename files in the folder.
+///
+/// After `su` or `sudo -E`, XDG_RUNTIME_DIR is the folder of the previous user. That user could replace our files.
+fn is_private(parent: &Path, uid: u32) -> bool {
+    fs::metadata(parent).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0)
 }
 
-/// Removes folders of ours that nobody holds. Whatever fails is left for the next.
-fn tidy(above: &Path, uid: u32) {
-    let Ok(entries) = fs::read_dir(above) else { return };
+/// Removes our folders without a lock. Errors are ignored: the next `exec` tries again.
+fn remove_abandoned(parent: &Path, uid: u32) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
-        // The name first: what else stands there is not looked at, for it may be the door to a file system that hangs.
+        // Check the name first. The metadata of another entry may block, if it is a mount of a dead file system.
         if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
             || !entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid)
         {
@@ -135,14 +141,14 @@ fn tidy(above: &Path, uid: u32) {
         }
         let path = entry.path();
         if let Some(lock) = lock(&path).filter(|lock| is_at(lock, &path)) {
-            tracing::debug!(folder = %path.display(), "removed what a killed process has left");
+            tracing::debug!(folder = %path.display(), "removed the folder of a killed process");
             let _ = fs::remove_dir_all(&path);
             drop(lock);
         }
     }
 }
 
-/// The lock on this folder, if nobody has it.
+/// Locks the folder. Returns `None` if another process holds the lock.
 fn lock(path: &Path) -> Option<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path, flags, Mode::empty()).ok()?;
@@ -150,10 +156,10 @@ fn lock(path: &Path) -> Option<File> {
     Some(folder.into())
 }
 
-/// Whether what is locked is still what stands there.
+/// Returns true if the path still leads to the locked folder.
 fn is_at(lock: &File, path: &Path) -> bool {
-    let (Ok(locked), Ok(there)) = (lock.metadata(), path.symlink_metadata()) else { return false };
-    (locked.dev(), locked.ino()) == (there.dev(), there.ino())
+    let (Ok(locked), Ok(current)) = (lock.metadata(), path.symlink_metadata()) else { return false };
+    (locked.dev(), locked.ino()) == (current.dev(), current.ino())
 }
 
 #[cfg(test)]
@@ -163,34 +169,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_that_is_ours_alone_is_closed() {
-        let above = tempfile::tempdir().unwrap();
+    fn only_a_folder_of_the_user_alone_is_private() {
+        let parent = tempfile::tempdir().unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        let mode = |mode| fs::set_permissions(above.path(), fs::Permissions::from_mode(mode)).unwrap();
-        for (bits, closed) in [(0o700, true), (0o755, true), (0o770, false), (0o707, false), (0o1777, false)] {
+        let mode = |mode| fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
+        for (bits, private) in [(0o700, true), (0o755, true), (0o770, false), (0o707, false), (0o1777, false)] {
             mode(bits);
-            assert_eq!(is_closed(above.path(), uid), closed, "{bits:o}");
+            assert_eq!(is_private(parent.path(), uid), private, "{bits:o}");
         }
         mode(0o700);
-        assert!(!is_closed(above.path(), uid.wrapping_add(1)), "another's");
-        assert!(!is_closed(&above.path().join("none"), uid));
+        assert!(!is_private(parent.path(), uid.wrapping_add(1)), "another user's");
+        assert!(!is_private(&parent.path().join("none"), uid));
     }
 
     #[test]
-    fn a_folder_in_which_others_can_replace_ours_is_passed_over_and_told() {
+    fn skips_and_reports_folders_with_replaceable_files() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let uid = rustix::process::geteuid().as_raw();
         let [first, second] = folders.each_ref().map(tempfile::TempDir::path);
         let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        let found = |uid| temporary([first, second].into_iter(), uid);
+        let found = |uid| temporary_folder([first, second].into_iter(), uid);
         for (bits, is_used) in [(0o700, true), (0o775, true), (0o1777, true), (0o777, false), (0o702, false)] {
             mode(first, bits);
             assert_eq!(found(uid).unwrap(), if is_used { first } else { second }, "{bits:o}");
         }
         mode(second, 0o777);
-        let told = found(uid).unwrap_err().to_string();
-        let of = |path: &Path| format!("everybody may rename what stands in {} (chmod +t mends it)", path.display());
-        assert_eq!(told, format!("{}; {}; or name a folder of your own in TMPDIR", of(first), of(second)));
+        let error = found(uid).unwrap_err().to_string();
+        let of =
+            |path: &Path| format!("every user may rename the files in {} (chmod +t prevents that)", path.display());
+        assert_eq!(error, format!("{}; {}; or set TMPDIR to a folder of your own", of(first), of(second)));
         mode(second, 0o1777);
         if uid == 0 {
             std::os::unix::fs::chown(second, Some(65533), None).unwrap();
@@ -199,23 +206,23 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_removed_and_nothing_else() {
-        let above = tempfile::tempdir().unwrap();
+    fn removes_only_abandoned_folders() {
+        let parent = tempfile::tempdir().unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        let held = PrivateFolder::make_below(above.path()).unwrap();
+        let held = PrivateFolder::create_in(parent.path()).unwrap();
         held.write("config", "x").unwrap();
-        let left = above.path().join(format!("{PREFIX}left"));
+        let left = parent.path().join(format!("{PREFIX}left"));
         fs::create_dir(&left).unwrap();
         fs::write(left.join("token"), "x").unwrap();
-        let file = above.path().join(format!("{PREFIX}file"));
+        let file = parent.path().join(format!("{PREFIX}file"));
         fs::write(&file, "x").unwrap();
-        let link = above.path().join(format!("{PREFIX}link"));
-        let target = above.path().join("target");
+        let link = parent.path().join(format!("{PREFIX}link"));
+        let target = parent.path().join("target");
         fs::create_dir(&target).unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        tidy(above.path(), uid.wrapping_add(1));
-        assert!(left.exists(), "that of another user");
-        tidy(above.path(), uid);
+        remove_abandoned(parent.path(), uid.wrapping_add(1));
+        assert!(left.exists(), "the folder of another user");
+        remove_abandoned(parent.path(), uid);
         assert!(!left.exists());
         assert!(held.path().join("config").exists() && file.exists() && link.exists() && target.exists());
         let path = held.path().to_owned();

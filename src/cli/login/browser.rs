@@ -1,4 +1,4 @@
-//! Opening a page in the person's browser.
+//! Opens a page in the user's browser.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,21 +8,21 @@ use tokio::process::Command;
 use crate::http::url::Url;
 use crate::os::environment::Environment;
 
-/// Asks the desktop, or the program that `BROWSER` names, to open a page, and does not wait for it. It says which
-/// program was asked.
+/// Starts the program of `BROWSER`, else the opener of the desktop, to open a page. Returns the program without waiting
+/// for it.
 ///
 /// # Errors
-/// Why nothing was opened; the person can open the page elsewhere.
+/// The reason why no program was started. The user can open the page elsewhere.
 pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<String, &'static str> {
-    // What goes to a program that opens anything must be a page, and nothing but that.
+    // The program may open anything, also files and options, so it must only get a page.
     if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
-        return Err("the page is no https URL");
+        return Err("the page is not an https URL");
     }
     let words = opener(environment, uid, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
     let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Ctrl-C here is not meant for a browser that it may have started.
+    // Ctrl-C must not end a browser that the program has started.
     command.process_group(0);
     for name in environment.variables().keys().filter(|name| name.starts_with("CREDENZA_")) {
         command.env_remove(name);
@@ -30,9 +30,9 @@ pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<St
     command.spawn().map(|_| program.clone()).map_err(|_| "the program that opens pages cannot be run")
 }
 
-/// The command line that opens a page.
+/// Returns the command line that opens a page.
 fn opener(environment: &Environment, uid: u32, is_wsl: bool, page: &str) -> Result<Vec<String>, &'static str> {
-    // As with Python, and so the AWS CLI: several are separated by colons, `%s` stands for the page.
+    // As in Python, and so in the AWS CLI: colons separate several programs, and `%s` is the page.
     if let Some(first) = environment.get("BROWSER").and_then(|browser| browser.split(':').next()) {
         let mut words: Vec<String> = first.split_whitespace().map(|word| word.replace("%s", page)).collect();
         if !first.contains("%s") {
@@ -40,7 +40,7 @@ fn opener(environment: &Environment, uid: u32, is_wsl: bool, page: &str) -> Resu
         }
         return Ok(words);
     }
-    // The desktop, if there is one, is another user's; a browser as root is nobody's wish.
+    // The desktop belongs to another user, and a browser should not run as root.
     if uid == 0 {
         return Err("this runs as root");
     }
@@ -48,7 +48,7 @@ fn opener(environment: &Environment, uid: u32, is_wsl: bool, page: &str) -> Resu
         () if cfg!(target_os = "macos") => "open",
         () if is_wsl => "wslview",
         () if environment.get("DISPLAY").or(environment.get("WAYLAND_DISPLAY")).is_some() => "xdg-open",
-        // xdg-open would start a browser for terminals in this one.
+        // xdg-open would start a text browser in this terminal.
         () => return Err("there is no display"),
     };
     Ok(vec![opener.into(), page.into()])
@@ -61,7 +61,7 @@ mod tests {
     const PAGE: &str = "https://d.example/?user_code=A-B";
 
     #[test]
-    fn who_opens_a_page() {
+    fn chooses_the_program_that_opens_a_page() {
         let display = [("DISPLAY", ":0")];
         for (variables, uid, is_wsl, expected) in [
             (&display[..], 7, false, Ok(vec!["xdg-open", PAGE])),
@@ -80,11 +80,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_pages_are_opened() {
+    async fn opens_only_https_pages() {
         let environment = Environment::new([("BROWSER", "/nowhere/browser")]);
         for page in ["http://d.example/", "file:///etc/passwd", "--help", "javascript:x", "https://a b/", " https://a/"]
         {
-            assert_eq!(open(&environment, 7, page), Err("the page is no https URL"), "{page}");
+            assert_eq!(open(&environment, 7, page), Err("the page is not an https URL"), "{page}");
         }
         assert_eq!(open(&environment, 7, PAGE), Err("the program that opens pages cannot be run"));
     }

@@ -1,4 +1,4 @@
-//! What the person sees.
+//! The output of a login: instructions and a countdown.
 
 use std::io::Write;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::login::sso::session::SsoSession;
 use crate::model::text::Escaped;
 
-/// Back to the first column, and nothing of the line left.
+/// Moves the cursor to the first column and clears the line.
 const CLEAR: &str = "\r\x1b[K";
 
 const TICK: Duration = Duration::from_secs(1);
@@ -16,27 +16,27 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct LoginScreen<'a> {
     out: &'a mut dyn Write,
     is_terminal: bool,
-    /// Whether a line stands there that has to go.
-    moving: bool,
+    /// True if the countdown is on the screen.
+    has_countdown: bool,
 }
 
 impl<'a> LoginScreen<'a> {
     pub(crate) fn new(out: &'a mut dyn Write, is_terminal: bool) -> Self {
-        Self { out, is_terminal, moving: false }
+        Self { out, is_terminal, has_countdown: false }
     }
 
-    pub(crate) fn ask(&mut self, session: &SsoSession, page: &str, code: &str) {
+    pub(crate) fn show_code(&mut self, session: &SsoSession, page: &str, code: &str) {
         let (page, code) = (Escaped(page), Escaped(code));
         self.line(&format!(
             "{session}: to log in, open this page, and agree only if it shows this code:\n\n  {page}\n  code {code}\n"
         ));
     }
 
-    pub(crate) fn not_opened(&mut self, why: &str) {
-        self.line(&format!("(no browser was opened here: {why})"));
+    pub(crate) fn browser_not_opened(&mut self, reason: &str) {
+        self.line(&format!("(no browser was opened here: {reason})"));
     }
 
-    /// Waits for a moment, and shows how long the code is good.
+    /// Waits until a time or the end of the code. Shows the remaining life of the code.
     pub(crate) async fn wait(&mut self, until: Instant, end: Instant) {
         let until = until.min(end);
         if !self.is_terminal {
@@ -48,9 +48,9 @@ impl<'a> LoginScreen<'a> {
                 return;
             }
             let left = end.saturating_duration_since(now).as_secs();
-            self.moving = true;
+            self.has_countdown = true;
             self.write(&format!(
-                "{CLEAR}waiting for the browser, {}:{:02} left (Ctrl-C gives up)",
+                "{CLEAR}waiting for the browser, {}:{:02} left (Ctrl-C cancels)",
                 left / 60,
                 left % 60
             ));
@@ -63,12 +63,12 @@ impl<'a> LoginScreen<'a> {
     }
 
     pub(crate) fn interrupted(&mut self) {
-        self.line("given up; nothing has changed");
+        self.line("login cancelled; nothing has changed");
     }
 
-    /// Takes the moving line away.
+    /// Removes the countdown.
     pub(crate) fn clear(&mut self) {
-        if std::mem::take(&mut self.moving) {
+        if std::mem::take(&mut self.has_countdown) {
             self.write(CLEAR);
         }
     }
@@ -78,7 +78,7 @@ impl<'a> LoginScreen<'a> {
         self.write(&format!("{text}\n"));
     }
 
-    /// A terminal that is gone is no reason not to log in.
+    /// Writes, and ignores errors: a login can succeed after the terminal is closed.
     fn write(&mut self, text: &str) {
         let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
     }
@@ -102,7 +102,7 @@ mod tests {
     async fn shown(is_terminal: bool) -> String {
         let mut out = Vec::new();
         let mut screen = LoginScreen::new(&mut out, is_terminal);
-        screen.ask(&session(), "https://d/\x1b[2J", "A-B");
+        screen.show_code(&session(), "https://d/\x1b[2J", "A-B");
         let end = Instant::now() + Duration::from_secs(600);
         screen.wait(Instant::now() + Duration::from_millis(1500), end).await;
         screen.done("done");
@@ -110,16 +110,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_moves_on_a_terminal_and_goes_at_the_end() {
-        let asked = "SSO session work: to log in, open this page, and agree only if it shows this code:\n\n  \
+    async fn terminal_shows_a_countdown_and_removes_it() {
+        let instructions = "SSO session work: to log in, open this page, and agree only if it shows this code:\n\n  \
                      https://d/\\u{1b}[2J\n  code A-B\n\n";
-        assert_eq!(shown(false).await, format!("{asked}done\n"));
-        let line = |left| format!("{CLEAR}waiting for the browser, {left} left (Ctrl-C gives up)");
-        assert_eq!(shown(true).await, format!("{asked}{}{}{CLEAR}done\n", line("10:00"), line("9:59")));
+        assert_eq!(shown(false).await, format!("{instructions}done\n"));
+        let line = |left| format!("{CLEAR}waiting for the browser, {left} left (Ctrl-C cancels)");
+        assert_eq!(shown(true).await, format!("{instructions}{}{}{CLEAR}done\n", line("10:00"), line("9:59")));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_beyond_the_end() {
+    async fn waits_no_longer_than_the_code_lives() {
         let mut nowhere = std::io::sink();
         let mut screen = LoginScreen::new(&mut nowhere, true);
         let began = Instant::now();

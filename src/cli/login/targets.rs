@@ -1,9 +1,9 @@
-//! Which log-ins are meant: what the shared files say of them.
+//! Finds the sessions to log in to, and their settings, in the shared files.
 
 use std::sync::LazyLock;
 
 use crate::aws::settings::Settings;
-use crate::cli::command::CommandError;
+use crate::cli::error::CommandError;
 use crate::cli::login::LoginRequest;
 use crate::context::Context;
 use crate::login::sso::session::SsoSession;
@@ -14,122 +14,126 @@ use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::property::{Property, Section};
 use crate::source::profile::files::ProfileFiles;
 
-/// Where to log in.
+/// The session to log in to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LoginTarget {
-    /// Where the profile says that `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names, else `default`.
+    /// The session of the profile in `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`, else of `default`.
     #[default]
     Default,
-    /// Where this profile says.
+    /// The session of this profile.
     Profile(Box<str>),
-    /// At this `[sso-session …]`.
+    /// This `[sso-session …]`.
     Session(Box<str>),
-    /// Everywhere, once each.
+    /// Every session, once each.
     All,
 }
 
 const DEFAULT: &str = "default";
 
-/// One place to log in at.
+/// A session with its settings and its location in the shared files.
 #[derive(Debug)]
 pub(crate) struct LoginSite {
     pub(crate) session: SsoSession,
     pub(crate) settings: Settings,
-    /// File and line that describe it.
-    origin: String,
-    remedy: String,
+    /// The file and line that define the session.
+    location: String,
+    /// The command to log in again.
+    login_command: String,
 }
 
 impl LoginSite {
-    /// A log-in that did not come about.
-    pub(crate) fn failed(&self, failure: &SourceError) -> CommandError {
-        let Self { session, origin, .. } = self;
-        CommandError::because(format!(
-            "{session} ({origin}): {failure}; if this lasts, compare sso_start_url and sso_region with the access portal"
-        ))
+    /// Returns the error of a failed login.
+    pub(crate) fn failed(&self, error: SourceError) -> CommandError {
+        let Self { session, location, .. } = self;
+        CommandError::new(format!("{session} ({location})"))
+            .with_source_error(error)
+            .with_hint("if this lasts, compare sso_start_url and sso_region with the access portal")
     }
 
-    pub(crate) fn too_late(&self) -> CommandError {
-        let Self { session, remedy, .. } = self;
-        CommandError::because(format!("{session}: nobody agreed before the code expired; run again: {remedy}"))
+    pub(crate) fn code_expired(&self) -> CommandError {
+        let Self { session, login_command, .. } = self;
+        CommandError::new(format!("{session}: the code expired before you agreed; run again: {login_command}"))
     }
 }
 
-/// The places that are wanted, and what is wrong with others that are wanted, too.
+/// Finds the requested sessions. The texts are the errors of further requested sessions.
 pub(crate) async fn find(
     context: &Context,
-    wish: &LoginRequest,
+    request: &LoginRequest,
 ) -> Result<(Vec<LoginSite>, Vec<String>), CommandError> {
-    let read = SharedFilePair::of(context, wish).await?;
+    let shared = SharedFilePair::read(context, request).await?;
     let current = context.environment.profile().unwrap_or(DEFAULT);
-    let place = |session, profile: Option<&str>| read.place(context, session, profile, current);
-    match &wish.of {
+    let site = |session, profile: Option<&str>| shared.site(context, session, profile, current);
+    match &request.target {
         LoginTarget::Default => {
-            read.of_profile(current).map(|session| (vec![place(session, Some(current))], Vec::new()))
+            shared.session_of(current).map(|session| (vec![site(session, Some(current))], Vec::new()))
         }
         LoginTarget::Profile(name) => {
-            read.of_profile(name).map(|session| (vec![place(session, Some(name))], Vec::new()))
+            shared.session_of(name).map(|session| (vec![site(session, Some(name))], Vec::new()))
         }
         LoginTarget::Session(name) => {
-            let section = read.files().sso_session(name).ok_or_else(|| {
-                CommandError::because(format!(
+            let section = shared.files().sso_session(name).ok_or_else(|| {
+                CommandError::new(format!(
                     "there is no [sso-session {}] in {}; {}",
                     Escaped(name),
-                    read.shown(),
-                    read.offer()
+                    shared.paths(),
+                    shared.suggestion()
                 ))
             })?;
-            let session = SsoSession::of_section(section).map_err(CommandError::because)?;
-            Ok((vec![place(session, None)], Vec::new()))
+            let session = SsoSession::of_section(section).map_err(CommandError::new)?;
+            Ok((vec![site(session, None)], Vec::new()))
         }
         LoginTarget::All => {
-            let (sessions, failures) = SsoSession::all(read.files());
-            if sessions.is_empty() && failures.is_empty() {
-                return Err(CommandError::because(format!(
+            let (sessions, errors) = SsoSession::all(shared.files());
+            if sessions.is_empty() && errors.is_empty() {
+                return Err(CommandError::new(format!(
                     "no profile of {} uses SSO; {}",
-                    read.shown(),
-                    read.offer()
+                    shared.paths(),
+                    shared.suggestion()
                 )));
             }
-            let places = sessions.into_iter().map(|(session, profile)| place(session, profile.as_deref())).collect();
-            Ok((places, failures.iter().map(ToString::to_string).collect()))
+            let sites = sessions.into_iter().map(|(session, profile)| site(session, profile.as_deref())).collect();
+            Ok((sites, errors.iter().map(ToString::to_string).collect()))
         }
     }
 }
 
-/// Both shared files.
+/// The two shared files, which were read without errors.
 struct SharedFilePair {
     profiles: ProfileFiles,
 }
 
 impl SharedFilePair {
-    async fn of(context: &Context, wish: &LoginRequest) -> Result<Self, CommandError> {
-        let named = NamedPaths { credentials: wish.credentials_file.clone(), config: wish.config_file.clone() };
-        let profiles = ProfileFiles::open(context, &named, |_| 0).await.map_err(CommandError::because)?;
-        profiles.files().map_err(CommandError::because)?;
+    async fn read(context: &Context, request: &LoginRequest) -> Result<Self, CommandError> {
+        let named = NamedPaths { credentials: request.credentials_file.clone(), config: request.config_file.clone() };
+        let profiles = ProfileFiles::open(context, &named, |_| 0).await.map_err(CommandError::new)?;
+        profiles.files().map_err(CommandError::new)?;
         Ok(Self { profiles })
     }
 
-    /// They could be read when this was made.
     fn files(&self) -> &SharedConfig {
+        // `read` has checked that the files have no errors.
         static NONE: LazyLock<SharedConfig> = LazyLock::new(SharedConfig::default);
         self.profiles.files().unwrap_or(&NONE)
     }
 
-    fn of_profile(&self, name: &str) -> Result<SsoSession, CommandError> {
-        let (shown, offer) = (Escaped(name), self.offer());
+    fn session_of(&self, name: &str) -> Result<SsoSession, CommandError> {
+        let (name_text, suggestion) = (Escaped(name), self.suggestion());
         let Some(profile) = self.files().profile(name) else {
-            return Err(CommandError::because(format!("there is no profile {shown} in {}; {offer}", self.shown())));
+            return Err(CommandError::new(format!(
+                "there is no profile {name_text} in {}; {suggestion}",
+                self.paths()
+            )));
         };
-        let session = SsoSession::of_profile(self.files(), profile).map_err(CommandError::because)?;
+        let session = SsoSession::of_profile(self.files(), profile).map_err(CommandError::new)?;
         session.ok_or_else(|| {
-            let at = profile.properties().next().map_or_else(|| self.shown(), |(_, property)| at(property));
-            CommandError::because(format!("profile {shown} ({at}) does not use SSO; {offer}"))
+            let location = profile.properties().next().map_or_else(|| self.paths(), |(_, property)| location(property));
+            CommandError::new(format!("profile {name_text} ({location}) does not use SSO; {suggestion}"))
         })
     }
 
-    /// A session with the settings of the profile that uses it: this one, else the current one, else the first.
-    fn place(&self, context: &Context, session: SsoSession, profile: Option<&str>, current: &str) -> LoginSite {
+    /// Adds the settings of a profile that uses the session: the given one, else the current one, else the first.
+    fn site(&self, context: &Context, session: SsoSession, profile: Option<&str>, current: &str) -> LoginSite {
         let user = match profile {
             Some(profile) => Some(profile),
             None => std::iter::once(current)
@@ -138,33 +142,33 @@ impl SharedFilePair {
                 .or(Some(current)),
         };
         let section = user.and_then(|name| self.files().profile(name));
-        let described = match &session.name {
+        let definition = match &session.name {
             Some(name) => self.files().sso_session(name),
             None => section,
         };
-        let origin = described.and_then(|section| section.get("sso_start_url")).map(at);
+        let start_url = definition.and_then(|section| section.get("sso_start_url"));
         LoginSite {
             settings: self.profiles.settings(context, section).with_region(Some(session.region.clone())),
-            origin: origin.unwrap_or_else(|| self.shown()),
-            remedy: session.login_command(profile),
+            location: start_url.map_or_else(|| self.paths(), location),
+            login_command: session.login_command(profile),
             session,
         }
     }
 
-    fn shown(&self) -> String {
-        self.profiles.places()
+    fn paths(&self) -> String {
+        self.profiles.paths()
     }
 
-    /// What could be meant instead.
-    fn offer(&self) -> String {
+    /// Returns the commands of existing sessions, else the way to add one.
+    fn suggestion(&self) -> String {
         let (sessions, _) = SsoSession::all(self.files());
         let commands: Vec<_> =
             sessions.iter().take(5).map(|(session, profile)| session.login_command(profile.as_deref())).collect();
         if commands.is_empty() {
-            return "add one with: aws configure sso, or an [sso-session NAME] with sso_start_url and sso_region"
+            return "add one with `aws configure sso`, or add [sso-session NAME] with sso_start_url and sso_region"
                 .into();
         }
-        format!("there is: {}", commands.join(", "))
+        format!("run one of: {}", commands.join(", "))
     }
 }
 
@@ -173,7 +177,7 @@ fn uses(profile: &Section, session: &SsoSession) -> bool {
     named.is_some() && named == session.name.as_deref()
 }
 
-/// File and line.
-fn at(property: &Property) -> String {
+/// Returns the file and line of a property.
+fn location(property: &Property) -> String {
     format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line())
 }

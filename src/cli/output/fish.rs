@@ -1,4 +1,4 @@
-//! Lines for fish.
+//! Variables for fish.
 
 use std::fmt::Write as _;
 
@@ -11,27 +11,29 @@ pub(crate) fn set(text: &mut String, name: &str, value: &str) {
     text.push('\n');
 }
 
-/// What the shell inherited is global. A universal variable is somebody's setting for all shells and stays, though
-/// programs find it: no other scope hides it from them.
+/// Erases the global variable, which is the scope of inherited variables.
+///
+/// A universal variable is the user's setting for all shells, so it stays. Programs see it, and no other scope hides it, so
+/// the lines print a warning.
 pub(crate) fn unset(text: &mut String, name: &str) {
     erase_local(text, name);
     let _ = writeln!(text, "set -eg {name}");
-    let told = format!("credenza: {name} is still set as a universal variable and would win: set -eU {name}");
-    let _ = writeln!(text, "set -qUx {name}; and echo '{told}' >&2");
+    let warning =
+        format!("credenza: {name} is still set as a universal variable and takes precedence; run: set -eU {name}");
+    let _ = writeln!(text, "set -qUx {name}; and echo '{warning}' >&2");
 }
 
-/// Neither setting a variable nor not finding one to erase is an outcome: having come to the end is.
+/// Makes the exit code 0: `set -e` fails if there is no variable to erase.
 pub(crate) fn end(text: &mut String) {
     text.push_str("true\n");
 }
 
-/// Those of functions and blocks go before global ones; each time the innermost of them is erased, as long as there is
-/// one.
+/// Erases the variables of functions and blocks, which take precedence over global ones. Each turn erases the innermost.
 fn erase_local(text: &mut String, name: &str) {
     let _ = writeln!(text, "while set -el {name}; end");
 }
 
-/// Between single quotes only `\'` and `\\` mean something else than they say (fish, "Quotes").
+/// Quotes a value. Between single quotes only `\'` and `\\` are escapes (fish, "Quotes").
 fn quote(text: &mut String, value: &str) {
     text.push('\'');
     for character in value.chars() {

@@ -1,27 +1,27 @@
-//! What `get` and `env` can be asked for.
+//! The values of `--format` of `get` and `env`.
 
 use clap::ValueEnum;
 
-/// How `get` prints credentials.
+/// The output format of `get`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// The JSON of `credential_process`
     #[default]
     Process,
-    /// Lines for a POSIX shell: `export AWS_ACCESS_KEY_ID=…`
+    /// Variables for a POSIX shell: `export AWS_ACCESS_KEY_ID=…`
     Env,
-    /// Lines of a .env file, as python-dotenv and Compose read it: `AWS_ACCESS_KEY_ID=…`
+    /// Variables of a .env file for python-dotenv and Compose: `AWS_ACCESS_KEY_ID=…`
     Dotenv,
-    /// Lines for fish: `set -gx AWS_ACCESS_KEY_ID …`
+    /// Variables for fish: `set -gx AWS_ACCESS_KEY_ID …`
     Fish,
-    /// Lines for PowerShell: `$env:AWS_ACCESS_KEY_ID = …`
+    /// Variables for PowerShell: `$env:AWS_ACCESS_KEY_ID = …`
     Powershell,
     /// The JSON of the HTTP endpoint
     Ecs,
 }
 
 impl OutputFormat {
-    /// Whose language its lines are in; `None` where it is a document.
+    /// Returns the language of the variables; `None` for a JSON document.
     #[must_use]
     pub(crate) fn dialect(self) -> Option<ShellDialect> {
         match self {
@@ -34,7 +34,7 @@ impl OutputFormat {
     }
 }
 
-/// The language in which variables are set.
+/// The language of variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShellDialect {
     /// For a POSIX shell: `export NAME=…`

@@ -1,4 +1,4 @@
-//! Lines for a POSIX shell.
+//! Variables for a POSIX shell.
 
 pub(crate) fn set(text: &mut String, name: &str, value: &str) {
     text.push_str("export ");
@@ -14,7 +14,7 @@ pub(crate) fn unset(text: &mut String, name: &str) {
     text.push('\n');
 }
 
-/// Everything between single quotes stands for itself, but for the single quote (POSIX.1-2024, 2.2.2).
+/// Quotes a value. Single quotes preserve every character except the single quote (POSIX.1-2024, 2.2.2).
 fn quote(text: &mut String, value: &str) {
     text.push('\'');
     for character in value.chars() {

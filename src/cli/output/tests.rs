@@ -7,7 +7,7 @@ fn temporary() -> Credentials {
 }
 
 #[test]
-fn durations_for_people() {
+fn formats_durations_and_relative_times() {
     let table = [
         (0, "0 s"),
         (59, "59 s"),
@@ -18,16 +18,20 @@ fn durations_for_people() {
         (90_061, "1 d 1 h"),
     ];
     for (seconds, text) in table {
-        assert_eq!(human(Duration::from_secs(seconds)), text);
+        assert_eq!(duration_text(Duration::from_secs(seconds)), text);
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
-    assert_eq!((instant(now - Duration::from_secs(60), now), instant(now, now)), ("1 min ago".into(), "now".into()));
+    assert_eq!(
+        (relative_time(now - Duration::from_secs(60), now), relative_time(now, now)),
+        ("1 min ago".into(), "now".into())
+    );
 }
 
 #[test]
-fn process_prints_version_1_and_only_what_there_is() {
+fn process_json_is_version_1_without_null_fields() {
     let json = |credentials: &Credentials| -> serde_json::Value {
-        serde_json::from_str(&ProcessOutput { credentials, place: StoreVariables::default() }.process()).unwrap()
+        serde_json::from_str(&CredentialsOutput { credentials, region_endpoint: RegionEndpoint::default() }.process())
+            .unwrap()
     };
     let expected = serde_json::json!({
         "Version": 1, "AccessKeyId": "AKIA1", "SecretAccessKey": "se'cr\"et", "SessionToken": "tok",
@@ -39,10 +43,10 @@ fn process_prints_version_1_and_only_what_there_is() {
 }
 
 #[test]
-fn what_is_not_there_is_unset_first() {
+fn unsets_missing_variables_first() {
     let keys = Credentials::new("A", "s").unwrap();
-    let place = StoreVariables { region: Some("eu-west-1"), endpoint: Some("http://h:9000") };
-    let (printed, before) = (ProcessOutput { credentials: &keys, place }, Environment::default());
+    let region_endpoint = RegionEndpoint { region: Some("eu-west-1"), endpoint: Some("http://h:9000") };
+    let (printed, before) = (CredentialsOutput { credentials: &keys, region_endpoint }, Environment::default());
     let expected = "unset AWS_SESSION_TOKEN\nunset AWS_CREDENTIAL_EXPIRATION\nunset AWS_ACCOUNT_ID\n\
                     export AWS_ACCESS_KEY_ID='A'\nexport AWS_SECRET_ACCESS_KEY='s'\nexport AWS_REGION='eu-west-1'\n\
                     export AWS_DEFAULT_REGION='eu-west-1'\nexport AWS_ENDPOINT_URL_S3='http://h:9000'\n\
@@ -59,12 +63,12 @@ fn what_is_not_there_is_unset_first() {
     ] {
         let text = printed.lines(dialect, &before).unwrap();
         assert!(text.starts_with(unset) && text.contains(set), "{dialect:?}: {}", *text);
-        let text = ProcessOutput { credentials: &temporary(), place }.lines(dialect, &before).unwrap();
+        let text = CredentialsOutput { credentials: &temporary(), region_endpoint }.lines(dialect, &before).unwrap();
         assert!(!text.contains(unset) && text.contains("AWS_SESSION_TOKEN"), "{dialect:?}: {}", *text);
     }
 }
 
-/// The line that sets one variable, without its beginning and end.
+/// Returns the value in the line that sets one variable.
 fn written(dialect: ShellDialect, value: &str) -> Result<String, UnwritableValue> {
     let text = lines(dialect, &[("NAME", Some(Zeroizing::new(value.to_owned())))])?;
     let starts = match dialect {
@@ -77,9 +81,9 @@ fn written(dialect: ShellDialect, value: &str) -> Result<String, UnwritableValue
     Ok(text.strip_prefix(starts).unwrap().strip_suffix(ends).unwrap().to_owned())
 }
 
-/// What the shells do with this is shown by them, in tests/shells.rs.
+/// tests/it/shells.rs runs such lines in the shells.
 #[test]
-fn each_shell_has_its_own_quotes() {
+fn quotes_values_for_each_shell() {
     let table = [
         (ShellDialect::Env, r"it's \n $x", r"'it'\''s \n $x'"),
         (ShellDialect::Fish, r"it's \n $x", r"'it\'s \\n $x'"),
@@ -105,18 +109,18 @@ fn each_shell_has_its_own_quotes() {
 }
 
 #[test]
-fn what_readers_of_dotenv_read_differently_is_refused_without_being_shown() {
-    for value in ["${hush}", r"$hush\\", r"hush's\", r"hush \'", "hush\n"] {
+fn refuses_ambiguous_dotenv_values_without_showing_them() {
+    for value in ["${hunter2}", r"$hunter2\\", r"hunter2's\", r"hunter2 \'", "hunter2\n"] {
         let error = written(ShellDialect::Dotenv, value).unwrap_err().to_string();
-        assert!(error.contains("NAME") && error.contains("--format") && !error.contains("hush"), "{error}");
+        assert!(error.contains("NAME") && error.contains("--format") && !error.contains("hunter2"), "{error}");
     }
 }
 
 #[test]
-fn a_file_takes_nothing_away_and_remembers_nothing() {
-    let before = Environment::new([(store_variables::SET, "AWS_REGION")]);
-    let there = StoreVariables { region: None, endpoint: Some("http://h") };
-    let names = |dialect| placed(there, &before, dialect).map(|(name, _)| name).collect::<Vec<_>>();
+fn dotenv_file_unsets_nothing_and_lists_no_own_variables() {
+    let before = Environment::new([(region_endpoint::OWN_VARIABLES, "AWS_REGION")]);
+    let values = RegionEndpoint { region: None, endpoint: Some("http://h") };
+    let names = |dialect| region_endpoint_variables(values, &before, dialect).map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(ShellDialect::Dotenv), ["AWS_ENDPOINT_URL_S3"]);
-    assert_eq!(names(ShellDialect::Fish), ["AWS_REGION", "AWS_ENDPOINT_URL_S3", store_variables::SET]);
+    assert_eq!(names(ShellDialect::Fish), ["AWS_REGION", "AWS_ENDPOINT_URL_S3", region_endpoint::OWN_VARIABLES]);
 }

@@ -1,4 +1,4 @@
-//! What the service manager hears of a running daemon: when it is ready, how it is, that it lives.
+//! Reports to the service manager: readiness, a status line, and keep-alive messages for its watchdog.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,67 +9,67 @@ use crate::lease::registry::{LeaseRegistry, RegistryHealth};
 use crate::os::clock::Clock;
 use crate::os::systemd::ServiceManager;
 
-/// How often the status line is looked at; it is for people only.
-const LOOK: Duration = Duration::from_secs(5);
+/// The pause between two updates of the status line. Only users read it, so a few seconds are enough.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reports for ever; it ends by being dropped.
+/// Reports until the future is dropped.
 pub(crate) async fn report(manager: ServiceManager, registry: LeaseRegistry, clock: Clock) {
     if !manager.listens() {
         return std::future::pending().await;
     }
-    let watching = watch(manager, &registry, &clock);
-    let telling = async {
+    let feeding = feed_watchdog(manager, &registry, &clock);
+    let reporting = async {
         registry.wait_for_first_loads().await;
         manager.ready();
         tracing::debug!("every eager identity has been tried");
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
-            let line = line(&registry.health(clock.now(), Instant::now()));
-            if line != told {
+            let line = status_line(&registry.health(clock.now(), Instant::now()));
+            if line != reported {
                 manager.status(&line);
-                told = line;
+                reported = line;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(STATUS_INTERVAL).await;
         }
     };
-    tokio::join!(watching, telling);
+    tokio::join!(feeding, reporting);
 }
 
-/// Feeds the watchdog three times within its patience, as long as every keeper does what it said it would. That this
-/// runs at all shows that the runtime turns; a keeper or a listener that ends by itself ends the daemon.
-async fn watch(manager: ServiceManager, registry: &LeaseRegistry, clock: &Clock) {
-    if let Some(patience) = manager.watchdog() {
-        feed(patience, registry, clock, || manager.alive()).await;
+/// Feeds the watchdog three times within its timeout, unless a refresher is stuck.
+///
+/// This task shows that the runtime works. A refresher or a listener that ends unexpectedly ends the daemon anyway.
+async fn feed_watchdog(manager: ServiceManager, registry: &LeaseRegistry, clock: &Clock) {
+    if let Some(timeout) = manager.watchdog() {
+        feed(timeout, registry, clock, || manager.alive()).await;
     }
 }
 
-async fn feed(patience: Duration, registry: &LeaseRegistry, clock: &Clock, mut alive: impl FnMut()) {
+async fn feed(timeout: Duration, registry: &LeaseRegistry, clock: &Clock, mut alive: impl FnMut()) {
     loop {
         match registry.health(clock.now(), Instant::now()).stuck {
             None => alive(),
             Some(identity) => {
-                tracing::error!(%identity, "its keeper is stuck: the watchdog of the service manager is not fed");
+                tracing::error!(%identity, "the refresher is stuck: the watchdog is not fed, so the service manager restarts the daemon");
             }
         }
-        tokio::time::sleep(patience / 3).await;
+        tokio::time::sleep(timeout / 3).await;
     }
 }
 
-fn line(health: &RegistryHealth) -> String {
-    let RegistryHealth { active: awake, usable, not_loaded: asleep, unready: wanting, stuck, config_refused: refused } =
-        health;
-    let mut line = format!("{usable} of {awake} identities have credentials");
-    if *asleep > 0 {
-        let _ = write!(line, ", {asleep} wait until somebody asks");
+fn status_line(health: &RegistryHealth) -> String {
+    let RegistryHealth { active, usable, not_loaded, unready, stuck, config_refused } = health;
+    let mut line = format!("{usable} of {active} identities have credentials");
+    if *not_loaded > 0 {
+        let _ = write!(line, ", {not_loaded} are not loaded before the first request");
     }
-    if let Some(name) = wanting {
-        let _ = write!(line, "; {name} has none, `credenza status` says why");
+    if let Some(name) = unready {
+        let _ = write!(line, "; {name} has none, run `credenza status` for the reason");
     }
     if let Some(name) = stuck {
-        let _ = write!(line, "; the keeper of {name} is stuck");
+        let _ = write!(line, "; the refresher of {name} is stuck");
     }
-    if *refused {
-        line.push_str("; the configuration on disk is refused, an earlier one is in force");
+    if *config_refused {
+        line.push_str("; the configuration file has an error, the earlier configuration stays in use");
     }
     line
 }
@@ -85,10 +85,10 @@ mod tests {
     use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState, RefreshState};
 
     #[tokio::test(start_paused = true)]
-    async fn the_watchdog_is_fed_until_a_keeper_is_stuck() {
+    async fn feeds_watchdog_until_a_refresher_is_stuck() {
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
         let loading = RefreshState::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
-        let (_keeper, _, handle) =
+        let (_refresher, _, handle) =
             LeaseHandle::new(LeaseState { refresh: loading, eager: true, ..LeaseState::default() });
         let live = LeaseHandles::from_iter([(LeaseKey::Identity("a".into()), handle)]);
         let registry = LeaseRegistry {
@@ -104,14 +104,14 @@ mod tests {
             fed - before
         };
         assert_eq!(within(Duration::from_secs(125)).await, 13, "every ten seconds");
-        assert_eq!(within(Duration::from_secs(300)).await, 1, "and not any more once its keeper is long overdue");
+        assert_eq!(within(Duration::from_secs(300)).await, 1, "not after the refresher is long overdue");
         assert_eq!(within(Duration::from_secs(300)).await, 0);
     }
 
     #[test]
-    fn one_line_for_people() {
+    fn status_line_names_identities_without_credentials() {
         let well = RegistryHealth { active: 2, usable: 2, ..RegistryHealth::default() };
-        assert_eq!(line(&well), "2 of 2 identities have credentials");
+        assert_eq!(status_line(&well), "2 of 2 identities have credentials");
         let ill = RegistryHealth {
             active: 2,
             usable: 1,
@@ -121,9 +121,9 @@ mod tests {
             ..RegistryHealth::default()
         };
         assert_eq!(
-            line(&ill),
-            "1 of 2 identities have credentials, 3 wait until somebody asks; dev has none, `credenza status` says why; \
-             the configuration on disk is refused, an earlier one is in force"
+            status_line(&ill),
+            "1 of 2 identities have credentials, 3 are not loaded before the first request; dev has none, run \
+             `credenza status` for the reason; the configuration file has an error, the earlier configuration stays in use"
         );
     }
 }

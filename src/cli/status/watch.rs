@@ -1,4 +1,4 @@
-//! `credenza status --watch`: the picture stays on the screen.
+//! `credenza status --watch`: updates the status until Ctrl-C.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -6,40 +6,41 @@ use std::time::Duration;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
-use crate::cli::command::CommandError;
+use crate::cli::error::CommandError;
 
-/// How often the daemon is asked.
-const EVERY: Duration = Duration::from_secs(1);
+/// The pause between two requests: the shown times have a resolution of one second.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Cursor to the top left.
+/// Moves the cursor to the top left.
 const HOME: &str = "\x1b[H";
-/// Everything from the cursor to the end of its line goes.
-const REST_OF_LINE: &str = "\x1b[K";
-/// Everything below the cursor goes.
-const REST_OF_SCREEN: &str = "\x1b[J";
+/// Clears the rest of the line.
+const CLEAR_LINE: &str = "\x1b[K";
+/// Clears everything below the cursor.
+const CLEAR_BELOW: &str = "\x1b[J";
 
-/// Asks again and again and shows the answer: on a terminal in its place, elsewhere each time that it says something
-/// new. It goes on while no daemon answers, and ends when nobody reads.
+/// Loads the status every second. A terminal shows the current status in place; another output gets each change.
+///
+/// It continues while no daemon answers, and ends when the reader closes the pipe.
 ///
 /// # Errors
-/// When the output cannot be written.
+/// If the output cannot be written.
 pub(crate) async fn watch(
-    mut ask: impl AsyncFnMut() -> Result<Value, CommandError>,
+    mut load: impl AsyncFnMut() -> Result<Value, CommandError>,
     show: impl Fn(Result<&Value, &CommandError>) -> String,
 ) -> Result<(), CommandError> {
     let terminal = io::stdout().is_terminal();
     let mut shown: Option<Value> = None;
     loop {
-        let answer = ask().await;
-        let text = show(answer.as_ref());
-        // What only moves with the time is no news where it scrolls.
-        let news = answer.map_or_else(|error| Value::from(error.to_string()), without_time);
+        let result = load().await;
+        let text = show(result.as_ref());
+        // Another output than a terminal gets no line if only the time has changed.
+        let status = result.map_or_else(|error| Value::from(error.to_string()), without_time);
         let written = if terminal {
-            // Some terminals do not know their size and say 0.
+            // Some terminals do not know their size and report 0.
             let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 1 && size.ws_col > 0);
             let (rows, columns) = size.map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
             write(&screen(&text, rows, columns))
-        } else if shown.as_ref() != Some(&news) {
+        } else if shown.as_ref() != Some(&status) {
             write(&text)
         } else {
             Ok(())
@@ -47,11 +48,11 @@ pub(crate) async fn watch(
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             written => {
-                written.map_err(|error| CommandError::because(format!("cannot write to standard output: {error}")))?;
+                written.map_err(|error| CommandError::new(format!("cannot write to standard output: {error}")))?;
             }
         }
-        shown = Some(news);
-        tokio::time::sleep(EVERY).await;
+        shown = Some(status);
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -62,11 +63,13 @@ fn without_time(mut document: Value) -> Value {
     document
 }
 
-/// What brings a text onto a screen of this size without flicker: as much as fits, and how much did not.
+/// Returns the text and control sequences that update a screen of this size without flicker.
+///
+/// If not all lines fit, the last line says how many are missing.
 fn screen(text: &str, rows: usize, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let height = |line: &&str| line.chars().count().div_ceil(columns).max(1);
-    // The last row is the cursor's; the one before it says how much is missing, when something is.
+    // The cursor needs the last row, and the line about missing lines the row before it.
     let fit_into = |rows: usize| {
         let mut left = rows;
         lines
@@ -80,13 +83,13 @@ fn screen(text: &str, rows: usize, columns: usize) -> String {
     let mut screen = String::from(HOME);
     for line in &lines[..fits] {
         screen.push_str(line);
-        screen.push_str(REST_OF_LINE);
+        screen.push_str(CLEAR_LINE);
         screen.push('\n');
     }
     if fits < lines.len() {
-        screen.push_str(&format!("… {} more lines: make the window higher{REST_OF_LINE}\n", lines.len() - fits));
+        screen.push_str(&format!("… {} more lines; enlarge the window{CLEAR_LINE}\n", lines.len() - fits));
     }
-    screen + REST_OF_SCREEN
+    screen + CLEAR_BELOW
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -100,18 +103,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_much_as_fits() {
+    fn screen_shows_the_lines_that_fit() {
         assert_eq!(screen("a\nb\n", 3, 80), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
         let long = screen("a\nb\nc\nd\n", 4, 80);
-        assert_eq!(long, "\x1b[Ha\x1b[K\nb\x1b[K\n… 2 more lines: make the window higher\x1b[K\n\x1b[J");
+        assert_eq!(long, "\x1b[Ha\x1b[K\nb\x1b[K\n… 2 more lines; enlarge the window\x1b[K\n\x1b[J");
         assert_eq!(long.matches('\n').count(), 3, "the last row stays free for the cursor");
         let wide = screen("12345\nb\nc\n", 5, 4);
-        assert_eq!(wide, "\x1b[H12345\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J", "a line that needs two rows, and all fits");
+        assert_eq!(wide, "\x1b[H12345\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J", "one line needs two rows, and all lines fit");
         assert!(screen("12345\nb\nc\n", 4, 4).contains("12345\x1b[K\n… 2 more lines"));
     }
 
     #[test]
-    fn time_alone_is_no_news() {
+    fn changed_time_alone_is_no_change() {
         let at = |now: u32| without_time(serde_json::json!({ "now": now, "identities": {} }));
         assert_eq!(at(1), at(2));
         assert_ne!(at(1), without_time(serde_json::json!({ "now": 1, "identities": { "a": {} } })));

@@ -14,7 +14,7 @@ use crate::daemon::soak::dice::Dice;
 use crate::daemon::soak::journal::{HUSH, Journal};
 use crate::daemon::soak::ledger::{Issue, Ledger};
 use crate::daemon::soak::weather::{FAULTS, Sky, Weather};
-use crate::http::stream::{Connecting, UpstreamStream};
+use crate::http::stream::{ByteStream, Connecting};
 use crate::model::time::timestamp;
 use crate::os::clock::Clock;
 
@@ -111,7 +111,7 @@ impl Service {
                     _ => {
                         let (near, far) = tokio::io::duplex(64 * 1024);
                         let _ = line.send((far, sky));
-                        Ok(Box::new(near) as Box<dyn UpstreamStream>)
+                        Ok(Box::new(near) as Box<dyn ByteStream>)
                     }
                 }
             })

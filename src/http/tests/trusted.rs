@@ -1,10 +1,12 @@
-//! Which certificates are believed.
+//! The certificates that are trusted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
+use testkit::server::{Reply, Server};
+use testkit::tls::{Authority, Identity, Tls};
 
 use crate::http::address_policy::AddressPolicy;
 use crate::http::client::*;
@@ -13,8 +15,6 @@ use crate::http::message::{Request, Response};
 use crate::http::trust_roots::{self, SystemRoots, TrustRootsError};
 use crate::http::url::Url;
 use crate::os::environment::Environment;
-use testkit::server::{Reply, Server};
-use testkit::tls::{Authority, Identity, Tls};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -22,66 +22,66 @@ fn get(url: &str) -> Request {
     Request::new(Method::GET, Url::parse(url).unwrap(), AddressPolicy::Anywhere, LONG)
 }
 
-/// A server with this certificate, and what comes of asking it under this host with these authorities.
+/// Sends a request to a server with this certificate, under this host and with these authorities.
 async fn asked(identity: Identity, host: &str, authority: &Authority) -> Result<Response, HttpErrorCause> {
     let server = Server::start(|_| Reply::ok("x"));
     let tls = Tls::before(server.address(), identity);
     let names = HashMap::from([("sts.example.com".into(), vec![tls.address().ip()])]);
-    let upstream = HttpClient::with_names(Arc::default(), names);
-    let roots = upstream.roots(authority.pem().to_owned()).await.unwrap();
+    let client = HttpClient::with_names(Arc::default(), names);
+    let roots = client.roots(authority.pem().to_owned()).await.unwrap();
     let request = get(&format!("https://{host}:{}/", tls.address().port())).with_roots(roots);
-    let outcome = upstream.send(request).await.map_err(|error| error.cause().clone());
+    let outcome = client.send(request).await.map_err(|error| error.cause().clone());
     assert_eq!(server.lines().is_empty(), outcome.is_err(), "without TLS nothing was sent");
     outcome
 }
 
-async fn told(identity: Identity, host: &str, authority: &Authority) -> String {
+async fn error_of(identity: Identity, host: &str, authority: &Authority) -> String {
     let cause = asked(identity, host, authority).await.unwrap_err();
     assert!(!cause.passes() && !cause.is_silence(), "{cause}");
     cause.to_string()
 }
 
 #[tokio::test]
-async fn a_host_is_believed_that_a_trusted_authority_signed() {
+async fn trusts_hosts_that_a_trusted_authority_signed() {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     assert_eq!(asked(ours.sign("sts.example.com"), "sts.example.com", &ours).await.unwrap().status, 200);
     assert_eq!(asked(ours.sign("127.0.0.1"), "127.0.0.1", &ours).await.unwrap().status, 200);
     let untrusted = asked(other.sign("127.0.0.1"), "127.0.0.1", &ours).await.unwrap_err();
     assert_eq!(untrusted, HttpErrorCause::Untrusted);
-    let name = told(ours.sign("iam.example.com"), "sts.example.com", &ours).await;
+    let name = error_of(ours.sign("iam.example.com"), "sts.example.com", &ours).await;
     assert!(name.contains("sts.example.com") && name.contains("iam.example.com"), "{name}");
-    let expired = told(ours.sign_expired("127.0.0.1"), "127.0.0.1", &ours).await;
+    let expired = error_of(ours.sign_expired("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(expired.contains("by the clock of this machine") && expired.contains("expired"), "{expired}");
-    let early = told(ours.sign_early("127.0.0.1"), "127.0.0.1", &ours).await;
+    let early = error_of(ours.sign_early("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(early.contains("is valid only in"), "{early}");
-    let authority = told(ours.sign_authority("127.0.0.1"), "127.0.0.1", &ours).await;
+    let authority = error_of(ours.sign_authority("127.0.0.1"), "127.0.0.1", &ours).await;
     assert!(authority.contains("CA:TRUE"), "{authority}");
 }
 
 #[tokio::test]
-async fn without_a_bundle_the_system_decides() {
+async fn uses_system_authorities_without_a_bundle() {
     let ours = Authority::new("ours");
     let server = Server::start(|_| Reply::ok("x"));
     let tls = Tls::before(server.address(), ours.sign("127.0.0.1"));
-    let upstream = HttpClient::system(Arc::default());
-    assert_eq!(*upstream.send(get(&tls.url("/"))).await.unwrap_err().cause(), HttpErrorCause::Untrusted);
+    let client = HttpClient::system(Arc::default());
+    assert_eq!(*client.send(get(&tls.url("/"))).await.unwrap_err().cause(), HttpErrorCause::Untrusted);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     let environment = Environment::new([("SSL_CERT_FILE", path.to_str().unwrap())]);
-    let upstream = upstream.with_environment(&environment);
-    let missing = upstream.send(get(&tls.url("/"))).await.unwrap_err().to_string();
+    let client = client.with_environment(&environment);
+    let missing = client.send(get(&tls.url("/"))).await.unwrap_err().to_string();
     assert!(missing.contains("SSL_CERT_FILE") && missing.contains("ca.pem"), "{missing}");
     std::fs::write(&path, Authority::new("other").pem()).unwrap();
-    assert_eq!(*upstream.send(get(&tls.url("/"))).await.unwrap_err().cause(), HttpErrorCause::Untrusted);
-    // Somebody adds the authority meanwhile.
+    assert_eq!(*client.send(get(&tls.url("/"))).await.unwrap_err().cause(), HttpErrorCause::Untrusted);
+    // The user adds the authority meanwhile.
     std::fs::write(&path, ours.pem()).unwrap();
-    assert_eq!(upstream.send(get(&tls.url("/"))).await.unwrap().status, 200);
-    assert_eq!(upstream.send(get(&tls.url("/"))).await.unwrap().status, 200);
-    assert_eq!((tls.resumed(), server.lines().len()), (1, 2), "what was set up once is used again");
+    assert_eq!(client.send(get(&tls.url("/"))).await.unwrap().status, 200);
+    assert_eq!(client.send(get(&tls.url("/"))).await.unwrap().status, 200);
+    assert_eq!((tls.resumed(), server.lines().len()), (1, 2), "the TLS session is resumed");
 }
 
 #[test]
-fn a_system_has_its_authorities_in_a_file_or_in_many_or_none() {
+fn reads_first_file_then_directories_then_built_in_ones() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let (a, b) = (Authority::new("a"), Authority::new("b"));
@@ -110,21 +110,21 @@ fn a_system_has_its_authorities_in_a_file_or_in_many_or_none() {
 }
 
 #[tokio::test]
-async fn authorities_that_are_named_are_in_no_others_place() {
+async fn unusable_named_authorities_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let (file, many) = (folder.path().join("ca.pem"), folder.path().join("many"));
     let authority = Authority::new("a");
     std::fs::write(&file, "hush").unwrap();
     std::fs::create_dir(&many).unwrap();
     let list = format!("/nowhere:{}", many.display());
-    for (variables, told) in [
+    for (variables, expected) in [
         (&[("SSL_CERT_FILE", "/nowhere")][..], "SSL_CERT_FILE, /nowhere: No such file"),
         (&[("SSL_CERT_FILE", file.to_str().unwrap())], "there is no certificate in PEM in SSL_CERT_FILE"),
         (&[("SSL_CERT_FILE", many.to_str().unwrap())], "it is not a regular file"),
         (&[("SSL_CERT_DIR", &list)], "SSL_CERT_DIR, /nowhere: No such file"),
     ] {
         let cause = SystemRoots::of(&Environment::new(variables.iter().copied())).config().await.unwrap_err();
-        assert!(matches!(&cause, HttpErrorCause::NoRoots(why) if why.contains(told)), "{cause}");
+        assert!(matches!(&cause, HttpErrorCause::NoRoots(why) if why.contains(expected)), "{cause}");
         assert!(!cause.to_string().contains("hush"));
     }
     std::fs::write(many.join("a.pem"), authority.pem()).unwrap();
@@ -132,22 +132,22 @@ async fn authorities_that_are_named_are_in_no_others_place() {
 }
 
 #[tokio::test]
-async fn bundles_are_made_ready_once_by_content() {
-    let upstream = HttpClient::system(Arc::default());
+async fn parses_equal_bundles_once() {
+    let client = HttpClient::system(Arc::default());
     let (a, b) = (Authority::new("a"), Authority::new("b"));
-    let first = upstream.roots(a.pem().to_owned()).await.unwrap();
-    let both = upstream.clone().roots(format!("{}{}", a.pem(), b.pem())).await.unwrap();
-    assert!(Arc::ptr_eq(&first.0, &upstream.clone().roots(a.pem().to_owned()).await.unwrap().0));
+    let first = client.roots(a.pem().to_owned()).await.unwrap();
+    let both = client.clone().roots(format!("{}{}", a.pem(), b.pem())).await.unwrap();
+    assert!(Arc::ptr_eq(&first.0, &client.clone().roots(a.pem().to_owned()).await.unwrap().0));
     assert!(!Arc::ptr_eq(&first.0, &both.0));
     for number in 0..20 {
-        upstream.roots(Authority::new(&number.to_string()).pem().to_owned()).await.unwrap();
+        client.roots(Authority::new(&number.to_string()).pem().to_owned()).await.unwrap();
     }
-    assert!(!Arc::ptr_eq(&first.0, &upstream.roots(a.pem().to_owned()).await.unwrap().0), "few are kept");
+    assert!(!Arc::ptr_eq(&first.0, &client.roots(a.pem().to_owned()).await.unwrap().0), "the oldest bundle is dropped");
 }
 
 #[tokio::test]
-async fn what_is_no_bundle_says_why_and_shows_nothing() {
-    let upstream = HttpClient::default();
+async fn reports_unusable_bundles_without_content() {
+    let client = HttpClient::default();
     let good = Authority::new("a").pem().to_owned();
     let key = "-----BEGIN PRIVATE KEY-----\naHVzaA==\n-----END PRIVATE KEY-----\n";
     for (pem, expected) in [
@@ -166,7 +166,7 @@ async fn what_is_no_bundle_says_why_and_shows_nothing() {
         (format!("-----BEGIN CERTIFICATE-----\naHVzaA==\n-----END CERTIFICATE-----\n# a\n{key}{good}"), Ok(())),
         (good.replace('\n', "\r\n"), Ok(())),
     ] {
-        let outcome = upstream.roots(pem.clone()).await.map(drop);
+        let outcome = client.roots(pem.clone()).await.map(drop);
         assert_eq!(outcome, expected, "{pem}");
         assert!(outcome.is_ok_and(|()| true) || !expected.unwrap_err().to_string().contains("hush"));
     }

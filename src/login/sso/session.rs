@@ -1,16 +1,19 @@
-//! Where to log in, as the shared files say it.
+//! The SSO sessions of the shared files.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::aws::endpoint::checked as checked_region;
+use crate::aws::endpoint::check_region;
 use crate::model::error::SourceError;
 use crate::model::location::Location;
 use crate::model::text::{Escaped, Quoted, usable};
 use crate::shared_config::SharedConfig;
 use crate::shared_config::property::{Property, Section};
 
-/// Without this scope there is no refresh token; the AWS CLI writes it into every session that it configures.
+/// The scope that gives a refresh token. The AWS CLI writes it into every session that it configures.
 const DEFAULT_SCOPE: &str = "sso:account:access";
 
 const SESSION: &str = "sso_session";
@@ -18,20 +21,20 @@ const START_URL: &str = "sso_start_url";
 const REGION: &str = "sso_region";
 const SCOPES: &str = "sso_registration_scopes";
 
-/// A place to log in at, as an `[sso-session NAME]` section or the legacy keys of a profile describe it.
+/// A session of IAM Identity Center: an `[sso-session NAME]` section or the legacy keys of a profile.
 ///
-/// It prints as it is spoken of: `SSO session work`, or `SSO login at https://…` for the legacy keys.
+/// It prints as `SSO session work`, or as `SSO login at https://…` for the legacy keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SsoSession {
-    /// The name of the section; `None` for the legacy keys, whose tokens are never refreshed.
+    /// The name of the section. `None` for the legacy keys: their tokens are never refreshed.
     pub name: Option<Box<str>>,
     /// `sso_start_url`.
     pub start_url: Box<str>,
-    /// `sso_region`: where the service lives, not the region of the profile.
+    /// `sso_region`: the region of IAM Identity Center, not that of the profile.
     pub region: Box<str>,
-    /// The place of the region.
+    /// The location of the region.
     pub region_location: Option<Location>,
-    /// `sso_registration_scopes`, else the one that gives a refresh token; none for the legacy keys.
+    /// `sso_registration_scopes`, else the scope that gives a refresh token. Empty for the legacy keys.
     pub scopes: Vec<Box<str>>,
 }
 
@@ -39,8 +42,8 @@ pub struct SsoSession {
 pub(crate) type DescribedSession = (SsoSession, Option<Box<str>>);
 
 impl SsoSession {
-    /// A session with this name, start URL and region, whose login can be refreshed. The name is that of the section in the
-    /// shared config file, because it selects the file in the login cache.
+    /// A session with a login that can be refreshed. The name is that of the section in the shared config file, because
+    /// it selects the file in the login cache.
     #[must_use]
     pub fn new(name: &str, start_url: &str, region: &str) -> Self {
         Self {
@@ -52,11 +55,11 @@ impl SsoSession {
         }
     }
 
-    /// The session of a profile: the section that its `sso_session` names, else its own legacy keys. `None` when it says
-    /// nothing of either.
+    /// The session of a profile: the section that its `sso_session` names, else its legacy keys. `None` if it has
+    /// neither.
     ///
     /// # Errors
-    /// When the section does not exist, is incomplete or contradicts the profile; file and line are named.
+    /// If the section does not exist, is incomplete or contradicts the profile. The error has a location.
     pub(crate) fn of_profile(files: &SharedConfig, profile: &Section) -> Result<Option<Self>, SourceError> {
         let Some(named) = present(profile, SESSION) else {
             let legacy = match (present(profile, START_URL), present(profile, REGION)) {
@@ -82,7 +85,7 @@ impl SsoSession {
                 && own.value().trim() != of_session.value().trim()
             {
                 return Err(SourceError::misconfigured(format!(
-                    "{key} says one thing here and another in [sso-session {}] ({})",
+                    "{key} differs from the one in [sso-session {}] ({})",
                     Escaped(name),
                     of_session.location()
                 ))
@@ -96,7 +99,7 @@ impl SsoSession {
     /// The session that an `[sso-session NAME]` section describes.
     ///
     /// # Errors
-    /// When it is incomplete; file and line are named.
+    /// If it is incomplete. The error has a location, unless the section is empty.
     pub(crate) fn of_section(section: &Section) -> Result<Self, SourceError> {
         let (url, region) = match (present(section, START_URL), present(section, REGION)) {
             (Some(url), Some(region)) => (url, region),
@@ -104,9 +107,10 @@ impl SsoSession {
             (None, Some(region)) => return Err(incomplete(region, REGION, START_URL)),
             (None, None) => {
                 return Err(SourceError::misconfigured(format!(
-                    "[sso-session {}] has neither {START_URL} nor {REGION}; add both (aws configure sso-session)",
+                    "[sso-session {}] has neither {START_URL} nor {REGION}",
                     Escaped(section.name())
-                )));
+                ))
+                .with_hint("add both (aws configure sso-session)"));
             }
         };
         let written = section.get(SCOPES).map(|property| checked(SCOPES, property)).transpose()?;
@@ -132,21 +136,21 @@ impl SsoSession {
         Ok(Self { name: None, start_url, region, region_location, scopes: Vec::new() })
     }
 
-    /// Every session of the shared files once, and what is wrong with those that cannot be used. Of two that share a
-    /// file of the cache the first counts.
+    /// All sessions of the shared files, and the errors of those that cannot be used. Of two sessions with one cache
+    /// file the first counts.
     #[must_use]
     pub(crate) fn all(files: &SharedConfig) -> (Vec<DescribedSession>, Vec<SourceError>) {
-        let (mut sessions, mut failures) = (BTreeMap::new(), Vec::new());
+        let (mut sessions, mut errors) = (BTreeMap::new(), Vec::new());
         for section in files.sso_sessions() {
             match Self::of_section(section) {
                 Ok(session) => {
                     sessions.entry(session.key().to_owned()).or_insert((session, None));
                 }
-                Err(failure) => failures.push(failure),
+                Err(error) => errors.push(error),
             }
         }
         for name in files.profiles() {
-            // Those of sections have been seen with them.
+            // The sessions of sections are in the list already.
             let is_legacy =
                 |profile: &&Section| present(profile, SESSION).is_none() && present(profile, START_URL).is_some();
             let Some(profile) = files.profile(name).filter(is_legacy) else { continue };
@@ -155,18 +159,18 @@ impl SsoSession {
                     sessions.entry(session.key().to_owned()).or_insert((session, Some(name.into())));
                 }
                 Ok(None) => {}
-                Err(failure) => failures.push(failure),
+                Err(error) => errors.push(error),
             }
         }
-        (sessions.into_values().collect(), failures)
+        (sessions.into_values().collect(), errors)
     }
 
-    /// What names the file of the cache.
+    /// The text that the name of the cache file is a hash of.
     pub(crate) fn key(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.start_url)
     }
 
-    /// The command that logs in here; `profile` is one that has the legacy keys.
+    /// The command that logs in at this session. `profile` is a profile with the legacy keys.
     #[must_use]
     pub(crate) fn login_command(&self, profile: Option<&str>) -> String {
         match (&self.name, profile) {
@@ -186,7 +190,7 @@ impl fmt::Display for SsoSession {
     }
 }
 
-/// A property that says something.
+/// A property of the section, unless it is empty.
 fn present<'s>(section: &'s Section, name: &str) -> Option<&'s Property> {
     section.get(name).filter(|property| !property.value().trim().is_empty())
 }
@@ -195,126 +199,29 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, So
     if property.value().trim().is_empty() {
         return Ok("");
     }
-    let wrong = |why: &dyn fmt::Display| SourceError::misconfigured(why.to_string()).at(property.location());
-    let text = usable(name, property.value()).map_err(|why| wrong(&why).with_hint("write it anew, in one line"))?;
+    let text = usable(name, property.value())
+        .map_err(|error| SourceError::from(error).with_hint("write it anew, in one line").at(property.location()))?;
     if name == REGION {
-        checked_region(text).map_err(|failure| wrong(&format!("{REGION}: {failure}")))?;
+        // The location is that of sso_region, also where the region of the profile has another one.
+        check_region(text).map_err(|error| SourceError {
+            is_of_region: false,
+            ..error.while_trying(REGION).at(property.location())
+        })?;
     }
     Ok(text)
 }
 
 fn incomplete(property: &Property, has: &str, lacks: &str) -> SourceError {
-    SourceError::misconfigured(format!("{has} stands there without {lacks}"))
-        .with_hint("add it")
-        .at(property.location())
+    SourceError::misconfigured(format!("{has} is set without {lacks}")).with_hint("add it").at(property.location())
 }
 
-/// The line of a property of a profile.
+/// The location of a property of a profile.
 fn at(property: &Property, profile: &Section) -> Location {
     property.location().in_profile(profile.name())
 }
 
-/// The same error, with the name of the profile that its line belongs to.
+/// The same error with the name of the profile in its location.
 fn in_profile(mut error: SourceError, profile: &Section) -> SourceError {
     error.location = error.location.map(|location| location.in_profile(profile.name()));
     error
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shared_config::FileContent;
-    use std::path::Path;
-
-    fn files(config: &str) -> SharedConfig {
-        SharedConfig::parse(Some(FileContent { path: Path::new("/c"), bytes: config.as_bytes() }), None).unwrap()
-    }
-
-    fn of_profile(config: &str) -> Result<Option<SsoSession>, SourceError> {
-        let files = files(config);
-        SsoSession::of_profile(&files, files.profile("p").unwrap())
-    }
-
-    #[test]
-    fn a_profile_names_its_session_or_describes_it() {
-        let work = "[sso-session work]\nsso_start_url = https://d\nsso_region = r\n";
-        let session = of_profile(&format!("{work}[profile p]\nsso_session = work\nsso_region = r\n")).unwrap().unwrap();
-        assert_eq!((session.name.as_deref(), &*session.start_url, &*session.region), (Some("work"), "https://d", "r"));
-        assert_eq!(session.scopes, [Box::from(DEFAULT_SCOPE)]);
-        assert_eq!(
-            (session.to_string(), session.login_command(Some("p"))),
-            ("SSO session work".into(), "credenza login --sso-session work".into())
-        );
-        let scopes = format!("{work}sso_registration_scopes = a:b, c:d,\n[profile p]\nsso_session = work\n");
-        assert_eq!(of_profile(&scopes).unwrap().unwrap().scopes, ["a:b", "c:d"].map(Box::from));
-        let legacy = of_profile("[profile p]\nsso_start_url = https://d\nsso_region = r\n").unwrap().unwrap();
-        assert_eq!((legacy.name.as_deref(), legacy.scopes.len()), (None, 0));
-        assert_eq!(
-            (legacy.to_string(), legacy.login_command(Some("p"))),
-            ("SSO login at https://d".into(), "credenza login --profile p".into())
-        );
-        assert_eq!(of_profile("[profile p]\nregion = r\n"), Ok(None));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_file_and_line() {
-        for (config, says) in [
-            (
-                "[profile p]\nsso_session = work\n",
-                "/c, line 2: profile p: it names the sso_session work, and no [sso-session work]",
-            ),
-            ("[sso-session work]\n[profile p]\nsso_session = work\n", "[sso-session work] has neither"),
-            (
-                "[sso-session work]\nsso_region = r\n[profile p]\nsso_session = work\n",
-                "/c, line 2: profile p: sso_region stands there without sso_start_url; add it",
-            ),
-            (
-                "[sso-session work]\nsso_start_url = u\n[profile p]\nsso_session = work\n",
-                "/c, line 2: profile p: sso_start_url stands there without sso_region",
-            ),
-            (
-                "[profile p]\nsso_start_url = u\n",
-                "/c, line 2: profile p: sso_start_url stands there without sso_region",
-            ),
-            ("[profile p]\nsso_region = r\n", "/c, line 2: profile p: sso_region stands there without sso_start_url"),
-            (
-                "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n",
-                "/c, line 6: profile p: sso_region says one thing here and another in [sso-session work] (/c, line 3); remove",
-            ),
-            (
-                "[profile p]\nsso_start_url = u\n v\nsso_region = r\n",
-                "/c, line 2: profile p: the sso_start_url contains a control character (a line break, perhaps); write it anew",
-            ),
-            (
-                "[profile p]\nsso_start_url = u\nsso_region = eu west\n",
-                "/c, line 3: profile p: sso_region: the region \"eu west\" is none: it must look like eu-west-1",
-            ),
-        ] {
-            let failure = of_profile(config).unwrap_err();
-            assert!(failure.to_string().contains(says), "{says}: {failure}");
-            assert_eq!(failure.kind, crate::model::error::ErrorKind::Misconfigured);
-        }
-    }
-
-    #[test]
-    fn all_are_each_there_once() {
-        let mut config = String::from(
-            "[profile x]\nregion = r\n[sso-session broken]\nsso_region = r\n[profile lame]\nsso_start_url = u\n[profile stray]\nsso_region = r\n",
-        );
-        for session in ["a", "b"] {
-            config += &format!("[sso-session {session}]\nsso_start_url = https://{session}\nsso_region = r\n");
-        }
-        for n in 0..40 {
-            config += &format!("[profile p{n:02}]\n");
-            config += match n % 3 {
-                0 => "sso_session = a\n",
-                1 => "sso_session = b\n",
-                _ => "sso_start_url = https://c\nsso_region = r\n",
-            };
-        }
-        let (sessions, failures) = SsoSession::all(&files(&config));
-        let keys: Vec<_> = sessions.iter().map(|(session, profile)| (session.key(), profile.as_deref())).collect();
-        assert_eq!(keys, [("a", None), ("b", None), ("https://c", Some("p02"))]);
-        assert_eq!(failures.len(), 2, "{failures:?}");
-    }
 }

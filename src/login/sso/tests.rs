@@ -2,6 +2,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use testkit::oidc::{Oidc, TOKEN, refusal};
+use testkit::server::{Reply, nobody};
+
 use crate::http::client::HttpClient;
 use crate::login::sso::*;
 use crate::model::error::ErrorKind;
@@ -9,8 +12,6 @@ use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
-use testkit::oidc::{Oidc, TOKEN, refusal};
-use testkit::server::{Reply, nobody};
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";
@@ -78,7 +79,7 @@ impl Stage {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// A token that ends then, with all that a refresh takes.
+    /// A token with this expiration, which can be refreshed.
     fn cached(&self, token: &str, expires: &str) {
         self.write(&cached(token, expires, "hush-refresh", REGISTERED));
     }
@@ -108,7 +109,7 @@ fn cached(token: &str, expires: &str, refresh_token: &str, registered: &str) -> 
 }
 
 #[tokio::test]
-async fn a_cache_that_cannot_be_read_is_told_with_what_to_do() {
+async fn says_what_to_do_about_unreadable_cache_file() {
     let stage = Stage::new();
     let folder = stage.path();
     fs::create_dir_all(folder.parent().unwrap()).unwrap();
@@ -119,14 +120,14 @@ async fn a_cache_that_cannot_be_read_is_told_with_what_to_do() {
         make();
         let failure = stage.failure().await;
         assert!(failure.to_string().starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
-        let advice = "; remove it and run: credenza login --sso-session work";
-        assert!(failure.to_string().contains(told) && failure.to_string().ends_with(advice), "{failure}");
+        let hint = "; remove it and run: credenza login --sso-session work";
+        assert!(failure.to_string().contains(told) && failure.to_string().ends_with(hint), "{failure}");
         fs::remove_file(&folder).unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_good_token_is_used_as_it_is() {
+async fn uses_valid_token_without_refresh() {
     let stage = Stage::new();
     stage.cached("hush-access", LATER);
     let login = stage.login().await.unwrap();
@@ -136,7 +137,7 @@ async fn a_good_token_is_used_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_end_is_known_where_no_refresh_will_come() {
+async fn knows_end_of_login_without_further_refresh() {
     let stage = Stage::new();
     for (content, ends) in [
         (cached("hush", LATER, "", REGISTERED), Some(at(LATER))),
@@ -150,11 +151,11 @@ async fn the_end_is_known_where_no_refresh_will_come() {
     let legacy = Stage::new().legacy();
     legacy.cached("hush-access", SOON);
     assert_eq!(legacy.login().await.unwrap().ends, Some(at(SOON)));
-    assert!(legacy.oidc.server().lines().is_empty(), "the legacy form is never refreshed");
+    assert!(legacy.oidc.server().lines().is_empty(), "the token of legacy keys is never refreshed");
 }
 
 #[tokio::test]
-async fn an_old_token_is_refreshed_and_written_back() {
+async fn refreshes_old_token_and_writes_it_back() {
     for expires in [SOON, BEFORE] {
         let stage = Stage::new();
         stage.cached("hush-access", expires);
@@ -180,7 +181,7 @@ async fn an_old_token_is_refreshed_and_written_back() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_one_refresh() {
+async fn refreshes_once_for_concurrent_callers() {
     let stage = Stage::new();
     stage.cached("hush-access", BEFORE);
     let all: [_; 8] = std::array::from_fn(|_| stage.login());
@@ -194,7 +195,7 @@ async fn many_at_once_are_one_refresh() {
     assert_eq!((stage.oidc.asked(TOKEN), lineages.len()), (1, 1));
 }
 
-/// Polls all of them together until the last is done.
+/// Polls all futures in turn until the last is done.
 async fn together<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> Vec<T> {
     let mut all = all.map(|future| (Box::pin(future), None));
     std::future::poll_fn(|context| {
@@ -214,7 +215,7 @@ async fn together<T, F: Future<Output = T>, const N: usize>(all: [F; N]) -> Vec<
 }
 
 #[tokio::test]
-async fn many_at_once_share_a_failure_too() {
+async fn shares_error_among_concurrent_callers() {
     let stage = Stage::asking(Oidc::start(START_URL, 0), &format!("http://{}", nobody()));
     stage.cached("hush-access", BEFORE);
     let all: [_; 4] = std::array::from_fn(|_| stage.login());
@@ -231,7 +232,7 @@ async fn many_at_once_share_a_failure_too() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_fails_is_a_warning_while_the_token_is_good() {
+async fn uses_valid_token_when_refresh_fails() {
     let stage = Stage::new();
     stage.cached("hush-access", SOON);
     for _ in 0..3 {
@@ -239,16 +240,16 @@ async fn a_refresh_that_fails_is_a_warning_while_the_token_is_good() {
     }
     let login = stage.login().await.unwrap();
     assert_eq!((login.token.token.expose(), login.ends), ("hush-access", None));
-    assert_eq!(stage.oidc.asked(TOKEN), 3, "three attempts, and then a pause");
+    assert_eq!(stage.oidc.asked(TOKEN), 3, "three attempts before a pause");
     assert!(stage.login().await.is_ok());
     assert_eq!(stage.oidc.asked(TOKEN), 3);
-    // Once it has ended nothing is put off.
+    // An expired token is refreshed at once.
     stage.cached("hush-access", BEFORE);
     assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-access-1");
 }
 
 #[tokio::test]
-async fn a_refusal_is_the_end_of_the_session_and_not_asked_for_again() {
+async fn does_not_retry_refused_refresh_token() {
     let stage = Stage::new();
     stage.oidc.set(|state| state.refresh_tokens.clear());
     stage.cached("hush-access", SOON);
@@ -263,18 +264,18 @@ async fn a_refusal_is_the_end_of_the_session_and_not_asked_for_again() {
         "the SSO session work has expired (ended 2026-11-25T11:00:00Z); run: credenza login --sso-session work";
     assert_eq!(&*failure.to_string(), message);
     assert_eq!(stage.oidc.asked(TOKEN), 1);
-    // Another log-in heals it.
+    // A new login ends the error.
     stage.oidc.known("client", "hush-client", "hush-other", "hush-access");
     stage.write(&cached("hush-access", BEFORE, "hush-other", REGISTERED));
     assert!(stage.login().await.is_ok());
 }
 
 #[tokio::test]
-async fn who_lost_the_race_against_another_process_takes_its_token() {
+async fn takes_token_that_another_process_refreshed() {
     let stage = Stage::new();
     stage.cached("hush-access", BEFORE);
     let (path, winner) = (stage.path(), cached("hush-theirs", LATER, "hush-next", REGISTERED));
-    // The AWS CLI writes while our request is under way, which then comes too late.
+    // The AWS CLI refreshes the token during our request, which is then refused.
     stage.oidc.set(|state| {
         state.refresh_tokens.clear();
         state.before_token = Some(Box::new(move || fs::write(&path, &winner).unwrap()));
@@ -285,7 +286,7 @@ async fn who_lost_the_race_against_another_process_takes_its_token() {
 }
 
 #[tokio::test]
-async fn a_token_that_we_refreshed_is_the_same_log_in() {
+async fn keeps_lineage_after_own_refresh() {
     let stage = Stage::new();
     stage.cached("hush-access", LATER);
     let first = stage.login().await.unwrap();
@@ -296,7 +297,7 @@ async fn a_token_that_we_refreshed_is_the_same_log_in() {
 }
 
 #[tokio::test]
-async fn a_token_that_somebody_else_put_there_is_another_log_in() {
+async fn starts_new_lineage_for_token_of_another_program() {
     let stage = Stage::new();
     stage.cached("hush-one", LATER);
     let first = stage.login().await.unwrap().lineage;
@@ -309,10 +310,10 @@ async fn a_token_that_somebody_else_put_there_is_another_log_in() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_is_kept_in_memory() {
+async fn keeps_token_in_memory_when_write_fails() {
     let stage = Stage::new();
     stage.cached("hush-access", BEFORE);
-    // Nobody, not even root, makes files there.
+    // Not even root can create files there.
     let (path, elsewhere) = (stage.path(), PathBuf::from("/proc/self/token.json"));
     let content = fs::read(&path).unwrap();
     let entry = CacheEntry::parse(&content).unwrap();
@@ -321,22 +322,22 @@ async fn what_cannot_be_written_is_kept_in_memory() {
     let token = AccessToken { token: "hush-kept".into(), expires: at(LATER) };
     slot.keep(&"hush-access".into(), entry.clone(), token.clone());
     assert_eq!(stage.login().await.unwrap().token, token);
-    // Refreshed once more, and not written either: the file still says what it said at first.
+    // After a second refresh that is not written, the file still has the first token.
     let next = AccessToken { token: "hush-next".into(), ..token };
     slot.keep(&"hush-kept".into(), entry, next.clone());
     assert_eq!(stage.login().await.unwrap().token, next);
     stage.cached("hush-file", LATER);
-    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-file", "another log-in counts at once");
+    assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-file", "a new login is used at once");
     stage.cached("hush-access", LATER);
     assert_eq!(stage.login().await.unwrap().token.token.expose(), "hush-access");
 }
 
 #[tokio::test]
-async fn without_a_usable_cache_a_person_has_to_log_in() {
+async fn requires_login_without_usable_cache_file() {
     let stage = Stage::new();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::LoginRequired);
-    assert!(failure.to_string().starts_with("nobody has logged in at SSO session work (there is no /"), "{failure}");
+    assert!(failure.to_string().starts_with("not logged in at SSO session work (there is no /"), "{failure}");
     assert!(failure.to_string().ends_with("; run: credenza login --sso-session work"), "{failure}");
     for (content, says) in [
         ("", "it is empty"),
@@ -351,25 +352,25 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let legacy = Stage::new().legacy();
     legacy.cached("hush-access", BEFORE);
     let message = "the SSO login at https://d.awsapps.com/start has expired (ended 2026-11-25T11:00:00Z); run: credenza login --profile dev";
-    assert_eq!(&*legacy.failure().await.message, message);
+    assert_eq!(legacy.failure().await.to_string(), message);
     let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
     let failure = login(&homeless, &stage.settings, &stage.session, None).await.unwrap_err();
     assert!(failure.to_string().contains("set HOME"), "{failure}");
 }
 
 #[tokio::test]
-async fn files_that_others_may_have_written_are_not_used() {
+async fn refuses_file_that_another_user_may_have_written() {
     let stage = Stage::new();
     stage.cached("hush-access", LATER);
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o646)).unwrap();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
     assert!(
-        failure.to_string().contains("may be written by everybody")
+        failure.to_string().contains("may be written by all users")
             && failure.to_string().contains("run: credenza login"),
         "{failure}"
     );
-    // Readable by all is a warning.
+    // A file that other users can read is a warning.
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(stage.login().await.is_ok());
     if rustix::process::geteuid().is_root() {
@@ -385,10 +386,10 @@ async fn files_that_others_may_have_written_are_not_used() {
 }
 
 #[tokio::test]
-async fn what_sso_oidc_says_is_told() {
+async fn shows_error_of_sso_oidc() {
     for (reply, kind, says) in [
         (refusal(400, "invalid_request", "odd"), ErrorKind::Misconfigured, "invalid_request: odd"),
-        (Reply::ok("{\"accessToken\": \"hush"), ErrorKind::Unavailable, "has not what was asked for"),
+        (Reply::ok("{\"accessToken\": \"hush"), ErrorKind::Unavailable, "lacks the expected fields"),
         (Reply::of(502, "<html>hush"), ErrorKind::Unavailable, "status 502"),
         (refusal(401, "invalid_client", "odd"), ErrorKind::LoginRequired, "run: credenza login"),
         (refusal(400, "expired_token", "odd"), ErrorKind::LoginRequired, "run: credenza login"),
@@ -404,7 +405,7 @@ async fn what_sso_oidc_says_is_told() {
 }
 
 #[tokio::test]
-async fn a_log_in_is_stored_closed_and_its_registration_beside_it() {
+async fn stores_login_and_registration_with_closed_modes() {
     let stage = Stage::new();
     let registration = Registration { client_id: "c".into(), client_secret: "hush-c".into(), expires: at(REGISTERED) };
     let issued =
@@ -422,7 +423,7 @@ async fn a_log_in_is_stored_closed_and_its_registration_beside_it() {
 }
 
 #[tokio::test]
-async fn another_log_in_wakes_who_waits_for_one() {
+async fn new_login_wakes_waiting_refresher() {
     let mut stage = Stage::new();
     let (files, watcher) = Files::watched();
     stage.context.files = files;
@@ -438,6 +439,6 @@ async fn another_log_in_wakes_who_waits_for_one() {
     tokio::select! {
         () = waits => {}
         () = watcher.run() => panic!("the watcher ended"),
-        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nobody was woken"),
+        () = tokio::time::sleep(Duration::from_secs(20)) => panic!("the new login woke no task"),
     }
 }

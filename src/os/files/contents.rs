@@ -1,4 +1,4 @@
-//! One file: opened so that it cannot hang, read whole, and whose it is.
+//! One file: opened so that a FIFO cannot block, read whole, and its owner.
 
 use std::fmt;
 use std::fs::{Metadata, OpenOptions};
@@ -12,55 +12,51 @@ use zeroize::Zeroizing;
 
 use crate::model::text::Escaped;
 
-/// The largest file that is read, in bytes. A shared file of 10,000 profiles is a tenth of it.
+/// The maximum size of a file, in bytes. A shared file of 10,000 profiles is a tenth of it.
 const LIMIT: u64 = 16 << 20;
 
-/// Device number of `/dev/null` on Linux, which people name to say "nothing".
+/// The device number of `/dev/null` on Linux. Users name it for "no file".
 const DEV_NULL: (u32, u32) = (1, 3);
 
-/// What a file held, and whose it is.
+/// The content and owner of a file.
 pub(crate) struct FileContents {
-    /// At most 16 MB; overwritten when dropped.
+    /// At most 16 MB. The memory is overwritten when dropped.
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Whose word it is.
     pub(crate) owner: FileOwner,
 }
 
 impl fmt::Debug for FileContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Contents").field("bytes", &self.bytes.len()).field("owner", &self.owner).finish()
+        f.debug_struct("FileContents").field("bytes", &self.bytes.len()).field("owner", &self.owner).finish()
     }
 }
 
-/// The owner of a file and who else may write it.
+/// The owner and permissions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileOwner {
     uid: u32,
     mode: u32,
 }
 
-/// Why a file's word does not count where it decides what is run or where requests go.
+/// The reason why a file must not decide which programs run and where requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrustError {
-    /// It belongs to somebody else.
+    /// Another user owns it.
     #[error(
-        "belongs to user {uid}, neither us ({ours}), root, nor one of trusted_owners (chown mends it, or naming that user there)"
+        "belongs to user {uid}, not to this user ({ours}), root or one of trusted_owners (chown it, or add that user there)"
     )]
     Foreign {
         /// The owner.
         uid: u32,
-        /// Who we are.
+        /// The user of this process.
         ours: u32,
     },
-    /// Everybody may write it.
-    #[error("may be written by everybody (mode {mode:04o}; chmod o-w mends it)")]
-    Open {
-        /// The permission bits.
-        mode: u32,
-    },
+    /// All users may write it.
+    #[error("may be written by all users (mode {mode:04o}; run chmod o-w)")]
+    Open { mode: u32 },
 }
 
-/// Why a file could not be read. Messages name the path, escaped, and never show what it holds.
+/// The reason why a file could not be read. Messages name the path, escaped, and never show the content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub(crate) struct FileError {
@@ -68,23 +64,22 @@ pub(crate) struct FileError {
     reason: FileErrorReason,
 }
 
-/// The same without the path, for messages that have named it.
+/// A [`FileError`] without the path, for messages that name it elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileErrorReason {
-    /// Nothing is there, or a link that leads nowhere.
+    /// No file or a dangling symlink.
     #[error("{0}")]
     Missing(&'static str),
     /// A directory, a FIFO, a socket or a device.
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
-    /// More than 16 MB.
     #[error("it is larger than 16 MB")]
     TooLarge,
-    /// The operating system says no.
+    /// An error of the operating system.
     #[error("cannot read it: {0}")]
     Io(Box<str>),
-    /// Nobody gave this world any files.
-    #[error("files are not reachable here")]
+    /// The context has no files.
+    #[error("this context has no files")]
     Unreachable,
 }
 
@@ -93,18 +88,18 @@ impl FileError {
         Self { path: Escaped(&path.to_string_lossy()).to_string().into(), reason }
     }
 
-    /// Whether there simply is no file.
+    /// Returns true if there is no file.
     #[must_use]
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self.reason, FileErrorReason::Missing(_))
     }
 
-    /// Whether it can be mended without a change of the file: when a file descriptor is free again, perhaps.
+    /// Returns true if the error may end without a change of the file, for example when a file descriptor is free again.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self.reason, FileErrorReason::Io(_))
     }
 
-    /// What is wrong, without the path.
+    /// Returns the reason without the path.
     #[must_use]
     pub(crate) fn reason(&self) -> &FileErrorReason {
         &self.reason
@@ -112,16 +107,15 @@ impl FileError {
 }
 
 impl FileOwner {
-    /// Of what the file system says.
     pub(crate) fn of(meta: &Metadata) -> Self {
         Self { uid: meta.uid(), mode: meta.mode() & 0o7777 }
     }
 
-    /// Whether the file may say what is run and where requests go: it belongs to us, root or one of `trusted_owners`,
-    /// and not everybody may write it.
+    /// Accepts a file that may decide which programs run and where requests go. Its owner is the user of this process, root or
+    /// one of `trusted_owners`, and other users may not write it.
     ///
     /// # Errors
-    /// The reason, naming the owner.
+    /// The reason, with the owner.
     pub(crate) fn trusted(&self, ours: u32, trusted_owners: &[u32]) -> Result<(), TrustError> {
         let Self { uid, mode } = *self;
         if uid != ours && uid != 0 && !trusted_owners.contains(&uid) {
@@ -130,14 +124,14 @@ impl FileOwner {
         if mode & 0o002 != 0 { Err(TrustError::Open { mode }) } else { Ok(()) }
     }
 
-    /// Whether users beside the owner may read the file: too many for one that holds a secret.
+    /// Returns true if other users may read the file. A file with a secret should not allow that.
     #[must_use]
     pub(crate) fn is_readable_by_others(&self) -> bool {
         self.mode & 0o044 != 0
     }
 }
 
-/// Reads a whole file. It may block, but not on a FIFO.
+/// Reads a whole file. Blocks on the file system, but not on a FIFO.
 pub(crate) fn read(path: &Path) -> Result<FileContents, FileError> {
     open_and_read(path).map_err(|reason| FileError::new(path, reason))
 }
@@ -169,7 +163,7 @@ fn open_and_read(path: &Path) -> Result<FileContents, FileErrorReason> {
         };
         return Err(FileErrorReason::NotRegular(what));
     }
-    // Room for all of it at once: a buffer that grows leaves copies behind. One byte more shows that it has grown.
+    // The buffer has its final size, since a growing one leaves copies in memory. One byte more shows that the file grew.
     let size = usize::try_from(meta.len().min(LIMIT)).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
     if meta.len() <= LIMIT {
@@ -189,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_stand_at_a_path() {
+    fn reads_regular_files_only() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         fs::write(at("good"), "text").unwrap();
@@ -224,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_word_counts() {
+    fn trusts_own_root_and_listed_owners() {
         let owner = |uid, mode| FileOwner { uid, mode };
         assert_eq!(owner(7, 0o600).trusted(7, &[]), Ok(()));
         assert_eq!(owner(0, 0o664).trusted(7, &[]), Ok(()));

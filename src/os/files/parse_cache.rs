@@ -1,4 +1,4 @@
-//! Parsed file sets: one parse per change for all readers of the same files. It owns no task; readers ask it.
+//! Parsed file sets: one parse per change for all readers of a file set. It owns no task; readers ask it.
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::os::single_flight::{Flight, SingleFlight};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
-    /// Whether a missing file is an error.
+    /// True if a missing file is an error.
     pub(crate) required: bool,
 }
 
@@ -55,7 +55,7 @@ impl ParseCache {
     /// Returns the parsed files as they are now, and a record of the part that this reader depends on.
     ///
     /// # Panics
-    /// If two readers of the same files parse them into different types.
+    /// If two readers of a file set parse it into different types.
     pub(crate) async fn read<T, P, D>(
         &self,
         files: &[FileRequest],

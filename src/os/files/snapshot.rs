@@ -1,14 +1,15 @@
-//! One read of a file, remembered without its content. It is how all readers tell that a file has changed.
+//! One read of a file without its content. All readers detect changes with it.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use crate::os::files::contents::{self, FileContents, FileError};
-use crate::os::files::watcher::{WatchRegistry, WatchedFile};
+use crate::os::files::watcher::WatchRegistry;
+use crate::os::files::watcher::file::WatchedFile;
 
-/// The digest of what a read gave, and the version that the watched file had before. A later version is a reason to read the
-/// file again, and another digest is a change.
+/// The digest of a read, and the version of the watched file before it. A later version is a reason to read the file again.
+/// Another digest is a change.
 #[derive(Clone)]
 pub(crate) struct FileSnapshot {
     /// `None` without a watcher.
@@ -17,7 +18,7 @@ pub(crate) struct FileSnapshot {
 }
 
 impl FileSnapshot {
-    /// Reads a file, watching it first: a change during the read makes a later version. It may block.
+    /// Reads a file. It is watched first, so that a change during the read makes a later version. Blocks on the file system.
     pub(crate) fn take(registry: Option<&WatchRegistry>, path: &Path) -> (Result<FileContents, FileError>, Self) {
         let watched = registry.map(|registry| {
             let file = registry.register(path);
@@ -34,15 +35,15 @@ impl FileSnapshot {
         self.watched.as_ref().is_some_and(|(file, version)| file.version() == *version)
     }
 
-    /// Returns the same after a look at the file, for readers that must not wait for the watcher. It may block.
+    /// Checks the file itself first, for readers that must not wait for the watcher. Blocks on the file system.
     pub(crate) fn is_current_after_stat(&self, registry: Option<&WatchRegistry>) -> bool {
         if let (Some(registry), Some((file, _))) = (registry, &self.watched) {
-            registry.look_at(file);
+            registry.check_now(file);
         }
         self.is_current()
     }
 
-    /// Returns true if both reads gave the same content or the same error.
+    /// Returns true if both reads gave equal content or an equal error.
     pub(crate) fn has_content_of(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
@@ -53,7 +54,7 @@ impl FileSnapshot {
     }
 }
 
-/// Returns a number that is equal for equal content or the same error. Its key is drawn once per process.
+/// Returns a number that is equal for equal content or equal errors. Its key is drawn once per process.
 fn digest(contents: &Result<FileContents, FileError>) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let mut hasher = KEY.build_hasher();

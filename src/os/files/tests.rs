@@ -1,40 +1,40 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::os::files::*;
-use std::path::PathBuf;
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// A folder, files that are watched, and the task that watches.
-struct Stage {
+/// A folder with watched files, and the task that watches them.
+struct WatchedFolder {
     root: PathBuf,
     files: Files,
     _folder: tempfile::TempDir,
     watching: tokio::task::JoinHandle<()>,
 }
 
-impl Drop for Stage {
+impl Drop for WatchedFolder {
     fn drop(&mut self) {
         self.watching.abort();
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "aborted when the stage is dropped")]
-fn stage_with(adapt: impl FnOnce(Watcher) -> Watcher) -> Stage {
+#[allow(clippy::disallowed_methods, reason = "aborted when the folder is dropped")]
+fn watched_folder_with(adapt: impl FnOnce(Watcher) -> Watcher) -> WatchedFolder {
     let folder = tempfile::tempdir().unwrap();
     let (files, watcher) = Files::watched();
     let watching = tokio::spawn(adapt(watcher).run());
-    Stage { root: folder.path().canonicalize().unwrap(), files, _folder: folder, watching }
+    WatchedFolder { root: folder.path().canonicalize().unwrap(), files, _folder: folder, watching }
 }
 
-fn stage() -> Stage {
-    stage_with(|watcher| watcher)
+fn watched_folder() -> WatchedFolder {
+    watched_folder_with(|watcher| watcher)
 }
 
-impl Stage {
+impl WatchedFolder {
     fn at(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -44,7 +44,7 @@ impl Stage {
         fs::write(self.at(name), text).unwrap();
     }
 
-    /// What the file says now, as one load would see it.
+    /// Reads the file as a load does.
     async fn load(&self, name: &str) -> Option<String> {
         self.files.forget();
         let contents = self.files.read(&self.at(name)).await.ok()?;
@@ -60,10 +60,10 @@ impl Stage {
     }
 }
 
-type Change = fn(&Stage);
+type Change = fn(&WatchedFolder);
 
 #[tokio::test]
-async fn every_way_in_which_a_file_changes_is_noticed() {
+async fn notices_every_kind_of_change() {
     let table: &[(&str, Change, Change, Option<&str>)] = &[
         ("in place", |s| s.write("d/f", "1"), |s| s.write("d/f", "2"), Some("2")),
         (
@@ -146,83 +146,83 @@ async fn every_way_in_which_a_file_changes_is_noticed() {
         ),
     ];
     for (name, before, after, expected) in table {
-        let stage = stage();
-        before(&stage);
-        stage.load("d/f").await;
+        let folder = watched_folder();
+        before(&folder);
+        folder.load("d/f").await;
         assert!(
-            tokio::time::timeout(Duration::from_millis(50), stage.files.changed()).await.is_err(),
+            tokio::time::timeout(Duration::from_millis(50), folder.files.changed()).await.is_err(),
             "{name}: too soon"
         );
-        after(&stage);
-        assert!(stage.changes().await, "{name}");
-        // One change may come as two.
-        while stage.load("d/f").await.as_deref() != *expected {
-            assert!(stage.changes().await, "{name}");
+        after(&folder);
+        assert!(folder.changes().await, "{name}");
+        // One change may wake twice.
+        while folder.load("d/f").await.as_deref() != *expected {
+            assert!(folder.changes().await, "{name}");
         }
-        // And it goes on from there.
-        stage.write("d/f", "3");
-        assert!(stage.changes().await, "{name}, once more");
-        assert_eq!(stage.load("d/f").await.as_deref(), Some("3"), "{name}");
+        // Later changes are noticed, too.
+        folder.write("d/f", "3");
+        assert!(folder.changes().await, "{name}, once more");
+        assert_eq!(folder.load("d/f").await.as_deref(), Some("3"), "{name}");
     }
 }
 
 #[tokio::test]
-async fn what_leaves_the_content_as_it_was_wakes_nobody() {
-    let stage = stage();
-    stage.write("f", "1");
-    stage.load("f").await;
-    fs::read(stage.at("f")).unwrap();
-    stage.write("f", "1");
-    stage.write("other", "x");
-    File::open(stage.at("f")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap_or_default();
-    assert!(stage.stays().await);
+async fn same_content_does_not_wake_readers() {
+    let folder = watched_folder();
+    folder.write("f", "1");
+    folder.load("f").await;
+    fs::read(folder.at("f")).unwrap();
+    folder.write("f", "1");
+    folder.write("other", "x");
+    File::open(folder.at("f")).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap_or_default();
+    assert!(folder.stays().await);
 }
 
 #[tokio::test]
-async fn a_burst_is_one_change() {
-    let stage = stage();
-    stage.write("f", "1");
-    stage.load("f").await;
+async fn burst_of_writes_is_one_change() {
+    let folder = watched_folder();
+    folder.write("f", "1");
+    folder.load("f").await;
     for number in 0..100 {
-        stage.write("f", &format!("x{number}"));
+        folder.write("f", &format!("x{number}"));
     }
     let mut loads = 0;
-    while tokio::time::timeout(Duration::from_millis(800), stage.files.changed()).await.is_ok() {
-        stage.load("f").await;
+    while tokio::time::timeout(Duration::from_millis(800), folder.files.changed()).await.is_ok() {
+        folder.load("f").await;
         loads += 1;
     }
     assert!((1..=2).contains(&loads), "{loads}");
-    assert_eq!(stage.load("f").await.as_deref(), Some("x99"));
+    assert_eq!(folder.load("f").await.as_deref(), Some("x99"));
 }
 
 #[tokio::test]
-async fn a_change_between_reading_and_waiting_is_not_lost() {
+async fn change_between_read_and_wait_is_not_lost() {
     for number in 0..20 {
-        let stage = stage();
-        stage.write("f", "1");
-        stage.load("f").await;
-        stage.write("f", &format!("2{number}"));
+        let folder = watched_folder();
+        folder.write("f", "1");
+        folder.load("f").await;
+        folder.write("f", &format!("2{number}"));
         tokio::time::sleep(Duration::from_millis(number * 15)).await;
-        assert!(stage.changes().await, "{number}");
+        assert!(folder.changes().await, "{number}");
     }
 }
 
 #[tokio::test]
-async fn polling_notices_what_the_kernel_does_not_tell() {
-    let stage = stage_with(|watcher| watcher.polling(Duration::from_millis(100)).deaf());
-    stage.write("d/f", "1");
-    stage.load("d/f").await;
-    stage.write("d/f", "22");
-    assert!(stage.changes().await);
-    assert_eq!(stage.load("d/f").await.as_deref(), Some("22"));
+async fn polling_notices_changes_without_events() {
+    let folder = watched_folder_with(|watcher| watcher.polling(Duration::from_millis(100)).deaf());
+    folder.write("d/f", "1");
+    folder.load("d/f").await;
+    folder.write("d/f", "22");
+    assert!(folder.changes().await);
+    assert_eq!(folder.load("d/f").await.as_deref(), Some("22"));
 }
 
 #[tokio::test]
-async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part_only() {
-    let stage = stage();
-    stage.write("f", "a=1 b=1");
+async fn thousand_readers_share_a_parse_and_wake_for_their_part() {
+    let folder = watched_folder();
+    folder.write("f", "a=1 b=1");
     let parses = Arc::new(AtomicUsize::new(0));
-    let key = [FileRequest { path: stage.at("f"), required: false }];
+    let key = [FileRequest { path: folder.at("f"), required: false }];
     let digest_of =
         |part: usize| move |text: &String| u64::try_from(text.split(' ').nth(part).map_or(0, str::len)).unwrap();
     let read = async |files: &Files, part: usize| {
@@ -234,16 +234,16 @@ async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part
         files.forget();
         files.parsed::<String, _, _>(&key, parse, digest_of(part)).await
     };
-    let readers: Vec<Files> = (0..1000).map(|_| stage.files.fresh()).collect();
+    let readers: Vec<Files> = (0..1000).map(|_| folder.files.fresh()).collect();
     for (number, reader) in readers.iter().enumerate() {
         assert_eq!(*read(reader, number % 2).await, "a=1 b=1");
     }
     assert_eq!(parses.load(Ordering::SeqCst), 1);
-    stage.write("f", "a=1 b=222");
+    folder.write("f", "a=1 b=222");
     let mut woken = 0;
     for (number, reader) in readers.iter().enumerate() {
-        let patience = if number % 2 == 1 { SOON } else { Duration::from_millis(if number == 0 { 600 } else { 1 }) };
-        let changed = tokio::time::timeout(patience, reader.changed()).await.is_ok();
+        let wait = if number % 2 == 1 { SOON } else { Duration::from_millis(if number == 0 { 600 } else { 1 }) };
+        let changed = tokio::time::timeout(wait, reader.changed()).await.is_ok();
         assert_eq!(changed, number % 2 == 1, "{number}");
         woken += usize::from(changed);
     }
@@ -253,7 +253,7 @@ async fn a_thousand_readers_cause_one_parse_a_change_and_wake_for_their_own_part
 }
 
 #[tokio::test]
-async fn the_default_reaches_nothing() {
+async fn default_reaches_no_file() {
     let files = Files::default();
     assert_eq!(*files.read(Path::new("/dev/null")).await.unwrap_err().reason(), FileErrorReason::Unreachable);
     assert!(tokio::time::timeout(Duration::from_millis(10), files.changed()).await.is_err());

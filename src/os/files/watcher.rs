@@ -1,12 +1,13 @@
-//! Directories that hold files which were read: their events, settled, become new versions of those files. What is in
-//! a file decides elsewhere; here an event is only a reason to look.
+//! Watches the directories of the files that were read. Their events become new versions of those files.
+//!
+//! A new version is only a reason to read the file again: its readers compare the content.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ffi::OsString;
+mod directories;
+pub(crate) mod file;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,94 +15,30 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// Events of one change come in bursts; this long after the first of them everybody looks.
-const SETTLE: Duration = Duration::from_millis(150);
+use crate::os::files::watcher::directories::{MAX_LINKS, directories};
+use crate::os::files::watcher::file::{WatchState, WatchedFile};
 
-/// How often files are looked at all the same: the kernel tells nothing about changes that others make on a network
-/// file system.
+/// The wait after the first event of a change, since its events come in bursts.
+const BURST: Duration = Duration::from_millis(150);
+
+/// The interval of polling, which complements the events. The kernel sends none for changes that other machines make on a network file
+/// system.
 const POLL: Duration = Duration::from_secs(30);
 
-/// How often when the kernel has no watches left and tells nothing at all.
-const POLL_INSTEAD: Duration = Duration::from_secs(5);
+/// The interval of polling while the kernel has no watches left and sends no events.
+const POLL_WITHOUT_WATCHES: Duration = Duration::from_secs(5);
 
-/// A look that takes longer stands before a file system that hangs. The next one passes the file by.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Links on the way to a file, as many as Linux follows.
-const LINKS: usize = 40;
-
-/// A file that somebody reads.
-#[derive(Debug)]
-pub(crate) struct WatchedFile {
-    path: PathBuf,
-    version: AtomicU64,
-    state: Mutex<WatchState>,
-    /// Whether somebody is looking at it, perhaps for ever.
-    looked_at: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct WatchState {
-    directories: BTreeSet<PathBuf>,
-    stat: Option<FileStat>,
-}
-
-impl WatchedFile {
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// A number that grows whenever there is a reason to look at the file.
-    pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// Gives it a new version when it looks other than before, or was touched. It may block.
-    fn look(&self, touched: bool) -> bool {
-        let stat = FileStat::of(&self.path);
-        let mut state = lock(&self.state);
-        let changed = touched || state.stat != stat;
-        if changed {
-            state.stat = stat;
-            self.version.fetch_add(1, Ordering::AcqRel);
-        }
-        changed
-    }
-}
-
-/// What the file system says of a file without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileStat {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileStat {
-    /// `None` when there is no file.
-    fn of(path: &Path) -> Option<Self> {
-        let meta = path.metadata().ok()?;
-        Some(Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        })
-    }
-}
+/// The maximum time of one check. A longer one waits for a file system that hangs, and the next check skips that file.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The files of this process that are watched.
 #[derive(Debug)]
 pub(crate) struct WatchRegistry {
-    /// Held for moments: no file system is asked meanwhile.
+    /// Locked for moments only, never during an access to a file system.
     files: Mutex<HashMap<PathBuf, Arc<WatchedFile>>>,
-    /// The kernel is asked to watch a directory meanwhile, after that directory has been looked at.
+    /// Locked while the kernel begins to watch a directory, which a check has accessed before.
     inner: Mutex<WatcherState>,
-    /// Shared with the thread that takes the kernel's events.
+    /// Shared with the thread that receives the events of the kernel.
     events: Arc<Events>,
     generation: watch::Sender<u64>,
 }
@@ -110,7 +47,8 @@ pub(crate) struct WatchRegistry {
 struct WatcherState {
     directories: BTreeSet<PathBuf>,
     kernel: KernelWatches,
-    told: bool,
+    /// True if the log has the warning about missing watches.
+    has_warned: bool,
 }
 
 #[derive(Debug, Default)]
@@ -118,9 +56,9 @@ enum KernelWatches {
     #[default]
     NotAsked,
     Watches(RecommendedWatcher),
-    /// It has no more watches to give; asked again at each poll.
+    /// The kernel has no watches left. Each poll asks again.
     UsedUp,
-    /// It never will.
+    /// The kernel never gives watches.
     #[cfg(test)]
     Deaf,
 }
@@ -131,7 +69,7 @@ struct Events {
     arrived: Notify,
 }
 
-/// The task that turns events into new versions; somebody has to run it.
+/// The task that turns events into new versions. Files do not change for their readers unless it runs.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     registry: Option<Arc<WatchRegistry>>,
@@ -139,13 +77,13 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// A watcher of nothing.
+    /// Returns a watcher without files.
     #[must_use]
     pub(crate) fn none() -> Self {
         Self { registry: None, poll: POLL }
     }
 
-    /// A watcher and the registry of what it watches.
+    /// Returns a watcher and the registry of its files.
     pub(crate) fn new() -> (Arc<WatchRegistry>, Self) {
         let registry = Arc::new(WatchRegistry {
             files: Mutex::default(),
@@ -156,14 +94,14 @@ impl Watcher {
         (Arc::clone(&registry), Self { registry: Some(registry), poll: POLL })
     }
 
-    /// The same, polling this often.
+    /// Sets the interval of polling.
     #[cfg(test)]
     pub(crate) fn polling(mut self, poll: Duration) -> Self {
         self.poll = poll;
         self
     }
 
-    /// The same on a kernel that gives no watches.
+    /// Behaves as on a kernel that gives no watches.
     #[cfg(test)]
     pub(crate) fn deaf(self) -> Self {
         if let Some(registry) = &self.registry {
@@ -172,14 +110,14 @@ impl Watcher {
         self
     }
 
-    /// Watches for ever.
+    /// Watches forever.
     pub(crate) async fn run(self) {
         let Some(registry) = self.registry else { return std::future::pending().await };
         let (mut polled, mut poll) = (Instant::now(), self.poll);
         loop {
             let is_poll = tokio::select! {
                 () = registry.events.arrived.notified() => {
-                    tokio::time::sleep(SETTLE).await;
+                    tokio::time::sleep(BURST).await;
                     false
                 }
                 () = tokio::time::sleep_until(polled + poll) => {
@@ -187,68 +125,61 @@ impl Watcher {
                     true
                 }
             };
-            // Looking at paths may block, on a network file system for long.
-            let looking = Arc::clone(&registry);
-            let look = tokio::task::spawn_blocking(move || {
+            // A check may block, for long on a network file system.
+            let checked = Arc::clone(&registry);
+            let check = tokio::task::spawn_blocking(move || {
                 if is_poll {
-                    looking.poll();
+                    checked.poll();
                 } else {
-                    looking.settle();
+                    checked.handle_events();
                 }
-                looking.is_used_up()
+                checked.is_used_up()
             });
-            if let Ok(Ok(used_up)) = tokio::time::timeout(PATIENCE, look).await {
-                poll = if used_up { self.poll.min(POLL_INSTEAD) } else { self.poll };
+            if let Ok(Ok(used_up)) = tokio::time::timeout(CHECK_TIMEOUT, check).await {
+                poll = if used_up { self.poll.min(POLL_WITHOUT_WATCHES) } else { self.poll };
             }
         }
     }
 }
 
 impl WatchRegistry {
-    /// Begins to watch a file, before it is read. It may block.
+    /// Begins to watch a file, before it is read. Blocks on the file system.
     pub(crate) fn register(&self, path: &Path) -> Arc<WatchedFile> {
         let known = |files: &HashMap<PathBuf, Arc<WatchedFile>>| files.get(path).map(Arc::clone);
         if let Some(file) = known(&lock(&self.files)) {
             return file;
         }
-        let state = WatchState { stat: FileStat::of(path), ..WatchState::default() };
-        let file = {
+        let file = Arc::new(WatchedFile::new(path));
+        {
             let mut files = lock(&self.files);
             if let Some(file) = known(&files) {
                 return file;
             }
-            let file = Arc::new(WatchedFile {
-                path: path.to_owned(),
-                version: AtomicU64::new(0),
-                state: Mutex::new(state),
-                looked_at: AtomicBool::new(false),
-            });
             files.insert(path.to_owned(), Arc::clone(&file));
-            file
-        };
+        }
         self.arm(&file);
-        // Others may have read it before it was watched.
-        self.look_at(&file);
+        // Another reader may have read it before it was watched.
+        self.check_now(&file);
         file
     }
 
-    /// Gives a file a new version if it looks other than before, and wakes all readers then. It may block.
-    pub(crate) fn look_at(&self, file: &WatchedFile) {
-        if file.look(false) {
-            self.tell();
+    /// Checks one file, and wakes all readers if it has a new version. Blocks on the file system.
+    pub(crate) fn check_now(&self, file: &WatchedFile) {
+        if file.check(false) {
+            self.wake();
         }
     }
 
-    /// Changes whenever the version of some file did.
+    /// Returns a receiver that changes whenever a file has a new version.
     pub(crate) fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// Watches all directories in which a change could make another file of this path. What is made while the watches
-    /// are set up is seen by the second look.
+    /// Watches all directories in which a change could put another file at this path. The second round finds directories that
+    /// are made while the watches are set up.
     fn arm(&self, file: &WatchedFile) {
-        for _ in 0..LINKS {
-            let wanted = directories(&file.path);
+        for _ in 0..MAX_LINKS {
+            let wanted = directories(file.path());
             let mut inner = self.lock();
             let mut state = lock(&file.state);
             let fresh: Vec<PathBuf> = wanted.difference(&inner.directories).cloned().collect();
@@ -268,14 +199,14 @@ impl WatchRegistry {
         if matches!(inner.kernel, KernelWatches::NotAsked) {
             inner.kernel = match self.ask_kernel() {
                 Ok(watcher) => KernelWatches::Watches(watcher),
-                Err(error) => self.used_up(&mut inner.told, &error),
+                Err(error) => self.used_up(&mut inner.has_warned, &error),
             };
         }
         if let KernelWatches::Watches(watcher) = &mut inner.kernel {
             match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => {}
                 Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => return,
-                Err(error) if is_used_up(&error) => inner.kernel = self.used_up(&mut inner.told, &error),
+                Err(error) if is_used_up(&error) => inner.kernel = self.used_up(&mut inner.has_warned, &error),
                 Err(error) => {
                     tracing::debug!(directory = %directory.display(), %error, "cannot be watched; it is polled");
                 }
@@ -287,14 +218,14 @@ impl WatchRegistry {
     fn ask_kernel(&self) -> notify::Result<RecommendedWatcher> {
         let events = Arc::clone(&self.events);
         notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // An error of the kernel's queue may hide any event: look at everything.
+            // An error of the kernel's queue may hide any event: check all files.
             let event = event.unwrap_or_else(|_| notify::Event::default().set_flag(notify::event::Flag::Rescan));
             if matches!(event.kind, EventKind::Access(_)) && !event.need_rescan() {
                 return;
             }
             let mut dirty = lock(&events.dirty);
             if event.need_rescan() {
-                // The root stands for everything: the kernel has lost count.
+                // The kernel has lost events. The root directory means all files.
                 dirty.insert(PathBuf::from("/"));
             }
             for path in event.paths {
@@ -306,13 +237,13 @@ impl WatchRegistry {
         })
     }
 
-    /// Looks at what the events were about.
-    fn settle(&self) {
+    /// Checks the files that the events were about.
+    fn handle_events(&self) {
         let dirty = std::mem::take(&mut *lock(&self.events.dirty));
         let everything = dirty.contains(Path::new("/"));
         let mut inner = self.lock();
-        // A directory that was moved or removed has lost its watch, whatever its name says: those of the files that
-        // were touched are set up again.
+        // A directory that was moved or removed has lost its watch, even if another one has its name now. The watches of
+        // the touched files are set up again.
         for directory in &dirty {
             let was_watched = inner.directories.remove(directory);
             if was_watched && (!directory.is_dir() || is_moved(&dirty, directory)) {
@@ -320,52 +251,51 @@ impl WatchRegistry {
             }
         }
         drop(inner);
-        self.look(|state| everything || state.directories.iter().any(|directory| dirty.contains(directory)));
+        self.check(|state| everything || state.directories.iter().any(|directory| dirty.contains(directory)));
     }
 
-    /// Looks at everything, as the file system shows it.
+    /// Checks all files.
     fn poll(&self) {
         let asks_again = self.is_used_up();
         if asks_again && let Ok(watcher) = self.ask_kernel() {
-            // There may be watches again.
+            // The kernel may have watches again.
             let mut inner = self.lock();
             inner.kernel = KernelWatches::Watches(watcher);
             inner.directories.clear();
         }
         for file in self.files() {
-            alone_with(&file, || self.arm(&file));
+            file.check_alone(|| self.arm(&file));
         }
         let mut inner = self.lock();
         if asks_again && matches!(inner.kernel, KernelWatches::Watches(_)) {
-            inner.told = false;
+            inner.has_warned = false;
             tracing::info!("the kernel gives file watches again; files are watched");
         }
         drop(inner);
-        self.look(|_| false);
+        self.check(|_| false);
     }
 
-    /// Gives a new version to each file that was touched, or that looks other than before; forgets those that nobody
-    /// reads any more.
-    fn look(&self, touched: impl Fn(&WatchState) -> bool) {
+    /// Checks all files, and makes a new version of those that were touched or changed. Drops files without readers.
+    fn check(&self, touched: impl Fn(&WatchState) -> bool) {
         lock(&self.files).retain(|_, file| Arc::strong_count(file) > 1);
-        // Those first of which the kernel has spoken: their file systems answer.
-        let (spoken_of, others): (Vec<_>, Vec<_>) =
+        // Files with events come first, since their file systems respond.
+        let (with_events, others): (Vec<_>, Vec<_>) =
             self.files().into_iter().partition(|file| touched(&lock(&file.state)));
         let mut changed = false;
-        for file in &spoken_of {
-            alone_with(file, || {
+        for file in &with_events {
+            file.check_alone(|| {
                 self.arm(file);
-                changed |= file.look(true);
+                changed |= file.check(true);
             });
         }
         if std::mem::take(&mut changed) {
-            self.tell();
+            self.wake();
         }
         for file in &others {
-            alone_with(file, || changed |= file.look(false));
+            file.check_alone(|| changed |= file.check(false));
         }
         if changed {
-            self.tell();
+            self.wake();
         }
         let mut inner = self.lock();
         let files = self.files();
@@ -377,8 +307,8 @@ impl WatchRegistry {
         }
     }
 
-    /// Wakes those who read files.
-    fn tell(&self) {
+    /// Wakes all readers.
+    fn wake(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
 
@@ -390,13 +320,13 @@ impl WatchRegistry {
         matches!(self.lock().kernel, KernelWatches::UsedUp)
     }
 
-    fn used_up(&self, told: &mut bool, error: &notify::Error) -> KernelWatches {
-        if !std::mem::replace(told, true) {
+    fn used_up(&self, has_warned: &mut bool, error: &notify::Error) -> KernelWatches {
+        if !std::mem::replace(has_warned, true) {
             tracing::warn!(
-                %error, poll_s = POLL_INSTEAD.as_secs(),
+                %error, poll_s = POLL_WITHOUT_WATCHES.as_secs(),
                 "the kernel gives no more file watches (fs.inotify.max_user_watches, max_user_instances); files are polled instead"
             );
-            // Whoever runs the watcher learns that he has to poll.
+            // Let the watcher change to the shorter interval.
             self.events.arrived.notify_one();
         }
         KernelWatches::UsedUp
@@ -407,22 +337,14 @@ impl WatchRegistry {
     }
 }
 
-/// Whether a directory itself was the subject of an event, not only something in it.
+/// Returns true if an event was about the directory itself, not only about its entries.
 fn is_moved(dirty: &BTreeSet<PathBuf>, directory: &Path) -> bool {
     directory.parent().is_some_and(|parent| dirty.contains(parent))
 }
 
-/// Looks at a file unless somebody else does, who may stand before a file system that hangs.
-fn alone_with(file: &WatchedFile, look: impl FnOnce()) {
-    if !file.looked_at.swap(true, Ordering::AcqRel) {
-        look();
-        file.looked_at.store(false, Ordering::Release);
-    }
-}
-
 fn unwatch(inner: &mut WatcherState, directory: &Path) {
     if let KernelWatches::Watches(watcher) = &mut inner.kernel {
-        // It may have gone with its directory.
+        // The watch may have ended with its directory.
         let _ = watcher.unwatch(directory);
     }
 }
@@ -439,94 +361,4 @@ fn is_used_up(error: &notify::Error) -> bool {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where every program that starts opens something, which wakes whoever watches (notify always asks to hear of it). A
-/// folder that is missing there, such as `/etc/credenza`, is looked for by the poll alone.
-const EVERYBODYS: [&str; 2] = ["/", "/etc"];
-
-/// The directories in which a change could put another file at the path: those of each link on the way, and the one of
-/// the file itself or, as long as that is missing, the nearest one that exists.
-fn directories(path: &Path) -> BTreeSet<PathBuf> {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut directories = BTreeSet::new();
-    let mut ahead: VecDeque<OsString> = names(&absolute);
-    let (mut here, mut links) = (PathBuf::from("/"), 0);
-    while let Some(name) = ahead.pop_front() {
-        if name == ".." {
-            here.pop();
-            continue;
-        }
-        let there = here.join(&name);
-        match there.symlink_metadata() {
-            Ok(meta) if meta.is_symlink() => {
-                directories.insert(here.clone());
-                links += 1;
-                let Ok(target) = there.read_link() else { break };
-                if links > LINKS {
-                    break;
-                }
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                for name in names(&target).into_iter().rev() {
-                    ahead.push_front(name);
-                }
-            }
-            Ok(meta) if meta.is_dir() && !ahead.is_empty() => here = there,
-            _ => {
-                if ahead.is_empty() || !EVERYBODYS.iter().any(|busy| here == Path::new(busy)) {
-                    directories.insert(here.clone());
-                }
-                break;
-            }
-        }
-    }
-    directories
-}
-
-fn names(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some("..".into()),
-            Component::Prefix(_) | Component::RootDir | Component::CurDir => None,
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    #[test]
-    fn every_directory_in_which_a_change_counts() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
-        fs::create_dir_all(root.join("volume/v1")).unwrap();
-        fs::write(root.join("volume/v1/key"), "").unwrap();
-        symlink("v1", root.join("volume/..data")).unwrap();
-        symlink("..data/key", root.join("volume/key")).unwrap();
-        symlink(root.join("volume/key"), root.join("link")).unwrap();
-        symlink("loop", root.join("loop")).unwrap();
-        let table: &[(&str, &[&str])] = &[
-            ("volume/v1/key", &["volume/v1"]),
-            ("volume/key", &["volume", "volume/v1"]),
-            ("link", &["", "volume", "volume/v1"]),
-            ("absent/deep/file", &[""]),
-            ("volume/../absent", &[""]),
-            ("loop", &[""]),
-        ];
-        for (path, expected) in table {
-            let expected: BTreeSet<PathBuf> =
-                expected.iter().map(|name| root.join(name).components().collect()).collect();
-            assert_eq!(directories(&root.join(path)), expected, "{path}");
-        }
-        for (path, expected) in [("/etc/absent/file", None), ("/absent/file", None), ("/etc/absent", Some("/etc"))] {
-            assert_eq!(directories(Path::new(path)), expected.map(PathBuf::from).into_iter().collect(), "{path}");
-        }
-    }
 }

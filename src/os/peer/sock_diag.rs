@@ -1,5 +1,5 @@
-//! The kernel's own answer to which socket would take a connection (sock_diag(7)): one question, however many sockets
-//! there are.
+//! The listener that would accept a connection, as the kernel finds it (sock_diag(7)). One message answers, with any number
+//! of sockets.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,41 +13,42 @@ const NLM_F_REQUEST: u16 = 1;
 const TCP: u8 = 6;
 const TCP_LISTEN: u8 = 10;
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
-const ASKED: usize = 16 + 56;
+/// The size of `struct nlmsghdr` and `struct inet_diag_req_v2`.
+const REQUEST_SIZE: usize = 16 + 56;
 
-/// Where an `inet_diag_msg` begins, and in it what is read.
+/// The offsets of an `inet_diag_msg` and of the fields that are read.
 const MESSAGE: usize = 16;
 const STATE: usize = MESSAGE + 1;
 const UID: usize = MESSAGE + 64;
 const INODE: usize = MESSAGE + 68;
 
-/// The socket that would take a connection to this address. `None` when there is none, or this kernel does not know.
+/// Returns the socket that would accept a connection to this address. `None` if there is no listener, or this kernel does not
+/// support the request.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// If the netlink socket fails.
 pub(crate) fn at(address: SocketAddr) -> io::Result<Option<ListeningSocket>> {
     let kernel =
         socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
-    send(&kernel, &question(address), SendFlags::empty())?;
+    send(&kernel, &request(address), SendFlags::empty())?;
     let mut answer = [0; 4096];
-    // It has answered before `send` comes back.
+    // The kernel has answered before `send` returns.
     let (length, _) = recv(&kernel, &mut answer, RecvFlags::DONTWAIT)?;
     Ok(read(&answer[..length]))
 }
 
-fn question(address: SocketAddr) -> Vec<u8> {
+fn request(address: SocketAddr) -> Vec<u8> {
     let ip = address.ip().to_canonical();
     let family = if ip.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let mut bytes = Vec::with_capacity(ASKED);
-    bytes.extend(u32::try_from(ASKED).unwrap_or_default().to_ne_bytes());
+    let mut bytes = Vec::with_capacity(REQUEST_SIZE);
+    bytes.extend(u32::try_from(REQUEST_SIZE).unwrap_or_default().to_ne_bytes());
     bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
-    // Sequence and sender: there is one question, and the kernel knows who asks.
+    // Sequence number and port id may be zero: there is one request, and the kernel knows its sender.
     bytes.extend([0; 8]);
     bytes.extend([u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
     bytes.extend((1u32 << TCP_LISTEN).to_ne_bytes());
-    // The listener's port and address; the other end is nobody.
+    // The listener's port and address; the remote end is empty.
     bytes.extend(address.port().to_be_bytes());
     bytes.extend([0; 2]);
     match ip {
@@ -64,7 +65,7 @@ fn question(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// `None` for an error, too: no such socket and no such module look the same.
+/// Returns `None` for an error, too: a missing socket and a missing kernel module look alike.
 fn read(answer: &[u8]) -> Option<ListeningSocket> {
     let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
@@ -81,28 +82,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_very_socket_is_named_and_none_where_nobody_listens() {
-        assert_eq!(question("127.0.0.1:1".parse().unwrap()).len(), ASKED);
-        assert_eq!(question("[::1]:1".parse().unwrap()).len(), ASKED);
+    fn finds_the_listener_and_none_on_unused_port() {
+        assert_eq!(request("127.0.0.1:1".parse().unwrap()).len(), REQUEST_SIZE);
+        assert_eq!(request("[::1]:1".parse().unwrap()).len(), REQUEST_SIZE);
         for (local, asked) in
             [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("[::1]", "[::1]"), ("[::]", "127.0.0.1")]
         {
             let Ok(listener) = TcpListener::bind(format!("{local}:0")) else { continue };
             let port = listener.local_addr().unwrap().port();
             let Ok(Some(found)) = at(format!("{asked}:{port}").parse().unwrap()) else {
-                // A kernel without sock_diag, which has the tables.
+                // A kernel without sock_diag has only the tables.
                 continue;
             };
             let link = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap();
             assert_eq!(link.to_str().unwrap(), format!("socket:[{}]", found.inode), "{local}");
             assert_eq!(found.uid, rustix::process::geteuid().as_raw());
         }
-        // Nobody listens at port 0.
         assert!(at("127.0.0.1:0".parse().unwrap()).is_ok_and(|found| found.is_none()));
     }
 
     #[test]
-    fn errors_and_halves_are_no_socket() {
+    fn errors_and_truncated_messages_give_no_socket() {
         let mut error = [0; 36];
         error[4] = 2;
         assert_eq!(read(&error), None);

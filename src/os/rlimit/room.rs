@@ -1,16 +1,16 @@
-//! File descriptors: as many as the connections need, and some for everything else.
+//! The limit of open files for the connections of clients and all other files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For all that is no connection of a client: files, watches, and one connection upstream per identity that loads.
-const BESIDE: u64 = 1024;
+/// The descriptors for all except connections of clients: files, watches and one HTTP connection per identity that loads.
+const RESERVED: u64 = 1024;
 
-/// Makes room for so many connections at each of the protocols as far as this process may, and says how many of each there
-/// is room for: a flood of connections must not take the descriptors with which files are read and upstream is asked.
+/// Raises the limit of open files for so many connections per protocol, as far as this process may. Returns the number of
+/// connections per protocol that fit: a flood of connections must leave descriptors for files and HTTP requests.
 #[must_use]
 pub(crate) fn make_room(connections: usize, protocols: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // `None` is no limit.
+    // `None` means unlimited.
     let mut available = current.unwrap_or(u64::MAX);
     let reachable = maximum.unwrap_or(u64::MAX).min(wanted(connections * protocols));
     if available < reachable && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok() {
@@ -29,10 +29,10 @@ pub(crate) fn make_room(connections: usize, protocols: usize) -> usize {
 }
 
 fn wanted(connections: usize) -> u64 {
-    connections as u64 + BESIDE
+    connections as u64 + RESERVED
 }
 
-/// Where descriptors are scarce, a quarter of them is not for connections.
+/// Reserves a quarter of the descriptors if they are scarce.
 fn share(available: u64, connections: usize) -> usize {
     if available >= wanted(connections) {
         return connections;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_never_take_all() {
+    fn connections_leave_descriptors_for_files() {
         for (available, connections, room) in [
             (1536, 512, 512),
             (1024, 512, 512),

@@ -1,4 +1,4 @@
-//! Where the metadata service is, and how its paths are spelled.
+//! The address and the paths of the metadata service.
 
 use crate::aws::settings::ConfiguredEndpoint;
 use crate::http::url::Url;
@@ -13,28 +13,28 @@ pub(crate) const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
 
 const EC2: &str = "http://169.254.169.254";
 
-/// IAM allows 64 characters.
-const LONGEST_ROLE: usize = 128;
+/// The maximum length of a role name. IAM allows 64 characters, and other services may allow more.
+const MAX_ROLE_LENGTH: usize = 128;
 
-/// The service that somebody configured, or that of EC2.
+/// Returns the configured endpoint, else that of EC2.
 pub(crate) fn endpoint(configured: ConfiguredEndpoint) -> Result<Url, SourceError> {
     match configured {
-        Some(endpoint) => endpoint.map_err(SourceError::misconfigured),
+        Some(endpoint) => endpoint.map_err(SourceError::from),
         None => Url::parse(EC2).map_err(|bad| SourceError::misconfigured(bad.to_string())),
     }
 }
 
-/// The path of the credentials of the first role in this list; instances have one.
+/// Returns the path of the credentials of the first role in this list. Instances have one role.
 ///
 /// # Errors
-/// When the answer of `tried` names no role that there could be.
-pub(crate) fn role_path(list: &[u8], tried: &str) -> Result<String, SourceError> {
+/// The response to `request` has no valid role name.
+pub(crate) fn role_path(list: &[u8], request: &str) -> Result<String, SourceError> {
     let text = std::str::from_utf8(list).unwrap_or_default();
     let role = text.lines().map(str::trim).find(|role| !role.is_empty()).unwrap_or_default();
-    // What IAM allows in the name of a role needs no escapes in a path, and HTML has other characters.
+    // The characters that IAM allows in a role name need no escape in a path. HTML has other characters.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
-    if role.is_empty() || role.len() > LONGEST_ROLE || matches!(role, "." | "..") || !role.chars().all(allowed) {
-        return Err(SourceError::unavailable(format!("{tried}: the answer names no role that there could be")));
+    if role.is_empty() || role.len() > MAX_ROLE_LENGTH || matches!(role, "." | "..") || !role.chars().all(allowed) {
+        return Err(SourceError::unavailable(format!("{request}: the answer has no valid role name")));
     }
     Ok(format!("{ROLES}{role}"))
 }
@@ -44,18 +44,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_stay_one_segment_of_a_path() {
+    fn keeps_role_names_one_path_segment() {
         for (list, role) in
             [("web", "web"), ("\r\nfirst \nsecond\n", "first"), ("a+b=c,d.e@f-g_h", "a+b=c,d.e@f-g_h"), ("...", "...")]
         {
             assert_eq!(role_path(list.as_bytes(), "").unwrap(), format!("{ROLES}{role}"), "{list}");
         }
-        let long = "x".repeat(LONGEST_ROLE + 1);
+        let long = "x".repeat(MAX_ROLE_LENGTH + 1);
         let odd =
             ["", "\n", "..", ".", "../../x", "a/b", "a b", "a\tb", "a\u{1b}[2Jb", "x?y", "x#z", "a%2Fb", "é", "<html>"];
         for list in odd.iter().map(|list| list.as_bytes()).chain([&b"\xff"[..], long.as_bytes()]) {
-            let failure = role_path(list, "GET x").unwrap_err();
-            assert_eq!(&*failure.to_string(), "GET x: the answer names no role that there could be");
+            let error = role_path(list, "GET x").unwrap_err();
+            assert_eq!(&*error.to_string(), "GET x: the answer has no valid role name");
         }
     }
 }

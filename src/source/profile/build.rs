@@ -1,11 +1,10 @@
-//! From the plan of a profile to the source that carries it out.
+//! Builds the source of a profile from its plan.
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::location::Location;
-use crate::model::outcome::Lookup;
-use crate::source;
+use crate::model::outcome::{Lookup, TraceStep};
 use crate::source::assume_role::AssumeRole;
 use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
@@ -18,17 +17,17 @@ use crate::source::sso::SsoCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{BoxFuture, Source};
 
-/// The source that a plan comes to. `settings` are those of the profile that was asked for: as in the SDKs, every call on
-/// the way is made in its region and to its endpoints.
+/// Builds the source of a plan. `settings` are those of the requested profile: as in the SDKs, every request of the chain
+/// goes to its region and its endpoints.
 ///
-/// Roles upon roles are met in a loop: a long chain takes no more stack than a short one.
+/// A loop builds the role chain, so that a long chain takes no more stack than a short one.
 pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Source> {
     let mut roles = Vec::new();
-    let end: Box<dyn Source> = loop {
-        let ProfileLink { profile, location, way } = link;
-        let source: Box<dyn Source> = match way {
+    let base: Box<dyn Source> = loop {
+        let ProfileLink { profile, location, method } = link;
+        let source: Box<dyn Source> = match method {
             Method::Role { role, base } => {
-                roles.push((role, location, gives_a_role(&base.way)));
+                roles.push((role, location, is_role_session(&base.method)));
                 link = *base;
                 continue;
             }
@@ -56,18 +55,18 @@ pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Sourc
         break Box::new(LocatedSource { location, settings: Settings::default(), source });
     };
     let mut roles = roles.into_iter().rev();
-    let Some((role, location, is_chained)) = roles.next() else { return end };
+    let Some((role, location, is_chained)) = roles.next() else { return base };
     let with =
         |role: AssumeRole, location, is_chained| role.at(location).with_settings(settings.clone()).chained(is_chained);
-    let first = with(AssumeRole::new(role, end), location, is_chained);
+    let first = with(AssumeRole::new(role, base), location, is_chained);
     Box::new(roles.fold(first, |base, (role, location, is_chained)| {
         with(AssumeRole::over_role(role, base), location, is_chained)
     }))
 }
 
-/// Whether the credentials of this way are those of a role, for which AWS limits what they assume.
-fn gives_a_role(way: &Method) -> bool {
-    match way {
+/// Returns true if the credentials of this method are those of a role. AWS limits the roles that they assume.
+fn is_role_session(method: &Method) -> bool {
+    match method {
         Method::Role { .. } | Method::WebIdentity { .. } | Method::Sso { .. } => true,
         Method::CredentialSource(source) => *source != CredentialSource::Environment,
         Method::SignIn { session } => session.contains(":assumed-role/"),
@@ -75,7 +74,7 @@ fn gives_a_role(way: &Method) -> bool {
     }
 }
 
-/// Keys that stand in a profile.
+/// The static keys of a profile.
 #[derive(Debug)]
 struct ProfileKeys(Credentials);
 
@@ -93,11 +92,11 @@ impl Source for ProfileKeys {
     }
 }
 
-/// A source that is written down in a profile: its failures say where.
+/// The source of a profile, with a location for its errors.
 #[derive(Debug)]
 struct LocatedSource {
     location: Location,
-    /// Those that its calls are made with, as far as the region in them is the profile's.
+    /// The settings of its requests, if their region is that of the profile.
     settings: Settings,
     source: Box<dyn Source>,
 }
@@ -110,9 +109,9 @@ impl Source for LocatedSource {
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
             match self.source.load(context).await {
-                Lookup::Failed(failure) => self.settings.locate(failure, Some(&self.location)).into(),
+                Lookup::Failed(error) => self.settings.locate(error, Some(&self.location)).into(),
                 Lookup::Found(found) => Lookup::Found(Credentials { location: Some(self.location.clone()), ..found }),
-                answer @ Lookup::NotConfigured(_) => answer,
+                lookup @ Lookup::NotConfigured(_) => lookup,
             }
         })
     }
@@ -121,10 +120,10 @@ impl Source for LocatedSource {
         self.source.region(context)
     }
 
-    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<source::TraceStep>, Lookup)> {
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move {
-            let answer = self.load(context).await;
-            (vec![source::TraceStep::new(format!("{}: {}", self.location, self.source.name()), &answer)], answer)
+            let lookup = self.load(context).await;
+            (vec![TraceStep::new(format!("{}: {}", self.location, self.source.name()), &lookup)], lookup)
         })
     }
 }

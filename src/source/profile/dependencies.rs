@@ -1,4 +1,4 @@
-//! What a plan looks at: for noticing changes.
+//! The dependencies of a plan: the sections and properties that wake a refresher when they change.
 
 use crate::shared_config::SharedConfig;
 use crate::shared_config::property::Section;
@@ -8,8 +8,8 @@ use crate::source::profile::plan::{
     SSO_ROLE_NAME, SSO_SESSION, WEB_IDENTITY_TOKEN_FILE, value,
 };
 
-/// Properties that decide what a profile comes to.
-pub(crate) const USED: &[&str] = &[
+/// The properties that a plan and its settings use.
+pub(crate) const USED_PROPERTIES: &[&str] = &[
     ACCESS_KEY_ID,
     SECRET_ACCESS_KEY,
     SESSION_TOKEN,
@@ -41,14 +41,14 @@ pub(crate) const USED: &[&str] = &[
     "ca_bundle",
     "ec2_metadata_service_endpoint",
     "ec2_metadata_service_endpoint_mode",
-    // Those of a services section.
+    // Services of a `[services NAME]` section.
     "sts",
     "sso",
     "sso_oidc",
     "signin",
 ];
 
-/// Every section that a plan may look at, in the order in which it does: for noticing changes.
+/// Returns every section that a plan may use, in the order of their use.
 pub(crate) fn dependencies<'f>(files: &'f SharedConfig, profile: &str) -> Vec<&'f Section> {
     let mut sections: Vec<&Section> = Vec::new();
     let mut next = files.profile(profile);

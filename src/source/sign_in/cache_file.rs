@@ -1,4 +1,4 @@
-//! The files of `aws login`, one for each session.
+//! The cache files of `aws login`, one for each sign-in session.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,13 +12,13 @@ use crate::model::secret::Secret;
 use crate::model::time::timestamp;
 use crate::os::environment::Environment;
 
-/// Names another folder than the one below the home directory.
+/// The variable for another folder than the one in the home directory.
 pub(crate) const FOLDER_VARIABLE: &str = "AWS_LOGIN_CACHE_DIRECTORY";
 
-/// The folder below the home directory.
+/// The folder in the home directory.
 const FOLDER: &str = ".aws/login/cache";
 
-/// The PEM of the private key that refresh tokens are bound to.
+/// The private key, in PEM, that refresh tokens are bound to.
 pub(crate) const KEY: &str = "dpopKey";
 
 const ACCESS_TOKEN: &str = "accessToken";
@@ -31,16 +31,16 @@ const REFRESH_TOKEN: &str = "refreshToken";
 const CLIENT_ID: &str = "clientId";
 const REGION: &str = "signInRegion";
 
-/// What a refresh takes of a file.
+/// The parts of a file that a refresh needs.
 pub(crate) struct StoredGrant<'e> {
     pub(crate) client_id: &'e Secret,
     pub(crate) refresh_token: &'e Secret,
     pub(crate) key: &'e Secret,
-    /// Of newer log-ins: where they were made, whatever the profile says.
+    /// The region of the login, which wins over that of the profile. Older logins have none.
     pub(crate) region: Option<&'e Secret>,
 }
 
-/// The file of a log-in: named by the SHA-256 of the session. `None` without a home directory.
+/// Returns the path of a login's file, named by the SHA-256 of the session. `None` if the home directory is unknown.
 pub(crate) fn path(environment: &Environment, session: &str) -> Option<PathBuf> {
     let folder = match environment.get(FOLDER_VARIABLE) {
         Some(folder) => environment.expand(Path::new(folder)),
@@ -49,7 +49,7 @@ pub(crate) fn path(environment: &Environment, session: &str) -> Option<PathBuf> 
     Some(folder.join(file_name(&SHA256, session.trim())))
 }
 
-/// What stands for the credentials of a file, in which everything has to be that the SDKs ask for.
+/// Returns the session token of a file with its end, if the file has everything that the SDKs require.
 pub(crate) fn token(entry: &CacheEntry) -> Result<AccessToken, CacheEntryError> {
     grant(entry)?;
     credentials(entry)?;
@@ -57,11 +57,11 @@ pub(crate) fn token(entry: &CacheEntry) -> Result<AccessToken, CacheEntryError> 
     Ok(AccessToken { token: access.required(SESSION_TOKEN)?.clone(), expires: access.end(EXPIRES_AT)? })
 }
 
-/// The credentials of a file.
+/// Returns the credentials of a file.
 pub(crate) fn credentials(entry: &CacheEntry) -> Result<Credentials, CacheEntryError> {
     let access = entry.object(ACCESS_TOKEN)?;
     let text = |name| access.required(name).map(Secret::expose);
-    // What is required has no control character and is not blank: then these two cannot say no.
+    // `required` refuses control characters and blanks, so that these two calls cannot fail.
     let keys = Credentials::new(text(ACCESS_KEY_ID)?, text(SECRET_ACCESS_KEY)?)
         .map_err(|_| CacheEntryError::NotText(ACCESS_KEY_ID))?
         .with_session_token(Some(text(SESSION_TOKEN)?))
@@ -69,7 +69,7 @@ pub(crate) fn credentials(entry: &CacheEntry) -> Result<Credentials, CacheEntryE
     Ok(keys.with_account_id(Some(text(ACCOUNT_ID)?)).with_expiration(Some(access.end(EXPIRES_AT)?)))
 }
 
-/// What a refresh takes.
+/// Returns the parts that a refresh needs.
 pub(crate) fn grant(entry: &CacheEntry) -> Result<StoredGrant<'_>, CacheEntryError> {
     Ok(StoredGrant {
         client_id: entry.required(CLIENT_ID)?,
@@ -79,7 +79,7 @@ pub(crate) fn grant(entry: &CacheEntry) -> Result<StoredGrant<'_>, CacheEntryErr
     })
 }
 
-/// Puts new credentials into a file, of the same account, and leaves everything else as it stands.
+/// Puts new credentials of this account into a file, and keeps all other values.
 pub(crate) fn renew(entry: &mut CacheEntry, credentials: &Credentials, expires: SystemTime, refresh_token: Secret) {
     let mut access = entry.object(ACCESS_TOKEN).cloned().unwrap_or_default();
     access.set(ACCESS_KEY_ID, Secret::new(&*credentials.access_key_id));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_named_as_by_the_sdks() {
+    fn names_files_like_the_sdks() {
         // From the tests of aws-config.
         let session = "arn:aws:iam::0123456789012:user/Admin";
         let file = "36db1d138ff460920374e4c3d8e01f53f9f73537e89c88d639f68393df0e2726.json";
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_cli_wrote_is_read_and_what_is_not_ours_kept() {
+    fn reads_files_of_the_cli_and_keeps_unknown_values() {
         let mut value = good();
         value["accessToken"]["more"] = json!({"x": ["hush", 1.5]});
         let mut entry = CacheEntry::parse(value.to_string().as_bytes()).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named_and_nothing_shown() {
+    fn names_missing_and_wrong_values_without_showing_them() {
         let nested = ["accessKeyId", "secretAccessKey", "sessionToken", "accountId", "expiresAt"];
         for name in ["accessToken", "refreshToken", "clientId", "dpopKey"].into_iter().chain(nested) {
             let without = |value: Value| {
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_damage_makes_it_panic_or_talk(at in 0_usize..1000, byte in any::<u8>(), cut in any::<bool>()) {
+        fn reads_damaged_files_without_panic_or_leak(at in 0_usize..1000, byte in any::<u8>(), cut in any::<bool>()) {
             let mut bytes = good().to_string().into_bytes();
             let at = at % bytes.len();
             if cut { bytes.truncate(at) } else { bytes[at] = byte }
@@ -194,7 +194,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(key in "[A-Z0-9]{1,20}", secret in "[!-~é]{1,40}", session in "[!-~é]{1,400}", end in 0_u64..4_000_000_000) {
+        fn reads_renewed_files_back(key in "[A-Z0-9]{1,20}", secret in "[!-~é]{1,40}", session in "[!-~é]{1,400}", end in 0_u64..4_000_000_000) {
             let mut entry = CacheEntry::parse(good().to_string().as_bytes()).unwrap();
             let new = Credentials::new(&key, &secret).unwrap().with_session_token(Some(&session)).unwrap();
             let end = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(end);

@@ -23,15 +23,15 @@ fn at(text: &str) -> SystemTime {
     parse_timestamp(text).unwrap()
 }
 
-/// A home, a clock that shows NOW, and a Sign-In that knows one refresh token.
-struct Stage {
+/// A home directory, a clock at NOW, and a Sign-In server that knows one refresh token.
+struct SignInStage {
     signin: Signin,
     context: Context,
     source: SignInCredentials,
     _home: tempfile::TempDir,
 }
 
-impl Stage {
+impl SignInStage {
     fn new() -> Self {
         let signin = Signin::start(at(NOW).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
         signin.known("hush-refresh");
@@ -81,16 +81,16 @@ impl Stage {
         }
     }
 
-    async fn failure(&self) -> SourceError {
-        let Lookup::Failed(failure) = self.source.load(&self.context).await else { panic!() };
-        assert!(!failure.to_string().contains("hush"), "{failure}");
-        failure
+    async fn error(&self) -> SourceError {
+        let Lookup::Failed(error) = self.source.load(&self.context).await else { panic!() };
+        assert!(!error.to_string().contains("hush"), "{error}");
+        error
     }
 }
 
 #[tokio::test]
-async fn good_credentials_are_used_as_they_are() {
-    let stage = Stage::new();
+async fn uses_fresh_credentials_of_the_cache() {
+    let stage = SignInStage::new();
     stage.cached(LATER);
     let found = stage.found().await;
     assert_eq!((&*found.access_key_id, found.expiration), ("ASIA0", Some(at(LATER))));
@@ -100,9 +100,9 @@ async fn good_credentials_are_used_as_they_are() {
 }
 
 #[tokio::test]
-async fn old_ones_are_refreshed_and_written_back() {
+async fn refreshes_old_credentials_and_writes_them_back() {
     for expires in [SOON, BEFORE] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.cached(expires);
         let found = stage.found().await;
         assert_eq!((&*found.access_key_id, found.secret_access_key.expose()), ("ASIASIGNIN1", "hush-secret-1"));
@@ -128,22 +128,22 @@ async fn old_ones_are_refreshed_and_written_back() {
 }
 
 #[tokio::test]
-async fn the_region_of_the_log_in_goes_before_that_of_the_profile() {
-    let stage = Stage::new();
+async fn prefers_region_of_login_over_profile() {
+    let stage = SignInStage::new();
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("eu-west-1", "no/region"));
     let source =
         stage.source.clone().with_settings(stage.source.settings.clone().with_region(Some("us-east-1".into())));
-    let Lookup::Failed(failure) = source.load(&stage.context).await else { panic!() };
-    assert!(failure.to_string().contains("the region \"no/region\" is none"), "{failure}");
-    // Older log-ins have none.
+    let Lookup::Failed(error) = source.load(&stage.context).await else { panic!() };
+    assert!(error.to_string().contains("the region \"no/region\" is not valid"), "{error}");
+    // Older logins have no region.
     stage.write(&cached("ASIA0", BEFORE, "hush-refresh").replace("signInRegion", "x"));
-    assert!(stage.failure().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
+    assert!(stage.error().await.message.contains("AWS Sign-In at a configured endpoint needs a region"));
     assert!(matches!(source.load(&stage.context).await, Lookup::Found(_)));
 }
 
 #[tokio::test]
-async fn every_attempt_has_a_proof_of_its_own() {
-    let stage = Stage::new();
+async fn signs_a_new_proof_for_every_attempt() {
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     stage.signin.script(error(429, "TooManyRequestsError", "rate_exceeded", "slow"));
     stage.signin.script(Reply::of(500, "<html>"));
@@ -154,8 +154,8 @@ async fn every_attempt_has_a_proof_of_its_own() {
 }
 
 #[tokio::test]
-async fn many_at_once_are_one_refresh() {
-    let stage = Stage::new();
+async fn shares_one_refresh_among_concurrent_loads() {
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     let (one, two, three) = tokio::join!(stage.found(), stage.found(), stage.found());
     assert!([one, two, three].iter().all(|found| &*found.access_key_id == "ASIASIGNIN1"));
@@ -163,9 +163,9 @@ async fn many_at_once_are_one_refresh() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_the_end_of_the_session() {
+async fn ends_the_session_on_refusal() {
     for code in ["TOKEN_EXPIRED", "USER_CREDENTIALS_CHANGED", "invalid_grant"] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.signin.set(|state| {
             state.refresh_tokens.clear();
             state.refuses_with = code;
@@ -175,13 +175,13 @@ async fn a_refusal_is_the_end_of_the_session() {
             assert_eq!(stage.found().await.login_ends.map(|end| end.at), Some(at(SOON)), "{code}");
         }
         stage.cached(BEFORE);
-        let failure = stage.failure().await;
+        let error = stage.error().await;
         let message = format!(
             "the sign-in session {SESSION} has expired (ended 2026-11-25T11:00:00Z); run: aws login --profile dev"
         );
-        assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::LoginRequired, &*message));
-        assert_eq!(stage.signin.asked(), 1, "it is not asked again with the same token");
-        // Another log-in heals it.
+        assert_eq!((error.kind, &*error.to_string()), (ErrorKind::LoginRequired, &*message));
+        assert_eq!(stage.signin.asked(), 1, "the same token is not sent again");
+        // Another login ends the error.
         stage.signin.known("hush-other");
         stage.write(&cached("ASIA0", BEFORE, "hush-other"));
         assert_eq!(&*stage.found().await.access_key_id, "ASIASIGNIN1");
@@ -189,8 +189,8 @@ async fn a_refusal_is_the_end_of_the_session() {
 }
 
 #[tokio::test]
-async fn who_lost_the_race_against_another_process_takes_what_it_got() {
-    let stage = Stage::new();
+async fn takes_the_refresh_of_another_process() {
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     let (path, winner) = (stage.path(), cached("ASIATHEIRS", "2026-11-25T12:15:00Z", "hush-next"));
     stage.signin.set(|state| {
@@ -202,8 +202,8 @@ async fn who_lost_the_race_against_another_process_takes_what_it_got() {
 }
 
 #[tokio::test]
-async fn what_sign_in_says_is_told() {
-    let permission = "ask who administers the account for the permission signin:CreateOAuth2Token";
+async fn maps_sign_in_responses_to_errors() {
+    let permission = "ask the administrator of the account for the permission signin:CreateOAuth2Token";
     for (reply, kind, says) in [
         (denied("INSUFFICIENT_PERMISSIONS", "no"), ErrorKind::Denied, permission),
         (denied("NEW", "no"), ErrorKind::Denied, "NEW: no; if this lasts, log in again with aws login"),
@@ -213,26 +213,26 @@ async fn what_sign_in_says_is_told() {
         (error(500, "InternalServerException", "server_error", "x"), ErrorKind::Unavailable, "server_error: x"),
         (Reply::of(503, "<html>hush"), ErrorKind::Unavailable, "status 503"),
         (Reply::of(403, ""), ErrorKind::Denied, "status 403"),
-        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "has not what was asked for (line 1, column 1)"),
-        (Reply::ok("{}"), ErrorKind::Unavailable, "has not what was asked for"),
-        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
-        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no end"),
+        (Reply::ok("<html>hush"), ErrorKind::Unavailable, "the answer has no credentials (line 1, column 1)"),
+        (Reply::ok("{}"), ErrorKind::Unavailable, "the answer has no credentials"),
+        (Reply::ok(answer("", 900)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
+        (Reply::ok(answer("hush", 0)), ErrorKind::Unavailable, "no session token, no refresh token or no lifetime"),
         (Reply::ok(answer("hush\\n\\u0007s", 900)), ErrorKind::Unavailable, "contains a control character"),
     ] {
-        let stage = Stage::new();
+        let stage = SignInStage::new();
         stage.cached(BEFORE);
         for _ in 0..3 {
             stage.signin.script(reply.clone());
         }
-        let failure = stage.failure().await;
-        assert!(failure.kind == kind && failure.to_string().contains(says), "{says}: {failure:?}");
-        assert!(failure.to_string().contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{failure}");
+        let error = stage.error().await;
+        assert!(error.kind == kind && error.to_string().contains(says), "{says}: {error:?}");
+        assert!(error.to_string().contains("cannot be refreshed now: CreateOAuth2Token (POST http://"), "{error}");
     }
-    let stage = Stage::asking(Stage::new().signin, &format!("http://{}", nobody()));
+    let stage = SignInStage::asking(SignInStage::new().signin, &format!("http://{}", nobody()));
     stage.cached(BEFORE);
-    assert_eq!(stage.failure().await.kind, ErrorKind::Unavailable);
+    assert_eq!(stage.error().await.kind, ErrorKind::Unavailable);
     stage.cached(SOON);
-    assert_eq!(stage.found().await.login_ends, None, "what is good is used");
+    assert_eq!(stage.found().await.login_ends, None, "fresh credentials are used");
 }
 
 fn answer(session: &str, seconds: u32) -> String {
@@ -242,21 +242,21 @@ fn answer(session: &str, seconds: u32) -> String {
 }
 
 #[tokio::test]
-async fn numbers_beyond_reason_are_not_believed() {
-    let stage = Stage::new();
+async fn limits_unreasonable_lifetimes() {
+    let stage = SignInStage::new();
     stage.cached(BEFORE);
     stage.signin.script(Reply::ok(answer("hush", u32::MAX)));
     assert!(stage.found().await.expiration.unwrap() <= at("2026-11-26T00:00:10Z"));
 }
 
 #[tokio::test]
-async fn without_a_usable_cache_a_person_has_to_log_in() {
-    let stage = Stage::new();
-    let failure = stage.failure().await;
-    assert_eq!(failure.kind, ErrorKind::LoginRequired);
-    let says = format!("nobody has logged in at sign-in session {SESSION} (there is no ");
-    assert!(failure.to_string().starts_with(&says), "{failure}");
-    assert!(failure.to_string().ends_with("; run: aws login --profile dev"), "{failure}");
+async fn requires_login_without_a_usable_cache() {
+    let stage = SignInStage::new();
+    let error = stage.error().await;
+    assert_eq!(error.kind, ErrorKind::LoginRequired);
+    let says = format!("not logged in at sign-in session {SESSION} (there is no ");
+    assert!(error.to_string().starts_with(&says), "{error}");
+    assert!(error.to_string().ends_with("; run: aws login --profile dev"), "{error}");
     let whole = cached("ASIA0", LATER, "hush-refresh");
     for (content, says) in [
         ("", "it is empty"),
@@ -265,10 +265,10 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
         ("[]", "not a JSON"),
     ] {
         stage.write(content);
-        let failure = stage.failure().await;
-        assert!(failure.kind == ErrorKind::LoginRequired && failure.to_string().contains(says), "{says}: {failure}");
+        let error = stage.error().await;
+        assert!(error.kind == ErrorKind::LoginRequired && error.to_string().contains(says), "{says}: {error}");
     }
-    // A key that is none counts when it is needed, as in botocore.
+    // An invalid key is an error only when it is needed, as in botocore.
     let without_key = |expires| cached("ASIA0", expires, "hush-refresh").replace(&escaped(KEY), "hush!");
     stage.write(&without_key(LATER));
     assert_eq!(stage.found().await.login_ends, None);
@@ -276,10 +276,10 @@ async fn without_a_usable_cache_a_person_has_to_log_in() {
     let end = stage.found().await.login_ends.unwrap();
     assert_eq!((end.at, &*end.remedy), (at(SOON), "aws login --profile dev"));
     stage.write(&without_key(BEFORE));
-    assert_eq!(stage.failure().await.kind, ErrorKind::LoginRequired);
+    assert_eq!(stage.error().await.kind, ErrorKind::LoginRequired);
     let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
-    let Lookup::Failed(failure) = stage.source.load(&homeless).await else { panic!() };
-    assert!(failure.to_string().ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{failure}");
+    let Lookup::Failed(error) = stage.source.load(&homeless).await else { panic!() };
+    assert!(error.to_string().ends_with("set HOME or AWS_LOGIN_CACHE_DIRECTORY"), "{error}");
 }
 
 fn escaped(text: &str) -> String {
@@ -287,17 +287,17 @@ fn escaped(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn files_that_others_may_have_written_are_not_used() {
-    let stage = Stage::new();
+async fn refuses_files_that_others_can_write() {
+    let stage = SignInStage::new();
     stage.cached(LATER);
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
-    let failure = stage.failure().await;
-    assert_eq!(failure.kind, ErrorKind::Misconfigured);
-    assert!(failure.to_string().contains("may be written by everybody"), "{failure}");
+    let error = stage.error().await;
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("may be written by everybody"), "{error}");
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(&*stage.found().await.access_key_id, "ASIA0");
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
-        assert!(stage.failure().await.message.contains("belongs to user 12345"));
+        assert!(stage.error().await.message.contains("belongs to user 12345"));
     }
 }

@@ -68,7 +68,7 @@ class Storm:
     def reloaded(self) -> None:
         """Alternates between another valid configuration, which applies, and an unreadable one, which does not."""
         odd = self.counts["reloaded"] % 2
-        said = "the one before stays in force" if odd else "configuration loaded"
+        said = "the earlier one stays in use" if odd else "configuration loaded"
         before = self._log().count(said)
         self.stage.config.write_text(BROKEN if odd else f"{self.config}[identities.another]\nsources = ['environment']\n")
         self.stage.broker.reload()

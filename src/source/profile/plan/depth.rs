@@ -1,4 +1,4 @@
-//! How many profiles follow each other as sources, for lists: in one walk over all of them, however they are chained.
+//! The lengths of all profile chains, for lists of profiles. Each profile is visited once, whatever the chains are.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use crate::shared_config::SharedConfig;
 use crate::shared_config::property::Section;
 use crate::source::profile::plan::{CREDENTIAL_SOURCE, MAX_LINKS, SOURCE_PROFILE, is_role, value};
 
-/// Of every profile that has been met on the way, how many follow it as a source of another one.
+/// The chain lengths of the profiles that were visited: a profile and all its source profiles.
 #[derive(Debug)]
 pub(crate) struct Depths<'f> {
     files: &'f SharedConfig,
     known: HashMap<&'f str, usize>,
-    /// How many profiles were walked over.
+    /// The number of visited profiles.
     #[cfg(test)]
-    walked: usize,
+    visited: usize,
 }
 
 impl<'f> Depths<'f> {
@@ -22,13 +22,13 @@ impl<'f> Depths<'f> {
             files,
             known: HashMap::new(),
             #[cfg(test)]
-            walked: 0,
+            visited: 0,
         }
     }
 
-    /// Whether the plan of this profile would be refused for its length.
+    /// Returns true if the plan of this profile is refused for its length.
     pub(crate) fn is_too_long(&mut self, first: &'f Section) -> bool {
-        self.source(first, false).is_some_and(|source| self.of(source) >= MAX_LINKS)
+        self.source(first, false).is_some_and(|source| self.length(source) >= MAX_LINKS)
     }
 
     fn source(&self, section: &'f Section, is_source: bool) -> Option<&'f Section> {
@@ -39,27 +39,27 @@ impl<'f> Depths<'f> {
         self.files.profile(name).filter(|source| source.name() != section.name())
     }
 
-    /// The profiles from this one, itself included, to the last. Those of a circle count as one, which the plan finds and
-    /// tells, unless the circle alone is too long.
-    fn of(&mut self, from: &'f Section) -> usize {
-        let (mut path, mut places) = (Vec::new(), HashMap::new());
+    /// Returns the number of profiles from this one to the last. A cycle counts as one profile, because the plan reports the
+    /// cycle, unless the cycle alone is too long.
+    fn length(&mut self, from: &'f Section) -> usize {
+        let (mut path, mut positions) = (Vec::new(), HashMap::new());
         let mut next = Some(from);
         let mut depth = loop {
             let Some(section) = next else { break 0 };
             if let Some(known) = self.known.get(section.name()) {
                 break *known;
             }
-            if let Some(start) = places.get(section.name()) {
-                let circle: Vec<&str> = path.split_off(*start);
-                let depth = if circle.len() > MAX_LINKS { circle.len() } else { 1 };
-                self.known.extend(circle.into_iter().map(|name| (name, depth)));
+            if let Some(start) = positions.get(section.name()) {
+                let cycle: Vec<&str> = path.split_off(*start);
+                let depth = if cycle.len() > MAX_LINKS { cycle.len() } else { 1 };
+                self.known.extend(cycle.into_iter().map(|name| (name, depth)));
                 break depth;
             }
-            places.insert(section.name(), path.len());
+            positions.insert(section.name(), path.len());
             path.push(section.name());
             #[cfg(test)]
             {
-                self.walked += 1;
+                self.visited += 1;
             }
             next = self.source(section, true);
         };
@@ -79,7 +79,7 @@ mod tests {
     use crate::shared_config::FileContent;
 
     #[test]
-    fn each_profile_of_a_chain_is_walked_over_once() {
+    fn visits_each_profile_once() {
         const LENGTH: usize = 2_000;
         let mut config: String = (0..LENGTH)
             .map(|at| format!("[profile p{at}]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = p{}\n", at + 1))
@@ -89,6 +89,6 @@ mod tests {
         let files = SharedConfig::parse(Some(content), None).unwrap();
         let mut depths = Depths::new(&files);
         let too_long = (0..LENGTH).filter(|at| depths.is_too_long(files.profile(&format!("p{at}")).unwrap())).count();
-        assert!(too_long > 0 && too_long < LENGTH && depths.walked <= LENGTH + 1, "{too_long} {}", depths.walked);
+        assert!(too_long > 0 && too_long < LENGTH && depths.visited <= LENGTH + 1, "{too_long} {}", depths.visited);
     }
 }

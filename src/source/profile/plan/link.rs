@@ -1,4 +1,4 @@
-//! What a plan is made of: profiles, one on the other, each with its way to credentials.
+//! The links of a plan: profiles that use each other as base, each with its method.
 
 use std::fmt;
 
@@ -10,55 +10,53 @@ use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 use crate::source::spec::RoleSpec;
 
-/// One profile on the way, and how it comes by its credentials.
+/// One profile of a chain, with its method.
 #[derive(Debug)]
 pub(crate) struct ProfileLink {
-    /// Its name.
     pub(crate) profile: Box<str>,
     /// The line of the property that decides the method.
     pub(crate) location: Location,
-    /// How.
-    pub(crate) way: Method,
+    pub(crate) method: Method,
 }
 
-/// How a profile comes by its credentials.
+/// The method by which a profile gets credentials.
 #[derive(Debug)]
 pub(crate) enum Method {
-    /// Keys that stand in it.
+    /// Static keys of the profile.
     Keys(Credentials),
-    /// A role, assumed with the credentials of another hop.
+    /// A role, assumed with the credentials of another link.
     Role {
-        /// What is asked of STS.
+        /// The request to STS.
         role: RoleSpec,
-        /// Who asks.
+        /// The base credentials.
         base: Box<ProfileLink>,
     },
-    /// `credential_source` of the hop above.
+    /// `credential_source` of the link above.
     CredentialSource(CredentialSource),
     /// A role, assumed with a token from a file.
     WebIdentity {
-        /// What is asked of STS.
+        /// The request to STS.
         role: RoleSpec,
         /// `web_identity_token_file`.
         token_file: Box<str>,
     },
     /// A role of IAM Identity Center.
     Sso {
-        /// Where the person logs in.
+        /// The session of the login.
         session: SsoSession,
         /// `sso_account_id`.
         account_id: Box<str>,
         /// `sso_role_name`.
         role_name: Box<str>,
     },
-    /// A program prints them.
+    /// A program that prints credentials.
     Process {
-        /// `credential_process`, for `sh -c`. People write secrets there.
+        /// `credential_process`, for `sh -c`. Users write secrets there.
         command: Secret,
-        /// `aws_account_id`, where the program does not say.
+        /// `aws_account_id`, for programs that print no account.
         account_id: Option<Box<str>>,
     },
-    /// What `aws login` left.
+    /// The cache of `aws login`.
     SignIn {
         /// `login_session`.
         session: Box<str>,
@@ -75,10 +73,10 @@ pub(crate) enum CredentialSource {
 
 impl fmt::Display for ProfileLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.way {
+        match &self.method {
             Method::Keys(keys) if keys.session_token.is_some() => f.write_str("temporary keys"),
             Method::Keys(_) => f.write_str("keys"),
-            Method::Role { role, base } if matches!(base.way, Method::CredentialSource(_)) => {
+            Method::Role { role, base } if matches!(base.method, Method::CredentialSource(_)) => {
                 write!(f, "role {} ← {base}", DisplayArn(&role.arn))
             }
             Method::Role { role, base } => {

@@ -1,19 +1,20 @@
-//! Properties of all files: nothing panics, what is written is read, and what is rendered says the same.
+//! Properties of all files: parsing never panics, written files are read back, and rendered files are read back.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::shared_config::property::Section;
-use crate::shared_config::{FileContent, SharedConfig, render};
+use crate::shared_config::property::{Property, Section};
+use crate::shared_config::render::render;
+use crate::shared_config::{FileContent, SharedConfig};
 
 /// A value with its sub-properties.
-type Said = (String, BTreeMap<String, String>);
-/// Properties by section and name.
-type Told = BTreeMap<String, BTreeMap<String, Said>>;
+type PropertyValue = (String, BTreeMap<String, String>);
+/// The values of all properties by section and name.
+type SectionValues = BTreeMap<String, BTreeMap<String, PropertyValue>>;
 
-/// A property as it is written: a name, and what follows the `=`.
+/// The text after the `=` of a property.
 #[derive(Clone, Debug)]
 enum Written {
     Value(Vec<String>),
@@ -33,17 +34,17 @@ fn parse(config: &[u8], credentials: &[u8]) -> Option<SharedConfig> {
     SharedConfig::parse(Some(config), Some(credentials)).ok()
 }
 
-fn said(section: &Section) -> BTreeMap<String, Said> {
-    let property = |(name, property): (&str, &crate::shared_config::property::Property)| {
+fn values(section: &Section) -> BTreeMap<String, PropertyValue> {
+    let property = |(name, property): (&str, &Property)| {
         let sub_properties = property.sub_properties().map(|(name, it)| (name.to_owned(), it.value().to_owned()));
         (name.to_owned(), (property.value().to_owned(), sub_properties.collect()))
     };
     section.properties().map(property).collect()
 }
 
-fn told(files: &SharedConfig) -> Told {
+fn sections(files: &SharedConfig) -> SectionValues {
     let sections = [("", &files.profiles), ("sso-session ", &files.sso_sessions), ("services ", &files.services)];
-    let named = |word| move |section: &Section| (format!("{word}{}", section.name()), said(section));
+    let named = |word| move |section: &Section| (format!("{word}{}", section.name()), values(section));
     sections.into_iter().flat_map(|(word, sections)| sections.iter().map(named(word))).collect()
 }
 
@@ -70,21 +71,21 @@ impl WrittenFile {
         text
     }
 
-    fn add_to(&self, told: &mut Told) {
+    fn add_to(&self, expected: &mut SectionValues) {
         for (section, properties) in &self.sections {
-            let section = told.entry(section.clone()).or_default();
+            let section = expected.entry(section.clone()).or_default();
             for (name, written) in properties {
-                let said = match written {
+                let value = match written {
                     Written::Value(lines) => (lines.join("\n"), BTreeMap::new()),
                     Written::SubProperties(all) => (String::new(), all.iter().cloned().collect()),
                 };
-                section.insert(name.clone(), said);
+                section.insert(name.clone(), value);
             }
         }
     }
 }
 
-/// Anything that starts and ends with what is no white space of the grammar, without a comment in it.
+/// Makes texts without a comment in them, and without white space of the grammar at both ends.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("a".to_owned()),
@@ -132,7 +133,7 @@ fn is_about_credentials(name: &str) -> bool {
     name.starts_with("aws_") || name == "role_arn"
 }
 
-/// Renders each profile, reads that, and compares.
+/// Renders each profile, parses the text, and compares.
 fn check_rendered(files: &SharedConfig) {
     for name in files.profiles() {
         let profile = files.profile(name).unwrap();
@@ -140,7 +141,7 @@ fn check_rendered(files: &SharedConfig) {
         let again = parse(text.as_bytes(), b"").unwrap();
         assert_eq!(again.warnings(), [], "{text:?}");
         let settings = |section: &Section| {
-            let mut all = said(section);
+            let mut all = values(section);
             all.retain(|name, _| !is_about_credentials(name));
             for (_, sub_properties) in all.values_mut() {
                 sub_properties.retain(|name, _| !is_about_credentials(name));
@@ -148,7 +149,7 @@ fn check_rendered(files: &SharedConfig) {
             all
         };
         let default = again.profile("default").unwrap();
-        assert_eq!(said(default), settings(profile), "{text:?}");
+        assert_eq!(values(default), settings(profile), "{text:?}");
         assert_eq!(again.profiles().count(), 1);
         let services = profile.get("services").and_then(|services| files.services(services.value()));
         assert_eq!(again.services.first().map(Section::name), services.map(Section::name));
@@ -160,27 +161,27 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_is_read(
+    fn reads_written_files_back(
         config in file(&["default", "a", "b/c:d", "services a", "services b", "sso-session a"]),
         credentials in file(&["default", "a", "B"]),
     ) {
-        let mut expected = Told::new();
+        let mut expected = SectionValues::new();
         config.add_to(&mut expected);
         credentials.add_to(&mut expected);
         let config = config.text(config_header);
         let credentials = credentials.text(|section| format!("[{section}]"));
         let files = parse(config.as_bytes(), credentials.as_bytes()).unwrap();
-        prop_assert_eq!(told(&files), expected);
+        prop_assert_eq!(sections(&files), expected);
         check_rendered(&files);
     }
 
     #[test]
-    fn no_bytes_panic(config: Vec<u8>, credentials: Vec<u8>) {
+    fn parses_any_bytes_without_panic(config: Vec<u8>, credentials: Vec<u8>) {
         parse(&config, &credentials);
     }
 
     #[test]
-    fn what_resembles_a_file_can_be_rendered(
+    fn renders_and_reads_back_random_lines(
         lines in proptest::collection::vec(
             "\\[profile a\\]|\\[default\\]|\\[services a\\]|services=a|[ \t]?[ab:\\\\\"# ]{0,3}= ?[a;#=\\\\\r\t\u{0} :\\[\\]]{0,6}|.?",
             0..12,

@@ -1,12 +1,13 @@
-//! The grammar, rule by rule: what two files say together, or where the first of them is wrong.
+//! The grammar, rule by rule: the sections of two files, or the first error in them.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::shared_config::error::IgnoredItem;
+use crate::shared_config::error::{IgnoredItem, ParseError};
+use crate::shared_config::property::Property;
 use crate::shared_config::{FileContent, SharedConfig, SharedFile};
 
-/// The rules, in the order of the contract. Each has cases on both sides.
+/// The rules of the grammar. Each has cases on both sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     ConfigSections,
@@ -37,17 +38,17 @@ enum Rule {
 use Rule::*;
 use Side::*;
 
-/// Whether the rule takes hold, or its case is just beyond it.
+/// The side of a rule: the case is within it, or just beyond it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Within,
     Beyond,
 }
 
-/// Rule, side, name, config file, credentials file, and what they say as [`told`] tells it.
-type Case = (Rule, Side, &'static str, &'static str, &'static str, &'static [&'static str]);
+/// Rule, side, name, config file, credentials file, and the lines that [`parsed`] prints.
+type GrammarCase = (Rule, Side, &'static str, &'static str, &'static str, &'static [&'static str]);
 
-const CASES: &[Case] = &[
+const CASES: &[GrammarCase] = &[
     (ConfigSections, Within, "default", "[default]\na=b", "", &["default.a=b @c2"]),
     (ConfigSections, Within, "profile", "[profile x]\na=b", "", &["x.a=b @c2"]),
     (ConfigSections, Within, "a profile without properties", "[profile x]", "", &["x"]),
@@ -56,7 +57,7 @@ const CASES: &[Case] = &[
     (
         ConfigSections,
         Within,
-        "one name in three sorts of sections",
+        "one name in three kinds of sections",
         "[services x]\na=1\n[sso-session x]\na=2\n[profile x]\na=3",
         "",
         &["x.a=3 @c6", "sso-session x.a=2 @c4", "services x.a=1 @c2"],
@@ -428,7 +429,7 @@ const CASES: &[Case] = &[
     (
         Repetition,
         Within,
-        "other sorts of sections",
+        "other kinds of sections",
         "[services x]\na=1\n[services x]\na=2\n[sso-session y]\nb=1\n[sso-session y]\nc=2",
         "",
         &["sso-session y.b=1 @c6", "sso-session y.c=2 @c8", "services x.a=2 @c4"],
@@ -515,26 +516,26 @@ const CASES: &[Case] = &[
     (Utf8, Within, "in values", "[default]\na=ä€𝄞", "", &["default.a=ä€𝄞 @c2"]),
 ];
 
-/// The side of [`Utf8`] that no string can hold.
+/// The case beyond [`Utf8`], which no string can hold.
 const NO_UTF8: &[u8] = b"[default]\n# a\xffb";
 
-fn parse(config: &[u8], credentials: &[u8]) -> Result<SharedConfig, crate::shared_config::error::ParseError> {
+fn parse(config: &[u8], credentials: &[u8]) -> Result<SharedConfig, ParseError> {
     SharedConfig::parse(
         Some(FileContent { path: Path::new("/config"), bytes: config }),
         Some(FileContent { path: Path::new("/credentials"), bytes: credentials }),
     )
 }
 
-/// What was read, line by line: `section.property=value @` with `c` or `k` for the file, and the line.
-fn told(config: &[u8], credentials: &[u8]) -> Vec<String> {
+/// Prints the parsed sections, line by line: `section.property=value @` with `c` or `k` for the file, and the line.
+fn parsed(config: &[u8], credentials: &[u8]) -> Vec<String> {
     let letter = |file| if file == SharedFile::Config { 'c' } else { 'k' };
     let files = match parse(config, credentials) {
         Ok(files) => files,
         Err(error) => return vec![format!("{}{}: {:?}", letter(error.file), error.line, error.expected)],
     };
     let mut lines = Vec::new();
-    let sorts = [("", &files.profiles), ("sso-session ", &files.sso_sessions), ("services ", &files.services)];
-    for (word, section) in sorts.iter().flat_map(|(word, sections)| sections.iter().map(move |it| (word, it))) {
+    let lists = [("", &files.profiles), ("sso-session ", &files.sso_sessions), ("services ", &files.services)];
+    for (word, section) in lists.iter().flat_map(|(word, sections)| sections.iter().map(move |it| (word, it))) {
         let before = lines.len();
         for (name, property) in section.properties() {
             let start = format!("{word}{}.{name}", section.name());
@@ -562,16 +563,16 @@ fn told(config: &[u8], credentials: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn every_case_is_read_as_the_grammar_says() {
+fn reads_every_case_by_the_grammar() {
     assert!(CASES.len() >= 60);
     for (rule, side, name, config, credentials, expected) in CASES {
-        assert_eq!(told(config.as_bytes(), credentials.as_bytes()), *expected, "{rule:?}, {side:?}: {name}");
+        assert_eq!(parsed(config.as_bytes(), credentials.as_bytes()), *expected, "{rule:?}, {side:?}: {name}");
     }
-    assert_eq!(told(NO_UTF8, b""), ["c2: Utf8"]);
+    assert_eq!(parsed(NO_UTF8, b""), ["c2: Utf8"]);
 }
 
 #[test]
-fn every_rule_has_cases_on_both_sides() {
+fn has_cases_on_both_sides_of_every_rule() {
     let mut sides: Vec<(Rule, Side)> = CASES.iter().map(|case| (case.0, case.1)).collect();
     sides.push((Utf8, Beyond));
     for rule in [
@@ -606,7 +607,7 @@ fn every_rule_has_cases_on_both_sides() {
 }
 
 #[test]
-fn a_secret_may_hold_every_printable_byte() {
+fn keeps_every_printable_byte_of_secrets() {
     let printable = (b'!'..=b'~').filter(|byte| *byte != b'\\').map(char::from);
     let secret: String = printable.chain([' ', 'x', '\\']).collect();
     assert_eq!(secret.len(), 96);
@@ -615,27 +616,27 @@ fn a_secret_may_hold_every_printable_byte() {
         let lower = name.to_ascii_lowercase();
         let mut expected = [format!("x.{lower}={secret} @k2"), "x.region=y @k3".to_owned()];
         expected.sort();
-        assert_eq!(told(b"", text.as_bytes()), expected);
+        assert_eq!(parsed(b"", text.as_bytes()), expected);
     }
 }
 
 #[test]
-fn each_printable_byte_may_stand_anywhere() {
+fn reads_each_printable_byte_at_any_position() {
     for byte in (b'!'..=b'~').map(char::from) {
         for value in [format!("{byte}"), format!("{byte}a"), format!("a{byte}b"), format!("a{byte}")] {
             for name in ["aws_secret_access_key", "other"] {
                 let text = format!("[x]\n{name}={value}\ny=z");
-                assert_eq!(told(b"", text.as_bytes()), [format!("x.{name}={value} @k2"), "x.y=z @k3".to_owned()]);
+                assert_eq!(parsed(b"", text.as_bytes()), [format!("x.{name}={value} @k2"), "x.y=z @k3".to_owned()]);
             }
         }
     }
 }
 
 #[test]
-fn warnings_come_in_order_and_have_an_end() {
+fn orders_and_limits_warnings() {
     let mut text = "[default]\n[profile default]\n".to_owned();
     text.extend((0..150).map(|_| "a b=c\n"));
-    let warned = told(text.as_bytes(), b"[d d]");
+    let warned = parsed(text.as_bytes(), b"[d d]");
     assert_eq!(warned.len(), 1 + 1 + 100 + 1 + 1);
     assert_eq!(warned[1], "! c1 Default");
     assert_eq!(warned[101], "! c102 PropertyName");
@@ -644,20 +645,17 @@ fn warnings_come_in_order_and_have_an_end() {
 }
 
 #[test]
-fn absent_files_say_nothing() {
+fn reads_absent_files_as_empty() {
     let config = FileContent { path: Path::new("/config"), bytes: b"[default]\na=b" };
     let files = SharedConfig::parse(Some(config), None).unwrap();
     assert_eq!(files.profiles().collect::<Vec<_>>(), ["default"]);
     let files = SharedConfig::parse(None, Some(config)).unwrap();
-    assert_eq!(
-        files.profile("default").and_then(|it| it.get("a")).map(crate::shared_config::property::Property::file),
-        Some(SharedFile::Credentials)
-    );
+    assert_eq!(files.profile("default").and_then(|it| it.get("a")).map(Property::file), Some(SharedFile::Credentials));
     assert_eq!(SharedConfig::parse(None, None).unwrap().profiles().count(), 0);
 }
 
 #[test]
-fn neither_errors_nor_warnings_nor_debug_show_a_value() {
+fn shows_no_value_in_errors_warnings_and_debug() {
     for (config, message) in [
         (
             "[default]\naws_session_token: hunter2",
@@ -679,8 +677,8 @@ fn neither_errors_nor_warnings_nor_debug_show_a_value() {
         warnings,
         [
             "config file /config, line 6: a property is ignored: names allow letters, digits and -_/.%@:+",
-            "config file /config, line 8: section [e\\u{1b} f] is ignored: here only [default], [profile NAME], \
-             [sso-session NAME] and [services NAME] count",
+            "config file /config, line 8: section [e\\u{1b} f] is ignored: the config file has [default], [profile NAME], \
+             [sso-session NAME] and [services NAME]",
         ]
     );
     let default = files.profile("default").unwrap();
@@ -696,7 +694,7 @@ fn neither_errors_nor_warnings_nor_debug_show_a_value() {
 }
 
 #[test]
-fn a_file_of_any_length_is_read_to_the_end() {
+fn reads_long_files_to_the_end() {
     let section = |number: usize| format!("[x{number}]\na={number}\nb:c=1\nd=\\\ne={number} #\n");
     let text: String = (0..3000).map(section).collect();
     let files = parse(b"", text.as_bytes()).unwrap();

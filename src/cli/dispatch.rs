@@ -1,0 +1,135 @@
+//! Runs one command and turns its result into output and an exit code.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use crate::cli::args::command::Command;
+use crate::cli::error::CommandError;
+use crate::cli::login::LoginResult;
+use crate::cli::run::ServiceInputs;
+use crate::cli::serve::ServeInputs;
+use crate::cli::{check, daemon_client, env, exec, get, login, profiles, serve, status};
+use crate::config::Config;
+use crate::config::identity::Identity;
+use crate::config::load::ConfigLoader;
+use crate::context::Context;
+use crate::context::mfa::Mfa;
+use crate::model::identity_name::IdentityName;
+use crate::os::files::watcher::Watcher;
+use crate::os::signals;
+use crate::os::signals::Signals;
+use crate::os::tty::Terminal;
+use crate::shared_config::locate::NamedPaths;
+
+/// Everything that start-up prepares for a command.
+pub(crate) struct Resources {
+    pub(crate) context: Context,
+    pub(crate) watcher: Watcher,
+    pub(crate) loader: ConfigLoader,
+    pub(crate) config: Config,
+    pub(crate) service: ServiceInputs,
+    /// The shared files that flags and variables name.
+    pub(crate) shared_files: NamedPaths,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The error of the command; the exit code is then 1.
+pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
+    let Resources { mut context, watcher, loader, config, service, shared_files } = resources;
+    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
+        context.terminal = Terminal::ours();
+    }
+    match command {
+        Command::Serve => {
+            let ServiceInputs { manager, sockets } = service;
+            serve::serve(ServeInputs { context, watcher, loader, config, manager, sockets }).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Get { identity, format, from_daemon: true, .. } => {
+            print(&get::from_daemon(&config.server, &context, &identity, format).await?)
+        }
+        Command::Get { identity, format, from_daemon: false, mfa_code } => {
+            context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
+            let identity = find(&config, &identity)?;
+            match until_signal(get::get(&context, &identity, format)).await? {
+                Ok(text) => print(&text?),
+                Err(code) => Ok(code),
+            }
+        }
+        Command::Env { identity, format } => print(&env::env(&config.server, &context, &identity, format).await?),
+        Command::Exec { identity, mfa_code, command } => {
+            context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
+            let identity = find(&config, &identity)?;
+            Ok(ExitCode::from(exec::exec(context, watcher, identity, &command).await?))
+        }
+        Command::Check => {
+            context.mfa = Mfa::at_the_terminal();
+            let report = match until_signal(check::check(&context, &config)).await? {
+                Ok(report) => report,
+                Err(code) => return Ok(code),
+            };
+            print(&report.text)?;
+            Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Profiles { json } => print(&profiles::profiles(&context, &shared_files, json).await?),
+        Command::Status { ready, json, watch } => show_status(&config, &context, ready, json, watch).await,
+        Command::Login(request) => {
+            let mut screen = io::stderr();
+            let is_terminal = screen.is_terminal();
+            Ok(match login::login(&context, &request, &mut screen, is_terminal).await? {
+                LoginResult::Done => ExitCode::SUCCESS,
+                LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
+            })
+        }
+        // Start-up runs these without a configuration.
+        Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn show_status(
+    config: &Config,
+    context: &Context,
+    ready: bool,
+    json: bool,
+    watch: bool,
+) -> Result<ExitCode, CommandError> {
+    if ready {
+        let ready = status::ready(daemon_client::address(&config.server.listen)).await?;
+        return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let load = async || status::document(&config.server, context).await;
+    if watch {
+        let show = if json { status::json_line } else { status::text_or_error };
+        status::watch::watch(load, show).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let document = load().await?;
+    print(&if json { format!("{document:#}\n") } else { status::text(&document) })
+}
+
+/// Runs the work until a signal ends the program; then returns its exit code.
+async fn until_signal<T>(work: impl Future<Output = T>) -> Result<Result<T, ExitCode>, CommandError> {
+    let signals = Signals::listen(signals::ENDING);
+    let mut signals = signals.map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
+    Ok(signals.unless_ended(work).await.map_err(|signal| ExitCode::from(signals::exit_code(signal))))
+}
+
+fn find(config: &Config, name: &IdentityName) -> Result<Identity, CommandError> {
+    config.identity(name).ok_or_else(|| CommandError::new(config.unknown_identity(name).unwrap_or_default()))
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// If the output cannot be written. A closed pipe is not an error.
+pub(crate) fn print(text: &str) -> Result<ExitCode, CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        // The reader has closed the pipe, as `head` does: it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(CommandError::new(format!("cannot write to standard output: {error}"))),
+    }
+}

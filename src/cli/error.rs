@@ -1,0 +1,60 @@
+//! The error of a command.
+
+use std::fmt;
+
+use crate::model::error::SourceError;
+use crate::model::identity_name::IdentityName;
+use crate::model::outcome::Attempt;
+
+/// The reason why a command failed. The program prints it to standard error and exits with 1.
+#[derive(Debug)]
+pub(crate) struct CommandError {
+    message: Box<str>,
+    /// The error of a source, which the message introduces.
+    source_error: Option<Box<SourceError>>,
+    /// The action for the user, in addition to the hint of the source.
+    hint: Option<&'static str>,
+}
+
+impl CommandError {
+    #[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
+    pub(crate) fn new(message: impl ToString) -> Self {
+        Self { message: message.to_string().into(), source_error: None, hint: None }
+    }
+
+    /// No source of an identity is configured.
+    pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
+        let tried: Vec<&str> = attempts.iter().map(|attempt| &*attempt.source).collect();
+        Self::new(format!(
+            "identity {name}: no credentials are configured; tried {}; `credenza check` explains each source",
+            tried.join(", ")
+        ))
+    }
+
+    /// A source of an identity failed.
+    pub(crate) fn source_failed(name: &IdentityName, source: &str, error: SourceError) -> Self {
+        Self::new(format!("identity {name}: {source}")).with_source_error(error)
+    }
+
+    #[must_use]
+    pub(crate) fn with_source_error(self, error: SourceError) -> Self {
+        Self { source_error: Some(Box::new(error)), ..self }
+    }
+
+    #[must_use]
+    pub(crate) fn with_hint(self, hint: &'static str) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if let Some(error) = &self.source_error {
+            write!(f, ": {error}")?;
+        }
+        self.hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+impl std::error::Error for CommandError {}

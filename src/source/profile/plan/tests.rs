@@ -1,0 +1,223 @@
+use std::path::Path;
+
+use super::*;
+use crate::shared_config::FileContent;
+use crate::source::profile::dependencies::dependencies;
+
+const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
+const ROLE: &str = "role_arn = arn:aws:iam::123456789012:role/r\n";
+
+fn parse(config: &str, credentials: &str) -> SharedConfig {
+    let content = |path, text: &'static str| FileContent { path: Path::new(path), bytes: text.as_bytes() };
+    let leak = |text: &str| &*Box::leak(text.to_owned().into_boxed_str());
+    SharedConfig::parse(Some(content("/c", leak(config))), Some(content("/k", leak(credentials)))).unwrap()
+}
+
+/// Prints the plan of the profile `dev`, link by link, or its error.
+fn planned(config: &str, credentials: &str) -> String {
+    let files = parse(config, credentials);
+    match plan(&files, files.profile("dev").unwrap(), &|_| Ok(())) {
+        Ok(None) => "nothing".into(),
+        Ok(Some(link)) => shown(&link),
+        Err(error) => {
+            assert!(!error.to_string().contains("hush"), "{error}");
+            error.to_string()
+        }
+    }
+}
+
+fn shown(link: &ProfileLink) -> String {
+    let method = match &link.method {
+        Method::Keys(keys) => {
+            let token = keys.session_token.as_ref().map_or("", |_| " with token");
+            format!("keys {}{token}", keys.access_key_id)
+        }
+        Method::Role { role, base } => {
+            format!("role {} < {}", role.arn.rsplit('/').next().unwrap_or_default(), shown(base))
+        }
+        Method::CredentialSource(source) => format!("{source:?}"),
+        Method::WebIdentity { role, token_file } => format!("web identity {token_file} {:?}", role.session_name),
+        Method::Sso { session, account_id, role_name } => {
+            format!("sso {:?} {} {account_id} {role_name}", session.name, session.start_url)
+        }
+        Method::Process { command, account_id } => format!("process {} {account_id:?}", command.expose()),
+        Method::SignIn { session } => format!("sign-in {session}"),
+    };
+    format!("{} {method}", link.location.to_string().rsplit_once(": profile ").unwrap().0)
+}
+
+#[test]
+fn orders_methods_like_botocore() {
+    let sso = "sso_start_url = https://s\nsso_region = r\nsso_account_id = 1\nsso_role_name = n\n";
+    let web = "web_identity_token_file = /t\n";
+    let both = |config: &str, credentials: &str| {
+        let dev = |text: &str, head: &str| if text.is_empty() { String::new() } else { format!("[{head}]\n{text}") };
+        planned(&dev(config, "profile dev"), &dev(credentials, "dev"))
+    };
+    for (config, credentials, expected) in [
+        (KEYS, "", "/c, line 2 keys AKIA1"),
+        ("region = r\n", "", "nothing"),
+        ("sso_session = s\nsource_profile = x\n", "", "nothing"),
+        // Keys of one file are one unit.
+        ("aws_session_token = old\n", KEYS, "/k, line 2 keys AKIA1"),
+        ("", &format!("{KEYS}aws_session_token = t\n"), "/k, line 2 keys AKIA1 with token"),
+        (
+            "aws_access_key_id = B\naws_secret_access_key = hush\n",
+            "aws_access_key_id = A\n",
+            "aws_access_key_id and aws_secret_access_key come from different files",
+        ),
+        ("aws_secret_access_key = hush\n", "aws_access_key_id = A\n", "/k, line 2 keys A"),
+        (
+            "aws_access_key_id = A\n",
+            "",
+            "/c, line 2: profile dev: aws_access_key_id is there without aws_secret_access_key; add it, or remove this half",
+        ),
+        // The order of the methods.
+        (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
+        (&format!("{web}{ROLE}{sso}"), KEYS, "/c, line 2 web identity /t None"),
+        (&format!("{ROLE}{web}credential_source = EcsContainer\n"), "", "web identity /t"),
+        (&format!("{sso}credential_process = p\n"), KEYS, "sso None https://s 1 n"),
+        ("credential_process = p\n", KEYS, "/k, line 2 keys AKIA1"),
+        (&format!("credential_process = p | q\n{KEYS}"), "", "/c, line 2 process p | q None"),
+        ("credential_process = p\naws_account_id = 123456789012\n", "", "process p Some(\"123456789012\")"),
+        ("login_session = l\ncredential_process = p\n", "", "/c, line 2 sign-in l"),
+        ("login_session = l\n", KEYS, "keys AKIA1"),
+        // Contradictions.
+        (
+            ROLE,
+            "",
+            "line 2: profile dev: role_arn is there without source_profile, credential_source or web_identity_token_file: the role has no base credentials; add",
+        ),
+        (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "", "keep one of the two"),
+        (
+            &format!("{ROLE}credential_source = Nowhere\n"),
+            "",
+            "line 3: profile dev: credential_source has the unknown value Nowhere; write Environment, \
+             Ec2InstanceMetadata or EcsContainer",
+        ),
+        // The value may be a secret on the wrong line.
+        (
+            &format!("{ROLE}credential_source = hush/hush\n"),
+            "",
+            "credential_source has an unknown value; write Environment,",
+        ),
+        (
+            &format!("{ROLE}credential_source = {}\n", "h".repeat(25)),
+            "",
+            "credential_source has an unknown value; write",
+        ),
+        (
+            &format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"),
+            "",
+            "is not a number of seconds; write one such as 3600",
+        ),
+        (
+            "role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n",
+            "",
+            "control character (a line break, perhaps); write it again, in one line",
+        ),
+        ("role_arn = r s\ncredential_source = Environment\n", "", "role_arn is not the ARN of a role, or has"),
+        (web, "", "web_identity_token_file is there without role_arn: the role is unknown; add role_arn"),
+        ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
+        (
+            "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
+            "",
+            "/c, line 4: profile dev: it names the sso_session s, and no [sso-session s]",
+        ),
+    ] {
+        let plan = both(config, credentials);
+        assert!(plan.contains(expected), "{config}---\n{credentials}---\n{plan}\nnot: {expected}");
+    }
+}
+
+#[test]
+fn plans_sso_sessions() {
+    let session = "[sso-session s]\nsso_start_url = https://s\nsso_region = r\nsso_registration_scopes = a, b\n";
+    let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
+    assert_eq!(planned(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
+    let differing = planned(&format!("{session}{profile}sso_region = other\n"), "");
+    assert!(differing.starts_with("/c, line 9: profile dev: sso_region says one thing here"), "{differing}");
+    let half = planned(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
+    assert!(half.contains("/c, line 2") && half.contains("sso_start_url"), "{half}");
+}
+
+#[test]
+fn plans_chains_of_profiles() {
+    let chain = |source: &str| format!("[profile dev]\n{ROLE}source_profile = {source}\n");
+    let rest = "[profile a]\nrole_arn = arn:aws:iam::1:role/a\nsource_profile = b\n";
+    for (config, credentials, expected) in [
+        (
+            format!("{}{rest}", chain("a")),
+            format!("[b]\n{KEYS}"),
+            "/c, line 2 role r < /c, line 5 role a < /k, line 2 keys",
+        ),
+        (format!("{}{KEYS}", chain("dev")), String::new(), "role r < /c, line 4 keys AKIA1"),
+        // The keys of a source profile go before its role.
+        (format!("{}{rest}{KEYS}", chain("a")), String::new(), "role r < /c, line 7 keys AKIA1"),
+        (chain("dev"), String::new(), "which has no keys: dev → dev; add them"),
+        (
+            chain("gone"),
+            String::new(),
+            "/c, line 3: profile dev: source_profile names a profile that is in neither file: dev → gone",
+        ),
+        (
+            format!("{}{rest}", chain("a")),
+            String::new(),
+            "profile a: source_profile names a profile that is in neither file: dev → a → b",
+        ),
+        (
+            format!("{}{rest}[profile b]\n{ROLE}source_profile=dev\n", chain("a")),
+            String::new(),
+            "makes a cycle: dev → a → b → dev",
+        ),
+        (
+            format!("{}[profile a]\nregion = r\n", chain("a")),
+            String::new(),
+            "says nothing about credentials: dev → a; give it keys, role_arn",
+        ),
+    ] {
+        let plan = planned(&config, &credentials);
+        assert!(plan.contains(expected), "{config}---\n{credentials}---\n{plan}\nnot: {expected}");
+    }
+}
+
+#[test]
+fn follows_long_chains_and_refuses_endless_ones() {
+    let chain = |length: usize| {
+        let links = (0..length).map(|n| {
+            let name = if n == 0 { "dev".to_owned() } else { format!("p{n}") };
+            format!("[profile {name}]\n{ROLE}source_profile = p{}\n", n + 1)
+        });
+        format!("{}[profile p{length}]\n{KEYS}", links.collect::<String>())
+    };
+    assert!(planned(&chain(255), "").ends_with("keys AKIA1"));
+    assert!(planned(&chain(256), "").contains("more than 256 profiles"));
+    assert!(planned(&chain(100_000), "").starts_with(
+        "/c, line 3: profile dev: more than 256 profiles are each the source of another one; name a profile with keys"
+    ));
+}
+
+#[test]
+fn ignores_programs_and_tokens_of_untrusted_files() {
+    for config in [
+        "[profile dev]\ncredential_process = p\n".to_owned(),
+        format!("[profile dev]\n{ROLE}web_identity_token_file = /t\n"),
+    ] {
+        let files = parse(&config, "");
+        let distrust = |_: &Property| Err("belongs to user 7".into());
+        let error = plan(&files, files.profile("dev").unwrap(), &distrust).unwrap_err();
+        assert!(error.to_string().contains("is not used: /c belongs to user 7"), "{error}");
+    }
+    let files = parse(&format!("[profile dev]\n{KEYS}"), "");
+    assert!(plan(&files, files.profile("dev").unwrap(), &|_| Err(String::new())).unwrap().is_some());
+}
+
+#[test]
+fn dependencies_have_every_section_of_a_plan() {
+    let config = "[profile dev]\nsource_profile = a\nservices = v\n[profile a]\nsso_session = s\nsource_profile = dev\n\
+                  [sso-session s]\n[services v]\n[profile other]\n";
+    let files = parse(config, "");
+    let names: Vec<_> = dependencies(&files, "dev").iter().map(|section| section.name()).collect();
+    assert_eq!(names, ["dev", "a", "s", "v"]);
+    assert!(dependencies(&files, "gone").is_empty());
+}
