@@ -306,6 +306,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    #[allow(clippy::disallowed_methods, reason = "awaited below")]
     async fn closes_connection_when_request_head_is_late() {
         let (mut client, server) = tokio::io::duplex(4096);
         let slot = Arc::new(ConnectionLimit::new(1)).take_slot().await;
