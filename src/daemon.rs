@@ -1,5 +1,6 @@
-//! A whole broker: keepers behind a board, doors before it, listeners in front. `serve` runs one for everybody,
-//! `exec` one for a single program.
+//! The daemon: supervisor, listeners and server in one value.
+//!
+//! `serve` runs one for all clients of the host; `exec` runs one for its child.
 
 #[cfg(test)]
 mod soak;
@@ -26,68 +27,63 @@ use crate::server::lookup::LeaseLookup;
 use crate::server::protocol::Protocol;
 use crate::server::routes::{RouteState, Routes};
 
-/// A part that nothing goes on without has ended by itself.
+/// A part that the daemon cannot run without ended by itself.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) enum ComponentEnded {
-    /// Nobody keeps a lease fresh.
-    Keeper(#[from] RefresherEnded),
-    /// Nobody accepts connections.
+    Refresher(#[from] RefresherEnded),
     Listener(#[from] ListenerEnded),
 }
 
-/// What a broker is made of.
+/// The parts of a daemon.
 #[derive(Debug)]
 pub(crate) struct DaemonParts<L = TcpListener> {
-    /// What its sources reach.
+    /// The context of the sources.
     pub(crate) context: Context,
-    /// Who tells them about changed files.
+    /// Watches the files that the sources read.
     pub(crate) watcher: Watcher,
-    /// What it serves.
     pub(crate) generation: Generation,
-    /// Where, already bound.
+    /// The listeners of the container credentials protocol, already bound.
     pub(crate) listeners: Vec<L>,
-    /// Under which further names.
+    /// The host names that requests may use, beside those of the listeners.
     pub(crate) allowed_hosts: Vec<Box<str>>,
-    /// To whom.
+    /// The clients, each with its token.
     pub(crate) clients: Vec<(Secret, Client)>,
-    /// How many connections at once, for each protocol.
+    /// The connection limit of each protocol.
     pub(crate) max_connections: usize,
-    /// The metadata service beside it.
-    pub(crate) metadata: Option<ImdsParts<L>>,
+    pub(crate) imds: Option<ImdsParts<L>>,
 }
 
-/// What a metadata service is made of.
+/// The parts of an IMDS server.
 #[derive(Debug)]
 pub(crate) struct ImdsParts<L = TcpListener> {
-    /// Where, already bound.
+    /// The listeners, already bound.
     pub(crate) listeners: Vec<L>,
-    /// Whose credentials it serves.
+    /// The identity that all its clients get.
     pub(crate) identity: IdentityName,
-    /// Whether requests without a token are answered.
+    /// True if requests without a session token (IMDSv1) are answered.
     pub(crate) allow_v1: bool,
-    /// The tokens of the protocol.
-    pub(crate) sessions: ImdsSessionTokens,
+    pub(crate) session_tokens: ImdsSessionTokens,
 }
 
-/// Listeners and what is spoken behind them. Each has connections of its own: those of a protocol without clients take no
-/// place of those who prove themselves.
+/// Listeners and their protocol. Each pair has a connection limit of its own: clients of the IMDS server need no token
+/// and must not take the slots of clients that have one.
 type BoundListeners<L> = (Vec<L>, Protocol);
 
-/// A broker that is ready to run.
+/// A daemon that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Daemon<L = TcpListener> {
     supervisor: Supervisor,
     watcher: Watcher,
     container: BoundListeners<L>,
-    metadata: Option<BoundListeners<L>>,
+    imds: Option<BoundListeners<L>>,
     registry: LeaseRegistry,
     max_connections: usize,
     stop: CancellationToken,
 }
 
 impl<L: Listener> Daemon<L> {
-    /// Puts the parts together; eager identities begin to load.
+    /// Assembles the parts. Eager identities begin to load.
     #[must_use]
     pub(crate) fn new(parts: DaemonParts<L>, stop: CancellationToken) -> Self {
         let hosts = |listeners: &[L]| {
@@ -97,18 +93,18 @@ impl<L: Listener> Daemon<L> {
         let clock = parts.context.clock.clone();
         let (supervisor, registry) = Supervisor::new(parts.context, parts.generation);
         let leases = LeaseLookup { registry: registry.clone(), clock: clock.clone(), stopping: stop.clone() };
-        let metadata = parts.metadata.map(|metadata| {
-            let service = ImdsServer {
+        let imds = parts.imds.map(|imds| {
+            let server = ImdsServer {
                 leases: leases.clone(),
-                identity: metadata.identity,
-                hosts: hosts(&metadata.listeners),
-                sessions: metadata.sessions,
-                allow_v1: metadata.allow_v1,
-                refusal: Once::new(),
+                identity: imds.identity,
+                hosts: hosts(&imds.listeners),
+                session_tokens: imds.session_tokens,
+                allow_v1: imds.allow_v1,
+                long_lived_warning: Once::new(),
             };
-            (metadata.listeners, Protocol::Imds(Arc::new(service)))
+            (imds.listeners, Protocol::Imds(Arc::new(server)))
         });
-        let endpoint = RouteState {
+        let state = RouteState {
             leases,
             clients: Clients::new(parts.clients),
             hosts: hosts(&parts.listeners),
@@ -117,46 +113,45 @@ impl<L: Listener> Daemon<L> {
         Self {
             supervisor,
             watcher: parts.watcher,
-            container: (parts.listeners, Protocol::Container(Routes::new(Arc::new(endpoint)))),
-            metadata,
+            container: (parts.listeners, Protocol::Container(Routes::new(Arc::new(state)))),
+            imds,
             registry,
             max_connections: parts.max_connections,
             stop,
         }
     }
 
-    /// What it publishes.
     #[must_use]
     pub(crate) fn registry(&self) -> LeaseRegistry {
         self.registry.clone()
     }
 
-    /// Serves until it is stopped: keepers end first, then requests in flight.
+    /// Serves until the daemon is stopped. Refreshers end first, then the requests in flight.
     ///
     /// # Errors
-    /// When a keeper or a listener ended by itself.
-    pub(crate) async fn run(self, orders: mpsc::Receiver<SupervisorCommand>) -> Result<(), ComponentEnded> {
-        let Self { supervisor, watcher, container, metadata, max_connections, stop, .. } = self;
-        let keeping = async {
-            let ended = supervisor.run(orders, stop.clone()).await;
+    /// If a refresher or a listener ended by itself.
+    pub(crate) async fn run(self, commands: mpsc::Receiver<SupervisorCommand>) -> Result<(), ComponentEnded> {
+        let Self { supervisor, watcher, container, imds, max_connections, stop, .. } = self;
+        let supervise = async {
+            let ended = supervisor.run(commands, stop.clone()).await;
             stop.cancel();
             ended
         };
-        let watching = stop.run_until_cancelled(watcher.run());
-        let serve = async |door: Option<BoundListeners<L>>| {
-            let Some((listeners, protocol)) = door else { return Ok(()) };
+        let watch = stop.run_until_cancelled(watcher.run());
+        let serve = async |bound: Option<BoundListeners<L>>| {
+            let Some((listeners, protocol)) = bound else { return Ok(()) };
             let ended = connections::serve(listeners, protocol, max_connections, stop.clone()).await;
             stop.cancel();
             ended
         };
-        let (kept, served, beside, _) = tokio::join!(keeping, serve(Some(container)), serve(metadata), watching);
-        kept?;
-        served?;
-        Ok(beside?)
+        let (supervised, container, imds, _) = tokio::join!(supervise, serve(Some(container)), serve(imds), watch);
+        supervised?;
+        container?;
+        Ok(imds?)
     }
 }
 
-/// The addresses of listeners, in their order.
+/// Returns the addresses of listeners, in their order.
 #[must_use]
 pub(crate) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()

@@ -1,4 +1,7 @@
-//! What an identity holds: credentials, rendered once into the bytes that every SDK takes.
+//! The lease of an identity: its credentials, rendered once into the response body that every SDK accepts.
+//!
+//! Data flows one way. A refresher loads a source chain and publishes its lease; the supervisor starts and stops
+//! refreshers; the lease registry is all that the server can see of them.
 
 pub(crate) mod refresher;
 pub(crate) mod registry;
@@ -14,53 +17,53 @@ use zeroize::Zeroizing;
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::time::timestamp;
 
-/// An end further away than this is a way of saying "never": no temporary credentials live longer than 36 hours, and
-/// several SDKs overflow on year 9999.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The longest lifetime that counts as an expiration; a later one means "never". No temporary credentials live longer
+/// than 36 hours, and several SDKs overflow on year 9999.
+const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// What `direct` means for the SDKs that cannot sign with an empty token (measured; see docs/PROTOCOL.md).
-pub(crate) const LONG_LIVED_NOTICE: &str = "long-lived keys are served as they are: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
-     can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor object_store and opendal";
+/// Lists the SDKs that can and cannot sign with an empty session token (measured; see docs/PROTOCOL.md).
+pub(crate) const LONG_LIVED_NOTICE: &str = "long-lived keys are served unchanged: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
+     can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor can object_store and opendal";
 
-/// Why the metadata service serves none of them: the CRT ends the whole program over such an answer, others sign with an
-/// empty token.
-pub(crate) const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served as those of an instance, for SDKs end or sign \
-     wrongly over them; long_lived_keys = \"session\" exchanges them for a session, and \
-     AWS_CONTAINER_CREDENTIALS_FULL_URI serves them as they are";
+/// The reason why the IMDS server refuses long-lived keys. The AWS CRT ends the whole program over such a response; other
+/// SDKs sign with an empty token.
+pub(crate) const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served over IMDS: some SDKs crash on them, others sign \
+     wrongly. Set long_lived_keys = \"session\" to exchange them for a session, or use \
+     AWS_CONTAINER_CREDENTIALS_FULL_URI, which serves them unchanged";
 
-/// Credentials in the form in which they leave: no secret but the rendered body.
+/// Credentials as they are served. The rendered body is the only part that holds a secret.
 #[derive(Clone)]
 pub(crate) struct Lease {
     /// The body of `GET /credentials`, overwritten when the last clone is dropped.
     pub(crate) body: Bytes,
-    /// From this moment on the body must not be served any more.
+    /// The moment from which the body must not be served.
     pub(crate) serve_until: SystemTime,
     /// The name of the source that supplied the credentials.
     pub(crate) source: Arc<str>,
-    /// The access key, for logs and `status`.
+    /// The access key id, for logs and `status`.
     pub(crate) access_key_id: Box<str>,
-    /// When they came.
+    /// When the credentials were loaded.
     pub(crate) loaded: SystemTime,
-    /// Their real end; `None` when unknown or never.
+    /// When the credentials expire; `None` if that is unknown or never.
     pub(crate) expiration: Option<SystemTime>,
-    /// Whether SDKs have to sign without a session token.
-    pub(crate) without_token: bool,
-    /// The moment from which a person has to log in again before there are others, where it is known.
+    /// True if there is no session token to sign with.
+    pub(crate) is_long_lived: bool,
+    /// When the login behind the credentials ends and a person has to log in again, if known.
     pub(crate) login_ends: Option<Arc<LoginEnd>>,
-    /// The account, where the source is certain of it.
+    /// The account, if the source knows it.
     pub(crate) account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
     pub(crate) endpoint: Option<Box<str>>,
 }
 
 impl Lease {
-    /// Renders a lease at `now`. Credentials without an end are served until `now + long_lived`, again and again.
+    /// Renders a lease at `now`. Credentials without an expiration are served until `now + long_lived`; each load extends
+    /// that.
     #[must_use]
     pub(crate) fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
-        let expiration = credentials.expiration.filter(|end| end.duration_since(now).is_ok_and(|left| left < NEVER));
         let expiration =
-            if credentials.expiration.is_some_and(|end| end <= now) { credentials.expiration } else { expiration };
-        let serve_until = whole_seconds(expiration.unwrap_or(now + long_lived));
+            credentials.expiration.filter(|end| end.duration_since(now).map_or(true, |left| left < LONGEST_LIFETIME));
+        let serve_until = truncate_to_seconds(expiration.unwrap_or(now + long_lived));
         Self {
             body: render(credentials, serve_until, now),
             serve_until,
@@ -68,20 +71,20 @@ impl Lease {
             access_key_id: credentials.access_key_id.clone(),
             loaded: now,
             expiration,
-            without_token: credentials.session_token.is_none(),
+            is_long_lived: credentials.session_token.is_none(),
             login_ends: credentials.login_ends.clone(),
             account_id: credentials.account_id.clone(),
             endpoint: credentials.endpoint.clone(),
         }
     }
 
-    /// Whether it may be served at `now`.
+    /// Returns true if the lease may be served at `now`.
     #[must_use]
     pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
         now < self.serve_until
     }
 
-    /// Whether this lease brings nothing over `held`: the same key of the same source, not ending later.
+    /// Returns true if `held` has the same source and access key and does not expire earlier.
     #[must_use]
     pub(crate) fn is_no_newer_than(&self, held: &Self) -> bool {
         self.source == held.source && self.access_key_id == held.access_key_id && self.serve_until <= held.serve_until
@@ -99,8 +102,8 @@ impl std::fmt::Debug for Lease {
     }
 }
 
-/// The body in the one shape that all SDKs take: every field always there, `Token` a string, `Expiration` real and in
-/// whole seconds of UTC (measured over 17 clients; see docs/PROTOCOL.md).
+/// Renders the response body in the one form that all SDKs accept. Every field is present, `Token` is a string, and
+/// `Expiration` is a real moment in whole seconds of UTC (measured over 17 clients; see docs/PROTOCOL.md).
 #[must_use]
 pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: SystemTime) -> Bytes {
     #[derive(serde::Serialize)]
@@ -127,18 +130,18 @@ pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: Sys
         expiration: &timestamp(expiration),
         account_id: credentials.account_id.as_deref(),
     };
-    // Sized so that the buffer never grows: a growing one would leave copies of the secret behind. Escaping takes at
-    // most six bytes for one.
-    let longest = 6 * (body.access_key_id.len() + body.secret_access_key.len() + body.token.len()) + 512;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(longest));
-    // Writing strings into memory cannot fail; an empty body would be refused by every client.
+    // The capacity covers the longest body: a buffer that grows leaves copies of the secret behind. Escaping turns one
+    // byte into at most six.
+    let capacity = 6 * (body.access_key_id.len() + body.secret_access_key.len() + body.token.len()) + 512;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    // Writing strings into memory cannot fail. Every client would refuse an empty body.
     let _ = serde_json::to_writer(&mut *bytes, &body);
     Bytes::from_owner(bytes)
 }
 
-fn whole_seconds(at: SystemTime) -> SystemTime {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+fn truncate_to_seconds(at: SystemTime) -> SystemTime {
+    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
 #[cfg(test)]
@@ -160,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_has_every_field_in_the_shape_that_all_clients_take() {
+    fn renders_every_field_in_the_form_all_clients_accept() {
         let temporary = keys()
             .with_session_token(Some("tok"))
             .unwrap()
@@ -175,33 +178,33 @@ mod tests {
     }
 
     #[test]
-    fn long_lived_keys_have_an_empty_token_and_a_rolling_end() {
+    fn long_lived_keys_have_empty_token_and_rolling_expiration() {
         let lease = lease(&keys());
         let body: serde_json::Value = serde_json::from_slice(&lease.body).unwrap();
         assert_eq!((&body["Token"], &body["Expiration"]), (&"".into(), &"2026-11-23T17:00:00Z".into()));
         assert!(body.get("AccountId").is_none());
-        assert!(lease.without_token && lease.expiration.is_none());
+        assert!(lease.is_long_lived && lease.expiration.is_none());
     }
 
     #[test]
-    fn usable_until_the_very_second() {
+    fn lease_is_usable_until_the_second_it_expires() {
         let lease = lease(&keys().with_expiration(Some(now() + HOUR + Duration::from_millis(900))));
         assert!(lease.is_usable(now() + HOUR - Duration::from_nanos(1)));
         assert!(!lease.is_usable(now() + HOUR));
     }
 
     #[test]
-    fn an_end_beyond_reason_is_no_end_and_a_past_one_stays() {
-        let far = lease(&keys().with_expiration(Some(now() + NEVER * 300)));
+    fn drops_absurd_expiration_and_keeps_past_one() {
+        let far = lease(&keys().with_expiration(Some(now() + LONGEST_LIFETIME * 300)));
         assert_eq!((far.expiration, far.serve_until), (None, now() + HOUR));
         assert!(!lease(&keys().with_expiration(Some(now() - HOUR))).is_usable(now()));
     }
 
     #[test]
-    fn newer_means_another_source_another_key_or_a_later_end() {
+    fn is_newer_by_source_key_or_later_expiration() {
         let held = lease(&keys().with_expiration(Some(now() + HOUR)));
-        let with = |key: &str, source: &str, end| {
-            let credentials = Credentials::new(key, "s").unwrap().with_expiration(Some(now() + end));
+        let with = |key: &str, source: &str, lifetime| {
+            let credentials = Credentials::new(key, "s").unwrap().with_expiration(Some(now() + lifetime));
             Lease::new(&credentials, source.into(), now(), HOUR)
         };
         for (lease, no_newer) in [

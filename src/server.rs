@@ -1,4 +1,6 @@
-//! The HTTP side: listeners, connections, the door, the paths. It sees the board and nothing else.
+//! The HTTP server: listeners, connections, access control and routes.
+//!
+//! It reads the lease registry and can wake refreshers; it knows no source.
 
 pub(crate) mod access;
 pub(crate) mod auth_token;

@@ -73,7 +73,7 @@ pub(crate) async fn exec(
         allowed_hosts: Vec::new(),
         clients: vec![(token.clone(), client)],
         max_connections: MAX_CONNECTIONS,
-        metadata: None,
+        imds: None,
     };
     let stop = CancellationToken::new();
     let broker = Daemon::new(parts, stop.clone());
@@ -121,12 +121,12 @@ async fn first_lease(registry: &LeaseRegistry, key: &LeaseKey) -> Result<(Arc<Le
     let mut handle = registry.lookup(key).ok_or_else(broker_ended)?;
     let lease = loop {
         let published = handle.latest();
-        match (&published.lease, &published.trouble, published.phase) {
+        match (&published.lease, &published.error, published.refresh) {
             (Some(lease), None, RefreshState::Waiting { .. }) => break Arc::clone(lease),
             (_, Some(LeaseError::NotConfigured), _) => {
-                return Err(CommandError::not_configured(key.identity(), &published.steps));
+                return Err(CommandError::not_configured(key.identity(), &published.attempts));
             }
-            (_, Some(LeaseError::Failed { source, failure, .. }), _) => {
+            (_, Some(LeaseError::Failed { source, error: failure, .. }), _) => {
                 return Err(CommandError::source_failed(key.identity(), source, failure.clone()));
             }
             _ => handle.changed().await.map_err(|_| broker_ended())?,
@@ -136,7 +136,7 @@ async fn first_lease(registry: &LeaseRegistry, key: &LeaseKey) -> Result<(Arc<Le
 }
 
 async fn wait_for_region(mut handle: LeaseHandle) -> Option<Box<str>> {
-    handle.wish(WakeReason::RegionWanted);
+    handle.wake(WakeReason::RegionWanted);
     loop {
         if let Some(region) = &handle.latest().region {
             return region.clone();

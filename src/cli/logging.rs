@@ -1,15 +1,16 @@
 //! Log format, log level and the subscriber that writes log lines to standard error.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::format::{Format, Full, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The format of log lines.
@@ -43,13 +44,53 @@ pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     // A program that embeds the library may have set a subscriber already: that one stays.
     let _ = match format {
-        LogFormat::Json => registry.with(layer.json().flatten_event(true).with_current_span(false)).try_init(),
+        LogFormat::Json => registry.with(layer.json().event_format(JsonLines::default())).try_init(),
         LogFormat::Text if journal => {
             let plain = Format::default().without_time().with_level(false).with_target(false).with_ansi(false);
             registry.with(layer.with_ansi(false).event_format(JournalFormat(plain))).try_init()
         }
         LogFormat::Text => registry.with(layer.with_target(false).with_ansi(io::stderr().is_terminal())).try_init(),
     };
+}
+
+/// Lines in JSON: the fields of the event and those of its spans (`identity`, `source`) are all at the top level.
+struct JsonLines(Format<Json>);
+
+impl Default for JsonLines {
+    fn default() -> Self {
+        Self(Format::default().json().flatten_event(true).with_current_span(false).with_span_list(false))
+    }
+}
+
+impl<S> FormatEvent<S, JsonFields> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, JsonFields>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let Some(object) = line.trim_end().strip_suffix('}') else { return writer.write_str(&line) };
+        writer.write_str(object)?;
+        // An event's own field has precedence over a span's, and that of an inner span over that of an outer one.
+        let mut written: BTreeSet<String> = event.metadata().fields().iter().map(|field| field.name().into()).collect();
+        for span in context.lookup_current().iter().flat_map(SpanRef::scope) {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<JsonFields>>();
+            let fields = fields.and_then(|fields| serde_json::from_str::<serde_json::Map<_, _>>(fields).ok());
+            for (name, value) in fields.unwrap_or_default() {
+                if !written.contains(&name) {
+                    write!(writer, ",{}:{value}", serde_json::Value::from(&*name))?;
+                    written.insert(name);
+                }
+            }
+        }
+        writer.write_str("}\n")
+    }
 }
 
 /// Writes lines for journald: a syslog priority first, and no time, since journald adds it (see sd-daemon(3)).
@@ -69,5 +110,70 @@ where
         };
         write!(writer, "<{priority}>")?;
         self.0.format_event(context, writer, event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Logs one event within the spans of a refresher and a source, and one outside of them.
+    fn log(layer: impl FnOnce(Lines) -> Box<dyn Subscriber + Send + Sync>) -> Vec<String> {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(layer(lines.clone()), || {
+            let refresher = tracing::error_span!("refresher", identity = "a\"b", source = "outer");
+            refresher.in_scope(|| {
+                tracing::error_span!("source", source = "imds").in_scope(|| {
+                    tracing::warn!(error = "down", "load failed");
+                });
+                tracing::info!(source = "own", "lease renewed");
+            });
+            tracing::info!("stopped");
+        });
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn json_lines_have_identity_and_source_at_the_top() {
+        let lines = log(|lines| {
+            let layer = tracing_subscriber::fmt::layer().with_writer(Mutex::new(lines));
+            Box::new(tracing_subscriber::registry().with(layer.json().event_format(JsonLines::default())))
+        });
+        let lines: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let fields = |line: usize| ["message", "identity", "source", "error"].map(|name| lines[line][name].as_str());
+        assert_eq!(fields(0), [Some("load failed"), Some("a\"b"), Some("imds"), Some("down")]);
+        assert_eq!(fields(1), [Some("lease renewed"), Some("a\"b"), Some("own"), None]);
+        assert_eq!(fields(2), [Some("stopped"), None, None, None]);
+        assert!(lines.iter().all(|line| line["level"].is_string() && line["timestamp"].is_string()));
+    }
+
+    #[test]
+    fn journal_lines_have_priority_identity_and_source() {
+        let lines = log(|lines| {
+            let plain = Format::default().without_time().with_level(false).with_target(false).with_ansi(false);
+            let layer = tracing_subscriber::fmt::layer().with_writer(Mutex::new(lines)).with_ansi(false);
+            Box::new(tracing_subscriber::registry().with(layer.event_format(JournalFormat(plain))))
+        });
+        assert_eq!(
+            lines[0],
+            "<4>refresher{identity=\"a\\\"b\" source=\"outer\"}:source{source=\"imds\"}: load failed error=\"down\""
+        );
+        assert!(lines[2].starts_with("<6>stopped"), "{lines:?}");
     }
 }

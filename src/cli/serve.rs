@@ -93,7 +93,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
         max_connections: room::make_room(server.max_connections, protocols),
-        metadata,
+        imds: metadata,
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
@@ -207,7 +207,7 @@ async fn imds_parts(sockets: Vec<std::net::TcpListener>, imds: &ImdsConfig) -> R
         listeners: listeners.map_err(CommandError::new)?,
         identity: imds.identity.clone(),
         allow_v1: imds.allow_v1,
-        sessions,
+        session_tokens: sessions,
     })
 }
 

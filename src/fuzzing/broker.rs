@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseKey, LeaseRegistry, LiveLeases};
+use crate::lease::registry::{LeaseHandles, LeaseKey, LeaseRegistry};
 use crate::model::credentials::Credentials;
 use crate::os::clock::Clock;
 use crate::server::access::{AllowedHosts, Client, Clients};
@@ -49,7 +49,7 @@ pub(crate) fn routes() -> Routes {
 
 /// Leases for all names. Their refreshers are dropped, so that no request waits for a load.
 pub(crate) fn leases(lease: fn(&str) -> Lease) -> LeaseLookup {
-    let live: LiveLeases = NAMES
+    let handles: LeaseHandles = NAMES
         .iter()
         .map(|name| {
             let key = LeaseKey::Identity((*name).into());
@@ -61,10 +61,10 @@ pub(crate) fn leases(lease: fn(&str) -> Lease) -> LeaseLookup {
         })
         .collect();
     let registry = LeaseRegistry {
-        live: tokio::sync::watch::Sender::new(Arc::new(live)).subscribe(),
-        refused: tokio::sync::watch::Sender::new(None).subscribe(),
-        known: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
-        demand: tokio::sync::mpsc::channel(1).0,
+        handles: tokio::sync::watch::Sender::new(Arc::new(handles)).subscribe(),
+        config_error: tokio::sync::watch::Sender::new(None).subscribe(),
+        known_profiles: tokio::sync::watch::Sender::new(Some(Arc::default())).subscribe(),
+        profile_demand: tokio::sync::mpsc::channel(1).0,
     };
     LeaseLookup { registry, clock: Clock::injected(NOW), stopping: Default::default() }
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::fuzzing::{broker, request_head};
-use crate::server::access::{AllowedHosts, addressed};
+use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::imds::ImdsServer;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 
@@ -39,16 +39,16 @@ thread_local! {
 
 impl Fixture {
     fn new(allow_v1: bool) -> Self {
-        let sessions = || ImdsSessionTokens::new().expect("the system has random numbers");
+        let tokens = || ImdsSessionTokens::new().expect("the system has random numbers");
         let server = ImdsServer {
             leases: broker::leases(broker::temporary_lease),
             identity: IDENTITY.into(),
             hosts: AllowedHosts::default(),
-            sessions: sessions(),
+            session_tokens: tokens(),
             allow_v1,
-            refusal: Once::new(),
+            long_lived_warning: Once::new(),
         };
-        let (token, stranger) = (server.sessions.issue(LIFETIME), sessions().issue(LIFETIME));
+        let (token, stranger) = (server.session_tokens.issue(LIFETIME), tokens().issue(LIFETIME));
         Self { server: Arc::new(server), token, stranger }
     }
 }
@@ -58,8 +58,10 @@ impl Fixture {
 pub fn check(data: &[u8]) {
     FIXTURES.with(|fixtures| {
         for Fixture { server, token, stranger } in fixtures {
-            assert!(server.sessions.hold(token.as_bytes()) && !server.sessions.hold(stranger.as_bytes()));
-            assert!(data == token.as_bytes() || !server.sessions.hold(data), "a token that was not issued");
+            assert!(
+                server.session_tokens.verify(token.as_bytes()) && !server.session_tokens.verify(stranger.as_bytes())
+            );
+            assert!(data == token.as_bytes() || !server.session_tokens.verify(data), "a token that was not issued");
             if let Some(request) = request_head::parse(data, |value| fill(value, token, stranger)) {
                 check_response(server, &request, token);
             }
@@ -72,7 +74,7 @@ fn check_response(server: &Arc<ImdsServer>, request: &Parts, token: &str) {
     let text = String::from_utf8_lossy(&body);
     let tokens: Vec<&[u8]> = request.headers.get_all(TOKEN).iter().map(HeaderValue::as_bytes).collect();
     let proven = if tokens.is_empty() { server.allow_v1 } else { tokens == [token.as_bytes()] };
-    let ours = addressed(request, &server.hosts).is_ok();
+    let ours = check_addressed(request, &server.hosts).is_ok();
     let path = request.uri.path();
     let below = path.strip_prefix('/').map(|below| below.trim_start_matches('/'));
     let reads = [Method::GET, Method::HEAD].contains(&request.method);

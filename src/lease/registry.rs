@@ -1,4 +1,7 @@
-//! The published leases: all that the HTTP side can see. What goes up from there is a wake, never data.
+//! The lease registry: the published leases, which are all that the server can see.
+//!
+//! A refresher publishes on a watch channel; the server holds the reader's end. The server can wake a refresher with a
+//! reason, and sends it no data.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,16 +18,14 @@ use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::outcome::Attempt;
 
-/// What a keeper keeps: an identity. An identity narrowed for one client, or a base that several identities stand on,
-/// would be further kinds of key.
+/// Names a lease. It is an enum so that narrowed identities and shared base credentials can become further kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum LeaseKey {
-    /// An identity of the configuration.
+    /// The lease of an identity.
     Identity(IdentityName),
 }
 
 impl LeaseKey {
-    /// The identity that this key is about.
     #[must_use]
     pub(crate) fn identity(&self) -> &IdentityName {
         let Self::Identity(name) = self;
@@ -32,305 +33,304 @@ impl LeaseKey {
     }
 }
 
-/// What a keeper publishes.
+/// The state that a refresher publishes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaseState {
-    /// The last good lease; whoever serves it compares the time.
+    /// The last good lease; it may have expired.
     pub(crate) lease: Option<Arc<Lease>>,
-    /// What stands in the way since the last load, if anything.
-    pub(crate) trouble: Option<LeaseError>,
-    /// What the keeper does.
-    pub(crate) phase: RefreshState,
-    /// What each source said at the last load, in order.
-    pub(crate) steps: Arc<[Attempt]>,
-    /// The region; unknown until somebody asked.
+    /// Why the last load gave no fresh lease.
+    pub(crate) error: Option<LeaseError>,
+    /// The current activity of the refresher.
+    pub(crate) refresh: RefreshState,
+    /// The outcome of each source at the last load, in order of precedence.
+    pub(crate) attempts: Arc<[Attempt]>,
+    /// The region; the outer `None` means that no client has requested it yet.
     pub(crate) region: Option<Option<Box<str>>>,
-    /// Whether the identity is loaded at the start and counts for readiness.
+    /// True if the identity is loaded at the start and counts for readiness.
     pub(crate) eager: bool,
-    /// Whether the identity is a profile that is served, and nothing of it stands in the configuration.
+    /// True if the identity is a served profile, not an entry of credenza.toml.
     pub(crate) is_profile: bool,
 }
 
-/// Why there is no fresh lease.
+/// Why an identity has no fresh lease.
 #[derive(Clone, Debug)]
 pub(crate) enum LeaseError {
     /// No source of the chain is configured.
     NotConfigured,
-    /// A source fails.
+    /// A source failed.
     Failed {
-        /// Its name.
+        /// The name of the source.
         source: Arc<str>,
-        /// Why.
-        failure: SourceError,
-        /// Since when it has.
+        error: SourceError,
+        /// When the first of these failures happened.
         since: SystemTime,
-        /// How many times in a row.
+        /// The number of failed loads in a row.
         times: u32,
     },
 }
 
-/// What a keeper does at the moment.
+/// The current activity of a refresher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RefreshState {
-    /// Nothing, until somebody asks.
+    /// It has not loaded yet; the first request starts the load.
     #[default]
     NotLoaded,
-    /// It asks its chain.
+    /// It loads its source chain.
     Loading {
-        /// Since when, on the monotonic clock.
+        /// When the load began, on the monotonic clock.
         since: Instant,
-        /// How long at most.
+        /// The longest time that the load may take.
         limit: Duration,
     },
-    /// It holds a lease and waits to refresh it.
+    /// It holds a lease and waits until the next refresh.
     Waiting {
-        /// When it will.
+        /// When the refresh is due.
         next: SystemTime,
     },
-    /// It pauses after a failure; asking does not hasten it.
+    /// It pauses after a failure; requests do not shorten the pause.
     BackingOff {
-        /// When it tries again.
+        /// When it retries.
         next: SystemTime,
     },
 }
 
 impl LeaseState {
-    /// The lease, if it may be served at `now`.
+    /// Returns the lease if it may be served at `now`.
     #[must_use]
     pub(crate) fn usable(&self, now: SystemTime) -> Option<&Arc<Lease>> {
         self.lease.as_ref().filter(|lease| lease.is_usable(now))
     }
 
-    /// Whether an eager identity still waits for the end of its first load.
-    fn is_untried(&self) -> bool {
-        self.eager && self.steps.is_empty() && self.trouble.is_none()
+    /// Returns true if the first load of an eager identity has not ended.
+    fn awaits_first_load(&self) -> bool {
+        self.eager && self.attempts.is_empty() && self.error.is_none()
     }
 }
 
-/// A keeper that is later than this does nothing any more. A busy machine, or the tick that notices that the clock was
-/// set or the machine slept, takes far less; a program that a source waits for (60 s) no more than half of it.
-const STUCK: Duration = Duration::from_secs(120);
+/// The delay after which a refresher counts as stuck. A busy machine and the tick that notices a suspend delay it far
+/// less; the longest wait of a source, 60 s for a program, is half of it.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 impl LeaseState {
-    /// Whether the keeper is long past the moment at which it said it would go on.
+    /// Returns true if the refresher is long past its announced next step.
     fn is_stuck(&self, now: SystemTime, instant: Instant) -> bool {
-        match self.phase {
+        match self.refresh {
             RefreshState::NotLoaded => false,
-            RefreshState::Loading { since, limit } => instant.saturating_duration_since(since) > limit + STUCK,
-            RefreshState::Waiting { next } | RefreshState::BackingOff { next } => now > next + STUCK,
+            RefreshState::Loading { since, limit } => instant.saturating_duration_since(since) > limit + STUCK_AFTER,
+            RefreshState::Waiting { next } | RefreshState::BackingOff { next } => now > next + STUCK_AFTER,
         }
     }
 }
 
-/// How all keepers are, in numbers.
+/// A summary of all refreshers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RegistryHealth {
-    /// Identities whose keeper works.
-    pub(crate) awake: usize,
-    /// Those of them with a usable lease.
+    /// Identities that have been loaded or are being loaded.
+    pub(crate) active: usize,
+    /// Identities with a usable lease.
     pub(crate) usable: usize,
-    /// Identities that nobody has asked for yet.
-    pub(crate) asleep: usize,
-    /// The first eager identity, by name, that has no usable lease.
-    pub(crate) wanting: Option<IdentityName>,
-    /// A keeper that does nothing any more.
+    /// Identities that wait for their first request.
+    pub(crate) not_loaded: usize,
+    /// The first eager identity, by name, without a usable lease.
+    pub(crate) unready: Option<IdentityName>,
+    /// The first identity, by name, with a stuck refresher.
     pub(crate) stuck: Option<IdentityName>,
-    /// Whether the configuration on disk is refused.
-    pub(crate) refused: bool,
+    /// True if the last reload refused the configuration on disk.
+    pub(crate) config_refused: bool,
 }
 
-/// What the HTTP side holds of a keeper.
+/// The reader's end of a refresher.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseHandle {
-    published: watch::Receiver<Arc<LeaseState>>,
-    wake: Arc<RefresherWaker>,
+    state: watch::Receiver<Arc<LeaseState>>,
+    waker: Arc<RefresherWaker>,
 }
 
-/// Somebody wants the lease of a profile that is known and that nobody keeps yet.
+/// A request to start the refresher of a served profile.
 #[derive(Debug)]
 pub(crate) struct ProfileDemand {
-    /// Its name.
     pub(crate) name: IdentityName,
-    /// Who keeps it from now on; dropped when there is no such profile any more.
+    /// Receives the handle of the new refresher. The supervisor drops it if the profile no longer exists.
     pub(crate) reply: oneshot::Sender<LeaseHandle>,
 }
 
-/// What wakes a keeper beside its timer and its inputs.
+/// Wakes a refresher for reasons other than its timer and its changed inputs.
 #[derive(Debug, Default)]
 pub(crate) struct RefresherWaker {
     notify: Notify,
-    wake_reasons: AtomicU8,
-    /// Seconds since 1970 at which the lease was last asked for.
-    used: AtomicU64,
+    reasons: AtomicU8,
+    /// When the lease was last requested, in seconds since 1970.
+    last_used: AtomicU64,
 }
 
-/// Why a keeper was woken.
+/// Why a refresher is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum WakeReason {
     /// A client is waiting for a lease.
     LeaseWanted = 1,
-    /// Somebody wants to know the region.
+    /// A client is waiting for the region.
     RegionWanted = 2,
-    /// Load now, whatever the schedule says.
+    /// The user requested a reload.
     Reload = 4,
 }
 
 impl LeaseHandle {
-    /// A handle and the keeper's ends of it.
+    /// Makes a handle, with the two ends of it that the refresher owns.
     pub(crate) fn new(first: LeaseState) -> (watch::Sender<Arc<LeaseState>>, Arc<RefresherWaker>, Self) {
-        let (sender, published) = watch::channel(Arc::new(first));
-        let wake = Arc::new(RefresherWaker::default());
-        (sender, Arc::clone(&wake), Self { published, wake })
+        let (sender, state) = watch::channel(Arc::new(first));
+        let waker = Arc::new(RefresherWaker::default());
+        (sender, Arc::clone(&waker), Self { state, waker })
     }
 
-    /// What the keeper published last.
+    /// Returns the state that the refresher published last.
     #[must_use]
-    pub(crate) fn now(&self) -> Arc<LeaseState> {
-        Arc::clone(&self.published.borrow())
+    pub(crate) fn state(&self) -> Arc<LeaseState> {
+        Arc::clone(&self.state.borrow())
     }
 
-    /// The same, and [`LeaseHandle::changed`] waits for what comes after it.
+    /// Returns the published state and marks it as seen: [`LeaseHandle::changed`] then waits for the next one.
     #[must_use]
     pub(crate) fn latest(&mut self) -> Arc<LeaseState> {
-        Arc::clone(&self.published.borrow_and_update())
+        Arc::clone(&self.state.borrow_and_update())
     }
 
-    /// Whether the keeper has ended.
+    /// Returns true if the refresher has ended.
     #[must_use]
-    pub(crate) fn is_orphaned(&self) -> bool {
-        self.published.has_changed().is_err()
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.has_changed().is_err()
     }
 
-    /// Notes that somebody asks for the lease at `now`: one store, since it is done at every request.
-    pub(crate) fn touch(&self, now: SystemTime) {
+    /// Records a request for the lease at `now`. It is a single atomic store because every request does it.
+    pub(crate) fn record_use(&self, now: SystemTime) {
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.wake.used.store(seconds, Ordering::Relaxed);
+        self.waker.last_used.store(seconds, Ordering::Relaxed);
     }
 
-    /// For how long nobody has asked at `now`; a clock that was set back counts as asked just now.
+    /// Returns the time since the last request, as of `now`; zero if the clock was set back since.
     #[must_use]
-    pub(crate) fn idle(&self, now: SystemTime) -> Duration {
-        let used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.wake.used.load(Ordering::Relaxed));
-        now.duration_since(used).unwrap_or_default()
+    pub(crate) fn idle_time(&self, now: SystemTime) -> Duration {
+        let last_used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.waker.last_used.load(Ordering::Relaxed));
+        now.duration_since(last_used).unwrap_or_default()
     }
 
-    /// Asks the keeper for something; many wishes at once are one.
-    pub(crate) fn wish(&self, wish: WakeReason) {
-        self.wake.wake_reasons.fetch_or(wish as u8, Ordering::AcqRel);
-        self.wake.notify.notify_one();
+    /// Wakes the refresher. Equal reasons merge until the refresher takes them.
+    pub(crate) fn wake(&self, reason: WakeReason) {
+        self.waker.reasons.fetch_or(reason as u8, Ordering::AcqRel);
+        self.waker.notify.notify_one();
     }
 
-    /// Waits until the keeper has published something new since [`LeaseHandle::latest`] was asked or this last returned.
+    /// Waits until the refresher publishes a state that neither [`LeaseHandle::latest`] nor this method has marked as
+    /// seen.
     ///
     /// # Errors
-    /// When the keeper has ended: nothing more will come.
+    /// If the refresher has ended.
     pub(crate) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.published.changed().await
+        self.state.changed().await
     }
 }
 
 impl RefresherWaker {
-    /// Waits for a wish and takes all that were made.
-    pub(crate) async fn wake_reasons(&self) -> WakeReasons {
+    /// Waits until there is a reason to wake and takes all reasons.
+    pub(crate) async fn wait(&self) -> WakeReasons {
         loop {
             self.notify.notified().await;
-            let wake_reasons = self.wake_reasons.swap(0, Ordering::AcqRel);
-            if wake_reasons != 0 {
-                return WakeReasons(wake_reasons);
+            let reasons = self.reasons.swap(0, Ordering::AcqRel);
+            if reasons != 0 {
+                return WakeReasons(reasons);
             }
         }
     }
 }
 
-/// A set of wishes.
+/// A set of reasons to wake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WakeReasons(u8);
 
 impl WakeReasons {
-    pub(crate) fn holds(self, wish: WakeReason) -> bool {
-        self.0 & wish as u8 != 0
+    pub(crate) fn contains(self, reason: WakeReason) -> bool {
+        self.0 & reason as u8 != 0
     }
 }
 
-/// The handles of the live refreshers. Every request looks one up, in half the time with FNV instead of SipHash. SipHash
-/// protects from keys that an attacker chooses; these come from the configuration and the owner's profiles.
-pub(crate) type LiveLeases = FnvHashMap<LeaseKey, LeaseHandle>;
+/// The handles of all running refreshers. Every request looks one up, and FNV does that in half the time of SipHash.
+/// SipHash protects from keys that an attacker chooses; these come from the configuration and the owner's profiles.
+pub(crate) type LeaseHandles = FnvHashMap<LeaseKey, LeaseHandle>;
 
-/// All that the HTTP side can see.
+/// The published leases of all identities.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRegistry {
-    /// The live keepers.
-    pub(crate) live: watch::Receiver<Arc<LiveLeases>>,
-    /// What is wrong with the configuration on disk, when the last reload was refused.
-    pub(crate) refused: watch::Receiver<Option<Arc<str>>>,
-    /// The profiles that are served once somebody asks; `None` until the shared files have been looked at.
-    pub(crate) known: watch::Receiver<Option<Arc<BTreeSet<IdentityName>>>>,
-    /// Where it is said that somebody asks.
-    pub(crate) demand: mpsc::Sender<ProfileDemand>,
+    pub(crate) handles: watch::Receiver<Arc<LeaseHandles>>,
+    /// Why the last reload refused the configuration on disk.
+    pub(crate) config_error: watch::Receiver<Option<Arc<str>>>,
+    /// The profiles that are served on demand; `None` until the shared files have been read.
+    pub(crate) known_profiles: watch::Receiver<Option<Arc<BTreeSet<IdentityName>>>>,
+    /// Sends requests for served profiles to the supervisor.
+    pub(crate) profile_demand: mpsc::Sender<ProfileDemand>,
 }
 
 impl LeaseRegistry {
-    /// The handle of an identity, if it exists.
+    /// Returns the handle of an identity with a running refresher.
     #[must_use]
     pub(crate) fn lookup(&self, key: &LeaseKey) -> Option<LeaseHandle> {
-        self.live.borrow().get(key).cloned()
+        self.handles.borrow().get(key).cloned()
     }
 
-    /// The body of an identity's lease, if it may be served at `now`.
+    /// Returns the response body of an identity's lease if it may be served at `now`.
     #[must_use]
     pub(crate) fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
-        let live = self.live.borrow();
-        let handle = live.get(key)?;
-        handle.touch(now);
-        handle.published.borrow().usable(now).map(|lease| lease.body.clone())
+        let handles = self.handles.borrow();
+        let handle = handles.get(key)?;
+        handle.record_use(now);
+        handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
-    /// The handle of an identity, or of a profile that is served and gets a keeper now. It waits for nothing but the first
-    /// look at the shared files, and for the supervisor.
+    /// Returns the handle of an identity; starts the refresher of a served profile. Waits only for the first read of the
+    /// shared files and for the supervisor.
     pub(crate) async fn find(&self, name: &IdentityName) -> Option<LeaseHandle> {
         let key = LeaseKey::Identity(name.clone());
         if let Some(handle) = self.lookup(&key) {
             return Some(handle);
         }
-        let mut known = self.known.clone();
-        let known = known.wait_for(Option::is_some).await.ok()?.clone()?;
-        if !known.contains(name) {
+        let mut known_profiles = self.known_profiles.clone();
+        let known_profiles = known_profiles.wait_for(Option::is_some).await.ok()?.clone()?;
+        if !known_profiles.contains(name) {
             return None;
         }
         let (reply, handle) = oneshot::channel();
-        self.demand.send(ProfileDemand { name: name.clone(), reply }).await.ok()?;
+        self.profile_demand.send(ProfileDemand { name: name.clone(), reply }).await.ok()?;
         handle.await.ok()
     }
 
-    /// Waits until the shared files have been looked at and every eager identity of this moment has been tried once.
-    pub(crate) async fn first_loads(&self) {
-        let _ = self.known.clone().wait_for(Option::is_some).await;
-        let live = Arc::clone(&self.live.borrow());
-        for handle in live.values() {
+    /// Waits until the shared files have been read and the first load of every current eager identity has ended.
+    pub(crate) async fn wait_for_first_loads(&self) {
+        let _ = self.known_profiles.clone().wait_for(Option::is_some).await;
+        let handles = Arc::clone(&self.handles.borrow());
+        for handle in handles.values() {
             let mut handle = handle.clone();
-            // A keeper that was replaced or ended is nobody to wait for.
-            while handle.latest().is_untried() && handle.changed().await.is_ok() {}
+            // A refresher that was replaced or ended publishes nothing more: `changed` fails.
+            while handle.latest().awaits_first_load() && handle.changed().await.is_ok() {}
         }
     }
 
-    /// How all keepers are at `now`, which is `instant` on the monotonic clock.
+    /// Summarizes all refreshers at `now`, which is `instant` on the monotonic clock.
     #[must_use]
     pub(crate) fn health(&self, now: SystemTime, instant: Instant) -> RegistryHealth {
-        let mut health = RegistryHealth { refused: self.refused.borrow().is_some(), ..RegistryHealth::default() };
-        for (key, handle) in self.live.borrow().iter() {
-            let (name, published) = (key.identity(), handle.now());
-            let usable = published.usable(now).is_some();
-            match published.phase {
-                RefreshState::NotLoaded => health.asleep += 1,
-                _ => health.awake += 1,
+        let mut health =
+            RegistryHealth { config_refused: self.config_error.borrow().is_some(), ..RegistryHealth::default() };
+        for (key, handle) in self.handles.borrow().iter() {
+            let (name, state) = (key.identity(), handle.state());
+            let usable = state.usable(now).is_some();
+            match state.refresh {
+                RefreshState::NotLoaded => health.not_loaded += 1,
+                _ => health.active += 1,
             }
             health.usable += usize::from(usable);
-            let first = |held: &Option<IdentityName>| held.as_ref().is_none_or(|held| name < held);
-            if published.eager && !usable && first(&health.wanting) {
-                health.wanting = Some(name.clone());
+            let precedes = |first: &Option<IdentityName>| first.as_ref().is_none_or(|first| name < first);
+            if state.eager && !usable && precedes(&health.unready) {
+                health.unready = Some(name.clone());
             }
-            if published.is_stuck(now, instant) && first(&health.stuck) {
+            if state.is_stuck(now, instant) && precedes(&health.stuck) {
                 health.stuck = Some(name.clone());
             }
         }
@@ -346,56 +346,57 @@ mod tests {
 
     fn registry(refreshers: &[(&str, LeaseState)]) -> (LeaseRegistry, Vec<watch::Sender<Arc<LeaseState>>>) {
         let mut senders = Vec::new();
-        let mut live = LiveLeases::default();
-        for (name, published) in refreshers {
-            let (sender, _, handle) = LeaseHandle::new(published.clone());
+        let mut handles = LeaseHandles::default();
+        for (name, state) in refreshers {
+            let (sender, _, handle) = LeaseHandle::new(state.clone());
             senders.push(sender);
-            live.insert(LeaseKey::Identity((*name).into()), handle);
+            handles.insert(LeaseKey::Identity((*name).into()), handle);
         }
-        let live = watch::Sender::new(Arc::new(live)).subscribe();
-        let known = watch::Sender::new(Some(Arc::default())).subscribe();
-        let (demand, _) = mpsc::channel(1);
-        (LeaseRegistry { live, refused: watch::Sender::new(None).subscribe(), known, demand }, senders)
+        let handles = watch::Sender::new(Arc::new(handles)).subscribe();
+        let known_profiles = watch::Sender::new(Some(Arc::default())).subscribe();
+        let config_error = watch::Sender::new(None).subscribe();
+        let (profile_demand, _) = mpsc::channel(1);
+        (LeaseRegistry { handles, config_error, known_profiles, profile_demand }, senders)
     }
 
-    fn published(phase: RefreshState) -> LeaseState {
-        LeaseState { phase, eager: true, ..LeaseState::default() }
+    fn eager(refresh: RefreshState) -> LeaseState {
+        LeaseState { refresh, eager: true, ..LeaseState::default() }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_keeper_that_does_not_go_on_is_stuck() {
+    async fn refresher_past_its_next_step_is_stuck() {
         let (now, instant) = (SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600), Instant::now());
         let later = |seconds: u32| (now + SECOND * seconds, instant + SECOND * seconds);
-        let loading = published(RefreshState::Loading { since: instant, limit: SECOND * 10 });
+        let loading = eager(RefreshState::Loading { since: instant, limit: SECOND * 10 });
         let (registry, _senders) = registry(&[
-            ("asleep", LeaseState { eager: false, ..published(RefreshState::NotLoaded) }),
+            ("a-not-loaded", LeaseState { eager: false, ..eager(RefreshState::NotLoaded) }),
             ("b-loading", loading),
-            ("c-backing-off", published(RefreshState::BackingOff { next: now + SECOND * 60 })),
+            ("c-backing-off", eager(RefreshState::BackingOff { next: now + SECOND * 60 })),
         ]);
         let health = |seconds| {
             let (now, instant) = later(seconds);
             registry.health(now, instant)
         };
         let expected =
-            RegistryHealth { awake: 2, asleep: 1, wanting: Some("b-loading".into()), ..RegistryHealth::default() };
+            RegistryHealth { active: 2, not_loaded: 1, unready: Some("b-loading".into()), ..RegistryHealth::default() };
         assert_eq!(health(0), expected);
-        assert_eq!(health(130).stuck, None, "ten seconds, and two minutes of patience");
+        assert_eq!(health(130).stuck, None, "ten seconds for the load and two minutes of delay");
         assert_eq!(health(131).stuck, Some("b-loading".into()));
         assert_eq!(registry.health(later(181).0, instant).stuck, Some("c-backing-off".into()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn first_loads_are_those_of_eager_identities() {
+    async fn first_loads_wait_for_eager_identities_only() {
         let loading = RefreshState::Loading { since: Instant::now(), limit: SECOND };
         let (registry, senders) =
-            registry(&[("a", published(loading)), ("b", published(loading)), ("c", LeaseState::default())]);
-        let first_loads = registry.first_loads();
+            registry(&[("a", eager(loading)), ("b", eager(loading)), ("c", LeaseState::default())]);
+        let first_loads = registry.wait_for_first_loads();
         let mut first_loads = std::pin::pin!(first_loads);
         let mut pending = async || tokio::time::timeout(SECOND, first_loads.as_mut()).await.is_err();
         assert!(pending().await);
-        // `c` is asleep and counts for nothing; of the others one fails and one goes away.
+        // `c` is not eager. Of the other two, one fails and one ends.
         for sender in &senders[..1] {
-            sender.send_modify(|published| Arc::make_mut(published).trouble = Some(LeaseError::NotConfigured));
+            sender.send_modify(|state| Arc::make_mut(state).error = Some(LeaseError::NotConfigured));
         }
         assert!(pending().await);
         drop(senders);

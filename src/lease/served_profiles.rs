@@ -1,5 +1,6 @@
-//! The names of the profiles that are served, as the shared files change. Names only: a thousand profiles cost a thousand
-//! names, not a thousand loads.
+//! The names of the served profiles, which change with the shared files.
+//!
+//! Only names are kept: a thousand profiles cost a thousand names and no loads.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,31 +13,29 @@ use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::source::profile::files::ProfileFiles;
 
-/// The profiles that one configuration serves.
+/// Lists the profiles that one configuration serves.
 #[derive(Debug)]
 pub(crate) struct ServedProfileNames {
-    /// Of its own: it remembers what this has read.
+    /// Owned by this list, because a context remembers which inputs were read through it.
     context: Context,
     served: ServedProfiles,
 }
 
 impl ServedProfileNames {
-    /// The profiles that `served` means.
-    #[must_use]
     pub(crate) fn new(context: &Context, served: ServedProfiles) -> Self {
         Self { context: context.for_refresher(), served }
     }
 
-    /// Their names now.
+    /// Lists the names as the shared files have them now.
     ///
     /// # Errors
-    /// When the files cannot be read or parsed.
-    pub(crate) async fn names(&self) -> Result<BTreeSet<IdentityName>, SourceError> {
+    /// If the files cannot be read or parsed.
+    pub(crate) async fn list(&self) -> Result<BTreeSet<IdentityName>, SourceError> {
         self.context.files.forget();
-        let home = &self.context.environment;
+        let environment = &self.context.environment;
         let named = NamedPaths {
-            credentials: self.served.credentials_file.as_ref().map(|path| home.expand(path)),
-            config: self.served.config_file.as_ref().map(|path| home.expand(path)),
+            credentials: self.served.credentials_file.as_ref().map(|path| environment.expand(path)),
+            config: self.served.config_file.as_ref().map(|path| environment.expand(path)),
         };
         let digest = |files: &SharedConfig| {
             let mut hasher = DefaultHasher::new();
@@ -47,7 +46,7 @@ impl ServedProfileNames {
         Ok(profiles.files()?.profiles().filter(|name| self.served.matches(name)).map(IdentityName::new).collect())
     }
 
-    /// Waits until the files have other profiles than [`ServedProfileNames::names`] has seen, or can be read again.
+    /// Waits until the files have other profiles than [`ServedProfileNames::list`] found, or become readable again.
     pub(crate) async fn changed(&self) {
         self.context.files.changed().await;
     }

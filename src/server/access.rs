@@ -1,4 +1,6 @@
-//! The door: one pure function before every path of every protocol; some protocols have clients beside.
+//! Access control: decides which client a request comes from and what it may have.
+//!
+//! All functions are pure. They run before the routes of every protocol; the IMDS protocol has no clients.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -10,30 +12,30 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-/// Every `Sec-Fetch-…` header, which browsers add and pages cannot remove.
+/// The prefix of the `Sec-Fetch-…` headers, which browsers add and pages cannot remove.
 const FETCH_METADATA: &str = "sec-fetch-";
 
 /// The maximum number of clients that are compared with a token one after another. Four comparisons cost less than the
 /// digest that finds one of many.
 const FEW: usize = 4;
 
-/// Someone who may ask.
+/// A program that may request credentials.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Client {
-    /// For logs.
+    /// The name in logs.
     pub(crate) name: IdentityName,
-    /// The identities it may have; `None` is all.
+    /// The identities that it may have; `None` means all.
     pub(crate) identities: Option<Vec<IdentityName>>,
 }
 
 impl Client {
-    /// Whether it may have this identity.
+    /// Returns true if the client may have this identity.
     #[must_use]
     pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
         self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
     }
 
-    /// What a request without a name means: the one identity this client may have, else `default`.
+    /// Returns the identity of a request without a name: the only one that this client may have, else `default`.
     #[must_use]
     pub(crate) fn own_identity(&self) -> IdentityName {
         static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
@@ -44,11 +46,11 @@ impl Client {
     }
 }
 
-/// Clients by token. A token is found by its keyed digest, so that how long a look-up takes tells nothing about the
-/// tokens there are, and then compared in constant time.
+/// Clients by token. A token is found by its keyed digest, so that the time of a lookup reveals nothing about other tokens,
+/// and then compared in constant time.
 ///
-/// The digest is SipHash under a key drawn at the start: nobody who lacks the key can predict it, which is all that the
-/// look-up asks of it, and it costs a tenth of an HMAC.
+/// The digest is SipHash with a key that is generated at the start. Without the key it cannot be predicted, which is
+/// enough for a lookup, and it costs a tenth of an HMAC.
 pub(crate) struct Clients {
     key: RandomState,
     /// Sorted by digest.
@@ -56,7 +58,6 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// The clients with these tokens.
     #[must_use]
     pub(crate) fn new(clients: impl IntoIterator<Item = (Secret, Client)>) -> Self {
         let key = RandomState::new();
@@ -85,17 +86,17 @@ impl std::fmt::Debug for Clients {
     }
 }
 
-/// The names under which a request may address us.
+/// The host names and addresses that a request may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedHosts {
-    /// Address and port as nearly all clients write them.
+    /// The addresses and ports of the listeners, as nearly all clients write them.
     listening: Vec<Box<str>>,
     addresses: Vec<IpAddr>,
     names: Vec<Box<str>>,
 }
 
 impl AllowedHosts {
-    /// Loopback and `localhost`, the addresses that are listened on, and further names.
+    /// Allows loopback and `localhost`, the addresses of the listeners, and further names.
     pub(crate) fn new(
         listening: impl IntoIterator<Item = SocketAddr>,
         names: impl IntoIterator<Item = Box<str>>,
@@ -107,15 +108,15 @@ impl AllowedHosts {
         Self { listening, addresses, names }
     }
 
-    /// Returns true if this is an address and port that is listened on, as nearly all clients write it.
-    fn listen_on(&self, host: &[u8]) -> bool {
+    /// Returns true if this is the address and port of a listener, as nearly all clients write it.
+    fn is_listening_on(&self, host: &[u8]) -> bool {
         self.listening.iter().any(|ours| ours.as_bytes() == host)
     }
 
-    /// Whether the value of a `Host` header, with or without a port, is one of ours. A bare `::1`, which the CRT sends,
-    /// is; so is every loopback address, for the connection came over one.
-    fn hold(&self, host: &str) -> bool {
-        if self.listen_on(host.as_bytes()) {
+    /// Returns true if the value of a `Host` header is allowed, with or without a port. A bare `::1`, which the AWS CRT
+    /// sends, is allowed, and so is every loopback address, because the connection came over one.
+    fn allow(&self, host: &str) -> bool {
+        if self.is_listening_on(host.as_bytes()) {
             return true;
         }
         let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
@@ -131,7 +132,7 @@ impl AllowedHosts {
             return inner.parse().is_ok_and(|ip: std::net::Ipv6Addr| known(IpAddr::V6(ip).to_canonical()));
         }
         match address(name) {
-            // What is left of a bare IPv6 address without its last group is no address of ours.
+            // A bare IPv6 address loses its last group to the port, so what is left is not an allowed address.
             Some(ip) => ip.is_ipv4() && known(ip),
             None => {
                 let name = name.strip_suffix('.').unwrap_or(name);
@@ -141,24 +142,24 @@ impl AllowedHosts {
     }
 }
 
-/// Who was let in.
+/// The sender of a request that was not refused.
 #[derive(Clone, Debug)]
 pub(crate) enum Authorized {
-    /// Somebody who proved nothing and may only ask for health.
+    /// A program without a valid token, which may only read the health paths.
     Anyone,
     /// A client with a token.
     Client(Arc<Client>),
 }
 
-/// Lets a request in or says why not: the same for every path. Health checks are let in without a token.
+/// Returns the client of a request. Health checks need no token.
 ///
 /// # Errors
-/// The refusal, ready to be answered.
+/// Why the request is refused.
 pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients) -> Result<Authorized, Refusal> {
-    let seen = look(request, hosts)?;
+    let facts = check_headers(request, hosts)?;
     let path = request.uri.path();
     let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
-    let client = seen.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
+    let client = facts.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
     match client {
         Ok(client) => Ok(Authorized::Client(Arc::clone(client))),
         Err(_) if health => Ok(Authorized::Anyone),
@@ -166,22 +167,22 @@ pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients
     }
 }
 
-/// Lets a request in whatever it proves, for protocols that know no clients: it is addressed to us, and neither a proxy
-/// nor a browser is speaking.
+/// Checks a request of a protocol without clients: its host must be allowed, and no proxy or browser may have sent it.
 ///
 /// # Errors
-/// The refusal, ready to be answered.
-pub(crate) fn addressed(request: &Parts, hosts: &AllowedHosts) -> Result<(), Refusal> {
-    look(request, hosts).map(|_| ())
+/// Why the request is refused.
+pub(crate) fn check_addressed(request: &Parts, hosts: &AllowedHosts) -> Result<(), Refusal> {
+    check_headers(request, hosts).map(|_| ())
 }
 
-/// The rules that hold for every request of every protocol.
-fn look<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<RequestFacts<'r>, Refusal> {
+/// Checks the rules of all protocols and returns the headers that access control needs.
+fn check_headers<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<RequestFacts<'r>, Refusal> {
     let seen = RequestFacts::of(&request.headers);
-    // An absolute-form target has to be ours too (DNS rebinding, proxies).
-    let target = request.uri.authority().is_none_or(|authority| hosts.hold(authority.as_str()));
-    let ours =
-        |host: &HeaderValue| hosts.listen_on(host.as_bytes()) || host.to_str().is_ok_and(|host| hosts.hold(host));
+    // The host of an absolute-form target must be allowed, too (DNS rebinding, proxies).
+    let target = request.uri.authority().is_none_or(|authority| hosts.allow(authority.as_str()));
+    let ours = |host: &HeaderValue| {
+        hosts.is_listening_on(host.as_bytes()) || host.to_str().is_ok_and(|host| hosts.allow(host))
+    };
     let host = seen.host.only().is_some_and(ours);
     if !host || !target {
         return Err(Refusal::ForeignHost);
@@ -192,11 +193,11 @@ fn look<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<RequestFacts<'r>
     Ok(seen)
 }
 
-/// What the door looks at, found in one pass over the headers.
+/// The headers that access control needs, found in one pass.
 struct RequestFacts<'r> {
     host: HeaderValues<'r>,
     token: HeaderValues<'r>,
-    /// Whether a proxy or a browser is speaking.
+    /// True if a proxy or a browser sent the request.
     foreign: bool,
 }
 
@@ -223,7 +224,8 @@ impl<'r> RequestFacts<'r> {
         seen
     }
 
-    /// The token as the SDKs send it: verbatim, without a scheme before it. Empty is none, two are none of ours.
+    /// Returns the token as the SDKs send it: verbatim, without a scheme. An empty header counts as no token, and two
+    /// headers as a wrong one.
     fn token(&self) -> Result<&'r [u8], Refusal> {
         match self.token {
             HeaderValues::One(value) if !value.is_empty() => Ok(value.as_bytes()),
@@ -249,14 +251,14 @@ impl<'r> HeaderValues<'r> {
     }
 }
 
-/// What the door says to those it does not let in.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No `Authorization`, or an empty one.
     NoToken,
-    /// One that is nobody's.
+    /// A token that no client has.
     WrongToken,
-    /// A missing, doubled or foreign `Host`.
+    /// A missing or repeated `Host`, or one that is not allowed.
     ForeignHost,
     /// Headers of a proxy or a browser.
     Forwarded,
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_ours_and_of_others() {
+    fn allows_own_hosts_and_refuses_foreign_ones() {
         let ours = [
             "127.0.0.1",
             "127.0.0.1:9733",
@@ -338,13 +340,13 @@ mod tests {
         for (list, held) in [(&ours[..], true), (&foreign[..], false)] {
             assert!(!list.is_empty());
             for host in list {
-                assert_eq!(hosts().hold(host), held, "{host:?}");
+                assert_eq!(hosts().allow(host), held, "{host:?}");
             }
         }
     }
 
     #[test]
-    fn the_door() {
+    fn authorizes_by_token_host_and_headers() {
         const HOST: (&str, &str) = ("host", "127.0.0.1:9733");
         let good = ("authorization", TOKEN);
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Result<bool, Refusal>);
@@ -385,12 +387,16 @@ mod tests {
             assert_eq!(&ask(target, headers), expected, "{target} {headers:?}");
             let refused =
                 expected.as_ref().err().filter(|refusal| !matches!(refusal, Refusal::NoToken | Refusal::WrongToken));
-            assert_eq!(addressed(&request(target, headers), &hosts()).err().as_ref(), refused, "{target} {headers:?}");
+            assert_eq!(
+                check_addressed(&request(target, headers), &hosts()).err().as_ref(),
+                refused,
+                "{target} {headers:?}"
+            );
         }
     }
 
     #[test]
-    fn each_client_is_found_by_its_own_token() {
+    fn finds_each_client_by_its_token() {
         let name = |number: usize| format!("client-{number}");
         let token = |number: usize| format!("token-of-client-number-{number:04}-and-no-other");
         let client =
@@ -406,14 +412,14 @@ mod tests {
     }
 
     #[test]
-    fn health_is_open_for_reading_only() {
+    fn health_needs_no_token_for_reading_only() {
         let mut request = request("/healthz", &[("host", "localhost")]);
         request.method = Method::POST;
         assert_eq!(authorize(&request, &hosts(), &clients()).unwrap_err(), Refusal::NoToken);
     }
 
     #[test]
-    fn a_client_of_one_identity_means_that_one() {
+    fn client_of_one_identity_gets_it_by_default() {
         let one = Client { name: "c".into(), identities: Some(vec!["a".into()]) };
         assert_eq!(
             (one.own_identity(), one.may_have(&"a".into()), one.may_have(&"b".into())),

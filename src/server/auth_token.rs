@@ -1,4 +1,4 @@
-//! The broker's own token: made at the first start, kept ever after, told to nobody but those who may read its file.
+//! The auth token: the broker's own token, made at the first start and kept. Only users that may read its file know it.
 
 pub(crate) mod error;
 pub(crate) mod locations;
@@ -18,21 +18,20 @@ use crate::model::secret::Secret;
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
 pub(crate) use crate::server::auth_token::locations::{at_first_of, default_places};
 
-/// Where the token file is and who may read it.
+/// The location of the token file and the group that may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AuthTokenFile {
-    /// The file.
     pub(crate) path: PathBuf,
-    /// The group whose members may read it, beside its owner.
+    /// The group that may read the file, in addition to its owner.
     pub(crate) group: Option<u32>,
 }
 
 impl AuthTokenFile {
-    /// The token that stands in the file, or a new one written there. A restart keeps the token, so that no client
-    /// breaks; the file stays when the daemon stops.
+    /// Reads the token from the file, or makes a new one. A restart keeps the token, so that clients keep working; the file
+    /// stays when the daemon stops.
     ///
     /// # Errors
-    /// When the file or its folder is open to others, or cannot be written.
+    /// If the file or its folder is open to other users, or cannot be written.
     pub(crate) fn keep_or_make(&self) -> Result<Secret, AuthTokenError> {
         let folder = match self.path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -46,19 +45,18 @@ impl AuthTokenFile {
         }
     }
 
-    /// Reads the token without making one, for those who ask a running daemon. Who else may read it is the daemon's
-    /// concern.
+    /// Reads the token and makes none, for clients of a running daemon. The daemon checks the mode of the file, not they.
     ///
     /// # Errors
-    /// When it is missing, or no token.
+    /// If the file is missing or holds no valid token.
     pub(crate) fn read(&self) -> Result<Secret, AuthTokenError> {
         Ok(self.read_owned()?.0)
     }
 
-    /// The same, and the user to whom the file belongs.
+    /// Reads the token and the owner of the file.
     ///
     /// # Errors
-    /// As for [`AuthTokenFile::read`].
+    /// As [`AuthTokenFile::read`].
     pub(crate) fn read_owned(&self) -> Result<(Secret, u32), AuthTokenError> {
         let (file, meta) = self.open()?;
         Ok((self.content(&file)?, meta.uid()))
@@ -104,8 +102,8 @@ impl AuthTokenFile {
         Ok(())
     }
 
-    /// A group configured since then may read it from now on. Only what has been found to be a token is opened: in its
-    /// place there may be a link to something else of ours.
+    /// Lets a newly configured group read the file. Its content has been found to be a token before: a symlink could point
+    /// to another file of the user.
     fn open_to_a_new_group(&self, file: &File, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
         let ours = rustix::process::geteuid().as_raw();
         let closed = |group: &u32| ours == meta.uid() && (meta.gid() != *group || meta.mode() & 0o040 == 0);
@@ -140,13 +138,13 @@ impl AuthTokenFile {
         Ok(())
     }
 
-    /// A folder that was there before may be closed to the group that is meant to read the file.
-    fn warn_of_a_closed_folder(&self, meta: &fs::Metadata) {
+    /// Warns if an existing folder is closed to the group that may read the file.
+    fn warn_of_closed_folder(&self, meta: &fs::Metadata) {
         let closed_to = |group: &u32| meta.mode() & 0o001 == 0 && (meta.gid() != *group || meta.mode() & 0o010 == 0);
         if let Some(group) = self.group.filter(closed_to) {
             tracing::warn!(
                 token_file = %self.path.display(), group,
-                "the group cannot enter the token's folder (chgrp and chmod 0750 open it)"
+                "the group cannot enter the folder of the token; chgrp and chmod 0750 open it"
             );
         }
     }
@@ -161,17 +159,18 @@ impl AuthTokenFile {
         if meta.uid() != ours && meta.uid() != 0 {
             return open(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid()));
         }
-        // A group of the folder's owner alone (as Debian gives every user) is not the others; that of the clients is.
+        // The private group of the folder's owner, which Debian gives every user, has no other members. The group of the
+        // clients has.
         let private_group = self.group != Some(meta.gid())
             && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
             return open(format!("its mode {mode:04o} lets others write there"));
         }
-        self.warn_of_a_closed_folder(&meta);
+        self.warn_of_closed_folder(&meta);
         Ok(())
     }
 
-    /// Makes a token of 256 random bits. Nobody ever sees half of it, unless another broker was first, whose token then
+    /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon was first, its token
     /// counts.
     fn make(&self, folder: &Path) -> Result<Secret, AuthTokenError> {
         let token = random_hex().map_err(|error| self.io("draw a random token", error))?;
@@ -186,8 +185,8 @@ impl AuthTokenFile {
         }
     }
 
-    /// Written to a file without a name, which then gets its own: whoever is killed meanwhile leaves nothing behind.
-    /// `None` where file system or kernel has no such thing.
+    /// Writes a file without a name and links it into place, so that a killed process leaves no file behind. Returns `None`
+    /// if the file system or the kernel does not support that.
     fn make_nameless(&self, folder: &Path, token: &str) -> Option<Result<(), AuthTokenError>> {
         let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         let file = File::from(rustix::fs::open(folder, flags, mode).ok()?);
@@ -202,7 +201,7 @@ impl AuthTokenFile {
         }
     }
 
-    /// Written aside, then renamed.
+    /// Writes a temporary file and renames it into place.
     fn make_aside(&self, folder: &Path, token: &str) -> Result<(), AuthTokenError> {
         let aside = random_hex().map_err(|error| self.io("draw a random name", error))?;
         let aside = folder.join(format!(".token.{}", &aside[..16]));
@@ -210,7 +209,7 @@ impl AuthTokenFile {
         let file = file.map_err(|error| self.io("write it", error))?;
         let written = self.fill(&file, token).and_then(|()| {
             match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
-                // A file system that cannot refuse to replace: the exclusive create of `aside` has to do.
+                // The file system cannot refuse to replace a file: the exclusive creation of `aside` must suffice.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
                 renamed => renamed.map_err(Into::into),
             }
@@ -231,7 +230,7 @@ impl AuthTokenFile {
     }
 
     fn open_to(&self, file: &File, group: u32) -> Result<(), AuthTokenError> {
-        // Our own group has it from the start, and a sandbox may refuse the call.
+        // A new file has the user's own group already, and a sandbox may refuse the call.
         if file.metadata().map_err(|error| self.io("look at it", error))?.gid() != group {
             std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.not_given("it", group, error))?;
         }
@@ -251,7 +250,7 @@ impl AuthTokenFile {
     }
 }
 
-/// 256 random bits in hexadecimal.
+/// Returns 256 random bits in hexadecimal.
 fn random_hex() -> io::Result<Zeroizing<String>> {
     use std::fmt::Write as _;
     let mut bytes = Zeroizing::new([0u8; 32]);
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn made_once_and_kept() {
+    fn makes_token_once_and_keeps_it() {
         let folder = folder();
         let file = file(folder.path().join("deep/er/token"));
         let token = file.keep_or_make().unwrap();
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unfit_is_refused_and_stays() {
+    fn refuses_unfit_file_and_leaves_it() {
         let folder = folder();
         let file = file(folder.path().join("token"));
         let good = "0123456789abcdef0123456789abcdef";
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_open_and_things_that_are_no_files_are_refused() {
+    fn refuses_open_folder_and_special_files() {
         let folder = folder();
         let open = folder.path().join("open");
         fs::create_dir(&open).unwrap();
@@ -337,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_that_may_read_may_not_write_and_nothing_but_a_token_is_opened_to_it() {
+    fn group_may_read_only_and_only_a_token() {
         let folder = folder();
         let gid = fs::metadata(folder.path()).unwrap().gid();
         let ours = |name: &str| AuthTokenFile { path: folder.path().join(name), group: Some(gid) };
@@ -356,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_make_a_whole_token_and_replace_none() {
+    fn both_methods_write_whole_token_and_replace_none() {
         let folder = folder();
         let token = "0123456789abcdef0123456789abcdef";
         for name in ["nameless", "aside"] {
@@ -378,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_start_together_have_one_token() {
+    fn concurrent_starts_share_one_token() {
         let folder = folder();
         let path = folder.path().join("token");
         let tokens: Vec<Secret> = std::thread::scope(|scope| {
@@ -389,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_that_can_be_written_counts() {
+    fn uses_first_location_that_can_be_written() {
         let folder = folder();
         let blocked = folder.path().join("file");
         fs::write(&blocked, "").unwrap();
@@ -402,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn default_places_in_their_order() {
+    fn default_locations_are_in_order() {
         let environment = Environment::new([
             ("RUNTIME_DIRECTORY", "/run/a:/run/b"),
             ("XDG_RUNTIME_DIR", "/run/user/1"),
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_token_is_checked_too() {
+    fn checks_length_of_given_token() {
         assert!(check("0123456789abcdef0123456789abcdef").is_ok());
         assert!(check("0123456789abcdef0123456789abcde").is_err());
     }

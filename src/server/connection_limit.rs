@@ -1,4 +1,4 @@
-//! The seats of one protocol: how many connections there may be at once, and who goes when all are taken.
+//! The connection limit of one protocol: its slots, and the eviction of unauthorized connections when all are taken.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,123 +6,122 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// So many connections that proved nothing are closed, the oldest first, when the kernel refuses another: files have to
-/// be read, too.
-const RELIEF: usize = 16;
+/// The number of unauthorized connections that are evicted when the kernel refuses a connection. It is more than one,
+/// because sources need file descriptors too.
+const EVICTED_AT_ONCE: usize = 16;
 
-/// All connections.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit {
     limit: usize,
-    open: Mutex<OpenConnections>,
-    freed: Notify,
+    connections: Mutex<OpenConnections>,
+    slot_freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct OpenConnections {
-    /// The number of the newest.
+    /// The number of the newest connection.
     newest: u64,
-    /// Oldest first.
-    places: BTreeMap<u64, Arc<OpenConnection>>,
-    /// How many have been told to go and are still there.
+    /// The connections that are not evicted, oldest first.
+    by_number: BTreeMap<u64, Arc<OpenConnection>>,
+    /// The number of evicted connections that are still open.
     leaving: usize,
 }
 
-/// The place of one connection.
+/// The state that a connection shares with the connection limit.
 #[derive(Debug, Default)]
 pub(crate) struct OpenConnection {
-    /// Whether a client has proven itself on it.
+    /// True once a client has sent a valid token on the connection.
     pub(crate) authorized: AtomicBool,
-    /// Whether a request is being answered.
+    /// True while a request is being answered.
     pub(crate) busy: AtomicBool,
     /// Set when a request begins.
     pub(crate) begun: AtomicBool,
-    /// Set when an answer is ready: the client has to send the next head.
+    /// Set when a response is ready: the client has to send the next request head.
     pub(crate) answered: AtomicBool,
-    /// Set before `evicted` is told.
-    must_go: AtomicBool,
+    /// Set before `evicted` is notified.
+    is_evicted: AtomicBool,
     pub(crate) evicted: Notify,
 }
 
-/// Frees its place when the connection ends, however it does.
+/// The slot of one connection. Dropping it frees the slot.
 pub(crate) struct ConnectionSlot {
     number: u64,
-    pub(crate) place: Arc<OpenConnection>,
-    connection_limit: Arc<ConnectionLimit>,
+    pub(crate) open: Arc<OpenConnection>,
+    limit: Arc<ConnectionLimit>,
 }
 
 impl ConnectionLimit {
-    /// So many at once, and one at least.
+    /// Allows `limit` connections, and at least one.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), open: Mutex::default(), freed: Notify::new() }
+        Self { limit: limit.max(1), connections: Mutex::default(), slot_freed: Notify::new() }
     }
 
-    /// A seat for a new connection. When all are taken the oldest one that has not been admitted has to go; when all
-    /// have been, the new one waits.
-    pub(crate) async fn connection_slot(self: &Arc<Self>) -> ConnectionSlot {
+    /// Takes a slot for a new connection. If all slots are taken, the oldest unauthorized connection is evicted; if all
+    /// connections are authorized, the new one waits.
+    pub(crate) async fn take_slot(self: &Arc<Self>) -> ConnectionSlot {
         loop {
-            let freed = self.freed.notified();
-            if let Some(connection_slot) = self.try_slot() {
-                return connection_slot;
+            let slot_freed = self.slot_freed.notified();
+            if let Some(slot) = self.try_take_slot() {
+                return slot;
             }
-            freed.await;
+            slot_freed.await;
         }
     }
 
-    fn try_slot(self: &Arc<Self>) -> Option<ConnectionSlot> {
-        let mut open = self.open();
-        if open.places.len() + open.leaving >= self.limit {
-            if open.leaving == 0 {
-                open.evict();
+    fn try_take_slot(self: &Arc<Self>) -> Option<ConnectionSlot> {
+        let mut connections = self.connections();
+        if connections.by_number.len() + connections.leaving >= self.limit {
+            if connections.leaving == 0 {
+                connections.evict();
             }
             return None;
         }
-        open.newest += 1;
-        let (number, place) = (open.newest, Arc::<OpenConnection>::default());
-        open.places.insert(number, Arc::clone(&place));
-        Some(ConnectionSlot { number, place, connection_limit: Arc::clone(self) })
+        connections.newest += 1;
+        let (number, open) = (connections.newest, Arc::<OpenConnection>::default());
+        connections.by_number.insert(number, Arc::clone(&open));
+        Some(ConnectionSlot { number, open, limit: Arc::clone(self) })
     }
 
-    /// Makes room for more than one.
-    pub(crate) fn relieve(&self) {
-        let mut open = self.open();
-        for _ in open.leaving..RELIEF {
-            open.evict();
+    /// Evicts unauthorized connections until [`EVICTED_AT_ONCE`] of them are leaving.
+    pub(crate) fn evict_several(&self) {
+        let mut connections = self.connections();
+        for _ in connections.leaving..EVICTED_AT_ONCE {
+            connections.evict();
         }
     }
 
-    fn open(&self) -> MutexGuard<'_, OpenConnections> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, OpenConnections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OpenConnections {
-    /// Tells the oldest connection that has not been admitted to go, if there is one.
+    /// Evicts the oldest unauthorized connection, if there is one.
     fn evict(&mut self) {
-        let mut places = self.places.iter();
-        let oldest = places.find(|(_, place)| !place.authorized.load(Ordering::Relaxed)).map(|(number, _)| *number);
-        if let Some(place) = oldest.and_then(|number| self.places.remove(&number)) {
+        let mut oldest_first = self.by_number.iter();
+        let oldest = oldest_first.find(|(_, open)| !open.authorized.load(Ordering::Relaxed)).map(|(number, _)| *number);
+        if let Some(open) = oldest.and_then(|number| self.by_number.remove(&number)) {
             self.leaving += 1;
-            place.must_go.store(true, Ordering::Release);
-            place.evicted.notify_one();
+            open.is_evicted.store(true, Ordering::Release);
+            open.evicted.notify_one();
         }
     }
 }
 
 impl OpenConnection {
-    /// Whether the connection has been told to make room.
-    pub(crate) fn must_go(&self) -> bool {
-        self.must_go.load(Ordering::Acquire)
+    /// Returns true if the connection has to close to free its slot.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.is_evicted.load(Ordering::Acquire)
     }
 }
 
-/// While it lives, a request is being answered.
+/// Marks a connection as busy until it is dropped.
 pub(crate) struct BusyGuard(Arc<OpenConnection>);
 
 impl BusyGuard {
-    pub(crate) fn new(place: &Arc<OpenConnection>) -> Self {
-        place.busy.store(true, Ordering::Relaxed);
-        Self(Arc::clone(place))
+    pub(crate) fn new(open: &Arc<OpenConnection>) -> Self {
+        open.busy.store(true, Ordering::Relaxed);
+        Self(Arc::clone(open))
     }
 }
 
@@ -135,11 +134,11 @@ impl Drop for BusyGuard {
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let mut open = self.connection_limit.open();
-        if open.places.remove(&self.number).is_none() {
-            open.leaving -= 1;
+        let mut connections = self.limit.connections();
+        if connections.by_number.remove(&self.number).is_none() {
+            connections.leaving -= 1;
         }
-        drop(open);
-        self.connection_limit.freed.notify_waiters();
+        drop(connections);
+        self.limit.slot_freed.notify_waiters();
     }
 }

@@ -1,4 +1,4 @@
-//! Connections: accepted, limited, drained.
+//! Accepts connections, limits them, and drains them when the daemon stops.
 
 use std::future::{poll_fn, ready};
 use std::io;
@@ -26,35 +26,34 @@ use crate::server::header_timeout::HeaderTimer;
 use crate::server::protocol::Protocol;
 use crate::server::response::{AnswerFuture, HttpAnswer};
 
-/// A request head has to be complete within this time; it also ends connections that idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// The header timeout: the longest time for a request head. It also closes idle connections.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A request head is at most this long, in bytes; a longer one is answered with 431.
-const HEAD_LIMIT: usize = 16 * 1024;
+/// The maximum size of a request head, in bytes; a longer one is answered with 431.
+const MAX_HEAD: usize = 16 * 1024;
 
-/// Requests in flight have this long to end when the daemon stops.
-const GRACE: Duration = Duration::from_secs(5);
+/// The time for requests in flight to end when the daemon stops.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// A connection on which no request is being answered has this long to send what it was answered before: half a head
-/// must not hold up a stop.
+/// The time for a connection without a request in flight to flush its last response when the daemon stops. It is short,
+/// so that an incomplete request head does not delay the stop.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// A pause after the kernel refused a connection, because no file descriptor is left perhaps.
+/// The pause after the kernel refused a connection, for example because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The kernel has to refuse nothing for so long before that is news: one that has a descriptor now and then would fill
-/// the log.
-const CALM: Duration = Duration::from_secs(5);
+/// The time without a refusal after which the log reports recovery. A kernel that frees a descriptor now and then would
+/// fill the log otherwise.
+const RECOVERED_AFTER: Duration = Duration::from_secs(5);
 
-/// Where connections come from.
+/// A source of connections.
 pub(crate) trait Listener: Send + 'static {
-    /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Where it listens.
+    /// Returns the address of the listener, if it has one.
     fn address(&self) -> Option<SocketAddr>;
 
-    /// The next connection. Dropping this loses none.
+    /// Accepts the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 }
 
@@ -67,41 +66,41 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<Self::Stream> {
         let (stream, _) = Self::accept(self).await?;
-        // Small answers must not wait for an acknowledgement.
+        // Small responses must not wait for an acknowledgement.
         let _ = stream.set_nodelay(true);
         Ok(stream)
     }
 }
 
-/// What a connection is told from outside.
+/// A reason from outside to end a connection.
 enum ConnectionSignal {
-    /// It makes room for another.
+    /// Its slot is needed for another connection.
     Evicted,
-    /// Its client sent no request head in time.
-    Late,
+    /// The client sent no request head in time.
+    HeaderTimeout,
     /// The daemon stops.
     Stop,
 }
 
-/// Nobody accepts connections on one of the addresses any more.
+/// A listener ended by itself, so that its address accepts no connections.
 #[derive(Debug, thiserror::Error)]
-#[error("a listener ended by itself: {0}; the daemon cannot go on without it")]
+#[error("a listener ended: {0}; the daemon stops, because clients cannot reach it")]
 pub(crate) struct ListenerEnded(#[source] JoinError);
 
-/// Serves until `stop` is cancelled, then lets requests in flight end, for five seconds at most.
+/// Serves until `stop` is cancelled. Requests in flight then have [`GRACE_PERIOD`] to end.
 ///
 /// # Errors
-/// When a listener panicked.
+/// If a listener panicked.
 pub(crate) async fn serve<L: Listener>(
     listeners: Vec<L>,
     protocol: Protocol,
-    limit: usize,
+    max_connections: usize,
     stop: CancellationToken,
 ) -> Result<(), ListenerEnded> {
-    let connection_limit = Arc::new(ConnectionLimit::new(limit));
+    let limit = Arc::new(ConnectionLimit::new(max_connections));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&connection_limit), stop.clone()));
+        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&limit), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -112,7 +111,7 @@ pub(crate) async fn serve<L: Listener>(
 async fn accept<L: Listener>(
     mut listener: L,
     protocol: Protocol,
-    connection_limit: Arc<ConnectionLimit>,
+    limit: Arc<ConnectionLimit>,
     stop: CancellationToken,
 ) {
     let mut tasks = JoinSet::new();
@@ -126,149 +125,149 @@ async fn accept<L: Listener>(
         };
         let stream = match accepted {
             Ok(stream) => stream,
-            Err(error) if is_of_one_connection(&error) => continue,
+            Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
-                connection_limit.relieve();
+                limit.evict_several();
                 if refused.replace(Instant::now()).is_none() {
-                    tracing::error!(%error, "cannot accept connections; those of clients are served on, the others are closed");
+                    tracing::error!(%error, "cannot accept connections: connections of authorized clients stay, the oldest others are closed; raise the limit of open files");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if refused.take_if(|last| last.elapsed() > CALM).is_some() {
+        if refused.take_if(|last| last.elapsed() > RECOVERED_AFTER).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let connection_slot = tokio::select! {
+        let slot = tokio::select! {
             () = stop.cancelled() => break,
-            connection_slot = connection_limit.connection_slot() => connection_slot,
+            slot = limit.take_slot() => slot,
         };
-        tasks.spawn(speak(stream, protocol.clone(), connection_slot, stop.clone()));
+        tasks.spawn(serve_connection(stream, protocol.clone(), slot, stop.clone()));
     }
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(GRACE, drained).await.is_err() {
-        tracing::warn!("requests were still in flight after {} s and are cut off", GRACE.as_secs());
+    if tokio::time::timeout(GRACE_PERIOD, drained).await.is_err() {
+        tracing::warn!("requests are aborted: they were still in flight {} s after the stop", GRACE_PERIOD.as_secs());
     }
 }
 
-/// Whether an error of `accept` is about the connection that would have come, not about us (see accept(2)).
-fn is_of_one_connection(error: &io::Error) -> bool {
+/// Returns true if an error of `accept` is about the incoming connection, not about the listener (see accept(2)).
+fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// HTTP as every connection speaks it.
+/// Returns the HTTP settings of every connection.
 #[must_use]
 pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // The header timeout is ours: see `HeaderTimer`.
-    http.header_read_timeout(None).max_buf_size(HEAD_LIMIT);
+    // `HeaderTimer` replaces hyper's header timeout.
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD);
     http
 }
 
-/// One connection from its first byte to its last.
-async fn speak<S>(stream: S, protocol: Protocol, connection_slot: ConnectionSlot, stop: CancellationToken)
+/// Serves one connection from its first byte to its last.
+async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let place = Arc::clone(&connection_slot.place);
+    let open = Arc::clone(&slot.open);
     let service = service_fn(move |request: http::Request<Incoming>| {
-        place.begun.store(true, Ordering::Relaxed);
+        open.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
-        match protocol.answer(request, || place.authorized.store(true, Ordering::Relaxed)) {
-            AnswerFuture::Now(mut answered) => {
-                place.answered.store(true, Ordering::Relaxed);
-                close_after_body(&mut answered, has_body);
-                Either::Left(ready(answered))
+        match protocol.answer(request, || open.authorized.store(true, Ordering::Relaxed)) {
+            AnswerFuture::Now(mut response) => {
+                open.answered.store(true, Ordering::Relaxed);
+                close_after_body(&mut response, has_body);
+                Either::Left(ready(response))
             }
-            AnswerFuture::Later(answered) => {
-                let busy = BusyGuard::new(&place);
+            AnswerFuture::Later(response) => {
+                let busy = BusyGuard::new(&open);
                 Either::Right(async move {
                     let _busy = busy;
-                    let mut answered = answered.await;
-                    close_after_body(&mut answered, has_body);
-                    answered
+                    let mut response = response.await;
+                    close_after_body(&mut response, has_body);
+                    response
                 })
             }
         }
     });
     let connection = builder().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
-    let called = async {
+    let signal = async {
         tokio::select! {
-            () = connection_slot.place.evicted.notified() => ConnectionSignal::Evicted,
+            () = slot.open.evicted.notified() => ConnectionSignal::Evicted,
             () = stop.cancelled() => ConnectionSignal::Stop,
         }
     };
-    let mut called = std::pin::pin!(called);
-    let mut head = HeaderTimer::start(HEAD_TIMEOUT);
-    let mut listening: Option<Waker> = None;
+    let mut signal = std::pin::pin!(signal);
+    let mut timer = HeaderTimer::start(HEADER_TIMEOUT);
+    let mut registered: Option<Waker> = None;
     let ended = poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Err(ended));
         }
-        if connection_slot.place.answered.swap(false, Ordering::Relaxed) {
-            head.restart();
+        if slot.open.answered.swap(false, Ordering::Relaxed) {
+            timer.restart();
         }
         // Eviction, stop and timer wake this task, so that one poll of them is enough: another for each request costs as
         // much as access control.
-        if listening.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
-            && !(head.has_fired() || connection_slot.place.must_go() || stop.is_cancelled())
+        if registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            && !(timer.has_fired() || slot.open.is_evicted() || stop.is_cancelled())
         {
             return Poll::Pending;
         }
-        listening = Some(cx.waker().clone());
-        while head.poll(cx).is_ready() {
-            if !connection_slot.place.busy.load(Ordering::Relaxed) {
-                return Poll::Ready(Ok(ConnectionSignal::Late));
+        registered = Some(cx.waker().clone());
+        while timer.poll(cx).is_ready() {
+            if !slot.open.busy.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(ConnectionSignal::HeaderTimeout));
             }
-            head.restart();
+            timer.restart();
         }
-        called.as_mut().poll(cx).map(Ok)
+        signal.as_mut().poll(cx).map(Ok)
     });
     let ended = match ended.await {
         Err(ended) => ended,
         Ok(ConnectionSignal::Evicted) => {
-            tracing::debug!("closed the oldest connection that proved nothing, to make room");
+            tracing::debug!("closed the oldest unauthorized connection to free its slot");
             return;
         }
-        Ok(ConnectionSignal::Late) => {
-            tracing::debug!("closed a connection: no request head within {} s", HEAD_TIMEOUT.as_secs());
+        Ok(ConnectionSignal::HeaderTimeout) => {
+            tracing::debug!("closed a connection: no request head within {} s", HEADER_TIMEOUT.as_secs());
             return;
         }
         Ok(ConnectionSignal::Stop) => {
-            // hyper would close at once what has not been read from yet. Whoever connected a moment ago is about to ask,
-            // and his first request cannot be sent again without asking him.
+            // A client that has just connected is about to send its first request, and a program cannot always retry it.
+            // hyper would close a connection without a request at once, so wait for the first one.
             let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending if connection_slot.place.begun.load(Ordering::Relaxed) => Poll::Ready(None),
+                Poll::Pending if slot.open.begun.load(Ordering::Relaxed) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
             });
             match tokio::time::timeout(FLUSH, first).await {
-                Ok(Some(ended)) => return told(ended),
+                Ok(Some(ended)) => return log_end(ended),
                 Ok(None) => {}
                 Err(_) => return,
             }
             connection.as_mut().graceful_shutdown();
-            if connection_slot.place.busy.load(Ordering::Relaxed) {
+            if slot.open.busy.load(Ordering::Relaxed) {
                 connection.await
             } else {
                 tokio::time::timeout(FLUSH, connection).await.unwrap_or(Ok(()))
             }
         }
     };
-    told(ended);
+    log_end(ended);
 }
 
 /// Closes the connection after a request with a body. No handler reads bodies, and no SDK sends one.
-fn close_after_body(answered: &mut HttpAnswer, has_body: bool) {
-    if has_body && let Ok(response) = answered {
+fn close_after_body(response: &mut HttpAnswer, has_body: bool) {
+    if has_body && let Ok(response) = response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 
-fn told(ended: hyper::Result<()>) {
+fn log_end(ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended");
     }
@@ -288,37 +287,43 @@ mod tests {
     use crate::server::lookup::LeaseLookup;
     use crate::server::routes::{RouteState, Routes};
 
-    /// A broker without identities and clients.
+    /// A protocol without identities and clients.
     fn protocol() -> Protocol {
         let registry = LeaseRegistry {
-            live: watch::Sender::default().subscribe(),
-            refused: watch::Sender::default().subscribe(),
-            known: watch::Sender::default().subscribe(),
-            demand: mpsc::channel(1).0,
+            handles: watch::Sender::default().subscribe(),
+            config_error: watch::Sender::default().subscribe(),
+            known_profiles: watch::Sender::default().subscribe(),
+            profile_demand: mpsc::channel(1).0,
         };
         let leases = LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() };
-        let (clients, hosts, started) = (Clients::new([]), AllowedHosts::default(), SystemTime::UNIX_EPOCH);
-        Protocol::Container(Routes::new(Arc::new(RouteState { leases, clients, hosts, started })))
+        let (clients, hosts) = (Clients::new([]), AllowedHosts::default());
+        Protocol::Container(Routes::new(Arc::new(RouteState {
+            leases,
+            clients,
+            hosts,
+            started: SystemTime::UNIX_EPOCH,
+        })))
     }
 
     #[tokio::test(start_paused = true)]
-    async fn closes_a_connection_whose_head_is_late() {
+    #[allow(clippy::disallowed_methods, reason = "awaited below")]
+    async fn closes_connection_when_request_head_is_late() {
         let (mut client, server) = tokio::io::duplex(4096);
-        let slot = Arc::new(ConnectionLimit::new(1)).connection_slot().await;
+        let slot = Arc::new(ConnectionLimit::new(1)).take_slot().await;
         let began = Instant::now();
-        let speaking = tokio::spawn(speak(server, protocol(), slot, CancellationToken::new()));
-        // One is answered at once, the other by the router.
+        let serving = tokio::spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+        // The first is answered at once, the second by the router.
         for (path, status) in [("/status", "401"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = vec![0; 4096];
-            let length = client.read(&mut answer).await.unwrap();
-            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            let mut response = vec![0; 4096];
+            let length = client.read(&mut response).await.unwrap();
+            let response = String::from_utf8_lossy(&response[..length]).into_owned();
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
         }
         client.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
-        speaking.await.unwrap();
+        serving.await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 35);
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }

@@ -9,8 +9,8 @@ use tokio::time::{Instant, Sleep};
 
 /// The header timeout of one connection: the client has a fixed time for each request head.
 ///
-/// hyper's own timeout sets and drops a timer for each head, and polls the connection once more to do so: several hundred
-/// instructions. This one notes when it starts anew, and leaves its timer with the runtime until the timer fires.
+/// hyper's own timeout sets and drops a timer for each head, and polls the connection once more to do so: a tenth of a
+/// request. This one stores the time of a restart and leaves its timer in the runtime until the timer fires.
 pub(crate) struct HeaderTimer {
     limit: Duration,
     started: Instant,
@@ -18,23 +18,23 @@ pub(crate) struct HeaderTimer {
 }
 
 impl HeaderTimer {
-    /// Starts a timeout of this length.
+    /// Starts a timeout of `limit`.
     pub(crate) fn start(limit: Duration) -> Self {
         let started = Instant::now();
         Self { limit, started, sleep: Box::pin(tokio::time::sleep_until(started + limit)) }
     }
 
-    /// Starts anew: the client may send another head.
+    /// Restarts the timeout, because the client may send another request head.
     pub(crate) fn restart(&mut self) {
         self.started = Instant::now();
     }
 
-    /// Returns true if the timer has fired and has to be polled.
+    /// Returns true if the timer has fired and must be polled.
     pub(crate) fn has_fired(&self) -> bool {
         self.sleep.is_elapsed()
     }
 
-    /// Waits for the end of the timeout. The task is woken for a timer that fired before, so that it can be polled again.
+    /// Waits for the end of the timeout. A timer that fires before that wakes the task, and this method sets it again.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.started + self.limit;
         while self.sleep.as_mut().poll(cx).is_ready() {
@@ -56,7 +56,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn ends_a_limit_after_the_last_start() {
+    async fn timeout_ends_after_the_last_restart() {
         let began = Instant::now();
         let mut timer = HeaderTimer::start(SECOND * 15);
         for at in [10, 20, 31] {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fired_timer_asks_to_be_polled() {
+    async fn fired_timer_must_be_polled_and_is_set_again() {
         let mut timer = HeaderTimer::start(SECOND);
         assert!(tokio::time::timeout(SECOND / 2, poll_fn(|cx| timer.poll(cx))).await.is_err());
         assert!(!timer.has_fired());
@@ -77,6 +77,6 @@ mod tests {
         tokio::time::sleep(SECOND * 2 / 3).await;
         assert!(timer.has_fired());
         assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
-        assert!(!timer.has_fired(), "it waits for the end of the second start");
+        assert!(!timer.has_fired(), "it waits for the restarted timeout");
     }
 }

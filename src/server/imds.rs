@@ -1,7 +1,7 @@
-//! The instance metadata service, version 2, before the same board: for programs that know no other way.
+//! The IMDS server: the instance metadata service, version 2, for programs that know no other protocol.
 //!
-//! Paths, headers and codes are those of the EC2 user guide ("Use IMDS"); what it leaves open is answered as SDKs want it
-//! (docs/PROTOCOL.md). The protocol knows no clients: whoever reaches the listener may have the identity (SECURITY.md).
+//! Paths, headers and codes follow the EC2 user guide ("Use IMDS"). Details that the guide leaves open follow the SDKs
+//! (docs/PROTOCOL.md). The protocol has no clients: each program that reaches the listener gets the identity (SECURITY.md).
 
 pub(crate) mod reply;
 pub(crate) mod session_tokens;
@@ -18,10 +18,10 @@ use crate::lease::{LONG_LIVED_REFUSAL, Lease};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
-use crate::server::access::{AllowedHosts, addressed};
+use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::error::ErrorResponse;
 use crate::server::imds::reply::{ImdsReply, TTL};
-use crate::server::imds::session_tokens::ImdsSessionTokens;
+use crate::server::imds::session_tokens::{ImdsSessionTokens, parse_ttl};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
 
@@ -34,96 +34,90 @@ const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 
-/// What `allow_v1` means.
-pub(crate) const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers requests without a token, which a server that fetches URLs for others can \
-     be led to make; leave it out when no program needs IMDSv1";
+/// The risk of `allow_v1`, for the log and `check`.
+pub(crate) const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers requests without a token; an attacker can make a server that fetches \
+     URLs send such a request. Remove allow_v1 if no program needs IMDSv1";
 
-/// A request is held so long until the keeper has found out its region: SDKs give up after a second.
-const REGION_PATIENCE: Duration = Duration::from_millis(800);
+/// The longest wait for a region. SDKs give up after a second.
+const REGION_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The metadata service over one identity.
+/// The IMDS server of one identity.
 #[derive(Debug)]
 pub(crate) struct ImdsServer {
-    /// What is published.
     pub(crate) leases: LeaseLookup,
-    /// Whose credentials it serves. Its name is the name of the role.
+    /// The identity that is served; its name is the name of the role.
     pub(crate) identity: IdentityName,
-    /// Under which names.
     pub(crate) hosts: AllowedHosts,
-    /// The tokens of the protocol.
-    pub(crate) sessions: ImdsSessionTokens,
-    /// Whether requests without a token are answered (IMDSv1).
+    pub(crate) session_tokens: ImdsSessionTokens,
+    /// True if requests without a session token are answered (IMDSv1).
     pub(crate) allow_v1: bool,
-    /// Told once in the log, since SDKs keep to themselves what they are told: its credentials cannot be served here.
-    pub(crate) refusal: Once,
+    /// Limits the warning about refused long-lived keys to one. SDKs do not show the response to the user, so the log does.
+    pub(crate) long_lived_warning: Once,
 }
 
 impl ImdsServer {
-    /// Answers one request.
     #[must_use]
     pub(crate) fn answer(self: &Arc<Self>, request: &Parts) -> AnswerFuture {
-        let (path, method) = (below_one_slash(request.uri.path()), &request.method);
-        if let Err(refusal) = addressed(request, &self.hosts) {
-            tracing::debug!(path = %Escaped(path), ?refusal, "metadata: refused");
+        let (path, method) = (collapse_slashes(request.uri.path()), &request.method);
+        if let Err(refusal) = check_addressed(request, &self.hosts) {
+            tracing::debug!(path = %Escaped(path), ?refusal, "IMDS request refused");
             let error = ErrorResponse::from(refusal);
-            return AnswerFuture::Now(ImdsReply::refusal(error.status, error.message).sent());
+            return AnswerFuture::Now(ImdsReply::error(error.status, error.message).into_response());
         }
         if path == TOKEN_PATH {
-            return AnswerFuture::Now(self.token(method, &request.headers).sent());
+            return AnswerFuture::Now(self.issue_token(method, &request.headers).into_response());
         }
-        if let Err(refused) = self.prove(&request.headers) {
-            tracing::debug!(path = %Escaped(path), "metadata: no token, or not a good one");
-            return AnswerFuture::Now(refused.sent());
+        if let Err(refusal) = self.check_token(&request.headers) {
+            tracing::debug!(path = %Escaped(path), "IMDS request refused: no valid session token");
+            return AnswerFuture::Now(refusal.into_response());
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
-            return AnswerFuture::Now(ImdsReply::not_allowed("only GET is answered here").sent());
+            return AnswerFuture::Now(ImdsReply::method_not_allowed("this path answers only GET").into_response());
         }
-        tracing::debug!(path = %Escaped(path), "metadata request");
-        let Some(wanted) = self.wanted(path) else {
-            return AnswerFuture::Now(ImdsReply::refusal(StatusCode::NOT_FOUND, "there is nothing here").sent());
+        tracing::debug!(path = %Escaped(path), "IMDS request");
+        let Some(resource) = self.find_resource(path) else {
+            return AnswerFuture::Now(ImdsReply::error(StatusCode::NOT_FOUND, "no such path").into_response());
         };
-        let service = Arc::clone(self);
-        AnswerFuture::Later(Box::pin(
-            async move { service.give(wanted).await.unwrap_or_else(|refused| refused).sent() },
-        ))
+        let server = Arc::clone(self);
+        AnswerFuture::Later(Box::pin(async move {
+            server.load_resource(resource).await.unwrap_or_else(|error| error).into_response()
+        }))
     }
 
-    /// `PUT /latest/api/token`.
-    fn token(&self, method: &Method, headers: &HeaderMap) -> ImdsReply {
+    /// Answers `PUT /latest/api/token`.
+    fn issue_token(&self, method: &Method, headers: &HeaderMap) -> ImdsReply {
         if *method != Method::PUT {
-            return ImdsReply::not_allowed("a token is asked for with PUT");
+            return ImdsReply::method_not_allowed("this path answers only PUT");
         }
-        match only(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(session_tokens::ttl) {
-            Some(seconds) => ImdsReply::token(self.sessions.issue(Duration::from_secs(seconds)), seconds),
-            None => ImdsReply::refusal(
+        match single_value(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(parse_ttl) {
+            Some(seconds) => ImdsReply::token(self.session_tokens.issue(Duration::from_secs(seconds)), seconds),
+            None => ImdsReply::error(
                 StatusCode::BAD_REQUEST,
                 "X-aws-ec2-metadata-token-ttl-seconds must be a whole number of seconds from 1 to 21600",
             ),
         }
     }
 
-    /// Whether the request bears a good token, or none where version 1 is allowed. A bad one is a bad one even then.
-    fn prove(&self, headers: &HeaderMap) -> Result<(), ImdsReply> {
-        let refused = |why: &str| Err(ImdsReply::refusal(StatusCode::UNAUTHORIZED, why));
+    /// Checks the session token of a request. With `allow_v1` it may be missing, but not invalid.
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), ImdsReply> {
+        let refuse = |why: &str| Err(ImdsReply::error(StatusCode::UNAUTHORIZED, why));
         if !headers.contains_key(TOKEN) {
             if self.allow_v1 {
                 return Ok(());
             }
-            return refused(
-                "this metadata service wants a token (IMDSv2): PUT /latest/api/token; allow_v1 = true in [imds] of \
-                 credenza.toml answers programs that know only IMDSv1",
+            return refuse(
+                "the request has no session token (IMDSv2): get one with PUT /latest/api/token. For programs that know \
+                 only IMDSv1, set allow_v1 = true in [imds] of credenza.toml",
             );
         }
-        match only(headers, &TOKEN) {
-            Some(token) if self.sessions.hold(token.as_bytes()) => Ok(()),
-            _ => refused(
-                "the token has ended, or is not one of this metadata service: PUT /latest/api/token gives another",
-            ),
+        match single_value(headers, &TOKEN) {
+            Some(token) if self.session_tokens.verify(token.as_bytes()) => Ok(()),
+            _ => refuse("the session token has expired or is not valid here: get another with PUT /latest/api/token"),
         }
     }
 
-    /// What stands at a path. Some SDKs write folders with a slash behind them, some without.
-    fn wanted(&self, path: &str) -> Option<ImdsResource> {
+    /// Finds the resource at a path. Some SDKs write a slash after folders, others do not.
+    fn find_resource(&self, path: &str) -> Option<ImdsResource> {
         if let Some(role) = path.strip_prefix(ROLES) {
             return match role {
                 "" | "/" => Some(ImdsResource::Roles),
@@ -141,18 +135,17 @@ impl ImdsServer {
         }
     }
 
-    /// Whether this is the identity's name, as the list has it or percent-encoded.
+    /// Returns true if this is the name of the identity, verbatim or percent-encoded.
     fn is_role(&self, text: &str) -> bool {
         let name = self.identity.as_str();
         text == name || percent_decode_str(text).decode_utf8().is_ok_and(|text| text == name)
     }
 
-    async fn give(&self, wanted: ImdsResource) -> Result<ImdsReply, ImdsReply> {
-        let missing =
-            |why: &str| ImdsReply::refusal(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
-        match wanted {
+    async fn load_resource(&self, resource: ImdsResource) -> Result<ImdsReply, ImdsReply> {
+        let missing = |why: &str| ImdsReply::error(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
+        match resource {
             ImdsResource::Roles => {
-                self.has_token()?;
+                self.check_held_lease()?;
                 Ok(ImdsReply::text(self.identity.as_str().to_owned()))
             }
             ImdsResource::Role => {
@@ -172,9 +165,9 @@ impl ImdsServer {
             ImdsResource::Region | ImdsResource::Zone | ImdsResource::Document => {
                 let region = self.region().await;
                 let region =
-                    region.ok_or_else(|| missing("its region is not known; region = \"…\" in its sources tells it"))?;
+                    region.ok_or_else(|| missing("its region is not known; set region = \"…\" in its sources"))?;
                 let zone = format!("{region}a");
-                Ok(match wanted {
+                Ok(match resource {
                     ImdsResource::Region => ImdsReply::text(String::from(region)),
                     ImdsResource::Zone => ImdsReply::text(zone),
                     _ => {
@@ -191,70 +184,70 @@ impl ImdsServer {
         }
     }
 
-    /// The lease, if it can be served by this protocol.
+    /// Waits for the lease; refuses long-lived keys.
     async fn lease(&self) -> Result<Arc<Lease>, ImdsReply> {
         let lease = self.leases.lease(&self.identity).await.map_err(|error| {
-            // One code for what lasts and what passes, as instances have it. The SDK for Go tries it again for minutes.
+            // EC2 uses one code for permanent and transient errors, too. The SDK for Go retries it for minutes.
             let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
-            ImdsReply::refusal(status, error.message)
+            ImdsReply::error(status, error.message)
         })?;
-        self.refuse_without_token(&lease)?;
+        self.refuse_long_lived(&lease)?;
         Ok(lease)
     }
 
-    /// Refuses when the lease at hand cannot be served, so that SDKs see no role at all; without one there may come one.
-    fn has_token(&self) -> Result<(), ImdsReply> {
-        match self.leases.now_held(&self.identity) {
-            Some(lease) => self.refuse_without_token(&lease),
+    /// Refuses the list of roles if the held lease cannot be served, so that SDKs see no role. Without a lease the list is
+    /// served, because a lease may come.
+    fn check_held_lease(&self) -> Result<(), ImdsReply> {
+        match self.leases.held_lease(&self.identity) {
+            Some(lease) => self.refuse_long_lived(&lease),
             None => Ok(()),
         }
     }
 
-    /// Credentials without a session token.
-    fn refuse_without_token(&self, lease: &Lease) -> Result<(), ImdsReply> {
-        if !lease.without_token {
+    fn refuse_long_lived(&self, lease: &Lease) -> Result<(), ImdsReply> {
+        if !lease.is_long_lived {
             return Ok(());
         }
-        self.refusal.call_once(|| {
-            tracing::warn!(identity = %self.identity, "the metadata service was asked in vain: {LONG_LIVED_REFUSAL}");
+        self.long_lived_warning.call_once(|| {
+            tracing::warn!(identity = %self.identity, "IMDS requests get no credentials: {LONG_LIVED_REFUSAL}");
         });
-        Err(ImdsReply::refusal(StatusCode::NOT_FOUND, format!("identity {}: {LONG_LIVED_REFUSAL}", self.identity)))
+        Err(ImdsReply::error(StatusCode::NOT_FOUND, format!("identity {}: {LONG_LIVED_REFUSAL}", self.identity)))
     }
 
     async fn region(&self) -> Option<Box<str>> {
-        let deadline = Instant::now() + REGION_PATIENCE;
+        let deadline = Instant::now() + REGION_TIMEOUT;
         let mut handle = tokio::time::timeout_at(deadline, self.leases.registry.find(&self.identity)).await.ok()??;
-        self.leases.regions(&mut [&mut handle], deadline).await;
-        handle.now().region.clone().flatten()
+        self.leases.load_regions(&mut [&mut handle], deadline).await;
+        handle.state().region.clone().flatten()
     }
 
     fn account(&self) -> Option<Box<str>> {
-        self.leases.now_held(&self.identity)?.account_id.clone()
+        self.leases.held_lease(&self.identity)?.account_id.clone()
     }
 }
 
-/// What can be asked for.
+/// A resource of the metadata service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ImdsResource {
-    /// The list of roles, which has one.
+    /// The list of roles, with one entry.
     Roles,
     /// The credentials.
     Role,
     Info,
     Region,
-    /// The region and `a`: an availability zone has to be of some letter.
+    /// The region with the letter `a`: an availability zone needs some letter.
     Zone,
     Document,
 }
 
-/// The SDK for Java joins an endpoint that ends in a slash and its paths with two.
-fn below_one_slash(path: &str) -> &str {
+/// Collapses leading slashes: the SDK for Java sends two if the endpoint ends in a slash.
+fn collapse_slashes(path: &str) -> &str {
     let slashes = path.bytes().take_while(|b| *b == b'/').count();
     &path[slashes.saturating_sub(1)..]
 }
 
-/// The value of a header that stands once.
-fn only<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
+/// Returns the value of a header that occurs exactly once.
+fn single_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Option<&'r HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
 }

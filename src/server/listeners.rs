@@ -1,27 +1,29 @@
-//! Where to listen: loopback, or the addresses that SDKs know by heart, and nothing else unless it is asked for.
+//! Binds the listeners: on loopback and on the addresses that SDKs know; on others only with `allow_remote`.
 
-use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-/// Connections that the kernel keeps for us until they are accepted, as many as it allows by default. Where there is no
-/// place, a client tries again after a whole second.
+use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
+
+/// The maximum number of connections that wait in the kernel to be accepted; its default maximum. A client that finds no
+/// room retries only after a second.
 const BACKLOG: i32 = 4096;
 
-/// What the kernel may hold for one connection and direction, in bytes (it takes twice as much for its own records).
-/// Left to itself it goes up to megabytes for whoever asks a lot and reads nothing, with a token or without.
+/// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default it
+/// grows to megabytes for a client that sends many requests and reads no response, even without a token.
 const BUFFER: usize = 32 * 1024;
 
-/// A client that reads nothing of its answer for so long has gone; its connection would be held for ever.
-const UNREAD: Duration = Duration::from_secs(10);
+/// The time after which a client that reads nothing of its response is disconnected. Without it the connection would stay
+/// open for ever.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why there is no listener.
+/// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    /// Neither loopback nor well known.
+    /// The address is neither loopback nor well known.
     #[error(transparent)]
     Remote(#[from] RemoteAddress),
     /// Another program has the port.
@@ -33,21 +35,20 @@ pub(crate) enum ListenError {
     /// No interface of this host has the address.
     #[error("{0}: no interface of this host has this address; `ip addr add {address}/{bits} dev lo` adds it", address = .0.ip(), bits = if .0.is_ipv4() { 32 } else { 128 })]
     NotOurs(SocketAddr),
-    /// A port that not everybody may have.
+    /// The user may not listen on the port.
     #[error(
-        "{0}: not allowed to listen there; ports below 1024 are for root and for those with CAP_NET_BIND_SERVICE \
+        "{0}: not allowed to listen there; ports below 1024 need root or CAP_NET_BIND_SERVICE \
          (in a unit: AmbientCapabilities=CAP_NET_BIND_SERVICE)"
     )]
     Denied(SocketAddr),
-    /// Something else.
     #[error("{0}: cannot listen there: {1}")]
     Io(SocketAddr, #[source] io::Error),
 }
 
-/// Binds everything, or nothing.
+/// Binds all addresses, or none.
 ///
 /// # Errors
-/// The first address that cannot be had, and why.
+/// The first address that cannot be listened on, and why.
 pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let (addresses, lenient) = match listen {
         Listen::Addresses(addresses) => (addresses.clone(), false),
@@ -58,31 +59,31 @@ pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpL
     };
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
-        judge(address, allow_remote)?;
+        check_address(address, allow_remote)?;
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 rustix::net::listen(&listener, BACKLOG).map_err(|error| ListenError::Io(address, error.into()))?;
                 prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
                 listeners.push(listener);
             }
-            Err(error) if lenient && address.is_ipv6() && no_ipv6(&error) => {
-                tracing::debug!(%address, %error, "no IPv6 here");
+            Err(error) if lenient && address.is_ipv6() && is_missing_ipv6(&error) => {
+                tracing::debug!(%address, %error, "this host has no IPv6");
             }
-            Err(error) => return Err(why(address, error)),
+            Err(error) => return Err(classify(address, error)),
         }
     }
     Ok(listeners)
 }
 
-/// Takes sockets that a service manager holds and handed over; the same rules hold as for [`bind`].
+/// Adopts the sockets of a service manager. The rules of [`bind`] hold for them, too.
 ///
 /// # Errors
-/// The first one that may not be listened on.
+/// The first socket that may not be listened on, and why.
 pub(crate) fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let adopt = |socket: std::net::TcpListener| {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
-        judge(address, allow_remote)?;
+        check_address(address, allow_remote)?;
         let listener = TcpListener::from_std(socket).map_err(|error| ListenError::Io(address, error))?;
         prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
         Ok(listener)
@@ -90,29 +91,29 @@ pub(crate) fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> 
     sockets.into_iter().map(adopt).collect()
 }
 
-/// Whether an address may be listened on; a warning where other hosts can ask.
-fn judge(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
+/// Checks that an address may be listened on; warns if other hosts can reach it.
+fn check_address(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
     if is_local(address.ip()) {
         return Ok(());
     }
     if !allow_remote {
         return Err(RemoteAddress(address).into());
     }
-    tracing::warn!(%address, "listening where other hosts can ask; only the token keeps them out, and it travels in the clear");
+    tracing::warn!(%address, "other hosts can reach this address: only the token protects it, and it is sent unencrypted");
     Ok(())
 }
 
-/// What every connection inherits from its listener.
+/// Sets the socket options that every connection inherits.
 fn prepare(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
     use rustix::net::sockopt;
     sockopt::set_socket_send_buffer_size(listener, BUFFER)?;
     sockopt::set_socket_recv_buffer_size(listener, BUFFER)?;
-    sockopt::set_tcp_user_timeout(listener, u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX))?;
-    stay_on_this_host(listener, address)
+    sockopt::set_tcp_user_timeout(listener, u32::try_from(UNREAD_TIMEOUT.as_millis()).unwrap_or(u32::MAX))?;
+    limit_hops(listener, address)
 }
 
-/// Packets from a link-local address end at the first router (as AWS does it; a hop further is another host).
-fn stay_on_this_host(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
+/// Limits packets of a link-local address to one hop, as AWS does: the next hop is another host.
+fn limit_hops(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
     if !WELL_KNOWN.contains(&address.ip()) {
         return Ok(());
     }
@@ -123,12 +124,12 @@ fn stay_on_this_host(listener: &TcpListener, address: SocketAddr) -> io::Result<
     Ok(())
 }
 
-fn no_ipv6(error: &io::Error) -> bool {
+fn is_missing_ipv6(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
         || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
 }
 
-fn why(address: SocketAddr, error: io::Error) -> ListenError {
+fn classify(address: SocketAddr, error: io::Error) -> ListenError {
     match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse(address),
         io::ErrorKind::AddrNotAvailable => ListenError::NotOurs(address),
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn local_addresses() {
+    fn knows_local_addresses() {
         for local in
             ["127.0.0.1", "127.1.2.3", "::1", "169.254.170.2", "169.254.170.23", "169.254.169.254", "fd00:ec2::23"]
         {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sockets_that_were_handed_over() {
+    async fn adopts_handed_over_sockets() {
         let socket = |address: &str| {
             let socket = std::net::TcpListener::bind(address).unwrap();
             socket.set_nonblocking(true).unwrap();

@@ -1,4 +1,4 @@
-//! What every protocol asks of the board: a lease that may be served now, waited for while its load is young.
+//! Looks up leases for all protocols, and waits for a lease while its load is young.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,86 +13,83 @@ use crate::model::identity_name::IdentityName;
 use crate::os::clock::Clock;
 use crate::server::error::ErrorResponse;
 
-/// A request without a lease is held while the load it waits for is younger than this. Clients give up on one attempt
-/// after 1 to 5 s and come back, so that holding carries more of them through than an early refusal (measured).
-const HOLD: Duration = Duration::from_millis(4500);
+/// The longest time that a request waits for a load. Clients give up on one attempt after 1 to 5 s and retry, so that
+/// more of them succeed if their requests wait than if they are refused early (measured).
+const MAX_WAIT: Duration = Duration::from_millis(4500);
 
-/// The published leases, and the clock to judge them by.
+/// The lease registry with the clock that decides if a lease is usable.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseLookup {
-    /// The published leases.
     pub(crate) registry: LeaseRegistry,
-    /// The wall clock, to compare with an expiration.
     pub(crate) clock: Clock,
-    /// Cancelled when the daemon stops: those who wait are answered at once.
+    /// Cancelled when the daemon stops: waiting requests are answered at once.
     pub(crate) stopping: CancellationToken,
 }
 
 impl LeaseLookup {
-    /// The time by which leases are judged.
     #[must_use]
     pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
-    /// The body of a lease that can be served this moment.
+    /// Returns the body of a lease that is usable now, without waiting.
     #[must_use]
-    pub(crate) fn at_hand(&self, name: IdentityName) -> Option<Bytes> {
+    pub(crate) fn held_body(&self, name: IdentityName) -> Option<Bytes> {
         self.registry.body(&LeaseKey::Identity(name), self.clock.now())
     }
 
-    /// A lease that can be served this moment, with all that is known of it.
+    /// Returns a lease that is usable now, without waiting.
     #[must_use]
-    pub(crate) fn now_held(&self, name: &IdentityName) -> Option<Arc<Lease>> {
+    pub(crate) fn held_lease(&self, name: &IdentityName) -> Option<Arc<Lease>> {
         let handle = self.registry.lookup(&LeaseKey::Identity(name.clone()))?;
-        handle.now().usable(self.clock.now()).map(Arc::clone)
+        handle.state().usable(self.clock.now()).map(Arc::clone)
     }
 
-    /// The lease of an identity, waiting for it while its load is young.
+    /// Returns the lease of an identity; waits for it while its load is young.
     ///
     /// # Errors
-    /// Why there is none to be served, ready to be answered.
+    /// The response that explains why there is no usable lease.
     pub(crate) async fn lease(&self, name: &IdentityName) -> Result<Arc<Lease>, ErrorResponse> {
-        let find = async || match tokio::time::timeout(HOLD, self.registry.find(name)).await {
+        let find = async || match tokio::time::timeout(MAX_WAIT, self.registry.find(name)).await {
             Ok(handle) => handle.ok_or_else(|| ErrorResponse::identity_not_found(name)),
             Err(_) => Err(ErrorResponse::no_lease(name, &LeaseState::default(), self.clock.now())),
         };
-        let (mut handle, asked) = (find().await?, Instant::now());
+        let (mut handle, began) = (find().await?, Instant::now());
         loop {
-            let published = handle.latest();
+            let state = handle.latest();
             let now = self.clock.now();
-            handle.touch(now);
-            if let Some(lease) = published.usable(now) {
+            handle.record_use(now);
+            if let Some(lease) = state.usable(now) {
                 return Ok(Arc::clone(lease));
             }
-            let until = match published.phase {
-                RefreshState::Loading { since, .. } => since + HOLD,
+            let until = match state.refresh {
+                RefreshState::Loading { since, .. } => since + MAX_WAIT,
                 RefreshState::NotLoaded | RefreshState::Waiting { .. } => {
-                    handle.wish(WakeReason::LeaseWanted);
-                    asked + HOLD
+                    handle.wake(WakeReason::LeaseWanted);
+                    began + MAX_WAIT
                 }
-                RefreshState::BackingOff { .. } => return Err(ErrorResponse::no_lease(name, &published, now)),
+                RefreshState::BackingOff { .. } => return Err(ErrorResponse::no_lease(name, &state, now)),
             };
             tokio::select! {
                 biased;
                 changed = handle.changed() => if changed.is_err() {
-                    // The keeper has ended: another may have taken its place, or the daemon stops.
+                    // The refresher has ended: another has replaced it, or the daemon stops.
                     handle = find().await?;
-                    if handle.is_orphaned() {
+                    if handle.has_ended() {
                         return Err(ErrorResponse::stopping(name));
                     }
                 },
                 () = self.stopping.cancelled() => return Err(ErrorResponse::stopping(name)),
-                () = tokio::time::sleep_until(until) => return Err(ErrorResponse::no_lease(name, &published, now)),
+                () = tokio::time::sleep_until(until) => return Err(ErrorResponse::no_lease(name, &state, now)),
             }
         }
     }
 
-    /// The region of these identities, which keepers find out when somebody asks; waits for the unknown until `deadline`.
-    pub(crate) async fn regions(&self, handles: &mut [&mut LeaseHandle], deadline: Instant) {
+    /// Makes the refreshers of these identities load missing regions, and waits for them until `deadline`.
+    pub(crate) async fn load_regions(&self, handles: &mut [&mut LeaseHandle], deadline: Instant) {
         for handle in handles.iter() {
-            if handle.now().region.is_none() {
-                handle.wish(WakeReason::RegionWanted);
+            if handle.state().region.is_none() {
+                handle.wake(WakeReason::RegionWanted);
             }
         }
         for handle in handles {

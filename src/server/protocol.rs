@@ -1,4 +1,4 @@
-//! What stands behind a listener: one protocol or another, before the same board.
+//! The protocol of a listener. Both protocols serve the same lease registry.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::server::imds::ImdsServer;
 use crate::server::response::AnswerFuture;
 use crate::server::routes::Routes;
 
-/// What is spoken on a connection.
+/// The protocol of a connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Protocol {
     /// Container credentials, health and status.
@@ -18,16 +18,16 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Answers one request; `admitted` is told when a client has proven itself. Nobody does to a metadata service: its
-    /// tokens are everybody's.
+    /// Answers one request. Calls `authorized` if the request has the token of a client. The IMDS server never calls it,
+    /// because it issues its session tokens to all programs.
     pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         match self {
-            Self::Container(paths) => paths.answer(request, authorized),
-            Self::Imds(service) => service.answer(&request.into_parts().0),
+            Self::Container(routes) => routes.answer(request, authorized),
+            Self::Imds(server) => server.answer(&request.into_parts().0),
         }
     }
 }

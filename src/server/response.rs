@@ -1,4 +1,4 @@
-//! What a request gets, by whatever protocol.
+//! The response type of all protocols.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,21 +8,18 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{Either, Full};
 
-/// A response as it leaves: from memory, or from the router.
+/// A response with its body in memory, or with the body of the router.
 pub(crate) type HttpAnswer = Result<http::Response<Either<Full<Bytes>, Body>>, Infallible>;
 
-/// What a request gets.
+/// A response that is ready, or the future that makes it.
 #[allow(missing_debug_implementations, reason = "a future shows nothing")]
 pub(crate) enum AnswerFuture {
-    /// Nothing has to be waited for.
     Now(HttpAnswer),
-    /// Something has.
     Later(Pin<Box<dyn Future<Output = HttpAnswer> + Send>>),
 }
 
-#[cfg(any(test, feature = "fuzzing"))]
 impl AnswerFuture {
-    /// Waits for the answer.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) async fn wait(self) -> HttpAnswer {
         match self {
             Self::Now(answered) => answered,

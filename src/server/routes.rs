@@ -1,4 +1,4 @@
-//! The paths: admit, look up, compare one time, hand out bytes.
+//! The routes of the container credentials protocol: authorize the request, look up the lease, send its body.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,39 +18,36 @@ use tower_service::Service;
 
 use crate::lease::registry::{LeaseHandle, LeaseState};
 use crate::model::identity_name::IdentityName;
-use crate::server::access::{AllowedHosts, Authorized, Client, Clients, authorize};
-use crate::server::error::{ErrorResponse, json, whole};
+use crate::model::text::Escaped;
+use crate::server::access::{AllowedHosts, Authorized, Client, Clients, Refusal, authorize};
+use crate::server::error::{ErrorResponse, json, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
 use crate::server::status;
 
-/// `status` waits this long for keepers to find out their regions.
-const REGION_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest time that `/status` waits for regions.
+const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Everything a request may see.
+/// The state that all routes share.
 #[derive(Debug)]
 pub(crate) struct RouteState {
-    /// What is published.
     pub(crate) leases: LeaseLookup,
-    /// Who may ask.
     pub(crate) clients: Clients,
-    /// Under which names.
     pub(crate) hosts: AllowedHosts,
     /// When the daemon started.
     pub(crate) started: SystemTime,
 }
 
-/// The endpoint as a service: the door, then the lease that is at hand, then the router.
+/// Answers requests: access control first, then the lease that is held, then the router.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
-    endpoint: Arc<RouteState>,
+    state: Arc<RouteState>,
     router: Router,
 }
 
 impl Routes {
-    /// The paths over this endpoint.
     #[must_use]
-    pub(crate) fn new(endpoint: Arc<RouteState>) -> Self {
+    pub(crate) fn new(state: Arc<RouteState>) -> Self {
         let router = Router::new()
             .route("/credentials", get(credentials))
             .route("/credentials/{*identity}", get(credentials))
@@ -61,41 +58,41 @@ impl Routes {
             .route("/status", get(status))
             .method_not_allowed_fallback(async || Response::from(ErrorResponse::method_not_allowed()))
             .fallback(async || Response::from(ErrorResponse::not_found()))
-            .with_state(Arc::clone(&endpoint));
-        Self { endpoint, router }
+            .with_state(Arc::clone(&state));
+        Self { state, router }
     }
 
-    /// Answers one request; `admitted` is told when a client has proven itself.
+    /// Answers one request. Calls `authorized` if the request has the token of a client.
     pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let who = match authorize(&parts, &self.endpoint.hosts, &self.endpoint.clients) {
-            Ok(who) => who,
+        let authorized_as = match authorize(&parts, &self.state.hosts, &self.state.clients) {
+            Ok(authorized_as) => authorized_as,
             Err(refusal) => {
-                tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), ?refusal, "refused");
+                tracing::debug!(path = %Escaped(parts.uri.path()), ?refusal, "refused");
                 return AnswerFuture::Now(Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)));
             }
         };
-        if let Authorized::Client(client) = &who {
-            tracing::debug!(path = %crate::model::text::Escaped(parts.uri.path()), client = %client.name, "request");
+        if let Authorized::Client(client) = &authorized_as {
+            tracing::debug!(path = %Escaped(parts.uri.path()), client = %client.name, "request");
             authorized();
-            if let Some(body) = self.endpoint.at_hand(&parts, client) {
-                return AnswerFuture::Now(Ok(whole(StatusCode::OK, parts.headers, body).map(Either::Left)));
+            if let Some(body) = self.state.held_body(&parts, client) {
+                return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
-        parts.extensions.insert(who);
+        parts.extensions.insert(authorized_as);
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
 }
 
 impl RouteState {
-    /// The bytes for a request for credentials whose lease can be served this moment. Nearly all requests are of this
-    /// kind, so they go around the router (docs/PERFORMANCE.md has what that saves); all others and every error are its.
-    fn at_hand(&self, request: &Parts, client: &Client) -> Option<Bytes> {
+    /// Returns the body for a request for a lease that is usable now. Nearly all requests are of this kind, so they bypass
+    /// the router (docs/PERFORMANCE.md says what that saves). The router answers all others and makes every error.
+    fn held_body(&self, request: &Parts, client: &Client) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
         }
@@ -106,13 +103,13 @@ impl RouteState {
         if !client.may_have(&name) {
             return None;
         }
-        self.leases.at_hand(name)
+        self.leases.held_body(name)
     }
 
-    /// The identities this client may see, in order of their names.
+    /// Returns the identities that this client may have, by name.
     fn identities(&self, client: &Client) -> Vec<(IdentityName, LeaseHandle)> {
-        let live = self.leases.registry.live.borrow();
-        let mut identities: Vec<_> = live
+        let handles = self.leases.registry.handles.borrow();
+        let mut identities: Vec<_> = handles
             .iter()
             .map(|(key, handle)| (key.identity().clone(), handle.clone()))
             .filter(|(name, _)| client.may_have(name))
@@ -122,33 +119,33 @@ impl RouteState {
     }
 }
 
-async fn credentials(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
+async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> Response {
     let client = match request.extensions().get() {
         Some(Authorized::Client(client)) => Arc::clone(client),
-        _ => return ErrorResponse::from(crate::server::access::Refusal::NoToken).into(),
+        _ => return ErrorResponse::from(Refusal::NoToken).into(),
     };
-    let name = match asked_for(request.uri()) {
+    let name = match requested_identity(request.uri()) {
         Ok(None) => client.own_identity(),
         Ok(Some(name)) => name,
         Err(error) => return error.into(),
     };
-    // Whether an identity exists is not for those who may not have it.
+    // Before the lookup: a client must not learn if an identity exists that it may not have.
     if !client.may_have(&name) {
         return ErrorResponse::identity_not_allowed(&name).into();
     }
-    match endpoint.leases.lease(&name).await {
+    match state.leases.lease(&name).await {
         Ok(lease) => json(StatusCode::OK, lease.body.clone()),
         Err(error) => error.into(),
     }
 }
 
-/// What stands below `/credentials`, or below `/v2/credentials`, where the agent of ECS has it.
+/// Returns the rest of a path below `/credentials`, or below `/v2/credentials`, the path of the ECS agent.
 fn below_credentials(path: &str) -> Option<&str> {
     path.strip_prefix("/credentials").or_else(|| path.strip_prefix("/v2/credentials"))
 }
 
-/// The identity in the path, percent-decoded once: names hold `/` and `%`.
-fn asked_for(uri: &Uri) -> Result<Option<IdentityName>, ErrorResponse> {
+/// Returns the identity of the path, percent-decoded once: names may contain `/` and `%`.
+fn requested_identity(uri: &Uri) -> Result<Option<IdentityName>, ErrorResponse> {
     match below_credentials(uri.path()).and_then(|below| below.strip_prefix('/')) {
         None => Ok(None),
         Some(name) => percent_decode_str(name)
@@ -162,43 +159,43 @@ async fn healthz() -> Response {
     json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
 }
 
-async fn readyz(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
+async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Response {
     let anyone = Client { name: "anyone".into(), identities: None };
     let (client, named) = match request.extensions().get() {
         Some(Authorized::Client(client)) => (&**client, true),
         _ => (&anyone, false),
     };
-    let now = endpoint.leases.now();
-    let lacking = |published: &LeaseState| published.eager && published.usable(now).is_none();
-    let lacking: Vec<IdentityName> = endpoint
+    let now = state.leases.now();
+    let is_unready = |state: &LeaseState| state.eager && state.usable(now).is_none();
+    let unready: Vec<IdentityName> = state
         .identities(client)
         .into_iter()
-        .filter(|(_, handle)| lacking(&handle.now()))
+        .filter(|(_, handle)| is_unready(&handle.state()))
         .map(|(name, _)| name)
         .collect();
-    if lacking.is_empty() {
+    if unready.is_empty() {
         return json(StatusCode::OK, Bytes::from_static(br#"{"status":"ready"}"#));
     }
-    let names: Vec<&str> = if named { lacking.iter().map(IdentityName::as_str).collect() } else { Vec::new() };
+    let names: Vec<&str> = if named { unready.iter().map(IdentityName::as_str).collect() } else { Vec::new() };
     let body = serde_json::json!({
         "code": "NotReady",
-        "message": format!("{} of the eager identities have no usable credentials", lacking.len()),
+        "message": format!("{} of the eager identities have no usable credentials", unready.len()),
         "identities": named.then_some(names),
     });
     json(StatusCode::SERVICE_UNAVAILABLE, body.to_string().into())
 }
 
-async fn status(State(endpoint): State<Arc<RouteState>>, request: Request) -> Response {
+async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Response {
     let Some(Authorized::Client(client)) = request.extensions().get() else {
-        return ErrorResponse::from(crate::server::access::Refusal::NoToken).into();
+        return ErrorResponse::from(Refusal::NoToken).into();
     };
-    let mut identities = endpoint.identities(client);
-    let deadline = Instant::now() + REGION_PATIENCE;
+    let mut identities = state.identities(client);
+    let deadline = Instant::now() + REGION_TIMEOUT;
     let mut handles: Vec<_> = identities.iter_mut().map(|(_, handle)| handle).collect();
-    endpoint.leases.regions(&mut handles, deadline).await;
+    state.leases.load_regions(&mut handles, deadline).await;
     let may_have = |name: &IdentityName| client.may_have(name);
-    let (started, now) = (endpoint.started, endpoint.leases.now());
-    let shown = status::StatusDocument::new(&endpoint.leases.registry, started, now, &identities, may_have);
+    let (started, now) = (state.started, state.leases.now());
+    let shown = status::StatusDocument::new(&state.leases.registry, started, now, &identities, may_have);
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

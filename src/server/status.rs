@@ -1,4 +1,4 @@
-//! The document of `GET /status`: what an operator may know, never a secret.
+//! The document of `GET /status`: the state of all identities of one client, without secrets.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -11,24 +11,24 @@ use crate::model::identity_name::IdentityName;
 use crate::model::outcome::{Attempt, AttemptResult};
 use crate::model::time::timestamp;
 
-/// All identities of one client.
+/// The status document for one client.
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusDocument {
     version: &'static str,
     now: String,
     started: String,
-    /// Why the configuration on disk is not the one in force.
+    /// Why the last reload refused the configuration on disk.
     configuration_refused: Option<String>,
     profiles: StatusProfiles,
     identities: BTreeMap<String, StatusIdentity>,
 }
 
-/// Profiles of the shared files that are served when somebody asks for them.
+/// The numbers of served profiles.
 #[derive(Debug, Serialize)]
 struct StatusProfiles {
-    /// How many there are that this client may have.
+    /// The profiles that this client may have.
     known: usize,
-    /// How many of them somebody has asked for.
+    /// Those of them with a running refresher.
     live: usize,
 }
 
@@ -69,7 +69,7 @@ struct StatusSource {
 }
 
 impl StatusDocument {
-    /// The status of these identities; `may_have` says of further ones whether the client may know of them.
+    /// Makes the document of these identities. `may_have` returns true for each profile that the client may have.
     pub(crate) fn new(
         registry: &LeaseRegistry,
         started: SystemTime,
@@ -77,19 +77,19 @@ impl StatusDocument {
         identities: &[(IdentityName, LeaseHandle)],
         may_have: impl Fn(&IdentityName) -> bool,
     ) -> Self {
-        let known = registry.known.borrow().clone().unwrap_or_default();
+        let known = registry.known_profiles.borrow().clone().unwrap_or_default();
         let profiles = StatusProfiles {
             known: known.iter().filter(|name| may_have(name)).count(),
             live: identities.iter().filter(|(name, _)| known.contains(name)).count(),
         };
         let identity = |(name, handle): &(IdentityName, LeaseHandle)| {
-            (name.as_str().to_owned(), StatusIdentity::new(&handle.now(), now))
+            (name.as_str().to_owned(), StatusIdentity::new(&handle.state(), now))
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),
             now: timestamp(now),
             started: timestamp(started),
-            configuration_refused: registry.refused.borrow().as_deref().map(ToOwned::to_owned),
+            configuration_refused: registry.config_error.borrow().as_deref().map(ToOwned::to_owned),
             profiles,
             identities: identities.iter().map(identity).collect(),
         }
@@ -97,16 +97,16 @@ impl StatusDocument {
 }
 
 impl StatusIdentity {
-    fn new(published: &LeaseState, now: SystemTime) -> Self {
-        let lease = published.lease.as_deref();
-        let usable = published.usable(now).is_some();
+    fn new(state: &LeaseState, now: SystemTime) -> Self {
+        let lease = state.lease.as_deref();
+        let usable = state.usable(now).is_some();
         Self {
-            state: match (usable, &published.trouble, published.phase) {
+            state: match (usable, &state.error, state.refresh) {
                 (true, None, _) => "ok",
-                (true, Some(LeaseError::Failed { failure, .. }), _) if failure.kind == ErrorKind::LoginRequired => {
+                (true, Some(LeaseError::Failed { error, .. }), _) if error.kind == ErrorKind::LoginRequired => {
                     "ok, login required"
                 }
-                (false, Some(LeaseError::Failed { failure, .. }), _) if failure.kind == ErrorKind::LoginRequired => {
+                (false, Some(LeaseError::Failed { error, .. }), _) if error.kind == ErrorKind::LoginRequired => {
                     "login required"
                 }
                 (true, Some(_), _) => "ok, refresh failing",
@@ -115,46 +115,46 @@ impl StatusIdentity {
                 (false, None, RefreshState::NotLoaded) => "asleep",
                 (false, None, _) => "loading",
             },
-            eager: published.eager,
+            eager: state.eager,
             source: lease.map(|lease| lease.source.to_string()),
             access_key_id: lease.map(|lease| lease.access_key_id.to_string()),
             account_id: lease.and_then(|lease| lease.account_id.as_deref()).map(ToOwned::to_owned),
             endpoint: lease.and_then(|lease| lease.endpoint.as_deref()).map(ToOwned::to_owned),
-            region: published.region.clone().flatten().map(Into::into),
+            region: state.region.clone().flatten().map(Into::into),
             loaded: lease.map(|lease| timestamp(lease.loaded)),
             expiration: lease.and_then(|lease| lease.expiration).map(timestamp),
             serve_until: lease.map(|lease| timestamp(lease.serve_until)),
-            next_refresh: match published.phase {
+            next_refresh: match state.refresh {
                 RefreshState::Waiting { next } | RefreshState::BackingOff { next } => Some(timestamp(next)),
                 RefreshState::NotLoaded | RefreshState::Loading { .. } => None,
             },
             login_ends: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| timestamp(end.at)),
             login_command: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| end.remedy.to_string()),
-            notice: lease.filter(|lease| lease.without_token).map(|_| crate::lease::LONG_LIVED_NOTICE),
-            failure: match &published.trouble {
-                Some(LeaseError::Failed { source, failure, since, times }) => Some(StatusError {
+            notice: lease.filter(|lease| lease.is_long_lived).map(|_| crate::lease::LONG_LIVED_NOTICE),
+            failure: match &state.error {
+                Some(LeaseError::Failed { source, error, since, times }) => Some(StatusError {
                     source: source.to_string(),
-                    kind: kind(failure.kind),
-                    message: failure.to_string(),
+                    kind: kind(error.kind),
+                    message: error.to_string(),
                     since: timestamp(*since),
                     times: *times,
                 }),
                 Some(LeaseError::NotConfigured) | None => None,
             },
-            sources: published.steps.iter().map(StatusSource::new).collect(),
+            sources: state.attempts.iter().map(StatusSource::new).collect(),
         }
     }
 }
 
 impl StatusSource {
-    fn new(step: &Attempt) -> Self {
-        let (said, reason) = match &step.said {
+    fn new(attempt: &Attempt) -> Self {
+        let (said, reason) = match &attempt.said {
             AttemptResult::Found => ("found", None),
             AttemptResult::NotConfigured(reason) => ("not configured", Some(reason.to_string())),
-            AttemptResult::Failed(failure) => ("failing", Some(failure.to_string())),
+            AttemptResult::Failed(error) => ("failing", Some(error.to_string())),
             AttemptResult::NotAsked => ("not asked", None),
         };
-        Self { source: step.source.to_string(), said, reason }
+        Self { source: attempt.source.to_string(), said, reason }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument;
 
 use crate::context::Context;
 use crate::model::credentials::Credentials;
@@ -84,8 +85,11 @@ impl Chain {
                 continue;
             }
             let share = if all { limit } else { self.share(limit.saturating_sub(began.elapsed()), position) };
+            // The level of an error, so that no log level hides the source of a line.
+            let span = tracing::error_span!("source", source = %name);
             let asked =
-                async { if all { source.trace(context).await } else { (Vec::new(), source.load(context).await) } };
+                async { if all { source.trace(context).await } else { (Vec::new(), source.load(context).await) } }
+                    .instrument(span);
             let (links, lookup) = within(share, context, asked).await.unwrap_or_else(|time| {
                 let time = if time > share { time } else { limit };
                 let late = SourceError::unavailable(format!("no answer within {} s", time.as_secs_f32()));

@@ -224,7 +224,7 @@ fn explains_missing_data() {
         let (status, _, body) = long_lived.get(path);
         assert!(status == 404 && body.contains("session token") && !body.contains("hush"), "{path}: {body}");
     }
-    let said = "WARN the metadata service was asked in vain: long-lived keys without a session token";
+    let said = "WARN IMDS requests get no credentials: long-lived keys without a session token";
     assert_eq!(long_lived.broker.log().matches(said).count(), 1, "{}", long_lived.broker.log());
     let placement = ["region", "region/", "availability-zone", "availability-zone/"];
     let placement = placement.map(|path| format!("/latest/meta-data/placement/{path}"));
@@ -345,7 +345,7 @@ fn check_describes_the_imds_server() {
     let long_lived = check(one, "", &TEMPORARY[..2]);
     let refusal = "  => nothing: identity default: long-lived keys without a session token are not served";
     assert!(long_lived.code == Some(1) && long_lived.stdout.contains(refusal), "{long_lived:?}");
-    assert!(long_lived.stdout.contains("long_lived_keys = \"session\" exchanges them"), "{long_lived:?}");
+    assert!(long_lived.stdout.contains("long_lived_keys = \"session\" to exchange them"), "{long_lived:?}");
     let ended = [&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")]].concat();
     let expired = check(one, "", &ended);
     assert!(expired.code == Some(1) && expired.stdout.contains("default: its credentials have expired"), "{expired:?}");

@@ -19,7 +19,7 @@ pub(crate) async fn report(manager: ServiceManager, registry: LeaseRegistry, clo
     }
     let feeding = feed_watchdog(manager, &registry, &clock);
     let reporting = async {
-        registry.first_loads().await;
+        registry.wait_for_first_loads().await;
         manager.ready();
         tracing::debug!("every eager identity has been tried");
         let mut reported = String::new();
@@ -57,18 +57,18 @@ async fn feed(timeout: Duration, registry: &LeaseRegistry, clock: &Clock, mut al
 }
 
 fn status_line(health: &RegistryHealth) -> String {
-    let RegistryHealth { awake, usable, asleep, wanting, stuck, refused } = health;
-    let mut line = format!("{usable} of {awake} identities have credentials");
-    if *asleep > 0 {
-        let _ = write!(line, ", {asleep} are not loaded before the first request");
+    let RegistryHealth { active, usable, not_loaded, unready, stuck, config_refused } = health;
+    let mut line = format!("{usable} of {active} identities have credentials");
+    if *not_loaded > 0 {
+        let _ = write!(line, ", {not_loaded} are not loaded before the first request");
     }
-    if let Some(name) = wanting {
+    if let Some(name) = unready {
         let _ = write!(line, "; {name} has none, run `credenza status` for the reason");
     }
     if let Some(name) = stuck {
         let _ = write!(line, "; the refresher of {name} is stuck");
     }
-    if *refused {
+    if *config_refused {
         line.push_str("; the configuration file has an error, the earlier configuration stays in use");
     }
     line
@@ -82,20 +82,20 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState, LiveLeases, RefreshState};
+    use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState, RefreshState};
 
     #[tokio::test(start_paused = true)]
     async fn feeds_watchdog_until_a_refresher_is_stuck() {
         let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_449_600));
         let loading = RefreshState::Loading { since: Instant::now(), limit: Duration::from_secs(10) };
         let (_refresher, _, handle) =
-            LeaseHandle::new(LeaseState { phase: loading, eager: true, ..LeaseState::default() });
-        let live = LiveLeases::from_iter([(LeaseKey::Identity("a".into()), handle)]);
+            LeaseHandle::new(LeaseState { refresh: loading, eager: true, ..LeaseState::default() });
+        let live = LeaseHandles::from_iter([(LeaseKey::Identity("a".into()), handle)]);
         let registry = LeaseRegistry {
-            live: watch::Sender::new(Arc::new(live)).subscribe(),
-            refused: watch::Sender::new(None).subscribe(),
-            known: watch::Sender::new(Some(Arc::default())).subscribe(),
-            demand: mpsc::channel(1).0,
+            handles: watch::Sender::new(Arc::new(live)).subscribe(),
+            config_error: watch::Sender::new(None).subscribe(),
+            known_profiles: watch::Sender::new(Some(Arc::default())).subscribe(),
+            profile_demand: mpsc::channel(1).0,
         };
         let mut fed = 0;
         let mut within = async |time| {
@@ -110,14 +110,14 @@ mod tests {
 
     #[test]
     fn status_line_names_identities_without_credentials() {
-        let well = RegistryHealth { awake: 2, usable: 2, ..RegistryHealth::default() };
+        let well = RegistryHealth { active: 2, usable: 2, ..RegistryHealth::default() };
         assert_eq!(status_line(&well), "2 of 2 identities have credentials");
         let ill = RegistryHealth {
-            awake: 2,
+            active: 2,
             usable: 1,
-            asleep: 3,
-            wanting: Some("dev".into()),
-            refused: true,
+            not_loaded: 3,
+            unready: Some("dev".into()),
+            config_refused: true,
             ..RegistryHealth::default()
         };
         assert_eq!(

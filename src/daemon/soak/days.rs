@@ -112,7 +112,7 @@ impl Days {
             allowed_hosts: Vec::new(),
             clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],
             max_connections: 64,
-            metadata: None,
+            imds: None,
         };
         let daemon = Daemon::new(parts, CancellationToken::new());
         let registry = daemon.registry();

@@ -1,4 +1,4 @@
-//! Where a token file is when nobody says.
+//! The default locations of the auth token file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::os::environment::Environment;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::auth_token::error::AuthTokenError;
 
-/// The places where a token file is when none is configured, in the order in which they are tried.
+/// Returns the default locations of the token file, in the order in which they are tried.
 #[must_use]
 pub(crate) fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
     let below = |variable: &str, rest: &str| {
@@ -28,10 +28,10 @@ pub(crate) fn default_places(environment: &Environment, root: bool) -> Vec<PathB
     .collect()
 }
 
-/// Keeps or makes a token at the first of these places whose folder can be written.
+/// Reads or makes a token at the first location with a writable folder.
 ///
 /// # Errors
-/// When what stands at such a place is unsafe, or none can be written.
+/// If the file or folder at a location is unsafe, or no folder can be written.
 pub(crate) fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Secret, AuthTokenFile), AuthTokenError> {
     let mut tried = Vec::new();
     for path in places {
@@ -49,7 +49,7 @@ pub(crate) fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Sec
 }
 
 fn no_place(error: &io::Error) -> bool {
-    // `AlreadyExists`: a file stands where a folder would have to be made.
+    // `AlreadyExists`: a file is at the path of the folder.
     use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound | NotADirectory | AlreadyExists)
 }

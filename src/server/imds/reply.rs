@@ -1,55 +1,52 @@
-//! What the metadata service answers: text, whatever it is, that nobody may keep.
+//! The responses of the IMDS server: plain text that no cache may store.
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 
-use crate::server::error::{cut, unkept};
+use crate::server::error::{set_no_store, truncate};
 use crate::server::response::HttpAnswer;
 
-/// How long a token shall live, in seconds; the answer bears it, too.
+/// The header with the lifetime of a session token, in seconds; requests and responses have it.
 pub(crate) const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
-/// A status and a text.
+/// A response of the IMDS server.
 pub(crate) struct ImdsReply {
     status: StatusCode,
     body: Bytes,
-    /// How long a token lives that was just issued, in seconds.
+    /// The lifetime of an issued session token, in seconds.
     ttl: Option<u64>,
 }
 
 impl ImdsReply {
-    /// What was asked for, as it is.
     pub(crate) fn text(body: impl Into<Bytes>) -> Self {
         Self { status: StatusCode::OK, body: body.into(), ttl: None }
     }
 
-    /// A token that lives for so many seconds.
+    /// Responds with a session token that lives for `ttl` seconds.
     pub(crate) fn token(token: String, ttl: u64) -> Self {
         Self { ttl: Some(ttl), ..Self::text(token) }
     }
 
-    /// A status that is no success, and a sentence about why.
-    pub(crate) fn refusal(status: StatusCode, why: impl Into<String>) -> Self {
+    /// Responds with an error status and the reason.
+    pub(crate) fn error(status: StatusCode, why: impl Into<String>) -> Self {
         let mut why = why.into();
-        cut(&mut why);
+        truncate(&mut why);
         Self { status, ..Self::text(why) }
     }
 
-    /// Not by this method.
-    pub(crate) fn not_allowed(why: &str) -> Self {
-        Self::refusal(StatusCode::METHOD_NOT_ALLOWED, why)
+    pub(crate) fn method_not_allowed(why: &str) -> Self {
+        Self::error(StatusCode::METHOD_NOT_ALLOWED, why)
     }
 
-    /// As it leaves.
-    #[allow(clippy::unnecessary_wraps, reason = "an answer cannot fail, and its type says so")]
-    pub(crate) fn sent(self) -> HttpAnswer {
+    #[allow(clippy::unnecessary_wraps, reason = "the type of a response says that it cannot fail")]
+    pub(crate) fn into_response(self) -> HttpAnswer {
         let mut response: Response<Either<_, Body>> = Response::new(Either::Left(Full::new(self.body)));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-        unkept(headers);
+        set_no_store(headers);
         if let Some(ttl) = self.ttl {
             headers.insert(TTL, ttl.into());
         }

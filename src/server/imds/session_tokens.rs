@@ -1,4 +1,4 @@
-//! The tokens of IMDSv2: each tells its own end, and that it is ours, so that no table has to hold them.
+//! The session tokens of IMDSv2. Each holds its own expiration and a MAC, so that the server stores none.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,41 +9,43 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio::time::Instant;
 
-/// How long a token may live, in seconds (six hours at most; EC2 user guide).
-const TTL: RangeInclusive<u64> = 1..=21_600;
+/// The lifetimes that a client may request, in seconds; six hours at most (EC2 user guide).
+const TTL_RANGE: RangeInclusive<u64> = 1..=21_600;
 
-/// The lifetime that a header asks for, in seconds; `None` when it is no number, or none that is allowed.
+/// Parses the lifetime of a request header, in seconds; `None` if it is no number or out of range.
 #[must_use]
-pub(crate) fn ttl(text: &str) -> Option<u64> {
-    // `parse` alone would take a sign.
+pub(crate) fn parse_ttl(text: &str) -> Option<u64> {
+    // `parse` alone would accept a sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|seconds| digits && TTL.contains(seconds))
+    text.parse().ok().filter(|seconds| digits && TTL_RANGE.contains(seconds))
 }
 
-/// The bytes of a token: when it ends, in nanoseconds since our start, and the HMAC-SHA-256 of that.
+/// The length of the expiration in a token: nanoseconds since the start of the process, as a `u64`.
 const END: usize = 8;
+
+/// The length of the HMAC-SHA-256 of the expiration.
 const TAG: usize = 32;
 
-/// Issues tokens and knows them again, until the process ends.
+/// Issues and verifies session tokens until the process ends.
 ///
-/// The key is drawn at the start and never leaves: a token of another process, or of the one before, is a stranger's. Ends
-/// are on the monotonic clock, for a lifetime in seconds has nothing to do with the time of day.
+/// The key is generated at the start and stays in the process: tokens of other processes, also of an earlier run, are
+/// refused. Expirations are on the monotonic clock, so that a set wall clock changes no lifetime.
 pub(crate) struct ImdsSessionTokens {
     key: hmac::Key,
     started: Instant,
 }
 
 impl ImdsSessionTokens {
-    /// With a new key.
+    /// Generates a new key.
     ///
     /// # Errors
-    /// When the machine has no randomness.
+    /// If the kernel gives no random bytes.
     pub(crate) fn new() -> Result<Self, ring::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
         Ok(Self { key, started: Instant::now() })
     }
 
-    /// A token that lives so long: 54 characters of the URL-safe base64 alphabet.
+    /// Issues a token that lives for `ttl`: 54 characters of the URL-safe base64 alphabet.
     #[must_use]
     pub(crate) fn issue(&self, ttl: Duration) -> String {
         let end = (self.started.elapsed() + ttl).as_nanos();
@@ -54,23 +56,23 @@ impl ImdsSessionTokens {
         URL_SAFE_NO_PAD.encode_to_string(token)
     }
 
-    /// Whether a token is ours and has not ended. How long that takes tells nothing about the right tag.
+    /// Returns true if the token was issued here and has not expired. The MAC is compared in constant time.
     #[must_use]
-    pub(crate) fn hold(&self, token: &[u8]) -> bool {
+    pub(crate) fn verify(&self, token: &[u8]) -> bool {
         const LENGTH: usize = (END + TAG) * 4 / 3 + 1;
         if token.len() != LENGTH {
             return false;
         }
         let Ok(token) = URL_SAFE_NO_PAD.decode_to_vec(token) else { return false };
         let Some((end, tag)) = token.split_first_chunk::<END>() else { return false };
-        let is_ours = hmac::verify(&self.key, end, tag).is_ok();
-        is_ours && self.started.elapsed().as_nanos() < u128::from(u64::from_be_bytes(*end))
+        let is_authentic = hmac::verify(&self.key, end, tag).is_ok();
+        is_authentic && self.started.elapsed().as_nanos() < u128::from(u64::from_be_bytes(*end))
     }
 }
 
 impl fmt::Debug for ImdsSessionTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions").finish_non_exhaustive()
+        f.debug_struct("ImdsSessionTokens").finish_non_exhaustive()
     }
 }
 
@@ -82,50 +84,50 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_was_not_issued_is_held(token in prop::collection::vec(any::<u8>(), 0..80), text in "[A-Za-z0-9_-]{54}") {
-            let sessions = ImdsSessionTokens::new().unwrap();
-            prop_assert!(!sessions.hold(&token) && !sessions.hold(text.as_bytes()));
+        fn refuses_tokens_that_were_not_issued(token in prop::collection::vec(any::<u8>(), 0..80), text in "[A-Za-z0-9_-]{54}") {
+            let tokens = ImdsSessionTokens::new().unwrap();
+            prop_assert!(!tokens.verify(&token) && !tokens.verify(text.as_bytes()));
         }
 
         #[test]
-        fn a_lifetime_is_a_number_of_seconds_that_is_allowed(text in "[-+ 0-9.]{0,6}", seconds in 0u64..30_000) {
-            prop_assert_eq!(ttl(&seconds.to_string()), TTL.contains(&seconds).then_some(seconds));
-            prop_assert_eq!(ttl(&text).is_some(), !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
-                && text.parse().is_ok_and(|seconds| TTL.contains(&seconds)));
+        fn parses_lifetimes_in_range_only(text in "[-+ 0-9.]{0,6}", seconds in 0u64..30_000) {
+            prop_assert_eq!(parse_ttl(&seconds.to_string()), TTL_RANGE.contains(&seconds).then_some(seconds));
+            prop_assert_eq!(parse_ttl(&text).is_some(), !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+                && text.parse().is_ok_and(|seconds| TTL_RANGE.contains(&seconds)));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_lives_for_its_seconds() {
-        let sessions = ImdsSessionTokens::new().unwrap();
+    async fn token_expires_after_its_lifetime() {
+        let tokens = ImdsSessionTokens::new().unwrap();
         tokio::time::advance(Duration::from_secs(1000)).await;
-        let (short, long) = (sessions.issue(Duration::from_secs(1)), sessions.issue(Duration::from_secs(*TTL.end())));
-        assert!(sessions.hold(short.as_bytes()) && sessions.hold(long.as_bytes()));
+        let (short, long) = (tokens.issue(Duration::from_secs(1)), tokens.issue(Duration::from_secs(*TTL_RANGE.end())));
+        assert!(tokens.verify(short.as_bytes()) && tokens.verify(long.as_bytes()));
         tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(sessions.hold(short.as_bytes()));
+        assert!(tokens.verify(short.as_bytes()));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!sessions.hold(short.as_bytes()) && sessions.hold(long.as_bytes()));
-        tokio::time::advance(Duration::from_secs(*TTL.end())).await;
-        assert!(!sessions.hold(long.as_bytes()));
+        assert!(!tokens.verify(short.as_bytes()) && tokens.verify(long.as_bytes()));
+        tokio::time::advance(Duration::from_secs(*TTL_RANGE.end())).await;
+        assert!(!tokens.verify(long.as_bytes()));
     }
 
     #[tokio::test]
-    async fn nobody_else_can_make_one() {
-        let (sessions, others) = (ImdsSessionTokens::new().unwrap(), ImdsSessionTokens::new().unwrap());
-        let token = sessions.issue(Duration::from_secs(60));
-        assert!(!others.hold(token.as_bytes()), "a token of another process");
+    async fn refuses_forged_and_truncated_tokens() {
+        let (tokens, others) = (ImdsSessionTokens::new().unwrap(), ImdsSessionTokens::new().unwrap());
+        let token = tokens.issue(Duration::from_secs(60));
+        assert!(!others.verify(token.as_bytes()), "a token of another process");
         for at in 0..token.len() {
             for other in [b'A', b'_', b'!', 0xff] {
                 let mut forged = token.clone().into_bytes();
                 if forged[at] != other {
                     forged[at] = other;
-                    assert!(!sessions.hold(&forged), "{at}");
+                    assert!(!tokens.verify(&forged), "{at}");
                 }
             }
-            assert!(!sessions.hold(&token.as_bytes()[..at]));
+            assert!(!tokens.verify(&token.as_bytes()[..at]));
         }
         assert!(
-            !sessions.hold(format!("{token}=").as_bytes()) && !sessions.hold(b"") && !sessions.hold(&[b'A'; 1 << 16])
+            !tokens.verify(format!("{token}=").as_bytes()) && !tokens.verify(b"") && !tokens.verify(&[b'A'; 1 << 16])
         );
     }
 }

@@ -256,7 +256,7 @@ impl<'c> ImdsClient<'c> {
         let mut state = self.source.state_of(&self.endpoint);
         if state.session.is_none() {
             if let ImdsSession::V1 = session {
-                tracing::warn!(source = "imds", "the metadata service gives no IMDSv2 session token: IMDSv1 is used");
+                tracing::warn!("the metadata service gives no IMDSv2 session token: IMDSv1 is used");
             }
             state.session = Some((session, end));
         }
