@@ -29,7 +29,7 @@ fn check_role(body: &[u8]) {
             let url = Url::parse("http://h").and_then(|url| url.join(&path)).expect("a role is a segment of a path");
             assert_eq!(url.to_string(), format!("http://h{path}"));
         }
-        Err(error) => assert_eq!(&*error.message, "GET x: the answer names no role that there could be"),
+        Err(error) => assert_eq!(&*error.message, "GET x: the answer has no valid role name"),
     }
 }
 

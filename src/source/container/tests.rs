@@ -196,7 +196,7 @@ async fn reports_own_listener_as_misconfigured() {
     let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
     let Lookup::Failed(error) = ContainerCredentials::new().load(&context).await else { panic!() };
     assert_eq!(error.kind, ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("would ask itself"), "{error}");
+    assert!(error.to_string().contains("is a listener of this process"), "{error}");
 }
 
 #[tokio::test]

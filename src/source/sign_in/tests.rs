@@ -293,7 +293,7 @@ async fn refuses_files_that_others_can_write() {
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o606)).unwrap();
     let error = stage.error().await;
     assert_eq!(error.kind, ErrorKind::Misconfigured);
-    assert!(error.to_string().contains("may be written by everybody"), "{error}");
+    assert!(error.to_string().contains("may be written by all users"), "{error}");
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(&*stage.found().await.access_key_id, "ASIA0");
     if rustix::process::geteuid().is_root() {
