@@ -31,6 +31,7 @@ define clients cargo "$python" python3-venv
 # Of its six clients it skips those that cannot run here; with CI=true each of them is a failure.
 define six cargo "$python" python3-venv
 define release cargo
+define bench-instructions cargo valgrind
 define image cargo root "$python" python3-venv podman buildah runc catatonit jq unshare ip
 define systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "$python" curl
 define bench-works cargo
@@ -38,13 +39,13 @@ define demo cargo "$python" python3-venv
 define restarts cargo "$python" python3-venv curl
 
 # Two cores and three lanes: clients mostly wait, and builds give way to them.
-builds() { lane fmt clippy release simulation bench-works doc deny workflows; }
+builds() { lane fmt clippy release bench-instructions simulation bench-works doc deny workflows; }
 program() { lane unit clients demo && after release && lane image systemd; }
 matrix() { lane six; }
 # Its eight clients ask without a pause, and no request may fail: a test of the program, not of a busy machine.
 alone() { lane restarts; }
 # Their processes have the lowest priority.
-niced=' clippy release simulation bench-works doc '
+niced=' clippy release bench-instructions simulation bench-works doc '
 
 wanted=("$@")
 for name in "${wanted[@]}"; do

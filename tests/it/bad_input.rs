@@ -241,7 +241,7 @@ fn refuses_a_source_that_is_the_broker_itself() {
         home.serve(&["--listen", &format!("127.0.0.1:{port}")], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
     let answer = broker.get("/credentials", &home.token());
     assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
-    assert!(answer.message().contains("own"), "{answer:?}");
+    assert!(answer.message().contains("is a listener of this process"), "{answer:?}");
 }
 
 #[test]

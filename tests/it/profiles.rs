@@ -358,7 +358,10 @@ fn check_explains_a_served_profile_without_credentials() {
     assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
     let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
     let explained = home.run(&arguments, &[]);
-    assert!(explained.stdout.contains("shared/config, line 2: profile a+b: role_arn is there without"), "{explained:?}");
+    assert!(
+        explained.stdout.contains("shared/config, line 2: profile a+b: role_arn is there without"),
+        "{explained:?}"
+    );
 }
 
 #[test]
