@@ -91,7 +91,7 @@ deny: $(TOOLS_STAMP) ## advisories, licences, banned and duplicate crates, origi
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" tests/deny.sh
 
 .PHONY: fuzz
-fuzz: $(TOOLS_STAMP) ## every parser of outside input for a minute (FUZZ_SECONDS=…, ARGS="url token" picks some)
+fuzz: $(TOOLS_STAMP) ## every parser of outside input for a minute (FUZZ_SECONDS=…, ARGS="url_source auth_token" picks some)
 	@PATH="$(CURDIR)/$(TOOLS)/bin:$$PATH" FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run.sh $(ARGS)
 
 clients: $(STAMP) debug-binary fakes ## real clients on a real S3: boto3, the AWS CLI, the AWS SDK for Rust (ARGS="-k url" picks some)

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::lease::registry::{LeaseError, LeaseHandle, LeaseRegistry, LeaseState, RefreshState};
 use crate::model::error::ErrorKind;
 use crate::model::identity_name::IdentityName;
+use crate::model::location::Location;
 use crate::model::outcome::{Attempt, AttemptResult};
 use crate::model::time::timestamp;
 
@@ -56,9 +57,21 @@ struct StatusIdentity {
 struct StatusError {
     source: String,
     kind: &'static str,
+    /// The whole error in one line, with location and hint.
     message: String,
+    location: Option<StatusLocation>,
+    hint: Option<String>,
     since: String,
     times: u32,
+}
+
+/// The line or the variable that an error is about. A variable has a property only.
+#[derive(Debug, Serialize)]
+struct StatusLocation {
+    file: Option<String>,
+    line: Option<usize>,
+    profile: Option<String>,
+    property: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,12 +149,25 @@ impl StatusIdentity {
                     source: source.to_string(),
                     kind: kind(error.kind),
                     message: error.to_string(),
+                    location: error.location.as_ref().map(StatusLocation::new),
+                    hint: error.hint.as_deref().map(ToOwned::to_owned),
                     since: timestamp(*since),
                     times: *times,
                 }),
                 Some(LeaseError::NotConfigured) | None => None,
             },
             sources: state.attempts.iter().map(StatusSource::new).collect(),
+        }
+    }
+}
+
+impl StatusLocation {
+    fn new(location: &Location) -> Self {
+        Self {
+            file: location.file().map(|file| file.to_string_lossy().into_owned()),
+            line: location.line_number(),
+            profile: location.profile().map(ToOwned::to_owned),
+            property: location.property().map(ToOwned::to_owned),
         }
     }
 }
@@ -165,5 +191,29 @@ fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Misconfigured => "misconfigured",
         ErrorKind::Denied => "denied",
         ErrorKind::LoginRequired => "login required",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::error::SourceError;
+
+    #[test]
+    fn gives_location_and_hint_of_an_error_apart() {
+        let location = Location::line(Path::new("/c"), 3).in_profile("dev").with_property("role_arn");
+        let error = SourceError::misconfigured("it is empty").with_hint("write an ARN").at(location);
+        let failed =
+            LeaseError::Failed { source: "profile dev".into(), error, since: SystemTime::UNIX_EPOCH, times: 2 };
+        let state = LeaseState { error: Some(failed), ..LeaseState::default() };
+        let shown = serde_json::to_value(StatusIdentity::new(&state, SystemTime::UNIX_EPOCH)).unwrap();
+        let expected = serde_json::json!({
+            "source": "profile dev", "kind": "misconfigured", "since": "1970-01-01T00:00:00Z", "times": 2,
+            "message": "/c, line 3: profile dev: it is empty; write an ARN", "hint": "write an ARN",
+            "location": { "file": "/c", "line": 3, "profile": "dev", "property": "role_arn" },
+        });
+        assert_eq!(shown["failure"], expected);
     }
 }
