@@ -38,7 +38,7 @@ const REGION: &str = "region";
 /// use credenza::{ConfigCredentials, Context, Lookup, Source};
 ///
 /// # let folder = tempfile::tempdir().unwrap();
-/// # let (config, credentials) = (folder.path().join("config"), folder.path().join("credentials"));
+/// # let path = folder.path().join("credentials");
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// std::fs::write(&path, "[dev]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = secret\n").unwrap();
 /// let source = ConfigCredentials::new().profile("dev").credentials_file(&path);
