@@ -31,7 +31,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis
 const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// The hint for an answer that cannot come from the AWS service.
-pub(crate) const CHECK_ENDPOINT: &str = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+pub(crate) const CHECK_ENDPOINT: &str = "check which service answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
 
 /// The error that a service answers, not escaped, with the secrets of the request redacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,16 +169,16 @@ fn connection_hint(cause: &HttpErrorCause, settings: &Settings, is_of_region: bo
     Some(match cause {
         _ if cause.is_untrusted() => authority_hint(settings),
         _ if is_of_region => {
-            format!("see that {} is a region of AWS, and that this machine can look names up", Escaped(region))
+            format!("check that {} is a region of AWS, and that this machine can resolve names", Escaped(region))
         }
         HttpErrorCause::Unresolved(_) | HttpErrorCause::NoAddress => {
-            "see that the endpoint is written right, and that this machine can look names up".into()
+            "check the spelling of the endpoint, and that this machine can resolve names".into()
         }
         HttpErrorCause::Proxy { cause, .. } if cause.is_silence() || cause.passes() => {
-            "see that the proxy works, or list the host in NO_PROXY".into()
+            "check that the proxy works, or list the host in NO_PROXY".into()
         }
         HttpErrorCause::TimedOut(_) | HttpErrorCause::Unreachable(_) => {
-            "see that this machine reaches it: by the network, by a proxy (HTTPS_PROXY), or at an endpoint of your own \
+            "check that this machine reaches it: over the network, through a proxy (HTTPS_PROXY), or at your own endpoint \
              (endpoint_url, AWS_ENDPOINT_URL)"
                 .into()
         }
@@ -228,10 +228,14 @@ fn message(action: &str, tried: &str, status: StatusCode, answer: &ServiceError)
 /// The hint for an error without a hint of its service.
 fn hint_of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
     match kind {
-        ErrorKind::Unavailable | ErrorKind::Unsettled => Some("the service may recover: run it again in a while"),
-        _ if status.is_redirection() => Some("name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)"),
+        ErrorKind::Unavailable | ErrorKind::Unsettled => Some("the service may recover: try again later"),
+        _ if status.is_redirection() => {
+            Some("set the endpoint that the redirect names (endpoint_url, AWS_ENDPOINT_URL)")
+        }
         ErrorKind::Denied => Some("ask the administrator of the account whether this caller may do it"),
-        ErrorKind::Misconfigured => Some("check what the profile asks for, and what answers at this endpoint"),
+        ErrorKind::Misconfigured => {
+            Some("check the settings of the profile, and which service answers at this endpoint")
+        }
         // The source knows the command that logs in.
         ErrorKind::LoginRequired => None,
     }

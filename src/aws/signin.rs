@@ -89,7 +89,7 @@ pub(crate) async fn refresh(
     };
     let request = || {
         let proof = grant.key.proof(&proven_url, context.clock.now());
-        let proof = proof.map_err(|_| SourceError::unavailable(format!("{ACTION}: cannot draw random numbers")))?;
+        let proof = proof.map_err(|_| SourceError::unavailable(format!("{ACTION}: cannot generate random numbers")))?;
         Ok(post.unsigned().with_secret(DPOP, "proof", &proof)?)
     };
     let read_error = |response: &Response| read_error(response, grant);

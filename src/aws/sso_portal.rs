@@ -72,7 +72,8 @@ fn read_error(response: &Response, token: &Secret) -> ServiceError {
         _ => None,
     };
     let redacted = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
-    let hint = (kind == Some(ErrorKind::Denied)).then_some("the role has to be assigned to the user of the login");
+    let hint =
+        (kind == Some(ErrorKind::Denied)).then_some("ask an administrator to assign the role to the user of the login");
     ServiceError { code: class.map(redacted), message: message.as_deref().map(redacted), kind, hint }
 }
 

@@ -105,7 +105,7 @@ fn parse(pem: &[u8]) -> Result<ClientConfig, TrustRootsError> {
 fn why(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "its END line is missing",
-        pem::Error::IllegalSectionStart { .. } => "its BEGIN line makes no sense",
+        pem::Error::IllegalSectionStart { .. } => "its BEGIN line is malformed",
         pem::Error::Base64Decode(_) => "it is not base64",
         _ => "it is not PEM",
     }

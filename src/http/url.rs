@@ -35,7 +35,7 @@ pub(crate) enum UrlSyntaxError {
     #[error("begins neither with http:// nor with https://")]
     Scheme,
     /// `user:password@`.
-    #[error("carries a user name, which has no place in it")]
+    #[error("contains a user name, which is not allowed here")]
     UserInfo,
     /// Zero, not a number, or too large.
     #[error("has a port that is not a number from 1 to 65535")]

@@ -210,7 +210,7 @@ impl Refresher {
         if !lease.is_usable(now) {
             let expired = timestamp(lease.serve_until);
             return Err(SourceError::unavailable(format!("the source returned credentials that expired at {expired}"))
-                .with_hint("renew them there")
+                .with_hint("renew the credentials in this source")
                 .at(credentials.location.clone()));
         }
         self.vanished_since = None;

@@ -181,7 +181,7 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
                 return self.login_required(format!("not logged in at {session} (there is no {path})"));
             }
             let hint = match error.reason() {
-                FileErrorReason::Io(_) => format!("see that we may read it, or remove it and run: {remedy}"),
+                FileErrorReason::Io(_) => format!("check that this user may read it, or remove it and run: {remedy}"),
                 _ => format!("remove it and run: {remedy}"),
             };
             let message = format!("the cached token of {session} cannot be read: {error}");

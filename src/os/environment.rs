@@ -64,7 +64,10 @@ impl Environment {
     pub(crate) fn two_profiles(&self) -> Option<String> {
         let (first, second) = (self.get("AWS_PROFILE")?, self.get("AWS_DEFAULT_PROFILE")?);
         (first != second).then(|| {
-            format!("AWS_PROFILE ({first:?}) counts, not AWS_DEFAULT_PROFILE ({second:?}), which boto3 would take; unset one")
+            format!(
+                "AWS_PROFILE ({first:?}) is used, not AWS_DEFAULT_PROFILE ({second:?}), which boto3 would use; unset one of \
+                 them"
+            )
         })
     }
 

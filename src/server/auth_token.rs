@@ -74,7 +74,7 @@ impl AuthTokenFile {
         let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
         let file = file.map_err(|error| self.io("open it", error))?;
-        let meta = file.metadata().map_err(|error| self.io("look at it", error))?;
+        let meta = file.metadata().map_err(|error| self.io("read its metadata", error))?;
         if meta.is_file() { Ok((file, meta)) } else { Err(self.unfit("it is not a regular file")) }
     }
 
@@ -92,12 +92,12 @@ impl AuthTokenFile {
     fn check_file(&self, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
         let ours = rustix::process::geteuid().as_raw();
         if ours != meta.uid() && meta.uid() != 0 {
-            return Err(self.unfit(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid())));
+            return Err(self.unfit(format!("it belongs to user {}, not to this user ({ours}) or root", meta.uid())));
         }
         let mode = meta.mode() & 0o777;
         let allowed = if self.group == Some(meta.gid()) { 0o740 } else { 0o700 };
         if mode & !allowed != 0 {
-            return Err(self.unfit(format!("its mode {mode:04o} opens it to others (chmod 600 closes it)")));
+            return Err(self.unfit(format!("its mode {mode:04o} gives other users access to it (run chmod 600)")));
         }
         Ok(())
     }
@@ -127,13 +127,13 @@ impl AuthTokenFile {
             Err(error) => return Err(self.io("make its folder", error)),
         }
         if let Some(group) = self.group {
-            let given = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?.gid();
+            let given = fs::metadata(folder).map_err(|error| self.io("read the metadata of its folder", error))?.gid();
             if given != group {
                 std::os::unix::fs::chown(folder, None, Some(group))
                     .map_err(|error| self.not_given("its folder", group, error))?;
             }
             let open = fs::Permissions::from_mode(0o750);
-            fs::set_permissions(folder, open).map_err(|error| self.io("open its folder to the group", error))?;
+            fs::set_permissions(folder, open).map_err(|error| self.io("give the group access to its folder", error))?;
         }
         Ok(())
     }
@@ -144,27 +144,28 @@ impl AuthTokenFile {
         if let Some(group) = self.group.filter(closed_to) {
             tracing::warn!(
                 token_file = %self.path.display(), group,
-                "the group cannot enter the folder of the token; chgrp and chmod 0750 open it"
+                "the group cannot enter the folder of the token file; give the folder this group (chgrp) and \
+                 mode 0750 (chmod)"
             );
         }
     }
 
     fn check_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
-        let meta = fs::metadata(folder).map_err(|error| self.io("look at its folder", error))?;
+        let meta = fs::metadata(folder).map_err(|error| self.io("read the metadata of its folder", error))?;
         let open = |reason: String| Err(AuthTokenError::OpenFolder { path: folder.to_owned(), reason });
         let (ours, mode) = (rustix::process::geteuid().as_raw(), meta.mode() & 0o7777);
         if !meta.is_dir() {
             return open("it is not a folder".into());
         }
         if meta.uid() != ours && meta.uid() != 0 {
-            return open(format!("it belongs to user {}, neither us ({ours}) nor root", meta.uid()));
+            return open(format!("it belongs to user {}, not to this user ({ours}) or root", meta.uid()));
         }
         // The private group of the folder's owner, which Debian gives every user, has no other members. The group of the
         // clients has.
         let private_group = self.group != Some(meta.gid())
             && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
-            return open(format!("its mode {mode:04o} lets others write there"));
+            return open(format!("its mode {mode:04o} lets other users write to it"));
         }
         self.warn_of_closed_folder(&meta);
         Ok(())
@@ -173,7 +174,7 @@ impl AuthTokenFile {
     /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon was first, its token
     /// counts.
     fn make(&self, folder: &Path) -> Result<Secret, AuthTokenError> {
-        let token = random_hex().map_err(|error| self.io("draw a random token", error))?;
+        let token = random_hex().map_err(|error| self.io("generate a random token", error))?;
         let made = match self.make_nameless(folder, &token) {
             Some(made) => made,
             None => self.make_aside(folder, &token),
@@ -203,7 +204,7 @@ impl AuthTokenFile {
 
     /// Writes a temporary file and renames it into place.
     fn make_aside(&self, folder: &Path, token: &str) -> Result<(), AuthTokenError> {
-        let aside = random_hex().map_err(|error| self.io("draw a random name", error))?;
+        let aside = random_hex().map_err(|error| self.io("generate a random name", error))?;
         let aside = folder.join(format!(".token.{}", &aside[..16]));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
         let file = file.map_err(|error| self.io("write it", error))?;
@@ -213,7 +214,7 @@ impl AuthTokenFile {
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
                 renamed => renamed.map_err(Into::into),
             }
-            .map_err(|error| self.io("rename it into place", error))
+            .map_err(|error| self.io("rename the temporary file", error))
         });
         if written.is_err() {
             let _ = fs::remove_file(&aside);
@@ -231,10 +232,11 @@ impl AuthTokenFile {
 
     fn open_to(&self, file: &File, group: u32) -> Result<(), AuthTokenError> {
         // A new file has the user's own group already, and a sandbox may refuse the call.
-        if file.metadata().map_err(|error| self.io("look at it", error))?.gid() != group {
+        if file.metadata().map_err(|error| self.io("read its metadata", error))?.gid() != group {
             std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.not_given("it", group, error))?;
         }
-        file.set_permissions(fs::Permissions::from_mode(0o640)).map_err(|error| self.io("open it to the group", error))
+        file.set_permissions(fs::Permissions::from_mode(0o640))
+            .map_err(|error| self.io("make it readable for the group", error))
     }
 
     fn not_given(&self, what: &'static str, group: u32, error: io::Error) -> AuthTokenError {

@@ -129,7 +129,7 @@ async fn accept<L: Listener>(
             Err(error) => {
                 limit.evict_several();
                 if refused.replace(Instant::now()).is_none() {
-                    tracing::error!(%error, "cannot accept connections: connections of authorized clients stay, the oldest others are closed; raise the limit of open files");
+                    tracing::error!(%error, "cannot accept connections; the oldest unauthorized connections are closed to free file descriptors; raise the limit of open files");
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;

@@ -167,7 +167,7 @@ impl AssumeRole {
                 None => Ok(caller),
                 Some(end) => {
                     let message =
-                        format!("{source}: its credentials, which assume {arn}, expired at {}", timestamp(end));
+                        format!("{source}: the base credentials to assume {arn} expired at {}", timestamp(end));
                     Err(SourceError::unavailable(message).with_hint("renew them").at(self.location.clone()))
                 }
             },

@@ -140,10 +140,12 @@ impl Chain {
                 if self.on_failure == OnFailure::Next && end <= context.clock.now() =>
             {
                 let expired = timestamp(end);
-                SourceError::unavailable(format!("it gave credentials that had already expired at {expired}"))
-                    .with_hint("renew them there")
-                    .at(location)
-                    .into()
+                SourceError::unavailable(format!(
+                    "the source returned credentials that had already expired at {expired}"
+                ))
+                .with_hint("renew the credentials in this source")
+                .at(location)
+                .into()
             }
             lookup => lookup,
         }

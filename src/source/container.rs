@@ -33,10 +33,10 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 const ECS_AGENT: &str = "http://169.254.170.2";
 
 const HINTS: EndpointHints = EndpointHints {
-    silent: "see that the credential endpoint of this container is running, and that this address reaches it",
-    denied: "see that AWS_CONTAINER_AUTHORIZATION_TOKEN, or the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names, \
+    silent: "check that the credential endpoint of this container is running, and that this address reaches it",
+    denied: "check that AWS_CONTAINER_AUTHORIZATION_TOKEN, or the file that AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names, \
              holds the token of this endpoint, and that the endpoint has a role for this container",
-    other: "see which program listens at this address, and correct AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or \
+    other: "check which program listens at this address, and correct AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or \
             AWS_CONTAINER_CREDENTIALS_FULL_URI",
 };
 

@@ -142,7 +142,7 @@ impl CredentialDocument {
 
     fn credentials_with(&self, token: DocumentField) -> Result<Credentials, String> {
         if let Some(field) = self.duplicate {
-            return Err(format!("{field} is there twice"));
+            return Err(format!("{field} occurs twice"));
         }
         let (key, secret) = (self.text(DocumentField::AccessKeyId)?, self.text(DocumentField::SecretAccessKey)?);
         let token = self.text(token)?;

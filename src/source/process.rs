@@ -123,8 +123,8 @@ impl ProcessCredentials {
         }
         let child = context.open_file_limit.start_limited(|| command.spawn()).map_err(|error| {
             let hint = match error.kind() {
-                io::ErrorKind::NotFound => "see that it is installed and in PATH, or write its full path",
-                _ => "see that it is a program that this user may run",
+                io::ErrorKind::NotFound => "check that it is installed and in PATH, or write its full path",
+                _ => "check that it is a program that this user may run",
             };
             SourceError::misconfigured(format!("cannot start {}: {error}", self.shown_name()))
                 .with_hint(hint)

@@ -139,7 +139,7 @@ impl ConfigCredentials {
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
             Some(link) => Ok(build::build(link, &opened.settings(context)?)),
             None => Err(format!(
-                "profile {} says nothing about credentials; give it {}",
+                "profile {} has no properties for credentials; give it {}",
                 Escaped(section.name()),
                 plan::METHODS
             )),

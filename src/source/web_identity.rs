@@ -21,7 +21,7 @@ use crate::source::{BoxFuture, Source};
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
 const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 /// The hint for a missing token.
-pub(crate) const TOKEN_FILE_HINT: &str = "see that the token is written to this path, and that this user may read it";
+pub(crate) const TOKEN_FILE_HINT: &str = "check that the token is written to this path, and that this user may read it";
 
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
@@ -84,7 +84,7 @@ impl WebIdentityCredentials {
                 ErrorKind::Misconfigured,
                 "contains a control character within the token (a line break, perhaps)",
             )
-            .with_hint("see that it holds the token alone, in one line"),
+            .with_hint("check that it holds the token alone, in one line"),
         })?;
         let policy = match &self.role.policy_file {
             Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),

@@ -107,7 +107,7 @@ fn refuses_to_start_with_odd_token_files() {
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
     let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", "shared/token"], &[]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("lets others write"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("lets other users write"), "{ended:?}");
 }
 
 #[test]

@@ -238,7 +238,10 @@ fn login_all_logs_in_once_per_session() {
     assert_eq!((ended.code, ended.stderr.matches("logged in: ").count()), (Some(1), 2), "{ended:?}");
     let says = ".aws/config, line 2): StartDeviceAuthorization (POST http://127.0.0.1:";
     assert!(ended.stderr.contains("credenza: SSO session a (") && ended.stderr.contains(says), "{ended:?}");
-    assert!(ended.stderr.contains("invalid_request: no such start URL; check what the profile asks for"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("invalid_request: no such start URL; check the settings of the profile"),
+        "{ended:?}"
+    );
     assert!(ended.stderr.contains("; if this lasts, compare sso_start_url"), "{ended:?}");
 }
 

@@ -162,7 +162,7 @@ fn reports_refusals_with_the_services_message_and_location() {
     let unknown = get(&home, &sts, &["--profile", "dev"]);
     let told = ".aws/config, line 2: profile dev: AssumeRole ";
     assert!(unknown.stderr.contains(told), "{unknown:?}");
-    let advice = "NeverHeardOf: words; check what the profile asks for, and what answers at this endpoint\n";
+    let advice = "NeverHeardOf: words; check the settings of the profile, and which service answers at this endpoint\n";
     assert!(unknown.stderr.ends_with(advice), "{unknown:?}");
     sts.know(Sts::ACCESS_KEY_ID, "hush-another", None);
     let wrong = get(&home, &sts, &["--profile", "dev"]);
@@ -358,10 +358,7 @@ fn check_explains_a_served_profile_without_credentials() {
     assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
     let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
     let explained = home.run(&arguments, &[]);
-    assert!(
-        explained.stdout.contains("shared/config, line 2: profile a+b: role_arn is there without"),
-        "{explained:?}"
-    );
+    assert!(explained.stdout.contains("shared/config, line 2: profile a+b: role_arn is set without"), "{explained:?}");
 }
 
 #[test]
@@ -624,7 +621,7 @@ fn follows_255_roles_within_a_threads_stack() {
     {
         let (ended, _, stderr) = within(arguments);
         assert_eq!(ended, Some(code), "{arguments:?}: {stderr}");
-        assert_eq!(stderr.contains("more than 256 profiles are each the source"), code == 1, "{stderr}");
+        assert_eq!(stderr.contains("the chain of source_profile has more than 256 profiles"), code == 1, "{stderr}");
     }
 }
 
@@ -633,13 +630,14 @@ fn warns_of_two_profile_variables() {
     let home = Home::new();
     home.write(".aws/credentials", base() + &testkit::harness::profile("old", "AKIAOLD"));
     let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
-    let told = "AWS_PROFILE (\"base\") counts, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would take; unset one";
+    let told =
+        "AWS_PROFILE (\"base\") is used, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would use; unset one of them";
     let got = home.run(&["get", "--log-level", "warn"], &variables);
     assert!(got.stdout.contains(Sts::ACCESS_KEY_ID) && got.stderr.matches(told).count() == 1, "{got:?}");
     let checked = home.run(&["check"], &variables);
     assert!(checked.code == Some(0) && checked.stdout.matches(told).count() == 1, "{checked:?}");
     let serve = home.serve(&[], &variables);
-    assert!(serve.log().contains("which boto3 would take"), "{}", serve.log());
+    assert!(serve.log().contains("which boto3 would use"), "{}", serve.log());
     // With only one of them in use there is nothing to warn of.
     for (arguments, variables) in [
         (&["get", "--profile", "old"][..], &variables[..]),

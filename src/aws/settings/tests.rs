@@ -209,7 +209,7 @@ fn names_location_of_unusable_endpoints() {
         ),
         (
             "[profile p]\nservices = s\n[services s]\nsts =\n endpoint_url = http://u:hush@h",
-            "!/c, line 5: sts.endpoint_url of [services s] carries a user name, which has no place in it; write one \
+            "!/c, line 5: sts.endpoint_url of [services s] contains a user name, which is not allowed here; write one \
              such as https://host:port, or remove the line",
         ),
     ];

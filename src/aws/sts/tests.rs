@@ -271,7 +271,7 @@ async fn maps_codes_and_statuses_to_kinds() {
     ] {
         let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
         assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 3), "{failure}");
-        let told = format!(": {code}: m; the service may recover: run it again in a while");
+        let told = format!(": {code}: m; the service may recover: try again later");
         assert!(failure.to_string().ends_with(&told), "{failure}");
     }
 }
@@ -305,7 +305,7 @@ async fn names_action_and_url_without_answer() {
     let nobody = format!("http://{}/", nobody());
     let failure = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
     assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
-    assert!(failure.to_string().contains("; see that this machine reaches it: by the network"), "{failure}");
+    assert!(failure.to_string().contains("; check that this machine reaches it: over the network"), "{failure}");
     assert_eq!(failure.kind, ErrorKind::Unavailable);
 }
 
@@ -335,9 +335,9 @@ async fn shows_status_of_answers_that_sts_did_not_send() {
         let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
         let hint = match kind {
             ErrorKind::Denied => "ask the administrator of the account whether this caller may do it",
-            ErrorKind::Unavailable => "the service may recover: run it again in a while",
-            _ if status == 307 => "name the endpoint that it leads to (endpoint_url, AWS_ENDPOINT_URL)",
-            _ => "check what the profile asks for, and what answers at this endpoint",
+            ErrorKind::Unavailable => "the service may recover: try again later",
+            _ if status == 307 => "set the endpoint that the redirect names (endpoint_url, AWS_ENDPOINT_URL)",
+            _ => "check the settings of the profile, and which service answers at this endpoint",
         };
         assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
         assert_eq!(failure.kind, kind, "{failure}");
@@ -377,7 +377,7 @@ async fn rejects_successful_answer_without_credentials() {
     ];
     for (body, told) in cases {
         let (failure, requests) = failed(vec![Reply::ok(body)]).await;
-        let hint = "see what answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
+        let hint = "check which service answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
         assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
         assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 1), "{failure}");
     }

@@ -75,11 +75,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], trusted: &LinkTrust) -> Result<
     let folder = folder_of(&target);
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("make its folder"))?;
     warn_of_open_folder(folder);
-    let random = getrandom::u64().map_err(|error| failed("draw a random name")(io::Error::other(error.to_string())))?;
+    let random =
+        getrandom::u64().map_err(|error| failed("generate a random name")(io::Error::other(error.to_string())))?;
     // Other programs take every `.json` file in the cache for a token.
     let temporary = folder.join(format!(".credenza-{random:016x}.tmp"));
-    let written = write(&temporary, bytes).map_err(failed("write beside it"));
-    let written = written.and_then(|()| fs::rename(&temporary, &target).map_err(failed("rename into place")));
+    let written = write(&temporary, bytes).map_err(failed("write a temporary file next to it"));
+    let written = written.and_then(|()| fs::rename(&temporary, &target).map_err(failed("rename the temporary file")));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
         return written;

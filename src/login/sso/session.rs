@@ -200,7 +200,7 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, So
         return Ok("");
     }
     let text = usable(name, property.value())
-        .map_err(|error| SourceError::from(error).with_hint("write it anew, in one line").at(property.location()))?;
+        .map_err(|error| SourceError::from(error).with_hint("write it again, in one line").at(property.location()))?;
     if name == REGION {
         // The location is that of sso_region, also where the region of the profile has another one.
         check_region(text).map_err(|error| SourceError {

@@ -140,9 +140,9 @@ fn open_and_read(path: &Path) -> Result<FileContents, FileErrorReason> {
     let failed = |error: io::Error| {
         let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
         match error.kind() {
-            io::ErrorKind::NotFound if path.is_symlink() => FileErrorReason::Missing("a dangling link"),
+            io::ErrorKind::NotFound if path.is_symlink() => FileErrorReason::Missing("a dangling symlink"),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileErrorReason::Missing("there is no such file"),
-            _ if is(Errno::LOOP) => FileErrorReason::Io("looping links".into()),
+            _ if is(Errno::LOOP) => FileErrorReason::Io("looping symlinks".into()),
             _ if is(Errno::NXIO) => FileErrorReason::NotRegular("a socket or a device"),
             _ => FileErrorReason::Io(error.to_string().into()),
         }
@@ -200,8 +200,8 @@ mod tests {
             ("/dev/null".into(), ""),
             (at("absent"), "there is no such file"),
             (at("good/below"), "there is no such file"),
-            (at("dangling"), "a dangling link"),
-            (at("loop"), "looping links"),
+            (at("dangling"), "a dangling symlink"),
+            (at("loop"), "looping symlinks"),
             (at("fifo"), "a FIFO, not a regular file"),
             (at("socket"), "not a regular file"),
             (folder.path().into(), "a directory, not a regular file"),

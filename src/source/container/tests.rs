@@ -236,7 +236,7 @@ async fn tries_other_errors_once() {
         let error = error(&[(FULL, &location), (TOKEN, "hush")]).await;
         assert_eq!((error.kind, error.retry_after.map(|pause| pause.as_secs())), (kind, retry_after));
         assert!(
-            error.to_string().contains("; see ")
+            error.to_string().contains("; check ")
                 || error.to_string().ends_with("; it may recover by itself: try again later"),
             "{error}"
         );

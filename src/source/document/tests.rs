@@ -119,7 +119,7 @@ fn reports_malformed_documents_without_showing_them() {
         (r#"{"AccessKeyId":"A","SecretAccessKey":"hu\nsh"}"#, ErrorKind::Misconfigured, "contains a control character"),
         (&format!(r#"{{{pair},"Token":{{"hush":1}}}}"#), ErrorKind::Misconfigured, "Token is not a string"),
         (&format!(r#"{{{pair},"Token":"hu\u0000sh"}}"#), ErrorKind::Misconfigured, "the session token contains"),
-        (&format!("{{{pair},{pair}}}"), ErrorKind::Misconfigured, "is there twice"),
+        (&format!("{{{pair},{pair}}}"), ErrorKind::Misconfigured, "occurs twice"),
         (&format!(r#"{{{pair},"Expiration":1795449600}}"#), ErrorKind::Misconfigured, "Expiration is not a string"),
         (&format!(r#"{{{pair},"Expiration":"2026-11-23T16:00:00"}}"#), ErrorKind::Misconfigured, "has no time zone"),
         (&format!(r#"{{{pair},"Expiration":"hush"}}"#), ErrorKind::Misconfigured, "is not a timestamp"),

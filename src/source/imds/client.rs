@@ -40,11 +40,11 @@ const MAX_TOKEN_REQUESTS: u32 = 2;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 const HINTS: EndpointHints = EndpointHints {
-    silent: "see that this machine is an instance with its metadata service on, or that \
+    silent: "check that this machine is an instance with its metadata service on, or that \
              AWS_EC2_METADATA_SERVICE_ENDPOINT or ec2_metadata_service_endpoint of the profile names a running one",
-    denied: "see that the metadata service of this instance is on (HttpEndpoint), accepts requests from here, and may \
+    denied: "check that the metadata service of this instance is on (HttpEndpoint), accepts requests from here, and may \
              assume the instance's role",
-    other: "see which program listens there instead of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
+    other: "check which program listens there instead of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
 };
 
 /// The timeout for the identity document. Credentials do not wait long for the account, which few clients need.

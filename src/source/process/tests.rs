@@ -72,7 +72,7 @@ async fn reports_failed_programs() {
     let error = absent.run(&Context::default()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.to_string().contains("cannot start the process /nonexistent/x"), "{error}");
-    assert!(error.to_string().ends_with("see that it is installed and in PATH, or write its full path"), "{error}");
+    assert!(error.to_string().ends_with("check that it is installed and in PATH, or write its full path"), "{error}");
 }
 
 #[tokio::test]

@@ -155,7 +155,7 @@ fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>
                 }
                 PathOrigin::Default => {}
             },
-            Err(error) => return Err(unusable(error, "see that it is a file that this user may read")),
+            Err(error) => return Err(unusable(error, "check that it is a file that this user may read")),
         }
     }
     let content = |slot: usize| {

@@ -62,7 +62,7 @@ pub(crate) fn plan(
 
 /// Makes an error of a chain with more than [`MAX_LINKS`] profiles.
 pub(crate) fn chain_too_long(first: &Section) -> SourceError {
-    SourceError::misconfigured(format!("more than {MAX_LINKS} profiles are each the source of another one"))
+    SourceError::misconfigured(format!("the chain of source_profile has more than {MAX_LINKS} profiles"))
         .at(first.get(SOURCE_PROFILE).map(|at| location(at, first)))
         .with_hint("name a profile with keys earlier in the chain")
 }
@@ -124,7 +124,7 @@ impl<'a> Planner<'a> {
         };
         let Some(end) = end else {
             let Some((section, at)) = named else { return Ok(None) };
-            let message = "source_profile names a profile that says nothing about credentials";
+            let message = "source_profile names a profile that has no properties for credentials";
             let message = format!("{message}: {}", self.path_so_far());
             return Err(error_at(at, section, message).with_hint(format!("give it {METHODS}")));
         };
@@ -164,11 +164,11 @@ impl<'a> Planner<'a> {
         let (role, property) = role(section)?;
         let base = match (value(section, SOURCE_PROFILE), value(section, CREDENTIAL_SOURCE)) {
             (Some((_, at)), Some(_)) => {
-                return Err(error_at(at, section, "source_profile and credential_source are both there")
+                return Err(error_at(at, section, "source_profile and credential_source are both set")
                     .with_hint("keep one of the two"));
             }
             (None, None) => {
-                let message = "role_arn is there without source_profile, credential_source or web_identity_token_file: the \
+                let message = "role_arn is set without source_profile, credential_source or web_identity_token_file: the \
                                role has no base credentials";
                 return Err(error_at(property, section, message).with_hint("add one of them"));
             }
@@ -218,7 +218,7 @@ impl<'a> Planner<'a> {
         let Some((token_file, at)) = value(section, WEB_IDENTITY_TOKEN_FILE) else { return Ok(None) };
         self.check_trust(section, WEB_IDENTITY_TOKEN_FILE, at)?;
         if section.get(ROLE_ARN).is_none() {
-            let message = "web_identity_token_file is there without role_arn: the role is unknown";
+            let message = "web_identity_token_file is set without role_arn: the role is unknown";
             return Err(error_at(at, section, message).with_hint("add role_arn"));
         }
         let (role, _) = role(section)?;

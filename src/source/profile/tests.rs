@@ -65,7 +65,7 @@ async fn locates_invalid_regions() {
     let sso =
         "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
     let none = "is not valid; write one such as eu-west-1";
-    let unknown = "see that eu-wset-1 is a region of AWS";
+    let unknown = "check that eu-wset-1 is a region of AWS";
     for (config, variables, place, expected) in [
         (format!("{role}region = eu_west\n{base}"), &[][..], "@/.aws/config, line 4: profile dev: the region", none),
         (format!("{web}region = eu_west\n"), &[], "@/.aws/config, line 4: profile dev: the region", none),
@@ -97,7 +97,7 @@ async fn locates_invalid_regions() {
             format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}"),
             &[],
             "@/.aws/config, line 2: profile dev: AssumeRole",
-            "see that the endpoint is written right",
+            "check the spelling of the endpoint",
         ),
     ] {
         let error = error(&config, variables).await;
@@ -115,14 +115,14 @@ async fn reports_missing_tokens_with_hint() {
     let of_torn = error(&web(torn), &[]).await;
     let expected = format!(
         "@/.aws/config, line 3: profile dev: the token file {torn} contains a control character within the token (a \
-         line break, perhaps); see that it holds the token alone, in one line"
+         line break, perhaps); check that it holds the token alone, in one line"
     );
     assert_eq!(of_torn, expected);
     for (path, expected) in [("@/gone", "there is no such file"), ("@", "it is a directory"), ("/dev/null", "is empty")]
     {
         let error = error(&web(path), &[]).await;
         assert!(error.starts_with("@/.aws/config, line 3: profile dev: "), "{error}");
-        let hint = "; see that the token is written to this path, and that this user may read it";
+        let hint = "; check that the token is written to this path, and that this user may read it";
         assert!(error.contains(expected) && error.ends_with(hint), "{error}");
     }
 }
@@ -189,16 +189,16 @@ async fn returns_each_kind_of_lookup() {
             &unnamed,
             "[default]\nregion = x\n",
             "",
-            "not configured: profile default says nothing about credentials; give it keys, role_arn",
+            "not configured: profile default has no properties for credentials; give it keys, role_arn",
         ),
-        (&unnamed, "", blank, "not configured: profile default says nothing"),
-        (&named, "[profile dev]\nregion = x\n", "", "not configured: profile dev says nothing"),
+        (&unnamed, "", blank, "not configured: profile default has no properties"),
+        (&named, "[profile dev]\nregion = x\n", "", "not configured: profile dev has no properties"),
         (&named, "", "", "Unsettled: there is no profile dev in"),
         (
             &unnamed,
             "",
             half,
-            "credentials, line 2: profile default: aws_access_key_id is there without aws_secret_access_key",
+            "credentials, line 2: profile default: aws_access_key_id is set without aws_secret_access_key",
         ),
         (&unnamed, "[default\n", "", "config, line 1: expected a `]`"),
         (&unnamed, "[default]\nsource_profile = x\n", &format!("[default]\n{KEYS}"), "found"),

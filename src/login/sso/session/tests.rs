@@ -57,7 +57,7 @@ fn errors_name_file_and_line() {
         ),
         (
             "[profile p]\nsso_start_url = u\n v\nsso_region = r\n",
-            "/c, line 2: profile p: the sso_start_url contains a control character (a line break, perhaps); write it anew",
+            "/c, line 2: profile p: the sso_start_url contains a control character (a line break, perhaps); write it again",
         ),
         (
             "[profile p]\nsso_start_url = u\nsso_region = eu west\n",

@@ -330,7 +330,7 @@ async fn reports_other_responses_as_errors() {
         let source = MetadataCredentials::new(false, false);
         let error = error(&source, &context(&imds.endpoint())).await;
         assert!(error.kind == kind && error.to_string().contains(expected), "{path} {error:?}");
-        let hints = ["; see that ", "; see which ", "try again later"];
+        let hints = ["; check that ", "; check which ", "try again later"];
         assert!(hints.iter().any(|hint| error.to_string().contains(hint)), "{path} {error:?}");
         assert_eq!(error.retry_after.is_some(), expected == "status 429");
     }

@@ -20,11 +20,11 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
         (Some((_, at)), None) => {
-            let message = format!("{ACCESS_KEY_ID} is there without {SECRET_ACCESS_KEY}");
+            let message = format!("{ACCESS_KEY_ID} is set without {SECRET_ACCESS_KEY}");
             return Err(error_at(at, section, message).with_hint(COMPLETE_PAIR));
         }
         (None, Some((_, at))) => {
-            let message = format!("{SECRET_ACCESS_KEY} is there without {ACCESS_KEY_ID}");
+            let message = format!("{SECRET_ACCESS_KEY} is set without {ACCESS_KEY_ID}");
             return Err(error_at(at, section, message).with_hint(COMPLETE_PAIR));
         }
     };

@@ -70,7 +70,7 @@ fn orders_methods_like_botocore() {
         (
             "aws_access_key_id = A\n",
             "",
-            "/c, line 2: profile dev: aws_access_key_id is there without aws_secret_access_key; add it, or remove this half",
+            "/c, line 2: profile dev: aws_access_key_id is set without aws_secret_access_key; add it, or remove this half",
         ),
         // The order of the methods.
         (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
@@ -86,7 +86,7 @@ fn orders_methods_like_botocore() {
         (
             ROLE,
             "",
-            "line 2: profile dev: role_arn is there without source_profile, credential_source or web_identity_token_file: the role has no base credentials; add",
+            "line 2: profile dev: role_arn is set without source_profile, credential_source or web_identity_token_file: the role has no base credentials; add",
         ),
         (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "", "keep one of the two"),
         (
@@ -117,7 +117,7 @@ fn orders_methods_like_botocore() {
             "control character (a line break, perhaps); write it again, in one line",
         ),
         ("role_arn = r s\ncredential_source = Environment\n", "", "role_arn is not the ARN of a role, or has"),
-        (web, "", "web_identity_token_file is there without role_arn: the role is unknown; add role_arn"),
+        (web, "", "web_identity_token_file is set without role_arn: the role is unknown; add role_arn"),
         ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
         (
             "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
@@ -173,7 +173,7 @@ fn plans_chains_of_profiles() {
         (
             format!("{}[profile a]\nregion = r\n", chain("a")),
             String::new(),
-            "says nothing about credentials: dev → a; give it keys, role_arn",
+            "has no properties for credentials: dev → a; give it keys, role_arn",
         ),
     ] {
         let plan = planned(&config, &credentials);
@@ -193,7 +193,7 @@ fn follows_long_chains_and_refuses_endless_ones() {
     assert!(planned(&chain(255), "").ends_with("keys AKIA1"));
     assert!(planned(&chain(256), "").contains("more than 256 profiles"));
     assert!(planned(&chain(100_000), "").starts_with(
-        "/c, line 3: profile dev: more than 256 profiles are each the source of another one; name a profile with keys"
+        "/c, line 3: profile dev: the chain of source_profile has more than 256 profiles; name a profile with keys"
     ));
 }
 
