@@ -11,6 +11,7 @@ pub(crate) mod dispatch;
 pub(crate) mod env;
 pub(crate) mod error;
 pub(crate) mod exec;
+pub(crate) mod exit_code;
 pub(crate) mod get;
 pub(crate) mod load_identity;
 pub(crate) mod logging;

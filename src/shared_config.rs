@@ -8,7 +8,7 @@ pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;
 pub(crate) mod parser;
-pub(crate) mod property;
+pub(crate) mod raw_section;
 pub(crate) mod render;
 pub(crate) mod section;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::shared_config::error::{ParseError, ParseWarning};
 use crate::shared_config::parser::FileSections;
-use crate::shared_config::property::Section;
+use crate::shared_config::section::Section;
 
 /// One of the two shared files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,7 +14,7 @@ use crate::model::error::SourceError;
 use crate::model::location::Location;
 use crate::os::environment::Environment;
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 
 /// Checks if the file of a property may decide where requests go. The error is the reason, for the user:
 /// `the file belongs to user 1001, …`.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::child_environment::{ChildSettings, EnvironmentChanges, changes};
 use crate::cli::error::CommandError;
 use crate::cli::exec::folder::PrivateFolder;
+use crate::cli::exit_code;
 use crate::cli::region_endpoint;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
@@ -34,12 +35,6 @@ use crate::source::profile::settings;
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
-
-/// The exit code if the program exists and cannot be started, as in a shell.
-const EXIT_CANNOT_EXECUTE: u8 = 126;
-
-/// The exit code if the program does not exist, as in a shell.
-const EXIT_NOT_FOUND: u8 = 127;
 
 /// Runs the command until it ends and returns its exit code.
 ///
@@ -168,7 +163,11 @@ async fn run(
         Ok(child) => child,
         Err(error) => {
             tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");
-            return Ok(if error.kind() == io::ErrorKind::NotFound { EXIT_NOT_FOUND } else { EXIT_CANNOT_EXECUTE });
+            return Ok(if error.kind() == io::ErrorKind::NotFound {
+                exit_code::NOT_FOUND
+            } else {
+                exit_code::CANNOT_EXECUTE
+            });
         }
     };
     loop {

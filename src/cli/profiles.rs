@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::source::profile::describe;
 use crate::source::profile::files::ProfileFiles;
 

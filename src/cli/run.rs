@@ -8,6 +8,7 @@ use crate::cli::args;
 use crate::cli::args::Invocation;
 use crate::cli::args::command::Command;
 use crate::cli::dispatch::{Resources, dispatch, print};
+use crate::cli::exit_code;
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
 use crate::config::Config;
@@ -21,12 +22,6 @@ use crate::os::files::watcher::Watcher;
 use crate::os::systemd;
 use crate::os::systemd::ServiceManager;
 use crate::shared_config::locate::NamedPaths;
-
-/// The exit code for an unusable configuration (EX_CONFIG of sysexits(3)). Our systemd units do not restart on it.
-const EXIT_BAD_CONFIGURATION: u8 = 78;
-
-/// The exit code for an unusable command line, as clap exits.
-const EXIT_BAD_USAGE: u8 = 2;
 
 /// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
 /// the other sources.
@@ -117,7 +112,8 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         Ok(config) => config,
         Err(error) => {
             service.manager.status(&format!("bad configuration: {error}"));
-            let code = if matches!(error, LoadError::Usage(_)) { EXIT_BAD_USAGE } else { EXIT_BAD_CONFIGURATION };
+            let code =
+                if matches!(error, LoadError::Usage(_)) { exit_code::BAD_USAGE } else { exit_code::BAD_CONFIGURATION };
             return fail(&error.to_string(), code);
         }
     };
@@ -127,11 +123,11 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     }
     let trusted_owners = match load::resolve_accounts(&config) {
         Ok(accounts) => accounts.trusted_owners.into(),
-        Err(error) => return fail(&error.to_string(), EXIT_BAD_CONFIGURATION),
+        Err(error) => return fail(&error.to_string(), exit_code::BAD_CONFIGURATION),
     };
     // The parser has checked the addresses of the file, so this one comes from a flag or a variable.
     if let Some(remote) = config.server.remote_address() {
-        return fail(&remote.to_string(), EXIT_BAD_USAGE);
+        return fail(&remote.to_string(), exit_code::BAD_USAGE);
     }
     let context = Context { trusted_owners, ..Context::new(environment, files) };
     let resources = Resources { context, watcher, loader, config, service, shared_files };

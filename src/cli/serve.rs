@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::daemon_client::preferred_address;
 use crate::cli::error::CommandError;
+use crate::cli::exit_code;
 use crate::config::Config;
 use crate::config::imds::ImdsConfig;
 use crate::config::listen::Listen;
@@ -38,9 +39,6 @@ use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 use crate::server::listeners;
 use crate::source::spec::TextSource;
-
-/// The exit code after a second signal, which ends the daemon without a drain.
-const EXIT_SECOND_SIGNAL: i32 = 1;
 
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -134,7 +132,7 @@ async fn reload_on_change(
                     manager.stopping();
                     stop.cancel();
                     signals.next().await;
-                    std::process::exit(EXIT_SECOND_SIGNAL);
+                    std::process::exit(exit_code::SECOND_SIGNAL);
                 }
                 true
             }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::shared_config::property::Property;
+use crate::shared_config::section::Property;
 use crate::shared_config::{FileContent, SharedConfig};
 use crate::source::profile::describe;
 

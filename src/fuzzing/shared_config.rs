@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::shared_config::error::ParseError;
-use crate::shared_config::property::{Property, Section};
 use crate::shared_config::render::render;
+use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 
 /// The properties of a section by name: value and sub-properties.

@@ -1,4 +1,5 @@
-//! The connection limit of one protocol: its slots, and the eviction of unauthorized connections when all are taken.
+//! The connection limit of one protocol: its slots, and the eviction of unauthorized connections when all are taken. The
+//! number and its bounds are `max_connections` of `config/server.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

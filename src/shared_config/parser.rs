@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::shared_config::SharedFile;
 use crate::shared_config::error::{ExpectedSyntax, IgnoredItem, ParseError, ParseWarning};
 use crate::shared_config::lexer::{LexError, Line, LineKind, lines, sub_property, text};
-use crate::shared_config::property::Section;
-use crate::shared_config::section::{RawProperty, RawSection, SectionKind};
+use crate::shared_config::raw_section::{RawProperty, RawSection, SectionKind};
+use crate::shared_config::section::Section;
 
 /// The maximum number of warnings that one file keeps. A user reads the first few to repair a file.
 const MAX_WARNINGS: usize = 100;

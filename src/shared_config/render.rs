@@ -3,7 +3,7 @@
 use ini::{EscapePolicy, Ini, LineSeparator, Properties, WriteOption};
 
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 
 /// The properties that say where credentials come from. The names are those of the SDK reference guide, of botocore,
 /// of the AWS CLI (`login_session`), of aws-vault (`mfa_process`, `source_identity`, the tags) and of saml2aws (`x_…`).

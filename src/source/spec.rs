@@ -1,5 +1,8 @@
 //! The specification of a source, as `credenza.toml`, flags and variables give it. A reload compares specifications to find
 //! changed identities.
+//!
+//! A new source gets a [`SourceKind`] here, a file in this room, a line in `source/build.rs`, its keys in `config/sources.rs`,
+//! and its flags in `cli/args/sources.rs`.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::model::location::Location;
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 
 /// A variable, and the property of the same meaning.
 pub(super) const METADATA_ENDPOINT: (&str, &str) =

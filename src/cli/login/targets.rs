@@ -11,7 +11,7 @@ use crate::model::error::SourceError;
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::source::profile::files::ProfileFiles;
 
 /// The session to log in to.

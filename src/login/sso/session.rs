@@ -11,7 +11,7 @@ use crate::model::error::SourceError;
 use crate::model::location::Location;
 use crate::model::text::{Escaped, Quoted, usable};
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 
 /// The scope that gives a refresh token. The AWS CLI writes it into every session that it configures.
 const DEFAULT_SCOPE: &str = "sso:account:access";

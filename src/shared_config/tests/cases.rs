@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use crate::shared_config::error::{IgnoredItem, ParseError};
-use crate::shared_config::property::Property;
+use crate::shared_config::section::Property;
 use crate::shared_config::{FileContent, SharedConfig, SharedFile};
 
 /// The rules of the grammar. Each has cases on both sides.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use crate::shared_config::property::{Property, Section};
 use crate::shared_config::render::render;
+use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 
 /// A value with its sub-properties.

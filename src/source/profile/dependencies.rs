@@ -1,7 +1,7 @@
 //! The dependencies of a plan: the sections and properties that wake a refresher when they change.
 
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::Section;
+use crate::shared_config::section::Section;
 use crate::source::profile::plan::{
     ACCESS_KEY_ID, ACCOUNT_ID, CREDENTIAL_PROCESS, CREDENTIAL_SOURCE, DURATION_SECONDS, LEGACY_TOKEN, LOGIN_SESSION,
     MAX_LINKS, ROLE_ARN, ROLE_SESSION_NAME, SECRET_ACCESS_KEY, SESSION_TOKEN, SOURCE_PROFILE, SSO_ACCOUNT_ID,

@@ -13,7 +13,7 @@ use crate::model::text::Escaped;
 use crate::os::files::contents::{FileContents, FileError, FileOwner};
 use crate::os::files::parse_cache::FileRequest;
 use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, SharedFilePaths, locate};
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 
 /// The present content of both files.

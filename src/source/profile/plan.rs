@@ -13,7 +13,7 @@ use crate::login::sso::session::SsoSession;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
 use crate::model::text::{Escaped, Quoted, usable};
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{SharedConfig, SharedFile};
 use crate::source::profile::plan::keys::{file_of, keys};
 use crate::source::profile::plan::link::{Method, ProfileLink};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::shared_config::SharedConfig;
-use crate::shared_config::property::Section;
+use crate::shared_config::section::Section;
 use crate::source::profile::plan::{CREDENTIAL_SOURCE, MAX_LINKS, SOURCE_PROFILE, is_role, value};
 
 /// The chain lengths of the profiles that were visited: a profile and all its source profiles.

@@ -4,7 +4,7 @@ use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::text::InvalidText;
 use crate::shared_config::SharedFile;
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::{
     ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, error_at, location, value,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::aws::arn::is_sendable_role;
 use crate::model::error::SourceError;
 use crate::model::text::{Escaped, usable};
-use crate::shared_config::property::{Property, Section};
+use crate::shared_config::section::{Property, Section};
 use crate::source::profile::plan::link::CredentialSource;
 use crate::source::profile::plan::{DURATION_SECONDS, REWRITE, ROLE_ARN, ROLE_SESSION_NAME, error_at, value};
 use crate::source::spec::RoleSpec;
