@@ -28,8 +28,8 @@ const EXIT_BAD_CONFIGURATION: u8 = 78;
 /// The exit code for an unusable command line, as clap exits.
 const EXIT_BAD_USAGE: u8 = 2;
 
-/// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
-/// the other sources.
+/// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not
+/// block the other sources.
 const MAX_BLOCKING_THREADS: usize = 64;
 
 /// Runs the program: reads the command line, runs the command and returns the exit code.
@@ -78,13 +78,14 @@ pub(crate) struct ServiceInputs {
 impl ServiceInputs {
     /// Takes the variables of the service manager out of the environment. Call it before the first thread starts.
     fn take(command: &Command) -> Result<Self, systemd::SocketError> {
-        // Only the daemon listens.
+        // Only the daemon may keep the sockets of the service manager.
         let sockets = if matches!(command, Command::Serve) { systemd::sockets()? } else { Vec::new() };
         Ok(Self { manager: ServiceManager::of_this_process(), sockets })
     }
 }
 
-/// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two itself.
+/// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two
+/// itself.
 fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
         Command::Login(request) => request.target == LoginTarget::Default,
@@ -144,9 +145,10 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
 /// Protects secrets in memory: no core file, no debugger of the same user, no `/proc/PID/mem`.
 fn harden(command: &Command) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    // The program works without this protection where the kernel refuses it.
+    // Ignore a refusal of the kernel: the program works without this protection.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    // A child inherits an rlimit, unlike the flag above: the command of `exec` keeps its own.
+    // A child inherits an rlimit, unlike the flag above. So `exec` does not lower the rlimit: its command keeps the
+    // original.
     if matches!(command, Command::Exec { .. }) {
         return;
     }
@@ -154,7 +156,7 @@ fn harden(command: &Command) {
 }
 
 fn start_logging(invocation: &Invocation, environment: &Environment) {
-    // The daemon logs its changes of state. Other commands log only problems.
+    // The daemon also logs normal changes of its state. Other commands log only problems.
     let default = if matches!(invocation.command, Command::Serve) { "info" } else { "warn" };
     let rust_log = environment.get("RUST_LOG").unwrap_or(default);
     let (targets, error) = match (&invocation.log_level, logging::parse_log_level(rust_log)) {

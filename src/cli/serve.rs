@@ -42,7 +42,8 @@ use crate::source::spec::TextSource;
 /// The exit code after a second signal, which ends the daemon without a drain.
 const EXIT_SECOND_SIGNAL: i32 = 1;
 
-/// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
+/// The pause before an unreadable configuration is read again. Reading may succeed later without an event, for example
+/// when a file descriptor becomes free.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The inputs of the daemon.
@@ -64,7 +65,7 @@ pub(crate) struct ServeInputs {
 /// If the daemon cannot listen, has no safe path for its auth token, or a refresher ended unexpectedly.
 pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let ServeInputs { context, watcher, loader, config, manager, sockets } = inputs;
-    // Listen to signals first, so that none interrupts the start half-way.
+    // Install the signal handlers first, so that a signal does not end the process in the middle of the start.
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     let server = &config.server;
