@@ -1,7 +1,8 @@
 //! The command line of the `credenza` program.
 //!
-//! [`run`] reads the arguments, starts logging and loads the configuration. [`dispatch`] runs the command, each of which
-//! has a module of its name. [`daemon_client`] connects to a running daemon, and [`output`] writes for shells and users.
+//! [`run`] reads the arguments, starts logging and loads the configuration. [`dispatch`] runs the command; each command
+//! is a module with its name. [`daemon_client`] connects to a running daemon, and [`output`] writes for shells and
+//! users.
 
 pub(crate) mod args;
 pub(crate) mod check;

@@ -44,8 +44,8 @@ pub(crate) struct Config {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
-    /// Users, beside root and the broker's own, trusted as owners of shared files: those files may name programs to run
-    /// and endpoints that get tokens.
+    /// Further users that are trusted as owners of shared files, in addition to root and the user of the broker. A
+    /// trusted file may name programs to run and endpoints that get tokens.
     pub(crate) trusted_owners: Vec<Account>,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
@@ -75,13 +75,13 @@ pub(crate) struct Overrides {
 /// An error in `credenza.toml`. It never shows a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct ConfigError {
-    /// From 1.
+    /// The line number, from 1.
     pub(crate) line: usize,
-    /// From 1, in characters.
+    /// The column in characters, from 1.
     pub(crate) column: usize,
     /// The path of the key, such as `server.listen`; empty for a syntax error.
     pub(crate) key: String,
-    /// What is wrong and what to write instead.
+    /// The error, and the text to write instead.
     pub(crate) message: String,
 }
 
@@ -96,7 +96,8 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// Returns the configured identity of this name, else the identity of a served profile. The profile may not exist.
+    /// Returns the configured identity of this name, else the identity of a served profile, even if the profile does
+    /// not exist.
     #[must_use]
     pub(crate) fn identity(&self, name: &IdentityName) -> Option<Identity> {
         let served = || self.profiles.as_ref().filter(|served| served.matches(name.as_str()));
@@ -201,7 +202,7 @@ fn served_profiles(
 
 /// Adds the files of `[profiles]` to profile sources that name a profile and no file.
 ///
-/// A profile source from a flag then reads the same files as the served profile of that name.
+/// A profile source from a flag then reads the files that the served profile of that name reads.
 fn with_profile_files(profiles: Option<&ServedProfiles>, mut sources: Vec<SourceSpec>) -> Vec<SourceSpec> {
     let Some(profiles) = profiles else { return sources };
     for source in &mut sources {
@@ -234,7 +235,7 @@ fn ensure_default(
         }
     } else if !identities.contains_key(&name) {
         let mut implicit = defaults.identity(name.clone(), built_in_chain());
-        // Beside configured identities or served profiles, perhaps no client uses this one.
+        // Do not load `default` at the start if there are other identities: perhaps no client uses it.
         implicit.eager &= is_alone;
         identities.insert(name.clone(), implicit);
     }

@@ -24,7 +24,7 @@ use crate::os::tty::Terminal;
 #[derive(Clone, Debug, Default)]
 pub struct Context {
     pub(crate) clock: Clock,
-    /// Spreads loads over time.
+    /// Random numbers, which spread loads over time.
     pub(crate) rng: Rng,
     /// The environment at the start of the process.
     pub(crate) environment: Environment,
@@ -42,12 +42,14 @@ pub struct Context {
     pub(crate) open_file_limit: OpenFileLimit,
     /// The time that the current load may take.
     pub(crate) deadline: Deadline,
-    /// Further users that may own files which decide about programs and endpoints. Root and the user of this process always may.
+    /// Further users that may own files which decide about programs and endpoints. Root and the user of this process
+    /// are always trusted.
     pub(crate) trusted_owners: Arc<[u32]>,
 }
 
 impl Context {
-    /// Returns a context that reaches the environment variables, the files and the clock of this process, and the network.
+    /// Returns a context that reaches the environment variables, the files and the clock of this process, and the
+    /// network.
     #[must_use]
     pub fn from_environment() -> Self {
         Self::new(Environment::of_process(), Files::unwatched())

@@ -27,7 +27,7 @@ use crate::server::lookup::LeaseLookup;
 use crate::server::protocol::Protocol;
 use crate::server::routes::{RouteState, Routes};
 
-/// A part that the daemon cannot run without ended by itself.
+/// A part ended by itself, and the daemon cannot run without it.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) enum ComponentEnded {
@@ -45,7 +45,7 @@ pub(crate) struct DaemonParts<L = TcpListener> {
     pub(crate) generation: Generation,
     /// The listeners of the container credentials protocol, already bound.
     pub(crate) listeners: Vec<L>,
-    /// The host names that requests may use, beside those of the listeners.
+    /// Further host names that requests may use, in addition to those of the listeners.
     pub(crate) allowed_hosts: Vec<Box<str>>,
     /// The clients, each with its token.
     pub(crate) clients: Vec<(Secret, Client)>,
@@ -59,15 +59,15 @@ pub(crate) struct DaemonParts<L = TcpListener> {
 pub(crate) struct ImdsParts<L = TcpListener> {
     /// The listeners, already bound.
     pub(crate) listeners: Vec<L>,
-    /// The identity that all its clients get.
+    /// The identity that every program gets.
     pub(crate) identity: IdentityName,
     /// True if requests without a session token (IMDSv1) are answered.
     pub(crate) allow_v1: bool,
     pub(crate) session_tokens: ImdsSessionTokens,
 }
 
-/// Listeners and their protocol. Each pair has a connection limit of its own: clients of the IMDS server need no token
-/// and must not take the slots of clients that have one.
+/// Listeners and their protocol, with a separate connection limit for each protocol. Programs without a token at the
+/// IMDS server must not take the slots of clients with a token.
 type BoundListeners<L> = (Vec<L>, Protocol);
 
 /// A daemon that is ready to run.

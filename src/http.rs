@@ -1,6 +1,7 @@
 //! The HTTP client of all sources: HTTP/1.1 over TCP or TLS, through a proxy if the environment names one.
 //!
-//! Each request judges the addresses that it may connect to. Redirects and cookies are not followed or kept.
+//! Each request checks the resolved addresses against its address policy. Redirects are not followed, and cookies are
+//! not kept.
 
 pub(crate) mod address_policy;
 pub(crate) mod client;

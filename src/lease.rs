@@ -1,7 +1,7 @@
 //! The lease of an identity: its credentials, rendered once into the response body that every SDK accepts.
 //!
 //! Data flows one way. A refresher loads a source chain and publishes its lease; the supervisor starts and stops
-//! refreshers; the lease registry is all that the server can see of them.
+//! refreshers; the server sees only the lease registry.
 
 pub(crate) mod refresher;
 pub(crate) mod registry;
@@ -17,16 +17,16 @@ use zeroize::Zeroizing;
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::time::timestamp;
 
-/// The longest lifetime that counts as an expiration; a later one means "never". No temporary credentials live longer
-/// than 36 hours, and several SDKs overflow on year 9999.
+/// The longest lifetime that counts as an expiration; a later expiration means "never". Temporary credentials live for
+/// 36 hours at most, and several SDKs overflow on year 9999.
 const LONGEST_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Lists the SDKs that can and cannot sign with an empty session token (measured; see docs/PROTOCOL.md).
 pub(crate) const LONG_LIVED_NOTICE: &str = "long-lived keys are served unchanged: boto3, the AWS CLI, and the SDKs for JavaScript v3, Go and C++ \
      can sign with them; on AWS the SDKs for Rust, Java and Ruby cannot, nor can object_store and opendal";
 
-/// The reason why the IMDS server refuses long-lived keys. The AWS CRT ends the whole program over such a response; other
-/// SDKs sign with an empty token.
+/// The reason why the IMDS server refuses long-lived keys. With such a response the AWS CRT ends the whole program;
+/// other SDKs sign with an empty token.
 pub(crate) const LONG_LIVED_REFUSAL: &str = "long-lived keys without a session token are not served over IMDS: some SDKs crash on them, others sign \
      wrongly. Set long_lived_keys = \"session\" to exchange them for a session, or use \
      AWS_CONTAINER_CREDENTIALS_FULL_URI, which serves them unchanged";
@@ -42,13 +42,13 @@ pub(crate) struct Lease {
     pub(crate) source: Arc<str>,
     /// The access key id, for logs and `status`.
     pub(crate) access_key_id: Box<str>,
-    /// When the credentials were loaded.
+    /// The time at which the credentials were loaded.
     pub(crate) loaded: SystemTime,
-    /// When the credentials expire; `None` if that is unknown or never.
+    /// The expiration. `None` if the credentials never expire or the expiration is unknown.
     pub(crate) expiration: Option<SystemTime>,
     /// True if there is no session token to sign with.
     pub(crate) is_long_lived: bool,
-    /// When the login behind the credentials ends and a person has to log in again, if known.
+    /// The end of the login behind the credentials, if known. Then a person has to log in again.
     pub(crate) login_ends: Option<Arc<LoginEnd>>,
     /// The account, if the source knows it.
     pub(crate) account_id: Option<Box<str>>,
@@ -57,8 +57,8 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Renders a lease at `now`. Credentials without an expiration are served until `now + long_lived`; each load extends
-    /// that.
+    /// Renders a lease at `now`. Credentials without an expiration are served until `now + long_lived`, and each load
+    /// extends this time.
     #[must_use]
     pub(crate) fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
         let expiration =
@@ -84,7 +84,7 @@ impl Lease {
         now < self.serve_until
     }
 
-    /// Returns true if `held` has the same source and access key and does not expire earlier.
+    /// Returns true if `held` has the source and the access key of this lease and expires no earlier.
     #[must_use]
     pub(crate) fn is_no_newer_than(&self, held: &Self) -> bool {
         self.source == held.source && self.access_key_id == held.access_key_id && self.serve_until <= held.serve_until
@@ -130,8 +130,8 @@ pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: Sys
         expiration: &timestamp(expiration),
         account_id: credentials.account_id.as_deref(),
     };
-    // The capacity covers the longest body: a buffer that grows leaves copies of the secret behind. Escaping turns one
-    // byte into at most six.
+    // Reserve the maximum: escaping turns one byte into at most six. A buffer that grows would leave copies of the
+    // secret in memory.
     let capacity = 6 * (body.access_key_id.len() + body.secret_access_key.len() + body.token.len()) + 512;
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     // Writing strings into memory cannot fail. Every client would refuse an empty body.

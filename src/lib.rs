@@ -1,8 +1,8 @@
 //! A local credential broker for AWS and S3: it finds credentials, keeps them fresh and serves them on localhost.
 //!
-//! The library is the part of it that finds credentials. A [`Source`] is one place where credentials may be.
-//! [`merge_credentials`] makes a [`Chain`] of sources in order of precedence; [`Chain::load`] looks them up. A source reaches
-//! the outside only through the [`Context`] that it is given.
+//! The library finds the credentials; the program keeps and serves them. A [`Source`] is one place where credentials
+//! may be. [`merge_credentials`] makes a [`Chain`] of sources in order of precedence; [`Chain::load`] looks them up. A
+//! source reaches the outside only through a [`Context`].
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,8 +25,8 @@
 //! # });
 //! ```
 //!
-//! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` shows an embedded chain, a source of one's
-//! own, and a chain beside an axum program. ARCHITECTURE.md describes the program.
+//! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` shows an embedded chain, a custom
+//! source, and a chain in an axum program. ARCHITECTURE.md describes the program.
 
 mod aws;
 mod cache;

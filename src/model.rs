@@ -1,6 +1,6 @@
-//! The plain data that all rooms share: credentials, identities, secrets, errors, locations and timestamps.
+//! The plain data that all modules share: credentials, identities, secrets, errors, locations and timestamps.
 //!
-//! It reaches nothing outside of the process and names no other room, so that every room may use it.
+//! It reaches nothing outside of the process and depends on no other module, so every module may use it.
 
 pub(crate) mod auth_token;
 pub(crate) mod credentials;

@@ -1,6 +1,6 @@
 //! The operating system: files, clock, environment, signals, terminal, service manager and peers.
 //!
-//! The rooms above use it through [`Context`](crate::context::Context), so that tests can replace what is impure.
+//! The modules above use it through [`Context`](crate::context::Context), so that tests can replace its impure parts.
 
 pub(crate) mod clock;
 pub(crate) mod environment;

@@ -1,8 +1,8 @@
 //! The AWS shared files, `~/.aws/config` and `~/.aws/credentials`: finds their paths, parses them, and writes the
 //! settings of one profile as a separate file.
 //!
-//! The room is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells headers,
-//! comments, continuations and properties apart, and the parser makes sections of them.
+//! This module is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells
+//! headers, comments, continuations and properties apart, and the parser makes sections of them.
 
 pub(crate) mod error;
 pub(crate) mod lexer;
@@ -27,7 +27,8 @@ use crate::shared_config::section::Section;
 pub(crate) enum SharedFile {
     /// `~/.aws/config`, or the file that replaces it.
     Config,
-    /// `~/.aws/credentials`, or the file that replaces it. Its properties win over those of the config file.
+    /// `~/.aws/credentials`, or the file that replaces it. Its properties take precedence over those of the config
+    /// file.
     Credentials,
 }
 
@@ -57,7 +58,7 @@ impl fmt::Debug for FileContent<'_> {
 /// The sections of both files. The default has none.
 #[derive(Debug, Default)]
 pub(crate) struct SharedConfig {
-    /// Sorted by name, each name once, like the other lists.
+    /// The profiles, sorted by name, each name once. The other lists are sorted in this way, too.
     profiles: Vec<Section>,
     sso_sessions: Vec<Section>,
     services: Vec<Section>,
@@ -67,7 +68,8 @@ pub(crate) struct SharedConfig {
 impl SharedConfig {
     /// Parses both files. Each may be absent. The time is linear in their size, except for sorting the names.
     ///
-    /// Profiles are merged: within a file the later property wins, between the files that of the credentials file.
+    /// Profiles are merged. Within a file the later property wins; between the files the property of the credentials
+    /// file wins.
     ///
     /// # Errors
     /// The first line that breaks the grammar. The config file is parsed first.

@@ -1,5 +1,5 @@
-//! Credential sources: the trait, one file for each source, and the chain that merges them. [`profile`] plans and builds
-//! the source of a profile of the AWS shared files; [`build`] builds the chain of an identity from its configuration.
+//! Credential sources: the trait, one file for each source, and the chain that merges them. [`profile`] builds the
+//! source of a profile of the AWS shared files. [`build`] builds the chain of an identity from its configuration.
 
 pub(crate) mod assume_role;
 pub(crate) mod build;
@@ -32,26 +32,29 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A place credentials come from.
 ///
-/// A source reaches the outside only through the [`Context`], and holds no lease. Its caller sets the deadline, and cancels a
-/// lookup by dropping its future.
+/// A source reaches the outside only through the [`Context`], and holds no lease. The caller sets the deadline, and
+/// cancels a lookup by dropping the future.
 pub trait Source: Send + Sync + fmt::Debug {
-    /// Returns the name for logs, errors and `status`: `static`, `url`, `environment`, `profile dev`, `container`, `imds`.
+    /// Returns the name for logs, errors and `status`: `static`, `url`, `environment`, `profile dev`, `container`,
+    /// `imds`.
     fn name(&self) -> &str;
 
-    /// Looks credentials up now. A source keeps only what makes its next lookup cheaper, such as an IMDS session token.
+    /// Looks credentials up now. A source keeps no credentials, only state that makes the next lookup cheaper, such as
+    /// an IMDS session token.
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup>;
 
-    /// Returns the region that this source knows. It is looked up apart from the credentials, on demand. An error is `None`.
+    /// Returns the region that this source knows. The region is looked up on demand, apart from the credentials. `None`
+    /// if it is unknown or the lookup fails.
     fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>>;
 
-    /// Returns the settings for calls to AWS with the credentials of this source, when it is the base of a role.
+    /// Returns the settings for calls to AWS by a role that has this source as its base.
     #[doc(hidden)]
     fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         Box::pin(std::future::ready(Settings::of_environment(&context.environment)))
     }
 
-    /// Looks credentials up like [`Source::load`], and returns the steps of the role chain from the base up, for `check`.
-    /// The steps are empty if this source alone gives the credentials.
+    /// Looks credentials up like [`Source::load`], and returns the steps of the role chain from the base up, for
+    /// `check`. The steps are empty if no role chain is involved.
     #[doc(hidden)]
     fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
         Box::pin(async move { (Vec::new(), self.load(context).await) })

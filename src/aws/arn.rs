@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::model::text::Escaped;
 
-/// The account of a role (`…:iam::123456789012:role/…`) or of an assumed role (`…:sts::…:assumed-role/…`). Credentials
-/// of the role certainly belong to this account.
+/// The account of a role (`…:iam::123456789012:role/…`) or of an assumed role (`…:sts::…:assumed-role/…`). The
+/// credentials of the role belong to this account.
 #[must_use]
 pub(crate) fn account_of_role(arn: &str) -> Option<&str> {
     let mut parts = arn.splitn(6, ':');

@@ -33,14 +33,14 @@ const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
 /// The hint for an answer that cannot come from the AWS service.
 pub(crate) const CHECK_ENDPOINT: &str = "check which service answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
 
-/// The error that a service answers, not escaped, with the secrets of the request redacted.
+/// The error in an answer of a service. Its text is not escaped, and the secrets of the request are redacted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ServiceError {
-    /// `AccessDenied`.
+    /// The error code, such as `AccessDenied`.
     pub(crate) code: Option<Box<str>>,
     /// The explanation of the service.
     pub(crate) message: Option<Box<str>>,
-    /// The kind, unless it follows from the code and the status.
+    /// The error kind. `None` if the code and the HTTP status decide it.
     pub(crate) kind: Option<ErrorKind>,
     /// The sentence that says what the user can do about it.
     pub(crate) hint: Option<&'static str>,
@@ -51,7 +51,8 @@ pub(crate) struct ServiceError {
 pub(crate) struct CallError {
     /// The error for the user.
     pub(crate) error: SourceError,
-    /// The error code of the service, for callers that expect some codes. `None` without an answer that has one.
+    /// The error code of the service, for callers that handle certain codes. `None` if the answer has no code, or there
+    /// is no answer.
     pub(crate) code: Option<Box<str>>,
 }
 
@@ -70,8 +71,9 @@ impl From<CallError> for SourceError {
 /// Calls a service and returns its first successful answer.
 ///
 /// `action` is for messages: `AssumeRole arn:…`. `request` makes a new request for each attempt, because a signature
-/// contains the time. `read_error` reads an answer that is not successful. A call without an answer, with a 5xx status
-/// or throttled gets three attempts, unless the service sends `Retry-After`. All other errors end the call at once.
+/// contains the time. `read_error` reads an answer that is not successful. Up to three attempts are made if there is no
+/// answer, if the status is 5xx, or if the service throttles the call. An answer with `Retry-After` and every other
+/// error end the call at once.
 ///
 /// # Errors
 /// If no attempt succeeds. The message names the action, the URL and the error of the service. The hint mentions our
@@ -98,7 +100,7 @@ pub(crate) async fn call(
     }
 }
 
-/// The same request through the proxy and with the configured certificate authorities.
+/// Returns the request with the proxy and the certificate authorities of the settings.
 async fn prepare(context: &Context, settings: &Settings, request: Request) -> Result<Request, SourceError> {
     let request = request.through_proxy();
     match &settings.ca_bundle {
@@ -140,7 +142,7 @@ async fn attempt(
     let answer = read_error(&response);
     let kind = answer.kind.unwrap_or_else(|| kind_of(response.status, answer.code.as_deref()));
     let error = SourceError::new(kind, message(action, &tried, response.status, &answer));
-    // A wrong clock may well be the reason for a refusal that does not mention it.
+    // Check our clock at every refusal: a wrong clock may be the cause, although the service does not mention it.
     let skew = response.status.is_client_error().then(|| skew_hint(&response, &context.clock)).flatten();
     let hint =
         skew.map(Box::from).or_else(|| Some(answer.hint.or_else(|| hint_of_kind(kind, response.status))?.into()));
@@ -157,7 +159,7 @@ fn without_answer(action: &str, tried: &str, settings: &Settings, error: HttpErr
     SourceError { hint, is_of_region, ..SourceError::new(kind, message).caused_by(error) }
 }
 
-/// Returns true if a label of the host is the name of the region.
+/// Returns true if one label of the host name is the region, as in `sts.eu-west-1.amazonaws.com`.
 fn names_region(tried: &str, settings: &Settings) -> bool {
     let labels = tried.split(['/', '.', ':']);
     settings.region.as_deref().is_some_and(|region| labels.into_iter().any(|label| label.eq_ignore_ascii_case(region)))
@@ -187,7 +189,7 @@ fn connection_hint(cause: &HttpErrorCause, settings: &Settings, is_of_region: bo
         | HttpErrorCause::Tls(_)
         | HttpErrorCause::NoCertificateFor
         | HttpErrorCause::Protocol(_) => CHECK_ENDPOINT.into(),
-        // Their messages contain a hint.
+        // The messages of these errors contain a hint.
         HttpErrorCause::NoClient
         | HttpErrorCause::Forbidden(_)
         | HttpErrorCause::Untrusted
@@ -213,7 +215,7 @@ fn authority_hint(settings: &Settings) -> String {
     }
 }
 
-/// `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words`.
+/// Formats a message such as `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words`.
 fn message(action: &str, tried: &str, status: StatusCode, answer: &ServiceError) -> String {
     let mut message = format!("{} ({tried}): status {status}", Escaped(action));
     if status.is_redirection() {
@@ -225,7 +227,7 @@ fn message(action: &str, tried: &str, status: StatusCode, answer: &ServiceError)
     message
 }
 
-/// The hint for an error without a hint of its service.
+/// The hint for an error kind, if the service has given no hint.
 fn hint_of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
     match kind {
         ErrorKind::Unavailable | ErrorKind::Unsettled => Some("the service may recover: try again later"),
@@ -253,7 +255,8 @@ fn skew_hint(response: &Response, clock: &Clock) -> Option<String> {
     })
 }
 
-/// Error codes that are transient with any status: botocore's and the SDKs' lists of throttling and transient errors.
+/// Error codes that mean a transient error, whatever the HTTP status is. They are the throttling and transient errors
+/// of botocore and the SDKs.
 const TRANSIENT_CODES: [&str; 21] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -278,7 +281,7 @@ const TRANSIENT_CODES: [&str; 21] = [
     "TooManyRequestsException",
 ];
 
-/// Error codes that refuse the caller with any status.
+/// Error codes that mean a refusal of the caller, whatever the HTTP status is.
 const DENIED_CODES: [&str; 18] = [
     "AccessDenied",
     "AccessDeniedException",
@@ -306,7 +309,7 @@ fn kind_of(status: StatusCode, code: Option<&str>) -> ErrorKind {
         _ if TRANSIENT_CODES.contains(&code) => ErrorKind::Unavailable,
         _ if DENIED_CODES.contains(&code) => ErrorKind::Denied,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
-        // Some services refuse a caller with the status alone. With an unknown code a 403 is still a refusal.
+        // 401 and 403 mean a refusal, also without an error code or with an unknown one.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
         _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,

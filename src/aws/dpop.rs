@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 
-/// The bytes of a `PrivateKeyInfo` (RFC 5208) before the `ECPrivateKey` of P-256 inside it, without the two lengths:
-/// version 0, the algorithm id-ecPublicKey with the curve prime256v1, and the tag of the octets.
+/// The start of a `PrivateKeyInfo` (RFC 5208) for a key of P-256, up to its `ECPrivateKey`. The two length fields are
+/// left out. It holds version 0, the algorithm id-ecPublicKey with the curve prime256v1, and the tag of the octet
+/// string.
 const PKCS8_HEADER: [u8; 25] = [
     0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
     0xce, 0x3d, 0x03, 0x01, 0x07, 0x04,
@@ -50,7 +51,7 @@ impl DpopKey {
         read(der).ok().or_else(from_sec1).map(Self).ok_or(DpopKeyError::NotP256)
     }
 
-    /// The proof for one `POST` to this URL, which has neither query nor fragment.
+    /// Returns the proof for one `POST` to this URL. The URL must have no query and no fragment.
     ///
     /// # Errors
     /// If the system has no random numbers.
@@ -78,11 +79,12 @@ impl DpopKey {
     }
 }
 
-/// An `ECPrivateKey` as a `PrivateKeyInfo`. `None` if a key of P-256 with its public half cannot have this length.
+/// Converts an `ECPrivateKey` to a `PrivateKeyInfo`. Returns `None` if the length is not that of a P-256 key with its
+/// public half.
 fn pkcs8(key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let length = u8::try_from(key.len()).ok().filter(|length| (102..128).contains(length))?;
     let mut der = Zeroizing::new(Vec::with_capacity(key.len() + PKCS8_HEADER.len() + 4));
-    // A DER length of 128 or more takes a second byte.
+    // DER encodes a length of 128 or more in two bytes.
     der.extend_from_slice(&[0x30, 0x81, length + 1 + u8::try_from(PKCS8_HEADER.len()).ok()?]);
     der.extend_from_slice(&PKCS8_HEADER);
     der.push(length);

@@ -1,4 +1,4 @@
-//! The URL of a service and the region of its signatures, by the rule sets that all SDKs share.
+//! The URL of a service and the region of its signatures, by the endpoint rule sets of the SDKs.
 
 use crate::aws::partition::Partition;
 use crate::aws::service::Service;
@@ -7,7 +7,7 @@ use crate::http::url::Url;
 use crate::model::error::SourceError;
 use crate::model::text::Escaped;
 
-/// The region of signatures for `sts.amazonaws.com`.
+/// The region in signatures of requests to `sts.amazonaws.com`.
 const GLOBAL_SIGNING_REGION: &str = "us-east-1";
 
 /// The pseudo-region that botocore uses for STS if no region is known.
@@ -45,10 +45,9 @@ pub(crate) struct ServiceEndpoint {
 impl ServiceEndpoint {
     /// The endpoint of a service: the configured one, else that of AWS in the region.
     ///
-    /// Without a region STS is `sts.amazonaws.com`, signed for `us-east-1`, as in botocore: its `ClientEndpointBridge`
-    /// takes the partition's endpoint `aws-global`. The other services exist per region, and the region of a configured
-    /// endpoint cannot be guessed: there a missing region is an error, as in botocore. A configured endpoint overrides
-    /// FIPS and dual-stack, as in botocore.
+    /// The rules are those of botocore. STS without a region is `sts.amazonaws.com`, signed for `us-east-1` (the
+    /// endpoint `aws-global` of `ClientEndpointBridge`). Other services and configured endpoints need a region. A
+    /// configured endpoint overrides FIPS and dual-stack.
     ///
     /// # Errors
     /// If a setting must not be used, or the region is missing or not valid.
@@ -106,7 +105,7 @@ fn host(service: Service, region: &str, settings: &Settings) -> String {
             format!("signin-fips.{}", partition.signin_suffix)
         }
         (true, false, Service::Signin) if gov => format!("{region}.signin-fips.{}", partition.signin_suffix),
-        // The endpoints of these partitions are FIPS endpoints under their plain names.
+        // In AWS GovCloud the endpoints without `-fips` in their name are FIPS endpoints.
         (true, false, _) if gov => format!("{prefix}.{region}.{}", partition.dns_suffix),
         (false, false, _) => format!("{prefix}.{region}.{}", partition.dns_suffix),
         (true, false, _) => format!("{prefix}-fips.{region}.{}", partition.dns_suffix),

@@ -1,9 +1,9 @@
-//! Form bodies, `name=value&name=value`, in memory that is overwritten when it is dropped.
+//! Form bodies, `name=value&name=value`, in memory that is overwritten on drop.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
-/// All characters except the unreserved ones of RFC 3986.
+/// The characters that are percent-encoded: all except the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The parameters of one action, in the order of their addition.
@@ -31,7 +31,8 @@ impl Form {
 
     /// The encoded body.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
-        // A buffer that grows would leave copies of secrets in memory. Escaping takes three bytes for one at most.
+        // Reserve the maximum: escaping turns one byte into at most three. A buffer that grows would leave copies of
+        // secrets in memory.
         let capacity: usize = self.pairs.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
         let mut body = Zeroizing::new(Vec::with_capacity(capacity));
         for (name, value) in &self.pairs {

@@ -4,15 +4,15 @@
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Partition {
     pub(crate) name: &'static str,
-    /// The beginnings of its regions. A word and a number follow.
+    /// The prefixes of its region names. A word and a number follow: `us-east-1`.
     prefixes: &'static [&'static str],
     pub(crate) dns_suffix: &'static str,
     pub(crate) dual_stack_dns_suffix: &'static str,
-    /// The domain of its sign-in pages. No two partitions share one.
+    /// The domain of its sign-in pages, different in each partition.
     pub(crate) signin_suffix: &'static str,
 }
 
-/// All partitions. Each has FIPS and dual-stack endpoints. An unknown region belongs to the first.
+/// All partitions. Each has FIPS and dual-stack endpoints. An unknown region belongs to the first partition, `aws`.
 static PARTITIONS: [Partition; 8] = [
     Partition {
         name: "aws",
@@ -73,7 +73,8 @@ static PARTITIONS: [Partition; 8] = [
 ];
 
 impl Partition {
-    /// The partition of a region: by its form or by `PARTITION-global`, else `aws`, as in the SDKs.
+    /// Returns the partition of a region. It is found by the form of the name or by `PARTITION-global`; otherwise it is
+    /// `aws`, as in the SDKs.
     pub(crate) fn of(region: &str) -> &'static Self {
         let by_name = |partition: &&Self| region.strip_suffix("-global") == Some(partition.name);
         let by_form = |partition: &&Self| partition.prefixes.iter().any(|prefix| has_form(region, prefix));

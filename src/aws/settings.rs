@@ -16,45 +16,47 @@ use crate::os::environment::Environment;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::section::{Property, Section};
 
-/// Checks if the file of a property may decide where requests go. The error is the reason, for the user:
-/// `the file belongs to user 1001, …`.
+/// Checks file trust for a property: its file may decide where requests go. The error is a reason for the user: `the
+/// file belongs to user 1001, …`.
 pub(crate) type TrustCheck<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
-/// The settings for calls to AWS of one profile. They are plain data: profiles with equal settings call AWS alike.
+/// The settings for calls to AWS of one profile. They are plain data: two profiles with equal settings send equal
+/// requests.
 ///
 /// A setting that is wrong, or that comes from an untrusted file, is kept as an error. It fails only the calls that
 /// need it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `AWS_REGION`, `AWS_DEFAULT_REGION`, the profile's `region`: the environment before the profile, as in all SDKs.
-    /// (botocore does not know `AWS_REGION`; the AWS CLI and the other SDKs use it first.) `None` if it is unknown.
+    /// The region: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `region` of the profile. The AWS CLI and most SDKs use
+    /// this order; botocore does not know `AWS_REGION`. `None` if the region is unknown.
     pub(crate) region: Option<Box<str>>,
-    /// The location of the region.
+    /// The location of the setting that gives the region.
     pub(crate) region_location: Option<Location>,
-    /// `AWS_USE_FIPS_ENDPOINT`, `use_fips_endpoint`.
+    /// Use FIPS endpoints: `AWS_USE_FIPS_ENDPOINT`, else `use_fips_endpoint`.
     pub(crate) use_fips: bool,
-    /// `AWS_USE_DUALSTACK_ENDPOINT`, `use_dualstack_endpoint`.
+    /// Use dual-stack endpoints: `AWS_USE_DUALSTACK_ENDPOINT`, else `use_dualstack_endpoint`.
     pub(crate) use_dualstack: bool,
-    /// `AWS_STS_REGIONAL_ENDPOINTS`, `sts_regional_endpoints`.
+    /// The choice of STS endpoint: `AWS_STS_REGIONAL_ENDPOINTS`, else `sts_regional_endpoints`.
     pub(crate) sts_regional: StsRegional,
     /// The configured endpoints of the services.
     pub(crate) endpoints: Endpoints,
-    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT`, `ec2_metadata_service_endpoint`; else the address of the mode that
-    /// `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or `ec2_metadata_service_endpoint_mode` names.
+    /// The endpoint of the metadata service: `AWS_EC2_METADATA_SERVICE_ENDPOINT` or `ec2_metadata_service_endpoint`,
+    /// else the address of the mode that `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or
+    /// `ec2_metadata_service_endpoint_mode` names.
     pub(crate) metadata_service: ConfiguredEndpoint,
-    /// `AWS_CA_BUNDLE`, `ca_bundle`.
+    /// The path of the CA bundle: `AWS_CA_BUNDLE`, else `ca_bundle`.
     pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
-    /// The location of the path of the CA bundle.
+    /// The location of the setting that names the CA bundle.
     pub(crate) ca_bundle_location: Option<Location>,
 }
 
-/// The endpoint of STS in the regions that are older than its regional endpoints.
+/// `legacy`: the global endpoint of STS for the regions that are older than regional endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum StsRegional {
-    /// The endpoint of the region, the default of all SDKs today.
+    /// `regional`: the endpoint of the region. It is the default of all SDKs today.
     #[default]
     Regional,
-    /// `sts.amazonaws.com`.
+    /// Always `sts.amazonaws.com`.
     Legacy,
     /// The setting has another value.
     Refused(SettingError),
@@ -63,23 +65,24 @@ pub(crate) enum StsRegional {
 /// The configured endpoint of each service, with precedence applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoints {
-    /// `AWS_ENDPOINT_URL_STS`.
+    /// The endpoint of STS, for example from `AWS_ENDPOINT_URL_STS`.
     pub(crate) sts: ConfiguredEndpoint,
-    /// `AWS_ENDPOINT_URL_SSO`.
+    /// The endpoint of the SSO portal, for example from `AWS_ENDPOINT_URL_SSO`.
     pub(crate) sso: ConfiguredEndpoint,
-    /// `AWS_ENDPOINT_URL_SSO_OIDC`.
+    /// The endpoint of SSO-OIDC, for example from `AWS_ENDPOINT_URL_SSO_OIDC`.
     pub(crate) sso_oidc: ConfiguredEndpoint,
-    /// `AWS_ENDPOINT_URL_SIGNIN`.
+    /// The endpoint of AWS Sign-In, for example from `AWS_ENDPOINT_URL_SIGNIN`.
     pub(crate) signin: ConfiguredEndpoint,
 }
 
-/// A configured URL, or the reason why it must not be used. `None` without a setting.
+/// A configured URL, or the reason why it must not be used. `None` if no URL is configured.
 pub(crate) type ConfiguredEndpoint = Option<Result<Url, SettingError>>;
 
 /// A setting that must not be used. It becomes a [`SourceError`] when a call needs the setting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SettingError {
-    /// The line of a property. `None` for a variable: the message names it, and the location is that of the profile.
+    /// The line of a property. `None` for a variable: then the message names the variable, and the error gets the
+    /// location of the profile.
     location: Option<Location>,
     message: Box<str>,
     hint: Option<Box<str>>,
@@ -106,7 +109,8 @@ impl From<SettingError> for SourceError {
 }
 
 impl Settings {
-    /// The settings of a profile, or without one. `trusted` checks the file of a property.
+    /// Returns the settings of the environment and of a profile, if there is one. `trusted` checks the file of a
+    /// property.
     #[must_use]
     pub(crate) fn new(
         environment: &Environment,
@@ -130,10 +134,11 @@ impl Settings {
         }
     }
 
-    /// The settings of the environment, for a profile that cannot be read.
+    /// Returns the settings of the environment, for a profile that cannot be read.
     ///
-    /// The profile may name another metadata service. A metadata service gives keys to every client, so that a guess
-    /// could serve the keys of another principal: its endpoint is an error, unless a variable names it.
+    /// The unreadable profile may name another metadata service than the default. The default service would then give
+    /// the keys of a different principal. So the endpoint of the metadata service is an error, unless a variable names
+    /// it.
     #[must_use]
     pub(crate) fn without_profile(environment: &Environment, error: &SourceError) -> Self {
         let mut settings = Self::of_environment(environment);
@@ -148,13 +153,13 @@ impl Settings {
         settings
     }
 
-    /// The settings of the environment alone, for sources of `credenza.toml` that use no profile.
+    /// Returns the settings of the environment alone, for sources of `credenza.toml` that use no profile.
     #[must_use]
     pub(crate) fn of_environment(environment: &Environment) -> Self {
         Self::new(environment, &SharedConfig::default(), None, &|_| Ok(()))
     }
 
-    /// The same settings in another region. `None` keeps the region.
+    /// Returns the settings with this region. `None` keeps the region as it is.
     #[must_use]
     pub(crate) fn with_region(mut self, region: Option<Box<str>>) -> Self {
         if region.is_some() {
@@ -163,12 +168,12 @@ impl Settings {
         self
     }
 
-    /// The error of a call with these settings, at the location that a person has to correct: the location of the
-    /// region if the region may be wrong, else `location`.
+    /// Adds the location that the user has to correct to the error of a call. That is the setting of the region if a
+    /// wrong region may be the cause, else `location`.
     #[must_use]
     pub(crate) fn locate(&self, error: SourceError, location: Option<&Location>) -> SourceError {
         match (self.region_location.as_ref().filter(|_| error.is_of_region), location) {
-            // A variable has no file: the message names it, and the location is that of the profile.
+            // A variable has no line to point at: name it in the message, and use the location of the profile.
             (Some(variable), Some(location)) if variable.is_variable() => {
                 error.while_trying(variable).at(location.clone())
             }
@@ -177,7 +182,7 @@ impl Settings {
         }
     }
 
-    /// The parts of a cache key: all settings that influence the answer of a service. Locations do not.
+    /// Returns the parts of a cache key: all settings that influence the answer of a service, without locations.
     pub(crate) fn cache_parts(&self) -> impl Hash {
         let Self {
             region,

@@ -27,14 +27,14 @@ pub(crate) struct Post<'a> {
 }
 
 impl Post<'_> {
-    /// The request without a signature, for actions that need none.
+    /// Returns the request without a signature, for unsigned actions.
     pub(crate) fn unsigned(&self) -> Request {
         Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, self.timeout)
             .with_header(CONTENT_TYPE, HeaderValue::from_static(self.content_type))
             .with_body(self.body.clone())
     }
 
-    /// The request with the signature of these credentials at this moment.
+    /// Returns the request, signed with these credentials at this time.
     pub(crate) fn signed(&self, credentials: &Credentials, at: SystemTime) -> Result<Request, SourceError> {
         let headers = self.signature(credentials, at).map_err(|why| {
             SourceError::misconfigured(format!("cannot sign a request to {}: {why}", self.endpoint.url))
@@ -69,7 +69,7 @@ impl Post<'_> {
         let headers = [("host", &*host), (CONTENT_TYPE.as_str(), self.content_type)];
         let body = SignableBody::Bytes(&self.body);
         let request = SignableRequest::new("POST", uri, headers.into_iter(), body).map_err(|_| "it is not HTTP")?;
-        // The crate logs the text that it signs, which includes the session token.
+        // Disable logging while the crate signs: it would log the text that it signs, with the session token.
         let signed = with_default(NoSubscriber::default(), || sign(request, &parameters));
         let (instructions, _) = signed.map_err(|_| "a header cannot carry the keys")?.into_parts();
         let (headers, _) = instructions.into_parts();

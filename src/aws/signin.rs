@@ -25,15 +25,15 @@ const ACTION: &str = "CreateOAuth2Token";
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// The maximum lifetime that we believe. The service gives 15 minutes; no AWS session lives longer than 12 hours.
+/// The maximum lifetime that is accepted. The service gives 15 minutes, and no AWS session lives longer than 12 hours.
 const LONGEST: Duration = Duration::from_secs(12 * 3600);
 
 /// The parts of an `aws login` that an exchange needs.
 #[derive(Debug)]
 pub(crate) struct SigninGrant<'a> {
-    /// `arn:aws:signin:::devtools/same-device`.
+    /// The client id, such as `arn:aws:signin:::devtools/same-device`.
     pub(crate) client_id: &'a Secret,
-    /// Valid for one exchange.
+    /// The refresh token. It is valid for one exchange.
     pub(crate) refresh_token: &'a Secret,
     /// The key that the refresh token is bound to.
     pub(crate) key: &'a DpopKey,
@@ -79,7 +79,7 @@ pub(crate) async fn refresh(
     let url = url.map_err(|error| SourceError::misconfigured(format!("the URL of AWS Sign-In {error}")))?;
     let (endpoint, proven_url) = (ServiceEndpoint { url: url.clone(), ..endpoint }, url.without_query());
     let body = Bytes::from_owner(body(grant)?);
-    // The request is not signed, so that the name of the service does not matter.
+    // The request is not signed, so the name of the service does not matter.
     let post = Post {
         endpoint: &endpoint,
         service: "signin",
@@ -115,7 +115,8 @@ fn body(grant: &SigninGrant<'_>) -> Result<Zeroizing<Vec<u8>>, SourceError> {
         grant_type: "refresh_token",
         refresh_token: grant.refresh_token.expose(),
     };
-    // A buffer that grows would leave copies of the tokens in memory. Escaping takes six bytes for one at most.
+    // Reserve the maximum: escaping turns one byte into at most six. A buffer that grows would leave copies of the
+    // tokens in memory.
     let capacity = 6 * (parameters.client_id.len() + parameters.refresh_token.len()) + 128;
     let mut body = Zeroizing::new(Vec::with_capacity(capacity));
     serde_json::to_writer(&mut *body, &parameters)
@@ -138,7 +139,7 @@ fn read_error(response: &Response, grant: &SigninGrant<'_>) -> ServiceError {
     }
     let SigninErrorBody { error, message } = serde_json::from_slice(&response.body).unwrap_or_default();
     let class = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
-    // `com.amazonaws.signin#AccessDeniedException:http://internal/`
+    // The code may have a prefix and a suffix: `com.amazonaws.signin#AccessDeniedException:http://internal/`.
     let class = class.map(|class| class.split(':').next().unwrap_or_default());
     let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
     let (kind, hint) = match (error.as_deref(), class) {

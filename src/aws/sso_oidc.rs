@@ -31,16 +31,16 @@ const REFRESH_GRANT: &str = "refresh_token";
 /// The pause between two polls if the service does not send one (RFC 8628, section 3.2).
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// The minimum pause between two polls. A shorter one from the service would poll in a tight loop.
+/// The minimum pause between two polls. A shorter pause from the service would make us poll in a tight loop.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The maximum lifetime and pause that we believe. Tokens live for 90 days at most.
+/// The maximum lifetime and pause that are accepted. Tokens live for 90 days at most.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// The capacity of a request body. Real tokens and client secrets have about 4 kB each.
 const LARGEST_REQUEST: usize = 32 * 1024;
 
-/// The latest end of a registration that we believe, in seconds since 1970: the year 2100. A larger number from the
+/// The latest end of a registration that is accepted, in seconds since 1970: the year 2100. A larger number from the
 /// service would overflow.
 const LATEST_EXPIRY: u64 = 4_102_444_800;
 
@@ -49,7 +49,7 @@ const LATEST_EXPIRY: u64 = 4_102_444_800;
 pub(crate) struct DeviceAuthorization {
     /// The code that requests the token.
     pub(crate) device_code: Secret,
-    /// The code that the person compares with the one in the browser.
+    /// The code that the person compares with the code in the browser.
     pub(crate) user_code: Box<str>,
     /// The page for the person.
     pub(crate) verification_uri: Box<str>,
@@ -72,7 +72,7 @@ pub(crate) struct OidcTokens {
     pub(crate) refresh_token: Option<Secret>,
 }
 
-/// RegisterClient: registers this program. Without scopes its tokens come without a refresh token.
+/// RegisterClient: registers this program. A registration without scopes gets no refresh tokens.
 ///
 /// # Errors
 /// If SSO-OIDC refuses the request or is not available.
@@ -151,7 +151,8 @@ pub(crate) async fn authorize(
 /// CreateToken: polls for the tokens of a device authorization.
 ///
 /// # Errors
-/// [`OidcErrorCode::Pending`] until the person approves it. If SSO-OIDC refuses the request or is not available.
+/// [`OidcErrorCode::Pending`] until the person approves the authorization. Another code if SSO-OIDC refuses the request
+/// or is not available.
 pub(crate) async fn issue(
     context: &Context,
     settings: &Settings,
@@ -163,7 +164,7 @@ pub(crate) async fn issue(
     create_token(context, settings, &request).await
 }
 
-/// CreateToken: exchanges a refresh token for new tokens. It may be valid for one exchange only.
+/// CreateToken: exchanges a refresh token for new tokens. The refresh token may be valid for one exchange only.
 ///
 /// # Errors
 /// If SSO-OIDC refuses the request or is not available.
@@ -228,7 +229,7 @@ async fn post<T: DeserializeOwned>(
     serde_json::to_writer(&mut *body, request)
         .map_err(|_| SourceError::misconfigured(format!("{}: the parameters are not text", operation.name)))?;
     let body = Bytes::from_owner(body);
-    // The request is not signed, so that the name of the service does not matter.
+    // The request is not signed, so the name of the service does not matter.
     let post = Post {
         endpoint: &endpoint,
         service: "sso-oauth",
@@ -283,7 +284,8 @@ fn read_error(response: &Response, operation: OidcOperation) -> ServiceError {
     }
     let OidcErrorBody { error, error_description } = serde_json::from_slice(&response.body).unwrap_or_default();
     let kind = match error.as_deref().map(OidcErrorCode::of) {
-        // While a person has to approve, the caller decides about the next poll.
+        // While CreateToken polls, `slow_down` is for the caller, which then polls less often. Elsewhere it is a
+        // transient error.
         Some(OidcErrorCode::SlowDown) if operation != CREATE_TOKEN => Some(ErrorKind::Unavailable),
         Some(
             OidcErrorCode::AccessDenied

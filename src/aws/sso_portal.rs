@@ -20,10 +20,11 @@ use crate::model::secret::Secret;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
 
-/// All characters except the unreserved ones of RFC 3986, section 2.3.
+/// The characters that are percent-encoded: all except the unreserved characters of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// GetRoleCredentials: temporary credentials of a role in an account that the owner of the token has.
+/// GetRoleCredentials: returns temporary credentials of a role in an account. The owner of the token must have this
+/// role.
 ///
 /// # Errors
 /// [`ErrorKind::LoginRequired`] if the portal rejects the token, [`ErrorKind::Denied`] if its owner lacks the role.
@@ -61,7 +62,7 @@ fn read_error(response: &Response, token: &Secret) -> ServiceError {
     let body = serde_json::from_slice::<PortalErrorBody>(&response.body).ok();
     let (class, message) = body.map_or((None, None), |body| (body.class, body.message));
     let header = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
-    // `com.amazonaws.portal#UnauthorizedException:http://internal/`
+    // The code may have a prefix and a suffix: `com.amazonaws.portal#UnauthorizedException:http://internal/`.
     let class = header.or(class.as_deref()).map(|class| class.split(':').next().unwrap_or_default());
     let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
     let kind = match (class, response.status) {
@@ -89,7 +90,7 @@ fn read(body: &[u8], account_id: &str) -> Result<Credentials, String> {
         access_key_id: Box<str>,
         secret_access_key: Secret,
         session_token: Secret,
-        /// Milliseconds since 1970.
+        /// The expiration, in milliseconds since 1970.
         expiration: u64,
     }
     // The message of the parser may quote a secret.

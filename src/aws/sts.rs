@@ -30,7 +30,7 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// The parameters of AssumeRole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AssumeRoleRequest {
-    /// `arn:aws:iam::123456789012:role/name`.
+    /// The ARN of the role: `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
     /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
@@ -59,13 +59,13 @@ pub(crate) struct MfaCode {
     pub(crate) code: Secret,
 }
 
-/// The region of a request to a configured endpoint without a signature. It has no effect.
+/// The region for an unsigned request to a configured endpoint. Only a signature would use it.
 const UNUSED_REGION: &str = "us-east-1";
 
 /// The parameters of AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WebIdentityRequest {
-    /// `arn:aws:iam::123456789012:role/name`.
+    /// The ARN of the role: `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
     /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
@@ -77,10 +77,10 @@ pub(crate) struct WebIdentityRequest {
     pub(crate) policy_arns: Vec<Box<str>>,
 }
 
-/// AssumeRole: credentials of a role for a caller that may assume it.
+/// AssumeRole: returns credentials of a role. The caller must be allowed to assume it.
 ///
 /// # Errors
-/// The error of STS, or the reason why there is no answer. A parameter that a request cannot carry.
+/// The error of STS, the reason why there is no answer, or a parameter that a request cannot carry.
 pub(crate) async fn assume_role(
     context: &Context,
     settings: &Settings,
@@ -108,11 +108,11 @@ pub(crate) async fn assume_role(
     ask(context, settings, ACTION, CallSubject::Role(&role.role_arn), &form, Some(caller), code).await
 }
 
-/// AssumeRoleWithWebIdentity: credentials of a role for a token of an identity provider that the role trusts. The
-/// request is not signed.
+/// AssumeRoleWithWebIdentity: returns credentials of a role for a token. The role must trust the identity provider that
+/// issued the token. The request is not signed.
 ///
 /// # Errors
-/// The error of STS, or the reason why there is no answer. A parameter that a request cannot carry.
+/// The error of STS, the reason why there is no answer, or a parameter that a request cannot carry.
 pub(crate) async fn assume_role_with_web_identity(
     context: &Context,
     settings: &Settings,
@@ -122,14 +122,14 @@ pub(crate) async fn assume_role_with_web_identity(
     const ACTION: &str = "AssumeRoleWithWebIdentity";
     let form = form(ACTION, &role.role_arn, &role.session_name, &role.policy_arns, role.policy.as_deref())?
         .with("WebIdentityToken", one_line("web identity token", token.expose())?);
-    // At a configured endpoint only a signature needs the region.
+    // A configured endpoint needs the region for the signature only, and this request is not signed.
     let needs_region = settings.region.is_none() && settings.endpoints.of(Service::Sts).is_some();
     let settings = settings.clone().with_region(needs_region.then(|| UNUSED_REGION.into()));
     let subject = CallSubject::Role(&role.role_arn);
     ask(context, &settings, ACTION, subject, &with_duration(form, role.duration), None, Some(token)).await
 }
 
-/// GetSessionToken: temporary credentials for long-lived keys of the same principal.
+/// GetSessionToken: returns temporary credentials of the principal that the long-lived keys belong to.
 ///
 /// # Errors
 /// The error of STS, or the reason why there is no answer.
@@ -143,7 +143,7 @@ pub(crate) async fn get_session_token(
     let form = with_duration(Form::new(ACTION, VERSION), Some(duration));
     let session =
         ask(context, settings, ACTION, CallSubject::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
-    // The principal does not change, and neither do its account and the endpoint of its keys.
+    // The session belongs to the principal of the keys, so account and endpoint stay.
     Ok(Credentials { account_id: caller.account_id.clone(), endpoint: caller.endpoint.clone(), ..session })
 }
 
@@ -203,7 +203,7 @@ async fn ask(
         None => Ok(post.unsigned()),
     };
     let of_caller = caller.map(|caller| [Some(&caller.secret_access_key), caller.session_token.as_ref()]);
-    // A role that does not look like an ARN may be a secret after a typing error.
+    // A typing error may have put a secret in the place of the role. Only a text that looks like an ARN is shown.
     let (what, mistyped) = match subject {
         CallSubject::Role(arn) => {
             (format!("{action} {}", DisplayArn(arn)), (!looks_like_arn(arn)).then(|| Secret::new(arn)))
@@ -217,7 +217,7 @@ async fn ask(
     })
 }
 
-/// Reads `Error/Code` and `Error/Message`, in any namespace and under any root.
+/// Reads the elements `Error/Code` and `Error/Message`, in any namespace and under any root element.
 fn read_error(response: &Response, action: &str, secrets: &[&Secret]) -> ServiceError {
     let document = XmlDocument::parse(&response.body).ok();
     let text = |path| document.as_ref().and_then(|document| document.text(path).ok().flatten());
@@ -264,7 +264,8 @@ fn hint(code: &str, action: &str) -> Option<&'static str> {
 /// Reads the credentials of a successful answer.
 ///
 /// # Errors
-/// If the answer lacks one of their four parts. The message does not show the answer.
+/// If the answer lacks one of the four parts: access key id, secret key, session token or expiration. The message does
+/// not show the answer.
 pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
     let unreadable = |error: XmlError| Box::from(error.to_string());
     let document = XmlDocument::parse(body).map_err(unreadable)?;

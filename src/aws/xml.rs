@@ -1,7 +1,7 @@
 //! Reads the XML of answers: the text of elements, by their path.
 //!
-//! Names lose their namespace prefix, and attributes are ignored. Only character references and the five entities of
-//! XML itself are expanded. Values may be secrets: errors do not show them.
+//! Namespace prefixes and attributes are ignored. Only character references and the five entities of XML itself are
+//! expanded. Values may be secrets: errors do not show them.
 
 use quick_xml::Reader;
 use quick_xml::escape::resolve_xml_entity;
@@ -14,15 +14,15 @@ const DEEPEST: usize = 16;
 /// The maximum number of elements. Answers of STS have twenty.
 const MOST_ELEMENTS: usize = 1000;
 
-/// The elements of a whole, well-formed document.
+/// The elements of a complete, well-formed document.
 pub(crate) struct XmlDocument {
     elements: Vec<XmlElement>,
 }
 
 struct XmlElement {
-    /// `/Root/Parent/Name`.
+    /// The path of the element: `/Root/Parent/Name`.
     path: Box<str>,
-    /// The text of the element, without that of its children.
+    /// The text of the element, without the text of its children.
     text: Zeroizing<String>,
 }
 
@@ -85,8 +85,8 @@ impl XmlDocument {
         }
     }
 
-    /// The trimmed text of the only element with a path that ends in `path` (`/Credentials/AccessKeyId`). `None` if it
-    /// is missing or empty.
+    /// Returns the trimmed text of the one element with a path that ends in `path`, such as `/Credentials/AccessKeyId`.
+    /// `None` if the element is missing or empty.
     pub(crate) fn text(&self, path: &'static str) -> Result<Option<&str>, XmlError> {
         let mut found = self.elements.iter().filter(|element| element.path.ends_with(path));
         match (found.next(), found.next()) {
@@ -97,7 +97,7 @@ impl XmlDocument {
     }
 }
 
-/// The elements read so far, and the open ones among them.
+/// The parser state: all elements read so far, and which of them are open.
 #[derive(Default)]
 struct XmlReader {
     elements: Vec<XmlElement>,
@@ -136,7 +136,7 @@ impl XmlReader {
         }
         let inside = self.inside()?;
         if inside.capacity() - inside.len() < text.len() {
-            // A string that grows by itself would not overwrite its old memory.
+            // Grow the string here, and overwrite its old memory: `String` would leave the secret there.
             let mut larger = Zeroizing::new(String::with_capacity(inside.len() + text.len()));
             larger.push_str(inside);
             *inside = larger;

@@ -1,5 +1,5 @@
-//! Temporary credentials, shared by all callers with an equal request. A hundred profiles over one base cost one
-//! request to STS, SSO, a program, the container endpoint or IMDS.
+//! Temporary credentials, shared by all callers with an equal request. A hundred profiles with one base send one
+//! request for the base credentials.
 //!
 //! The cache owns no task: it renews credentials only when a caller asks for them.
 
@@ -24,7 +24,7 @@ use crate::os::single_flight::SingleFlight;
 #[derive(Clone, Default)]
 pub(crate) struct CredentialCache {
     flights: Arc<SingleFlight<CacheKey, CacheSlot>>,
-    /// Counts the calls of [`CredentialCache::forget`]. A lookup of an earlier era is not served.
+    /// Counts the calls of [`CredentialCache::forget`]. A lookup that began before the last call is not served.
     era: Arc<AtomicU64>,
 }
 
@@ -33,21 +33,23 @@ pub(crate) struct CredentialCache {
 pub(crate) struct CachePolicy {
     /// The maximum age of a cached lookup.
     pub(crate) longest: Duration,
-    /// The maximum wait for the request of another caller. Then one of the callers that wait requests, too.
+    /// The maximum wait for the request of another caller. After this time one of the waiting callers sends a second
+    /// request.
     pub(crate) wait: Duration,
-    /// True if a caller may invalidate the credentials. False for those that took a code from the user.
+    /// True if a caller may invalidate the credentials. False if the user had to type a code for them.
     pub(crate) can_invalidate: bool,
 }
 
 impl CachePolicy {
-    /// For credentials that the service issues at each request and that are valid until they expire.
+    /// The policy for a service that issues new credentials at each request. They are shared until they expire.
     pub(crate) const ISSUED: Self = Self { longest: Duration::MAX, wait: Duration::MAX, can_invalidate: true };
 
-    /// For issued credentials that took a code from the user.
+    /// The policy for credentials that the user had to type a code for.
     pub(crate) const ASKED: Self = Self { can_invalidate: false, ..Self::ISSUED };
 
-    /// For a service on this machine or its link. It responds at once, and may change to other keys without notice. One
-    /// connection that hangs delays no other caller by more than a second.
+    /// The policy for a service on this machine or its link, such as IMDS. It responds at once, so other callers wait
+    /// for a hanging request for one second at most. It may change its keys without notice, so a lookup is shared for a
+    /// short time only.
     pub(crate) const NEARBY: Self = Self { longest: LONGEST_PAUSE, wait: Duration::from_secs(1), can_invalidate: true };
 }
 
@@ -56,7 +58,7 @@ impl CachePolicy {
 struct CacheSlot {
     cached: Option<CachedLookup>,
     issued: Option<IssuedCredentials>,
-    /// The credentials that were issued before those.
+    /// The key of the credentials that were issued before `issued`.
     previous: Option<CacheKey>,
 }
 
@@ -67,8 +69,8 @@ struct CachedLookup {
     can_invalidate: bool,
 }
 
-/// The credentials that were issued last, and the time at which they came first. A failure in between, expired credentials
-/// and a changed configuration do not make equal credentials fresher.
+/// The credentials that were issued last, and the time at which they were first received. That time stays if the
+/// service issues them again, even after a failure or a change of the configuration.
 #[derive(Clone, Copy)]
 struct IssuedCredentials {
     key: CacheKey,
@@ -77,13 +79,13 @@ struct IssuedCredentials {
 }
 
 impl CredentialCache {
-    /// Returns the cached credentials while no refresher would renew them, else the lookup that `request` makes.
+    /// Returns the cached credentials if they are not due for renewal, else the result of `request`.
     ///
-    /// All concurrent callers share one `request`, and its `NotConfigured` or failure, too. If the caller that requests is
-    /// dropped, the next one requests.
+    /// All concurrent callers share one `request` and its result, also an error. If the requesting caller is dropped,
+    /// the next caller requests.
     ///
-    /// Credentials without an expiry are for concurrent callers only: the next caller requests again. So does a caller after
-    /// the service has issued these credentials again, and a caller with a stricter `policy`.
+    /// A later caller requests again in three cases: the credentials have no expiry, the service has issued the cached
+    /// credentials twice, or the lookup is older than the `policy` of the caller allows.
     pub(crate) async fn share<F>(
         &self,
         clock: &Clock,
@@ -110,7 +112,8 @@ impl CredentialCache {
         lookup
     }
 
-    /// Shares like [`CredentialCache::share`], for sources that are configured: they have credentials or fail.
+    /// Like [`CredentialCache::share`], for a source that is certainly configured: the result is credentials or an
+    /// error.
     ///
     /// # Errors
     /// The error of `request`.
@@ -131,15 +134,16 @@ impl CredentialCache {
         }
     }
 
-    /// Drops credentials that AWS rejected, so that the next caller requests others. Returns true if others can be had.
+    /// Drops credentials that AWS rejected, so that the next caller requests new ones. Returns true if a new attempt
+    /// may get other credentials.
     ///
-    /// Credentials that are younger than five seconds, have no expiry or took a code from the user stay. So a hundred clients
-    /// with denied requests cause one request in five seconds.
+    /// Credentials stay if they are younger than five seconds, have no expiry, or if the user had to type a code for
+    /// them. So a hundred clients with denied requests cause one request in five seconds.
     pub(crate) fn invalidate(&self, credentials: &Credentials) -> bool {
         let rejected = identify(credentials);
         let mut has_others = false;
         self.flights.visit_idle(|slot| {
-            // Another client may have invalidated them before.
+            // Another client may have invalidated these credentials already.
             has_others |= slot.previous == Some(rejected);
             if !slot.issued.is_some_and(|issued| issued.key == rejected && issued.expires.is_some()) {
                 return;
@@ -155,33 +159,33 @@ impl CredentialCache {
         has_others
     }
 
-    /// Drops all lookups: the next caller of each key requests.
+    /// Drops all lookups, so that the next caller of each key requests.
     pub(crate) fn forget(&self) {
         self.era.fetch_add(1, Ordering::Relaxed);
-        // A locked slot has a request under way, and that lookup belongs to the era before.
+        // A locked slot is skipped: its request is running, and its lookup gets the old `era` and is not served.
         self.flights.visit_idle(|slot| slot.cached = None);
     }
 }
 
 impl CacheSlot {
-    /// Returns the cached lookup if it serves a caller that asked at this moment.
+    /// Returns the cached lookup if it is usable for a caller that asked at the time `asked`.
     fn usable(&self, asked: Instant, now: SystemTime, era: u64, longest: Duration) -> Option<&Lookup> {
         let CachedLookup { lookup, received, .. } = self.cached.as_ref().filter(|cached| cached.era == era)?;
         let is_usable = match lookup {
-            // The request was under way when this caller came.
+            // The request was running when this caller asked, so the caller shares every result.
             _ if *received >= asked => true,
             Lookup::Found(credentials) => {
                 let is_fresh = self.issued.is_some_and(|issued| issued.is(credentials) && issued.is_fresh(now));
                 is_fresh && received.elapsed() < longest
             }
-            // A hundred refreshers that retry each for itself still make one request.
+            // Share a transient error for a moment: a hundred refreshers that retry then send one request.
             Lookup::Failed(error) => error.kind.is_transient() && received.elapsed() < SHORTEST_PAUSE,
             Lookup::NotConfigured(_) => false,
         };
         is_usable.then_some(lookup)
     }
 
-    /// Records credentials that a refresher would accept: not expired ones, and not an older copy of these.
+    /// Records issued credentials, unless they have expired or are an older copy of the recorded ones.
     fn record(&mut self, credentials: &Credentials, now: SystemTime) {
         let key = identify(credentials);
         let is_newer = match self.issued {
@@ -195,7 +199,7 @@ impl CacheSlot {
     }
 }
 
-/// Returns a key that two sets of credentials share only if they are equal.
+/// Returns a hash that is equal only for equal credentials.
 fn identify(credentials: &Credentials) -> CacheKey {
     CacheKeyBuilder::new("given").with_caller(credentials).cache_key()
 }
@@ -205,7 +209,8 @@ impl IssuedCredentials {
         self.expires == credentials.expiration && self.key == identify(credentials)
     }
 
-    /// Returns true until the earliest moment at which a refresher would renew them, so that a renewal gets new ones.
+    /// Returns true until the earliest moment at which a refresher renews the credentials. So a refresher never gets
+    /// its old credentials from the cache.
     fn is_fresh(self, now: SystemTime) -> bool {
         now >= self.received && self.expires.is_some_and(|end| now < schedule::refresh_at(self.received, end, 1.0))
     }

@@ -8,8 +8,8 @@ use ring::digest;
 use crate::model::credentials::Credentials;
 use crate::model::secret::Secret;
 
-/// A hash of **everything** that makes the credentials: the method, its parameters, the caller and the endpoint. Two requests
-/// that differ in one part never share credentials.
+/// A hash of **everything** that makes the credentials: the method, its parameters, the caller and the endpoint. Two
+/// requests that differ in one part never share credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey([u8; 32]);
 
@@ -42,7 +42,7 @@ impl CacheKeyBuilder {
         }
     }
 
-    /// Adds all that `Hash` sees of a value. Its printed form may be cut and would not tell two values apart.
+    /// Adds a value by its `Hash`. Its `Debug` text may be shortened, and two values may print alike.
     #[must_use]
     pub(crate) fn with_value(self, value: &impl Hash) -> Self {
         let mut inner = Self(digest::Context::new(&digest::SHA256));
@@ -50,7 +50,7 @@ impl CacheKeyBuilder {
         self.with(inner.0.finish())
     }
 
-    /// Adds the caller: every part of the credentials that a signature depends on.
+    /// Adds the credentials of the caller: every part that a signature depends on.
     #[must_use]
     pub(crate) fn with_caller(self, caller: &Credentials) -> Self {
         self.with(caller.access_key_id.as_bytes())

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::model::secret::Secret;
 use crate::model::time::parse_timestamp;
 
-/// The maximum size of a login file. Its tokens and client secrets have been seen with some 4 kB each.
+/// The maximum size of a login file. Real tokens and client secrets have about 4 kB each.
 pub(crate) const LARGEST: usize = 256 * 1024;
 
 /// The fields of one login file. Unknown fields are kept as they are. `Debug` shows no value.
@@ -32,7 +32,7 @@ enum EntryField {
 /// An access token, or the part that identifies it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AccessToken {
-    /// Differs for different tokens.
+    /// The token, or an id that is different for each token.
     pub(crate) token: Secret,
     /// AWS refuses the token from this moment on.
     pub(crate) expires: SystemTime,
@@ -50,7 +50,7 @@ pub(crate) enum CacheEntryError {
     Truncated,
     #[error("it is not a JSON object (line {line}, column {column})")]
     NotAnObject {
-        /// Counted from 1.
+        /// The line number, counted from 1.
         line: usize,
         column: usize,
     },
@@ -60,10 +60,10 @@ pub(crate) enum CacheEntryError {
     NotText(&'static str),
     #[error("its {0} is not an object")]
     NotObject(&'static str),
-    /// Neither RFC 3339 nor the form that botocore writes.
+    /// The time is neither in RFC 3339 nor in the form that botocore writes.
     #[error("its {field} {why}")]
     Time { field: &'static str, why: &'static str },
-    /// No header can carry it.
+    /// The text holds a character that a header cannot carry.
     #[error("its {0} contains a control character")]
     ControlCharacter(&'static str),
 }
@@ -72,7 +72,7 @@ impl CacheEntry {
     /// Parses a file.
     ///
     /// # Errors
-    /// If it is not a JSON object. The getters report missing and wrong fields.
+    /// If the file is not a JSON object. Missing and wrong fields are reported later, by the getters.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, CacheEntryError> {
         if bytes.len() > LARGEST {
             return Err(CacheEntryError::TooLarge);
@@ -90,8 +90,8 @@ impl CacheEntry {
     /// Renders the file as botocore reads it.
     #[must_use]
     pub(crate) fn render(&self) -> Zeroizing<Vec<u8>> {
-        // The buffer never grows: a growing one would leave copies of the secrets in memory. Escaping takes at most six
-        // bytes for one.
+        // Reserve the maximum: escaping turns one byte into at most six. A buffer that grows would leave copies of the
+        // secrets in memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(self.longest()));
         // Writing texts into memory cannot fail.
         let _ = serde_json::to_writer(&mut *bytes, self);
@@ -103,7 +103,7 @@ impl CacheEntry {
             let value = match field {
                 EntryField::Text(text) => 6 * text.expose().len(),
                 EntryField::Object(object) => object.longest(),
-                // Escaped already.
+                // The text is escaped already.
                 EntryField::Other(value) => value.to_string().len(),
             };
             6 * name.len() + value + 16
@@ -181,7 +181,7 @@ impl CacheEntry {
 
     /// Returns a field. Null is `None`.
     fn field(&self, name: &str) -> Option<&EntryField> {
-        // The last of two fields with one name counts, as in Python.
+        // If two fields have one name, the last counts, as in Python.
         let (_, field) = self.fields.iter().rev().find(|(known, _)| **known == *name)?;
         Some(field).filter(|field| !matches!(field, EntryField::Other(Value::Null)))
     }

@@ -1,4 +1,5 @@
-//! The logins of this process: their refreshes, the tokens that AWS refused, and the tokens that belong to one login.
+//! The state of all logins in this process: running refreshes, refused tokens, and the login that each token belongs
+//! to.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -26,7 +27,7 @@ struct Shared {
 
 /// The state of one file of the login cache.
 pub(crate) struct LoginSlot {
-    /// Locked during a refresh.
+    /// The refresh attempts. The lock is held during a refresh.
     pub(crate) attempts: Flight<RefreshAttempts>,
     memory: Arc<Mutex<LoginMemory>>,
 }
@@ -35,13 +36,13 @@ pub(crate) struct LoginSlot {
 pub(crate) struct RefreshAttempts {
     /// The time and error of the last refresh that failed for a transient reason.
     pub(crate) failed: Option<(Instant, SourceError)>,
-    /// The refresh token that AWS refused. It stays refused.
+    /// The refresh token that AWS refused. It is not sent again.
     pub(crate) refused: Option<Secret>,
 }
 
 #[derive(Default)]
 struct LoginMemory {
-    /// The current token, and the number of the login that it belongs to.
+    /// The current token and the number of its login. A refreshed token keeps the number.
     lineage: Option<(Secret, u64)>,
     unwritten: Option<UnwrittenLogin>,
     warned: bool,
@@ -49,7 +50,7 @@ struct LoginMemory {
 
 /// A refreshed login that could not be written to the file.
 struct UnwrittenLogin {
-    /// The token in the file.
+    /// The access token in the file, which is older than this login.
     file: Secret,
     entry: CacheEntry,
     token: AccessToken,
@@ -57,7 +58,7 @@ struct UnwrittenLogin {
 
 impl LoginState {
     pub(crate) fn slot(&self, path: &Path) -> LoginSlot {
-        // A refused token stays refused for as long as the process runs.
+        // Keep every state: a refused token must not be sent again as long as the process runs.
         let attempts = self.0.attempts.flight(path, RefreshAttempts::default, |_| true);
         let memory = Arc::clone(lock(&self.0.memories).entry(path.to_owned()).or_default());
         LoginSlot { attempts, memory }
@@ -96,10 +97,10 @@ impl LoginSlot {
         }
     }
 
-    /// Keeps a refreshed login in memory while the file holds this token.
+    /// Keeps a refreshed login in memory as long as the file holds the token `file`.
     pub(crate) fn keep(&self, file: &Secret, entry: CacheEntry, token: AccessToken) {
         let mut memory = lock(&self.memory);
-        // After a second refresh the file still holds the first token.
+        // If the login before was not written either, the file holds a token that is older still.
         let file = match memory.unwritten.take() {
             Some(before) if before.token.token == *file => before.file,
             _ => file.clone(),
@@ -107,7 +108,7 @@ impl LoginSlot {
         memory.unwritten = Some(UnwrittenLogin { file, entry, token });
     }
 
-    /// Returns the refreshed login that replaces this token of the file.
+    /// Returns the login that is newer than this token of the file, if one is kept in memory.
     pub(crate) fn unwritten(&self, file: &Secret) -> Option<(CacheEntry, AccessToken)> {
         let mut memory = lock(&self.memory);
         if memory.unwritten.as_ref().is_some_and(|unwritten| unwritten.file != *file) {

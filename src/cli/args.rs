@@ -36,7 +36,7 @@ pub(crate) struct Invocation {
     /// The file that `--config` or `CREDENZA_CONFIG` names.
     pub(crate) config: Option<PathBuf>,
     pub(crate) log_format: LogFormat,
-    /// `None` without `--log-level` and its variable.
+    /// The log level. `None` if neither `--log-level` nor its variable is set.
     pub(crate) log_level: Option<Targets>,
     pub(crate) overrides: Overrides,
     /// Warnings about flags, for the log.
@@ -48,8 +48,8 @@ pub(crate) struct Invocation {
 /// Reads `stdin` if a `…-file` flag is `-`.
 ///
 /// # Errors
-/// The errors of clap, which include help and version. [`clap::Error::exit`] prints them and exits with 2; after help or
-/// version with 0.
+/// The errors of clap, which include help and version. [`clap::Error::exit`] prints them and exits with 2; after help
+/// or version with 0.
 pub(crate) fn parse<I>(arguments: I, stdin: &mut dyn Read) -> Result<Invocation, clap::Error>
 where
     I: IntoIterator,
@@ -76,7 +76,8 @@ pub(crate) fn write_manual(folder: &Path) -> io::Result<()> {
     clap_mangen::generate_to(command, folder)
 }
 
-/// Returns clap's definition of the command line. Help shows no value of a variable, and a blank variable is unset.
+/// Returns clap's definition of the command line. The help shows no values of variables. A blank variable counts as
+/// unset.
 fn command() -> clap::Command {
     fn adapt(arg: clap::Arg) -> clap::Arg {
         let value = arg.get_env().and_then(std::env::var_os);

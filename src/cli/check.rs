@@ -17,8 +17,8 @@ use crate::source::build;
 #[derive(Debug)]
 pub(crate) struct CheckReport {
     pub(crate) text: String,
-    /// True if every identity can be served, and the IMDS server can serve its identity. An identity that is not eager may
-    /// be unconfigured.
+    /// True if every identity can be served, and the IMDS server can serve its identity. An identity that is not eager
+    /// may be unconfigured.
     pub(crate) is_good: bool,
 }
 
@@ -97,7 +97,8 @@ fn explain(
         }
         Outcome::NotConfigured | Outcome::Vanished { .. } => {
             let _ = writeln!(text, "  => nothing: no source is configured");
-            // Perhaps no client uses an identity that is not eager, such as `default` with other identities configured.
+            // Only an eager identity must have credentials. Others may be unused, such as `default` if the file has
+            // other identities.
             !identity.eager
         }
     }

@@ -8,7 +8,7 @@ use crate::cli::region_endpoint::RegionEndpoint;
 use crate::model::secret::Secret;
 use crate::os::environment::{Environment, is_ours};
 
-/// The variables that take precedence over the broker in some SDK, or that belong to other credentials than the lease.
+/// The variables that some SDK prefers to the broker, or that belong to other credentials than those of the broker.
 pub(crate) const CLEARED: &[&str] = &[
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCESS_KEY",
@@ -30,7 +30,7 @@ pub(crate) const CLEARED: &[&str] = &[
 /// The variables that list the hosts reached without a proxy.
 pub(crate) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 
-/// The variables that name a proxy in some program.
+/// The variables from which a program may take a proxy.
 const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
 /// Returns true if a program may send requests through a proxy.
@@ -41,7 +41,7 @@ pub(crate) fn has_proxy(parent: &Environment) -> bool {
 /// The settings of the child's broker.
 #[derive(Debug)]
 pub(crate) struct ChildSettings<'a> {
-    /// `http://127.0.0.1:PORT/credentials`.
+    /// The URL of the credentials at the broker: `http://127.0.0.1:PORT/credentials`.
     pub(crate) uri: &'a str,
     /// The auth token, for clients that cannot read it from a file.
     pub(crate) token: &'a Secret,
@@ -65,17 +65,17 @@ pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> Env
     let mut child: EnvironmentChanges = removed.map(|name| (name.clone(), None)).collect();
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
     set("AWS_CONTAINER_CREDENTIALS_FULL_URI", settings.uri);
-    // Older SDKs support only the first of the two, object_store only the second.
+    // Set both: older SDKs support only the first of the two variables, and object_store only the second.
     set("AWS_CONTAINER_AUTHORIZATION_TOKEN", settings.token.expose());
     set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &settings.token_file.to_string_lossy());
     set("AWS_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &settings.credentials_file.to_string_lossy());
-    // Our variables are for shells only: the child inherits none of them.
+    // The variables of Credenza itself are for shells: the child does not inherit them.
     let changes = settings.region_endpoint.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
     child.extend(changes.map(|(name, value)| (name.to_owned(), value)));
-    // Two libraries send the credential request, with the token, to a proxy unless NO_PROXY excludes loopback. Programs
-    // read one or the other of the two variables, so both get the hosts of both.
+    // Two libraries send the credential request, with the token, to a proxy unless NO_PROXY excludes loopback. Some
+    // programs read `NO_PROXY`, others `no_proxy`, so both variables get all hosts of both.
     let no_proxy = no_proxy(parent, Ipv4Addr::LOCALHOST.into());
     for name in NO_PROXY {
         child.insert(name.to_owned(), Some(no_proxy.clone()));
@@ -83,7 +83,8 @@ pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> Env
     child
 }
 
-/// Returns the hosts reached without a proxy, with loopback and the broker's address added. `*` already means all hosts.
+/// Returns the hosts reached without a proxy, with loopback and the broker's address added. `*` already means all
+/// hosts.
 pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
     let mut hosts: Vec<&str> = Vec::new();
     let broker = broker.to_string();

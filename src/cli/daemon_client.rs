@@ -23,7 +23,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::os::peer;
 
-/// The timeout of a request. It is much longer than a daemon on this host needs.
+/// The timeout of a request. A daemon on this host answers much faster.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum length of a response body in bytes. The status of a thousand identities is a few megabytes long.
@@ -55,8 +55,8 @@ pub(crate) fn preferred_address(listen: &[SocketAddr]) -> Option<SocketAddr> {
     reachable.min_by_key(|address| sdk_preference(address.ip()))
 }
 
-/// Returns the rank of an address; 0 is the address that all SDKs accept. Some SDKs accept no other IPv4 loopback address,
-/// and more do not accept `[::1]`.
+/// Returns the rank of an address. Rank 0 is `127.0.0.1`, which all SDKs accept. Some SDKs refuse other IPv4 loopback
+/// addresses, and more SDKs refuse `[::1]`.
 fn sdk_preference(ip: IpAddr) -> u8 {
     match ip {
         IpAddr::V4(Ipv4Addr::LOCALHOST) => 0,
@@ -82,7 +82,7 @@ pub(crate) struct DaemonClient {
     /// The file of the auth token, if there is one.
     pub(crate) token_file: Option<PathBuf>,
     token: Secret,
-    /// The user id of the token file's owner, else of the user.
+    /// The user id of the owner of the token file. Without a token file it is the id of the user.
     owner: u32,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct DaemonRefusal {
 }
 
 impl DaemonRefusal {
-    /// Returns true if the identity exists, the client may have it, and only its credentials are missing.
+    /// Returns true if the client may have the identity, and only its credentials are missing.
     #[must_use]
     pub(crate) fn is_about_credentials(&self) -> bool {
         const CODES: [&str; 5] = [
@@ -170,7 +170,8 @@ impl DaemonClient {
 
     /// Connects to the daemon, and to no other program.
     ///
-    /// The same sockets must listen before and after the connect, and each must belong to the token's owner or root.
+    /// The listening sockets must be equal before and after the connect. Each must belong to the owner of the token
+    /// file or to root.
     async fn connect(&self) -> Result<TcpStream, DaemonClientError> {
         let listeners = || {
             peer::at(self.address).map_err(|error| {
@@ -217,7 +218,7 @@ impl DaemonClient {
     }
 }
 
-/// Sends a GET request without a token, and so without a check of the listener.
+/// Sends a GET request without a token. The listener is not checked, because no secret is sent.
 ///
 /// # Errors
 /// If no daemon answers.

@@ -21,7 +21,7 @@ use crate::os::signals::Signals;
 use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
 
-/// Everything that start-up prepares for a command.
+/// The inputs of a command, prepared at start-up.
 pub(crate) struct Resources {
     pub(crate) context: Context,
     pub(crate) watcher: Watcher,
@@ -83,7 +83,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
             })
         }
-        // Start-up runs these without a configuration.
+        // These commands need no configuration, so start-up has run them already.
         Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
     }
 }
@@ -128,7 +128,7 @@ pub(crate) fn print(text: &str) -> Result<ExitCode, CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        // The reader has closed the pipe, as `head` does: it has read enough.
+        // The reader closed the pipe, as `head` does. This is not an error.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(error) => Err(CommandError::new(format!("cannot write to standard output: {error}"))),
     }

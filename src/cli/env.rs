@@ -15,13 +15,14 @@ use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 
-/// The variable that contains an auth token. SDKs prefer it to the token file.
+/// The variable that contains an auth token. SDKs prefer this variable to the token file.
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
 /// Returns the lines for a shell. They contain no secret.
 ///
 /// # Errors
-/// If no daemon runs, the listener is not the daemon's, its auth token is in no file, or it does not know the identity.
+/// If no daemon runs, the listener is not the daemon's, the auth token is in no file, or the daemon does not know the
+/// identity.
 pub(crate) async fn env(
     server: &ServerConfig,
     context: &Context,
@@ -78,7 +79,8 @@ fn shell_lines(
     let text =
         |variables: &[Variable]| lines(dialect, variables).map_err(|error: UnwritableValue| CommandError::new(error));
     if dialect == ShellDialect::Dotenv {
-        // A file cannot unset a variable, and some SDKs use a blank relative URI or profile.
+        // Leave these variables out of a file. A file can only set them to blank, and some SDKs use a blank relative
+        // URI or profile.
         let names: Vec<&str> = cleared.copied().collect();
         let hint = format!("# Unset these variables before you read this file: {}\n", names.join(" "));
         return Ok(Zeroizing::new(hint + &text(&variables)?));

@@ -10,9 +10,9 @@ use crate::model::outcome::Attempt;
 #[derive(Debug)]
 pub(crate) struct CommandError {
     message: Box<str>,
-    /// The error of a source, which the message introduces.
+    /// The error of a source, printed after the message.
     source_error: Option<Box<SourceError>>,
-    /// The action for the user, in addition to the hint of the source.
+    /// A further hint, printed after the hint of the source.
     hint: Option<&'static str>,
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn exec(
         let result = async {
             let (lease, region) = match signals.unless_ended(first_lease(&registry, &key)).await {
                 Ok(first) => first?,
-                // The command has not started. The programs of sources end with the broker.
+                // A signal arrived before the command started. The programs of sources end with the broker.
                 Err(signal) => return Ok(signals::exit_code(signal)),
             };
             let config_file = folder.write("config", &settings).map_err(CommandError::new)?;
@@ -183,7 +183,7 @@ async fn run(
     }
 }
 
-/// Sends a signal to the child. The terminal sends its signals to the child itself.
+/// Sends a signal to the child. The caller leaves out signals from the terminal, because the child gets those directly.
 fn forward(child: &Child, signal: i32) {
     let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let (Some(process), Some(signal)) = (process, rustix::process::Signal::from_named_raw(signal)) {

@@ -20,8 +20,8 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::time::{parse_timestamp, timestamp};
 
-/// The maximum number of tries to read the body and the status of one lease. Tries are a few milliseconds apart, so five
-/// different leases in a row mean a lease that changes all the time.
+/// The maximum number of tries to read the body and the status of one lease. The tries are a few milliseconds apart, so
+/// a lease that differs at each try changes all the time.
 const MAX_TRIES: u32 = 5;
 
 /// Loads the credentials of an identity and formats them.
@@ -48,7 +48,7 @@ pub(crate) async fn get(
     let Some(dialect) = format.dialect() else {
         return Ok(CredentialsOutput { credentials, region_endpoint: RegionEndpoint::default() }.process());
     };
-    // Only shell variables contain the region, and it may cost a request.
+    // Look up the region for shell variables only: the lookup may cost a request.
     let region = loaded.chain.region(context, Some(loaded.winner)).await;
     let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: credentials.endpoint.as_deref() }
         .or_environment(before, &loaded.source, &credentials.access_key_id);
@@ -78,7 +78,8 @@ pub(crate) async fn from_daemon(
     let (body, status) = body_and_status(&daemon, identity).await?;
     let mut credentials = body.credentials().map_err(not_a_daemon)?;
     if status["expiration"].is_null() {
-        // The body limits long-lived keys, so that SDKs request them again. Programs with variables cannot do that.
+        // Remove the expiration that the body gives to long-lived keys. It only makes SDKs request the body again,
+        // which a program with variables cannot do.
         credentials.expiration = None;
     }
     let before = &context.environment;
@@ -87,7 +88,7 @@ pub(crate) async fn from_daemon(
     CredentialsOutput { credentials: &credentials, region_endpoint }.lines(dialect, before).map_err(CommandError::new)
 }
 
-/// Gets the credentials and the status of the same lease. Only the status has the region and the endpoint.
+/// Gets the credentials and the status, both of one lease. Only the status has the region and the endpoint.
 async fn body_and_status(
     daemon: &DaemonClient,
     identity: &IdentityName,
@@ -99,7 +100,7 @@ async fn body_and_status(
             CredentialsBody::read(&before).map_err(|reason| daemon_client::not_a_daemon(daemon.address, reason))?;
         let status = daemon.identity_status(identity).await?;
         let after = daemon.get(&path).await?;
-        // The body did not change while the status was read, and the status is about the lease in the body.
+        // The body is unchanged after the status was read, and both are about one lease.
         if after == before && body.matches(&status) {
             return Ok((body, status));
         }

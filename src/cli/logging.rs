@@ -24,7 +24,7 @@ pub(crate) enum LogFormat {
 
 /// Parses `--log-level` or `RUST_LOG`: `info`, or `info,credenza=debug`.
 ///
-/// tracing alone would take a misspelt level for the name of a target.
+/// The parser of tracing would accept a misspelt level as the name of a target.
 ///
 /// # Errors
 /// The message says what to write, and does not show the text.
@@ -42,7 +42,7 @@ pub(crate) fn parse_log_level(text: &str) -> Result<Targets, String> {
 pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    // A program that embeds the library may have set a subscriber already: that one stays.
+    // Ignore an error: a program that embeds the library may have set a subscriber already.
     let _ = match format {
         LogFormat::Json => registry.with(layer.json().event_format(JsonLines::default())).try_init(),
         LogFormat::Text if journal => {
@@ -76,7 +76,8 @@ where
         self.0.format_event(context, Writer::new(&mut line), event)?;
         let Some(object) = line.trim_end().strip_suffix('}') else { return writer.write_str(&line) };
         writer.write_str(object)?;
-        // An event's own field has precedence over a span's, and that of an inner span over that of an outer one.
+        // A field of the event takes precedence over fields of spans. Fields of inner spans take precedence over fields
+        // of outer spans.
         let mut written: BTreeSet<String> = event.metadata().fields().iter().map(|field| field.name().into()).collect();
         for span in context.lookup_current().iter().flat_map(SpanRef::scope) {
             let extensions = span.extensions();

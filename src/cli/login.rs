@@ -23,8 +23,8 @@ use crate::login::sso;
 use crate::model::time::timestamp;
 use crate::os::signals::Signals;
 
-/// The minimum remaining life of a client registration. A refresh needs the registration, so it must outlive the login.
-/// AWS issues registrations for 90 days.
+/// The minimum remaining lifetime of a client registration. Refreshes need the registration, so it must outlive the
+/// login. AWS issues registrations for 90 days.
 const MIN_REGISTRATION_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// The increase of the poll interval after a `slow_down` response (RFC 8628, section 3.5).
@@ -35,17 +35,17 @@ const SLOW_DOWN_STEP: Duration = Duration::from_secs(5);
 pub(crate) struct LoginRequest {
     pub(crate) target: LoginTarget,
     pub(crate) open_browser: bool,
-    /// Replaces `~/.aws/credentials`.
+    /// The path of a file to read instead of `~/.aws/credentials`.
     pub(crate) credentials_file: Option<PathBuf>,
-    /// Replaces `~/.aws/config`.
+    /// The path of a file to read instead of `~/.aws/config`.
     pub(crate) config_file: Option<PathBuf>,
 }
 
-/// The end of a login.
+/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginResult {
     Done,
-    /// This signal ended the login before it stored anything.
+    /// A signal, with this number, ended the login before any token was stored.
     Interrupted(i32),
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn login(
                 return Ok(LoginResult::Interrupted(arrived.signal));
             }
         };
-        // From now on a signal does not interrupt: the tokens are issued, so they are stored.
+        // From here on signals do not interrupt: the tokens are issued and must be stored.
         let stored = match consent {
             Ok(consent) => store(context, site, consent, &mut screen).await,
             Err(error) => Err(error),
@@ -84,7 +84,7 @@ pub(crate) async fn login(
     if errors.is_empty() { Ok(LoginResult::Done) } else { Err(CommandError::new(errors.join("\ncredenza: "))) }
 }
 
-/// The tokens issued after the user agreed, and the client registration used for them.
+/// The tokens that were issued after the user agreed, with the client registration that requested them.
 struct Consent {
     tokens: OidcTokens,
     registration: Registration,

@@ -61,8 +61,8 @@ impl CredentialsOutput<'_> {
 
     /// Returns lines for a shell with this environment.
     ///
-    /// The lines unset the variables that these credentials do not have, so that no value of earlier credentials remains.
-    /// They unset a region or an endpoint only if Credenza has set it.
+    /// The lines unset the variables that these credentials do not have, so that no value of earlier credentials
+    /// remains. They unset a region or an endpoint only if Credenza has set it.
     ///
     /// # Errors
     /// If a format has no unambiguous form for a value.
@@ -93,7 +93,8 @@ impl CredentialsOutput<'_> {
 
 /// Returns the changes of the region and endpoint variables.
 ///
-/// A `.env` file gets only the values: it cannot unset a variable, and no later file relies on the list of own variables.
+/// A `.env` file gets only the values. It cannot unset a variable, and nothing reads the list of variables that
+/// Credenza has set from it.
 pub(crate) fn region_endpoint_variables(
     region_endpoint: RegionEndpoint<'_>,
     before: &Environment,
@@ -123,7 +124,7 @@ pub(crate) struct UnwritableValue {
 /// # Errors
 /// If a format has no unambiguous form for a value.
 pub(crate) fn lines(dialect: ShellDialect, variables: &[Variable]) -> Result<Zeroizing<String>, UnwritableValue> {
-    // The capacity suffices for every quoting. A reallocation would leave a copy of a secret in freed memory.
+    // Reserve enough for every kind of quoting. A reallocation would leave a copy of a secret in freed memory.
     let max_len: usize = variables.iter().flat_map(|(_, value)| value).map(|value| 4 * value.len()).sum();
     let mut text = Zeroizing::new(String::with_capacity(max_len + 512 * variables.len() + 16));
     for (name, _) in variables.iter().filter(|(_, value)| value.is_none()) {

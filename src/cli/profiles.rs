@@ -17,7 +17,7 @@ const REDACTED: &str = "[redacted]";
 
 /// Lists the profiles as text, or with all properties as JSON: `{"profiles": {NAME: {PROPERTY: VALUE}}}`.
 ///
-/// A property with sub-properties is an object of them. The list shows no secret.
+/// A property with sub-properties is printed as an object. The list shows no secret.
 ///
 /// # Errors
 /// If the files cannot be read or parsed.

@@ -5,13 +5,13 @@
 
 use crate::os::environment::Environment;
 
-/// The variable that lists the variables set by Credenza. The user has set the others.
+/// The variable that lists the variables set by Credenza. All other variables were set by the user.
 pub(crate) const OWN_VARIABLES: &str = "CREDENZA_SET";
 
 const REGIONS: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 const ENDPOINT: &str = "AWS_ENDPOINT_URL_S3";
 
-/// The region and endpoint of credentials, as far as known.
+/// The region and endpoint of credentials. Each may be unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RegionEndpoint<'a> {
     pub(crate) region: Option<&'a str>,
@@ -20,8 +20,8 @@ pub(crate) struct RegionEndpoint<'a> {
 }
 
 impl<'a> RegionEndpoint<'a> {
-    /// Completes the values from the environment, if the keys are those in the environment and Credenza has set the
-    /// variables together with them.
+    /// Takes missing values from the environment. The environment must have these keys, and Credenza must have set the
+    /// values together with the keys.
     #[must_use]
     pub(crate) fn or_environment(self, before: &'a Environment, source: &str, access_key_id: &str) -> Self {
         if source != "environment" || before.get("AWS_ACCESS_KEY_ID") != Some(access_key_id) {
@@ -31,7 +31,8 @@ impl<'a> RegionEndpoint<'a> {
         Self { region: self.region.or(own(REGIONS[0])), endpoint: self.endpoint.or(own(ENDPOINT)) }
     }
 
-    /// Returns the changes of an environment: a new value, or `None` to unset a variable that Credenza set for other keys.
+    /// Returns the changes of an environment: a new value, or `None` to unset a variable that Credenza set for other
+    /// keys.
     #[must_use]
     pub(crate) fn changes(self, before: &Environment) -> Vec<(&'static str, Option<String>)> {
         let (mut changes, mut own) = (Vec::new(), Vec::new());
@@ -40,7 +41,7 @@ impl<'a> RegionEndpoint<'a> {
             let value = if name == ENDPOINT { self.endpoint } else { self.region };
             match value {
                 Some(value) => {
-                    // A variable that the user has set to the same value stays the user's.
+                    // A variable with this value that the user has set is not added to the list.
                     if was_own || before.variables().get(name).is_none_or(|current| current != value) {
                         own.push(name);
                     }
@@ -59,8 +60,8 @@ impl<'a> RegionEndpoint<'a> {
     }
 }
 
-/// Returns the environment without the variables that Credenza set for earlier keys. They are not valid for the keys that
-/// are loaded now.
+/// Returns the environment without the variables that Credenza set for earlier keys. Those variables do not fit the
+/// keys that are loaded now.
 #[must_use]
 pub(crate) fn without_own_variables(environment: &Environment) -> Environment {
     environment.without(|name| names().any(|ours| ours == name) && is_own(environment, name))

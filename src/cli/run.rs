@@ -73,13 +73,14 @@ pub(crate) struct ServiceInputs {
 impl ServiceInputs {
     /// Takes the variables of the service manager out of the environment. Call it before the first thread starts.
     fn take(command: &Command) -> Result<Self, systemd::SocketError> {
-        // Only the daemon listens.
+        // Only the daemon may keep the sockets of the service manager.
         let sockets = if matches!(command, Command::Serve) { systemd::sockets()? } else { Vec::new() };
         Ok(Self { manager: ServiceManager::of_this_process(), sockets })
     }
 }
 
-/// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two itself.
+/// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two
+/// itself.
 fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
         Command::Login(request) => request.target == LoginTarget::Default,
@@ -140,9 +141,10 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
 /// Protects secrets in memory: no core file, no debugger of the same user, no `/proc/PID/mem`.
 fn harden(command: &Command) {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-    // The program works without this protection where the kernel refuses it.
+    // Ignore a refusal of the kernel: the program works without this protection.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    // A child inherits an rlimit, unlike the flag above: the command of `exec` keeps its own.
+    // A child inherits an rlimit, unlike the flag above. So `exec` does not lower the rlimit: its command keeps the
+    // original.
     if matches!(command, Command::Exec { .. }) {
         return;
     }
@@ -150,7 +152,7 @@ fn harden(command: &Command) {
 }
 
 fn start_logging(invocation: &Invocation, environment: &Environment) {
-    // The daemon logs its changes of state. Other commands log only problems.
+    // The daemon also logs normal changes of its state. Other commands log only problems.
     let default = if matches!(invocation.command, Command::Serve) { "info" } else { "warn" };
     let rust_log = environment.get("RUST_LOG").unwrap_or(default);
     let (targets, error) = match (&invocation.log_level, logging::parse_log_level(rust_log)) {

@@ -13,7 +13,8 @@ use crate::source::spec::{LongLivedKeys, OnFailure, SourceSpec};
 /// The default period after which credentials without an expiry are loaded again: the default of a role session.
 const DEFAULT_LONG_LIVED_EXPIRATION: Duration = Duration::from_secs(3600);
 
-/// Below one minute each client would request credentials all the time. SDKs do not expect more than 12 hours.
+/// The allowed range of this period. Below one minute each client would request credentials all the time; SDKs do not
+/// expect more than 12 hours.
 const LONG_LIVED_EXPIRATION_ALLOWED: RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
 
@@ -23,12 +24,12 @@ const DEFAULT_SESSION_DURATION: Duration = Duration::from_secs(12 * 3600);
 /// The range that GetSessionToken accepts.
 const SESSION_DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(36 * 3600);
 
-/// The default deadline of a load. It bounds the time that a client waits for the first credentials.
+/// The default deadline of a load. It limits the time that a client waits for the first credentials.
 const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
-/// A name under which one set of credentials is served. A reload compares two to find changes.
+/// A name under which one set of credentials is served. A reload compares the old and the new identity to find changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) name: IdentityName,
@@ -46,7 +47,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` selects the profile of one of its sources.
+    /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` selects the profile of one of the sources.
     #[must_use]
     pub(crate) fn uses_environment_profile(&self) -> bool {
         self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
@@ -72,7 +73,7 @@ pub(crate) fn read(
         Some(entry) => sources::read(entry, &name.to_string(), errors),
         None if name.as_str() == IdentityName::DEFAULT => built_in_chain(),
         None => {
-            // A misspelt key may be the missing one.
+            // Report no missing `sources` if a key is unknown: that key may be a misspelt `sources`.
             if errors.count() == before {
                 errors.push(at, &path, "sources is missing; list the sources of this identity's credentials");
             }
@@ -82,7 +83,7 @@ pub(crate) fn read(
     Some(IdentityDefaults::read(section, errors).or(defaults).identity(name, sources))
 }
 
-/// The words of the key `long_lived_keys`.
+/// The accepted words of the key `long_lived_keys`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LongLivedKeysSetting {
     Direct,

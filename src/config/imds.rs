@@ -12,7 +12,7 @@ use crate::model::identity_name::IdentityName;
 /// The settings of the IMDS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImdsConfig {
-    /// Loopback addresses or addresses that SDKs know; other hosts cannot reach them. Not empty.
+    /// The listen addresses; never empty. They are loopback or well known to SDKs, so other hosts cannot reach them.
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) identity: IdentityName,
     /// Answers requests without an IMDS session token (IMDSv1).
@@ -45,7 +45,7 @@ pub(crate) fn read(
 ) -> Option<(ImdsConfig, IdentityKey)> {
     let mut section = section.unwrap_or_else(|| TableSection::empty(&IMDS));
     let listen = section.take("listen").map(|entry| {
-        // A flag or a variable replaces the file's addresses, so these cannot conflict.
+        // Skip the check if a flag or a variable replaces the addresses of the file.
         let server = overrides.imds_listen.is_none().then_some(server);
         addresses(entry, server, errors)
     });

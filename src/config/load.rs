@@ -15,7 +15,7 @@ use crate::os::files::contents::FileContents;
 pub(crate) enum ConfigLocation {
     /// The user named the file, so it must exist.
     Named(PathBuf),
-    /// The first of these that exists. Without any the defaults apply.
+    /// The first of these files that exists. If no file exists, the defaults apply.
     FirstOf(Vec<PathBuf>),
 }
 
@@ -34,7 +34,8 @@ impl ConfigLocation {
     }
 }
 
-/// The maximum number of errors in a message. It bounds a log line: a wrong file can have a hundred thousand errors.
+/// The maximum number of errors in a message. It limits the length of a log line: a wrong file can have a hundred
+/// thousand errors.
 const MAX_SHOWN_ERRORS: usize = 100;
 
 /// Loads the configuration, and again after each change.
@@ -45,7 +46,8 @@ pub(crate) struct ConfigLoader {
     files: Files,
 }
 
-/// The reason why a configuration cannot be used. At the start the exit code is 78; later it is in log and status.
+/// The reason why a configuration cannot be used. At the start the program exits with 78; after a reload, log and
+/// status show the reason.
 #[derive(Debug)]
 pub(crate) enum LoadError {
     /// The file cannot be read, its owner is not trusted, or it names an unknown user or group.
@@ -57,7 +59,8 @@ pub(crate) enum LoadError {
 }
 
 impl ConfigLoader {
-    /// Creates a loader. It needs files that nothing else uses: [`Self::changed`] reports a change of any file in them.
+    /// Creates a loader. `files` must not be used elsewhere, because [`Self::changed`] reports a change of every file
+    /// that was read through them.
     #[must_use]
     pub(crate) fn new(location: ConfigLocation, overrides: Overrides, files: Files) -> Self {
         Self { location, overrides, files }
@@ -109,7 +112,7 @@ impl ConfigLoader {
         for path in paths {
             match self.files.read(path).await {
                 Ok(contents) => {
-                    // The file names the files that are read and the sources of keys.
+                    // Check the owner: this file decides which files are read and where keys come from.
                     let ours = rustix::process::geteuid().as_raw();
                     contents.owner.trusted(ours, &[]).map_err(|distrust| {
                         LoadError::File(format!("{}: {distrust}; it is not read", Escaped(&path.to_string_lossy())))
@@ -118,7 +121,7 @@ impl ConfigLoader {
                 }
                 Err(error) if error.is_missing() && !named => {}
                 Err(error) => {
-                    // Only the service may be able to read the file of the system. Other users need a file in their home.
+                    // Often only the service can read the file in `/etc`. Other users can create a file in their home.
                     let hint = match paths.first().filter(|own| *own != path) {
                         Some(own) => format!("; create {}, even an empty one: it takes precedence", own.display()),
                         None => String::new(),

@@ -1,4 +1,4 @@
-//! Reads `[profiles]`: profiles of the shared files that are served as identities of the same name.
+//! Reads `[profiles]`: profiles of the shared files that are served as identities with their names.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -20,7 +20,7 @@ const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duratio
 /// The served profiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedProfiles {
-    /// A profile is served if its name matches one of these.
+    /// The patterns. A profile is served if its name matches one of them.
     pub(crate) patterns: Vec<ProfilePattern>,
     /// The period after the last request at which an identity is dropped.
     pub(crate) idle: Duration,

@@ -19,7 +19,7 @@ const ROLE_KEYS: [&str; 8] =
 /// The keys that AssumeRole accepts and AssumeRoleWithWebIdentity does not.
 const ASSUME_ROLE_KEYS: [&str; 4] = ["external_id", "mfa_serial", "tags", "source_identity"];
 
-/// Reads the base source of a role. Messages call the role by the text.
+/// Reads the base source of a role. The text is the name of the role in messages.
 pub(crate) type BaseReader<'t> = fn(TableEntry<'t>, &str, &mut ConfigErrors) -> Option<SourceSpec>;
 
 /// Reads `{ role_arn = …, source = … }` or `{ role_arn = …, web_identity_token_file = … }`.

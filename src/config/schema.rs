@@ -6,7 +6,7 @@ pub(crate) struct TableKeys {
     /// The name of the table in messages.
     pub(crate) table: &'static str,
     pub(crate) names: &'static [&'static str],
-    /// Keys of a later version.
+    /// Keys that a later version will support.
     later: &'static [&'static str],
 }
 
@@ -118,7 +118,7 @@ impl TableKeys {
 
 /// Returns the word that the user may have meant.
 pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // A text in a wrong place may be long, and a distance costs the product of both lengths. No key has 64 characters.
+    // Skip long texts: the time of an edit distance is the product of both lengths. No key has 64 characters.
     if text.len() > 64 {
         return None;
     }

@@ -102,7 +102,7 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
             if !allow_remote && !is_local(address.ip()) {
                 return Err(RemoteAddress(address).to_string());
             }
-            // Port 0 gets a different port each time.
+            // Port 0 may be repeated: each listener gets a different free port.
             if address.port() != 0 && addresses.contains(&address) {
                 return Err("listed twice; remove one of them".into());
             }

@@ -6,7 +6,7 @@ use crate::config::{roles, value};
 use crate::model::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
-/// A source without settings. One word configures it.
+/// A source without settings, configured by one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BareSource {
     Environment,
@@ -89,7 +89,7 @@ fn base(entry: TableEntry<'_>, label: &str, errors: &mut ConfigErrors) -> Option
     })
 }
 
-/// Reads a source in a table. Messages call it by its label: `source 2 of identity minio`.
+/// Reads a source in a table. The label is its name in messages: `source 2 of identity minio`.
 fn table(entry: TableEntry<'_>, label: &str, errors: &mut ConfigErrors) -> Option<SourceSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
     let mut section = TableSection::open(entry, &SOURCE, errors)?;
@@ -107,7 +107,7 @@ fn table(entry: TableEntry<'_>, label: &str, errors: &mut ConfigErrors) -> Optio
     let allow_v1 = section.take("allow_v1").and_then(|entry| entry.boolean(errors));
     section.close();
     if errors.count() > before {
-        // The values with errors are missing here, so a check for missing keys would report more errors.
+        // Stop here: a value with an error is `None`, and the checks below would also report it as missing.
         return None;
     }
     let process = process.map(SourceKind::Process);

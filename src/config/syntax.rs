@@ -1,4 +1,4 @@
-//! Bytes of a file to TOML values.
+//! Converts the bytes of a file to TOML values.
 //!
 //! The TOML parser stops at the first syntax error, so a file reports only that one. Its messages never quote the file:
 //! the text may be a secret.
@@ -7,7 +7,7 @@ use toml_span::{ErrorKind, Value};
 
 use crate::config::ConfigError;
 
-/// The maximum size of a file in bytes. It bounds the memory of a parse; a larger file is not a configuration.
+/// The maximum size of a file in bytes. It limits the memory of the parser; a larger file is not a configuration.
 const MAX_FILE_SIZE: usize = 16 * 1024 * 1024;
 
 /// Converts byte offsets of a text to lines and columns.
@@ -36,7 +36,7 @@ impl<'t> LineIndex<'t> {
     }
 }
 
-/// Decodes a file: UTF-8 without NUL characters, behind an optional byte order mark.
+/// Decodes a file: UTF-8 without NUL characters. A byte order mark at the start is skipped.
 ///
 /// # Errors
 /// The first byte that is not text.

@@ -16,7 +16,7 @@ use crate::model::text::Escaped;
 /// The errors of one file, in the order of discovery.
 #[derive(Debug, Default)]
 pub(crate) struct ConfigErrors {
-    /// Byte offset, key path, message.
+    /// The errors, each with byte offset, key path and message.
     found: Vec<(usize, String, String)>,
 }
 
@@ -37,17 +37,17 @@ impl ConfigErrors {
     }
 }
 
-/// A table of which each known key is taken once.
+/// A table. The caller takes each known key once.
 #[derive(Debug)]
 pub(crate) struct TableSection<'t> {
-    /// Precedes the keys in messages: `server.`.
+    /// The prefix of the keys in messages: `server.`.
     prefix: String,
     table: Table<'t>,
     known: &'static TableKeys,
 }
 
 impl<'t> TableSection<'t> {
-    /// Stands in for a table that the file does not have.
+    /// Returns an empty table, for a file without this table.
     pub(crate) fn empty(known: &'static TableKeys) -> Self {
         Self { prefix: String::new(), table: Table::new(), known }
     }
@@ -100,7 +100,7 @@ pub(crate) struct TableEntry<'t> {
     /// The path for messages: `server.listen`.
     pub(crate) path: String,
     value: Value<'t>,
-    /// True for the element of a list: its keys follow a comma in messages.
+    /// True for an element of a list. Messages write `source 2, key` instead of `table.key`.
     is_element: bool,
 }
 
@@ -156,7 +156,7 @@ impl<'t> TableEntry<'t> {
         }
     }
 
-    /// Parses one of these words.
+    /// Parses one of the words in `words`.
     pub(crate) fn word<T: Copy>(self, errors: &mut ConfigErrors, words: &[(&str, T)]) -> Option<T> {
         self.read(errors, |text| {
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -191,7 +191,7 @@ impl<'t> TableEntry<'t> {
         }
     }
 
-    /// Returns the elements of a list. Messages call each of them `noun` and its number, from 1.
+    /// Returns the elements of a list. In messages an element is named by `noun` and its number, from 1.
     pub(crate) fn list(mut self, errors: &mut ConfigErrors, noun: &str) -> Option<Vec<Self>> {
         let elements = match self.value.take() {
             ValueInner::Array(elements) => elements,

@@ -1,4 +1,4 @@
-//! Parses texts of the configuration, alike in `credenza.toml`, flags and variables.
+//! Parses values of the configuration. The rules are equal in `credenza.toml`, flags and variables.
 //!
 //! No message shows the text: it may be a secret in the wrong place.
 
@@ -14,7 +14,8 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::usable;
 
-/// The maximum length of a host, user or group name in bytes: the maximum of DNS, the longest of the three.
+/// The maximum length of a host, user or group name in bytes. It is the maximum of DNS; user and group names are
+/// shorter.
 const MAX_NAME_LEN: usize = 253;
 
 /// The maximum length of an identity name in bytes: a name is part of request paths and log lines.
@@ -63,7 +64,7 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// Parses a user or a group. Digits are its id.
+/// Parses a user or a group: an id if the text has digits only, else a name.
 pub(crate) fn account(text: &str) -> Result<Account, String> {
     if let Ok(id) = text.parse() {
         return Ok(Account::Id(id));
@@ -90,7 +91,7 @@ pub(crate) fn sso_session(text: &str) -> Result<Box<str>, String> {
     Ok(usable("session name", text).map_err(|error| error.to_string())?.into())
 }
 
-/// Parses a part of credentials. Messages call it `part`.
+/// Parses a part of credentials. `part` is its name in messages.
 pub(crate) fn credential_part(part: &'static str) -> impl Fn(&str) -> Result<Secret, String> {
     move |text| Ok(usable(part, text).map_err(|error| error.to_string())?.into())
 }

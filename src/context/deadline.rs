@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) struct Deadline(Arc<AtomicU64>);
 
 impl Deadline {
-    /// Lets the current load take this long from its beginning, if that is longer than its deadline.
+    /// Extends the deadline of the current load to this time after its start. A shorter time has no effect.
     pub(crate) fn extend(&self, time: Duration) {
         self.0.fetch_max(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -32,13 +32,13 @@ enum MfaPrompt {
 }
 
 impl Mfa {
-    /// Returns this code (`--mfa-code`).
+    /// Makes a prompt that answers with this code (`--mfa-code`).
     #[must_use]
     pub(crate) fn given(code: Secret) -> Self {
         Self { prompt: MfaPrompt::Given(code), asked: Arc::default() }
     }
 
-    /// Asks at the terminal of this process.
+    /// Makes a prompt that asks at the terminal of this process.
     #[must_use]
     pub(crate) fn at_the_terminal() -> Self {
         Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
@@ -47,7 +47,7 @@ impl Mfa {
     /// Returns the code that the device with this serial shows now.
     ///
     /// # Errors
-    /// If there is no user to ask, or this was called before.
+    /// If there is no user to ask, or a code was requested before.
     pub(crate) async fn code(&self, serial: &str, deadline: &Deadline) -> Result<Secret, SourceError> {
         let failed = |why: &str, hint: &str| {
             let message = format!("mfa_serial {}: {why}", Escaped(serial));
@@ -97,7 +97,7 @@ struct EchoOff {
 }
 
 impl EchoOff {
-    /// Returns `None` if the terminal refuses. Then the code is visible: it works once and for half a minute.
+    /// Returns `None` if the terminal refuses. A visible code is no great risk: it works once, within half a minute.
     fn of(terminal: &File) -> Option<Self> {
         let (terminal, before) = (terminal.try_clone().ok()?, tcgetattr(terminal).ok()?);
         let mut echo_off = before.clone();
@@ -111,7 +111,7 @@ impl EchoOff {
 impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
-        // The terminal has not shown the line break of the user either.
+        // Print the line break of the user, which the terminal without echo has not shown.
         let _ = self.terminal.write_all(b"\n");
     }
 }

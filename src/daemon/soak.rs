@@ -1,7 +1,7 @@
-//! A soak test: 72 simulated hours of a daemon. Its upstream fails, hangs, throttles, sends nonsense and has a clock that
-//! steps; the daemon's own clock steps too; a client sends a request every second. All parts from the listener to the
-//! upstream request are those of the program. Only time, random numbers and both connections are injected, so that a seed
-//! repeats a run.
+//! A soak test: 72 simulated hours of a daemon. Its upstream fails, hangs, throttles, sends nonsense and has a clock
+//! that steps; the daemon's own clock steps too; a client sends a request every second. All parts from the listener to
+//! the upstream request are those of the program. Only time, random numbers and both connections are injected, so that
+//! a seed repeats a run.
 //!
 //! `SEED=…` repeats one seed, `SEEDS=…` runs that many random ones.
 

@@ -20,7 +20,7 @@ pub fn check(data: &[u8]) {
         let again = Url::parse(&shown).unwrap_or_else(|error| panic!("{shown} {error}"));
         assert_eq!((again.to_string(), again.is_https()), (shown.clone(), url.is_https()));
     }
-    // A joined path stays on the same host.
+    // A joined path does not change the host.
     let joined = url.join("/latest/").unwrap_or_else(|error| panic!("{shown} {error}")).to_string();
     let origin = |text: &str| text.split('/').take(3).collect::<Vec<_>>().join("/");
     assert_eq!(origin(&joined), origin(&shown));

@@ -53,8 +53,8 @@ impl Fixture {
     }
 }
 
-/// Checks the request head of [`request_head::parse`]. In a header value `{token}` stands for the token of the server,
-/// `{token7}` for that token with character 7 changed, and `{stranger}` for a token of another process.
+/// Checks the request head of [`request_head::parse`]. In a header value `{token}` is replaced by the token of the
+/// server, `{token7}` by that token with character 7 changed, and `{stranger}` by a token of another process.
 pub fn check(data: &[u8]) {
     FIXTURES.with(|fixtures| {
         for Fixture { server, token, stranger } in fixtures {

@@ -3,8 +3,8 @@
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Uri};
 
-/// Returns the request that the lines describe: the first is `METHOD TARGET`, each other one a header. Skips lines that are
-/// not headers. `fill` gets each header value and returns the bytes to send.
+/// Returns the request that the lines describe: the first is `METHOD TARGET`, each other one a header. Skips lines that
+/// are not headers. `fill` gets each header value and returns the bytes to send.
 pub(crate) fn parse(data: &[u8], fill: impl Fn(&[u8]) -> Vec<u8>) -> Option<Parts> {
     let mut lines = data.split(|byte| *byte == b'\n');
     let (method, target) = std::str::from_utf8(lines.next()?).ok()?.split_once(' ')?;

@@ -1,4 +1,4 @@
-//! The addresses that a request may connect to. The resolved addresses are judged, never the name.
+//! The addresses that a request may connect to. The policy checks the resolved addresses, never the name.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -23,7 +23,7 @@ pub(crate) enum AddressPolicy {
     Container,
 }
 
-/// Judges all addresses before the first is tried, so that the order of the DNS response has no effect.
+/// Checks all addresses before a connection to the first one. So the order of the DNS response has no effect.
 pub(crate) fn judge(
     policy: AddressPolicy,
     host: &UrlHost,
@@ -43,7 +43,7 @@ pub(crate) fn judge(
     Ok(())
 }
 
-/// Returns true if a connection to this address reaches this listener, as far as the addresses tell.
+/// Returns true if a connection to this address may reach this listener, judged by the addresses alone.
 fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     if address.port() != listener.port() {
         return false;
@@ -58,7 +58,8 @@ fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     ip == listener || (ip.is_unspecified() && listener.is_loopback())
 }
 
-/// Returns true if the connection has reached a wildcard listener of this process by another address of this machine.
+/// Returns true if the connection has reached a listener of this process on a wildcard address, through any address of
+/// this machine.
 pub(crate) fn is_own_connection(stream: &TcpStream, own: &[SocketAddr]) -> bool {
     let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     local.ip().to_canonical() == peer.ip().to_canonical()

@@ -1,8 +1,7 @@
 //! The HTTP client for services that issue credentials.
 //!
-//! Each request has its own connection, which the future of the request drives. So no connection outlives a dropped load, and
-//! the client connects to the addresses that it has judged. It speaks HTTP/1.1 without redirects and cookies. Only requests
-//! that ask for a proxy go through one.
+//! Each request opens a connection, and dropping the request closes it. So the client connects only to addresses that
+//! it has checked. It speaks HTTP/1.1 without redirects and cookies. Only requests that ask for a proxy go through one.
 
 #[cfg(test)]
 use std::collections::HashMap;
@@ -41,8 +40,8 @@ struct ClientEnvironment {
 }
 
 impl HttpClient {
-    /// Returns a client for the network of this machine. `own` are the listeners of this process, set after they are bound. No
-    /// request is sent to them, by any name or address.
+    /// Returns a client for the network of this machine. `own` holds the listeners of this process, and is filled after
+    /// they are bound. No request is sent to a listener in it, by any name or address.
     #[must_use]
     pub(crate) fn system(own: Arc<OnceLock<Vec<SocketAddr>>>) -> Self {
         Self::with(NameResolver::System, own)
@@ -75,8 +74,8 @@ impl HttpClient {
         Self { network: Some(Arc::new(network)), ..Self::default() }
     }
 
-    /// Sets the proxies and certificate authorities of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`,
-    /// `SSL_CERT_FILE` and `SSL_CERT_DIR`.
+    /// Sets the proxies and certificate authorities of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
+    /// `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR`.
     #[must_use]
     pub(crate) fn with_environment(self, environment: &Environment) -> Self {
         let machine =
@@ -84,10 +83,11 @@ impl HttpClient {
         Self { machine: Arc::new(machine), ..self }
     }
 
-    /// Parses a bundle in PEM for [`Request::with_roots`]. Equal content is parsed once.
+    /// Parses a bundle in PEM for [`Request::with_roots`]. A bundle with equal content is parsed once.
     ///
     /// # Errors
-    /// If no certificate is usable or one is broken. The message continues a sentence that begins with the name of the file.
+    /// If no certificate is usable or one is broken. The message is the end of a sentence that begins with the name of
+    /// the file.
     pub(crate) async fn roots(&self, pem: impl AsRef<[u8]> + Send + 'static) -> Result<TrustRoots, TrustRootsError> {
         let bundles = Arc::clone(&self.bundles);
         let made = tokio::task::spawn_blocking(move || bundles.roots(pem.as_ref())).await;
@@ -104,7 +104,8 @@ impl HttpClient {
     /// Sends one request and reads the whole response with any status, within the timeout of the request.
     ///
     /// # Errors
-    /// If there is no complete response, or the request must not be sent to this address. The error names method and URL.
+    /// If there is no complete response, or the request must not be sent to this address. The error names method and
+    /// URL.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, HttpError> {
         let (tried, timeout) = (request.to_string(), request.timeout());
         let deadline = Instant::now() + timeout;

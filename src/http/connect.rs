@@ -1,4 +1,4 @@
-//! One request: it resolves the name, judges the addresses, connects, negotiates TLS, and reads the response.
+//! Sends one request: resolves the name, checks the addresses, connects, negotiates TLS, and reads the response.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,16 +27,17 @@ use crate::http::trust_roots::{SystemRoots, TrustRoots};
 use crate::http::tunnel;
 use crate::http::url::{Url, UrlHost};
 
-/// The maximum size of a body. Credential documents have 2 kB, identity documents 1 kB, responses of STS and SSO at most 10.
+/// The maximum size of a body. Real bodies are smaller: identity documents have 1 kB, credential documents 2 kB,
+/// responses of STS and SSO up to 10 kB.
 pub(crate) const LARGEST_BODY: usize = 64 * 1024;
 
-/// The maximum number of addresses that are tried. With more of them, each would get too little of the timeout.
+/// The maximum number of addresses that are tried. With more addresses, each would get too little of the timeout.
 const MOST_ADDRESSES: usize = 8;
 
 /// Opens connections on this machine, or in a test.
 pub(crate) struct Connector {
     pub(crate) names: NameResolver,
-    /// Makes the connections instead of the operating system.
+    /// The function of a test that opens connections instead of the operating system.
     pub(crate) dial: Option<Box<dyn Fn(SocketAddr) -> Connecting + Send + Sync>>,
     pub(crate) own: Arc<OnceLock<Vec<SocketAddr>>>,
     pub(crate) answered: Mutex<HashSet<Box<str>>>,
@@ -98,7 +99,8 @@ impl Connector {
         if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
     }
 
-    /// Connects to the first address that accepts the connection. All addresses are judged before the first is tried.
+    /// Connects to the first address that accepts the connection. All addresses are checked before the first
+    /// connection.
     async fn connect(
         &self,
         url: &Url,
@@ -112,7 +114,7 @@ impl Connector {
         addresses.truncate(MOST_ADDRESSES);
         let mut error = HttpErrorCause::NoAddress;
         while !addresses.is_empty() {
-            // Each address gets its share of the time: the first may be dead (IPv6 without a route back).
+            // Divide the time among the addresses: the first one may never answer, as with IPv6 without a route back.
             let share =
                 deadline.saturating_duration_since(Instant::now()) / u32::try_from(addresses.len()).unwrap_or(1);
             let address = addresses.remove(0);
@@ -175,7 +177,7 @@ async fn secure(
             ServerName::try_from(String::from(&**name)).map_err(|_| HttpErrorCause::NoCertificateFor)?
         }
     };
-    // Built at the first use: a process that requests from plain endpoints only does not need it.
+    // Build the TLS connector at the first use: a process without https requests does not need it.
     let config = match roots {
         Some(TrustRoots(config)) => Arc::clone(config),
         None => system.config().await?,
@@ -208,7 +210,7 @@ async fn speak(
     let mut connection = pin!(connection);
     let mut open = true;
     loop {
-        // The connection may end before its data is read. The exchange reports its errors.
+        // Go on when the connection ends: the exchange may still have to read data, and it reports the errors.
         tokio::select! {
             biased;
             outcome = &mut exchange => return outcome,

@@ -18,7 +18,7 @@ pub(crate) struct HttpError {
     cause: HttpErrorCause,
 }
 
-/// The cause. Text of a server in it is escaped.
+/// The cause. It may quote a server; that text is escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HttpErrorCause {
     /// The default [`HttpClient`](crate::http::client::HttpClient) reaches no address.
@@ -67,7 +67,7 @@ pub(crate) enum HttpErrorCause {
         proxy: Box<str>,
         cause: Box<HttpErrorCause>,
     },
-    /// TLS does not accept the host of the URL as a name.
+    /// The host of the URL is not a valid name for TLS.
     #[error("no certificate can be valid for this host")]
     NoCertificateFor,
     #[error("the response is not HTTP: {0}")]
@@ -171,7 +171,7 @@ fn hint(status: StatusCode, variable: &str) -> String {
     }
 }
 
-/// Finds the error of TLS inside one of a stream. Without it, the connection broke.
+/// Returns the TLS error inside an I/O error. Without a TLS error the connection is broken.
 impl From<io::Error> for HttpErrorCause {
     fn from(error: io::Error) -> Self {
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {

@@ -24,7 +24,7 @@ use crate::os::clock::Clock;
 /// The `User-Agent` of all requests.
 pub(crate) const AGENT: HeaderValue = HeaderValue::from_static(concat!("credenza/", env!("CARGO_PKG_VERSION")));
 
-/// The maximum pause that a `Retry-After` header can cause. A mistaken date must not stop renewal for days.
+/// The maximum pause that a `Retry-After` header can cause. A wrong date must not stop renewal for days.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 
 /// One request. It prints as method and URL. Headers and body are never printed.
@@ -41,15 +41,16 @@ pub(crate) struct Request {
 
 /// A complete response. `Debug` shows only the status.
 pub(crate) struct Response {
-    /// Any status, also of redirects and errors.
+    /// The status, also of a redirect or an error.
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    /// At most 64 kB. The memory is overwritten when dropped.
+    /// The body, at most 64 kB. Its memory is overwritten when dropped.
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 impl Request {
-    /// Makes a request without a body. It connects only to addresses of `address_policy`, and may take `timeout` in total.
+    /// Makes a request without a body. It connects only to addresses of `address_policy`, and may take `timeout` in
+    /// total.
     #[must_use]
     pub(crate) fn new(method: Method, url: Url, address_policy: AddressPolicy, timeout: Duration) -> Self {
         Self {
@@ -116,8 +117,8 @@ impl Request {
         &self.url
     }
 
-    /// Returns true if the request may go through a proxy. A request for certain addresses only may not: a proxy would
-    /// resolve the name again.
+    /// Returns true if the request may go through a proxy. A request with a restricted address policy may not: the
+    /// proxy would resolve the name again, unchecked.
     pub(crate) fn asks_for_proxy(&self) -> bool {
         self.proxied && self.address_policy == AddressPolicy::Anywhere
     }
@@ -153,7 +154,7 @@ impl Request {
         request
     }
 
-    /// Makes the form for a proxy: with the whole URL, and with the authorization at the proxy.
+    /// Converts the request for a proxy: with the whole URL as target, and with the authorization for the proxy.
     pub(crate) fn into_http_through(self, proxy: &Proxy) -> http::Request<Full<Bytes>> {
         let url = self.url.clone();
         let mut request = self.into_http();

@@ -14,17 +14,17 @@ use crate::http::url::UrlHost;
 /// - `*.example.com` is only the names below it, as in Go.
 /// - `10.1.2.3`, `fd00::1` and `[fd00::1]` are addresses; `10.0.0.0/8` and `fd00::/8` are networks.
 ///
-/// Each may end in `:port`. Names are not resolved: a network matches hosts that are written as addresses. Other entries
-/// match nothing.
+/// Each may end in `:port`. Names are not resolved, so a network matches only hosts that are written as addresses.
+/// Other entries match nothing.
 #[derive(Default)]
 pub(crate) struct NoProxy(Vec<NoProxyRule>);
 
-/// One entry. [`Matcher`] knows domains, addresses and networks; the rest is ours.
+/// One entry. [`Matcher`] compares domains, addresses and networks. Port and apex are compared here.
 struct NoProxyRule {
-    /// It intercepts the hosts that the entry does not match.
+    /// Intercepts every host that the entry does *not* match.
     others: Matcher,
     port: Option<u16>,
-    /// The domain that `*.example.com` leaves out.
+    /// The domain itself, `example.com`, which `*.example.com` does not match.
     apex: Option<Box<str>>,
 }
 
@@ -58,11 +58,11 @@ impl NoProxyRule {
         let hosts = address(hosts).map_or_else(|| hosts.trim_end_matches('.').to_owned(), |ip| ip.to_string());
         let hosts = match &*hosts {
             "" => return None,
-            // The matcher applies `*` to names only.
+            // Add all networks: `Matcher` applies `*` to names only.
             "*" => "*,0.0.0.0/0,::/0".to_owned(),
             _ => hosts,
         };
-        // The proxy is never used: the matcher only has to have one.
+        // `Matcher` needs some proxy. This one is never used.
         Some(Self { others: Matcher::builder().http("http://proxy").no(hosts).build(), port, apex })
     }
 }

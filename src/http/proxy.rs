@@ -17,15 +17,16 @@ use crate::os::environment::Environment;
 
 /// The proxies for requests that ask for one.
 ///
-/// - https uses `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`; http uses `http_proxy`, `HTTP_PROXY`, `all_proxy` or
-///   `ALL_PROXY`. The first that exists decides: lower case wins, as in curl and botocore. A blank one means no proxy.
-/// - `HTTP_PROXY` does not count if `REQUEST_METHOD` is set, as in Go and botocore. A CGI server sets it from the header
-///   `Proxy` of any client.
-/// - `no_proxy` or `NO_PROXY` lists hosts without a proxy. `localhost` and loopback addresses never have one, as in Go: for the
-///   proxy they would be itself.
+/// - https uses `https_proxy`, `HTTPS_PROXY`, `all_proxy` or `ALL_PROXY`; http uses `http_proxy`, `HTTP_PROXY`,
+///   `all_proxy` or `ALL_PROXY`. The first of these variables that exists is used, so lower case wins, as in curl and
+///   botocore. A blank variable means no proxy.
+/// - `HTTP_PROXY` is ignored if `REQUEST_METHOD` is set, as in Go and botocore: the process is then a CGI program, and
+///   any client can set `HTTP_PROXY` with the header `Proxy`.
+/// - `no_proxy` or `NO_PROXY` lists hosts without a proxy. `localhost` and loopback addresses never use a proxy, as in
+///   Go: a proxy would connect to its own host.
 ///
-/// The environment of hyper-util's matcher is not used. There upper case wins, a value that is not a URL counts as unset, and
-/// CGI disables all proxies.
+/// hyper-util reads these variables by other rules, so they are read here. There upper case wins, a value that is not a
+/// URL counts as unset, and CGI disables all proxies.
 #[derive(Default)]
 pub(crate) struct ProxySettings {
     https: ChosenProxy,
@@ -33,7 +34,7 @@ pub(crate) struct ProxySettings {
     no_proxy: NoProxy,
 }
 
-/// An unusable value fails the requests that need this proxy: they must not be sent directly.
+/// A proxy, or the error of an unusable value. A request then fails, because it must not be sent directly.
 type ChosenProxy = Option<Result<Arc<Proxy>, Box<str>>>;
 
 /// A proxy. It prints as its address and the variable that names it. User name and password are never printed.
@@ -76,7 +77,7 @@ fn first<'e>(environment: &'e Environment, names: &[&'static str]) -> Option<(&'
 
 fn chosen(environment: &Environment, names: &[&'static str]) -> ChosenProxy {
     let (variable, text) = first(environment, names).filter(|(_, text)| !text.is_empty())?;
-    // The SDKs do not read ALL_PROXY. Users set it to SOCKS proxies for other programs.
+    // Ignore a SOCKS proxy in ALL_PROXY: users set it for other programs, and the SDKs do not read it.
     if variable.eq_ignore_ascii_case("ALL_PROXY") && text.to_ascii_lowercase().starts_with("socks") {
         tracing::debug!(variable, "names a SOCKS proxy, which is not used");
         return None;
@@ -112,7 +113,7 @@ impl Proxy {
         self.authorization.as_ref()
     }
 
-    /// Adds this proxy to an error on the way through it.
+    /// Adds this proxy to the error of a request that was sent through it.
     pub(crate) fn wrap(&self, cause: HttpErrorCause) -> HttpErrorCause {
         HttpErrorCause::Proxy { proxy: self.to_string().into(), cause: Box::new(cause) }
     }

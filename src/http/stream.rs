@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The maximum size of a response head. It bounds the buffer of hyper, too.
+/// The maximum size of a response head. It also limits the buffer of hyper.
 pub(crate) const LARGEST_HEAD: usize = 16 * 1024;
 
 /// TCP, TLS, a tunnel of a proxy, or a stream of a test.

@@ -18,7 +18,8 @@ use crate::http::error::HttpErrorCause;
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 
-/// The maximum number of parsed bundles. A process has one, or one for each of a few companies. Others are parsed at each use.
+/// The maximum number of parsed bundles. A process uses one bundle, or one for each of a few companies. Further bundles
+/// are parsed at each use.
 const MAX_BUNDLES: usize = 8;
 
 /// The authorities of a bundle, for requests that do not trust those of the system.
@@ -28,13 +29,13 @@ pub(crate) struct TrustRoots(pub(super) Arc<ClientConfig>);
 /// The reason why a bundle is not usable. It never shows the content of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TrustRootsError {
-    /// The bundle may be in DER.
+    /// The bundle has no PEM. It may be in DER.
     #[error("holds no certificate in PEM (-----BEGIN CERTIFICATE----- …); convert DER with openssl x509 -inform der")]
     Empty,
     /// The lines around a certificate or its base64 are wrong.
     #[error("is broken at certificate {number}: {why}")]
     Broken {
-        /// Counted from 1.
+        /// The number of the certificate, counted from 1.
         number: usize,
         why: &'static str,
     },
@@ -94,7 +95,7 @@ fn parse(pem: &[u8]) -> Result<ClientConfig, TrustRootsError> {
         return Err(TrustRootsError::Empty);
     }
     let mut roots = RootCertStore::empty();
-    // A certificate that rustls does not accept must not fail the others: bundles often hold all of the system.
+    // Skip a certificate that rustls does not accept: bundles often hold all certificates of a system.
     let (usable, _) = roots.add_parsable_certificates(certificates);
     if usable == 0 {
         return Err(TrustRootsError::Unusable);
@@ -112,7 +113,8 @@ fn why(error: &pem::Error) -> &'static str {
 }
 
 impl SystemRoots {
-    /// Uses `SSL_CERT_FILE` and `SSL_CERT_DIR`, a list with colons, instead of the authorities of the system, as OpenSSL does.
+    /// Uses `SSL_CERT_FILE` and `SSL_CERT_DIR`, a list with colons, instead of the authorities of the system, as
+    /// OpenSSL does.
     pub(crate) fn of(environment: &Environment) -> Self {
         let split = |list| std::env::split_paths(list).filter(|path| !path.as_os_str().is_empty()).collect();
         let files = environment.get("SSL_CERT_FILE").map(PathBuf::from).into_iter().collect();
@@ -137,7 +139,7 @@ impl SystemRoots {
         Ok(config)
     }
 
-    /// Reads them again at the next use: the user may have added an authority.
+    /// Forgets the authorities, so that the next use reads them again: the user may have added an authority.
     pub(crate) fn forget(&self) {
         *self.held() = None;
     }
@@ -175,8 +177,9 @@ impl RootLocations {
         Ok(roots)
     }
 
-    /// Reads the first file or directory that holds certificates. A directory costs ten times as long as the file with the same
-    /// certificates, so directories come last. Slim images have none of them; then the built-in authorities are used.
+    /// Reads the first file or directory that holds certificates. Directories come last, because a directory takes ten
+    /// times as long as a file with equal certificates. Slim container images have neither; then the built-in
+    /// authorities are used.
     pub(crate) fn first(&self) -> RootCertStore {
         let files = self.files.iter().map(|path| (path, false));
         let directories = self.directories.iter().map(|path| (path, true));
@@ -193,7 +196,7 @@ impl RootLocations {
     }
 }
 
-/// Adds the usable certificates of a file. A broken one must not fail the others.
+/// Adds the usable certificates of a file, and skips broken certificates.
 fn add_file(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     // Opening a FIFO would wait for a writer.
     if !fs::metadata(path)?.is_file() {
@@ -207,7 +210,7 @@ fn add_directory(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     add(roots, load_certs_from_paths(None, Some(path)), path)
 }
 
-/// Fails if `path` itself could not be read.
+/// Adds the usable certificates. Fails only if `path` itself could not be read.
 fn add(roots: &mut RootCertStore, loaded: CertificateResult, path: &Path) -> io::Result<()> {
     roots.add_parsable_certificates(loaded.certs);
     let unread = loaded.errors.into_iter().find_map(|error| match error.kind {

@@ -44,7 +44,7 @@ pub(crate) async fn open(
     }
 }
 
-/// Builds `CONNECT host:port`, with the port even if it is the default.
+/// Builds the request `CONNECT host:port`. The port is required, even if it is the default port.
 fn connect(proxy: &Proxy, url: &Url) -> Result<http::Request<Empty<Bytes>>, HttpErrorCause> {
     let host = match url.host() {
         UrlHost::Address(ip) if ip.is_ipv6() => format!("[{ip}]:{}", url.port()),

@@ -8,7 +8,7 @@ use http::uri::Scheme;
 
 use crate::model::text::Escaped;
 
-/// The maximum length of a printed path, in characters. Messages stay readable.
+/// The maximum length of a printed path, in characters. A longer path would make messages hard to read.
 const LONGEST_PATH: usize = 200;
 
 /// An absolute `http` or `https` URL without user info. It prints without its query, which may hold a token.
@@ -28,16 +28,16 @@ pub(crate) enum UrlHost {
 /// The reason why a text is not a usable URL. It never shows the text, which may hold a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UrlSyntaxError {
-    /// Empty, or with a space or a control character.
+    /// The text is empty, or has a space or a control character.
     #[error("is not a URL of the form http://host:port/path")]
     Malformed,
-    /// No scheme, or another one.
+    /// The scheme is missing, or is neither `http` nor `https`.
     #[error("begins neither with http:// nor with https://")]
     Scheme,
     /// `user:password@`.
     #[error("contains a user name, which is not allowed here")]
     UserInfo,
-    /// Zero, not a number, or too large.
+    /// The port is zero, not a number, or too large.
     #[error("has a port that is not a number from 1 to 65535")]
     Port,
 }
@@ -66,7 +66,8 @@ impl Url {
         Ok(Self { uri, host, port })
     }
 
-    /// Returns the URL of a path below this one. `path` begins with a slash. A slash at the end of this URL is not doubled.
+    /// Returns the URL of a path below this one. `path` begins with a slash. A slash at the end of this URL is not
+    /// doubled.
     ///
     /// # Errors
     /// If `path` holds a character that a URL cannot.
@@ -80,7 +81,7 @@ impl Url {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
-    /// Returns true for an empty query, too.
+    /// Returns true if there is a query, even an empty one.
     #[must_use]
     pub(crate) fn has_query(&self) -> bool {
         self.uri.query().is_some()
@@ -117,7 +118,8 @@ impl Url {
     }
 }
 
-/// Parses the URI. `http` accepts all characters beyond ASCII, also the control characters of C1, so they are refused here.
+/// Parses the URI. The crate `http` accepts all characters beyond ASCII. Control characters among them are refused
+/// here.
 fn uri(text: &str) -> Result<Uri, UrlSyntaxError> {
     text.parse().ok().filter(|_| !text.chars().any(char::is_control)).ok_or(UrlSyntaxError::Malformed)
 }

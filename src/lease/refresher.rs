@@ -31,7 +31,7 @@ const REGION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time before the end of a login at which the log warns of it; an hour is enough to log in again.
 const LOGIN_NOTICE: Duration = Duration::from_secs(3600);
 
-/// The settings by which a refresher treats its lease.
+/// The settings of a refresher: how long it serves and how it loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefreshPolicy {
     /// The time for which credentials without an expiration are served before the next load.
@@ -40,7 +40,7 @@ pub(crate) struct RefreshPolicy {
     pub(crate) load_timeout: Duration,
     /// True if the first load starts at once; false if the first request starts it.
     pub(crate) eager: bool,
-    /// True if the identity is a served profile; it is only published.
+    /// True if the identity is a served profile. The refresher only publishes this.
     pub(crate) is_profile: bool,
 }
 
@@ -56,7 +56,7 @@ impl From<&Identity> for RefreshPolicy {
 }
 
 impl RefreshPolicy {
-    /// Returns the state of a load that begins now.
+    /// Returns the refresh state of a load that begins now.
     fn start_load(&self) -> RefreshState {
         RefreshState::Loading { since: Instant::now(), limit: self.load_timeout }
     }
@@ -71,12 +71,12 @@ pub(crate) struct Refresher {
     state: watch::Sender<Arc<LeaseState>>,
     waker: Arc<RefresherWaker>,
     lease: Option<Arc<Lease>>,
-    /// When `lease` is to be renewed.
+    /// The time at which `lease` is renewed.
     due: SystemTime,
     /// The position of the source that supplied `lease`; `None` if there is none or the lease is inherited.
     supplier: Option<usize>,
     failures: Option<FailureStreak>,
-    /// When the supplier was first found to be no longer configured.
+    /// The time since which the supplier is no longer configured.
     vanished_since: Option<Instant>,
     logged_long_lived_notice: bool,
     /// The end of the login that the log has warned of.
@@ -88,13 +88,13 @@ pub(crate) struct Refresher {
 struct FailureStreak {
     times: u32,
     since: SystemTime,
-    /// The text of an unsettled error and the moment when it first appeared unchanged.
+    /// The text of an unsettled error, and the time since which the text is unchanged.
     unsettled: Option<(Box<str>, Instant)>,
 }
 
 impl Refresher {
-    /// Makes a refresher and the handle on it. It serves `inherited`, the lease of the refresher that it replaces, until
-    /// its first load has ended.
+    /// Makes a refresher and the handle on it. The new refresher serves `inherited`, the lease of the refresher that it
+    /// replaces, until its first load has ended.
     #[must_use]
     pub(crate) fn new(
         key: LeaseKey,
@@ -127,7 +127,7 @@ impl Refresher {
 
     /// Renews the lease until the task is aborted. Each log line carries the identity.
     pub(crate) async fn run(self) -> Infallible {
-        // The level of an error, so that no log level hides the identity of a line.
+        // Make the span at level error, so that every log line has the identity at any log level.
         let span = tracing::error_span!("refresher", identity = %self.key.identity());
         self.load_repeatedly().instrument(span).await
     }
@@ -164,12 +164,12 @@ impl Refresher {
         self.publish_outcome(load)
     }
 
-    /// Applies the outcome of a load to the lease and publishes the new state; it is not async, so that no reader sees
-    /// half of it.
+    /// Applies the outcome of a load to the lease and publishes the new state. It is not async, so a cancelled
+    /// refresher never leaves half of a change.
     fn publish_outcome(&mut self, ChainLoad { steps, verdict }: ChainLoad) -> SystemTime {
         let now = self.context.clock.now();
-        // The supplier is configured again, even if it fails or returns expired credentials. A later disappearance starts
-        // a new settling time.
+        // The supplier is configured, even if it fails or its credentials have expired. If it vanishes later, the
+        // settling time starts anew.
         if let Outcome::Found { winner: source, .. } | Outcome::Failed { source, .. } = verdict
             && self.supplier == Some(source)
         {
@@ -190,7 +190,7 @@ impl Refresher {
         };
         let lease = self.lease.clone();
         self.update(|state| {
-            // The region may have changed with the source: the next request for it loads it again.
+            // The region may have changed with the source. The next request for the region loads it again.
             let (eager, is_profile) = (state.eager, state.is_profile);
             *state = LeaseState { lease, error, refresh, attempts: steps.into(), region: None, eager, is_profile };
         });
@@ -200,7 +200,7 @@ impl Refresher {
         }
     }
 
-    /// Takes the loaded credentials as the new lease, unless they are no newer than the lease. Returns the time of the
+    /// Makes a new lease from loaded credentials, or keeps the current lease if it is as new. Returns the time of the
     /// next load.
     ///
     /// # Errors
@@ -220,10 +220,11 @@ impl Refresher {
         if let Some(held) = self.lease.as_ref().filter(|held| held.is_usable(now) && lease.is_no_newer_than(held)) {
             let remaining = held.serve_until.duration_since(now).unwrap_or_default();
             tracing::debug!(source = %lease.source, "the source returned the credentials of the current lease again");
-            // A new login can extend the login's end and leave the credentials as they are.
+            // A new login may have a later end, although the credentials are unchanged.
             let renewed = (lease.login_ends != held.login_ends)
                 .then(|| Lease { login_ends: lease.login_ends, ..Lease::clone(held) });
-            // A load before the due time keeps the schedule. After the clock was set back the due time means nothing.
+            // An early load does not change the due time. If the clock was set back, the due time is wrong: use the
+            // present time.
             let due = if held.loaded <= now { self.due } else { now };
             if let Some(renewed) = renewed {
                 self.lease = Some(Arc::new(renewed));
@@ -263,7 +264,7 @@ impl Refresher {
         let lease_held = self.lease.as_ref().is_some_and(|lease| lease.is_usable(now));
         let failures = self.failures.get_or_insert(FailureStreak { times: 0, since: now, unsettled: None });
         failures.times = failures.times.saturating_add(1);
-        // Without the output of a program, which may hold secrets.
+        // Log the error without the output of a program, which may hold secrets.
         let shown: Box<str> = SourceError { detail: None, ..error.clone() }.to_string().into();
         let mut settles_in = None;
         if error.kind == ErrorKind::Unsettled {
@@ -317,14 +318,14 @@ impl Refresher {
         let planned = next.duration_since(self.context.clock.now()).unwrap_or_default();
         loop {
             let left = next.duration_since(self.context.clock.now()).unwrap_or_default();
-            // A longer wait than planned means that the clock was set back. The age of the lease is then unknown, and a
-            // load costs little.
+            // A longer wait than planned means that the clock was set back. Load at once then, because the age of the
+            // lease is unknown.
             if left.is_zero() || left > planned + Duration::from_secs(1) {
                 return;
             }
             let login_notice = self.warn_of_login_end();
             tokio::select! {
-                // In order, so that a run with injected time and random numbers repeats exactly.
+                // Poll in order, so that a test with injected time and random numbers is repeatable.
                 biased;
                 () = tokio::time::sleep(left.min(login_notice)) => {}
                 () = self.context.files.changed() => return,
@@ -360,7 +361,7 @@ impl Refresher {
         }
     }
 
-    /// Returns true if a waiting client starts a load at once. During a backoff it does not.
+    /// Returns true if a waiting client makes the refresher load at once. During a backoff it does not.
     fn loads_on_request(&self) -> bool {
         let state = self.state.borrow();
         matches!(state.refresh, RefreshState::Waiting { .. }) && state.usable(self.context.clock.now()).is_none()

@@ -1,7 +1,7 @@
-//! The lease registry: the published leases, which are all that the server can see.
+//! The lease registry: the published leases. The server sees nothing else of the refreshers.
 //!
-//! A refresher publishes on a watch channel; the server holds the reader's end. The server can wake a refresher with a
-//! reason, and sends it no data.
+//! A refresher publishes its state on a watch channel, which the server reads. The server can wake a refresher for a
+//! reason, and sends no data to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::outcome::Attempt;
 
-/// Names a lease. It is an enum so that narrowed identities and shared base credentials can become further kinds.
+/// The key of a lease. It is an enum, so that narrowed identities and shared base credentials can become further
+/// variants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum LeaseKey {
     /// The lease of an identity.
@@ -36,15 +37,16 @@ impl LeaseKey {
 /// The state that a refresher publishes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaseState {
-    /// The last good lease; it may have expired.
+    /// The last lease. It may have expired.
     pub(crate) lease: Option<Arc<Lease>>,
-    /// Why the last load gave no fresh lease.
+    /// The reason why the last load gave no fresh lease.
     pub(crate) error: Option<LeaseError>,
     /// The current activity of the refresher.
     pub(crate) refresh: RefreshState,
     /// The outcome of each source at the last load, in order of precedence.
     pub(crate) attempts: Arc<[Attempt]>,
-    /// The region; the outer `None` means that no client has requested it yet.
+    /// The region. The outer `None` means that no client has requested the region yet; the inner `None`, that no source
+    /// knows it.
     pub(crate) region: Option<Option<Box<str>>>,
     /// True if the identity is loaded at the start and counts for readiness.
     pub(crate) eager: bool,
@@ -52,7 +54,7 @@ pub(crate) struct LeaseState {
     pub(crate) is_profile: bool,
 }
 
-/// Why an identity has no fresh lease.
+/// The reason why an identity has no fresh lease.
 #[derive(Clone, Debug)]
 pub(crate) enum LeaseError {
     /// No source of the chain is configured.
@@ -62,7 +64,7 @@ pub(crate) enum LeaseError {
         /// The name of the source.
         source: Arc<str>,
         error: SourceError,
-        /// When the first of these failures happened.
+        /// The time of the first failure in this row.
         since: SystemTime,
         /// The number of failed loads in a row.
         times: u32,
@@ -72,24 +74,24 @@ pub(crate) enum LeaseError {
 /// The current activity of a refresher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum RefreshState {
-    /// It has not loaded yet; the first request starts the load.
+    /// The refresher has not loaded yet. The first request starts the load.
     #[default]
     NotLoaded,
-    /// It loads its source chain.
+    /// The refresher loads its source chain.
     Loading {
-        /// When the load began, on the monotonic clock.
+        /// The start of the load, on the monotonic clock.
         since: Instant,
         /// The longest time that the load may take.
         limit: Duration,
     },
-    /// It holds a lease and waits until the next refresh.
+    /// The refresher holds a lease and waits for the next refresh.
     Waiting {
-        /// When the refresh is due.
+        /// The time of the next refresh.
         next: SystemTime,
     },
-    /// It pauses after a failure; requests do not shorten the pause.
+    /// The refresher pauses after a failure. Requests do not shorten the pause.
     BackingOff {
-        /// When it retries.
+        /// The time of the retry.
         next: SystemTime,
     },
 }
@@ -107,12 +109,12 @@ impl LeaseState {
     }
 }
 
-/// The delay after which a refresher counts as stuck. A busy machine and the tick that notices a suspend delay it far
-/// less; the longest wait of a source, 60 s for a program, is half of it.
+/// The delay after which a refresher counts as stuck. Normal delays are shorter: a busy machine, the tick that notices
+/// a suspend, and the 60 s of a program.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 impl LeaseState {
-    /// Returns true if the refresher is long past its announced next step.
+    /// Returns true if the next step of the refresher is overdue by [`STUCK_AFTER`].
     fn is_stuck(&self, now: SystemTime, instant: Instant) -> bool {
         match self.refresh {
             RefreshState::NotLoaded => false,
@@ -139,7 +141,7 @@ pub(crate) struct RegistryHealth {
     pub(crate) config_refused: bool,
 }
 
-/// The reader's end of a refresher.
+/// The handle by which the server reads the lease of a refresher and wakes it.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseHandle {
     state: watch::Receiver<Arc<LeaseState>>,
@@ -150,20 +152,20 @@ pub(crate) struct LeaseHandle {
 #[derive(Debug)]
 pub(crate) struct ProfileDemand {
     pub(crate) name: IdentityName,
-    /// Receives the handle of the new refresher. The supervisor drops it if the profile no longer exists.
+    /// Receives the handle of the new refresher. The supervisor drops the sender if the profile no longer exists.
     pub(crate) reply: oneshot::Sender<LeaseHandle>,
 }
 
-/// Wakes a refresher for reasons other than its timer and its changed inputs.
+/// Wakes a refresher on request. The timer and changed inputs wake a refresher without this.
 #[derive(Debug, Default)]
 pub(crate) struct RefresherWaker {
     notify: Notify,
     reasons: AtomicU8,
-    /// When the lease was last requested, in seconds since 1970.
+    /// The time of the last request for the lease, in seconds since 1970.
     last_used: AtomicU64,
 }
 
-/// Why a refresher is woken.
+/// The reason why a refresher is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum WakeReason {
@@ -176,7 +178,7 @@ pub(crate) enum WakeReason {
 }
 
 impl LeaseHandle {
-    /// Makes a handle, with the two ends of it that the refresher owns.
+    /// Makes a handle, and the sender and the waker that its refresher owns.
     pub(crate) fn new(first: LeaseState) -> (watch::Sender<Arc<LeaseState>>, Arc<RefresherWaker>, Self) {
         let (sender, state) = watch::channel(Arc::new(first));
         let waker = Arc::new(RefresherWaker::default());
@@ -201,20 +203,20 @@ impl LeaseHandle {
         self.state.has_changed().is_err()
     }
 
-    /// Records a request for the lease at `now`. It is a single atomic store because every request does it.
+    /// Records a request for the lease at `now`. Every request calls this, so it is a single atomic store.
     pub(crate) fn record_use(&self, now: SystemTime) {
         let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         self.waker.last_used.store(seconds, Ordering::Relaxed);
     }
 
-    /// Returns the time since the last request, as of `now`; zero if the clock was set back since.
+    /// Returns the time from the last request to `now`. Zero if the clock was set back meanwhile.
     #[must_use]
     pub(crate) fn idle_time(&self, now: SystemTime) -> Duration {
         let last_used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.waker.last_used.load(Ordering::Relaxed));
         now.duration_since(last_used).unwrap_or_default()
     }
 
-    /// Wakes the refresher. Equal reasons merge until the refresher takes them.
+    /// Wakes the refresher. A reason that is given twice before the refresher takes it counts once.
     pub(crate) fn wake(&self, reason: WakeReason) {
         self.waker.reasons.fetch_or(reason as u8, Ordering::AcqRel);
         self.waker.notify.notify_one();
@@ -253,15 +255,16 @@ impl WakeReasons {
     }
 }
 
-/// The handles of all running refreshers. Every request looks one up, and FNV does that in half the time of SipHash.
-/// SipHash protects from keys that an attacker chooses; these come from the configuration and the owner's profiles.
+/// The handles of all running refreshers. Every request looks a handle up, and FNV takes half the time of SipHash.
+/// SipHash would protect from keys that an attacker chooses, but these keys come from the configuration and the owner's
+/// profiles.
 pub(crate) type LeaseHandles = FnvHashMap<LeaseKey, LeaseHandle>;
 
 /// The published leases of all identities.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRegistry {
     pub(crate) handles: watch::Receiver<Arc<LeaseHandles>>,
-    /// Why the last reload refused the configuration on disk.
+    /// The reason why the last reload refused the configuration on disk.
     pub(crate) config_error: watch::Receiver<Option<Arc<str>>>,
     /// The profiles that are served on demand; `None` until the shared files have been read.
     pub(crate) known_profiles: watch::Receiver<Option<Arc<BTreeSet<IdentityName>>>>,
@@ -285,8 +288,8 @@ impl LeaseRegistry {
         handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
-    /// Returns the handle of an identity; starts the refresher of a served profile. Waits only for the first read of the
-    /// shared files and for the supervisor.
+    /// Returns the handle of an identity, and starts the refresher of a served profile first if necessary. It waits for
+    /// the first read of the shared files and for the supervisor, not for a load.
     pub(crate) async fn find(&self, name: &IdentityName) -> Option<LeaseHandle> {
         let key = LeaseKey::Identity(name.clone());
         if let Some(handle) = self.lookup(&key) {
@@ -308,7 +311,7 @@ impl LeaseRegistry {
         let handles = Arc::clone(&self.handles.borrow());
         for handle in handles.values() {
             let mut handle = handle.clone();
-            // A refresher that was replaced or ended publishes nothing more: `changed` fails.
+            // Ignore an error of `changed`: the refresher was replaced or has ended.
             while handle.latest().awaits_first_load() && handle.changed().await.is_ok() {}
         }
     }

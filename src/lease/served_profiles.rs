@@ -13,10 +13,10 @@ use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::source::profile::files::ProfileFiles;
 
-/// Lists the profiles that one configuration serves.
+/// A list of the profiles that one configuration serves.
 #[derive(Debug)]
 pub(crate) struct ServedProfileNames {
-    /// Owned by this list, because a context remembers which inputs were read through it.
+    /// A separate context for this list, because a context records which files were read through it.
     context: Context,
     served: ServedProfiles,
 }
@@ -26,7 +26,7 @@ impl ServedProfileNames {
         Self { context: context.for_refresher(), served }
     }
 
-    /// Lists the names as the shared files have them now.
+    /// Returns the names of the served profiles in the present shared files.
     ///
     /// # Errors
     /// If the files cannot be read or parsed.
@@ -46,7 +46,8 @@ impl ServedProfileNames {
         Ok(profiles.files()?.profiles().filter(|name| self.served.matches(name)).map(IdentityName::new).collect())
     }
 
-    /// Waits until the files have other profiles than [`ServedProfileNames::list`] found, or become readable again.
+    /// Waits until the names differ from those of the last [`ServedProfileNames::list`], or the files become readable
+    /// again.
     pub(crate) async fn changed(&self) {
         self.context.files.changed().await;
     }

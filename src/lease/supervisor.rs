@@ -1,6 +1,6 @@
 //! The supervisor: starts and stops refreshers, publishes their handles, and swaps configurations.
 //!
-//! A refresher that ends by itself ends the daemon with an error: its lease would expire and never be renewed.
+//! If a refresher ends by itself, the daemon ends with an error, because the lease would expire without renewal.
 
 #[cfg(test)]
 mod tests;
@@ -32,7 +32,7 @@ use crate::source::spec::LongLivedKeys;
 pub(crate) enum SupervisorCommand {
     /// Swaps in a new, valid configuration.
     Replace(Generation),
-    /// Publishes why the configuration on disk is invalid; the running one stays.
+    /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
     /// Makes all refreshers load now.
     Reload,
@@ -52,19 +52,19 @@ impl Generation {
     }
 }
 
-/// The pause between two searches for idle profiles; a minute is little beside the default idle time, two hours.
+/// The pause between two searches for idle profiles. It is short compared to the default idle time of two hours.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The capacity of the queue of requests for profiles without a refresher; further ones wait until there is room.
+/// The capacity of the queue of requests for profiles without a refresher; further requests wait until there is room.
 const MAX_DEMANDS: usize = 64;
 
-/// The names that the shared files have, with the list that found them.
+/// A result of [`ServedProfileNames::list`]: the names or an error, with the list for the next call.
 type ListedProfiles = (ServedProfileNames, Result<BTreeSet<IdentityName>, SourceError>);
 
-/// A listing of the served profiles in progress.
+/// A running listing of the served profiles.
 type ProfileListing = Pin<Box<dyn Future<Output = ListedProfiles> + Send>>;
 
-/// A refresher ended by itself, so that its lease is not renewed any longer.
+/// A refresher ended by itself. Its lease would not be renewed.
 #[derive(Debug, thiserror::Error)]
 #[error("the refresher of identity {0} ended: {1}; the daemon stops, because it cannot renew these credentials")]
 pub(crate) struct RefresherEnded(IdentityName, String);
@@ -88,7 +88,7 @@ struct RunningRefresher {
 }
 
 impl Supervisor {
-    /// Makes a supervisor with the refreshers of its first generation running.
+    /// Makes a supervisor and starts the refreshers of the first generation.
     #[must_use]
     pub(crate) fn new(context: Context, generation: Generation) -> (Self, LeaseRegistry) {
         let (handles, known_profiles) = (watch::Sender::default(), watch::Sender::default());
@@ -134,7 +134,8 @@ impl Supervisor {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 Some(ended) = self.tasks.join_next_with_id() => match ended {
-                    // The supervisor aborted it, because it was replaced or is no longer configured.
+                    // This refresher was aborted by the supervisor: it was replaced, or its identity is no longer
+                    // configured.
                     Err(error) if error.is_cancelled() => {}
                     Err(error) => return Err(self.report_end(error.id(), error.to_string())),
                     Ok((_, never)) => match never {},
@@ -166,8 +167,8 @@ impl Supervisor {
         }
     }
 
-    /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed one serves its old lease
-    /// until the first load of its new chain has ended.
+    /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its
+    /// old lease until the first load of the new chain has ended.
     fn replace(&mut self, Generation { identities, profiles }: Generation) {
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
@@ -185,7 +186,7 @@ impl Supervisor {
             };
             self.running.insert(name, running);
         }
-        // Profiles that are still served in the same way keep their refreshers.
+        // Profiles that are served without a change keep their refreshers.
         let known = self.known_profiles.borrow().clone().unwrap_or_default();
         for (name, running) in std::mem::take(&mut before) {
             let serves = |served: &ServedProfiles| served.matches(name.as_str()) && known.contains(&name);
@@ -215,7 +216,8 @@ impl Supervisor {
         }
     }
 
-    /// Takes the listed profiles and starts to wait for the next listing. After an error the known profiles stay.
+    /// Takes the listed profiles and starts to wait for the next listing. If the listing failed, the known profiles
+    /// stay.
     fn update_profiles(&mut self, list: ServedProfileNames, names: Result<BTreeSet<IdentityName>, SourceError>) {
         match names {
             Ok(names) => {
@@ -308,8 +310,8 @@ impl std::fmt::Debug for Supervisor {
     }
 }
 
-/// Returns true if the old lease may be served until the first load of the new chain has ended. The new configuration may
-/// ask for sessions in the place of long-lived keys; the keys are then not served any longer.
+/// Returns true if the old lease may be served until the first load of the new chain has ended. It may not if the new
+/// configuration exchanges long-lived keys for sessions: then the keys must not be served any longer.
 fn may_inherit(lease: &Lease, identity: &Identity) -> bool {
     !(lease.is_long_lived && matches!(identity.long_lived_keys, LongLivedKeys::Session { .. }))
 }
@@ -319,7 +321,7 @@ async fn list_profiles(list: ServedProfileNames) -> ListedProfiles {
     (list, names)
 }
 
-/// Waits for the listing in progress and clears it; waits for ever if there is none.
+/// Waits for the running listing and clears it. Waits for ever if no listing runs.
 async fn next_listing(listing: &mut Option<ProfileListing>) -> ListedProfiles {
     match listing {
         Some(pending) => {

@@ -68,18 +68,18 @@ impl From<SourceError> for RefreshRefused {
 /// A login with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct CurrentLogin {
-    /// The content of the file, or newer content that could not be written.
+    /// The content of the file, or newer content that could not be written to it.
     pub(crate) entry: CacheEntry,
     /// The token in the entry.
     pub(crate) token: AccessToken,
-    /// True if no refresh will follow.
+    /// True if this token cannot be refreshed at its end.
     pub(crate) is_last: bool,
 }
 
-/// The token of a login, refreshed when it is due.
+/// Returns the token of a login, and refreshes it first if a refresh is due.
 ///
 /// The file is read through the [`Context`], so that a new login wakes the refresher. Each file has one refresh at a
-/// time, which is written back. A refresh that fails is a warning as long as the token is valid.
+/// time, and the new token is written back. A failed refresh is logged as a warning as long as the token is valid.
 ///
 /// # Errors
 /// [`ErrorKind::LoginRequired`] with the command to run if a person has to log in. Another kind if the file is not
@@ -93,11 +93,11 @@ pub(crate) async fn current(
     KnownLogin { context, path, login, session, remedy, slot }.current().await
 }
 
-/// Replaces the content of a cache file. A symlink is followed only if no user but us, root and `trusted_owners` can
-/// have made it, and only to a token.
+/// Replaces the content of a cache file. A symlink is followed only if it leads to a token, and only we, root or
+/// `trusted_owners` can have made it.
 ///
 /// # Errors
-/// If the file cannot be written, or must not be.
+/// If the file cannot or must not be written.
 pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) -> Result<(), SourceError> {
     let (path, bytes) = (path.to_owned(), entry.render());
     let trusted = write::LinkTrust { ours: context.uid(), owners: Arc::clone(&context.trusted_owners) };
@@ -110,7 +110,7 @@ pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) ->
     }
 }
 
-/// The name of a cache file: the digest of the name of the login, in lower-case hexadecimal.
+/// Returns the name of a cache file: a digest of the name of the login, in lower-case hexadecimal.
 #[must_use]
 pub(crate) fn file_name(algorithm: &'static Algorithm, key: &str) -> String {
     let mut name = String::new();
@@ -138,7 +138,7 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         }
         let asked = Instant::now();
         let mut attempts = self.slot.attempts.lock().await;
-        // The task before us, or the AWS CLI, may have refreshed the token meanwhile.
+        // Another task or the AWS CLI may have refreshed the token while this task waited.
         let now = self.read().await?;
         if !self.is_due(&now.token) {
             return Ok(now);
@@ -172,7 +172,7 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         }
     }
 
-    /// The content of the file, or newer content that could not be written.
+    /// The content of the file, or newer content that could not be written to it.
     async fn read(&self) -> Result<CurrentLogin, SourceError> {
         let Self { session, remedy, .. } = self;
         let path = Escaped(&self.path.to_string_lossy()).to_string();
@@ -215,8 +215,8 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         (token.expires <= self.context.clock.now()).then_some(token.expires)
     }
 
-    /// The token without a refresh, if it is still valid. `transient` is the error of the refresh, if another attempt
-    /// may succeed.
+    /// Returns the old token if it is still valid. `transient` is the error of the refresh if a later refresh may
+    /// succeed.
     fn without_refresh(&self, now: CurrentLogin, transient: Option<SourceError>) -> Result<CurrentLogin, SourceError> {
         let Self { session, remedy, .. } = self;
         match (self.expired_at(&now.token).map(timestamp), transient) {
@@ -247,8 +247,8 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         Ok(CurrentLogin { entry, token, is_last: false })
     }
 
-    /// The login after AWS refused its refresh token: a person has to log in, unless another process has refreshed the
-    /// token meanwhile.
+    /// Returns the login after AWS refused its refresh token. A person has to log in, unless another process has
+    /// refreshed the token meanwhile.
     async fn refused(&self, tried: &AccessToken, error: &SourceError) -> Result<CurrentLogin, SourceError> {
         let now = self.read().await?;
         let is_valid = self.expired_at(&now.token).is_none();

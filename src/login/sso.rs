@@ -30,16 +30,17 @@ pub(crate) struct SsoLogin {
     pub(crate) token: AccessToken,
     /// The moment from which a person has to log in again, if it is known.
     pub(crate) ends: Option<SystemTime>,
-    /// The number of the login in this process. Our refreshes keep it; a token that another program wrote into the
-    /// cache has a new one. Credentials of one login are not served for another.
+    /// The number of the login in this process. A refresh by this process keeps the number; a token that another
+    /// program wrote into the cache gets a new number. So cached credentials of one login are not served for another
+    /// login.
     pub(crate) lineage: u64,
 }
 
-/// The login of a session. Its token is refreshed when less than 15 minutes of it are left.
+/// Returns the login of a session. The token is refreshed first if it expires within 15 minutes.
 ///
 /// The cache is read through the [`Context`], so that a new login wakes the refresher. Each cache file has one refresh
-/// at a time, which is written back. A refresh that fails is a warning as long as the token is valid. `profile` is a
-/// profile with the legacy keys, for the command in the hint.
+/// at a time, and the new token is written back. A failed refresh is logged as a warning as long as the token is valid.
+/// `profile` is a profile with the legacy keys; the hint names it in the login command.
 ///
 /// # Errors
 /// [`ErrorKind::LoginRequired`](crate::model::error::ErrorKind::LoginRequired) with the command to run if a person has
@@ -57,7 +58,7 @@ pub(crate) async fn login(
     Ok(SsoLogin { ends, lineage: context.login_state.lineage(&path, &token.token), token })
 }
 
-/// Returns true if the token can be refreshed at its end: the registration is valid then.
+/// Returns true if the token can be refreshed at its end, because the registration is still valid then.
 fn can_go_on(session: &SsoSession, entry: &CacheEntry, token: &AccessToken) -> bool {
     session.name.is_some()
         && entry.refresh_token().is_some_and(|(_, registration)| registration.expires + WINDOW > token.expires)
@@ -67,7 +68,7 @@ fn without_home() -> SourceError {
     SourceError::misconfigured("the home directory, and so the token cache, is unknown").with_hint("set HOME")
 }
 
-/// Writes a new login into the cache, in the place of the one before.
+/// Writes a new login into the cache and replaces the login before.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -86,7 +87,7 @@ pub(crate) async fn store(
     Ok(path)
 }
 
-/// The registration of an earlier login, if it is valid until `until`. A file that cannot be read counts as missing.
+/// Returns the registration of an earlier login if it is valid until `until`. An unreadable file counts as missing.
 pub(crate) async fn registration(context: &Context, session: &SsoSession, until: SystemTime) -> Option<Registration> {
     let path = cache_file::registration_path(&context.environment, session)?;
     let file = context.files.read(&path).await.ok()?;

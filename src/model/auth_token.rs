@@ -11,7 +11,8 @@ pub(crate) const NOT_VISIBLE: &str =
 
 /// Checks that every SDK can send the token and that a header carries it unchanged.
 ///
-/// It is visible ASCII without a line break at its end: several SDKs refuse a token file that ends in one.
+/// A valid token is visible ASCII, without a line break at its end: several SDKs refuse a token file that ends in a
+/// line break.
 pub(crate) fn check(token: &str) -> Result<(), &'static str> {
     match token.len() {
         0 => Err("it is empty"),

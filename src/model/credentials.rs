@@ -7,29 +7,30 @@ use crate::model::location::Location;
 use crate::model::secret::Secret;
 use crate::model::text::{InvalidText, usable};
 
-/// A key pair with everything that belongs to it. All parts come from one source: nothing ever combines the keys of
-/// one source with the token, account or endpoint of another.
+/// A key pair with everything that belongs to it. All parts come from one source: the keys of one source are never
+/// combined with the token, account or endpoint of another source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// `AKIA…` (long-lived) or `ASIA…` (temporary). It identifies the secret and is not secret itself.
+    /// The access key id: `AKIA…` for long-lived keys, `ASIA…` for temporary ones. It identifies the secret key and is
+    /// not secret.
     pub access_key_id: Box<str>,
     /// The key that signs requests.
     pub secret_access_key: Secret,
-    /// Present with temporary credentials, `None` with long-lived keys.
+    /// The session token of temporary credentials. `None` for long-lived keys.
     pub session_token: Option<Secret>,
-    /// The moment from which services refuse them. `None` if it is unknown or never comes.
+    /// The moment from which services refuse the credentials. `None` if they never expire or the moment is unknown.
     pub expiration: Option<SystemTime>,
     /// The twelve digits of the AWS account. `None` unless the source is certain of it.
     pub account_id: Option<Box<str>>,
     /// The URL of the S3 endpoint that accepts these keys, without user info.
     pub endpoint: Option<Box<str>>,
-    /// The end of the login behind these credentials, if it is known: no new ones come after it.
+    /// The end of the login behind these credentials, if known. After it a person has to log in to get new credentials.
     pub login_ends: Option<Arc<LoginEnd>>,
     /// The setting that these credentials come from, for messages.
     pub location: Option<Location>,
 }
 
-/// The end of a login, and the command that a person runs then.
+/// The end of a login, and the command for the next login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginEnd {
     /// The moment from which a person has to log in again.
@@ -39,7 +40,7 @@ pub struct LoginEnd {
 }
 
 impl Credentials {
-    /// A long-lived key pair without any of the other parts. Surrounding white space is removed.
+    /// Makes a long-lived key pair without the other parts. Surrounding white space is removed.
     ///
     /// # Errors
     /// If either half is empty or holds a control character.
@@ -56,7 +57,7 @@ impl Credentials {
         })
     }
 
-    /// The same credentials with a session token. An empty token counts as absent.
+    /// Returns the credentials with a session token. An empty token counts as absent.
     ///
     /// # Errors
     /// If the token holds a control character.
@@ -68,7 +69,7 @@ impl Credentials {
         Ok(self)
     }
 
-    /// The same credentials with an account id. A text that is not twelve digits is left out, because it is uncertain.
+    /// Returns the credentials with an account id. A text other than twelve digits is ignored.
     #[must_use]
     pub fn with_account_id(mut self, account_id: Option<&str>) -> Self {
         self.account_id = account_id
@@ -78,7 +79,7 @@ impl Credentials {
         self
     }
 
-    /// The same credentials with an expiration.
+    /// Returns the credentials with an expiration.
     #[must_use]
     pub fn with_expiration(mut self, expiration: Option<SystemTime>) -> Self {
         self.expiration = expiration;

@@ -1,4 +1,4 @@
-//! The error of a source. Its kind decides what happens next, its other parts tell a person what to do.
+//! The error of a source. Its kind decides what happens next; its other parts explain the error to the user.
 
 use std::error::Error;
 use std::fmt;
@@ -8,15 +8,15 @@ use std::time::Duration;
 use crate::model::location::Location;
 use crate::model::text::InvalidText;
 
-/// Why a configured source gives no credentials.
+/// The reason why a configured source gives no credentials.
 ///
 /// It prints as one line: `LOCATION: MESSAGE; HINT`. No part of it holds a secret, and foreign text in it is escaped.
-/// Two errors are equal when all parts but the cause are equal.
+/// Two errors are equal if all parts except the cause are equal.
 #[derive(Clone, Debug)]
 pub struct SourceError {
     /// Decides the HTTP status and the pause before the next attempt.
     pub kind: ErrorKind,
-    /// The setting that the error is about, where one is known.
+    /// The location of the setting that the error is about, if known.
     pub location: Option<Location>,
     /// The operation that failed and the reason, without the location and the hint.
     pub message: Box<str>,
@@ -24,11 +24,11 @@ pub struct SourceError {
     pub hint: Option<Box<str>>,
     /// The error of a lower layer that led to this one.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
-    /// The standard error of a program. It may hold anything, so that the log shows it at debug level only.
+    /// The standard error of a program. It may hold secrets, so the log shows it at debug level only.
     pub detail: Option<Box<str>>,
     /// The minimum pause before the next request, as the service demands it.
     pub retry_after: Option<Duration>,
-    /// True if a wrong region may be the reason. The region may have a location of its own.
+    /// True if a wrong region may be the cause. The error then gets the location of the region setting.
     pub is_of_region: bool,
 }
 
@@ -38,10 +38,10 @@ pub struct SourceError {
 pub enum ErrorKind {
     /// A time-out, a 5xx status, throttling, a refused connection, or an answer that had already expired.
     Unavailable,
-    /// A named file is missing, cannot be read or does not parse. Another program may be writing it. The refresher
-    /// treats it as [`ErrorKind::Misconfigured`] once it has been so for 5 s.
+    /// A named file is missing, cannot be read or does not parse. Another program may be writing it. After 5 s the
+    /// refresher treats the error as [`ErrorKind::Misconfigured`].
     Unsettled,
-    /// A setting is wrong and another attempt cannot help: half a key pair, a forbidden host, an unsupported setting.
+    /// A setting is wrong, so a retry cannot help: half a key pair, a forbidden host, an unsupported setting.
     Misconfigured,
     /// The service refused the request.
     Denied,
@@ -58,7 +58,7 @@ impl ErrorKind {
 }
 
 impl SourceError {
-    /// An error of this kind.
+    /// Makes an error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<Box<str>>) -> Self {
         Self {
             kind,
@@ -72,18 +72,18 @@ impl SourceError {
         }
     }
 
-    /// A transient error.
+    /// Makes a transient error.
     pub fn unavailable(message: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// An error that is permanent until an input changes.
+    /// Makes an error that is permanent until an input changes.
     pub fn misconfigured(message: impl Into<Box<str>>) -> Self {
         Self::new(ErrorKind::Misconfigured, message)
     }
 
-    /// The same error at this location. A location that the error has already stays, because the inner one is more
-    /// exact; it takes over the name of the profile.
+    /// Returns the error with this location. If the error already has a location, that one stays, because it is more
+    /// exact; only the name of the profile is added to it.
     #[must_use]
     pub fn at(self, location: impl Into<Option<Location>>) -> Self {
         let location = match (self.location, location.into()) {
@@ -96,19 +96,19 @@ impl SourceError {
         Self { location, ..self }
     }
 
-    /// The same error with a hint, unless it has one already.
+    /// Returns the error with a hint, unless the error has a hint already.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<Box<str>>) -> Self {
         Self { hint: self.hint.or_else(|| Some(hint.into())), ..self }
     }
 
-    /// The same error with the error of a lower layer behind it.
+    /// Returns the error with the error of a lower layer as its cause.
     #[must_use]
     pub fn caused_by(self, cause: impl Error + Send + Sync + 'static) -> Self {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 
-    /// The same error with what was attempted before its message: `CONTEXT: MESSAGE`.
+    /// Returns the error with the attempted action before its message: `CONTEXT: MESSAGE`.
     #[must_use]
     pub fn while_trying(self, what: impl fmt::Display) -> Self {
         Self { message: format!("{what}: {}", self.message).into(), ..self }

@@ -12,10 +12,10 @@ use crate::model::text::Escaped;
 pub(crate) struct IdentityName(Arc<str>);
 
 impl IdentityName {
-    /// The identity that always exists.
+    /// The name of the identity that always exists.
     pub(crate) const DEFAULT: &'static str = "default";
 
-    /// A name of any text. An identity of that name need not exist.
+    /// Makes a name from any text. An identity of that name need not exist.
     pub(crate) fn new(text: impl Into<Arc<str>>) -> Self {
         Self(text.into())
     }

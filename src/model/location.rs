@@ -31,7 +31,7 @@ impl Location {
         Self(Arc::new(LocationKind::Variable(name.into())))
     }
 
-    /// The same line, with the name of the profile that it belongs to.
+    /// Returns the location with the name of the profile that the line belongs to.
     #[must_use]
     pub fn in_profile(mut self, name: &str) -> Self {
         if let LocationKind::Line { profile, .. } = Arc::make_mut(&mut self.0) {
@@ -40,7 +40,7 @@ impl Location {
         self
     }
 
-    /// The same line, with the name of the property on it.
+    /// Returns the location with the name of the property on the line.
     #[must_use]
     pub fn with_property(mut self, name: &str) -> Self {
         if let LocationKind::Line { property, .. } = Arc::make_mut(&mut self.0) {

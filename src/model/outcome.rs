@@ -9,11 +9,11 @@ use crate::model::error::SourceError;
 /// The answer of a source. A chain continues with its next source after `NotConfigured` only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
-    /// A complete key pair. It may have expired: the caller judges that.
+    /// A complete key pair. It may have expired: the caller has to check.
     Found(Credentials),
     /// No setting names this source. The reason is for `credenza check`: `AWS_ACCESS_KEY_ID is not set`.
     NotConfigured(Cow<'static, str>),
-    /// A setting names this source, and it has no credentials.
+    /// A setting names this source, but the source has no credentials.
     Failed(SourceError),
 }
 
@@ -24,12 +24,12 @@ impl From<SourceError> for Lookup {
 }
 
 impl Lookup {
-    /// [`Lookup::NotConfigured`] with this reason.
+    /// Makes [`Lookup::NotConfigured`] with this reason.
     pub fn not_configured(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::NotConfigured(reason.into())
     }
 
-    /// [`Lookup::Found`] or [`Lookup::Failed`].
+    /// Converts a result to [`Lookup::Found`] or [`Lookup::Failed`].
     pub fn from_result(result: Result<Credentials, SourceError>) -> Self {
         result.map_or_else(Self::Failed, Self::Found)
     }
@@ -49,9 +49,9 @@ pub struct ChainLoad {
 pub struct Attempt {
     /// The name of the source.
     pub source: Arc<str>,
-    /// Its answer, without credentials.
+    /// The answer of the source, without credentials.
     pub said: AttemptResult,
-    /// The steps that led to the answer. Empty unless the caller wanted them.
+    /// The steps that led to the answer. Empty unless the caller requested them.
     pub(crate) links: Vec<TraceStep>,
 }
 
@@ -64,7 +64,7 @@ pub enum AttemptResult {
     NotConfigured(Cow<'static, str>),
     /// The source is configured and fails.
     Failed(SourceError),
-    /// A source before it ended the search.
+    /// The source was not asked, because the search ended at an earlier source.
     NotAsked,
 }
 
@@ -75,7 +75,7 @@ pub enum Outcome {
     Found {
         /// The position of the source.
         winner: usize,
-        /// Its answer, as one unit.
+        /// The credentials of the source, as one unit.
         credentials: Credentials,
     },
     /// A configured source fails, and the chain stops there.
@@ -89,7 +89,7 @@ pub enum Outcome {
     Vanished {
         /// The position of the source.
         source: usize,
-        /// The reason that the source gives.
+        /// The reason from the source.
         reason: Cow<'static, str>,
     },
     /// No source of the chain is configured.
@@ -102,12 +102,12 @@ pub struct TraceStep {
     /// The step, with the location of its setting.
     pub what: Box<str>,
     /// The access key id that the step gave, or the reason why it gave none. `None` if the step was not tried, because
-    /// an earlier one gave no credentials.
+    /// an earlier step gave no credentials.
     pub gave: Option<Result<Box<str>, Box<str>>>,
 }
 
 impl TraceStep {
-    /// A step that was tried, with its answer.
+    /// Makes a step that was tried, with its answer.
     pub fn new(what: impl Into<Box<str>>, lookup: &Lookup) -> Self {
         let gave = match lookup {
             Lookup::Found(credentials) => Ok(credentials.access_key_id.clone()),
@@ -117,7 +117,7 @@ impl TraceStep {
         Self { what: what.into(), gave: Some(gave) }
     }
 
-    /// A step that was not tried.
+    /// Makes a step that was not tried.
     pub fn not_tried(what: impl Into<Box<str>>) -> Self {
         Self { what: what.into(), gave: None }
     }

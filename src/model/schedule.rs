@@ -5,31 +5,33 @@ use std::time::{Duration, SystemTime};
 /// The minimum lifetime of a lease that is refreshed [`LONG_LEAD`] before its end.
 const LONG_LIFETIME: Duration = Duration::from_secs(90 * 60);
 
-/// The lead of a long lifetime. The newest SDKs come back when less than 60 minutes remain; five more keep it fresh.
+/// The lead for leases with a long lifetime. The newest SDKs request again when less than 60 minutes remain. Five
+/// minutes more ensure that they get a renewed lease.
 const LONG_LEAD: Duration = Duration::from_secs(65 * 60);
 
-/// The lead of a short lifetime. boto comes back when less than 15 minutes remain; five more keep it fresh.
+/// The lead for leases with a short lifetime. boto requests again when less than 15 minutes remain. Five minutes more
+/// ensure that it gets a renewed lease.
 const SHORT_LEAD: Duration = Duration::from_secs(20 * 60);
 
 /// The maximum part of the lead that is added at random, so that the refreshes of a fleet started together spread.
 const SPREAD: f64 = 0.1;
 
-/// The time for which a file must stay broken, or a source not configured, before the refresher believes it.
+/// The settling time: a file must stay broken, or a source not configured, for this time before the refresher reacts.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
 /// The maximum pause after errors, and the pause between two loads while a permanent error lasts.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The minimum pause between two loads that no event causes.
+/// The minimum pause between two loads, if no event causes the second.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The time before its end at which a lease of this lifetime is refreshed.
+/// Returns the lead: how long before its end a lease of this lifetime is refreshed.
 #[must_use]
 pub(crate) fn lead(lifetime: Duration) -> Duration {
     if lifetime >= LONG_LIFETIME { LONG_LEAD } else { SHORT_LEAD.min(lifetime / 2) }
 }
 
-/// The moment at which credentials are refreshed that were loaded at `loaded` and expire at `expiration`.
+/// Returns the time of the refresh of credentials that were loaded at `loaded` and expire at `expiration`.
 #[must_use]
 pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, random: f64) -> SystemTime {
     let lifetime = expiration.duration_since(loaded).unwrap_or_default();
@@ -38,15 +40,15 @@ pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, random: f64
     (expiration - early).max(loaded + SHORTEST_PAUSE)
 }
 
-/// The pause after a source gave unchanged credentials, which expire after `remaining`.
+/// Returns the pause after a source gave unchanged credentials, which expire after `remaining`.
 #[must_use]
 pub(crate) fn after_the_same(remaining: Duration) -> Duration {
     (remaining / 2).clamp(SHORTEST_PAUSE, Duration::from_secs(60))
 }
 
-/// Exponential backoff with full jitter after this many errors in a row (1 for the first).
+/// Returns the pause after a number of errors in a row (1 for the first): exponential backoff with full jitter.
 ///
-/// It is at least the `retry_after` of the service, up to [`LONGEST_PAUSE`].
+/// The pause is at least the `retry_after` of the service, and at most [`LONGEST_PAUSE`].
 #[must_use]
 pub(crate) fn backoff(failures: u32, random: f64, retry_after: Option<Duration>) -> Duration {
     let ceiling = SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);

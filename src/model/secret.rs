@@ -18,21 +18,21 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text. It leaves the process only in response bodies, in requests to services, in cache files and in the
+    /// Returns the text. It may leave the process only in response bodies, requests to services, cache files, and the
     /// output of `get`, `env` and `exec`.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Returns true if this is the text. The time that it takes depends on the length of the text only.
+    /// Returns true if this is the text. The time depends only on the length of the text.
     #[must_use]
     pub fn is(&self, text: &[u8]) -> bool {
         let ours = self.0.as_bytes();
         if ours.len() != text.len() {
             return false;
         }
-        // Word by word, with one constant-time comparison at the end.
+        // Combine the differences of all words, and compare the result once in constant time.
         let word = |bytes: &[u8]| {
             let mut word = [0; 8];
             word[..bytes.len()].copy_from_slice(bytes);

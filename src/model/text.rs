@@ -10,12 +10,12 @@ pub enum InvalidText {
     /// The part is empty.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// The part holds a control character. A header or a variable could not carry it, or would be split by it.
+    /// The part holds a control character. A header or a variable could not carry the part, or would be split.
     #[error("the {0} contains a control character (a line break, perhaps)")]
     ControlCharacter(&'static str),
 }
 
-/// The text without surrounding white space, if a header, a variable and a file can carry it.
+/// Returns the text without surrounding white space, if a header, a variable and a file can carry it.
 ///
 /// # Errors
 /// If it is empty or holds a control character. The error names `part` and never shows the text.
@@ -38,7 +38,8 @@ impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
         for c in self.0.chars() {
-            // Line and paragraph separators and the bidirectional overrides are not control characters.
+            // These are not control characters, but forge lines too: line and paragraph separators, and bidirectional
+            // overrides.
             if c.is_control()
                 || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
             {
@@ -74,7 +75,7 @@ impl fmt::Display for Quoted<'_> {
 /// The maximum length of an excerpt, in characters: a message should fit on a few lines of a terminal or a log.
 const LONGEST_EXCERPT: usize = 300;
 
-/// The beginning of a text, escaped, with `secret` redacted.
+/// Returns the beginning of a text, escaped and with `secret` redacted.
 pub(crate) fn excerpt(text: &str, secret: Option<&Secret>) -> String {
     let text = match secret.map(Secret::expose) {
         Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),

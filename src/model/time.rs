@@ -7,8 +7,8 @@ use time::format_description::well_known::Rfc3339;
 
 /// An RFC 3339 timestamp in whole seconds of UTC with `Z`, the form that every SDK reads: `2026-11-23T16:00:00Z`.
 ///
-/// Fractions of a second are cut, so that a served expiration is never later than the real one. RFC 3339 ends with the
-/// year 9999: a later moment becomes the end of 9998.
+/// Fractions of a second are cut, so that a served expiration is never later than the real one. RFC 3339 has no year
+/// after 9999, so a later moment is printed as the end of 9998.
 #[must_use]
 pub(crate) fn timestamp(at: SystemTime) -> String {
     let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
@@ -22,7 +22,8 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
 /// Reads an RFC 3339 timestamp of any offset.
 ///
 /// # Errors
-/// Says what is wrong. A missing time zone is an error, because a wrong guess would serve expired keys for hours.
+/// The reason why the text is invalid. A missing time zone is an error, because a wrong guess would serve expired keys
+/// for hours.
 pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
     const FORM: &str = "is not a timestamp of the form 2026-11-23T16:00:00Z";
     let text = text.trim();

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The interval of comparing the wall clock with the monotonic one. After a suspend the daemon notices the sleep this late.
+/// The interval at which the wall clock is compared with the monotonic clock. After a suspend the daemon notices the
+/// sleep within this time.
 const TICK: Duration = Duration::from_secs(5);
 
-/// The minimum difference of a step. A smaller one is NTP slewing the clock.
+/// The minimum difference that counts as a step of the clock. NTP makes smaller corrections all the time.
 const STEP: Duration = Duration::from_secs(2);
 
 /// The only access to the wall clock. Clones share its steps.
@@ -25,7 +26,7 @@ pub(crate) struct Clock {
 #[derive(Clone)]
 enum WallTime {
     System,
-    /// Runs with tokio's clock, which tests pause, from `base`. The shift is in milliseconds.
+    /// A clock that starts at `base` and runs with tokio's clock, which tests can pause. The shift is in milliseconds.
     #[cfg(any(test, feature = "fuzzing"))]
     Injected {
         base: SystemTime,
@@ -73,7 +74,7 @@ impl Clock {
         }
     }
 
-    /// Moves an injected clock by this many milliseconds, as `date --set` would. The system clock stays.
+    /// Moves an injected clock by this many milliseconds, as `date --set` would. It has no effect on the system clock.
     #[cfg(test)]
     pub(crate) fn step(&self, milliseconds: i64) {
         if let WallTime::Injected { shift, .. } = &self.wall {
@@ -87,7 +88,8 @@ impl Clock {
         self.steps.subscribe()
     }
 
-    /// Compares both clocks forever, and notifies the receivers of [`Clock::steps`]. One task of the process runs it.
+    /// Compares both clocks forever, and notifies the receivers of [`Clock::steps`] of a step. One task in the process
+    /// runs this.
     pub(crate) async fn watch_for_steps(&self) {
         let (mut wall, mut monotonic) = (self.now(), Instant::now());
         loop {

@@ -28,20 +28,21 @@ impl Environment {
         Self { variables: Arc::new(variables), home }
     }
 
-    /// Replaces the home directory, for users that have one while `HOME` is unset.
+    /// Sets the home directory, for users with a home directory but without `HOME`.
     #[must_use]
     pub(crate) fn with_home(mut self, home: Option<PathBuf>) -> Self {
         self.home = home.filter(|home| !home.as_os_str().is_empty()).map(Arc::from);
         self
     }
 
-    /// Returns the value of a variable without surrounding white space. A blank variable counts as unset, as in the SDKs.
+    /// Returns the value of a variable without surrounding white space. A blank variable counts as unset, as in the
+    /// SDKs.
     #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
-    /// Returns true if the value is `true` in any case. The SDKs accept no other value.
+    /// Returns true if the value is `true`, in upper or lower case. The SDKs accept no other value.
     #[must_use]
     pub(crate) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -52,8 +53,8 @@ impl Environment {
         self.home.as_deref()
     }
 
-    /// Returns the selected profile: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS CLI and
-    /// boto3 read both, the second first. The other SDKs read only the first.
+    /// Returns the selected profile: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS
+    /// CLI and boto3 prefer `AWS_DEFAULT_PROFILE`; the other SDKs read only `AWS_PROFILE`.
     #[must_use]
     pub(crate) fn profile(&self) -> Option<&str> {
         self.get("AWS_PROFILE").or_else(|| self.get("AWS_DEFAULT_PROFILE"))
@@ -100,8 +101,8 @@ impl Environment {
     }
 }
 
-/// Variables for this process alone, set by the user or the service manager. Child processes do not get them. A name that
-/// ends in `_` is a prefix.
+/// Variables for this process alone, set by the user or the service manager. Child processes do not get them. A name
+/// that ends in `_` is a prefix.
 const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
 
 /// Returns true if the variable is for this process alone.

@@ -21,8 +21,8 @@ use crate::os::files::snapshot::FileSnapshot;
 use crate::os::files::watcher::{WatchRegistry, Watcher};
 use crate::os::single_flight::SingleFlight;
 
-/// The files of this machine for one reader. It records each read since [`Files::forget`], so that [`Files::changed`] can
-/// wait for a change of any of them. The default reaches no file.
+/// The files of this machine for one reader. It records each read since [`Files::forget`], so that [`Files::changed`]
+/// can wait for a change of any recorded file. The default reaches no file.
 ///
 /// Clones share the record; [`Files::fresh`] makes another reader of these files.
 #[derive(Clone, Default)]
@@ -33,16 +33,16 @@ pub(crate) struct Files {
 
 /// The part that all readers of a process share.
 struct FileService {
-    /// `None` if no reader waits for changes.
+    /// The watched files. `None` if no reader waits for changes.
     registry: Option<Arc<WatchRegistry>>,
     cache: ParseCache,
-    /// Locked by the thread that reads a file.
+    /// One lock for each file, held by the thread that reads the file.
     turns: SingleFlight<PathBuf, ()>,
 }
 
 impl FileService {
-    /// Waits until no thread reads this file. A thread that hangs in a dead file system keeps its turn. So later readers wait
-    /// without a thread, of which there are few.
+    /// Waits until no thread reads this file. If a thread hangs in a dead file system, later readers wait here without
+    /// taking a thread: the number of threads is limited.
     async fn turn(&self, path: &Path) -> OwnedMutexGuard<()> {
         self.turns.flight(path, || (), |()| false).lock_owned().await
     }
@@ -57,7 +57,7 @@ impl FileService {
         .await
     }
 
-    /// Reads a file again if it has a later version. Returns true if its content is other than that of the snapshot.
+    /// Reads a file again if it has a later version. Returns true if its content differs from the snapshot.
     async fn has_changed(self: &Arc<Self>, snapshot: &Mutex<FileSnapshot>) -> bool {
         let before = lock(snapshot).clone();
         let Some(path) = before.path().filter(|_| !before.is_current()) else { return false };
@@ -70,20 +70,20 @@ impl FileService {
     }
 }
 
-/// One read.
+/// One read in the record: of a file, or of a set of parsed files.
 enum ReadRecord {
     File(Mutex<FileSnapshot>),
     Parsed(UsedProperties),
 }
 
 impl Files {
-    /// Files that are not watched, for commands that read once.
+    /// Returns files that are not watched, for commands that read once.
     #[must_use]
     pub(crate) fn unwatched() -> Self {
         Self::over(None)
     }
 
-    /// Files that are watched while the [`Watcher`] runs.
+    /// Returns files that are watched while the [`Watcher`] runs.
     #[must_use]
     pub(crate) fn watched() -> (Self, Watcher) {
         let (registry, watcher) = Watcher::new();
@@ -112,7 +112,7 @@ impl Files {
         self.record().clear();
     }
 
-    /// Reads a whole file. It is watched from before the read.
+    /// Reads a whole file. The watch starts before the read, so no change is lost.
     ///
     /// # Errors
     /// If it is missing, unreadable, not a regular file or larger than 16 MB.
@@ -128,8 +128,8 @@ impl Files {
         contents
     }
 
-    /// Reads and parses several files, once per change for all readers of this process. `parse` gets the read of each file.
-    /// `digest` hashes the part of the result that this reader depends on.
+    /// Reads and parses a set of files. The files are parsed once per change for all readers in this process. `parse`
+    /// gets the result of each read. `digest` hashes the part of the parsed value that this reader depends on.
     ///
     /// All readers of a set of files must pass an equal `parse`.
     pub(crate) async fn parsed<T, P, D>(&self, key: &[FileRequest], parse: P, digest: D) -> Arc<T>
@@ -167,7 +167,7 @@ impl Files {
     }
 
     async fn has_changed(&self, service: &Arc<FileService>, registry: &Arc<WatchRegistry>) -> bool {
-        // A clone: this future may be dropped at any await, and the record must stay whole.
+        // Clone the record: this future may be dropped at any await, and must not leave the record incomplete.
         let record = self.record().clone();
         for seen in record {
             let changed = match &*seen {
@@ -203,12 +203,12 @@ async fn wait(generation: &mut watch::Receiver<u64>) {
     }
 }
 
-/// Runs blocking work on a thread of its pool.
+/// Runs blocking work on a thread of tokio's pool for blocking work.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is shutting down, so no task waits for the result.
+        // The runtime is shutting down: wait for ever, because no task needs the result.
         Err(_) => std::future::pending().await,
     }
 }

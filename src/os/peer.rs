@@ -1,7 +1,7 @@
 //! The users that own the listeners of a port on this host.
 //!
-//! The kernel is asked by sock_diag(7). If it does not answer, `/proc/net/tcp` and `tcp6` are read (proc_net_tcp.txt in the
-//! kernel's documentation). That takes milliseconds, since the kernel walks over all connections.
+//! sock_diag(7) reports them. If it is not available, `/proc/net/tcp` and `tcp6` are read (proc_net_tcp.txt in the
+//! kernel's documentation). That takes milliseconds, because the kernel lists all connections.
 
 pub(crate) mod sock_diag;
 
@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 pub(crate) struct ListeningSocket {
     /// The user that opened it.
     pub(crate) uid: u32,
-    /// Unique among the sockets of this boot.
+    /// The inode number. No other socket has had it since the boot.
     inode: u64,
 }
 
@@ -34,7 +34,7 @@ fn from_tables(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         match File::open(table) {
             Ok(file) => read(BufReader::new(file), address, &mut found)?,
-            // A kernel without IPv6 has no such table.
+            // A kernel without IPv6 has no table `tcp6`.
             Err(error) if error.kind() == io::ErrorKind::NotFound && table.ends_with('6') => {}
             Err(error) => return Err(error),
         }
@@ -43,8 +43,8 @@ fn from_tables(address: SocketAddr) -> io::Result<Vec<ListeningSocket>> {
     Ok(found)
 }
 
-/// Returns true if the user id may stand for several users. A user namespace without a mapping for all users shows the
-/// unmapped ones under one id.
+/// Returns true if several users may appear under this user id. A user namespace without a mapping for all users shows
+/// all unmapped users under one id.
 ///
 /// # Errors
 /// If the kernel does not answer.
@@ -60,7 +60,7 @@ fn maps_all_users(map: &str) -> bool {
     map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// Reads the listeners, which are first in a table. The connections after them are not read, since there may be many.
+/// Reads the listeners at the start of a table. The connections after them are not read, because there may be many.
 fn read(table: impl BufRead, address: SocketAddr, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
     const LISTENING: &str = "0A";
     for line in table.lines().skip(1) {
@@ -83,8 +83,8 @@ fn read(table: impl BufRead, address: SocketAddr, found: &mut Vec<ListeningSocke
     Ok(())
 }
 
-/// Returns true if a connection to `address` may reach a listener on `local`. A listener on `[::]` may take IPv4
-/// connections, too, so it counts for both.
+/// Returns true if a connection to `address` may reach a listener on `local`. A listener on `[::]` may accept IPv4
+/// connections, too, so it matches both families.
 fn is_reached(local: SocketAddr, address: SocketAddr) -> bool {
     let (listener, wanted) = (local.ip().to_canonical(), address.ip().to_canonical());
     let on_all = local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
@@ -92,7 +92,8 @@ fn is_reached(local: SocketAddr, address: SocketAddr) -> bool {
     local.port() == address.port() && (listener == wanted || on_all)
 }
 
-/// Parses `0100007F:2605`: the address in words of this machine's byte order, the port as a number.
+/// Parses an address such as `0100007F:2605`. The IP address is in words of this machine's byte order; the port is a
+/// number.
 fn parse(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |at: usize| u32::from_str_radix(ip.get(8 * at..8 * at + 8)?, 16).ok().map(u32::to_ne_bytes);

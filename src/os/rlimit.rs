@@ -10,10 +10,11 @@ use std::io;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 use tokio::process::Child;
 
-/// The maximum number of descriptors that a start takes: pipes, and files that other threads open meanwhile.
+/// The number of descriptors that the start of a program may need: its pipes, and files that other threads open
+/// meanwhile.
 const FOR_A_START: u64 = 64;
 
-/// The original limit. The default has none, and changes no limit.
+/// The original limit. The default value holds no limit, and changes nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenFileLimit(Option<Rlimit>);
 
@@ -32,8 +33,8 @@ impl OpenFileLimit {
         let now = getrlimit(Resource::Nofile);
         let Some(before) = self.0.as_ref().filter(|before| before.current != now.current) else { return start() };
         let lent = Rlimit { current: before.current, maximum: now.maximum };
-        // The program inherits the limit of this process. If too many files are open to start below the limit, it is set
-        // after the start.
+        // Lower the limit of this process: the program inherits it. If too many files are open for that, set the limit
+        // of the program after its start.
         if has_room(&lent) && setrlimit(Resource::Nofile, lent).is_ok() {
             let _raised = LimitGuard(now);
             return start();

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A source of random numbers. No secret is drawn from it. The default is seeded by the operating system. Clones draw from
-/// one sequence.
+/// A generator of random numbers, not for secrets. The default is seeded by the operating system. Clones share one
+/// sequence.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rng(Option<Arc<Mutex<fastrand::Rng>>>);
 

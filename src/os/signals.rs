@@ -28,11 +28,11 @@ pub(crate) fn exit_code(signal: i32) -> u8 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedSignal {
     pub(crate) signal: i32,
-    /// True if the terminal sent it. Then every process of the foreground group got it.
+    /// True if the terminal sent the signal. Then every process of the foreground group got the signal, too.
     pub(crate) by_terminal: bool,
 }
 
-/// The signals of this process. Drop ends the thread and does not restore handlers, since the process ends then.
+/// The signals of this process. Dropping it ends the thread. Handlers are not restored, because the process then ends.
 #[derive(Debug)]
 pub(crate) struct Signals {
     arrived: mpsc::UnboundedReceiver<ReceivedSignal>,
@@ -60,8 +60,8 @@ impl Signals {
         Ok(Self { arrived, handle, thread: Some(thread) })
     }
 
-    /// Runs `work` until it is done or a signal ends the command. The signal drops `work`, which ends the programs that its
-    /// sources started. They would go on if the signal killed this process.
+    /// Runs `work` until it is done or a signal ends the command. A signal drops `work`, and so kills the programs that
+    /// sources have started. They would go on if the signal killed this process.
     ///
     /// # Errors
     /// The signal.

@@ -1,6 +1,6 @@
 //! One piece of work for all concurrent callers of a key.
 //!
-//! The room `os` holds it, since both the files of this room and the caches above it use it.
+//! It is in `os`, because the files of this module and the caches above it use it.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
-/// The state of one key. The caller that holds its lock works for all callers that wait for the lock, and leaves the result
-/// in the state. A caller that is dropped passes the lock to the next one.
+/// The state of one key. The caller that holds the lock does the work for all waiting callers, and leaves the result in
+/// the state. If that caller is dropped, the next caller gets the lock.
 pub(crate) type Flight<S> = Arc<tokio::sync::Mutex<S>>;
 
-/// The flights of a process, one for each key. It owns no task.
+/// The flights of a process, one for each key. It runs no task.
 pub(crate) struct SingleFlight<K, S>(Mutex<HashMap<K, Flight<S>>>);
 
 impl<K: Eq + Hash, S> SingleFlight<K, S> {
-    /// Returns the flight of a key, and begins one with the state `new` if the key has no flight. A new flight removes those that no
-    /// caller holds, except those that `keep` approves.
+    /// Returns the flight of a key, and begins one with the state `new` if the key has no flight. A new flight removes
+    /// the flights that no caller holds, unless `keep` returns true for their state.
     pub(crate) fn flight<Q>(&self, key: &Q, new: impl FnOnce() -> S, keep: impl Fn(&S) -> bool) -> Flight<S>
     where
         K: Borrow<Q>,
@@ -37,8 +37,8 @@ impl<K: Eq + Hash, S> SingleFlight<K, S> {
         flight
     }
 
-    /// Locks the flight of a key. After a wait of `longest` a caller passes the holder by: the key gets a new flight with an
-    /// empty state. One of the callers that have waited so long works for all of them.
+    /// Locks the flight of a key. After a wait of `longest` the holder counts as stuck, and the key gets a new flight
+    /// with an empty state. One of the callers that have waited so long does the work for the others.
     pub(crate) async fn lock<Q>(&self, key: &Q, longest: Duration, keep: impl Fn(&S) -> bool) -> OwnedMutexGuard<S>
     where
         K: Borrow<Q>,
@@ -52,7 +52,7 @@ impl<K: Eq + Hash, S> SingleFlight<K, S> {
         }
     }
 
-    /// Returns the flight that replaces the `stuck` one: all callers that pass it by share it.
+    /// Returns the flight that replaces the `stuck` one. All callers that have waited too long share it.
     fn pass_by<Q>(&self, key: &Q, stuck: &Flight<S>) -> Flight<S>
     where
         K: Borrow<Q>,

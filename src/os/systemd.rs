@@ -1,7 +1,9 @@
-//! The service manager that may have started this process: the sockets that it passes, and the notifications that it gets.
+//! The service manager that may have started this process: the sockets that it passes, and the notifications that it
+//! gets.
 //!
-//! Sockets come as in sd_listen_fds(3). So no other program can take the port while the daemon is down, and a restart refuses
-//! no client. Notifications go out as in sd_notify(3), if the service manager asked for them.
+//! Sockets come as in sd_listen_fds(3). The service manager keeps them open while the daemon restarts: no client is
+//! refused, and no other program can take the port. Notifications go out as in sd_notify(3), if the service manager
+//! asked for them.
 
 use std::io;
 use std::net::TcpListener;
@@ -11,7 +13,7 @@ use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 
-/// A passed socket that is not usable.
+/// A socket from the service manager that is not usable.
 #[derive(Debug, thiserror::Error)]
 #[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP socket: {error}")]
 pub(crate) struct SocketError {
@@ -20,8 +22,8 @@ pub(crate) struct SocketError {
     error: io::Error,
 }
 
-/// Takes the sockets that the service manager passed. It removes their environment variables, so call it once and before the
-/// first thread.
+/// Takes the sockets that the service manager passed. It removes their environment variables, so call it once and
+/// before the first thread.
 ///
 /// # Errors
 /// If a socket is not a listening TCP socket.
@@ -31,7 +33,7 @@ pub(crate) fn sockets() -> Result<Vec<TcpListener>, SocketError> {
     for number in 0..passed.len() {
         let wrong = |error| SocketError { number, error };
         let Some(socket) = passed.take_tcp_listener(number).map_err(wrong)? else { continue };
-        // A program that a source starts must not hold the port.
+        // Close the socket in programs that sources start: they must not hold the port.
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| wrong(error.into()))?;
         socket.set_nonblocking(true).map_err(wrong)?;
         sockets.push(socket);
@@ -47,7 +49,8 @@ pub(crate) struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// Finds the service manager. It listens if `NOTIFY_SOCKET` is set, and watches if `WATCHDOG_USEC` is set for this process.
+    /// Finds the service manager. It accepts notifications if `NOTIFY_SOCKET` is set, and has a watchdog if
+    /// `WATCHDOG_USEC` is set for this process.
     #[must_use]
     pub(crate) fn of_this_process() -> Self {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
@@ -72,7 +75,7 @@ impl ServiceManager {
 
     /// Sets the line that `systemctl status` shows.
     pub(crate) fn status(&self, line: &str) {
-        // A line break would begin another assignment (sd_notify(3)).
+        // Remove line breaks: each would begin another assignment (sd_notify(3)).
         self.notify(&[NotifyState::Status(&line.replace(['\n', '\r'], " "))]);
     }
 

@@ -9,22 +9,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) struct Terminal(Arc<AtomicBool>);
 
 impl Terminal {
-    /// Returns a terminal with a user.
+    /// Returns the terminal of this process, with a user that may be asked.
     #[must_use]
     pub(crate) fn ours() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
 
-    /// Leaves the terminal to another program, which alone reads from it from now on.
+    /// Leaves the terminal to another program. From now on only that program reads from it.
     pub(crate) fn hand_over(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    /// Shows the output of a program, if standard error is that terminal.
+    /// Shows the output of a program on standard error, if that is a terminal with a user.
     pub(crate) fn show(&self, output: &[u8]) {
         let mut errors = io::stderr();
         if self.is_ours() && errors.is_terminal() {
-            // If the terminal fails, no other place is left to show it.
+            // Ignore errors: there is no other place to show the output.
             let _ = errors.write_all(output).and_then(|()| errors.flush());
         }
     }

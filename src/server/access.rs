@@ -15,8 +15,8 @@ use crate::model::secret::Secret;
 /// The prefix of the `Sec-Fetch-…` headers, which browsers add and pages cannot remove.
 const FETCH_METADATA: &str = "sec-fetch-";
 
-/// The maximum number of clients that are compared with a token one after another. Four comparisons cost less than the
-/// digest that finds one of many.
+/// The maximum number of client tokens that are compared one after another. With more clients a token is found by
+/// digest; a digest costs more than four comparisons.
 const FEW: usize = 4;
 
 /// A program that may request credentials.
@@ -24,7 +24,7 @@ const FEW: usize = 4;
 pub(crate) struct Client {
     /// The name in logs.
     pub(crate) name: IdentityName,
-    /// The identities that it may have; `None` means all.
+    /// The identities that the client may have. `None` means all.
     pub(crate) identities: Option<Vec<IdentityName>>,
 }
 
@@ -35,7 +35,8 @@ impl Client {
         self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
     }
 
-    /// Returns the identity of a request without a name: the only one that this client may have, else `default`.
+    /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
+    /// else `default`.
     #[must_use]
     pub(crate) fn own_identity(&self) -> IdentityName {
         static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
@@ -46,14 +47,14 @@ impl Client {
     }
 }
 
-/// Clients by token. A token is found by its keyed digest, so that the time of a lookup reveals nothing about other tokens,
-/// and then compared in constant time.
+/// Clients by token. A token is found by a keyed digest and then compared in constant time. So the time of a lookup
+/// reveals nothing about other tokens.
 ///
-/// The digest is SipHash with a key that is generated at the start. Without the key it cannot be predicted, which is
-/// enough for a lookup, and it costs a tenth of an HMAC.
+/// The digest is SipHash with a key that is generated at the start. A client cannot predict the digest without the key,
+/// which suffices for a lookup. SipHash costs a tenth of an HMAC.
 pub(crate) struct Clients {
     key: RandomState,
-    /// Sorted by digest.
+    /// The clients, sorted by the digests of their tokens.
     by_digest: Vec<(u64, Secret, Arc<Client>)>,
 }
 
@@ -89,7 +90,7 @@ impl std::fmt::Debug for Clients {
 /// The host names and addresses that a request may use.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AllowedHosts {
-    /// The addresses and ports of the listeners, as nearly all clients write them.
+    /// The addresses and ports of the listeners, in the form that nearly all clients send.
     listening: Vec<Box<str>>,
     addresses: Vec<IpAddr>,
     names: Vec<Box<str>>,
@@ -113,8 +114,8 @@ impl AllowedHosts {
         self.listening.iter().any(|ours| ours.as_bytes() == host)
     }
 
-    /// Returns true if the value of a `Host` header is allowed, with or without a port. A bare `::1`, which the AWS CRT
-    /// sends, is allowed, and so is every loopback address, because the connection came over one.
+    /// Returns true if the value of a `Host` header is allowed, with or without a port. Every loopback address is
+    /// allowed, also a bare `::1`, which the AWS CRT sends.
     fn allow(&self, host: &str) -> bool {
         if self.is_listening_on(host.as_bytes()) {
             return true;
@@ -132,7 +133,7 @@ impl AllowedHosts {
             return inner.parse().is_ok_and(|ip: std::net::Ipv6Addr| known(IpAddr::V6(ip).to_canonical()));
         }
         match address(name) {
-            // A bare IPv6 address loses its last group to the port, so what is left is not an allowed address.
+            // Accept IPv4 only: the last group of a bare IPv6 address was split off as a port.
             Some(ip) => ip.is_ipv4() && known(ip),
             None => {
                 let name = name.strip_suffix('.').unwrap_or(name);
@@ -154,7 +155,7 @@ pub(crate) enum Authorized {
 /// Returns the client of a request. Health checks need no token.
 ///
 /// # Errors
-/// Why the request is refused.
+/// The reason why the request is refused.
 pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients) -> Result<Authorized, Refusal> {
     let facts = check_headers(request, hosts)?;
     let path = request.uri.path();
@@ -167,10 +168,11 @@ pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients
     }
 }
 
-/// Checks a request of a protocol without clients: its host must be allowed, and no proxy or browser may have sent it.
+/// Checks a request of a protocol without clients. The host must be allowed, and the request must not come from a proxy
+/// or a browser.
 ///
 /// # Errors
-/// Why the request is refused.
+/// The reason why the request is refused.
 pub(crate) fn check_addressed(request: &Parts, hosts: &AllowedHosts) -> Result<(), Refusal> {
     check_headers(request, hosts).map(|_| ())
 }
@@ -178,7 +180,7 @@ pub(crate) fn check_addressed(request: &Parts, hosts: &AllowedHosts) -> Result<(
 /// Checks the rules of all protocols and returns the headers that access control needs.
 fn check_headers<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<RequestFacts<'r>, Refusal> {
     let seen = RequestFacts::of(&request.headers);
-    // The host of an absolute-form target must be allowed, too (DNS rebinding, proxies).
+    // A request line with a whole URL names a host, too. Check it, against proxies and DNS rebinding.
     let target = request.uri.authority().is_none_or(|authority| hosts.allow(authority.as_str()));
     let ours = |host: &HeaderValue| {
         hosts.is_listening_on(host.as_bytes()) || host.to_str().is_ok_and(|host| hosts.allow(host))
@@ -201,7 +203,7 @@ struct RequestFacts<'r> {
     foreign: bool,
 }
 
-/// The values of one header.
+/// The values of one header: zero, one or more.
 #[derive(Clone, Copy)]
 enum HeaderValues<'r> {
     None,
@@ -216,7 +218,7 @@ impl<'r> RequestFacts<'r> {
             match name.as_str() {
                 "host" => seen.host.add(value),
                 "authorization" => seen.token.add(value),
-                // Only a proxy or a browser sends these; no SDK does.
+                // Headers that only a proxy or a browser sends, and no SDK.
                 "x-forwarded-for" | "forwarded" | "via" | "origin" | "referer" => seen.foreign = true,
                 name => seen.foreign |= name.starts_with(FETCH_METADATA),
             }
@@ -224,8 +226,8 @@ impl<'r> RequestFacts<'r> {
         seen
     }
 
-    /// Returns the token as the SDKs send it: verbatim, without a scheme. An empty header counts as no token, and two
-    /// headers as a wrong one.
+    /// Returns the token from the `Authorization` header. The SDKs send it verbatim, without a scheme such as `Bearer`.
+    /// An empty header counts as no token, and two headers count as a wrong token.
     fn token(&self) -> Result<&'r [u8], Refusal> {
         match self.token {
             HeaderValues::One(value) if !value.is_empty() => Ok(value.as_bytes()),
@@ -251,16 +253,16 @@ impl<'r> HeaderValues<'r> {
     }
 }
 
-/// Why a request is refused.
+/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// No `Authorization`, or an empty one.
+    /// The request has no `Authorization`, or an empty one.
     NoToken,
-    /// A token that no client has.
+    /// The request has a token that belongs to no client.
     WrongToken,
-    /// A missing or repeated `Host`, or one that is not allowed.
+    /// The `Host` is missing, repeated or not allowed.
     ForeignHost,
-    /// Headers of a proxy or a browser.
+    /// The request has headers of a proxy or a browser.
     Forwarded,
 }
 

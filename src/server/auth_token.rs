@@ -27,8 +27,8 @@ pub(crate) struct AuthTokenFile {
 }
 
 impl AuthTokenFile {
-    /// Reads the token from the file, or makes a new one. A restart keeps the token, so that clients keep working; the file
-    /// stays when the daemon stops.
+    /// Reads the token from the file, or makes a new one. A restart keeps the token, so that clients keep working; the
+    /// file stays when the daemon stops.
     ///
     /// # Errors
     /// If the file or its folder is open to other users, or cannot be written.
@@ -45,7 +45,8 @@ impl AuthTokenFile {
         }
     }
 
-    /// Reads the token and makes none, for clients of a running daemon. The daemon checks the mode of the file, not they.
+    /// Reads the token and makes none, for clients of a running daemon. They do not check the mode of the file; the
+    /// daemon does.
     ///
     /// # Errors
     /// If the file is missing or holds no valid token.
@@ -102,8 +103,8 @@ impl AuthTokenFile {
         Ok(())
     }
 
-    /// Lets a newly configured group read the file. Its content has been found to be a token before: a symlink could point
-    /// to another file of the user.
+    /// Lets a newly configured group read the file. The caller has checked that the file holds a token: a symlink could
+    /// point to another file of the user.
     fn open_to_a_new_group(&self, file: &File, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
         let ours = rustix::process::geteuid().as_raw();
         let closed = |group: &u32| ours == meta.uid() && (meta.gid() != *group || meta.mode() & 0o040 == 0);
@@ -160,8 +161,8 @@ impl AuthTokenFile {
         if meta.uid() != ours && meta.uid() != 0 {
             return open(format!("it belongs to user {}, not to this user ({ours}) or root", meta.uid()));
         }
-        // The private group of the folder's owner, which Debian gives every user, has no other members. The group of the
-        // clients has.
+        // The folder may be writable by the private group of its owner, which Debian gives every user: that group has
+        // no other members. The group of the clients has other members.
         let private_group = self.group != Some(meta.gid())
             && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
         if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
@@ -171,8 +172,8 @@ impl AuthTokenFile {
         Ok(())
     }
 
-    /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon was first, its token
-    /// counts.
+    /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon has written a token
+    /// first, that token is returned.
     fn make(&self, folder: &Path) -> Result<Secret, AuthTokenError> {
         let token = random_hex().map_err(|error| self.io("generate a random token", error))?;
         let made = match self.make_nameless(folder, &token) {
@@ -186,8 +187,8 @@ impl AuthTokenFile {
         }
     }
 
-    /// Writes a file without a name and links it into place, so that a killed process leaves no file behind. Returns `None`
-    /// if the file system or the kernel does not support that.
+    /// Writes a file without a name and links it into place, so that a killed process leaves no file behind. Returns
+    /// `None` if the file system or the kernel does not support that.
     fn make_nameless(&self, folder: &Path, token: &str) -> Option<Result<(), AuthTokenError>> {
         let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         let file = File::from(rustix::fs::open(folder, flags, mode).ok()?);
@@ -210,7 +211,8 @@ impl AuthTokenFile {
         let file = file.map_err(|error| self.io("write it", error))?;
         let written = self.fill(&file, token).and_then(|()| {
             match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
-                // The file system cannot refuse to replace a file: the exclusive creation of `aside` must suffice.
+                // This file system has no rename that refuses to replace a file. The exclusive creation of `aside` must
+                // suffice.
                 Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
                 renamed => renamed.map_err(Into::into),
             }

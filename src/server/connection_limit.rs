@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The number of unauthorized connections that are evicted when the kernel refuses a connection. It is more than one,
-/// because sources need file descriptors too.
+/// The number of unauthorized connections that are evicted when the kernel refuses a connection. More than one is
+/// evicted, because sources need file descriptors too.
 const EVICTED_AT_ONCE: usize = 16;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ struct OpenConnections {
     newest: u64,
     /// The connections that are not evicted, oldest first.
     by_number: BTreeMap<u64, Arc<OpenConnection>>,
-    /// The number of evicted connections that are still open.
+    /// The number of connections that were evicted and are still open.
     leaving: usize,
 }
 
@@ -35,11 +35,11 @@ pub(crate) struct OpenConnection {
     pub(crate) authorized: AtomicBool,
     /// True while a request is being answered.
     pub(crate) busy: AtomicBool,
-    /// Set when a request begins.
+    /// Set when the first request begins, and never cleared.
     pub(crate) begun: AtomicBool,
-    /// Set when a response is ready: the client has to send the next request head.
+    /// Set when a response is ready. The header timeout then starts for the next request head.
     pub(crate) answered: AtomicBool,
-    /// Set before `evicted` is notified.
+    /// True if the connection is evicted. It is set before `evicted` is notified.
     is_evicted: AtomicBool,
     pub(crate) evicted: Notify,
 }
@@ -116,7 +116,7 @@ impl OpenConnection {
     }
 }
 
-/// Marks a connection as busy until it is dropped.
+/// Marks a connection as busy. Dropping it ends the mark.
 pub(crate) struct BusyGuard(Arc<OpenConnection>);
 
 impl BusyGuard {

@@ -29,7 +29,7 @@ use crate::server::response::{AnswerFuture, HttpAnswer};
 /// The header timeout: the longest time for a request head. It also closes idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The maximum size of a request head, in bytes; a longer one is answered with 431.
+/// The maximum size of a request head, in bytes; a longer head is answered with 431.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// The time for requests in flight to end when the daemon stops.
@@ -42,8 +42,8 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// The pause after the kernel refused a connection, for example because no file descriptor is left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The time without a refusal after which the log reports recovery. A kernel that frees a descriptor now and then would
-/// fill the log otherwise.
+/// The time without a refusal after which recovery is logged. Without it a host that is short of descriptors would fill
+/// the log.
 const RECOVERED_AFTER: Duration = Duration::from_secs(5);
 
 /// A source of connections.
@@ -72,9 +72,9 @@ impl Listener for TcpListener {
     }
 }
 
-/// A reason from outside to end a connection.
+/// The reason why the server ends a connection.
 enum ConnectionSignal {
-    /// Its slot is needed for another connection.
+    /// Another connection needs the slot.
     Evicted,
     /// The client sent no request head in time.
     HeaderTimeout,
@@ -82,7 +82,7 @@ enum ConnectionSignal {
     Stop,
 }
 
-/// A listener ended by itself, so that its address accepts no connections.
+/// A listener ended by itself. Its address accepts no connections any more.
 #[derive(Debug, thiserror::Error)]
 #[error("a listener ended: {0}; the daemon stops, because clients cannot reach it")]
 pub(crate) struct ListenerEnded(#[source] JoinError);
@@ -166,7 +166,7 @@ pub(crate) fn builder() -> http1::Builder {
     http
 }
 
-/// Serves one connection from its first byte to its last.
+/// Serves one connection until it is closed.
 async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -210,8 +210,8 @@ where
         if slot.open.answered.swap(false, Ordering::Relaxed) {
             timer.restart();
         }
-        // Eviction, stop and timer wake this task, so that one poll of them is enough: another for each request costs as
-        // much as access control.
+        // Skip the polls of eviction, stop and timer if they are already registered to wake this task. Polls at each
+        // request would cost as much as access control.
         if registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
             && !(timer.has_fired() || slot.open.is_evicted() || stop.is_cancelled())
         {
@@ -237,8 +237,8 @@ where
             return;
         }
         Ok(ConnectionSignal::Stop) => {
-            // A client that has just connected is about to send its first request, and a program cannot always retry it.
-            // hyper would close a connection without a request at once, so wait for the first one.
+            // Wait for the first request of a new connection: the client is about to send it, and may not retry. A
+            // graceful shutdown by hyper would close a connection without a request at once.
             let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
                 Poll::Pending if slot.open.begun.load(Ordering::Relaxed) => Poll::Ready(None),

@@ -1,6 +1,7 @@
 //! HTTP status codes and response bodies of errors.
 //!
-//! It renders the refusals of access control and the lease errors; no other room knows their form in HTTP.
+//! It renders the refusals of access control and the lease errors. No other module decides about status codes and error
+//! bodies.
 
 use std::time::SystemTime;
 
@@ -16,10 +17,10 @@ use crate::model::text::Quoted;
 use crate::model::time::timestamp;
 use crate::server::access::Refusal;
 
-/// The longest message, in bytes. boto prints a message in full, and a longer one is not read.
+/// The maximum length of a message, in bytes. boto prints messages in full, and users do not read longer ones.
 const MAX_MESSAGE: usize = 2000;
 
-// Constants: `from_static` in a function checks each byte again at each request.
+// These are constants, because `from_static` in a function would check each byte at each request.
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -64,7 +65,7 @@ impl ErrorResponse {
         self.code == IDENTITY_NOT_FOUND
     }
 
-    /// Refuses an identity, and does not reveal if it exists.
+    /// Refuses an identity without telling the client if it exists.
     #[must_use]
     pub(crate) fn identity_not_allowed(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the client of this token may not have it");
@@ -187,8 +188,8 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     unboxed_json(status, HeaderMap::new(), body).map(Body::new)
 }
 
-/// Makes the response of [`json`] without boxing its body. It reuses `headers`, such as those of the request: hyper reads
-/// the next request into the map of the response, so that no request allocates one.
+/// Makes the response of [`json`] without boxing its body. It reuses `headers`, usually those of the request. hyper
+/// reads the next request into the header map of the response, so no request allocates a header map.
 #[must_use]
 pub(crate) fn unboxed_json(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
     headers.clear();

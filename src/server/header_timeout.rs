@@ -1,4 +1,4 @@
-//! The header timeout, cheap for connections that are busy.
+//! The header timeout, at a low cost for busy connections.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,8 +9,8 @@ use tokio::time::{Instant, Sleep};
 
 /// The header timeout of one connection: the client has a fixed time for each request head.
 ///
-/// hyper's own timeout sets and drops a timer for each head, and polls the connection once more to do so: a tenth of a
-/// request. This one stores the time of a restart and leaves its timer in the runtime until the timer fires.
+/// The timeout of hyper sets a timer for each head and polls the connection again. That takes a tenth of the time of a
+/// request. This timeout stores only the time of the restart. Its timer stays in the runtime until it fires.
 pub(crate) struct HeaderTimer {
     limit: Duration,
     started: Instant,
@@ -34,7 +34,7 @@ impl HeaderTimer {
         self.sleep.is_elapsed()
     }
 
-    /// Waits for the end of the timeout. A timer that fires before that wakes the task, and this method sets it again.
+    /// Waits for the end of the timeout. If the timer fires too early because of a restart, this method sets it again.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = self.started + self.limit;
         while self.sleep.as_mut().poll(cx).is_ready() {

@@ -1,7 +1,8 @@
 //! The IMDS server: the instance metadata service, version 2, for programs that know no other protocol.
 //!
 //! Paths, headers and codes follow the EC2 user guide ("Use IMDS"). Details that the guide leaves open follow the SDKs
-//! (docs/PROTOCOL.md). The protocol has no clients: each program that reaches the listener gets the identity (SECURITY.md).
+//! (docs/PROTOCOL.md). The protocol has no clients: each program that reaches the listener gets the identity
+//! (SECURITY.md).
 
 pub(crate) mod reply;
 pub(crate) mod session_tokens;
@@ -34,7 +35,7 @@ const DOCUMENT: &str = "/latest/dynamic/instance-identity/document";
 
 const TOKEN: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token");
 
-/// The risk of `allow_v1`, for the log and `check`.
+/// The warning about the risk of `allow_v1`, for the log and `check`.
 pub(crate) const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers requests without a token; an attacker can make a server that fetches \
      URLs send such a request. Remove allow_v1 if no program needs IMDSv1";
 
@@ -51,7 +52,7 @@ pub(crate) struct ImdsServer {
     pub(crate) session_tokens: ImdsSessionTokens,
     /// True if requests without a session token are answered (IMDSv1).
     pub(crate) allow_v1: bool,
-    /// Limits the warning about refused long-lived keys to one. SDKs do not show the response to the user, so the log does.
+    /// Ensures that refused long-lived keys are logged once. SDKs do not show the response to the user.
     pub(crate) long_lived_warning: Once,
 }
 
@@ -187,7 +188,7 @@ impl ImdsServer {
     /// Waits for the lease; refuses long-lived keys.
     async fn lease(&self) -> Result<Arc<Lease>, ImdsReply> {
         let lease = self.leases.lease(&self.identity).await.map_err(|error| {
-            // EC2 uses one code for permanent and transient errors, too. The SDK for Go retries it for minutes.
+            // Use one code for permanent and transient errors, as EC2 does. The SDK for Go retries it for minutes.
             let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
             ImdsReply::error(status, error.message)
         })?;
@@ -195,8 +196,8 @@ impl ImdsServer {
         Ok(lease)
     }
 
-    /// Refuses the list of roles if the held lease cannot be served, so that SDKs see no role. Without a lease the list is
-    /// served, because a lease may come.
+    /// Refuses the list of roles if the lease is of long-lived keys, so that SDKs see no role. Without a lease the list
+    /// is served, because a lease may follow.
     fn check_held_lease(&self) -> Result<(), ImdsReply> {
         match self.leases.held_lease(&self.identity) {
             Some(lease) => self.refuse_long_lived(&lease),
@@ -231,11 +232,11 @@ impl ImdsServer {
 enum ImdsResource {
     /// The list of roles, with one entry.
     Roles,
-    /// The credentials.
+    /// The credentials of the role.
     Role,
     Info,
     Region,
-    /// The region with the letter `a`: an availability zone needs some letter.
+    /// The availability zone: the region with the letter `a`, because the zone is unknown.
     Zone,
     Document,
 }

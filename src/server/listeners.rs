@@ -1,4 +1,5 @@
-//! Binds the listeners: on loopback and on the addresses that SDKs know; on others only with `allow_remote`.
+//! Binds the listeners: on loopback and on the addresses that SDKs know, and on other addresses only with
+//! `allow_remote`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,25 +9,25 @@ use tokio::net::TcpListener;
 
 use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
 
-/// The maximum number of connections that wait in the kernel to be accepted; its default maximum. A client that finds no
-/// room retries only after a second.
+/// The maximum number of connections that wait in the kernel to be accepted. The kernel allows no more by default. If
+/// the queue is full, a client retries only after a second.
 const BACKLOG: i32 = 4096;
 
-/// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default it
-/// grows to megabytes for a client that sends many requests and reads no response, even without a token.
+/// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default
+/// it grows to megabytes for a client that sends many requests and reads no response, even without a token.
 const BUFFER: usize = 32 * 1024;
 
-/// The time after which a client that reads nothing of its response is disconnected. Without it the connection would stay
+/// The time after which a client that does not read its response is disconnected. Otherwise the connection would stay
 /// open for ever.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why an address cannot be listened on.
+/// The reason why the daemon cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    /// The address is neither loopback nor well known.
+    /// The address is neither loopback nor known to SDKs.
     #[error(transparent)]
     Remote(#[from] RemoteAddress),
-    /// Another program has the port.
+    /// Another program listens on the port.
     #[error(
         "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with \
          --listen, for the metadata service with --imds-listen"
@@ -48,7 +49,7 @@ pub(crate) enum ListenError {
 /// Binds all addresses, or none.
 ///
 /// # Errors
-/// The first address that cannot be listened on, and why.
+/// The first address that the daemon cannot listen on, with the reason.
 pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let (addresses, lenient) = match listen {
         Listen::Addresses(addresses) => (addresses.clone(), false),
@@ -75,10 +76,10 @@ pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpL
     Ok(listeners)
 }
 
-/// Adopts the sockets of a service manager. The rules of [`bind`] hold for them, too.
+/// Adopts the sockets of a service manager, by the rules of [`bind`].
 ///
 /// # Errors
-/// The first socket that may not be listened on, and why.
+/// The first socket that the daemon may not listen on, with the reason.
 pub(crate) fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
     let adopt = |socket: std::net::TcpListener| {
         let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -112,7 +113,7 @@ fn prepare(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
     limit_hops(listener, address)
 }
 
-/// Limits packets of a link-local address to one hop, as AWS does: the next hop is another host.
+/// Limits packets of a link-local address to one hop, as AWS does, so that they do not reach another host.
 fn limit_hops(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
     if !WELL_KNOWN.contains(&address.ip()) {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Looks up leases for all protocols, and waits for a lease while its load is young.
+//! Looks up leases for all protocols, and waits a while for a lease that is being loaded.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,8 +13,8 @@ use crate::model::identity_name::IdentityName;
 use crate::os::clock::Clock;
 use crate::server::error::ErrorResponse;
 
-/// The longest time that a request waits for a load. Clients give up on one attempt after 1 to 5 s and retry, so that
-/// more of them succeed if their requests wait than if they are refused early (measured).
+/// The longest time that a request waits for a load. Clients give up one attempt after 1 to 5 s and retry. More clients
+/// succeed if requests wait than if they are refused early (measured).
 const MAX_WAIT: Duration = Duration::from_millis(4500);
 
 /// The lease registry with the clock that decides if a lease is usable.
@@ -22,7 +22,7 @@ const MAX_WAIT: Duration = Duration::from_millis(4500);
 pub(crate) struct LeaseLookup {
     pub(crate) registry: LeaseRegistry,
     pub(crate) clock: Clock,
-    /// Cancelled when the daemon stops: waiting requests are answered at once.
+    /// Cancelled when the daemon stops. Waiting requests are then answered at once.
     pub(crate) stopping: CancellationToken,
 }
 
@@ -45,7 +45,7 @@ impl LeaseLookup {
         handle.state().usable(self.clock.now()).map(Arc::clone)
     }
 
-    /// Returns the lease of an identity; waits for it while its load is young.
+    /// Returns the lease of an identity, and waits a while if it is being loaded.
     ///
     /// # Errors
     /// The response that explains why there is no usable lease.
@@ -73,7 +73,7 @@ impl LeaseLookup {
             tokio::select! {
                 biased;
                 changed = handle.changed() => if changed.is_err() {
-                    // The refresher has ended: another has replaced it, or the daemon stops.
+                    // The refresher has ended: another refresher has replaced it, or the daemon stops.
                     handle = find().await?;
                     if handle.has_ended() {
                         return Err(ErrorResponse::stopping(name));

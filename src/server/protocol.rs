@@ -1,4 +1,4 @@
-//! The protocol of a listener. Both protocols serve the same lease registry.
+//! The protocol of a listener. Both protocols serve one lease registry.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Answers one request. Calls `authorized` if the request has the token of a client. The IMDS server never calls it,
-    /// because it issues its session tokens to all programs.
+    /// Answers one request. Calls `authorized` if the request has the token of a client. The IMDS server never calls
+    /// it, because every program can get its session tokens.
     pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,

@@ -25,7 +25,7 @@ use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
 use crate::server::status;
 
-/// The longest time that `/status` waits for regions.
+/// The longest time that `/status` waits for missing regions to load.
 const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The state that all routes share.
@@ -34,7 +34,7 @@ pub(crate) struct RouteState {
     pub(crate) leases: LeaseLookup,
     pub(crate) clients: Clients,
     pub(crate) hosts: AllowedHosts,
-    /// When the daemon started.
+    /// The start of the daemon.
     pub(crate) started: SystemTime,
 }
 
@@ -90,8 +90,9 @@ impl Routes {
 }
 
 impl RouteState {
-    /// Returns the body for a request for a lease that is usable now. Nearly all requests are of this kind, so they bypass
-    /// the router (docs/PERFORMANCE.md says what that saves). The router answers all others and makes every error.
+    /// Returns the body for a request for a lease that is usable now. Nearly all requests are of this kind, so they
+    /// bypass the router, which is slower (docs/PERFORMANCE.md). The router answers all other requests, and every
+    /// error.
     fn held_body(&self, request: &Parts, client: &Client) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
@@ -129,7 +130,7 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         Ok(Some(name)) => name,
         Err(error) => return error.into(),
     };
-    // Before the lookup: a client must not learn if an identity exists that it may not have.
+    // Refuse before the lookup: a client must not learn if a forbidden identity exists.
     if !client.may_have(&name) {
         return ErrorResponse::identity_not_allowed(&name).into();
     }

@@ -18,7 +18,7 @@ pub(crate) struct StatusDocument {
     version: &'static str,
     now: String,
     started: String,
-    /// Why the last reload refused the configuration on disk.
+    /// The reason why the last reload refused the configuration on disk.
     configuration_refused: Option<String>,
     profiles: StatusProfiles,
     identities: BTreeMap<String, StatusIdentity>,
@@ -27,9 +27,9 @@ pub(crate) struct StatusDocument {
 /// The numbers of served profiles.
 #[derive(Debug, Serialize)]
 struct StatusProfiles {
-    /// The profiles that this client may have.
+    /// The number of profiles that this client may have.
     known: usize,
-    /// Those of them with a running refresher.
+    /// The number of these profiles with a running refresher.
     live: usize,
 }
 
@@ -57,7 +57,7 @@ struct StatusIdentity {
 struct StatusError {
     source: String,
     kind: &'static str,
-    /// The whole error in one line, with location and hint.
+    /// The error in one line, with location and hint.
     message: String,
     location: Option<StatusLocation>,
     hint: Option<String>,
@@ -65,7 +65,7 @@ struct StatusError {
     times: u32,
 }
 
-/// The line or the variable that an error is about. A variable has a property only.
+/// The location that an error is about. For a variable only `property` is set: it holds the name of the variable.
 #[derive(Debug, Serialize)]
 struct StatusLocation {
     file: Option<String>,

@@ -12,12 +12,12 @@ use crate::shared_config::SharedFile;
 pub(crate) struct ParseError {
     pub(crate) file: SharedFile,
     pub(crate) path: Arc<Path>,
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub(crate) line: u32,
     pub(crate) expected: ExpectedSyntax,
 }
 
-/// The syntax that a line lacks.
+/// The error in the syntax of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExpectedSyntax {
     /// A property or a continuation came before the first header.
@@ -41,7 +41,7 @@ pub(crate) enum ExpectedSyntax {
     /// The header has no `]`.
     #[error("a `]` at the end of the section header")]
     Bracket,
-    /// The header is followed by other text than a comment.
+    /// Text that is not a comment follows the header.
     #[error("nothing but a comment after the section header")]
     Comment,
     /// The bytes are not UTF-8.
@@ -65,7 +65,7 @@ impl ExpectedSyntax {
 pub(crate) struct ParseWarning {
     pub(crate) file: SharedFile,
     pub(crate) path: Arc<Path>,
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub(crate) line: u32,
     pub(crate) ignored: IgnoredItem,
 }
@@ -74,21 +74,22 @@ pub(crate) struct ParseWarning {
 /// `aws_session_token: SECRET==` puts the secret into the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IgnoredItem {
-    /// A section of the config file that has none of the four known headers.
+    /// A section of the config file with an unknown kind of header.
     OtherSection(Box<str>),
-    /// `[profile NAME]` in the credentials file, where a header is the name alone.
+    /// `[profile NAME]` in the credentials file. There a header must be `[NAME]`.
     Prefixed(Box<str>),
-    /// A section with a character that names may not have.
+    /// A section with a forbidden character in its name.
     SectionName(Box<str>),
     /// `[default]` in a config file that has `[profile default]`.
     Default,
-    /// A property with a character that names may not have.
+    /// A property with a forbidden character in its name.
     PropertyName,
-    /// A sub-property with a character that names may not have.
+    /// A sub-property with a forbidden character in its name.
     SubPropertyName,
-    /// The end of a `credential_process`, which a comment cuts off. Users write `sh -c "a ; b"` there.
+    /// The end of a `credential_process` after ` ;` or ` #`, which is a comment. Users write `sh -c "a ; b"` there by
+    /// mistake.
     Command,
-    /// The number of further ignored items from this line on. A list of millions would help no user.
+    /// The number of further ignored items from this line on. A longer list would not help the user.
     More(usize),
 }
 

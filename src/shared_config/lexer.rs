@@ -9,7 +9,7 @@ const BLANK: [char; 3] = [' ', '\t', '\r'];
 /// A line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub(crate) number: u32,
     pub(crate) kind: LineKind<'a>,
     /// True if the line is a `credential_process` and a comment cuts off the end of its command.
@@ -19,18 +19,18 @@ pub(crate) struct Line<'a> {
 /// The kind of a line, with its texts trimmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind<'a> {
-    /// The text between the brackets, not empty.
+    /// A header: the text between the brackets, not empty.
     Header(&'a str),
-    /// Name, not empty, and value, without the comment after it.
+    /// A property: its name, not empty, and its value without the comment after it.
     Property(&'a str, &'a str),
-    /// A line that starts with white space, comment characters included.
+    /// A continuation: a line that starts with white space. Comment characters belong to its text.
     Continuation(&'a str),
 }
 
-/// A line that no file may have.
+/// A line that breaks the grammar.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LexError {
-    /// Counted from 1.
+    /// The line number, counted from 1.
     pub(crate) line: u32,
     pub(crate) expected: ExpectedSyntax,
 }
@@ -103,8 +103,8 @@ fn split(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
     }
 }
 
-/// Cuts off a comment after a value: it begins with a `#` or `;` that follows white space. Any other `#` or `;` belongs to
-/// the value.
+/// Cuts off a comment after a value: it begins with a `#` or `;` that follows white space. Any other `#` or `;` belongs
+/// to the value.
 fn without_comment(value: &str) -> &str {
     let bytes = value.as_bytes();
     let comment = bytes.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']));

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// The paths of both files. A process parses each pair once per change, with this value as the key.
+/// The paths of both files. In the cache of parsed files a pair of paths is the key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SharedFilePaths {
     /// The credentials file. `None` if no setting names it and the home directory is unknown.
     pub(crate) credentials: Option<SharedFilePath>,
-    /// The config file, with `None` as above.
+    /// The config file. `None` if no setting names it and the home directory is unknown.
     pub(crate) config: Option<SharedFilePath>,
 }
 
@@ -25,9 +25,9 @@ pub(crate) struct SharedFilePath {
 pub(crate) enum PathOrigin {
     /// A flag or credenza.toml: a missing file is an error.
     Named,
-    /// This variable of the environment: a missing file is read as empty, with a warning, as in the SDKs.
+    /// An environment variable: a missing file is read as empty, with a warning, as in the SDKs.
     Variable(&'static str),
-    /// No setting, so the default path: a missing file is normal.
+    /// The path is the default path: a missing file is normal.
     Default,
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn locate(
     })
 }
 
-/// Replaces a leading `~`, alone or before a slash, by the home directory. `~name` is a file of that name.
+/// Replaces a leading `~`, alone or before a slash, by the home directory. A path such as `~name` is not expanded.
 ///
 /// # Errors
 /// The path has a `~` to expand, and the home directory is unknown.

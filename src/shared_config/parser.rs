@@ -1,4 +1,4 @@
-//! The parser: makes sections of lines, and skips sections and names that the SDKs would not use.
+//! The parser: builds sections from lines, and ignores sections and names that the SDKs ignore.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -38,19 +38,19 @@ pub(crate) fn read(file: SharedFile, path: &Arc<Path>, bytes: &[u8]) -> Result<F
 /// The state of the parser within one file.
 struct Parser<'a> {
     file: SharedFile,
-    /// The first one takes the lines of ignored sections: they must be valid too, and their continuations need a property.
+    /// The sections. The first one collects the lines of ignored sections, because those lines must be valid, too.
     sections: Vec<RawSection<'a>>,
     index: HashMap<(SectionKind, &'a str), usize>,
-    /// The index of the section that takes the next property.
+    /// The index of the section that the next property belongs to.
     current: Option<usize>,
-    /// The index of the section that has the property above, which a continuation belongs to.
+    /// The index of the section with the last property. A continuation belongs to this property.
     above: Option<usize>,
     ignored: Vec<(u32, IgnoredItem)>,
-    /// The number of further warnings that are not kept, and the line of the first.
+    /// The number of warnings beyond the maximum, and the line of the first dropped warning.
     dropped: (usize, u32),
 }
 
-/// The index of the section that takes ignored lines.
+/// The index of the section that collects ignored lines.
 const IGNORED: usize = 0;
 
 impl<'a> Parser<'a> {
@@ -162,7 +162,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Returns the kind of section that a header begins, and the name without the word before it.
+/// Returns the kind of section that a header begins, and its name: `profile` and `dev` for `[profile dev]`.
 fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, &str), IgnoredItem> {
     let (word, name) = match inside.split_once([' ', '\t']) {
         Some((word, name)) => (word, name.trim_start_matches([' ', '\t'])),

@@ -22,7 +22,7 @@ pub(crate) enum SectionKind {
 /// A section with the properties of all its repetitions, in the order of the lines.
 pub(crate) struct RawSection<'a> {
     pub(crate) kind: SectionKind,
-    /// The name without the word before it.
+    /// The name without the word of its kind: `dev` for `[profile dev]`.
     pub(crate) name: &'a str,
     /// The line of the first header.
     pub(crate) line: u32,
@@ -71,7 +71,7 @@ impl<'a> RawProperty<'a> {
     }
 }
 
-/// Names of properties are equal in any case, as in the SDKs.
+/// Property names are not case-sensitive, as in the SDKs.
 fn lower_case(name: &str) -> Box<str> {
     let mut name = Box::from(name);
     str::make_ascii_lowercase(&mut name);

@@ -1,12 +1,14 @@
-//! Writes the settings of a profile as a config file of their own. rust-ini writes, and our parser reads it back.
+//! Writes the settings of a profile as a separate config file. rust-ini writes the text, in the grammar that our parser
+//! reads.
 
 use ini::{EscapePolicy, Ini, LineSeparator, Properties, WriteOption};
 
 use crate::shared_config::SharedConfig;
 use crate::shared_config::section::{Property, Section};
 
-/// The properties that say where credentials come from. The names are those of the SDK reference guide, of botocore,
-/// of the AWS CLI (`login_session`), of aws-vault (`mfa_process`, `source_identity`, the tags) and of saml2aws (`x_…`).
+/// The properties that say where credentials come from. The names are from the SDK reference guide, botocore and the
+/// AWS CLI (`login_session`). Others are from aws-vault (`mfa_process`, `source_identity`, the tags) and saml2aws
+/// (`x_…`).
 const CREDENTIAL_PROPERTIES: [&str; 16] = [
     "credential_process",
     "credential_source",
@@ -33,24 +35,25 @@ const CREDENTIAL_PREFIXES: [&str; 3] = ["aws_", "sso_", "x_security_token_"];
 /// Returns the text of a config file with the settings of this profile as `[default]`, and with the `[services]`
 /// section that they name.
 ///
-/// The text has every setting with its sub-properties, except those about credentials and roles. A program that gets
-/// this file and the address of a broker finds its credentials at the broker and nowhere else.
+/// The text has every setting with its sub-properties, except settings about credentials and roles. So a program with
+/// this file and the address of a broker gets credentials only from the broker.
 #[must_use]
 pub(crate) fn render(files: &SharedConfig, profile: &Section) -> String {
     let mut ini = Ini::new();
     let settings = properties(profile, |name, _| is_setting(name));
     ini.entry(Some("default".into())).or_insert(settings);
     if let Some(services) = profile.get("services").and_then(|name| files.services(name.value())) {
-        // `sso_oidc` is a service there and no credential property: a name with sub-properties is always kept.
+        // Keep every name with sub-properties: in a `services` section `sso_oidc` is a service, not a credential
+        // property.
         let is_service = |property: &Property| property.sub_properties().next().is_some();
         let services_settings = properties(services, |name, property| is_service(property) || is_setting(name));
         ini.entry(Some(format!("services {}", services.name()))).or_insert(services_settings);
     }
     let options = WriteOption {
-        // The grammar has no escapes: a value ends with its line.
+        // Write values without escapes: the grammar has no escapes.
         escape_policy: EscapePolicy::Nothing,
         line_separator: LineSeparator::CR,
-        // Without white space, because ` #` would begin a comment where the value begins with `#`.
+        // Write no white space around `=`: before a value that begins with `#` it would begin a comment.
         kv_separator: "=",
     };
     let mut text = Vec::new();
@@ -66,7 +69,7 @@ fn properties(section: &Section, is_kept: impl Fn(&str, &Property) -> bool) -> P
     kept
 }
 
-/// Returns the value with its continuation lines and sub-properties indented, as they follow the name in the file.
+/// Returns the value with indented continuation lines and sub-properties, as a file has them after the name.
 fn value_lines(property: &Property) -> String {
     let mut lines = property.value().replace('\n', "\n  ");
     for (name, sub_property) in property.sub_properties().filter(|(name, _)| is_setting(name)) {

@@ -12,7 +12,7 @@ use crate::shared_config::SharedFile;
 /// A profile, merged from both files, or an `sso-session` or `services` section.
 pub(crate) struct Section {
     name: Box<str>,
-    /// Sorted by name, each name once.
+    /// The entries, sorted by name, each name once.
     properties: Box<[(Box<str>, Property)]>,
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct Property {
     path: Arc<Path>,
     line: u32,
     hides_another_file: bool,
-    /// Sorted by name, each name once.
+    /// The entries, sorted by name, each name once.
     sub_properties: Box<[(Box<str>, SubProperty)]>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct SubProperty {
 }
 
 impl Section {
-    /// Makes a section. Of properties with one name, the last wins.
+    /// Makes a section. If several properties have one name, the last wins.
     pub(crate) fn new(name: &str, properties: Vec<(Box<str>, Property)>) -> Self {
         Self { name: name.into(), properties: last_of_each(properties) }
     }
@@ -49,7 +49,7 @@ impl Section {
         self.properties = last_of_each(all);
     }
 
-    /// Returns the name without the word before it.
+    /// Returns the name without the word of its kind: `dev` for `[profile dev]`.
     #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -68,9 +68,9 @@ impl Section {
 
     /// Hashes the named properties: presence, file, value and sub-properties.
     ///
-    /// Lines and other properties are left out, so that an equal digest means: a reader of these properties finds nothing
-    /// new. The file is included because its owner decides whether some properties are used. The key is random in each
-    /// process, so that a digest says nothing elsewhere.
+    /// Lines and other properties are left out, so an equal digest means that these properties are unchanged. The file
+    /// is included, because its owner decides if some properties are used. The key is random in each process, so a
+    /// digest is useless elsewhere.
     #[must_use]
     pub(crate) fn digest(&self, names: &[&str]) -> u64 {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
@@ -98,13 +98,13 @@ impl Property {
         Self { value, file, path, line, hides_another_file: false, sub_properties: Box::default() }
     }
 
-    /// Adds sub-properties. Of those with one name, the last wins.
+    /// Adds sub-properties. If several have one name, the last wins.
     pub(crate) fn with_sub_properties(self, sub_properties: Vec<(Box<str>, SubProperty)>) -> Self {
         Self { sub_properties: last_of_each(sub_properties), ..self }
     }
 
-    /// Returns the value as written, trimmed. Continuation lines are trimmed and joined by `\n`. The value may be empty,
-    /// may hold any character, and may be a secret.
+    /// Returns the value as written, trimmed. Continuation lines are trimmed and joined by `\n`. The value may be
+    /// empty, may hold any character, and may be a secret.
     #[must_use]
     pub(crate) fn value(&self) -> &str {
         self.value.expose()
@@ -115,7 +115,7 @@ impl Property {
         self.file
     }
 
-    /// Returns true if the other file has a property of this name in this profile. This one wins.
+    /// Returns true if the other file has a property of this name in this profile, too. The other property is ignored.
     #[must_use]
     pub(crate) fn hides_another_file(&self) -> bool {
         self.hides_another_file

@@ -17,17 +17,18 @@ use crate::source::spec::{RoleSpec, TextSource};
 use crate::source::static_keys::read;
 use crate::source::{BoxFuture, Source};
 
-/// The maximum duration of a session in a role chain, whatever the request says (AWS IAM User Guide, "Role chaining").
+/// The maximum duration of a session in a role chain, even if the request asks for more (AWS IAM User Guide, "Role
+/// chaining").
 const MAX_CHAINED_DURATION: Duration = Duration::from_secs(3600);
 
-/// The maximum number of refusals after which a load starts again from the base. Each role of a chain may use cached
-/// credentials that AWS no longer accepts.
+/// The maximum number of times that a load starts again from the base after a refusal. Each role of a chain may have
+/// used cached credentials that AWS no longer accepts.
 const MAX_REFUSALS: usize = 3;
 
 /// Requests the credentials of a role from STS. Equal requests by one caller share one session in this process.
 ///
-/// An error of the base is returned as it is. A base that is *not configured* is misconfigured here, because the
-/// configuration names it.
+/// An error of the base is returned as it is. If the base is *not configured*, the role is misconfigured, because the
+/// configuration names the base.
 #[derive(Debug)]
 pub struct AssumeRole {
     name: Box<str>,
@@ -56,14 +57,14 @@ impl RoleBase {
 }
 
 impl AssumeRole {
-    /// This role, assumed with the credentials of `base`, and with the settings of `base` for STS.
+    /// Makes a role with the base `base`. The settings of `base` are used for STS.
     #[must_use]
     pub fn new(role: RoleSpec, base: Box<dyn Source>) -> Self {
         Self::with_base(role, RoleBase::Other(base))
     }
 
-    /// This role, assumed with the credentials of another role. A loop loads the roles of a chain, so that a long chain takes
-    /// no more stack than one role.
+    /// Makes a role that is assumed with the credentials of another role. The roles of a chain are loaded in a loop, so
+    /// a long chain takes no more stack than one role.
     #[must_use]
     pub fn over_role(role: RoleSpec, base: Self) -> Self {
         Self::with_base(role, RoleBase::Role(Box::new(base)))
@@ -86,13 +87,13 @@ impl AssumeRole {
         Self { settings: Some(settings), ..self }
     }
 
-    /// Returns this role with STS in this region, if there is one.
+    /// Returns this role with this region for STS. `None` keeps the region of the settings.
     #[must_use]
     pub fn with_region(self, region: Option<Box<str>>) -> Self {
         Self { region, ..self }
     }
 
-    /// Returns this role as part of a role chain, if the base gives credentials of a role.
+    /// Marks this role as part of a role chain, if the base gives credentials of a role.
     #[must_use]
     pub fn chained(self, is_chained: bool) -> Self {
         Self { is_chained, ..self }
@@ -156,7 +157,7 @@ impl AssumeRole {
         };
         let cache_policy = if self.role.mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
         let session = context.credential_cache.obtain(&context.clock, key, cache_policy, request).await?;
-        // The role ends with the login of its base.
+        // The credentials depend on the login of their base.
         Ok(Credentials { login_ends: caller.login_ends.clone(), location: self.location.clone(), ..session })
     }
 
@@ -200,11 +201,12 @@ struct RefusedCall {
     error: SourceError,
 }
 
-/// Loads a role chain from the base up, without repeating the refused request of `before`.
+/// Loads a role chain from the base up. If it would send the refused request `before` again, it returns that error
+/// instead.
 ///
 /// # Errors
-/// STS refused a request, and the credentials of its caller were cached. They are invalidated now, so that the next attempt
-/// may succeed.
+/// The request that STS refused, if its caller had cached credentials. These were invalidated, so another attempt may
+/// succeed.
 async fn load_role_chain(
     context: &Context,
     roles: &[&AssumeRole],
@@ -240,7 +242,7 @@ impl Source for AssumeRole {
         Box::pin(async move {
             let (roles, base) = self.chain();
             let mut refused = None;
-            // A base may give other credentials at every load: the number of attempts is limited.
+            // Limit the number of attempts: the base may give different credentials at every load.
             for _ in 0..roles.len().min(MAX_REFUSALS) {
                 match load_role_chain(context, &roles, base, refused).await {
                     Ok(lookup) => return lookup,
@@ -290,8 +292,8 @@ impl Source for AssumeRole {
     }
 }
 
-/// Returns the cache key of a role session: of everything that decides it, and of its caller. A generated session name is
-/// left out.
+/// Returns the cache key of a role session: the caller and all parameters of the request, without a generated session
+/// name.
 pub(crate) fn cache_key(
     method: &str,
     role: &RoleSpec,
@@ -327,7 +329,7 @@ pub(crate) fn cache_key(
     for (key, value) in tags {
         parts = parts.with(key.as_bytes()).with(value.as_bytes());
     }
-    // Another region or endpoint (FIPS) gives another session.
+    // Sessions from different regions or endpoints (FIPS) are not shared.
     caller(parts.with_value(&settings.cache_parts())).cache_key()
 }
 

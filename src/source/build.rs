@@ -25,7 +25,7 @@ pub(crate) fn chain(specs: &[SourceSpec], on_failure: OnFailure, long_lived_keys
     let profile = specs.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     let sources = specs.iter().map(|spec| {
         let source = match (&spec.kind, &profile) {
-            // As in the SDKs, the profile of the chain may set the endpoint of the metadata service.
+            // As in the SDKs, a profile in the chain may set the endpoint of the metadata service.
             (SourceKind::Imds { allow_v1 }, Some(profile)) => with_region(
                 Box::new(MetadataCredentials::new(*allow_v1, is_only).with_settings_of(Box::new(profile.clone()))),
                 spec,
@@ -82,7 +82,7 @@ fn with_region(source: Box<dyn Source>, spec: &SourceSpec) -> Box<dyn Source> {
     }
 }
 
-/// A source with the region of its configuration.
+/// A source with a configured region.
 #[derive(Debug)]
 struct RegionalSource {
     source: Box<dyn Source>,

@@ -17,7 +17,8 @@ use crate::model::time::timestamp;
 use crate::source::Source;
 use crate::source::spec::OnFailure;
 
-/// The minimum time of each source, also after the deadline: enough for sources without a request, such as static keys.
+/// The minimum time for each source, even after the deadline. It is enough for sources that send no request, such as
+/// static keys.
 const MIN_SHARE: Duration = Duration::from_millis(50);
 
 /// Sources in order of precedence.
@@ -49,7 +50,7 @@ pub fn merge_credentials(sources: impl IntoIterator<Item = Box<dyn Source>>) -> 
 }
 
 impl Chain {
-    /// Returns this chain with another rule for errors of a source.
+    /// Returns this chain with this rule for errors of a source.
     #[must_use]
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
@@ -62,14 +63,14 @@ impl Chain {
         self.sources.get(position).map_or_else(|| "".into(), |(name, _)| Arc::clone(name))
     }
 
-    /// Loads the sources in order, for at most `limit` in total. The source at `supplier` gave the present lease: if it is
-    /// *not configured* now, the search ends there.
+    /// Loads the sources in order, for at most `limit` in total. `supplier` is the position of the source that gave the
+    /// present lease. If that source is now *not configured*, the search ends there.
     pub async fn load(&self, context: &Context, supplier: Option<usize>, limit: Duration) -> ChainLoad {
         self.ask(context, supplier, limit, false).await
     }
 
-    /// Loads every source, each for at most `limit`, also sources after the end of the search: for `check`. The outcome is that
-    /// of [`Chain::load`].
+    /// Loads every source for `check`, each for at most `limit`. It does not stop where the search ends, but returns
+    /// the outcome of [`Chain::load`].
     pub(crate) async fn survey(&self, context: &Context, limit: Duration) -> ChainLoad {
         self.ask(context, None, limit, true).await
     }
@@ -85,7 +86,7 @@ impl Chain {
                 continue;
             }
             let share = if all { limit } else { self.share(limit.saturating_sub(began.elapsed()), position) };
-            // The level of an error, so that no log level hides the source of a line.
+            // Make the span at level error, so that every log line has the source at any log level.
             let span = tracing::error_span!("source", source = %name);
             let asked =
                 async { if all { source.trace(context).await } else { (Vec::new(), source.load(context).await) } }
@@ -108,7 +109,7 @@ impl Chain {
                 }
             };
             steps.push(Attempt { source: Arc::clone(name), said, links });
-            // Of several errors the first is the outcome, because its source has precedence.
+            // Return the first of several errors, because its source has precedence.
             verdict = match (verdict, means) {
                 (Some(first), _) if ended => Some(first),
                 (Some(first @ Outcome::Failed { .. }), Some(Outcome::Failed { .. }) | None) => Some(first),
@@ -124,7 +125,7 @@ impl Chain {
         let others = self.sources.iter().enumerate().filter(|(position, _)| Some(*position) != winner);
         for (_, source) in first.into_iter().chain(others.map(|(_, source)| source)) {
             let region = source.region(context).await;
-            // A region is printed in variables and host names.
+            // Accept only a host label: a region is printed in variables and host names.
             if let Some(region) = region.filter(|region| usable("region", region).is_ok()) {
                 return Some(region);
             }
@@ -132,8 +133,8 @@ impl Chain {
         None
     }
 
-    /// Makes expired credentials a transient error where the search goes on after errors. Otherwise the refresher judges
-    /// them.
+    /// Converts expired credentials to a transient error if the search goes on after errors. Otherwise the refresher
+    /// decides about expired credentials.
     fn unless_expired(&self, lookup: Lookup, context: &Context) -> Lookup {
         match lookup {
             Lookup::Found(Credentials { expiration: Some(end), location, .. })
@@ -155,8 +156,8 @@ impl Chain {
         !matches!((verdict, self.on_failure), (Outcome::Failed { .. }, OnFailure::Next))
     }
 
-    /// Returns the time for the source at `position`: all the remaining time if its error would end the search, else an equal
-    /// share of it.
+    /// Returns the time for the source at `position`. It gets all the remaining time if an error ends the search, else
+    /// an equal share.
     fn share(&self, remaining: Duration, position: usize) -> Duration {
         match self.on_failure {
             OnFailure::Stop => remaining,
@@ -166,7 +167,7 @@ impl Chain {
     }
 }
 
-/// Awaits a lookup within this time, or within the longer deadline that the source sets while it loads.
+/// Awaits a lookup for at most `time`. The source may extend this limit while it loads.
 ///
 /// # Errors
 /// The time that has passed without a result.

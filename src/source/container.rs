@@ -43,18 +43,18 @@ const HINTS: EndpointHints = EndpointHints {
 /// The timeout of one attempt. Three attempts and their pauses stay below the 10 s of a chain load.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// The maximum pauses before the second and the third attempt. The number of attempts is one more.
+/// The maximum pauses before the second and the third attempt. There is no further attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
 
-/// Requests credentials from the endpoint that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` names (a path on 169.254.170.2) or, when that is not
-/// set, `AWS_CONTAINER_CREDENTIALS_FULL_URI`. The `Authorization` comes from the file that
-/// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names, which each load reads again, else from
-/// `AWS_CONTAINER_AUTHORIZATION_TOKEN`.
+/// Requests credentials from the endpoint that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` names, a path on 169.254.170.2.
+/// If it is not set, the endpoint is `AWS_CONTAINER_CREDENTIALS_FULL_URI`. The `Authorization` is in the file that
+/// `AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE` names, else in `AWS_CONTAINER_AUTHORIZATION_TOKEN`. Each load reads the
+/// file again.
 ///
 /// `https` may go to any host. `http` may go to loopback, to the endpoints of ECS and EKS, and to names that resolve to
 /// loopback addresses only; any other host is misconfigured. The source is *not configured* only if neither URI is set.
-/// Expired credentials are returned as they are, because the refresher judges them. Requests for the same URL with the same
-/// token within a minute share one response.
+/// Expired credentials are returned unchanged, because the refresher handles them. Requests for the same URL with the
+/// same token within a minute share one response.
 ///
 /// ```
 /// use credenza::{ContainerCredentials, Context, Lookup, Source};
@@ -70,13 +70,13 @@ pub struct ContainerCredentials {
 }
 
 impl ContainerCredentials {
-    /// A source with a timeout of 2.5 s for each of its three attempts.
+    /// Makes a source with a timeout of 2.5 s for each of its three attempts.
     #[must_use]
     pub fn new() -> Self {
         Self { timeout: ATTEMPT_TIMEOUT }
     }
 
-    /// Returns this source with another timeout for each attempt.
+    /// Returns this source with this timeout for each attempt.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout }
@@ -112,7 +112,7 @@ impl ContainerCredentials {
             .map_err(|error| HINTS.useless(error))
     }
 
-    /// Sends the request, and sends it again after no response or a 5xx status without `Retry-After`.
+    /// Sends the request. Sends it again if there is no response, or a 5xx status without `Retry-After`.
     async fn send(&self, context: &Context, url: &Url, token: Option<&Secret>) -> Result<Response, SourceError> {
         for pause in PAUSES {
             match context.http_client.send(self.request(url, token)?).await {
@@ -167,7 +167,7 @@ impl Source for ContainerCredentials {
 
 fn endpoint(environment: &Environment) -> Result<Option<Url>, SourceError> {
     let (variable, text) = match (environment.get(RELATIVE), environment.get(FULL)) {
-        // Without the slash, `@host/` or `.host/` would name another host than the agent.
+        // Require the slash: `@host/` or `.host/` would change the host of the URL.
         (Some(path), _) if !path.starts_with('/') => {
             let error = SourceError::misconfigured(format!("{RELATIVE} must be a path that begins with a slash"));
             return Err(error.with_hint("write a path such as /v2/credentials, or unset it"));
@@ -200,7 +200,7 @@ async fn token(context: &Context) -> Result<Option<Secret>, SourceError> {
     }
 }
 
-/// Returns the token if a header can carry it as it is. `setting` is the variable that it comes from.
+/// Returns the token if a header can carry it as it is. `setting` is the variable that the token comes from.
 fn checked(setting: &str, text: &str) -> Result<Secret, SourceError> {
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Ok(Secret::new(text));

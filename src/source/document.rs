@@ -1,7 +1,7 @@
 //! The JSON document with credentials that ECS, EKS and the instance metadata service return, and that programs print.
 //!
-//! Errors show `Code` and `Message` of it and nothing else: a document that does not parse may still hold a secret, and so
-//! may the error of the parser.
+//! Errors show only `Code` and `Message` of the document. A document that does not parse may still hold a secret, and
+//! the error of the parser may quote it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -17,19 +17,20 @@ use crate::model::secret::Secret;
 use crate::model::text::excerpt;
 use crate::model::time::parse_timestamp;
 
-/// The first of January 2100, the end of the expirations that are used. Endpoints write the year 9999 for "never", and
-/// several SDKs overflow on it. A later expiration is read as unknown, so that the refresher treats it as long-lived keys.
+/// The first of January 2100: a later expiration is not used. Endpoints write the year 9999 for "never", and several
+/// SDKs overflow on it. Such an expiration is read as unknown, so the refresher treats the credentials like long-lived
+/// keys.
 const MAX_EXPIRATION: Duration = Duration::from_secs(4_102_444_800);
 
 /// The codes of a refused request. Other codes are transient.
 const DENIED_CODES: [&str; 3] = ["AssumeRoleUnauthorizedAccess", "AccessDenied", "AccessDeniedException"];
 
-/// The rule of a protocol for `Code: Success` in its document.
+/// The rule of a protocol about the field `Code: Success` in its document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuccessCode {
-    /// The metadata service always writes it.
+    /// The document must have the field, as from the metadata service.
     Required,
-    /// Container endpoints may leave it out.
+    /// The field may be missing, as from a container endpoint.
     IfPresent,
 }
 

@@ -1,4 +1,4 @@
-//! Makes source errors of HTTP errors and of unexpected responses, for the container endpoint and the metadata service.
+//! Converts HTTP errors and unexpected responses to source errors, for the container endpoint and the metadata service.
 
 use http::StatusCode;
 use serde::Deserialize;
@@ -25,11 +25,11 @@ impl From<HttpError> for SourceError {
 /// The hints of one source about an endpoint that gives no credentials.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EndpointHints {
-    /// For no response.
+    /// The hint if there is no response.
     pub(crate) silent: &'static str,
-    /// For a refused request.
+    /// The hint if the request is refused.
     pub(crate) denied: &'static str,
-    /// For a response that is not the one of this protocol.
+    /// The hint if the response does not follow the protocol.
     pub(crate) other: &'static str,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct EndpointHints {
 const RETRY_LATER: &str = "it may recover by itself: try again later";
 
 impl EndpointHints {
-    /// Makes an error of a request without a response. A cause that has its own hint keeps it.
+    /// Makes the error of a request without a response. If the cause has a hint, that hint stays.
     #[must_use]
     pub(crate) fn unanswered(self, error: HttpError) -> SourceError {
         let hint = match error.cause() {
@@ -78,8 +78,8 @@ impl EndpointHints {
     }
 }
 
-/// Makes an error of a response without credentials. `request` is the request for the message. The request carried
-/// `secret`, which the message must not show.
+/// Makes the error of a response without credentials. The message names `request`, and does not show `secret`, which
+/// was part of the request.
 #[must_use]
 pub(crate) fn refused(response: &Response, request: &str, clock: &Clock, secret: Option<&Secret>) -> SourceError {
     let status = response.status;
@@ -99,7 +99,7 @@ fn kind_of(status: StatusCode) -> ErrorKind {
     }
 }
 
-/// Returns `code: message` of an error in JSON. No other body is shown.
+/// Returns `code: message` of an error in JSON. Other bodies are not shown.
 fn explanation(body: &[u8], secret: Option<&Secret>) -> Option<String> {
     #[derive(Deserialize)]
     struct EndpointErrorBody {

@@ -11,19 +11,19 @@ use crate::source::{BoxFuture, Source};
 
 const KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
-/// The first name of the session token. botocore still prefers it, and the other SDKs do not know it.
+/// The old name of `AWS_SESSION_TOKEN`. botocore still prefers it, and the other SDKs do not know it.
 const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
 /// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
-/// variable is read as unset.
+/// variable counts as unset.
 ///
-/// Without a key pair it assumes the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as the SDKs for Go and Java do
-/// before any profile.
+/// Without a key pair it assumes the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as the SDKs for Go and
+/// Java do before any profile.
 ///
-/// It is *not configured* without a key pair and a token file. Half a key pair, or an expiration that is not a timestamp, is
-/// misconfigured.
+/// It is *not configured* without a key pair and a token file. Half a key pair, or an expiration that is not a
+/// timestamp, is misconfigured.
 ///
 /// ```
 /// use credenza::{Context, EnvironmentCredentials, Lookup, Source};
@@ -40,14 +40,14 @@ pub struct EnvironmentCredentials {
 }
 
 impl EnvironmentCredentials {
-    /// A source that reads the variables of the context.
+    /// Makes a source that reads the variables of the context.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A source that reads a key pair and no web identity, for `credential_source = Environment` (as `EnvProvider` of
-    /// botocore and the SDK for Go).
+    /// Makes a source that reads a key pair and no web identity, for `credential_source = Environment` (as
+    /// `EnvProvider` of botocore and the SDK for Go).
     #[must_use]
     pub fn keys_only() -> Self {
         Self { keys_only: true }

@@ -15,19 +15,20 @@ use crate::model::secret::Secret;
 use crate::source::imds::client::ImdsClient;
 use crate::source::{BoxFuture, Source};
 
-/// The timeout of one request. The service has a link-local address and responds within milliseconds or never. A chain load
-/// has 10 s for at most eight requests.
+/// The timeout of one request. The service has a link-local address and responds within milliseconds or never. A chain
+/// load has 10 s for at most eight requests.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Requests the credentials of this instance's role from the metadata service, by IMDSv2. The source keeps the IMDS session
-/// token as long as the service allows, and renews it after a refusal.
+/// Requests the credentials of this instance's role from the metadata service, by IMDSv2. The source keeps the IMDS
+/// session token for the lifetime that the service gives, and renews the token after a refusal.
 ///
-/// The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else the one of `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or
-/// `IPv6`). A profile may set both where the variables do not ([`MetadataCredentials::with_settings_of`]).
+/// The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else the one of `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`
+/// (`IPv4` or `IPv6`). A profile may set both where the variables do not ([`MetadataCredentials::with_settings_of`]).
 ///
-/// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, or if the instance has no role (404). It is so too
-/// if the service responds to neither of two token requests and has never responded to this process, unless the chain has no
-/// other source. Equal requests to one service within a minute share one response.
+/// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, or if the instance has no role (404). It is
+/// also *not configured* if the service responds to neither of two token requests and has never responded to this
+/// process. In a chain without other sources that is an error. Equal requests to one service within a minute share one
+/// response.
 ///
 /// ```no_run
 /// use credenza::{Context, MetadataCredentials, Source};
@@ -57,13 +58,13 @@ enum ImdsSettings {
 /// The state that makes the next lookup cheaper.
 #[derive(Debug, Default)]
 struct ImdsSessionState {
-    /// The service of this state. Another service must not see it.
+    /// The service that this state belongs to. No other service may get the session token.
     endpoint: Option<Url>,
     session: Option<(ImdsSession, SystemTime)>,
     identity: Option<IdentityDocument>,
 }
 
-/// The IMDS session of a request.
+/// The IMDS session of a request: with a token (IMDSv2), or without (IMDSv1).
 #[derive(Clone, Debug)]
 enum ImdsSession {
     V2(Secret),
@@ -80,9 +81,10 @@ pub(crate) struct IdentityDocument {
 }
 
 impl MetadataCredentials {
-    /// `allow_v1` allows IMDSv1 where the service does not offer IMDSv2 or its token request times out. IMDSv1 needs no
-    /// token, so an attacker that can make this host send a request gets the credentials. `AWS_EC2_METADATA_V1_DISABLED`
-    /// forbids it. `only_source` is true if the chain has no other source: then a service without a response is an error.
+    /// `allow_v1` allows IMDSv1 if the service does not offer IMDSv2 or the token request times out. IMDSv1 needs no
+    /// token, so an attacker that can make this host send a request gets the credentials.
+    /// `AWS_EC2_METADATA_V1_DISABLED` forbids it. `only_source` is true if the chain has no other source: then it is an
+    /// error if the service does not respond.
     #[must_use]
     pub fn new(allow_v1: bool, only_source: bool) -> Self {
         Self {
@@ -94,7 +96,7 @@ impl MetadataCredentials {
         }
     }
 
-    /// Returns this source with another timeout for each request.
+    /// Returns this source with this timeout for each request.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
@@ -125,7 +127,8 @@ impl MetadataCredentials {
         Ok(ImdsClient::new(self, context, endpoint))
     }
 
-    /// Returns the state of this service, without that of another service before. The guard is never held across an await.
+    /// Returns the state of this service. If the kept state is that of another service, it is dropped. The guard is
+    /// never held across an await.
     fn state_of(&self, endpoint: &Url) -> MutexGuard<'_, ImdsSessionState> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.endpoint.as_ref() != Some(endpoint) {

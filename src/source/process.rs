@@ -22,16 +22,17 @@ use crate::source::document;
 use crate::source::spec::Program;
 use crate::source::{BoxFuture, Source};
 
-/// The default limit for one run. Users touch security keys and type passwords in this time.
+/// The default time limit for one run. The user may have to touch a security key or type a password in this time.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The maximum output of a program. Session tokens have 1 to 12 kB.
 const MAX_OUTPUT: usize = 64 * 1024;
 
-/// The maximum of standard error that is kept: its end, which has the reason.
+/// The maximum length of standard error that is kept. The end is kept, because it has the reason of a failure.
 const MAX_STDERR: usize = 4 * 1024;
 
-/// The time to read the rest of the output after the program has ended. Other processes may hold its pipes open for ever.
+/// The time to read the rest of the output after the program has ended. Other processes may hold its pipes open for
+/// ever.
 const PIPE_GRACE: Duration = Duration::from_millis(250);
 
 /// The hint for a program that gives no credentials.
@@ -39,13 +40,14 @@ const RUN_BY_HAND: &str = "run it by hand: it has to print the JSON of credentia
 
 /// Runs a program that prints the JSON of `credential_process` (`Version` 1).
 ///
-/// Concurrent loads of one program with one environment share one run. Credentials with an `Expiration` are cached for later
-/// loads until their renewal is due; others are not cached.
+/// Concurrent loads of one program with one environment share one run. Credentials with an `Expiration` are cached for
+/// later loads until their renewal is due; others are not cached.
 ///
-/// The program gets the environment without the broker's own variables. After 60 s it and all processes that it started are
-/// killed. At a user's terminal (`get`, `check`, `exec`) it may ask the user: on `/dev/tty`, or on standard error, which is
-/// shown there as the SDK for Go does, with the answer on standard input. Elsewhere its standard input is empty and it has
-/// a process group. The error of a failed run has the end of standard error as its detail.
+/// The program gets the environment without the broker's own variables. After 60 s it and all processes that it started
+/// are killed. At a terminal (`get`, `check`, `exec`) the program may ask the user on `/dev/tty`, or on standard error
+/// with the answer on standard input. Standard error is shown, as the SDK for Go does. Without a terminal, standard
+/// input is empty, and the program gets its own process group. The error of a failed run has the end of standard error
+/// as its detail.
 ///
 /// ```
 /// use credenza::{Context, Lookup, ProcessCredentials, Program, Source};
@@ -65,7 +67,7 @@ pub struct ProcessCredentials {
 }
 
 impl ProcessCredentials {
-    /// A source that runs this program.
+    /// Makes a source that runs this program.
     #[must_use]
     pub fn new(program: Program) -> Self {
         Self { program, account_id: None, timeout: TIMEOUT }
@@ -77,22 +79,23 @@ impl ProcessCredentials {
         Self { account_id, ..self }
     }
 
-    /// Returns this source with another limit for one run.
+    /// Returns this source with this limit for one run.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Returns cached credentials, or runs the program. A hundred roles with one program as base ask the user once.
+    /// Returns cached credentials, or runs the program. If a hundred roles have one program as base, the user is asked
+    /// once.
     async fn obtain(&self, context: &Context) -> Result<Credentials, SourceError> {
-        // A load that waits for the run of another load waits as long.
+        // A load that waits for the run of another load needs this time, too.
         context.deadline.extend(self.timeout + PIPE_GRACE);
-        // The program may ask the user.
+        // At a terminal the program may ask the user for a code.
         let policy = if context.terminal.is_ours() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
         context.credential_cache.obtain(&context.clock, self.cache_key(context), policy, || self.run(context)).await
     }
 
-    /// Returns the key of everything that decides the output of the program and the credentials made of it.
+    /// Returns the cache key: everything that the output of the program and its credentials depend on.
     fn cache_key(&self, context: &Context) -> CacheKey {
         let key = match &self.program {
             Program::Line(line) => CacheKeyBuilder::new("process line").with(line.expose()),
@@ -114,7 +117,8 @@ impl ProcessCredentials {
         let mut command = self.command()?;
         command.env_clear().envs(context.environment.for_children());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // Only the foreground process group may read from the terminal. A program that may ask the user stays in ours.
+        // Only the foreground process group may read from the terminal. So a program that may ask the user stays in our
+        // process group.
         let may_ask = context.terminal.is_ours();
         if may_ask {
             command.stdin(Stdio::inherit());
@@ -153,7 +157,7 @@ impl ProcessCredentials {
             return Err(SourceError::misconfigured(message).with_hint(RUN_BY_HAND));
         };
         if !status.success() {
-            // The reason may be the network as well as an ended login, so that the error is transient.
+            // The cause may be the network or an expired login, so the error is transient.
             return Err(failed(format!("failed ({status})")));
         }
         let credentials = document::printed(&printed.output).map_err(|why| failed(format!("ran, and {why}")))?;
@@ -163,7 +167,7 @@ impl ProcessCredentials {
         })
     }
 
-    /// Makes an error of the program. Running it by hand shows the user most.
+    /// Makes an error of the program. The hint is to run the program by hand, which shows the user most.
     fn unavailable(&self, why: &str) -> SourceError {
         SourceError::unavailable(format!("{} {why}", self.shown_name())).with_hint(RUN_BY_HAND)
     }
@@ -185,7 +189,8 @@ impl ProcessCredentials {
         }
     }
 
-    /// Names the program in messages. Arguments may be secrets, so that no part of a line is shown, and one word of a list.
+    /// Names the program in messages. Arguments may be secrets. So only the first word of a list is shown, and no part
+    /// of a line.
     fn shown_name(&self) -> String {
         match &self.program {
             Program::Line(_) => "the credential_process".into(),
@@ -217,13 +222,13 @@ struct RunningProgram {
 }
 
 struct ProgramOutput {
-    /// `None` if the program printed too much and was killed.
+    /// The exit status. `None` if the program printed too much and was killed.
     status: Option<ExitStatus>,
     output: Zeroizing<Vec<u8>>,
     stderr: Vec<u8>,
 }
 
-/// The reason why reading ended before the program did.
+/// The reason why reading ended before the end of the program.
 enum ReadEnd {
     TooMuch,
     Broken(io::Error),
@@ -258,7 +263,7 @@ impl RunningProgram {
         };
         drop(reading);
         match read {
-            // The program may print for ever.
+            // Do not wait for the end of the program: it may print for ever.
             Some(Err(ReadEnd::TooMuch)) => Ok(ProgramOutput { status: None, output, stderr: errors }),
             Some(Err(ReadEnd::Broken(error))) => Err(error),
             Some(Ok(())) => {
@@ -266,7 +271,7 @@ impl RunningProgram {
                     Some(status) => status,
                     None => self.child.wait().await?,
                 };
-                // No process holds its pipes any more: what it left running was meant to stay.
+                // Do not kill the process group: all pipes are closed, so processes that still run were meant to stay.
                 self.group = None;
                 Ok(ProgramOutput { status: Some(status), output, stderr: errors })
             }
@@ -277,7 +282,8 @@ impl RunningProgram {
 
 impl Drop for RunningProgram {
     fn drop(&mut self) {
-        // The group id is not reused while a process of the group lives or the child has not been waited for.
+        // The group id is safe to signal. The kernel does not reuse it while a process of the group lives, or before
+        // the child is waited for.
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
         } else if let Some(id) = self.child.id() {

@@ -1,5 +1,5 @@
-//! The source of a profile of the AWS shared files: [`files`] reads them, [`plan`] decides the method of each profile of the
-//! chain, and [`build`] makes a source of the plan.
+//! The source of a profile of the AWS shared files: [`files`] reads them, [`plan`] decides the method of each profile
+//! of the chain, and [`build`] makes a source from the plan.
 
 pub(crate) mod build;
 pub(crate) mod dependencies;
@@ -31,8 +31,8 @@ const REGION: &str = "region";
 /// The credentials of a profile in `~/.aws/credentials` and `~/.aws/config`, or in the files that
 /// `AWS_SHARED_CREDENTIALS_FILE`, `AWS_CONFIG_FILE` and `AWS_SHARED_CONFIG_FILE` name.
 ///
-/// The profile may use each method of the SDKs: keys, a role of another profile, web identity, SSO, a process. The files are
-/// read through the [`Context`], and parsed once per change for all sources.
+/// The profile may use each method of the SDKs: keys, a role of another profile, web identity, SSO, a process. The
+/// files are read through the [`Context`], and parsed once per change for all sources.
 ///
 /// ```
 /// use credenza::{ConfigCredentials, Context, Lookup, Source};
@@ -48,7 +48,7 @@ const REGION: &str = "region";
 /// ```
 #[derive(Clone, Debug)]
 pub struct ConfigCredentials {
-    /// `profile`, or `profile NAME` if a name was given.
+    /// The name of the source: `profile`, or `profile NAME` if the profile has been named.
     name: Box<str>,
     profile: Option<Box<str>>,
     credentials_file: Option<PathBuf>,
@@ -62,13 +62,13 @@ impl Default for ConfigCredentials {
 }
 
 impl ConfigCredentials {
-    /// The profile that `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names, else `default`.
+    /// Makes a source for the profile that `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names, else for `default`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Returns this source with this profile instead of that of the environment. The profile must exist.
+    /// Returns this source with this profile instead of the profile of the environment. The profile must exist.
     #[must_use]
     pub fn profile(mut self, profile: &str) -> Self {
         self.name = format!("profile {}", Escaped(profile)).into();
@@ -90,7 +90,7 @@ impl ConfigCredentials {
         self
     }
 
-    /// The source of these settings, each of which may be absent.
+    /// Makes a source with those settings that are given.
     #[must_use]
     pub(crate) fn of(
         profile: Option<Box<str>>,
@@ -104,7 +104,7 @@ impl ConfigCredentials {
         source
     }
 
-    /// The source of this specification, if it is one of a profile.
+    /// Makes the source of this specification. `None` if the specification is not about a profile.
     #[must_use]
     pub(crate) fn of_spec(kind: &SourceKind) -> Option<Self> {
         match kind {
@@ -128,7 +128,7 @@ impl ConfigCredentials {
         Ok(OpenedProfile { profiles: ProfileFiles::open(context, &named, digest).await?, profile, is_named })
     }
 
-    /// Plans and builds the source of the profile. The inner error is the reason for *not configured*.
+    /// Plans and builds the source of the profile. The inner error is the reason why the source is *not configured*.
     async fn planned(&self, context: &Context) -> Result<Result<Box<dyn Source>, String>, SourceError> {
         let opened = self.open(context).await?;
         let Some(section) = opened.section()? else {
@@ -199,7 +199,8 @@ struct OpenedProfile<'a> {
 }
 
 impl OpenedProfile<'_> {
-    /// Makes an error of a missing profile. Another program may be writing the file, and the profile may follow.
+    /// Makes an error of a missing profile. The error is unsettled: another program may be writing the file, and may
+    /// yet add the profile.
     fn missing(&self) -> SourceError {
         let message = format!("there is no profile {} in {}", Escaped(self.profile), self.profiles.paths());
         SourceError::new(ErrorKind::Unsettled, message).with_hint(plan::LIST_PROFILES)
@@ -216,7 +217,8 @@ impl OpenedProfile<'_> {
 
 /// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error.
 ///
-/// The time is linear in the length of the text: a chain that is too long is not followed for each of its profiles.
+/// The time is linear in the length of the text, because a chain that is too long is not followed from each of its
+/// profiles.
 pub(crate) fn describe<'f>(
     files: &'f SharedConfig,
     trusted: &'f dyn Fn(&Property) -> Result<(), String>,
@@ -243,15 +245,15 @@ fn description(planned: Result<Option<ProfileLink>, SourceError>) -> String {
 const TRUSTED_ONLY: [&str; 4] =
     ["endpoint_url", "ca_bundle", "ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode"];
 
-/// Returns the settings of the profile of a chain, without those about credentials and roles, as the text of a config file with
-/// a `[default]` profile. The text is empty if there is no profile.
+/// Returns the settings of the profile of a chain as the text of a config file with a `[default]` profile. Settings
+/// about credentials and roles are left out. The text is empty if there is no profile.
 ///
 /// # Errors
-/// The settings decide where requests go or which certificates are accepted (`endpoint_url`, `ca_bundle`), and the file is
-/// not trusted; or the files cannot be read.
+/// The settings decide where requests go or which certificates are accepted (`endpoint_url`, `ca_bundle`), and the file
+/// is not trusted; or the files cannot be read.
 pub(crate) async fn settings(sources: &[SourceSpec], context: &Context) -> Result<String, SourceError> {
     let profile = sources.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
-    // Without a profile in the chain the settings are those of the user's profile, if its files can be read.
+    // If the chain has no profile, use the settings of the user's profile, if the files can be read.
     let (source, is_required) = (profile.clone().unwrap_or_default(), profile.is_some());
     let opened = match source.open(context).await {
         Err(_) if !is_required => return Ok(String::new()),

@@ -12,8 +12,8 @@ use crate::model::error::SourceError;
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::source::{BoxFuture, Source};
 
-/// Returns the credentials of its source, but exchanges long-lived keys through STS GetSessionToken. Only temporary
-/// credentials leave the broker then, and every SDK can sign with them on AWS.
+/// A source that exchanges long-lived keys of another source through STS GetSessionToken. So only temporary credentials
+/// leave the broker, which every SDK can use on AWS. Other credentials are returned unchanged.
 #[derive(Debug)]
 pub(crate) struct SessionTokenSource {
     source: Box<dyn Source>,
@@ -36,7 +36,7 @@ impl SessionTokenSource {
 
     async fn exchange(&self, context: &Context, keys: Credentials) -> Result<Credentials, SourceError> {
         let settings = self.source.settings(context).await;
-        // Keys for another store than AWS must not be sent to AWS.
+        // Do not send keys to AWS that belong to another store.
         if let Some(endpoint) = keys.endpoint.as_deref().filter(|_| settings.endpoints.sts.is_none()) {
             let message = format!("keys for {endpoint}, which is not AWS, cannot be exchanged for a session");
             let hint = "set long_lived_keys = \"direct\" for this identity, or AWS_ENDPOINT_URL_STS";

@@ -26,9 +26,9 @@ const REFRESH_WINDOW: Duration = Duration::from_secs(5 * 60);
 
 /// Uses the credentials in the cache of `aws login`, and refreshes them as the AWS CLI and the SDKs do.
 ///
-/// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. If the user has to log in, it
-/// fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run. A change of the cache file wakes the
-/// refresher. The source is always configured.
+/// The cache is `~/.aws/login/cache`, or the folder that `AWS_LOGIN_CACHE_DIRECTORY` names. If the user has to log in,
+/// the source fails with [`crate::model::error::ErrorKind::LoginRequired`] and the command to run. A change of the
+/// cache file wakes the refresher. The source is always configured.
 ///
 /// ```no_run
 /// use credenza::{Context, ErrorKind, Lookup, SignInCredentials, Source};
@@ -49,13 +49,14 @@ pub struct SignInCredentials {
 }
 
 impl SignInCredentials {
-    /// A source for the login of this name: the ARN of `login_session`.
+    /// Makes a source for the login with this name, which is the ARN in `login_session`.
     #[must_use]
     pub fn new(session: &str) -> Self {
         Self { session: session.into(), settings: Settings::default(), profile: None }
     }
 
-    /// Returns this source with these settings for AWS Sign-In. The region of the login wins over theirs.
+    /// Returns this source with these settings for AWS Sign-In. The region of the login takes precedence over the
+    /// region of the settings.
     #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -79,7 +80,7 @@ impl SignInCredentials {
         let CurrentLogin { entry, token, is_last } = cache::current(context, &path, &login).await?;
         let credentials =
             cache_file::credentials(&entry).map_err(|error| SourceError::misconfigured(error.to_string()))?;
-        // No file says how long AWS will refresh them: only its refusal does.
+        // The end of the login is known only after AWS has refused a refresh: the file does not hold it.
         let login_ends = is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into() }));
         Ok(Credentials { login_ends, ..credentials })
     }
@@ -94,7 +95,7 @@ impl Source for SignInCredentials {
         Box::pin(async move { Lookup::from_result(self.credentials(context).await) })
     }
 
-    /// Returns `None`: the region of Sign-In is no region for the use of the credentials.
+    /// Returns `None`: the region of Sign-In says nothing about the region in which the credentials are used.
     fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
@@ -131,7 +132,7 @@ impl CachedLogin for CachedSignIn<'_> {
     }
 
     async fn refresh(&self, mut entry: CacheEntry) -> Result<CacheEntry, RefreshRefused> {
-        // The key in the file stays as it is: a retry cannot help.
+        // A wrong key in the file stays wrong: a retry cannot help.
         let permanent =
             |message: String| RefreshRefused { ends_the_session: true, failure: SourceError::misconfigured(message) };
         let stored = cache_file::grant(&entry).map_err(|error| permanent(error.to_string()))?;

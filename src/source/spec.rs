@@ -11,12 +11,12 @@ pub(crate) use crate::aws::arn::{is_sendable_role, looks_like_arn};
 use crate::model::secret::Secret;
 pub(crate) use crate::source::url::parse as parse_url;
 
-/// One entry of a chain.
+/// One source of a chain, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceSpec {
     /// The kind of the source with its settings.
     pub kind: SourceKind,
-    /// `region = "…"`, which every source may have. It wins over the region that the source knows.
+    /// `region = "…"`, which every source may have. It takes precedence over the region that the source knows.
     pub region: Option<Box<str>>,
 }
 
@@ -25,11 +25,11 @@ pub(crate) struct SourceSpec {
 pub(crate) enum SourceKind {
     /// Keys given directly.
     Static {
-        /// `access_key_id` or `access_key_id_file`.
+        /// The access key id: `access_key_id` or `access_key_id_file`.
         access_key_id: TextSource,
-        /// `secret_access_key` or `secret_access_key_file`.
+        /// The secret key: `secret_access_key` or `secret_access_key_file`.
         secret_access_key: TextSource,
-        /// `session_token` or `session_token_file`.
+        /// The session token: `session_token` or `session_token_file`.
         session_token: Option<TextSource>,
     },
     /// A URL with user info, `url` or `url_file`.
@@ -38,11 +38,11 @@ pub(crate) enum SourceKind {
     Environment,
     /// A profile of the AWS shared files.
     Profile {
-        /// `profile`; otherwise `AWS_PROFILE`, otherwise `AWS_DEFAULT_PROFILE`, otherwise `default`.
+        /// The profile: `profile`, else `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, else `default`.
         name: Option<Box<str>>,
-        /// `credentials_file`; `~` is expanded when it is read.
+        /// `credentials_file`. `~` is expanded when the file is read.
         credentials_file: Option<PathBuf>,
-        /// `config_file`; `~` is expanded when it is read.
+        /// `config_file`. `~` is expanded when the file is read.
         config_file: Option<PathBuf>,
     },
     /// The ECS or EKS container endpoint that the `AWS_CONTAINER_…` variables name.
@@ -58,31 +58,31 @@ pub(crate) enum SourceKind {
     AssumeRole {
         /// The request to STS.
         role: RoleSpec,
-        /// `source`: the base credentials.
+        /// The base credentials: `source`.
         base: Box<SourceSpec>,
     },
     /// A role, assumed with a token from a file.
     WebIdentity {
         /// The request to STS.
         role: RoleSpec,
-        /// `web_identity_token_file`, which each load reads again, and which is watched.
+        /// `web_identity_token_file`. Each load reads the file again, and the file is watched.
         token_file: PathBuf,
     },
     /// A role of IAM Identity Center.
     Sso {
         /// `sso_session`: a section of the shared config file.
         session: Box<str>,
-        /// `account_id`.
+        /// The account: `account_id`.
         account_id: Box<str>,
-        /// `role_name`.
+        /// The role: `role_name`.
         role_name: Box<str>,
     },
 }
 
-/// The request for a role to STS, without the base credentials.
+/// The request to STS for a role, without the base credentials.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleSpec {
-    /// `arn:aws:iam::123456789012:role/NAME`.
+    /// The ARN of the role: `arn:aws:iam::123456789012:role/NAME`.
     pub arn: Box<str>,
     /// The session name. `None` means `credenza-` and the time of the request in seconds.
     pub session_name: Option<Box<str>>,
@@ -92,7 +92,7 @@ pub struct RoleSpec {
     pub duration: Option<Duration>,
     /// The MFA device. The user types its code.
     pub mfa_serial: Option<Box<str>>,
-    /// A file with a session policy in JSON, which each load reads again, and which is watched.
+    /// A file with a session policy in JSON. Each load reads the file again, and the file is watched.
     pub policy_file: Option<PathBuf>,
     /// Managed policies that limit the session.
     pub policy_arns: Vec<Box<str>>,
@@ -107,7 +107,7 @@ pub struct RoleSpec {
 pub enum TextSource {
     /// A text of the configuration, a flag or a variable.
     Literal(Secret),
-    /// A file, which each load reads again, and which is watched.
+    /// A file. Each load reads it again, and it is watched.
     File(PathBuf),
 }
 
@@ -139,13 +139,13 @@ pub enum OnFailure {
     Next,
 }
 
-/// The use of keys without a session token and without an expiration.
+/// The use of long-lived keys: keys without a session token and without an expiration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LongLivedKeys {
     /// The broker serves the keys themselves.
     #[default]
     Direct,
-    /// The broker exchanges them for a session, and serves only the session.
+    /// The broker exchanges the keys for a session, and serves only the session.
     Session {
         /// The duration of each session.
         duration: Duration,
@@ -155,8 +155,8 @@ pub(crate) enum LongLivedKeys {
 /// The program of a process source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// A line for `sh -c`, as the SDKs for Go, JavaScript, Rust and Java run it: users write pipes in it. It may hold a
-    /// secret, and is never shown.
+    /// A command line for `sh -c`, as in the SDKs for Go, JavaScript, Rust and Java: users write pipes in it. The line
+    /// may hold a secret, and is never shown.
     Line(Secret),
     /// A program and its arguments, without a shell.
     Words(Vec<Box<str>>),

@@ -21,9 +21,9 @@ use crate::source::{BoxFuture, Source};
 
 /// Exchanges the token of a login for credentials of a role at the SSO portal.
 ///
-/// The token comes from the cache that the AWS CLI and `credenza login` write, `~/.aws/sso/cache`, and is refreshed
-/// if the session has a refresh token. If the user has to log in, it fails with [`ErrorKind::LoginRequired`] and the command
-/// to run. A change of the cache file wakes the refresher. The source is always configured.
+/// The token comes from the cache that the AWS CLI and `credenza login` write, `~/.aws/sso/cache`, and is refreshed if
+/// the session has a refresh token. If the user has to log in, the source fails with [`ErrorKind::LoginRequired`] and
+/// the command to run. A change of the cache file wakes the refresher. The source is always configured.
 ///
 /// ```no_run
 /// use credenza::{Context, ErrorKind, Lookup, Source, SsoCredentials, SsoSession};
@@ -48,7 +48,7 @@ pub struct SsoCredentials {
 }
 
 impl SsoCredentials {
-    /// A source for this role in this account. The session names the portal of the login.
+    /// Makes a source for this role in this account. `session` names the portal to log in to.
     #[must_use]
     pub fn new(session: SsoSession, account_id: &str, role_name: &str) -> Self {
         let name = match &session.name {
@@ -83,8 +83,8 @@ impl SsoCredentials {
         Ok(Credentials { login_ends, ..credentials })
     }
 
-    /// Returns the credentials of the portal for this login. The cache key has region and endpoint of the session, account,
-    /// role and [`SsoLogin::lineage`].
+    /// Returns the credentials of the portal for this login. The cache key is made from region and endpoint of the
+    /// session, account, role and [`SsoLogin::lineage`].
     async fn role(&self, context: &Context, login: &SsoLogin) -> Result<Credentials, SourceError> {
         let Self { session, account_id, role_name, settings, .. } = self;
         let key = CacheKeyBuilder::new("sso")
@@ -133,13 +133,13 @@ impl Source for SsoCredentials {
         })
     }
 
-    /// Returns `None`: the region of the portal is no region for the use of the credentials.
+    /// Returns `None`: the region of the portal says nothing about the region in which the credentials are used.
     fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
         Box::pin(std::future::ready(None))
     }
 }
 
-/// A role of a session that the shared config file describes: `{ sso_session = …, account_id = …, role_name = … }`.
+/// A source for a role, with a session of the shared config file: `{ sso_session = …, account_id = …, role_name = … }`.
 #[derive(Clone, Debug)]
 pub(crate) struct SsoRole {
     name: Box<str>,
@@ -149,7 +149,7 @@ pub(crate) struct SsoRole {
 }
 
 impl SsoRole {
-    /// A source for this role and the section `[sso-session NAME]` of the config file.
+    /// Makes a source for this role and the section `[sso-session NAME]` of the config file.
     #[must_use]
     pub(crate) fn new(session: &str, account_id: &str, role_name: &str) -> Self {
         let name = format!("sso {}", Escaped(session)).into();

@@ -14,8 +14,8 @@ use crate::source::{BoxFuture, Source};
 
 /// A static key pair. Each part is a literal, or a file that each load reads again, so that rotated keys are used.
 ///
-/// A missing, unreadable or empty file is an error and never *not configured*, because the configuration names it. White
-/// space around a part, such as the line break at the end of a file, is removed.
+/// A missing, unreadable or empty file is an error and never *not configured*, because the configuration names the
+/// file. White space around a part, such as the line break at the end of a file, is removed.
 ///
 /// ```
 /// use credenza::{Context, Lookup, Source, StaticCredentials};
@@ -38,18 +38,18 @@ pub struct StaticCredentials {
 }
 
 impl StaticCredentials {
-    /// A long-lived key pair.
+    /// Makes a source of a long-lived key pair.
     #[must_use]
     pub fn new(access_key_id: &str, secret_access_key: &str) -> Self {
         Self::from_texts(TextSource::Literal(access_key_id.into()), TextSource::Literal(secret_access_key.into()), None)
     }
 
-    /// A long-lived key pair in two files.
+    /// Makes a source of a long-lived key pair in two files.
     pub fn from_files(access_key_id: impl Into<PathBuf>, secret_access_key: impl Into<PathBuf>) -> Self {
         Self::from_texts(TextSource::File(access_key_id.into()), TextSource::File(secret_access_key.into()), None)
     }
 
-    /// A key pair with or without a session token. Each part is a literal or a file.
+    /// Makes a source of a key pair with or without a session token. Each part is a literal or a file.
     #[must_use]
     pub fn from_texts(
         access_key_id: TextSource,
@@ -84,7 +84,7 @@ impl Source for StaticCredentials {
     }
 }
 
-/// Returns the literal, or the present text of the file.
+/// Returns the literal text, or reads the text from the file.
 pub(crate) async fn read(context: &Context, text: &TextSource) -> Result<Zeroizing<String>, SourceError> {
     let path = match text {
         TextSource::Literal(text) => return Ok(Zeroizing::new(text.expose().to_owned())),

@@ -34,18 +34,18 @@ use crate::source::{BoxFuture, Source};
 pub struct UrlCredentials(TextSource);
 
 impl UrlCredentials {
-    /// A URL as it was written. [`Source::load`] reports errors in it.
+    /// Makes a source of this URL. [`Source::load`] reports errors in it.
     #[must_use]
     pub fn new(url: &str) -> Self {
         Self(TextSource::Literal(url.into()))
     }
 
-    /// A file that holds the URL. Each load reads it again.
+    /// Makes a source of a file that holds the URL. Each load reads the file again.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self(TextSource::File(path.into()))
     }
 
-    /// A literal or a file.
+    /// Makes a source of a URL that is a literal or in a file.
     #[must_use]
     pub fn from_text(url: TextSource) -> Self {
         Self(url)
@@ -92,7 +92,7 @@ pub(crate) enum UrlError {
 }
 
 impl UrlError {
-    /// Returns the hint for the user, where the message does not tell enough.
+    /// Returns a hint for the user, if the message does not suffice.
     #[must_use]
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
@@ -158,7 +158,7 @@ fn decode(text: &str) -> Result<Zeroizing<String>, UrlError> {
 fn checked_host(host: &str) -> Result<&str, UrlError> {
     let authority: Authority = host.parse().map_err(|_| UrlError::Host)?;
     let name = authority.host();
-    // Brackets hold an address, and an IPv6 address needs brackets.
+    // Accept an IPv6 address only in brackets, and nothing else in brackets.
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let named = match address {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
@@ -172,7 +172,8 @@ fn checked_host(host: &str) -> Result<&str, UrlError> {
 fn checked_path(path: &str) -> Result<&str, UrlError> {
     match path {
         "" | "/" => Ok(""),
-        // An endpoint is printed in variables and headers. An `@` after a slash is the end of a secret that has both.
+        // Check the endpoint, because it is printed in variables and headers. An `@` after a slash means that the
+        // secret has an unescaped slash: then a part of the secret would be in the endpoint.
         path if !path.contains('@')
             && path.bytes().all(|b| b.is_ascii_graphic())
             && path.parse::<PathAndQuery>().is_ok() =>

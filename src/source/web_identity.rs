@@ -25,8 +25,8 @@ pub(crate) const TOKEN_FILE_HINT: &str = "check that the token is written to thi
 
 const SESSION_NAME: &str = "AWS_ROLE_SESSION_NAME";
 
-/// Assumes a role with the token of a file. Each load reads the file again, because tokens rotate, and a change of the file
-/// wakes the refresher. Another token makes another session.
+/// Assumes a role with the token of a file. Each load reads the file again, because tokens rotate, and a change of the
+/// file wakes the refresher. A new token makes a new session.
 #[derive(Clone, Debug)]
 pub struct WebIdentityCredentials {
     name: Box<str>,
@@ -37,18 +37,18 @@ pub struct WebIdentityCredentials {
 }
 
 impl WebIdentityCredentials {
-    /// A source for this role with the token of this file.
+    /// Makes a source for this role with the token in this file.
     #[must_use]
     pub fn new(role: RoleSpec, token_file: impl Into<PathBuf>) -> Self {
         let name = format!("web identity {}", DisplayArn(&role.arn)).into();
         Self { name, role, token_file: token_file.into(), settings: None, region: None }
     }
 
-    /// The source that `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME` describe. `None` if the first
-    /// is not set.
+    /// Makes the source that `AWS_WEB_IDENTITY_TOKEN_FILE`, `AWS_ROLE_ARN` and `AWS_ROLE_SESSION_NAME` describe. `None`
+    /// if the token file is not set.
     ///
     /// # Errors
-    /// The first is set and the second is not.
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE` is set without `AWS_ROLE_ARN`.
     pub(crate) fn of_environment(environment: &Environment) -> Result<Option<Self>, SourceError> {
         let Some(token_file) = environment.get(TOKEN_FILE) else { return Ok(None) };
         let arn = environment.get(ROLE_ARN).ok_or_else(|| {
@@ -65,7 +65,7 @@ impl WebIdentityCredentials {
         Self { settings: Some(settings), ..self }
     }
 
-    /// Returns this source with STS in this region, if there is one.
+    /// Returns this source with this region for STS. `None` keeps the region of the settings.
     #[must_use]
     pub fn with_region(self, region: Option<Box<str>>) -> Self {
         Self { region, ..self }

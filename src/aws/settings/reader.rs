@@ -12,7 +12,7 @@ use crate::os::environment::Environment;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::section::{Property, Section};
 
-/// A variable, and the property of the same meaning.
+/// A variable and the property with an equal meaning.
 pub(super) const METADATA_ENDPOINT: (&str, &str) =
     ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "ec2_metadata_service_endpoint");
 const METADATA_MODE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "ec2_metadata_service_endpoint_mode");
@@ -42,7 +42,7 @@ impl<'a> SettingReader<'a> {
         })
     }
 
-    /// The region and its location.
+    /// Returns the region and the location of its setting.
     pub(super) fn region(&self) -> Option<(Box<str>, Location)> {
         let variable = |name: &str| Some((self.environment.get(name)?, Location::variable(name)));
         let property = || {
@@ -54,7 +54,8 @@ impl<'a> SettingReader<'a> {
         Some((value.into(), location))
     }
 
-    /// Returns true if the variable, or else the property, is `true`. A variable of `false` beats a property of `true`.
+    /// Returns true if the variable, or else the property, is `true`. The variable takes precedence, also with the
+    /// value `false`.
     pub(super) fn is_true(&self, variable: &str, name: &str) -> bool {
         let value = self.environment.get(variable).or_else(|| self.property(name).map(|(value, _)| value));
         value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
@@ -89,8 +90,8 @@ impl<'a> SettingReader<'a> {
         }
     }
 
-    /// The order of the SDKs: the service's variable, `AWS_ENDPOINT_URL`, the service in the `services` section of the
-    /// profile, `endpoint_url` of the profile.
+    /// Returns the endpoint of a service. The order is that of the SDKs: the variable of the service,
+    /// `AWS_ENDPOINT_URL`, the `services` section of the profile, `endpoint_url` of the profile.
     fn endpoint(&self, variable: &str, service: &str) -> ConfiguredEndpoint {
         for variable in [variable, "AWS_ENDPOINT_URL"] {
             if let Some(text) = self.environment.get(variable) {
@@ -105,8 +106,8 @@ impl<'a> SettingReader<'a> {
         Some(trusted.and_then(|()| SettingText::property("endpoint_url", text, property).url()))
     }
 
-    /// The endpoint in the `services` section that the profile names. Both the reference and the section decide where
-    /// requests go, so that both files must be trusted.
+    /// Returns the endpoint in the `services` section that the profile names. Both the reference and the section decide
+    /// where requests go, so both files must be trusted.
     fn endpoint_in_services(&self, service: &str) -> ConfiguredEndpoint {
         let (name, reference) = self.property("services")?;
         let Some(section) = self.files.services(name) else {
@@ -129,7 +130,8 @@ impl<'a> SettingReader<'a> {
         Some(trusted.and_then(|()| setting.url()))
     }
 
-    /// The order of botocore: an endpoint before a mode, and of each the variable before the profile.
+    /// Returns the endpoint of the metadata service. As in botocore, an endpoint takes precedence over a mode (IPv4 or
+    /// IPv6), and a variable over a property.
     pub(super) fn metadata_service(&self) -> ConfiguredEndpoint {
         if let Some(setting) = self.trusted_setting(METADATA_ENDPOINT) {
             return Some(setting.and_then(|setting| setting.url()));
@@ -144,7 +146,8 @@ impl<'a> SettingReader<'a> {
         }))
     }
 
-    /// The variable, or else the property, if its file may decide where requests go.
+    /// Returns the variable, else the property. It is an error if the file of the property is not trusted to decide
+    /// where requests go.
     fn trusted_setting(&self, (variable, name): (&'a str, &'a str)) -> Option<Result<SettingText<'a>, SettingError>> {
         if let Some(text) = self.environment.get(variable) {
             return Some(Ok(SettingText::variable(variable, text)));

@@ -24,9 +24,9 @@ pub(crate) enum OidcErrorCode {
     AccessDenied,
     /// The device code, or the session of a refresh token, has expired.
     Expired,
-    /// The refresh token is not valid (any more).
+    /// The refresh token is not valid, or not valid any more.
     InvalidGrant,
-    /// The registration is not valid (any more).
+    /// The registration is not valid, or not valid any more.
     InvalidClient,
     /// Another code, or no answer.
     Other,

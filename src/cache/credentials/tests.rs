@@ -136,7 +136,7 @@ async fn same_credentials_again_are_not_fresher() {
     }
     assert_eq!((key("ASIA2").await.as_str(), key("ASIA3").await.as_str()), ("ASIA2", "ASIA2"));
 
-    // If the clock was ahead when they came, their age is unknown.
+    // If the clock was ahead when the credentials came, their age is unknown.
     clock.step(-1_800_000);
     for call in [12, 12] {
         tokio::time::sleep(Duration::from_secs(1)).await;

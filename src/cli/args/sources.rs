@@ -9,7 +9,7 @@ use crate::config::sources::built_in_chain;
 use crate::config::value;
 use crate::source::spec::{SourceKind, SourceSpec};
 
-/// Builds the source chain of source flags and variables. Returns `None` without any.
+/// Builds a source chain from the source flags and their variables. Returns `None` if the user set neither.
 pub(crate) fn sources(
     values: &mut ArgumentValues<'_>,
     arguments: &options::SourceOptions,
@@ -55,7 +55,7 @@ fn keys(values: &mut ArgumentValues<'_>) -> Result<Option<SourceKind>, String> {
     }
 }
 
-/// Returns the auth token of flags and variables, which is given or in a token file.
+/// Returns the auth token setting of flags and variables: the token itself, or the path of the token file.
 pub(crate) fn token(
     values: &mut ArgumentValues<'_>,
     token_file: Option<PathBuf>,

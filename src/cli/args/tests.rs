@@ -8,8 +8,8 @@ use crate::config::Config;
 use crate::config::server::{Account, AuthTokenConfig};
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
-/// The variable with the arguments of a child process. The child runs this test program, since a test must not change the
-/// variables of its own process.
+/// The variable with the arguments of a child process. The child runs this test program, since a test must not change
+/// the variables of its own process.
 const CHILD: &str = "ARGUMENTS_FOR_THE_CHILD";
 
 fn run(line: &str, stdin: &str) -> Result<Invocation, String> {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::model::secret::Secret;
 use crate::source::spec::TextSource;
 
-/// The maximum length of standard input in bytes. It bounds the memory; no secret is longer.
+/// The maximum length of standard input in bytes. It limits the memory; no secret is longer.
 const MAX_INPUT_LEN: u64 = 64 * 1024;
 
 /// The values of flags and variables. A flag takes precedence over a variable.
@@ -27,23 +27,24 @@ impl<'a> ArgumentValues<'a> {
         Self { matches, stdin, stdin_reader: None, warnings: Vec::new() }
     }
 
-    /// Returns the origin of a value, which orders by precedence; `None` for a default.
+    /// Returns the origin of a value, or `None` for a default. Origins are ordered by precedence.
     pub(crate) fn rank(&self, id: &str) -> Option<ValueSource> {
         self.matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue)
     }
 
-    /// Returns the names of those arguments that have a value: `--url` or `CREDENZA_URL`.
+    /// Returns the names of the arguments with a value, as the user wrote them: `--url` or `CREDENZA_URL`.
     pub(crate) fn names(&self, ids: &[&str]) -> Vec<String> {
         ids.iter().filter_map(|id| Some(argument_name(id, self.rank(id)?))).collect()
     }
 
-    /// Returns the names of those arguments that are on the command line.
+    /// Returns the names of the arguments that are on the command line.
     pub(crate) fn flags(&self, ids: &[&str]) -> Vec<String> {
         let is_flag = |id: &&&str| self.rank(id) == Some(ValueSource::CommandLine);
         ids.iter().filter(is_flag).map(|id| argument_name(id, ValueSource::CommandLine)).collect()
     }
 
-    /// Returns the text of an argument, or the file of its `…-file` variant. Reads standard input at once.
+    /// Returns the text of an argument, or the path of its `…-file` variant. For the path `-` it reads standard input
+    /// at once.
     pub(crate) fn text(
         &mut self,
         id: &'static str,

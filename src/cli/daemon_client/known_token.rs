@@ -34,7 +34,7 @@ pub(crate) fn known_token(server: &ServerConfig, context: &Context) -> Result<Kn
         AuthTokenConfig::Given(TextSource::File(path)) | AuthTokenConfig::Kept(Some(path)) => read(path),
         AuthTokenConfig::Kept(None) => {
             let paths = auth_token::default_places(&context.environment, context.uid() == 0);
-            // The system's daemon runs as root or as its own user, and has its token here.
+            // The daemon of the system has its token at this path; it runs as root or as its own user.
             let paths: Vec<_> = paths.into_iter().chain(["/run/credenza/token".into()]).collect();
             let existing = paths.iter().find(|path| path.exists());
             match existing {

@@ -1,8 +1,8 @@
 //! A new folder for the auth token and the files of one `exec`. It is removed with its contents when `exec` ends.
 //!
-//! A killed process cannot remove its folder. Each `exec` therefore locks its folder, and removes folders without a lock:
-//! the kernel releases the lock of a killed process. A process id would not do, since another container may share the
-//! parent folder, and its process ids are from another namespace.
+//! A killed process cannot remove its folder. Each `exec` therefore locks its folder, and removes folders without a
+//! lock: the kernel releases the lock of a killed process. A process id in the name would not suffice: containers with
+//! other process ids may share the parent folder.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,8 +20,8 @@ const PREFIX: &str = "credenza-exec-";
 /// Folders to try after TMPDIR. In a container TMPDIR is often a volume that every user may write.
 const FALLBACK_FOLDERS: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
-/// The maximum number of folders to create. Another `exec` may remove a new folder before this one locks it, which is rare
-/// enough for ten tries.
+/// The maximum number of folders to create. Another `exec` may remove a new folder before this one locks it, which is
+/// rare enough for ten tries.
 const MAX_TRIES: usize = 10;
 
 #[derive(Debug)]
@@ -117,7 +117,8 @@ fn replaceable(folder: &Path, uid: u32) -> Option<String> {
     (!is_trusted).then(|| format!("{shown} belongs to user {}", meta.uid()))
 }
 
-/// Returns the user id that replaces every user unknown to a user namespace; root is often one of them.
+/// Returns the user id under which the kernel shows users without a mapping in the user namespace. Root is often
+/// unmapped.
 fn overflow_uid() -> Option<u32> {
     fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }

@@ -14,7 +14,7 @@ use crate::os::environment::Environment;
 /// # Errors
 /// The reason why no program was started. The user can open the page elsewhere.
 pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<String, &'static str> {
-    // The program may open anything, also files and options, so it must only get a page.
+    // Accept only a URL: the program might open a file or read an option.
     if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
         return Err("the page is not an https URL");
     }
@@ -32,7 +32,7 @@ pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<St
 
 /// Returns the command line that opens a page.
 fn opener(environment: &Environment, uid: u32, is_wsl: bool, page: &str) -> Result<Vec<String>, &'static str> {
-    // As in Python, and so in the AWS CLI: colons separate several programs, and `%s` is the page.
+    // Colons separate several programs, and `%s` is the page, as in Python and the AWS CLI.
     if let Some(first) = environment.get("BROWSER").and_then(|browser| browser.split(':').next()) {
         let mut words: Vec<String> = first.split_whitespace().map(|word| word.replace("%s", page)).collect();
         if !first.contains("%s") {

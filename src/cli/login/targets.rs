@@ -22,9 +22,9 @@ pub(crate) enum LoginTarget {
     Default,
     /// The session of this profile.
     Profile(Box<str>),
-    /// This `[sso-session …]`.
+    /// The session of this `[sso-session …]` section.
     Session(Box<str>),
-    /// Every session, once each.
+    /// Every session in the shared files, each once.
     All,
 }
 
@@ -56,7 +56,7 @@ impl LoginSite {
     }
 }
 
-/// Finds the requested sessions. The texts are the errors of further requested sessions.
+/// Finds the requested sessions. The second list has the error of each session that cannot be used.
 pub(crate) async fn find(
     context: &Context,
     request: &LoginRequest,

@@ -2,10 +2,10 @@
 
 use crate::cli::output::UnwritableValue;
 
-/// Writes a value that both read alike.
+/// Writes a value in a form that both programs read alike.
 ///
-/// Without quotes Compose expands `$NAME`. With single quotes python-dotenv still expands `${NAME}`, and it reads `\\` as
-/// one backslash, but Compose reads two.
+/// Without quotes Compose expands `$NAME`. With single quotes python-dotenv still expands `${NAME}`, and it reads `\\`
+/// as one backslash, but Compose reads two.
 pub(crate) fn set(text: &mut String, name: &'static str, value: &str) -> Result<(), UnwritableValue> {
     if value.chars().any(char::is_control) {
         return Err(UnwritableValue { name, reason: "it contains a control character" });
@@ -27,12 +27,13 @@ pub(crate) fn unset(text: &mut String, name: &str) {
     text.push_str("=\n");
 }
 
-/// Returns true if both read a character literally without quotes, at any position.
+/// Returns true if both programs read this character literally without quotes, at any position.
 fn is_plain(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!%&()*+,-./:;<=>?@[\\]^_{|}~".contains(character)
 }
 
-/// Quotes a value. Between single quotes both read `\'` as a quote, and a backslash before another character literally.
+/// Quotes a value. Between single quotes both programs read `\'` as a quote, and a backslash before another character
+/// literally.
 fn quote(text: &mut String, value: &str) -> Result<(), &'static str> {
     if value.contains("${") {
         return Err("it contains ${, which python-dotenv expands even between single quotes");

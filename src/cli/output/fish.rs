@@ -11,10 +11,10 @@ pub(crate) fn set(text: &mut String, name: &str, value: &str) {
     text.push('\n');
 }
 
-/// Erases the global variable, which is the scope of inherited variables.
+/// Erases the global variable: inherited variables are global.
 ///
-/// A universal variable is the user's setting for all shells, so it stays. Programs see it, and no other scope hides it, so
-/// the lines print a warning.
+/// A universal variable is the user's setting for all shells, so it stays. The lines print a warning, because programs
+/// see the universal variable.
 pub(crate) fn unset(text: &mut String, name: &str) {
     erase_local(text, name);
     let _ = writeln!(text, "set -eg {name}");
@@ -28,7 +28,8 @@ pub(crate) fn end(text: &mut String) {
     text.push_str("true\n");
 }
 
-/// Erases the variables of functions and blocks, which take precedence over global ones. Each turn erases the innermost.
+/// Erases the variables of functions and blocks, which take precedence over global ones. Each pass of the loop erases
+/// the innermost.
 fn erase_local(text: &mut String, name: &str) {
     let _ = writeln!(text, "while set -el {name}; end");
 }

@@ -35,9 +35,10 @@ pub(crate) async fn report(manager: ServiceManager, registry: LeaseRegistry, clo
     tokio::join!(feeding, reporting);
 }
 
-/// Feeds the watchdog three times within its timeout, unless a refresher is stuck.
+/// Sends three keep-alive messages within the timeout of the watchdog, unless a refresher is stuck.
 ///
-/// This task shows that the runtime works. A refresher or a listener that ends unexpectedly ends the daemon anyway.
+/// A message from this task shows that the runtime works. Refreshers and listeners need no check here: if one ends
+/// unexpectedly, the daemon ends.
 async fn feed_watchdog(manager: ServiceManager, registry: &LeaseRegistry, clock: &Clock) {
     if let Some(timeout) = manager.watchdog() {
         feed(timeout, registry, clock, || manager.alive()).await;

@@ -20,7 +20,7 @@ const CLEAR_BELOW: &str = "\x1b[J";
 
 /// Loads the status every second. A terminal shows the current status in place; another output gets each change.
 ///
-/// It continues while no daemon answers, and ends when the reader closes the pipe.
+/// The loop continues while no daemon answers, and ends when the reader closes the pipe.
 ///
 /// # Errors
 /// If the output cannot be written.
@@ -33,10 +33,10 @@ pub(crate) async fn watch(
     loop {
         let result = load().await;
         let text = show(result.as_ref());
-        // Another output than a terminal gets no line if only the time has changed.
+        // Without a terminal, print nothing if only the time has changed.
         let status = result.map_or_else(|error| Value::from(error.to_string()), without_time);
         let written = if terminal {
-            // Some terminals do not know their size and report 0.
+            // Some terminals do not know their size and report 0: assume a usual size.
             let size = tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 1 && size.ws_col > 0);
             let (rows, columns) = size.map_or((24, 80), |size| (size.ws_row.into(), size.ws_col.into()));
             write(&screen(&text, rows, columns))
@@ -69,7 +69,7 @@ fn without_time(mut document: Value) -> Value {
 fn screen(text: &str, rows: usize, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let height = |line: &&str| line.chars().count().div_ceil(columns).max(1);
-    // The cursor needs the last row, and the line about missing lines the row before it.
+    // Reserve two rows: the last for the cursor, and one for the line about missing lines.
     let fit_into = |rows: usize| {
         let mut left = rows;
         lines

@@ -11,8 +11,8 @@ use crate::model::time::timestamp;
 /// The longest time from a good upstream response to the end of its load.
 const JUDGEMENT: Duration = Duration::from_secs(5);
 
-/// The time after which a working upstream must have led to a lease: the longest pause between two loads is 60 s, and the
-/// load before it takes 10 s at most.
+/// The time after which a working upstream must have led to a lease: the longest pause between two loads is 60 s, and
+/// the load before it takes 10 s at most.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(80);
 
 /// The longest time without a response: the daemon holds a request for 4.5 s.
@@ -69,7 +69,7 @@ impl Ledger {
             return;
         };
         self.settle(Instant::now());
-        // The daemon does not take the same set again: if the held one has expired, so has this one.
+        // The daemon does not take an equal set again: if its lease has expired, this set has expired, too.
         if self.given.back().is_none_or(|last| last.issue.number != issue.number) {
             self.given.push_back(Given { issue: Arc::clone(issue), at: Instant::now(), lifetime });
         }

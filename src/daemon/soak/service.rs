@@ -26,7 +26,8 @@ const ROLE: &str = "soaked";
 const SESSION: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The allowed calls a minute: a refresher retries after 1, 2, 4, … s with jitter, each time with at most eight requests.
+/// The allowed calls a minute: a refresher retries after 1, 2, 4, … s with jitter, each time with at most eight
+/// requests.
 const MOST_A_MINUTE: usize = 120;
 
 /// The pause between two 404 of the role list: the daemon takes one that lasts 5 s for a removed role.

@@ -1,4 +1,4 @@
-//! Replaces a file of the login cache, so that other processes never read half of one.
+//! Replaces a file of the login cache atomically: other processes never read half of a file.
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +16,10 @@ use crate::model::error::SourceError;
 use crate::model::text::Escaped;
 use crate::os::files::contents::{FileOwner, TrustError};
 
-/// The maximum number of symlinks that lead to one file. A longer path is a loop.
+/// The maximum number of symlinks that are followed to one file. More symlinks are a loop.
 const MOST_LINKS: usize = 8;
 
-/// The users that may own a symlink to a token, and the token. Root is one of them.
+/// The users that may own a token and a symlink to it. Root is always among them.
 #[derive(Clone, Debug)]
 pub(crate) struct LinkTrust {
     /// Our user id.
@@ -33,7 +33,8 @@ impl LinkTrust {
         FileOwner::of(meta).trusted(self.ours, &self.owners)
     }
 
-    /// Returns true if other users may make or move symlinks in this folder. In a sticky folder they cannot move ours.
+    /// Returns true if other users may make or move symlinks in this folder. In a sticky folder they cannot move our
+    /// symlinks.
     fn is_open(&self, folder: &Path) -> bool {
         fs::metadata(folder).is_ok_and(|meta| {
             let is_writable = meta.mode() & 0o022 != 0 && meta.mode() & 0o1000 == 0;
@@ -59,10 +60,10 @@ impl From<WriteError> for SourceError {
 }
 
 /// Replaces the file: writes a temporary file with mode 0600, makes it durable and renames it. Missing folders get mode
-/// 0700. It blocks.
+/// 0700. The call blocks.
 ///
 /// # Errors
-/// The step that failed. The file is unchanged then, and there is no temporary file.
+/// The step that failed. The file is then unchanged, and the temporary file is removed.
 pub(crate) fn replace(path: &Path, bytes: &[u8], trusted: &LinkTrust) -> Result<(), WriteError> {
     let failed = |step: &'static str| {
         move |error: io::Error| WriteError {
@@ -85,16 +86,16 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], trusted: &LinkTrust) -> Result<
         let _ = fs::remove_file(&temporary);
         return written;
     }
-    // Makes the rename durable. Some file systems cannot sync a folder; the file is replaced all the same.
+    // Makes the rename durable. Ignore errors: some file systems cannot sync a folder, and the file is replaced anyway.
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
     Ok(())
 }
 
-/// The path that is replaced after symlinks.
+/// Returns the path to replace: the target of a trusted symlink, else the path itself.
 ///
-/// A symlink that only trusted users can have made is followed, if it leads to a token. A symlink of another user may
-/// lead to any file that we can write, so that it is replaced itself. In a folder where other users can move symlinks,
-/// even our own is not trusted: it is neither followed nor replaced.
+/// A symlink is followed if only trusted users can have made it, and if it leads to a token. A symlink of another user
+/// may lead to any file that we can write, so the symlink itself is replaced. In a folder where other users can move
+/// symlinks, every symlink is an error, also our own.
 fn resolve(path: &Path, trusted: &LinkTrust) -> Result<PathBuf, WriteError> {
     let refused = |why: String, hint: String| WriteError {
         path: path.to_owned(),
@@ -113,7 +114,7 @@ fn resolve(path: &Path, trusted: &LinkTrust) -> Result<PathBuf, WriteError> {
             }
             return Ok(target);
         }
-        // The mode of a symlink has no meaning.
+        // Check only the owner: the mode of a symlink has no meaning.
         if let Err(TrustError::Foreign { uid, .. }) = trusted.owner(&meta) {
             tracing::warn!(
                 path = %shown,
@@ -140,8 +141,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Checks that the target of a symlink is a file that a login could be read from. The error completes a sentence about
-/// the file.
+/// Checks that the target of a symlink is a login file. The error is the end of a sentence about the file.
 fn check_token(path: &Path, meta: &Metadata, trusted: &LinkTrust) -> Result<(), String> {
     if !meta.is_file() {
         return Err("is not a file".into());
@@ -152,14 +152,15 @@ fn check_token(path: &Path, meta: &Metadata, trusted: &LinkTrust) -> Result<(), 
     let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
     read.map_err(|error| format!("cannot be read ({error})"))?;
     let entry = CacheEntry::parse(&bytes).map_err(|error| format!("is not a cached token: {error}"))?;
-    // A login has the first field, a registration the second.
+    // A login has the field `accessToken`, a registration has `clientId`.
     if entry.has("accessToken") || entry.has("clientId") {
         return Ok(());
     }
     Err("is not a cached token: it has neither accessToken nor clientId".into())
 }
 
-/// Warns if other users can write to the folder: they can remove the token. Reading refuses a token of theirs.
+/// Warns if other users can write to the folder: they can remove the token. They cannot replace it, because a token of
+/// another user is not read.
 fn warn_of_open_folder(folder: &Path) {
     if fs::metadata(folder).is_ok_and(|meta| meta.mode() & 0o022 != 0) {
         let folder = Escaped(&folder.to_string_lossy()).to_string();

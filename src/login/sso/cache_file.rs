@@ -27,15 +27,15 @@ const REGISTRATION_EXPIRES_AT: &str = "registrationExpiresAt";
 const REGION: &str = "region";
 const START_URL: &str = "startUrl";
 
-/// The file of a login. Its name is the SHA-1 of the name of the session, or of the start URL for legacy keys. `None`
-/// without a home directory.
+/// Returns the path of the file of a login. The file name is the SHA-1 of the session name, or of the start URL for
+/// legacy keys. `None` without a home directory.
 #[must_use]
 pub(crate) fn path(environment: &Environment, session: &SsoSession) -> Option<PathBuf> {
     Some(environment.home()?.join(FOLDER).join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, session.key())))
 }
 
-/// The file that keeps a registration for the next login with equal arguments, as in botocore. It is not botocore's
-/// file, because botocore is another client of SSO-OIDC.
+/// Returns the path of the file that keeps a registration for the next login with equal arguments, as in botocore. It
+/// differs from the file of botocore, which is another client of SSO-OIDC.
 #[must_use]
 pub(crate) fn registration_path(environment: &Environment, session: &SsoSession) -> Option<PathBuf> {
     let arguments = serde_json::json!({
@@ -50,7 +50,7 @@ pub(crate) fn registration_path(environment: &Environment, session: &SsoSession)
 
 /// The fields of a login at IAM Identity Center.
 impl CacheEntry {
-    /// The token and its expiration.
+    /// Returns the token and its expiration.
     ///
     /// # Errors
     /// If one of the two is missing or unusable.
@@ -58,14 +58,14 @@ impl CacheEntry {
         Ok(AccessToken { token: self.required(ACCESS_TOKEN)?.clone(), expires: self.end(EXPIRES_AT)? })
     }
 
-    /// The refresh token and the registration that it belongs to. `None` if one of them is missing or unusable, as in
-    /// files of the legacy keys.
+    /// Returns the refresh token and its registration. `None` if one of them is missing or unusable, as in files of the
+    /// legacy keys.
     #[must_use]
     pub(crate) fn refresh_token(&self) -> Option<(&Secret, Registration)> {
         Some((self.text(REFRESH_TOKEN).ok().flatten()?, self.registration(REGISTRATION_EXPIRES_AT)?))
     }
 
-    /// The registration in a file that holds a registration and no token.
+    /// Returns the registration in a file without a token.
     #[must_use]
     pub(crate) fn registration_alone(&self) -> Option<Registration> {
         self.registration(EXPIRES_AT)
@@ -79,7 +79,7 @@ impl CacheEntry {
         })
     }
 
-    /// Puts a new token into the entry. Without a new refresh token the old one is removed, as in botocore.
+    /// Puts a new token into the entry. If there is no new refresh token, the old one is removed, as in botocore.
     pub(crate) fn set_token(&mut self, session: &SsoSession, token: AccessToken, refresh_token: Option<Secret>) {
         self.set(START_URL, Secret::new(&*session.start_url));
         self.set(REGION, Secret::new(&*session.region));
@@ -98,7 +98,7 @@ impl CacheEntry {
         self.set(REGISTRATION_EXPIRES_AT, timestamp(registration.expires).into());
     }
 
-    /// The entry of a registration alone.
+    /// Returns an entry that holds only a registration.
     #[must_use]
     pub(crate) fn of_registration(registration: &Registration) -> Self {
         let mut entry = Self::default();

@@ -28,22 +28,22 @@ const SCOPES: &str = "sso_registration_scopes";
 pub struct SsoSession {
     /// The name of the section. `None` for the legacy keys: their tokens are never refreshed.
     pub name: Option<Box<str>>,
-    /// `sso_start_url`.
+    /// The start URL: `sso_start_url`.
     pub start_url: Box<str>,
     /// `sso_region`: the region of IAM Identity Center, not that of the profile.
     pub region: Box<str>,
-    /// The location of the region.
+    /// The location of `sso_region`.
     pub region_location: Option<Location>,
     /// `sso_registration_scopes`, else the scope that gives a refresh token. Empty for the legacy keys.
     pub scopes: Vec<Box<str>>,
 }
 
-/// A session and, for legacy keys, a profile that has them.
+/// A session. If it comes from legacy keys, the name of a profile with those keys is added.
 pub(crate) type DescribedSession = (SsoSession, Option<Box<str>>);
 
 impl SsoSession {
-    /// A session with a login that can be refreshed. The name is that of the section in the shared config file, because
-    /// it selects the file in the login cache.
+    /// Makes a session with a refreshable login. `name` must be the name of the section in the shared config file,
+    /// because the file in the login cache depends on it.
     #[must_use]
     pub fn new(name: &str, start_url: &str, region: &str) -> Self {
         Self {
@@ -55,8 +55,8 @@ impl SsoSession {
         }
     }
 
-    /// The session of a profile: the section that its `sso_session` names, else its legacy keys. `None` if it has
-    /// neither.
+    /// Returns the session of a profile: the section that `sso_session` names, else the legacy keys. `None` if the
+    /// profile has neither.
     ///
     /// # Errors
     /// If the section does not exist, is incomplete or contradicts the profile. The error has a location.
@@ -96,10 +96,10 @@ impl SsoSession {
         Self::of_section(section).map(Some).map_err(|error| error.at(at(named, profile)))
     }
 
-    /// The session that an `[sso-session NAME]` section describes.
+    /// Returns the session that an `[sso-session NAME]` section describes.
     ///
     /// # Errors
-    /// If it is incomplete. The error has a location, unless the section is empty.
+    /// If the section is incomplete. The error has a location, unless the section is empty.
     pub(crate) fn of_section(section: &Section) -> Result<Self, SourceError> {
         let (url, region) = match (present(section, START_URL), present(section, REGION)) {
             (Some(url), Some(region)) => (url, region),
@@ -136,8 +136,8 @@ impl SsoSession {
         Ok(Self { name: None, start_url, region, region_location, scopes: Vec::new() })
     }
 
-    /// All sessions of the shared files, and the errors of those that cannot be used. Of two sessions with one cache
-    /// file the first counts.
+    /// Returns all sessions of the shared files, and the errors of unusable ones. If two sessions have one cache file,
+    /// the first is returned.
     #[must_use]
     pub(crate) fn all(files: &SharedConfig) -> (Vec<DescribedSession>, Vec<SourceError>) {
         let (mut sessions, mut errors) = (BTreeMap::new(), Vec::new());
@@ -150,7 +150,7 @@ impl SsoSession {
             }
         }
         for name in files.profiles() {
-            // The sessions of sections are in the list already.
+            // Take only profiles with legacy keys: the sessions of sections are in the list already.
             let is_legacy =
                 |profile: &&Section| present(profile, SESSION).is_none() && present(profile, START_URL).is_some();
             let Some(profile) = files.profile(name).filter(is_legacy) else { continue };
@@ -165,12 +165,12 @@ impl SsoSession {
         (sessions.into_values().collect(), errors)
     }
 
-    /// The text that the name of the cache file is a hash of.
+    /// Returns the text that is hashed for the name of the cache file.
     pub(crate) fn key(&self) -> &str {
         self.name.as_deref().unwrap_or(&self.start_url)
     }
 
-    /// The command that logs in at this session. `profile` is a profile with the legacy keys.
+    /// Returns the command that logs in to this session. `profile` is a profile with the legacy keys.
     #[must_use]
     pub(crate) fn login_command(&self, profile: Option<&str>) -> String {
         match (&self.name, profile) {
@@ -190,7 +190,7 @@ impl fmt::Display for SsoSession {
     }
 }
 
-/// A property of the section, unless it is empty.
+/// Returns a property of the section, unless it is empty.
 fn present<'s>(section: &'s Section, name: &str) -> Option<&'s Property> {
     section.get(name).filter(|property| !property.value().trim().is_empty())
 }
@@ -202,7 +202,8 @@ fn checked<'p>(name: &'static str, property: &'p Property) -> Result<&'p str, So
     let text = usable(name, property.value())
         .map_err(|error| SourceError::from(error).with_hint("write it again, in one line").at(property.location()))?;
     if name == REGION {
-        // The location is that of sso_region, also where the region of the profile has another one.
+        // Clear `is_of_region`, so that the error keeps the location of sso_region and does not get the location of the
+        // profile's region.
         check_region(text).map_err(|error| SourceError {
             is_of_region: false,
             ..error.while_trying(REGION).at(property.location())
@@ -215,12 +216,12 @@ fn incomplete(property: &Property, has: &str, lacks: &str) -> SourceError {
     SourceError::misconfigured(format!("{has} is set without {lacks}")).with_hint("add it").at(property.location())
 }
 
-/// The location of a property of a profile.
+/// Returns the location of a property of a profile.
 fn at(property: &Property, profile: &Section) -> Location {
     property.location().in_profile(profile.name())
 }
 
-/// The same error with the name of the profile in its location.
+/// Returns the error with the name of the profile in its location.
 fn in_profile(mut error: SourceError, profile: &Section) -> SourceError {
     error.location = error.location.map(|location| location.in_profile(profile.name()));
     error

@@ -12,15 +12,15 @@ use zeroize::Zeroizing;
 
 use crate::model::text::Escaped;
 
-/// The maximum size of a file, in bytes. A shared file of 10,000 profiles is a tenth of it.
+/// The maximum size of a file, in bytes. A shared file with 10,000 profiles has a tenth of this size.
 const LIMIT: u64 = 16 << 20;
 
-/// The device number of `/dev/null` on Linux. Users name it for "no file".
+/// The device number of `/dev/null` on Linux. Users set a path to `/dev/null` for "no file", so it is read as empty.
 const DEV_NULL: (u32, u32) = (1, 3);
 
 /// The content and owner of a file.
 pub(crate) struct FileContents {
-    /// At most 16 MB. The memory is overwritten when dropped.
+    /// The content, at most 16 MB. Its memory is overwritten when dropped.
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) owner: FileOwner,
 }
@@ -46,9 +46,9 @@ pub(crate) enum TrustError {
         "belongs to user {uid}, not to this user ({ours}), root or one of trusted_owners (chown it, or add that user there)"
     )]
     Foreign {
-        /// The owner.
+        /// The user id of the owner.
         uid: u32,
-        /// The user of this process.
+        /// The user id of this process.
         ours: u32,
     },
     /// All users may write it.
@@ -67,10 +67,10 @@ pub(crate) struct FileError {
 /// A [`FileError`] without the path, for messages that name it elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FileErrorReason {
-    /// No file or a dangling symlink.
+    /// There is no file, or a dangling symlink.
     #[error("{0}")]
     Missing(&'static str),
-    /// A directory, a FIFO, a socket or a device.
+    /// The path is a directory, a FIFO, a socket or a device.
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
     #[error("it is larger than 16 MB")]
@@ -94,7 +94,7 @@ impl FileError {
         matches!(self.reason, FileErrorReason::Missing(_))
     }
 
-    /// Returns true if the error may end without a change of the file, for example when a file descriptor is free again.
+    /// Returns true if a retry may succeed without a change of the file, for example after a lack of file descriptors.
     pub(crate) fn may_pass(&self) -> bool {
         matches!(self.reason, FileErrorReason::Io(_))
     }
@@ -111,8 +111,8 @@ impl FileOwner {
         Self { uid: meta.uid(), mode: meta.mode() & 0o7777 }
     }
 
-    /// Accepts a file that may decide which programs run and where requests go. Its owner is the user of this process, root or
-    /// one of `trusted_owners`, and other users may not write it.
+    /// Accepts a file that may decide which programs run and where requests go. Its owner is the user of this process,
+    /// root or one of `trusted_owners`, and other users may not write it.
     ///
     /// # Errors
     /// The reason, with the owner.
@@ -124,7 +124,7 @@ impl FileOwner {
         if mode & 0o002 != 0 { Err(TrustError::Open { mode }) } else { Ok(()) }
     }
 
-    /// Returns true if other users may read the file. A file with a secret should not allow that.
+    /// Returns true if other users may read the file. A file with a secret should not be readable by them.
     #[must_use]
     pub(crate) fn is_readable_by_others(&self) -> bool {
         self.mode & 0o044 != 0
@@ -163,7 +163,8 @@ fn open_and_read(path: &Path) -> Result<FileContents, FileErrorReason> {
         };
         return Err(FileErrorReason::NotRegular(what));
     }
-    // The buffer has its final size, since a growing one leaves copies in memory. One byte more shows that the file grew.
+    // Reserve the size of the file: a buffer that grows would leave copies in memory. One byte more shows if the file
+    // has grown.
     let size = usize::try_from(meta.len().min(LIMIT)).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
     if meta.len() <= LIMIT {

@@ -1,4 +1,4 @@
-//! Parsed file sets: one parse per change for all readers of a file set. It owns no task; readers ask it.
+//! Parsed file sets: one parse per change for all readers of a file set. It runs no task; readers trigger the work.
 
 use std::any::Any;
 use std::path::PathBuf;
@@ -10,7 +10,8 @@ use crate::os::files::snapshot::FileSnapshot;
 use crate::os::files::watcher::WatchRegistry;
 use crate::os::single_flight::{Flight, SingleFlight};
 
-/// One file of a set. It is part of the set's key: readers that treat a missing file differently have different sets.
+/// One file of a set. The requests are the key of the set, so readers that treat a missing file differently use
+/// different sets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileRequest {
     pub(crate) path: PathBuf,
@@ -22,24 +23,24 @@ type ParsedValue = Arc<dyn Any + Send + Sync>;
 type ParseFunction = dyn Fn(Vec<Result<FileContents, FileError>>) -> ParsedValue + Send + Sync;
 type UsedDigest = dyn Fn(&ParsedValue) -> u64 + Send + Sync;
 
-/// The file sets that this process reads. A set without readers is removed when a new one begins.
+/// The file sets that this process reads. A set without readers is removed when a new set is added.
 #[derive(Default)]
 pub(crate) struct ParseCache(SingleFlight<Vec<FileRequest>, ParsedSet>);
 
-/// One set of files. The thread that reads the files holds its lock. So one reader reads for all, and a hanging file system
-/// blocks one thread only.
+/// One set of files. The thread that reads the files holds the lock of the set. So one thread reads for all readers,
+/// and a hanging file system blocks no other thread.
 pub(crate) struct ParsedSet {
     files: Vec<FileRequest>,
     parse: Box<ParseFunction>,
     parsed: Option<ParsedFiles>,
 }
 
-/// The result of a parse and the reads that it was made of.
+/// A parsed value, with the snapshots of the files that it was parsed from.
 #[derive(Clone)]
 struct ParsedFiles {
     value: ParsedValue,
     snapshots: Arc<[FileSnapshot]>,
-    /// No read failed for a transient reason, so the result holds until a file changes.
+    /// True if the value is valid until a file changes: no read failed for a transient reason.
     is_settled: bool,
 }
 
@@ -86,7 +87,7 @@ impl ParseCache {
     }
 }
 
-/// Reads and parses the files of a set, as far as they have changed.
+/// Reads the changed files of a set, and parses the set if its content differs.
 async fn refresh(set: &Flight<ParsedSet>, registry: Option<Arc<WatchRegistry>>) -> ParsedFiles {
     let mut set = Arc::clone(set).lock_owned().await;
     blocking(move || set.refresh(registry.as_deref()).clone()).await
@@ -106,7 +107,7 @@ impl ParsedSet {
         self.parsed.insert(parsed)
     }
 
-    /// Reads all files. It parses them unless their content is that of the parse before.
+    /// Reads all files. They are parsed only if their content has changed since the last parse.
     fn read(&self, registry: Option<&WatchRegistry>, before: Option<ParsedFiles>) -> ParsedFiles {
         let (contents, snapshots): (Vec<_>, Vec<_>) =
             self.files.iter().map(|file| FileSnapshot::take(registry, &file.path)).unzip();
@@ -121,7 +122,8 @@ impl ParsedSet {
 }
 
 impl UsedProperties {
-    /// Returns true if the part of the files that this reader depends on has changed. Dropping it half-way loses nothing.
+    /// Returns true if the part of the files that this reader depends on has changed. Dropping the future loses no
+    /// change.
     pub(crate) async fn has_changed(&self, registry: Arc<WatchRegistry>) -> bool {
         if self.snapshots().iter().all(FileSnapshot::is_current) {
             return false;

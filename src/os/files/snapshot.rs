@@ -1,4 +1,4 @@
-//! One read of a file without its content. All readers detect changes with it.
+//! A record of one read of a file, without the content. Readers detect changes with it.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
@@ -8,17 +8,18 @@ use crate::os::files::contents::{self, FileContents, FileError};
 use crate::os::files::watcher::WatchRegistry;
 use crate::os::files::watcher::file::WatchedFile;
 
-/// The digest of a read, and the version of the watched file before it. A later version is a reason to read the file again.
-/// Another digest is a change.
+/// The digest of a read, and the version of the watched file before the read. If the version grows, the file is read
+/// again. If the digest then differs, the file has changed.
 #[derive(Clone)]
 pub(crate) struct FileSnapshot {
-    /// `None` without a watcher.
+    /// The watched file and its version. `None` without a watcher.
     watched: Option<(Arc<WatchedFile>, u64)>,
     digest: u64,
 }
 
 impl FileSnapshot {
-    /// Reads a file. It is watched first, so that a change during the read makes a later version. Blocks on the file system.
+    /// Reads a file. The watch starts first, so that a change during the read makes a new version. Blocks on the file
+    /// system.
     pub(crate) fn take(registry: Option<&WatchRegistry>, path: &Path) -> (Result<FileContents, FileError>, Self) {
         let watched = registry.map(|registry| {
             let file = registry.register(path);
@@ -30,12 +31,13 @@ impl FileSnapshot {
         (contents, Self { watched, digest })
     }
 
-    /// Returns true if the watcher has seen no later version. A file that is not watched is never current.
+    /// Returns true if the watched file has no later version. A file that is not watched is never current.
     pub(crate) fn is_current(&self) -> bool {
         self.watched.as_ref().is_some_and(|(file, version)| file.version() == *version)
     }
 
-    /// Checks the file itself first, for readers that must not wait for the watcher. Blocks on the file system.
+    /// Like [`Self::is_current`], but checks the metadata of the file first, because the watcher may be late. Blocks on
+    /// the file system.
     pub(crate) fn is_current_after_stat(&self, registry: Option<&WatchRegistry>) -> bool {
         if let (Some(registry), Some((file, _))) = (registry, &self.watched) {
             registry.check_now(file);
@@ -54,7 +56,7 @@ impl FileSnapshot {
     }
 }
 
-/// Returns a number that is equal for equal content or equal errors. Its key is drawn once per process.
+/// Returns a hash of the owner and the content, or of the error. The hash key is random in each process.
 fn digest(contents: &Result<FileContents, FileError>) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let mut hasher = KEY.build_hasher();

@@ -1,6 +1,6 @@
-//! Watches the directories of the files that were read. Their events become new versions of those files.
+//! Watches the directories of the files that were read. The events of a directory make new versions of its files.
 //!
-//! A new version is only a reason to read the file again: its readers compare the content.
+//! A new version means that readers should read the file again and compare the content.
 
 mod directories;
 pub(crate) mod file;
@@ -21,22 +21,23 @@ use crate::os::files::watcher::file::{WatchState, WatchedFile};
 /// The wait after the first event of a change, since its events come in bursts.
 const BURST: Duration = Duration::from_millis(150);
 
-/// The interval of polling, which complements the events. The kernel sends none for changes that other machines make on a network file
-/// system.
+/// The interval of polling, in addition to events. The kernel sends no event for a change by another machine on a
+/// network file system.
 const POLL: Duration = Duration::from_secs(30);
 
 /// The interval of polling while the kernel has no watches left and sends no events.
 const POLL_WITHOUT_WATCHES: Duration = Duration::from_secs(5);
 
-/// The maximum time of one check. A longer one waits for a file system that hangs, and the next check skips that file.
+/// The maximum time of one check. A check that takes longer hangs in a file system, and the next check skips that file.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The files of this process that are watched.
 #[derive(Debug)]
 pub(crate) struct WatchRegistry {
-    /// Locked for moments only, never during an access to a file system.
+    /// This lock is held for moments only, never during an access to a file system.
     files: Mutex<HashMap<PathBuf, Arc<WatchedFile>>>,
-    /// Locked while the kernel begins to watch a directory, which a check has accessed before.
+    /// This lock is held while the kernel begins to watch a directory. A check has accessed the directory before, so it
+    /// should not hang.
     inner: Mutex<WatcherState>,
     /// Shared with the thread that receives the events of the kernel.
     events: Arc<Events>,
@@ -47,7 +48,7 @@ pub(crate) struct WatchRegistry {
 struct WatcherState {
     directories: BTreeSet<PathBuf>,
     kernel: KernelWatches,
-    /// True if the log has the warning about missing watches.
+    /// True if the warning about missing watches has been logged.
     has_warned: bool,
 }
 
@@ -56,9 +57,9 @@ enum KernelWatches {
     #[default]
     NotAsked,
     Watches(RecommendedWatcher),
-    /// The kernel has no watches left. Each poll asks again.
+    /// The kernel has no watches left. Each poll tries again.
     UsedUp,
-    /// The kernel never gives watches.
+    /// A test: the kernel never gives watches.
     #[cfg(test)]
     Deaf,
 }
@@ -69,7 +70,7 @@ struct Events {
     arrived: Notify,
 }
 
-/// The task that turns events into new versions. Files do not change for their readers unless it runs.
+/// The task that makes new versions from events. Readers see no changes unless it runs.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     registry: Option<Arc<WatchRegistry>>,
@@ -101,7 +102,7 @@ impl Watcher {
         self
     }
 
-    /// Behaves as on a kernel that gives no watches.
+    /// Simulates a kernel that gives no watches.
     #[cfg(test)]
     pub(crate) fn deaf(self) -> Self {
         if let Some(registry) = &self.registry {
@@ -125,7 +126,7 @@ impl Watcher {
                     true
                 }
             };
-            // A check may block, for long on a network file system.
+            // Run the check on another thread: a network file system may block it for long.
             let checked = Arc::clone(&registry);
             let check = tokio::task::spawn_blocking(move || {
                 if is_poll {
@@ -158,7 +159,7 @@ impl WatchRegistry {
             files.insert(path.to_owned(), Arc::clone(&file));
         }
         self.arm(&file);
-        // Another reader may have read it before it was watched.
+        // Check at once: another reader may have read the file before this watch.
         self.check_now(&file);
         file
     }
@@ -175,8 +176,8 @@ impl WatchRegistry {
         self.generation.subscribe()
     }
 
-    /// Watches all directories in which a change could put another file at this path. The second round finds directories that
-    /// are made while the watches are set up.
+    /// Watches all directories in which a change could put another file at this path. The second round finds
+    /// directories that were created during the first.
     fn arm(&self, file: &WatchedFile) {
         for _ in 0..MAX_LINKS {
             let wanted = directories(file.path());
@@ -225,7 +226,7 @@ impl WatchRegistry {
             }
             let mut dirty = lock(&events.dirty);
             if event.need_rescan() {
-                // The kernel has lost events. The root directory means all files.
+                // The kernel has lost events: mark the root directory, which means all files.
                 dirty.insert(PathBuf::from("/"));
             }
             for path in event.paths {
@@ -242,8 +243,8 @@ impl WatchRegistry {
         let dirty = std::mem::take(&mut *lock(&self.events.dirty));
         let everything = dirty.contains(Path::new("/"));
         let mut inner = self.lock();
-        // A directory that was moved or removed has lost its watch, even if another one has its name now. The watches of
-        // the touched files are set up again.
+        // Drop the watch of a directory that was moved or removed: another directory may have its name now. The check
+        // below watches it anew.
         for directory in &dirty {
             let was_watched = inner.directories.remove(directory);
             if was_watched && (!directory.is_dir() || is_moved(&dirty, directory)) {
@@ -258,7 +259,8 @@ impl WatchRegistry {
     fn poll(&self) {
         let asks_again = self.is_used_up();
         if asks_again && let Ok(watcher) = self.ask_kernel() {
-            // The kernel may have watches again.
+            // The kernel gives watches again: forget the old ones, so that the check below watches all directories
+            // anew.
             let mut inner = self.lock();
             inner.kernel = KernelWatches::Watches(watcher);
             inner.directories.clear();
@@ -275,10 +277,11 @@ impl WatchRegistry {
         self.check(|_| false);
     }
 
-    /// Checks all files, and makes a new version of those that were touched or changed. Drops files without readers.
+    /// Checks all files. A file gets a new version if an event was about it, or if its metadata has changed. Files
+    /// without readers are dropped.
     fn check(&self, touched: impl Fn(&WatchState) -> bool) {
         lock(&self.files).retain(|_, file| Arc::strong_count(file) > 1);
-        // Files with events come first, since their file systems respond.
+        // Check files with events first: their file systems are known to respond.
         let (with_events, others): (Vec<_>, Vec<_>) =
             self.files().into_iter().partition(|file| touched(&lock(&file.state)));
         let mut changed = false;
@@ -326,7 +329,7 @@ impl WatchRegistry {
                 %error, poll_s = POLL_WITHOUT_WATCHES.as_secs(),
                 "the kernel gives no more file watches (fs.inotify.max_user_watches, max_user_instances); files are polled instead"
             );
-            // Let the watcher change to the shorter interval.
+            // Wake the watcher, which then polls at the shorter interval.
             self.events.arrived.notify_one();
         }
         KernelWatches::UsedUp
@@ -344,7 +347,7 @@ fn is_moved(dirty: &BTreeSet<PathBuf>, directory: &Path) -> bool {
 
 fn unwatch(inner: &mut WatcherState, directory: &Path) {
     if let KernelWatches::Watches(watcher) = &mut inner.kernel {
-        // The watch may have ended with its directory.
+        // Ignore errors: the watch may have ended with its directory.
         let _ = watcher.unwatch(directory);
     }
 }

@@ -1,5 +1,5 @@
-//! The listener that would accept a connection, as the kernel finds it (sock_diag(7)). One message answers, with any number
-//! of sockets.
+//! The listener that would accept a connection, as the kernel finds it (sock_diag(7)). The answer is one message, for
+//! any number of sockets on the host.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,14 +16,14 @@ const TCP_LISTEN: u8 = 10;
 /// The size of `struct nlmsghdr` and `struct inet_diag_req_v2`.
 const REQUEST_SIZE: usize = 16 + 56;
 
-/// The offsets of an `inet_diag_msg` and of the fields that are read.
+/// The offset of the `inet_diag_msg` in an answer, and the offsets of the fields that are read.
 const MESSAGE: usize = 16;
 const STATE: usize = MESSAGE + 1;
 const UID: usize = MESSAGE + 64;
 const INODE: usize = MESSAGE + 68;
 
-/// Returns the socket that would accept a connection to this address. `None` if there is no listener, or this kernel does not
-/// support the request.
+/// Returns the socket that would accept a connection to this address. `None` if there is no listener, or this kernel
+/// does not support the request.
 ///
 /// # Errors
 /// If the netlink socket fails.
@@ -32,7 +32,7 @@ pub(crate) fn at(address: SocketAddr) -> io::Result<Option<ListeningSocket>> {
         socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
     send(&kernel, &request(address), SendFlags::empty())?;
     let mut answer = [0; 4096];
-    // The kernel has answered before `send` returns.
+    // Do not wait: the kernel has answered before `send` returns.
     let (length, _) = recv(&kernel, &mut answer, RecvFlags::DONTWAIT)?;
     Ok(read(&answer[..length]))
 }
@@ -48,7 +48,7 @@ fn request(address: SocketAddr) -> Vec<u8> {
     bytes.extend([0; 8]);
     bytes.extend([u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
     bytes.extend((1u32 << TCP_LISTEN).to_ne_bytes());
-    // The listener's port and address; the remote end is empty.
+    // The port and address of the listener. Those of the remote end are zero.
     bytes.extend(address.port().to_be_bytes());
     bytes.extend([0; 2]);
     match ip {
@@ -59,7 +59,7 @@ fn request(address: SocketAddr) -> Vec<u8> {
         IpAddr::V6(ip) => bytes.extend(ip.octets()),
     }
     bytes.extend([0; 16]);
-    // Any interface, and no cookie.
+    // Interface 0 means any interface; a cookie with all bits set means no cookie.
     bytes.extend([0; 4]);
     bytes.extend([0xff; 8]);
     bytes

@@ -2,15 +2,16 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The descriptors for all except connections of clients: files, watches and one HTTP connection per identity that loads.
+/// The descriptors that are reserved for other uses than connections of clients: files, watches and one HTTP connection
+/// per identity that loads.
 const RESERVED: u64 = 1024;
 
-/// Raises the limit of open files for so many connections per protocol, as far as this process may. Returns the number of
-/// connections per protocol that fit: a flood of connections must leave descriptors for files and HTTP requests.
+/// Raises the limit of open files, up to the hard limit, so that `connections` per protocol fit. Returns the number of
+/// connections per protocol that fit. A flood of connections must leave descriptors for files and HTTP requests.
 #[must_use]
 pub(crate) fn make_room(connections: usize, protocols: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // `None` means unlimited.
+    // For `getrlimit` `None` means unlimited.
     let mut available = current.unwrap_or(u64::MAX);
     let reachable = maximum.unwrap_or(u64::MAX).min(wanted(connections * protocols));
     if available < reachable && setrlimit(Resource::Nofile, Rlimit { current: Some(reachable), maximum }).is_ok() {

@@ -3,14 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why the auth token cannot be read or made.
+/// The reason why the auth token cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthTokenError {
     /// The file holds no valid token.
     #[error("token file {}: {reason}; fix or remove it: the next start makes a new one", path.display())]
     Unfit {
         path: PathBuf,
-        /// The fault, without the content of the file.
+        /// The reason why the token is invalid, without the content of the file.
         reason: String,
     },
     /// Another user could replace the token.
@@ -20,7 +20,7 @@ pub(crate) enum AuthTokenError {
     #[error("token file {}: cannot {what}: {error}", path.display())]
     Io {
         path: PathBuf,
-        /// The operation.
+        /// The operation that failed.
         what: &'static str,
         error: io::Error,
     },
@@ -28,7 +28,7 @@ pub(crate) enum AuthTokenError {
     #[error("token file {}: cannot give {what} to group {group}: {error}; join that group, or choose another", path.display())]
     Group {
         path: PathBuf,
-        /// The object: the file or its folder.
+        /// The file or its folder, in words.
         what: &'static str,
         group: u32,
         error: io::Error,

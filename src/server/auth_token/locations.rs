@@ -12,7 +12,7 @@ use crate::server::auth_token::error::AuthTokenError;
 #[must_use]
 pub(crate) fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
     let below = |variable: &str, rest: &str| {
-        // systemd separates several runtime directories with colons; the first is the service's own.
+        // systemd separates several runtime directories with colons. The first belongs to this service.
         let folder = environment.get(variable)?.split(':').next()?;
         Path::new(folder).is_absolute().then(|| Path::new(folder).join(rest))
     };
@@ -49,7 +49,7 @@ pub(crate) fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Sec
 }
 
 fn no_place(error: &io::Error) -> bool {
-    // `AlreadyExists`: a file is at the path of the folder.
+    // `AlreadyExists` means that a file is at the path of the folder.
     use io::ErrorKind::{AlreadyExists, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
     matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotFound | NotADirectory | AlreadyExists)
 }

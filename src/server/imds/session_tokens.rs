@@ -1,4 +1,4 @@
-//! The session tokens of IMDSv2. Each holds its own expiration and a MAC, so that the server stores none.
+//! The session tokens of IMDSv2. Each token holds its expiration and a MAC, so the server stores no tokens.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -15,7 +15,7 @@ const TTL_RANGE: RangeInclusive<u64> = 1..=21_600;
 /// Parses the lifetime of a request header, in seconds; `None` if it is no number or out of range.
 #[must_use]
 pub(crate) fn parse_ttl(text: &str) -> Option<u64> {
-    // `parse` alone would accept a sign.
+    // Accept digits only: `parse` would accept a sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|seconds| digits && TTL_RANGE.contains(seconds))
 }
@@ -28,8 +28,8 @@ const TAG: usize = 32;
 
 /// Issues and verifies session tokens until the process ends.
 ///
-/// The key is generated at the start and stays in the process: tokens of other processes, also of an earlier run, are
-/// refused. Expirations are on the monotonic clock, so that a set wall clock changes no lifetime.
+/// The key is generated at the start and stays in the process: tokens of other processes and of earlier runs are
+/// refused. Expirations are on the monotonic clock, so a change of the wall clock has no effect on them.
 pub(crate) struct ImdsSessionTokens {
     key: hmac::Key,
     started: Instant,

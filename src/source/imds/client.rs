@@ -33,7 +33,8 @@ const MAX_TTL_S: u64 = 21_600;
 /// A session is renewed this long before its end, so that it does not end between two requests of one load.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The maximum number of token requests of one load. One lost packet must not make the source *not configured*.
+/// The maximum number of token requests of one load. With one request, a single lost packet would make the source *not
+/// configured*.
 const MAX_TOKEN_REQUESTS: u32 = 2;
 
 /// The pause between two attempts, for a service that is just starting.
@@ -47,14 +48,15 @@ const HINTS: EndpointHints = EndpointHints {
     other: "check which program listens there instead of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
 };
 
-/// The timeout for the identity document. Credentials do not wait long for the account, which few clients need.
+/// The timeout for the identity document. It is short, because the document only adds the account to the credentials,
+/// which few clients need.
 const IDENTITY_TIMEOUT: Duration = Duration::from_millis(500);
 
 pub(crate) struct ImdsClient<'c> {
     source: &'c MetadataCredentials,
     context: &'c Context,
     endpoint: Url,
-    /// True after a refused session was renewed, which a load does once.
+    /// True after a refused session was renewed. A load renews it only once.
     renewed: bool,
     /// True while one request may be sent a second time. A load retries once, so that it ends before the deadline.
     may_retry: bool,
@@ -65,7 +67,7 @@ impl<'c> ImdsClient<'c> {
         Self { source, context, endpoint, renewed: false, may_retry: true }
     }
 
-    /// Returns the key of everything that decides the result of this load.
+    /// Returns the cache key: everything that the result of this load depends on.
     pub(crate) fn cache_key(&self) -> CacheKey {
         CacheKeyBuilder::new("metadata service")
             .with_value(&self.endpoint)
@@ -95,7 +97,7 @@ impl<'c> ImdsClient<'c> {
         let (response, request, session) = self.get(&role, timeout).await?;
         match response.status {
             StatusCode::OK => {}
-            // The list had this role a moment ago, so that another role is replacing it.
+            // The role was in the list a moment ago, so another role is just replacing it.
             StatusCode::NOT_FOUND => {
                 let error = SourceError::unavailable(format!("{request}: status 404 Not Found"));
                 return Err(error.with_hint("another role may be replacing this one: try again later").into());
@@ -110,7 +112,8 @@ impl<'c> ImdsClient<'c> {
         Ok(found)
     }
 
-    /// Returns the identity document. It is requested until the service has responded once. An error is an empty document.
+    /// Returns the identity document. It is kept after the first response, and requested again until then. An error
+    /// gives an empty document.
     pub(crate) async fn identity(&mut self) -> IdentityDocument {
         let kept = self.source.state_of(&self.endpoint).identity.clone();
         if let Some(identity) = kept {
@@ -208,14 +211,15 @@ impl<'c> ImdsClient<'c> {
         let Some(token) = token else {
             return Err(HINTS.useless(SourceError::unavailable(format!("{request}: the answer is not a token"))));
         };
-        // The SDKs require this header. Without it the token is used until the service refuses it.
+        // Without this header, which the SDKs require, the token is used until the service refuses it.
         let ttl = response.headers.get(TTL_HEADER).and_then(|ttl| ttl.to_str().ok()?.trim().parse().ok());
         let session = ImdsSession::V2(Secret::new(token));
         self.keep(session.clone(), ttl.unwrap_or(MAX_TTL_S));
         Ok(session)
     }
 
-    /// Handles a token request without a response. IMDSv1 may respond where the hop limit stops the response of IMDSv2.
+    /// Handles a token request without a response. IMDSv1 may work nevertheless: the hop limit of the instance stops
+    /// only responses of IMDSv2.
     fn without_token(&self, error: HttpError) -> Result<ImdsSession, Lookup> {
         let timed_out = matches!(error.cause(), HttpErrorCause::TimedOut(_));
         if timed_out && self.allows_v1() {
@@ -225,8 +229,8 @@ impl<'c> ImdsClient<'c> {
         Err(self.unanswered(error, timed_out.then_some(hint)))
     }
 
-    /// Returns the lookup of a request without a response. A service that has never responded is *not configured* in a chain
-    /// with other sources, because most machines are no instances.
+    /// Returns the lookup of a request without a response. A service that has never responded is *not configured* in a
+    /// chain with other sources, because most machines are not EC2 instances.
     fn unanswered(&self, error: HttpError, hint: Option<&str>) -> Lookup {
         let is_absent = error.cause().is_silence() && !self.source.only_source;
         if is_absent && !self.context.http_client.has_answered(&self.endpoint) {
@@ -249,7 +253,7 @@ impl<'c> ImdsClient<'c> {
         state.session.as_ref().map(|(session, _)| session.clone())
     }
 
-    /// Keeps a session unless one is kept already. IMDSv2 is tried again when the kept session ends, also one of IMDSv1.
+    /// Keeps a session, unless there is one already. An IMDSv1 session ends, too, so that IMDSv2 is tried again.
     fn keep(&self, session: ImdsSession, ttl: u64) {
         let ttl = Duration::from_secs(ttl.min(MAX_TTL_S));
         let end = self.context.clock.now() + ttl.saturating_sub(MARGIN.min(ttl / 2));
@@ -287,7 +291,7 @@ impl ImdsSession {
 }
 
 impl IdentityDocument {
-    /// Reads the document. Absent or invalid values are unknown.
+    /// Reads the document. Absent or invalid values are read as unknown.
     #[must_use]
     pub(crate) fn read(body: &[u8]) -> Self {
         #[derive(Deserialize)]

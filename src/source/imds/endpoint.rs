@@ -16,7 +16,7 @@ const EC2: &str = "http://169.254.169.254";
 /// The maximum length of a role name. IAM allows 64 characters, and other services may allow more.
 const MAX_ROLE_LENGTH: usize = 128;
 
-/// Returns the configured endpoint, else that of EC2.
+/// Returns the configured endpoint, else the endpoint of EC2.
 pub(crate) fn endpoint(configured: ConfiguredEndpoint) -> Result<Url, SourceError> {
     match configured {
         Some(endpoint) => endpoint.map_err(SourceError::from),
@@ -31,7 +31,8 @@ pub(crate) fn endpoint(configured: ConfiguredEndpoint) -> Result<Url, SourceErro
 pub(crate) fn role_path(list: &[u8], request: &str) -> Result<String, SourceError> {
     let text = std::str::from_utf8(list).unwrap_or_default();
     let role = text.lines().map(str::trim).find(|role| !role.is_empty()).unwrap_or_default();
-    // The characters that IAM allows in a role name need no escape in a path. HTML has other characters.
+    // Accept the characters that IAM allows in a role name; they need no escape in a path. An HTML page has other
+    // characters.
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
     if role.is_empty() || role.len() > MAX_ROLE_LENGTH || matches!(role, "." | "..") || !role.chars().all(allowed) {
         return Err(SourceError::unavailable(format!("{request}: the answer has no valid role name")));

@@ -17,10 +17,10 @@ use crate::source::sso::SsoCredentials;
 use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{BoxFuture, Source};
 
-/// Builds the source of a plan. `settings` are those of the requested profile: as in the SDKs, every request of the chain
-/// goes to its region and its endpoints.
+/// Builds the source of a plan. `settings` are those of the requested profile. As in the SDKs, all requests of the
+/// chain use its region and its endpoints.
 ///
-/// A loop builds the role chain, so that a long chain takes no more stack than a short one.
+/// The role chain is built in a loop, so a long chain takes no more stack than a short one.
 pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Source> {
     let mut roles = Vec::new();
     let base: Box<dyn Source> = loop {
@@ -64,7 +64,8 @@ pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Sourc
     }))
 }
 
-/// Returns true if the credentials of this method are those of a role. AWS limits the roles that they assume.
+/// Returns true if the credentials of this method are those of a role. AWS limits the duration of roles that are
+/// assumed with such credentials.
 fn is_role_session(method: &Method) -> bool {
     match method {
         Method::Role { .. } | Method::WebIdentity { .. } | Method::Sso { .. } => true,
@@ -96,7 +97,7 @@ impl Source for ProfileKeys {
 #[derive(Debug)]
 struct LocatedSource {
     location: Location,
-    /// The settings of its requests, if their region is that of the profile.
+    /// The settings of the requests. An error about the region gets the location of the region from them.
     settings: Settings,
     source: Box<dyn Source>,
 }

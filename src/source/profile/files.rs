@@ -1,5 +1,5 @@
-//! The AWS shared files for sources and commands: finds them, reads them through the [`Context`], and parses them once per
-//! change in this process.
+//! The AWS shared files for sources and commands: finds them, reads them through the [`Context`], and parses them once
+//! per change in this process.
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, Share
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 
-/// The present content of both files.
+/// The two shared files, as one load has read them.
 #[derive(Clone)]
 pub(crate) struct ProfileFiles {
     parsed: Arc<ParsedProfiles>,
@@ -26,15 +26,15 @@ pub(crate) struct ProfileFiles {
 /// The parsed files, or the error of the first file that cannot be used.
 type ParsedProfiles = Result<OwnedProfiles, SourceError>;
 
-/// The parsed files with their owners.
+/// The parsed files, with the owner of each file.
 struct OwnedProfiles {
     files: SharedConfig,
     owners: Vec<(PathBuf, FileOwner)>,
 }
 
 impl ProfileFiles {
-    /// Opens the named files, else those of the environment, else those of the home directory. A change of `digest` wakes the
-    /// refresher of a watched context.
+    /// Opens the named files, else those of the environment, else those of the home directory. If the files are
+    /// watched, a change of `digest` wakes the refresher.
     ///
     /// # Errors
     /// A path cannot be expanded. Files that cannot be read or parsed are an error of [`ProfileFiles::files`].
@@ -50,7 +50,7 @@ impl ProfileFiles {
         let key: Vec<FileRequest> = [&paths.config, &paths.credentials].into_iter().flatten().map(request).collect();
         let parsed_paths = paths.clone();
         let digest = move |parsed: &ParsedProfiles| match parsed {
-            // Unreadable files differ from all readable files.
+            // The digest of unreadable files is 0, and that of readable files is odd, so the two always differ.
             Err(_) => 0,
             Ok(parsed) => 1 | digest(&parsed.files).wrapping_add(parsed.digest_of_owners()) << 1,
         };
@@ -61,8 +61,8 @@ impl ProfileFiles {
     /// Returns the merged files.
     ///
     /// # Errors
-    /// A named file is missing, a file cannot be read, or a line breaks the grammar. The error is unsettled, because another
-    /// program may be writing the file.
+    /// A named file is missing, a file cannot be read, or a line breaks the grammar. The error is unsettled, because
+    /// another program may be writing the file.
     pub(crate) fn files(&self) -> Result<&SharedConfig, SourceError> {
         match &*self.parsed {
             Ok(parsed) => Ok(&parsed.files),
@@ -84,7 +84,7 @@ impl ProfileFiles {
         }
     }
 
-    /// Returns the settings for requests to AWS of this profile, or without a profile.
+    /// Returns the settings for requests to AWS. `None` means without a profile.
     #[must_use]
     pub(crate) fn settings(&self, context: &Context, profile: Option<&Section>) -> Settings {
         let trusted =
@@ -123,7 +123,7 @@ impl OwnedProfiles {
     }
 }
 
-/// Hashes several sections. Equal digests mean: a reader of these properties finds nothing new in any of them.
+/// Hashes these properties of several sections. Equal digests mean that the properties are unchanged in all sections.
 #[must_use]
 pub(crate) fn digest<'s>(sections: impl IntoIterator<Item = &'s Section>, properties: &[&str]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
@@ -133,7 +133,7 @@ pub(crate) fn digest<'s>(sections: impl IntoIterator<Item = &'s Section>, proper
     hasher.finish()
 }
 
-/// Parses both files. The origin of a path decides the consequence of a missing file.
+/// Parses both files. The origin of a path decides if a missing file is an error.
 fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>) -> ParsedProfiles {
     let mut read: [Option<(&SharedFilePath, FileContents)>; 2] = [None, None];
     let mut owners = Vec::new();

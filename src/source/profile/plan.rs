@@ -1,8 +1,8 @@
-//! The plan of a profile: the method of each profile of its chain, down to keys or a token. The plan is pure.
+//! The plan of a profile: the method of each profile in its chain, down to keys or a token. Planning is pure.
 //!
 //! The order of the methods within a profile is botocore's (`create_credential_resolver`): a role with a source, web
-//! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, the keys of a
-//! source profile go before its own role. The order of its other methods stays.
+//! identity, SSO, keys of the credentials file, sign-in, a process, keys of the config file. As in all SDKs, a profile
+//! that is used as a source profile prefers its keys to its role. Its other methods keep their order.
 
 pub(crate) mod depth;
 pub(crate) mod keys;
@@ -23,7 +23,7 @@ use crate::source::spec::RoleSpec;
 pub(crate) const ACCESS_KEY_ID: &str = "aws_access_key_id";
 pub(crate) const SECRET_ACCESS_KEY: &str = "aws_secret_access_key";
 pub(crate) const SESSION_TOKEN: &str = "aws_session_token";
-/// The first name of the session token. botocore still prefers it.
+/// The old name of `aws_session_token`. botocore still prefers it.
 pub(crate) const LEGACY_TOKEN: &str = "aws_security_token";
 pub(crate) const ACCOUNT_ID: &str = "aws_account_id";
 pub(crate) const ROLE_ARN: &str = "role_arn";
@@ -38,14 +38,15 @@ pub(crate) const SSO_ROLE_NAME: &str = "sso_role_name";
 pub(crate) const CREDENTIAL_PROCESS: &str = "credential_process";
 pub(crate) const LOGIN_SESSION: &str = "login_session";
 
-/// The maximum number of profiles in a chain. A longer chain is a mistake, and every link costs a request. (boto3 fails at
-/// about 140 links, at the recursion limit of Python.)
+/// The maximum number of profiles in a chain. A longer chain is a mistake, and every link costs a request. (boto3 fails
+/// at about 140 links, at the recursion limit of Python.)
 pub(crate) const MAX_LINKS: usize = 256;
 
 /// The properties of all methods, for messages.
 pub(crate) const METHODS: &str = "keys, role_arn, sso_session, login_session or credential_process";
 
-/// Checks file trust for a property: its file may decide which programs run and where tokens go. An error has the reason.
+/// Checks file trust for a property: its file may decide which programs run and where tokens go. The error is the
+/// reason.
 pub(crate) type PropertyTrust<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
 /// Plans a profile. `None` if it has no property about credentials.
@@ -67,7 +68,7 @@ pub(crate) fn chain_too_long(first: &Section) -> SourceError {
         .with_hint("name a profile with keys earlier in the chain")
 }
 
-/// Returns true if a profile gives the credentials of its role. A source profile with keys gives its keys instead.
+/// Returns true if a profile uses its role. A source profile with keys uses the keys instead.
 fn is_role(section: &Section, is_source: bool) -> bool {
     let has_keys = || section.get(ACCESS_KEY_ID).or_else(|| section.get(SECRET_ACCESS_KEY)).is_some();
     section.get(ROLE_ARN).is_some() && section.get(WEB_IDENTITY_TOKEN_FILE).is_none() && !(is_source && has_keys())
@@ -77,13 +78,13 @@ struct Planner<'a> {
     files: &'a SharedConfig,
     trusted: PropertyTrust<'a>,
     first: &'a Section,
-    /// The profiles from the first to the present one, to find cycles and for messages.
+    /// The path of profiles from the first to the current one. It serves to find cycles, and for messages.
     path: Vec<Box<str>>,
 }
 
 /// The plan of one profile.
 enum PlanStep<'a> {
-    /// Credentials without a base, or no property about credentials.
+    /// The last link of the chain. `None` if the profile has no property about credentials.
     End(Option<ProfileLink>),
     /// A role and its base.
     Role(RoleStep<'a>, PlanBase<'a>),
@@ -100,12 +101,12 @@ struct RoleStep<'a> {
 enum PlanBase<'a> {
     /// Another profile, with the property `source_profile` that names it.
     Profile(&'a Section, &'a Property),
-    /// A link that needs no other profile.
+    /// A source that needs no other profile.
     Link(ProfileLink),
 }
 
 impl<'a> Planner<'a> {
-    /// Plans profile by profile in a loop, so that a long chain takes no more stack than a short one.
+    /// Plans one profile after another in a loop, so a long chain takes no more stack than a short one.
     fn plan(mut self) -> Result<Option<ProfileLink>, SourceError> {
         let (mut roles, mut section, mut named) = (Vec::new(), self.first, None);
         let end = loop {
@@ -184,12 +185,12 @@ impl<'a> Planner<'a> {
         Ok(PlanStep::Role(RoleStep { section, role, property }, base))
     }
 
-    /// Returns the profile that another one names as its source.
+    /// Returns the profile that another profile names as its source profile.
     fn source(&self, section: &'a Section, name: &str, at: &'a Property) -> Result<PlanBase<'a>, SourceError> {
         let path = || format!("{} → {}", self.path_so_far(), Escaped(name));
         let error = |message: &str| error_at(at, section, format!("{message}: {}", path()));
         let Some(source) = self.files.profile(name) else {
-            // Another program may be writing the file, and the profile may follow.
+            // The error is unsettled: another program may be writing the file, and may yet add the profile.
             let error = error("source_profile names a profile that is in neither file").with_hint(LIST_PROFILES);
             return Err(SourceError { kind: ErrorKind::Unsettled, ..error });
         };
@@ -226,7 +227,7 @@ impl<'a> Planner<'a> {
         Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
     }
 
-    /// Plans SSO. As in botocore, a profile uses it if it names an account or a role of SSO.
+    /// Plans SSO. As in botocore, a profile uses SSO if it names an SSO account or an SSO role.
     fn sso(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
         let Some((_, at)) = value(section, SSO_ACCOUNT_ID).or_else(|| value(section, SSO_ROLE_NAME)) else {
             return Ok(None);

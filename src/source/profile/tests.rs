@@ -33,7 +33,7 @@ async fn load(
     (source.load(&context).await, source.region(&context).await)
 }
 
-/// Returns the error of a profile in a network without names. `@` stands for its home directory.
+/// Returns the error of a profile in a network without names. `@` is replaced by the home directory.
 async fn error(config: &str, variables: &[(&str, &str)]) -> String {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".aws")).unwrap();
@@ -150,7 +150,8 @@ async fn finds_keys_of_the_selected_profile() {
 fn describes_every_profile_by_its_plan() {
     const ROLE: &str = "role_arn = arn:aws:iam::1:role/r\n";
     let mut config = String::new();
-    // Chains of the maximum length and longer ones: into keys, into cycles, and from profiles that are roles only as first.
+    // Chains of the maximum length and longer ones: into keys, into cycles, and from profiles that are roles only as
+    // first.
     for (name, length, last) in [
         ("a", 256, format!("[profile a256]\n{KEYS}")),
         ("b", 400, format!("[profile b400]\n{KEYS}")),

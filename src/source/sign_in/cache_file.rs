@@ -36,7 +36,8 @@ pub(crate) struct StoredGrant<'e> {
     pub(crate) client_id: &'e Secret,
     pub(crate) refresh_token: &'e Secret,
     pub(crate) key: &'e Secret,
-    /// The region of the login, which wins over that of the profile. Older logins have none.
+    /// The region of the login. It takes precedence over the region of the profile. `None` for a login by an older AWS
+    /// CLI.
     pub(crate) region: Option<&'e Secret>,
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn token(entry: &CacheEntry) -> Result<AccessToken, CacheEntryError> 
 pub(crate) fn credentials(entry: &CacheEntry) -> Result<Credentials, CacheEntryError> {
     let access = entry.object(ACCESS_TOKEN)?;
     let text = |name| access.required(name).map(Secret::expose);
-    // `required` refuses control characters and blanks, so that these two calls cannot fail.
+    // `required` has refused control characters and blanks, so these two calls cannot fail.
     let keys = Credentials::new(text(ACCESS_KEY_ID)?, text(SECRET_ACCESS_KEY)?)
         .map_err(|_| CacheEntryError::NotText(ACCESS_KEY_ID))?
         .with_session_token(Some(text(SESSION_TOKEN)?))

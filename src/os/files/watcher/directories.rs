@@ -7,12 +7,12 @@ use std::path::{Component, Path, PathBuf};
 /// The maximum number of symlinks on the path of a file, as in Linux.
 pub(super) const MAX_LINKS: usize = 40;
 
-/// Directories that are not watched for missing folders, such as `/etc/credenza`: only the poll finds those. Each program
-/// that starts opens files there, and notify always subscribes to these events.
+/// Directories that are not watched for a missing subfolder, such as `/etc/credenza`; polling finds that. Every program
+/// opens files in these directories, and notify would send an event for each.
 const BUSY_DIRECTORIES: [&str; 2] = ["/", "/etc"];
 
-/// Returns the directories in which a change could put another file at the path. They are the directory of each symlink on
-/// the path, and that of the file. While that is missing, it is the nearest ancestor that exists.
+/// Returns the directories in which a change could put another file at the path. They are the directory of each symlink
+/// on the path, and that of the file. If a directory is missing, its nearest existing ancestor is returned instead.
 pub(super) fn directories(path: &Path) -> BTreeSet<PathBuf> {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut directories = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! One watched file: its version, and the metadata that makes a new one.
+//! One watched file: its version, and the metadata that makes a new version.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +25,7 @@ pub(super) struct WatchState {
 }
 
 impl WatchedFile {
-    /// Blocks on the file system.
+    /// Makes a watched file. Blocks on the file system.
     pub(super) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -56,7 +56,7 @@ impl WatchedFile {
         changed
     }
 
-    /// Runs a check unless another thread checks the file, which may wait for a file system that hangs.
+    /// Runs a check, unless another thread is checking the file: that thread may hang in a file system.
     pub(super) fn check_alone(&self, check: impl FnOnce()) {
         if !self.is_checked.swap(true, Ordering::AcqRel) {
             check();

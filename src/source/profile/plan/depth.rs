@@ -1,4 +1,4 @@
-//! The lengths of all profile chains, for lists of profiles. Each profile is visited once, whatever the chains are.
+//! The lengths of all profile chains, for lists of profiles. Each profile is visited only once.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use crate::shared_config::SharedConfig;
 use crate::shared_config::section::Section;
 use crate::source::profile::plan::{CREDENTIAL_SOURCE, MAX_LINKS, SOURCE_PROFILE, is_role, value};
 
-/// The chain lengths of the profiles that were visited: a profile and all its source profiles.
+/// The chain lengths of the visited profiles. A chain is a profile with all its source profiles.
 #[derive(Debug)]
 pub(crate) struct Depths<'f> {
     files: &'f SharedConfig,
@@ -26,7 +26,7 @@ impl<'f> Depths<'f> {
         }
     }
 
-    /// Returns true if the plan of this profile is refused for its length.
+    /// Returns true if the chain of this profile is too long for a plan.
     pub(crate) fn is_too_long(&mut self, first: &'f Section) -> bool {
         self.source(first, false).is_some_and(|source| self.length(source) >= MAX_LINKS)
     }
@@ -39,8 +39,8 @@ impl<'f> Depths<'f> {
         self.files.profile(name).filter(|source| source.name() != section.name())
     }
 
-    /// Returns the number of profiles from this one to the last. A cycle counts as one profile, because the plan reports the
-    /// cycle, unless the cycle alone is too long.
+    /// Returns the number of profiles from this one to the last. A cycle counts as one profile, so that the plan
+    /// reports the cycle and not the length. A cycle that is too long counts in full.
     fn length(&mut self, from: &'f Section) -> usize {
         let (mut path, mut positions) = (Vec::new(), HashMap::new());
         let mut next = Some(from);

@@ -13,8 +13,8 @@ use crate::source::profile::plan::{
 /// The hint for half a key pair.
 const COMPLETE_PAIR: &str = "add it, or remove this half";
 
-/// Returns the keys of a profile, from one file: the credentials file if it has any. If each file has one half only, as some
-/// users keep them, the two halves are the pair.
+/// Returns the keys of a profile. Both halves come from one file; the credentials file takes precedence. But if each
+/// file has only one half, as some users keep them, the two halves are the pair.
 pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
     let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
         (Some(id), Some(secret)) => (id, secret),
@@ -35,7 +35,7 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
         );
         return Err(error_at(id.1, section, message).with_hint("keep both halves in one file"));
     }
-    // A token of the other file belongs to other keys.
+    // Ignore a session token from another file: it belongs to other keys.
     let token = [SESSION_TOKEN, LEGACY_TOKEN]
         .into_iter()
         .filter_map(|name| value(section, name))

@@ -31,34 +31,34 @@ pub(crate) enum Method {
         /// The base credentials.
         base: Box<ProfileLink>,
     },
-    /// `credential_source` of the link above.
+    /// The credentials of `credential_source`, as the base of the role above.
     CredentialSource(CredentialSource),
     /// A role, assumed with a token from a file.
     WebIdentity {
         /// The request to STS.
         role: RoleSpec,
-        /// `web_identity_token_file`.
+        /// The token file: `web_identity_token_file`.
         token_file: Box<str>,
     },
     /// A role of IAM Identity Center.
     Sso {
         /// The session of the login.
         session: SsoSession,
-        /// `sso_account_id`.
+        /// The account: `sso_account_id`.
         account_id: Box<str>,
-        /// `sso_role_name`.
+        /// The role: `sso_role_name`.
         role_name: Box<str>,
     },
     /// A program that prints credentials.
     Process {
-        /// `credential_process`, for `sh -c`. Users write secrets there.
+        /// `credential_process`, for `sh -c`. It may hold secrets.
         command: Secret,
         /// `aws_account_id`, for programs that print no account.
         account_id: Option<Box<str>>,
     },
-    /// The cache of `aws login`.
+    /// A login of `aws login`.
     SignIn {
-        /// `login_session`.
+        /// The name of the login: `login_session`.
         session: Box<str>,
     },
 }
