@@ -28,10 +28,11 @@ use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
 use crate::config::profiles::{ProfilePattern, ServedProfiles};
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
-use crate::config::server::{Account, AuthTokenConfig, ServerConfig};
+use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::sources::built_in_chain;
 use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::users::Account;
 use crate::model::identity_name::IdentityName;
 use crate::source::spec::{SourceKind, SourceSpec};
 

@@ -1,12 +1,12 @@
 //! Runs one command and turns its result into output and an exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use crate::cli::args::command::Command;
 use crate::cli::error::CommandError;
 use crate::cli::login::LoginResult;
-use crate::cli::run::ServiceInputs;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{check, daemon_client, env, exec, get, login, profiles, serve, status};
 use crate::config::Config;
@@ -18,8 +18,26 @@ use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
+use crate::os::systemd;
+use crate::os::systemd::ServiceManager;
 use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
+
+/// The inputs of a daemon from the service manager.
+pub(crate) struct ServiceInputs {
+    pub(crate) manager: ServiceManager,
+    /// Sockets from systemd socket activation.
+    pub(crate) sockets: Vec<TcpListener>,
+}
+
+impl ServiceInputs {
+    /// Takes the variables of the service manager out of the environment. Call it before the first thread starts.
+    pub(crate) fn take(command: &Command) -> Result<Self, systemd::SocketError> {
+        // Only the daemon may keep the sockets of the service manager.
+        let sockets = if matches!(command, Command::Serve) { systemd::sockets()? } else { Vec::new() };
+        Ok(Self { manager: ServiceManager::of_this_process(), sockets })
+    }
+}
 
 /// The inputs of a command, prepared at start-up.
 pub(crate) struct Resources {

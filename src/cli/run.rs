@@ -1,13 +1,12 @@
 //! Start-up: reads the arguments, starts logging and the runtime, loads the configuration, and runs the command.
 
 use std::io;
-use std::net::TcpListener;
 use std::process::ExitCode;
 
 use crate::cli::args;
 use crate::cli::args::Invocation;
 use crate::cli::args::command::Command;
-use crate::cli::dispatch::{Resources, dispatch, print};
+use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, print};
 use crate::cli::exit_code;
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
@@ -19,8 +18,6 @@ use crate::context::Context;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::watcher::Watcher;
-use crate::os::systemd;
-use crate::os::systemd::ServiceManager;
 use crate::shared_config::locate::NamedPaths;
 
 /// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
@@ -61,22 +58,6 @@ pub fn main() -> ExitCode {
     // Do not wait for threads: a thread may hang in a dead file system.
     runtime.shutdown_background();
     code
-}
-
-/// The inputs of a daemon from the service manager.
-pub(crate) struct ServiceInputs {
-    pub(crate) manager: ServiceManager,
-    /// Sockets from systemd socket activation.
-    pub(crate) sockets: Vec<TcpListener>,
-}
-
-impl ServiceInputs {
-    /// Takes the variables of the service manager out of the environment. Call it before the first thread starts.
-    fn take(command: &Command) -> Result<Self, systemd::SocketError> {
-        // Only the daemon may keep the sockets of the service manager.
-        let sockets = if matches!(command, Command::Serve) { systemd::sockets()? } else { Vec::new() };
-        Ok(Self { manager: ServiceManager::of_this_process(), sockets })
-    }
 }
 
 /// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::config::listen::{Listen, RemoteAddress, is_local};
 use crate::config::schema::SERVER;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
+use crate::config::users::Account;
 use crate::config::{Overrides, sources, value};
 use crate::source::spec::TextSource;
 
@@ -51,15 +52,6 @@ pub(crate) enum AuthTokenConfig {
     Kept(Option<PathBuf>),
     /// The user gives the token, directly or in a file that the daemon never writes.
     Given(TextSource),
-}
-
-/// A user or a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Account {
-    /// A name that is not resolved yet.
-    Name(Box<str>),
-    /// A user id or group id.
-    Id(u32),
 }
 
 /// Reads `[server]`. Flags and variables take precedence.

@@ -8,8 +8,8 @@ use toml_span::Value;
 use toml_span::value::{Table, ValueInner};
 
 use crate::config::schema::TableKeys;
-use crate::config::server::Account;
 use crate::config::syntax::LineIndex;
+use crate::config::users::Account;
 use crate::config::{ConfigError, value};
 use crate::model::text::Escaped;
 

@@ -2,7 +2,14 @@
 
 use std::fs;
 
-use crate::config::server::Account;
+/// A user or a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// A name that is not resolved yet.
+    Name(Box<str>),
+    /// A user id or group id.
+    Id(u32),
+}
 
 #[derive(Clone, Copy, Debug)]
 enum AccountKind {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::listen::is_local;
-use crate::config::server::Account;
+use crate::config::users::Account;
 use crate::model::auth_token::check;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::Targets;
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
 use crate::config::profiles::ProfilePattern;
-use crate::config::server::Account;
+use crate::config::users::Account;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;

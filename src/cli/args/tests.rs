@@ -5,7 +5,8 @@ use clap::ArgAction;
 use crate::cli::args::*;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
-use crate::config::server::{Account, AuthTokenConfig};
+use crate::config::server::AuthTokenConfig;
+use crate::config::users::Account;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
 /// The variable with the arguments of a child process. The child runs this test program, since a test must not change
