@@ -189,7 +189,7 @@ endif
 .PHONY: venv release
 venv: $(STAMP) $(TOOLS_STAMP)
 
-release: build static
+release: static
 
 # Prebuilt tools of cargo; their Python dependencies are not needed.
 $(TOOLS_STAMP): tests/tools.txt
@@ -214,6 +214,6 @@ $(STAMP): tests/clients/requirements.txt tests/image/requirements.txt
 	@touch $@
 
 .PHONY: bench-instructions
-bench-instructions: build ## the instructions of one request beside bare hyper's, counted by callgrind (valgrind); fails above the limit
+bench-instructions: static ## the instructions of one request beside bare hyper's, counted by callgrind (valgrind); fails above the limit
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
-	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" --hold instructions
+	@"$(BENCH_TARGET)/release/bench" --program "$(STATIC_BIN)" --hold instructions
