@@ -9,7 +9,7 @@ pub(crate) struct Rng(Option<Arc<Mutex<fastrand::Rng>>>);
 
 impl Rng {
     /// Returns a generator with a sequence that depends only on the seed.
-    #[cfg(any(test, feature = "fuzzing"))]
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)))))
