@@ -292,7 +292,7 @@ def a_reload_takes_a_new_configuration():
         found = until("the new identity", lambda: (answer := key("later")) == "AKIDPROFILE" and answer)
         write(CONFIG, BAD, 0o640, group="credenza")
         systemctl("reload", SERVICE)
-        line = until("it is told", lambda: "refused" in (text := show(SERVICE, "StatusText")) and text)
+        line = until("it is told", lambda: "has an error" in (text := show(SERVICE, "StatusText")) and text)
         assert key("later") == found and main_pid() == pid
         write(CONFIG, GOOD, 0o640, group="credenza")
         systemctl("reload", SERVICE)
