@@ -23,7 +23,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// session token for the lifetime that the service gives, and renews the token after a refusal.
 ///
 /// The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else the one of `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`
-/// (`IPv4` or `IPv6`). A profile may set both where the variables do not ([`MetadataCredentials::with_settings_of`]).
+/// (`IPv4` or `IPv6`). A profile may set both where the variables do not.
 ///
 /// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, or if the instance has no role (404). It is
 /// also *not configured* if the service responds to neither of two token requests and has never responded to this
