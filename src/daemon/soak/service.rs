@@ -30,7 +30,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// requests.
 const MOST_A_MINUTE: usize = 120;
 
-/// The pause between two 404 of the role list: the daemon takes one that lasts 5 s for a removed role.
+/// The pause between two 404 responses of the role list. After 5 s of them the daemon treats the role as removed.
 const ROLE_MISSED: Duration = Duration::from_secs(30);
 
 /// The state that the daemon's connections, the client and the clock loop share.
