@@ -389,11 +389,17 @@ fn status_watches_a_daemon() {
 #[test]
 fn logs_in_json_and_for_journald() {
     let home = Home::new();
-    let broker = home.serve(&["--log-format", "json"], &KEYS);
+    let mut broker = home.serve(&["--log-format", "json"], &KEYS);
+    broker.wait_for_log("lease renewed");
+    let mut renewed = Vec::new();
     for line in broker.log().lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(line["level"].is_string() && line["timestamp"].is_string());
+        if line["message"] == "lease renewed" {
+            renewed.push((line["identity"].clone(), line["source"].clone()));
+        }
     }
+    assert_eq!(renewed, [("default".into(), "environment".into())], "the span of the refresher gives the identity");
     drop(broker);
     let broker = home.serve(&[], &[KEYS[0], KEYS[1], ("JOURNAL_STREAM", "1:2")]);
     assert!(broker.log().lines().all(|line| line.starts_with('<') && line[2..].starts_with('>')), "{}", broker.log());
