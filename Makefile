@@ -127,11 +127,11 @@ kubernetes: $(STAMP) ## a real Kubernetes API server accepts the manifests (etcd
 	tests/kubernetes/apiserver.sh build
 	$(VENV)/bin/pytest tests/kubernetes $(ARGS)
 
-bench: build ## every target beside a bare hyper server, the AWS CLI and boto3, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
+bench: static ## every target beside a bare hyper server, the AWS CLI and boto3, ten minutes; keeps the table in docs/PERFORMANCE.md (ARGS="load memory" measures some and keeps nothing)
 	CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
 	@# The table lists what is missing.
 	@$(MAKE) --keep-going $(STAMP) $(AWS_CLI) || true
-	@"$(BENCH_TARGET)/release/bench" --program "$(RELEASE_BIN)" $(BESIDE) $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
+	@"$(BENCH_TARGET)/release/bench" --program "$(STATIC_BIN)" $(BESIDE) $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
 
 bench-works: debug-binary ## a test of the benchmark, too short for meaningful numbers
 	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --locked --manifest-path benches/Cargo.toml
