@@ -73,7 +73,7 @@ def the_package_installs_enables_and_starts():
     assert states == ["enabled", "active"] * 2, states
     account = pwd.getpwnam("credenza")
     assert account.pw_dir == str(HOME) and account.pw_shell.endswith("nologin"), account
-    assert (CONFIG.owner(), CONFIG.group(), CONFIG.stat().st_mode & 0o777) == ("root", "credenza", 0o644), CONFIG.stat()
+    assert (CONFIG.owner(), CONFIG.group(), CONFIG.stat().st_mode & 0o777) == ("root", "credenza-config", 0o644), CONFIG.stat()
     # The auth token exists before the first request, and an empty configuration is valid.
     assert TOKEN.exists() and key().startswith("404 CredentialsNotConfigured"), key()
     return f"{run('credenza', '--version').stdout.strip()}, both units enabled and active"
@@ -144,7 +144,7 @@ def every_source_works_in_the_sandbox():
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint,
     }
     write(ENVIRONMENT, "".join(f"{name}={value}\n" for name, value in variables.items()), 0o600)
-    write(CONFIG, GOOD, 0o640, group="credenza")
+    write(CONFIG, GOOD, 0o640, group="credenza-config")
     systemctl("restart", SERVICE)
     found = {name: key(name) for name in IDENTITIES}
     want = {name: ("ASIA" if name in ("container", "imds") else "AKID") + name.upper() for name in IDENTITIES}
@@ -197,6 +197,7 @@ def others_do_not():
     run("ls", "/run/credenza", user="stranger", fails=True)
     run("cat", "/run/credentials/credenza.service/credenza.url", user="stranger", fails=True)
     # Members of the group must not read the broker's own files.
+    run("cat", str(CONFIG), user="member", fails=True)
     run("cat", "/run/credentials/credenza.service/credenza.url", user="member", fails=True)
     without, wrong = ask(token=""), ask(token="x" * 43)
     assert (without[0], wrong[0]) == (401, 401), (without, wrong)
@@ -207,7 +208,7 @@ def others_do_not():
 def another_group_is_a_drop_in():
     token = TOKEN.read_text()
     run("groupadd", "--users", "stranger", "data")
-    with dropin("group", "[Service]\nGroup=data\nSupplementaryGroups=credenza\nEnvironment=CREDENZA_TOKEN_GROUP=data\n"):
+    with dropin("group", "[Service]\nGroup=data\nEnvironment=CREDENZA_TOKEN_GROUP=data\n"):
         systemctl("restart", SERVICE)
         ended = ask_as("stranger")
         assert ended.returncode == 0 and json.loads(ended.stdout)["AccessKeyId"] == "AKIDPROFILE", ended
@@ -287,14 +288,14 @@ def a_crash_is_followed_by_a_start():
 def a_reload_takes_a_new_configuration():
     pid = main_pid()
     with Load() as load:
-        write(CONFIG, GOOD + '[identities.later]\nsources = ["profile"]\n', 0o640, group="credenza")
+        write(CONFIG, GOOD + '[identities.later]\nsources = ["profile"]\n', 0o640, group="credenza-config")
         systemctl("reload", SERVICE)
         found = until("the new identity", lambda: (answer := key("later")) == "AKIDPROFILE" and answer)
-        write(CONFIG, BAD, 0o640, group="credenza")
+        write(CONFIG, BAD, 0o640, group="credenza-config")
         systemctl("reload", SERVICE)
         line = until("it is told", lambda: "has an error" in (text := show(SERVICE, "StatusText")) and text)
         assert key("later") == found and main_pid() == pid
-        write(CONFIG, GOOD, 0o640, group="credenza")
+        write(CONFIG, GOOD, 0o640, group="credenza-config")
         systemctl("reload", SERVICE)
         until("the old one again", lambda: key("later").startswith("404 IdentityNotFound"))
     return f"and a refused one changes nothing: {line!r}; {load.answers} answers meanwhile"
@@ -344,13 +345,15 @@ def an_upgrade_under_load_loses_no_request():
     run("dpkg-deb", "-Znone", "--root-owner-group", "--build", "next", "next.deb")
     token, before = TOKEN.read_text(), main_pid()
     systemctl("reset-failed", SERVICE)
+    # The group that an earlier version gave to the file.
+    run("chgrp", "credenza", str(CONFIG))
     with Load() as load:
         dpkg("--install", "next.deb")
         # The running program is the installed one.
         until("the new program", lambda: Path(f"/proc/{main_pid()}/exe").read_bytes().endswith(b"next"))
         time.sleep(0.3)
     assert main_pid() != before and show(SERVICE, "NeedDaemonReload") == "no"
-    assert TOKEN.read_text() == token and CONFIG.read_text() == GOOD
+    assert TOKEN.read_text() == token and CONFIG.read_text() == GOOD and CONFIG.group() == "credenza-config"
     return f"{load.answers} answers, the token and the configuration are the same"
 
 
@@ -359,7 +362,7 @@ def an_upgrade_under_load_loses_no_request():
 
 @check
 def a_bad_configuration_stops_without_a_loop():
-    write(CONFIG, BAD, 0o640, group="credenza")
+    write(CONFIG, BAD, 0o640, group="credenza-config")
     systemctl("reset-failed", SERVICE)
     systemctl("restart", SERVICE, fails=True)
     # Longer than RestartSec.
@@ -370,12 +373,12 @@ def a_bad_configuration_stops_without_a_loop():
     said = journal()
     assert "nonsense" in said, said
     # A nonsensical variable does not either.
-    write(CONFIG, GOOD, 0o640, group="credenza")
+    write(CONFIG, GOOD, 0o640, group="credenza-config")
     with dropin("variable", "[Service]\nEnvironment=CREDENZA_ALLOW_REMOTE=perhaps\n"):
         systemctl("restart", SERVICE, fails=True)
         time.sleep(1.5)
         assert (show(SERVICE, "ExecMainStatus"), show(SERVICE, "NRestarts")) == ("2", "0"), journal()[-1000:]
-    write(CONFIG, BAD, 0o640, group="credenza")
+    write(CONFIG, BAD, 0o640, group="credenza-config")
     return f"exit code 78, no restart, the socket stays open: {state['StatusText']!r}"
 
 
@@ -403,7 +406,7 @@ def a_waiting_client_starts_it_up_to_the_start_limit():
     except ConnectionRefusedError:
         pass
     # As in docs/SYSTEMD.md.
-    write(CONFIG, GOOD, 0o640, group="credenza")
+    write(CONFIG, GOOD, 0o640, group="credenza-config")
     systemctl("reset-failed", SERVICE, SOCKET)
     systemctl("start", SERVICE)
     serving()
