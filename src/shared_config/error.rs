@@ -44,6 +44,12 @@ pub(crate) enum ExpectedSyntax {
     /// Text that is not a comment follows the header.
     #[error("nothing but a comment after the section header")]
     Comment,
+    /// The file has too many sections.
+    #[error("at most 10,000 sections in one file")]
+    FewerSections,
+    /// The file has too many properties.
+    #[error("at most 60,000 properties in one file")]
+    FewerProperties,
     /// The bytes are not UTF-8.
     #[error("text in UTF-8")]
     Utf8,
@@ -55,6 +61,7 @@ impl ExpectedSyntax {
     pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::Utf8 => "save the file in UTF-8",
+            Self::FewerSections | Self::FewerProperties => "remove what no program uses, or move it to another file",
             _ => "correct the line, or make it a comment with `#` at its beginning",
         }
     }

@@ -13,6 +13,13 @@ use crate::shared_config::section::Section;
 /// The maximum number of warnings that one file keeps. A user reads the first few to repair a file.
 const MAX_WARNINGS: usize = 100;
 
+/// The maximum number of sections of one file. Large companies have a few thousand profiles.
+const MAX_SECTIONS: usize = 10_000;
+
+/// The maximum number of properties, sub-properties and continuation lines of one file. It bounds the memory of a file
+/// with very short lines: each takes about 200 bytes.
+const MAX_PROPERTIES: usize = 60_000;
+
 /// The sections of one file. Each list has each name once.
 #[derive(Debug, Default)]
 pub(crate) struct FileSections {
@@ -45,6 +52,8 @@ struct Parser<'a> {
     current: Option<usize>,
     /// The index of the section with the last property. A continuation belongs to this property.
     above: Option<usize>,
+    /// The number of properties, sub-properties and continuation lines.
+    properties: usize,
     ignored: Vec<(u32, IgnoredItem)>,
     /// The number of warnings beyond the maximum, and the line of the first dropped warning.
     dropped: (usize, u32),
@@ -61,6 +70,7 @@ impl<'a> Parser<'a> {
             index: HashMap::new(),
             current: None,
             above: None,
+            properties: 0,
             ignored: Vec::new(),
             dropped: (0, 0),
         }
@@ -71,16 +81,21 @@ impl<'a> Parser<'a> {
             LineKind::Header(inside) => {
                 self.above = None;
                 self.current = Some(self.header(number, inside));
-                Ok(())
+                if self.sections.len() > MAX_SECTIONS + 1 { Err(ExpectedSyntax::FewerSections) } else { Ok(()) }
             }
+            _ if self.properties == MAX_PROPERTIES => Err(ExpectedSyntax::FewerProperties),
             LineKind::Property(name, value) => {
+                self.properties += 1;
                 self.property(number, name, value)?;
                 if is_cut && self.above != Some(IGNORED) {
                     self.ignore(number, IgnoredItem::Command);
                 }
                 Ok(())
             }
-            LineKind::Continuation(text) => self.continuation(number, text),
+            LineKind::Continuation(text) => {
+                self.properties += 1;
+                self.continuation(number, text)
+            }
         }
     }
 
@@ -104,6 +119,10 @@ impl<'a> Parser<'a> {
             section = IGNORED;
         }
         self.above = Some(section);
+        if section == IGNORED {
+            // Only a continuation needs the property above it.
+            self.sections[IGNORED].properties.clear();
+        }
         self.sections[section].properties.push(RawProperty::new(name, line, value));
         Ok(())
     }
@@ -183,4 +202,28 @@ fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, &str), I
 /// Returns true if sections and properties may have this name.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/.%@:+".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_and_properties_are_limited() {
+        let line = |text: String| {
+            let read = read(SharedFile::Credentials, &Arc::from(Path::new("/k")), text.as_bytes());
+            read.err().map(|error| (error.line as usize, error.expected))
+        };
+        let sections = |count: usize| (0..count).map(|number| format!("[{number}]\n")).collect::<String>();
+        assert_eq!(line(sections(MAX_SECTIONS)), None);
+        assert_eq!(line(sections(MAX_SECTIONS + 5)), Some((MAX_SECTIONS + 1, ExpectedSyntax::FewerSections)));
+        assert_eq!(line(sections(10) + &"[0]\n".repeat(MAX_SECTIONS)), None, "one section, repeated");
+        for start in ["[a]\n", "[profile ignored]\n", "[a]\ns =\n"] {
+            let one = if start.contains('=') { " a=b\n" } else { "a=b\n" };
+            let full = MAX_PROPERTIES - start.matches('=').count();
+            assert_eq!(line(start.to_owned() + &one.repeat(full)), None);
+            let (at, expected) = line(start.to_owned() + &one.repeat(full + 1)).unwrap();
+            assert_eq!((at, expected), (1 + MAX_PROPERTIES + 1, ExpectedSyntax::FewerProperties), "{start}");
+        }
+    }
 }
