@@ -45,9 +45,9 @@ pub(crate) struct Config {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
-    /// Further users that are trusted as owners of shared files, in addition to root and the user of the broker. A
-    /// trusted file may name programs to run and endpoints that get tokens.
-    pub(crate) trusted_owners: Vec<Account>,
+    /// Further users and folders whose files are trusted, beside root and the user of the broker. A trusted file may
+    /// name programs to run and endpoints that get tokens.
+    pub(crate) trusted_files: TrustedFiles,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -146,7 +146,7 @@ impl Config {
 
 fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
-    let trusted_owners = files.map(|section| trusted_owners(section, errors)).unwrap_or_default();
+    let trusted_files = files.map(|section| TrustedFiles::read(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
     let imds = imds::read(root.section("imds", &IMDS, errors), &server, overrides, errors);
     let (imds, named) = imds.unzip();
@@ -167,7 +167,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, profiles, trusted_owners, warnings };
+    let config = Config { server, imds, identities, profiles, trusted_files, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {
@@ -246,8 +246,23 @@ fn ensure_default(
     warnings
 }
 
-fn trusted_owners(mut section: TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Account> {
-    let owners = section.take("trusted_owners").and_then(|entry| entry.list(errors, "entry")).unwrap_or_default();
-    section.close();
-    owners.into_iter().filter_map(|owner| owner.account(errors)).collect()
+/// The users and folders of `[files]` whose files are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TrustedFiles {
+    pub(crate) owners: Vec<Account>,
+    /// Absolute paths, or paths below `~`.
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+impl TrustedFiles {
+    fn read(mut section: TableSection<'_>, errors: &mut ConfigErrors) -> Self {
+        let mut list =
+            |key, errors: &mut _| section.take(key).and_then(|entry| entry.list(errors, "entry")).unwrap_or_default();
+        let (owners, folders) = (list("trusted_owners", errors), list("trusted_folders", errors));
+        section.close();
+        Self {
+            owners: owners.into_iter().filter_map(|owner| owner.account(errors)).collect(),
+            folders: folders.into_iter().filter_map(|folder| folder.read(errors, value::folder)).collect(),
+        }
+    }
 }

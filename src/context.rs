@@ -13,6 +13,7 @@ use crate::http::client::HttpClient;
 use crate::os::clock::Clock;
 pub(crate) use crate::os::environment::Environment;
 use crate::os::files::Files;
+use crate::os::files::trust::TrustPolicy;
 use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
@@ -42,9 +43,8 @@ pub struct Context {
     pub(crate) open_file_limit: OpenFileLimit,
     /// The time that the current load may take.
     pub(crate) deadline: Deadline,
-    /// Further users that may own files which decide about programs and endpoints. Root and the user of this process
-    /// are always trusted.
-    pub(crate) trusted_owners: Arc<[u32]>,
+    /// The users and folders whose files may decide about programs and endpoints.
+    pub(crate) trust: TrustPolicy,
 }
 
 impl Context {
@@ -71,7 +71,7 @@ impl Context {
     /// Returns the user of this process.
     #[must_use]
     pub(crate) fn uid(&self) -> u32 {
-        rustix::process::geteuid().as_raw()
+        self.trust.ours
     }
 
     /// Returns the context of another refresher, with its own record of reads and its own deadline.

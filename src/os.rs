@@ -5,6 +5,7 @@
 pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;
+pub(crate) mod groups;
 pub(crate) mod peer;
 pub(crate) mod rlimit;
 pub(crate) mod rng;

@@ -20,6 +20,7 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
 use crate::model::text::{Escaped, excerpt};
 use crate::os::clock::Clock;
+use crate::os::files::contents::LARGE;
 
 /// The timeout of one attempt. Services answer within a second, and three attempts fit into the 10 s of a load.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -121,7 +122,11 @@ async fn read_bundle(context: &Context, path: &Path, location: Option<&Location>
             .with_hint(format!("name a file with the certificates of authorities in {name}, or remove it"))
             .at(location.filter(|location| !location.is_variable()).cloned())
     };
-    let contents = context.files.read(path).await.map_err(|error| unsettled(error.to_string()).caused_by(error))?;
+    let read = context.files.read_up_to(path, LARGE).await;
+    let contents = read.map_err(|error| unsettled(error.to_string()).caused_by(error))?;
+    contents.facts.trusted(&context.trust).map_err(|distrust| {
+        unsettled(format!("{} {distrust}", Escaped(&path.to_string_lossy()))).caused_by(distrust)
+    })?;
     let roots = context.http_client.roots(contents.bytes).await;
     roots.map_err(|error| unsettled(format!("{} {error}", Escaped(&path.to_string_lossy()))))
 }

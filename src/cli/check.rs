@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::lease::{LONG_LIVED_NOTICE, LONG_LIVED_REFUSAL};
 use crate::model::credentials::Credentials;
 use crate::model::outcome::{AttemptResult, ChainLoad, Outcome};
+use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::source::build;
 
@@ -24,7 +25,7 @@ pub(crate) struct CheckReport {
 
 /// Tries every source of every identity.
 pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
-    let mut report = CheckReport { text: String::new(), is_good: true };
+    let mut report = CheckReport { text: trust_warnings(context), is_good: true };
     // Served profiles are not tried, except the profile that the IMDS server serves.
     let named = config.imds.as_ref().filter(|imds| !config.identities.contains_key(&imds.identity));
     let profile = named.and_then(|imds| config.identity(&imds.identity));
@@ -49,6 +50,18 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
         report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
     }
     report
+}
+
+/// Names the users and folders of `[files]`: their files decide which programs run here.
+fn trust_warnings(context: &Context) -> String {
+    let owners = context.trust.owners.iter().map(|owner| format!("files of user {owner} (trusted_owners)"));
+    let folders = context
+        .trust
+        .folders
+        .iter()
+        .map(|folder| format!("every file in {} (trusted_folders)", Escaped(&folder.to_string_lossy())));
+    let warning = |who| format!("warning: {who} may name programs that run here, and endpoints that get keys\n");
+    owners.chain(folders).map(warning).collect()
 }
 
 /// Explains one identity. Returns true if it has credentials.

@@ -3,7 +3,8 @@
 pub(crate) mod known_token;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,13 +15,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::cli::daemon_client::known_token::{KnownToken, known_token};
+use crate::cli::daemon_client::known_token::{KnownToken, known_tokens};
 use crate::cli::error::CommandError;
 use crate::config::listen::{Listen, PORT};
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::model::text::Escaped;
 use crate::os::peer;
 
 /// The timeout of a request. A daemon on this host answers much faster.
@@ -79,11 +81,10 @@ pub(crate) fn credentials_path(identity: &IdentityName) -> String {
 #[derive(Debug)]
 pub(crate) struct DaemonClient {
     pub(crate) address: SocketAddr,
-    /// The file of the auth token, if there is one.
-    pub(crate) token_file: Option<PathBuf>,
-    token: Secret,
-    /// The user id of the owner of the token file. Without a token file it is the id of the user.
-    owner: u32,
+    /// The tokens that the daemon may accept. There is at least one.
+    tokens: Vec<KnownToken>,
+    /// The position of the token that was used last.
+    used: AtomicUsize,
 }
 
 /// An error response of the daemon.
@@ -111,7 +112,8 @@ impl DaemonRefusal {
 
 impl std::fmt::Display for DaemonRefusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}: {}", self.status.as_u16(), self.code, self.message)
+        // The message may quote foreign text, such as the name of a profile.
+        write!(f, "{} {}: {}", self.status.as_u16(), Escaped(&self.code), Escaped(&self.message))
     }
 }
 
@@ -121,9 +123,13 @@ impl DaemonClient {
     /// # Errors
     /// If the auth token cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
-        let KnownToken { token, file } = known_token(server, context)?;
-        let (token_file, owner) = file.map_or((None, context.uid()), |(path, owner)| (Some(path), owner));
-        Ok(Self { address: address(&server.listen), token_file, token, owner })
+        let tokens = known_tokens(server, context)?;
+        Ok(Self { address: address(&server.listen), tokens, used: AtomicUsize::new(0) })
+    }
+
+    /// Returns the file of the token that was used last, if it is in a file.
+    pub(crate) fn token_file(&self) -> Option<&Path> {
+        self.tokens.get(self.used.load(Ordering::Relaxed))?.file.as_deref()
     }
 
     /// Sends a GET request and returns the body.
@@ -134,22 +140,64 @@ impl DaemonClient {
         self.try_get(path).await?.map_err(|refusal| self.refused(&refusal))
     }
 
-    /// Sends a GET request and returns the body or the refusal of the daemon.
+    /// Sends a GET request and returns the body or the refusal of the daemon. If several token files exist, for example
+    /// one of an earlier daemon, the next is used when the daemon refuses one or belongs to another user.
     ///
     /// # Errors
     /// If no daemon answers, or the listener is not the daemon's.
     pub(crate) async fn try_get(&self, path: &str) -> Result<Result<Bytes, DaemonRefusal>, CommandError> {
-        let (status, body) = with_timeout(self.address, async {
-            let stream = self.connect().await?;
-            Ok(request(stream, self.address, path, Some(&self.token)).await?)
-        })
-        .await?;
+        let first = self.used.load(Ordering::Relaxed);
+        let mut answer = self.get_with(first, path).await;
+        for number in first + 1..self.tokens.len() {
+            if !matches!(&answer, Ok((StatusCode::UNAUTHORIZED, _)) | Err(ExchangeError::ForeignListener(_))) {
+                break;
+            }
+            match self.get_with(number, path).await {
+                Err(ExchangeError::ForeignListener(_)) => {}
+                other => {
+                    answer = other;
+                    self.used.store(number, Ordering::Relaxed);
+                }
+            }
+        }
+        let (status, body) = answer?;
+        if status == StatusCode::UNAUTHORIZED {
+            return Err(self.refuses_token());
+        }
         if status == StatusCode::OK {
             return Ok(Ok(body));
         }
         let document: Value = serde_json::from_slice(&body).map_err(|error| not_a_daemon(self.address, error))?;
         let text = |name: &str| document[name].as_str().unwrap_or_default().into();
         Ok(Err(DaemonRefusal { status, code: text("code"), message: text("message") }))
+    }
+
+    async fn get_with(&self, number: usize, path: &str) -> Result<(StatusCode, Bytes), ExchangeError> {
+        let token = &self.tokens[number];
+        let exchange = async {
+            let stream = self.connect(token).await?;
+            Ok(request(stream, self.address, path, Some(&token.token)).await?)
+        };
+        with_timeout(self.address, exchange).await
+    }
+
+    fn refuses_token(&self) -> CommandError {
+        let files: Vec<String> = self
+            .tokens
+            .iter()
+            .filter_map(|token| token.file.as_deref())
+            .map(|file| file.display().to_string())
+            .collect();
+        let token = if files.is_empty() {
+            "the given auth token".into()
+        } else {
+            format!("the token in {}", files.join(" or "))
+        };
+        CommandError::new(format!(
+            "{}: 401 InvalidAuthorizationToken: the daemon does not accept {token}; it runs with another token: name its file with --token-file, or restart \
+             the daemon",
+            self.address
+        ))
     }
 
     /// Converts a refusal to an error.
@@ -172,7 +220,7 @@ impl DaemonClient {
     ///
     /// The listening sockets must be equal before and after the connect. Each must belong to the owner of the token
     /// file or to root.
-    async fn connect(&self) -> Result<TcpStream, DaemonClientError> {
+    async fn connect(&self, token: &KnownToken) -> Result<TcpStream, DaemonClientError> {
         let listeners = || {
             peer::at(self.address).map_err(|error| {
                 self.unknown_listener(&format!("neither sock_diag nor /proc/net/tcp can be read: {error}"))
@@ -188,8 +236,8 @@ impl DaemonClient {
             return Err(self.unknown_listener("the listener has just changed; try again"));
         }
         for listener in after {
-            if listener.uid != self.owner && listener.uid != 0 {
-                return Err(self.foreign_listener(listener.uid));
+            if listener.uid != token.owner && listener.uid != 0 {
+                return Err(self.foreign_listener(listener.uid, token));
             }
             if peer::is_ambiguous(listener.uid).map_err(|error| self.unknown_listener(&error.to_string()))? {
                 return Err(self.unknown_listener("its user has no id in this user namespace"));
@@ -198,12 +246,12 @@ impl DaemonClient {
         Ok(stream)
     }
 
-    fn foreign_listener(&self, uid: u32) -> DaemonClientError {
-        let owner = match &self.token_file {
-            Some(path) => format!("the token file {} belongs to user {}", path.display(), self.owner),
-            None => format!("the token belongs to user {}", self.owner),
+    fn foreign_listener(&self, uid: u32, token: &KnownToken) -> DaemonClientError {
+        let owner = match &token.file {
+            Some(path) => format!("the token file {} belongs to user {}", path.display(), token.owner),
+            None => format!("the token belongs to user {}", token.owner),
         };
-        DaemonClientError::NotSent(CommandError::new(format!(
+        DaemonClientError::ForeignListener(CommandError::new(format!(
             "{}: user {uid} listens there, and {owner}, so the token was not sent; stop that program, or set the daemon's \
              address with --listen and its token with --token-file",
             self.address
@@ -228,6 +276,7 @@ pub(crate) async fn get_without_token(address: SocketAddr, path: &str) -> Result
         Ok(request(stream, address, path, None).await?)
     })
     .await
+    .map_err(CommandError::from)
 }
 
 /// The program at the address does not answer like a daemon.
@@ -242,6 +291,22 @@ enum DaemonClientError {
     NoAnswer(BoxError),
     /// The request was not sent.
     NotSent(CommandError),
+    /// The request was not sent, because the listener belongs to another user than the token.
+    ForeignListener(CommandError),
+}
+
+/// An error after [`with_timeout`], as the user sees it.
+enum ExchangeError {
+    ForeignListener(CommandError),
+    Other(CommandError),
+}
+
+impl From<ExchangeError> for CommandError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::ForeignListener(error) | ExchangeError::Other(error) => error,
+        }
+    }
 }
 
 impl<E: Into<BoxError>> From<E> for DaemonClientError {
@@ -253,7 +318,7 @@ impl<E: Into<BoxError>> From<E> for DaemonClientError {
 async fn with_timeout<T>(
     address: SocketAddr,
     request: impl Future<Output = Result<T, DaemonClientError>>,
-) -> Result<T, CommandError> {
+) -> Result<T, ExchangeError> {
     let no_answer = |reason: String| {
         CommandError::new(format!(
             "no daemon answers at {address}: {reason}; start one with `credenza serve`, or set its address with --listen"
@@ -261,10 +326,11 @@ async fn with_timeout<T>(
     };
     match tokio::time::timeout(TIMEOUT, request).await {
         Ok(result) => result.map_err(|error| match error {
-            DaemonClientError::NoAnswer(error) => no_answer(error.to_string()),
-            DaemonClientError::NotSent(error) => error,
+            DaemonClientError::NoAnswer(error) => ExchangeError::Other(no_answer(error.to_string())),
+            DaemonClientError::NotSent(error) => ExchangeError::Other(error),
+            DaemonClientError::ForeignListener(error) => ExchangeError::ForeignListener(error),
         }),
-        Err(_) => Err(no_answer(format!("no response within {} s", TIMEOUT.as_secs()))),
+        Err(_) => Err(ExchangeError::Other(no_answer(format!("no response within {} s", TIMEOUT.as_secs())))),
     }
 }
 

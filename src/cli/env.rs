@@ -30,13 +30,6 @@ pub(crate) async fn env(
     dialect: ShellDialect,
 ) -> Result<String, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
-    let Some(token_file) = &daemon.token_file else {
-        return Err(CommandError::new(
-            "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",
-        ));
-    };
-    let token_file = std::path::absolute(token_file)
-        .map_err(|error| CommandError::new(format!("token file {}: {error}", token_file.display())))?;
     // This request makes the daemon load an identity on demand. Region and endpoint are unknown before that.
     if let Err(refusal) = daemon.try_get(&credentials_path(identity)).await? {
         if !refusal.is_about_credentials() {
@@ -44,6 +37,13 @@ pub(crate) async fn env(
         }
         tracing::warn!("the daemon has no credentials yet, and serves them once they are loaded: {refusal}");
     }
+    let Some(token_file) = daemon.token_file() else {
+        return Err(CommandError::new(
+            "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",
+        ));
+    };
+    let token_file = std::path::absolute(token_file)
+        .map_err(|error| CommandError::new(format!("token file {}: {error}", token_file.display())))?;
     let status = daemon.identity_status(identity).await?;
     let region_endpoint = RegionEndpoint { region: status["region"].as_str(), endpoint: status["endpoint"].as_str() };
     let environment = &context.environment;

@@ -32,7 +32,7 @@ pub(crate) async fn profiles(context: &Context, named: &NamedPaths, json: bool) 
     if json {
         return Ok(format!("{:#}\n", to_json(files)));
     }
-    let trusted = |property: &Property| profiles.trusted(context, property);
+    let trusted = |property: &Property| profiles.check(context, property);
     let lines: Vec<_> = describe(files, &trusted)
         .map(|(section, description)| (Escaped(section.name()).to_string(), description))
         .collect();

@@ -17,6 +17,7 @@ use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
 use crate::context::Context;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
+use crate::os::files::trust::TrustPolicy;
 use crate::os::files::watcher::Watcher;
 use crate::shared_config::locate::NamedPaths;
 
@@ -80,6 +81,11 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         Command::Serve | Command::Exec { .. } => Files::watched(),
         _ => (Files::unwatched(), Watcher::none()),
     };
+    // A daemon reads its files again and again. These commands read them once, as the AWS CLI does.
+    let files = match invocation.command {
+        Command::Exec { .. } | Command::Get { .. } => files.with_fifos(),
+        _ => files,
+    };
     let shared_files = NamedPaths {
         credentials: invocation.overrides.credentials_file.clone(),
         config: invocation.overrides.config_file.clone(),
@@ -103,15 +109,17 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     for warning in config.warnings.iter().chain(&two_profiles) {
         tracing::warn!("{warning}");
     }
-    let trusted_owners = match load::resolve_accounts(&config) {
+    let owners = match load::resolve_accounts(&config) {
         Ok(accounts) => accounts.trusted_owners.into(),
         Err(error) => return fail(&error.to_string(), exit_code::BAD_CONFIGURATION),
     };
+    let folders = config.trusted_files.folders.iter().map(|folder| environment.expand(folder)).collect();
+    let trust = TrustPolicy::of_process(owners, folders);
     // The parser has checked the addresses of the file, so this one comes from a flag or a variable.
     if let Some(remote) = config.server.remote_address() {
         return fail(&remote.to_string(), exit_code::BAD_USAGE);
     }
-    let context = Context { trusted_owners, ..Context::new(environment, files) };
+    let context = Context { trust, ..Context::new(environment, files) };
     let resources = Resources { context, watcher, loader, config, service, shared_files };
     match dispatch(invocation.command, resources).await {
         Ok(code) => code,

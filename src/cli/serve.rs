@@ -143,14 +143,13 @@ async fn reload_on_change(
         let command = match loader.load_for_daemon().await {
             Ok(new) => {
                 unreadable = None;
-                if new.server != config.server || new.imds != config.imds || new.trusted_owners != config.trusted_owners
-                {
+                if new.server != config.server || new.imds != config.imds || new.trusted_files != config.trusted_files {
                     tracing::warn!("[server], [imds] or [files] has changed: restart the daemon to apply it");
                 }
                 tracing::info!(identities = new.identities.len(), "configuration loaded");
                 let command = SupervisorCommand::Replace(Generation::of(&new));
                 config =
-                    Config { server: config.server, imds: config.imds, trusted_owners: config.trusted_owners, ..new };
+                    Config { server: config.server, imds: config.imds, trusted_files: config.trusted_files, ..new };
                 command
             }
             Err(error) => {
@@ -218,7 +217,7 @@ fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthToken
         }
         AuthTokenConfig::Given(TextSource::File(path)) => {
             let file = AuthTokenFile { path: context.environment.expand(path), group: None };
-            Ok((file.read().map_err(CommandError::new)?, Some(file)))
+            Ok((file.read_given().map_err(CommandError::new)?, Some(file)))
         }
         AuthTokenConfig::Kept(Some(path)) => {
             let file = AuthTokenFile { path: context.environment.expand(path), group };
@@ -229,7 +228,7 @@ fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthToken
             Ok((file.keep_or_make().map_err(with_hint)?, Some(file)))
         }
         AuthTokenConfig::Kept(None) => {
-            let paths = auth_token::default_places(&context.environment, context.uid() == 0);
+            let paths = auth_token::default_places(&context.environment, &context.trust);
             let (token, file) = auth_token::at_first_of(&paths, group).map_err(CommandError::new)?;
             Ok((token, Some(file)))
         }

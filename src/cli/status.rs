@@ -56,7 +56,8 @@ pub(crate) fn text(document: &Value) -> String {
     for (name, identity) in document["identities"].as_object().into_iter().flatten() {
         write_identity(&mut text, name, identity, now);
     }
-    text
+    // Errors quote foreign text, which must not control the terminal.
+    text.lines().map(|line| format!("{}\n", Escaped(line))).collect()
 }
 
 /// Formats a document, or the error without one, as text.
@@ -176,6 +177,8 @@ mod tests {
 
     #[test]
     fn formats_any_json() {
+        let document = serde_json::json!({ "identities": { "a": { "notice": "\u{1b}[2Jx", "source": "\u{202e}" } } });
+        assert!(text(&document).contains("\\u{1b}[2Jx") && text(&document).contains("\\u{202e}"));
         for odd in
             [serde_json::json!(null), serde_json::json!([1]), serde_json::json!({ "identities": { "a": 1 }, "now": 7 })]
         {

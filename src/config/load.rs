@@ -8,7 +8,8 @@ use crate::config::{Config, ConfigError, Overrides};
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
-use crate::os::files::contents::FileContents;
+use crate::os::files::contents::{FileContents, LARGE};
+use crate::os::files::trust::TrustPolicy;
 
 /// The paths of `credenza.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +111,10 @@ impl ConfigLoader {
             ConfigLocation::FirstOf(paths) => (paths.as_slice(), false),
         };
         for path in paths {
-            match self.files.read(path).await {
+            match self.files.read_up_to(path, LARGE).await {
                 Ok(contents) => {
-                    // Check the owner: this file decides which files are read and where keys come from.
-                    let ours = rustix::process::geteuid().as_raw();
-                    contents.owner.trusted(ours, &[]).map_err(|distrust| {
+                    // This file decides which files are read, where keys come from, and which other files are trusted.
+                    contents.facts.trusted(&TrustPolicy::default()).map_err(|distrust| {
                         LoadError::File(format!("{}: {distrust}; it is not read", Escaped(&path.to_string_lossy())))
                     })?;
                     return Ok(Some((path, contents)));
@@ -150,7 +150,7 @@ pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, Load
     let mut id = |key: &str, found: Result<u32, users::UnknownAccount>| {
         found.map_err(|error| unknown.push(format!("{key}: {error}"))).ok()
     };
-    let owners = config.trusted_owners.iter();
+    let owners = config.trusted_files.owners.iter();
     let trusted_owners = owners.filter_map(|owner| id("files.trusted_owners", users::user_id(owner))).collect();
     let token_group =
         config.server.token_group.as_ref().and_then(|group| id("server.token_group", users::group_id(group)));

@@ -34,7 +34,8 @@ pub(crate) const SERVER: TableKeys = TableKeys {
 pub(crate) const IMDS: TableKeys =
     TableKeys { table: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
 
-pub(crate) const FILES: TableKeys = TableKeys { table: "[files]", names: &["trusted_owners"], later: &[] };
+pub(crate) const FILES: TableKeys =
+    TableKeys { table: "[files]", names: &["trusted_owners", "trusted_folders"], later: &[] };
 
 pub(crate) const PROFILES: TableKeys =
     TableKeys { table: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };

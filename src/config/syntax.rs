@@ -8,7 +8,7 @@ use toml_span::{ErrorKind, Value};
 use crate::config::ConfigError;
 
 /// The maximum size of a file in bytes. It limits the memory of the parser; a larger file is not a configuration.
-const MAX_FILE_SIZE: usize = 16 * 1024 * 1024;
+const MAX_FILE_SIZE: usize = 1 << 20;
 
 /// Converts byte offsets of a text to lines and columns.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<&str, ConfigError> {
         ConfigError { line, column, key: String::new(), message: message.into() }
     };
     if bytes.len() > MAX_FILE_SIZE {
-        return Err(refuse(0, "the file is larger than 16 MB, so it is not a configuration"));
+        return Err(refuse(0, "the file is larger than 1 MB, so it is not a configuration"));
     }
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return Err(refuse(0, "the file is UTF-16; save it as UTF-8"));

@@ -464,7 +464,7 @@ fn reads_utf8_and_explains_other_encodings() {
         (b"# a\n[server]\0", 2, "NUL"),
         (b"\x7fELF\x02\x01\x01\0", 1, "binary"),
         (b"\xff\xfe[\0s\0", 1, "UTF-16"),
-        (&vec![b'#'; 16 * 1024 * 1024 + 1], 1, "16 MB"),
+        (&vec![b'#'; (1 << 20) + 1], 1, "1 MB"),
     ] {
         let errors = Config::parse(bytes, &Overrides::default()).unwrap_err();
         assert_eq!((errors.len(), errors[0].line), (1, line), "{errors:?}");
@@ -621,6 +621,6 @@ fn defaults_in_the_sample_are_the_real_ones() {
     assert_eq!(shown.server, ServerConfig { token, token_group, listen, ..real.server });
     let imds = shown.imds.unwrap();
     assert_eq!((imds.identity, imds.allow_v1, real.imds), (IdentityName::default(), false, None));
-    assert_eq!(shown.trusted_owners, []);
+    assert_eq!(shown.trusted_files, TrustedFiles::default());
     assert_eq!(shown.profiles, None);
 }

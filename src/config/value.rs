@@ -64,6 +64,14 @@ pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Parses the path of a folder. It does not depend on the folder in which the program starts.
+pub(crate) fn folder(text: &str) -> Result<PathBuf, String> {
+    match path(text)? {
+        path if path.is_absolute() || text == "~" || text.starts_with("~/") => Ok(path),
+        _ => Err("not an absolute path; write it like /mnt/c or ~/work".into()),
+    }
+}
+
 /// Parses a user or a group: an id if the text has digits only, else a name.
 pub(crate) fn account(text: &str) -> Result<Account, String> {
     if let Ok(id) = text.parse() {

@@ -2,18 +2,20 @@
 
 use std::path::Path;
 
-use crate::shared_config::section::Property;
 use crate::shared_config::{FileContent, SharedConfig};
 use crate::source::profile::describe;
+use crate::source::profile::plan::trust::{PropertyTrust, UntrustedFile};
 
 pub fn check(data: &[u8]) {
     let Ok(files) = SharedConfig::parse(Some(FileContent { path: Path::new("/c"), bytes: data }), None) else { return };
-    let describe_all = |trusted: &dyn Fn(&Property) -> Result<(), String>| -> Vec<String> {
+    let describe_all = |trusted: PropertyTrust<'_>| -> Vec<String> {
         describe(&files, trusted).map(|(_, text)| text).take(50).collect()
     };
     let trusted = describe_all(&|_| Ok(()));
     assert_eq!(trusted, describe_all(&|_| Ok(())));
-    for (trusted, distrusted) in trusted.iter().zip(describe_all(&|_| Err("belongs to another user".into()))) {
+    for (trusted, distrusted) in
+        trusted.iter().zip(describe_all(&|_| Err(UntrustedFile { owner: 7, reason: "belongs to user 7".into() })))
+    {
         assert!(!trusted.chars().any(char::is_control), "{trusted:?}");
         assert!(*trusted == distrusted || distrusted.starts_with("wrong: "), "{trusted} {distrusted}");
     }

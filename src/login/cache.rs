@@ -7,7 +7,6 @@ pub(crate) mod write;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ring::digest::{Algorithm, digest};
@@ -100,9 +99,9 @@ pub(crate) async fn current(
 /// If the file cannot or must not be written.
 pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) -> Result<(), SourceError> {
     let (path, bytes) = (path.to_owned(), entry.render());
-    let trusted = write::LinkTrust { ours: context.uid(), owners: Arc::clone(&context.trusted_owners) };
+    let trust = context.trust.clone();
     // The write completes even if the caller is cancelled: a new refresh token must not be lost.
-    let written = tokio::task::spawn_blocking(move || write::replace(&path, &bytes, &trusted)).await;
+    let written = tokio::task::spawn_blocking(move || write::replace(&path, &bytes, &trust)).await;
     match written {
         Ok(written) => written.map_err(SourceError::from),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -187,14 +186,14 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
             let message = format!("the cached token of {session} cannot be read: {error}");
             SourceError::new(ErrorKind::Unsettled, message).with_hint(hint).caused_by(error)
         })?;
-        if let Err(distrust) = file.owner.trusted(self.context.uid(), &self.context.trusted_owners) {
+        if let Err(distrust) = file.facts.trusted(&self.context.trust) {
             let message = format!(
                 "the cached token of {session} is not used, because another user may have written it: {path} {distrust}"
             );
             let hint = format!("remove it and run: {remedy}");
             return Err(SourceError::misconfigured(message).with_hint(hint).caused_by(distrust));
         }
-        if file.owner.is_readable_by_others() && self.slot.warn_once() {
+        if file.facts.is_readable_by_others() && self.slot.warn_once() {
             tracing::warn!(file = %path, session = %session, "other users may read this token; close it: chmod 600 {path}");
         }
         let unusable = |error: CacheEntryError| {

@@ -91,7 +91,7 @@ pub(crate) async fn store(
 pub(crate) async fn registration(context: &Context, session: &SsoSession, until: SystemTime) -> Option<Registration> {
     let path = cache_file::registration_path(&context.environment, session)?;
     let file = context.files.read(&path).await.ok()?;
-    file.owner.trusted(context.uid(), &context.trusted_owners).ok()?;
+    file.facts.trusted(&context.trust).ok()?;
     CacheEntry::parse(&file.bytes).ok()?.registration_alone().filter(|registration| registration.expires > until)
 }
 

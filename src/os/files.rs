@@ -5,6 +5,8 @@ pub(crate) mod parse_cache;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trust;
+pub(crate) mod walk;
 pub(crate) mod watcher;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 pub(crate) use crate::os::files::contents::{FileContents, FileError, FileErrorReason};
 pub(crate) use crate::os::files::parse_cache::FileRequest;
 
+use crate::os::files::contents::{FileReader, SMALL};
 use crate::os::files::parse_cache::{ParseCache, UsedProperties};
 use crate::os::files::snapshot::FileSnapshot;
 use crate::os::files::watcher::{WatchRegistry, Watcher};
@@ -35,6 +38,7 @@ pub(crate) struct Files {
 struct FileService {
     /// The watched files. `None` if no reader waits for changes.
     registry: Option<Arc<WatchRegistry>>,
+    reader: Arc<FileReader>,
     cache: ParseCache,
     /// One lock for each file, held by the thread that reads the file.
     turns: SingleFlight<PathBuf, ()>,
@@ -48,11 +52,11 @@ impl FileService {
     }
 
     /// Reads a file on a thread that may block.
-    async fn read(self: &Arc<Self>, path: &Path) -> (Result<FileContents, FileError>, FileSnapshot) {
+    async fn read(self: &Arc<Self>, path: &Path, limit: u64) -> (Result<FileContents, FileError>, FileSnapshot) {
         let (service, path, turn) = (Arc::clone(self), path.to_owned(), self.turn(path).await);
         blocking(move || {
             let _turn = turn;
-            FileSnapshot::take(service.registry.as_deref(), &path)
+            FileSnapshot::take(&service.reader, service.registry.as_deref(), &path, limit)
         })
         .await
     }
@@ -61,7 +65,7 @@ impl FileService {
     async fn has_changed(self: &Arc<Self>, snapshot: &Mutex<FileSnapshot>) -> bool {
         let before = lock(snapshot).clone();
         let Some(path) = before.path().filter(|_| !before.is_current()) else { return false };
-        let (_, now) = self.read(path).await;
+        let (_, now) = self.read(path, before.limit).await;
         let is_same = now.has_content_of(&before);
         if is_same {
             *lock(snapshot) = now;
@@ -80,20 +84,28 @@ impl Files {
     /// Returns files that are not watched, for commands that read once.
     #[must_use]
     pub(crate) fn unwatched() -> Self {
-        Self::over(None)
+        Self::over(None, FileReader::default())
+    }
+
+    /// Returns these files, but a FIFO of this user may be read, once: for commands that start no daemon.
+    #[must_use]
+    pub(crate) fn with_fifos(self) -> Self {
+        let registry = self.service.and_then(|service| service.registry.clone());
+        Self::over(registry, FileReader::with_fifos())
     }
 
     /// Returns files that are watched while the [`Watcher`] runs.
     #[must_use]
     pub(crate) fn watched() -> (Self, Watcher) {
         let (registry, watcher) = Watcher::new();
-        (Self::over(Some(registry)), watcher)
+        (Self::over(Some(registry), FileReader::default()), watcher)
     }
 
-    fn over(registry: Option<Arc<WatchRegistry>>) -> Self {
+    fn over(registry: Option<Arc<WatchRegistry>>, reader: FileReader) -> Self {
         Self {
             service: Some(Arc::new(FileService {
                 registry,
+                reader: Arc::new(reader),
                 cache: ParseCache::default(),
                 turns: SingleFlight::default(),
             })),
@@ -112,16 +124,24 @@ impl Files {
         self.record().clear();
     }
 
-    /// Reads a whole file. The watch starts before the read, so no change is lost.
+    /// Reads a whole small file: a secret, a token or a login. The watch starts before the read, so no change is lost.
     ///
     /// # Errors
-    /// If it is missing, unreadable, not a regular file or larger than 16 MB.
+    /// If it is missing, unreadable, not a regular file, larger than 64 kB, or reached by a foreign symlink.
     pub(crate) async fn read(&self, path: &Path) -> Result<FileContents, FileError> {
+        self.read_up_to(path, SMALL).await
+    }
+
+    /// Reads a file of at most `limit` bytes, as [`Files::read`].
+    ///
+    /// # Errors
+    /// As [`Files::read`].
+    pub(crate) async fn read_up_to(&self, path: &Path, limit: u64) -> Result<FileContents, FileError> {
         let Some(service) = self.service.clone() else {
             return Err(FileError::new(path, FileErrorReason::Unreachable));
         };
         let is_watched = service.registry.is_some();
-        let (contents, snapshot) = service.read(path).await;
+        let (contents, snapshot) = service.read(path, limit).await;
         if is_watched {
             self.record().push(Arc::new(ReadRecord::File(Mutex::new(snapshot))));
         }
@@ -142,7 +162,7 @@ impl Files {
             let unreachable = |wanted: &FileRequest| Err(FileError::new(&wanted.path, FileErrorReason::Unreachable));
             return Arc::new(parse(key.iter().map(unreachable).collect()));
         };
-        let (value, used) = service.cache.read(key, service.registry.clone(), parse, digest).await;
+        let (value, used) = service.cache.read(key, &service.reader, service.registry.clone(), parse, digest).await;
         if service.registry.is_some() {
             self.record().push(Arc::new(ReadRecord::Parsed(used)));
         }

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 
 use std::os::fd::AsRawFd;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use zeroize::Zeroizing;
 
 use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
 use crate::model::secret::Secret;
+use crate::os::files::trust::{PathFacts, TrustPolicy};
+use crate::os::files::walk::{WalkedFile, overflow_user, walk};
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
 pub(crate) use crate::server::auth_token::locations::{at_first_of, default_places};
 
@@ -45,56 +47,90 @@ impl AuthTokenFile {
         }
     }
 
-    /// Reads the token and makes none, for clients of a running daemon. They do not check the mode of the file; the
-    /// daemon does.
+    /// Reads a token that the user has written, and makes none. A line break at the end of the file is no part of it.
+    ///
+    /// # Errors
+    /// If the file is missing, holds no valid token, or another user may have written it.
+    pub(crate) fn read_given(&self) -> Result<Secret, AuthTokenError> {
+        let given = |error| match error {
+            AuthTokenError::Unfit { path, reason } => AuthTokenError::Given { path, reason },
+            error => error,
+        };
+        let read = || {
+            let (file, found) = self.open()?;
+            self.check_owner(&found)?;
+            let token = self.content(&file, true)?;
+            let has_line_break = file.metadata().is_ok_and(|meta| meta.len() > token.expose().len() as u64);
+            Ok((token, has_line_break))
+        };
+        let (token, has_line_break) = read().map_err(given)?;
+        if has_line_break {
+            tracing::warn!(
+                token_file = %self.path.display(),
+                "the token file ends with a line break, and some SDKs refuse a token file with one; write it with printf '%s'"
+            );
+        }
+        Ok(token)
+    }
+
+    /// Reads the token of a running daemon and makes none, for its clients. They do not check the mode of the file; the
+    /// daemon does. Returns the facts of the path, too.
     ///
     /// # Errors
     /// If the file is missing or holds no valid token.
-    pub(crate) fn read(&self) -> Result<Secret, AuthTokenError> {
-        Ok(self.read_owned()?.0)
-    }
-
-    /// Reads the token and the owner of the file.
-    ///
-    /// # Errors
-    /// As [`AuthTokenFile::read`].
-    pub(crate) fn read_owned(&self) -> Result<(Secret, u32), AuthTokenError> {
-        let (file, meta) = self.open()?;
-        Ok((self.content(&file)?, meta.uid()))
+    pub(crate) fn read(&self) -> Result<(Secret, PathFacts), AuthTokenError> {
+        let (file, found) = self.open()?;
+        Ok((self.content(&file, true)?, found.facts))
     }
 
     fn keep(&self) -> Result<Secret, AuthTokenError> {
-        let (file, meta) = self.open()?;
-        self.check_file(&meta)?;
-        let token = self.content(&file)?;
+        let (file, found) = self.open()?;
+        self.check_owner(&found)?;
+        let meta = file.metadata().map_err(|error| self.io("read its metadata", error))?;
+        self.check_mode(&meta)?;
+        let token = self.content(&file, false)?;
         self.open_to_a_new_group(&file, &meta)?;
         Ok(token)
     }
 
-    fn open(&self) -> Result<(File, fs::Metadata), AuthTokenError> {
-        let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC).bits()).unwrap_or_default();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path);
-        let file = file.map_err(|error| self.io("open it", error))?;
-        let meta = file.metadata().map_err(|error| self.io("read its metadata", error))?;
-        if meta.is_file() { Ok((file, meta)) } else { Err(self.unfit("it is not a regular file")) }
+    fn open(&self) -> Result<(File, WalkedFile), AuthTokenError> {
+        let found = walk(&self.path).map_err(|error| self.io("open it", error.into()))?;
+        if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
+            return Err(self.unfit(format!(
+                "the symlink {} of user {} leads to a file of user {}",
+                link.path.display(),
+                link.uid,
+                found.facts.owner()
+            )));
+        }
+        if found.kind() != FileType::RegularFile {
+            return Err(self.unfit("it is not a regular file"));
+        }
+        let file = found.open(OFlags::NONBLOCK).map_err(|error| self.io("open it", error.into()))?;
+        Ok((file.into(), found))
     }
 
-    fn content(&self, file: &File) -> Result<Secret, AuthTokenError> {
-        let mut text = Zeroizing::new(String::with_capacity(LONGEST + 1));
-        match file.take(LONGEST as u64 + 1).read_to_string(&mut text) {
+    fn content(&self, file: &File, may_end_line: bool) -> Result<Secret, AuthTokenError> {
+        // Two more bytes for a line break, and one for a text that is too long.
+        let mut text = Zeroizing::new(String::with_capacity(LONGEST + 3));
+        match file.take(LONGEST as u64 + 3).read_to_string(&mut text) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(self.unfit(NOT_VISIBLE)),
             Err(error) => return Err(self.io("read it", error)),
         }
-        check(&text).map_err(|reason| self.unfit(reason))?;
-        Ok(Secret::new(text.as_str()))
+        let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+        let token = line.filter(|_| may_end_line).unwrap_or(&text);
+        check(token).map_err(|reason| self.unfit(reason))?;
+        Ok(Secret::new(token))
     }
 
-    fn check_file(&self, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
-        let ours = rustix::process::geteuid().as_raw();
-        if ours != meta.uid() && meta.uid() != 0 {
-            return Err(self.unfit(format!("it belongs to user {}, not to this user ({ours}) or root", meta.uid())));
-        }
+    /// Refuses a file of another user, and one that is reached by a symlink of another user.
+    fn check_owner(&self, found: &WalkedFile) -> Result<(), AuthTokenError> {
+        let judged = found.facts.without_folders_above().trusted(&TrustPolicy::default());
+        judged.map_err(|distrust| self.unfit(distrust.about(&self.path)))
+    }
+
+    fn check_mode(&self, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
         let mode = meta.mode() & 0o777;
         let allowed = if self.group == Some(meta.gid()) { 0o740 } else { 0o700 };
         if mode & !allowed != 0 {
@@ -151,22 +187,21 @@ impl AuthTokenFile {
         }
     }
 
+    /// Refuses a folder in which another user could replace the token. Folders above it may be open: a shared volume of
+    /// a Pod is. Another user could then exchange the folder, but not for a folder that passes this check.
     fn check_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
         let meta = fs::metadata(folder).map_err(|error| self.io("read the metadata of its folder", error))?;
         let open = |reason: String| Err(AuthTokenError::OpenFolder { path: folder.to_owned(), reason });
-        let (ours, mode) = (rustix::process::geteuid().as_raw(), meta.mode() & 0o7777);
         if !meta.is_dir() {
             return open("it is not a folder".into());
         }
-        if meta.uid() != ours && meta.uid() != 0 {
-            return open(format!("it belongs to user {}, not to this user ({ours}) or root", meta.uid()));
+        let found = walk(folder).map_err(|error| self.io("open its folder", error.into()))?;
+        if let Err(distrust) = found.facts.without_folders_above().trusted(&TrustPolicy::default()) {
+            return open(distrust.about(folder));
         }
-        // The folder may be writable by the private group of its owner, which Debian gives every user: that group has
-        // no other members. The group of the clients has other members.
-        let private_group = self.group != Some(meta.gid())
-            && (meta.gid() == meta.uid() || meta.gid() == rustix::process::getegid().as_raw());
-        if mode & 0o002 != 0 || (mode & 0o020 != 0 && !private_group) {
-            return open(format!("its mode {mode:04o} lets other users write to it"));
+        // The group of the clients has members, now or later.
+        if self.group == Some(meta.gid()) && meta.mode() & 0o020 != 0 {
+            return open(format!("its mode {:04o} lets the group of the clients write to it", meta.mode() & 0o7777));
         }
         self.warn_of_closed_folder(&meta);
         Ok(())
@@ -326,6 +361,28 @@ mod tests {
     }
 
     #[test]
+    fn given_token_may_end_with_a_line_break() {
+        let folder = folder();
+        let file = file(folder.path().join("token"));
+        let good = "0123456789abcdef0123456789abcdef";
+        for (content, is_good) in
+            [("\n", true), ("\r\n", true), ("", true), ("\n\n", false), (" \n", false), ("\r", false)]
+        {
+            fs::write(&file.path, format!("{good}{content}")).unwrap();
+            match file.read_given() {
+                Ok(token) => assert!(is_good && token.expose() == good, "{content:?}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(!is_good && error.contains("write 32 to 4096 visible ASCII characters"), "{error}");
+                    assert!(!error.contains("next start"), "{error}");
+                }
+            }
+        }
+        fs::set_permissions(&file.path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(file.read_given().unwrap_err().to_string().contains("may be written by all users"));
+    }
+
+    #[test]
     fn refuses_open_folder_and_special_files() {
         let folder = folder();
         let open = folder.path().join("open");
@@ -411,12 +468,19 @@ mod tests {
             ("XDG_RUNTIME_DIR", "/run/user/1"),
             ("HOME", "/h"),
         ]);
-        let places =
-            ["/run/a/token", "/run/user/1/credenza/token", "/run/credenza/token", "/h/.local/state/credenza/token"];
-        assert_eq!(default_places(&environment, true), places.map(PathBuf::from));
+        let policy = |ours| TrustPolicy { ours, ..TrustPolicy::default() };
+        let nobody = policy(64001);
+        let places = ["/run/a/token", "/run/credenza/token", "/h/.local/state/credenza/token"];
+        assert_eq!(default_places(&environment, &policy(0))[..], places.map(PathBuf::from)[..], "no folder is ours");
         let environment = Environment::new([("XDG_STATE_HOME", "/s"), ("XDG_RUNTIME_DIR", "relative")]);
-        assert_eq!(default_places(&environment, false), [PathBuf::from("/s/credenza/token")]);
-        assert!(default_places(&Environment::default(), false).is_empty());
+        assert_eq!(default_places(&environment, &nobody), [PathBuf::from("/s/credenza/token")]);
+        assert!(default_places(&Environment::default(), &nobody).is_empty());
+        // A runtime folder of this user, and one of another user after `su`.
+        let folder = folder();
+        let uid = rustix::process::geteuid().as_raw();
+        let environment = Environment::new([("XDG_RUNTIME_DIR", folder.path().to_str().unwrap())]);
+        assert_eq!(default_places(&environment, &policy(uid))[0], folder.path().join("credenza/token"));
+        assert!(!default_places(&environment, &nobody).contains(&folder.path().join("credenza/token")));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::profile::plan::depth::Depths;
 use crate::source::profile::plan::link::ProfileLink;
+use crate::source::profile::plan::trust::PropertyTrust;
 use crate::source::spec::{SourceKind, SourceSpec};
 use crate::source::{BoxFuture, Source};
 
@@ -135,7 +136,7 @@ impl ConfigCredentials {
             let missing = opened.missing();
             return if opened.is_named { Err(missing) } else { Ok(Err(missing.to_string())) };
         };
-        let trusted = |property: &Property| opened.profiles.trusted(context, property);
+        let trusted = |property: &Property| opened.profiles.check(context, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
             Some(link) => Ok(build::build(link, &opened.settings(context)?)),
             None => Err(format!(
@@ -221,7 +222,7 @@ impl OpenedProfile<'_> {
 /// profiles.
 pub(crate) fn describe<'f>(
     files: &'f SharedConfig,
-    trusted: &'f dyn Fn(&Property) -> Result<(), String>,
+    trusted: PropertyTrust<'f>,
 ) -> impl Iterator<Item = (&'f Section, String)> {
     let mut depths = Depths::new(files);
     files.profiles().filter_map(|name| files.profile(name)).map(move |section| {

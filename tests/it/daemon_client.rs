@@ -434,3 +434,33 @@ fn env_sets_endpoint_and_region_of_the_identity() {
         assert!(ended.stderr.contains(said) && !ended.stderr.contains("01234"), "{ended:?}");
     }
 }
+
+#[test]
+fn finds_the_token_that_the_daemon_accepts_among_stale_ones() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let stale = home.write("stale/token", "0123456789012345678901234567890123456789");
+    let good = home.write("runtime/credenza/token", home.token());
+    for folder in ["stale", "runtime"] {
+        fs::set_permissions(home.path().join(folder), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.args(["--listen", &broker.address().to_string()]).env_remove("CREDENZA_TOKEN_FILE");
+        command.env("RUNTIME_DIRECTORY", stale.parent().unwrap()).env("XDG_RUNTIME_DIR", home.path().join("runtime"));
+        let output = command.output().unwrap();
+        (
+            output.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    };
+    for arguments in [&["status"][..], &["get", "--from-daemon"], &["env"]] {
+        let (succeeded, said) = run(arguments);
+        assert!(succeeded, "{said}");
+        assert!(arguments != ["env"] || said.contains(good.to_str().unwrap()), "{said}");
+    }
+    fs::copy(&stale, &good).unwrap();
+    let (succeeded, said) = run(&["status"]);
+    let names = format!("does not accept the token in {} or {}", stale.display(), good.display());
+    assert!(!succeeded && said.contains(&names) && said.contains("--token-file"), "{said}");
+}

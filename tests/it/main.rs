@@ -8,6 +8,7 @@ mod daemon_client;
 mod documents;
 mod examples;
 mod exhaustion;
+mod file_trust;
 mod hostile;
 mod http;
 mod kills;

@@ -13,6 +13,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use crate::context::Context;
 use crate::model::text::Escaped;
+use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::{runtime_folder, trusted_folder};
 
 /// The start of each folder's name. Random digits follow.
 const PREFIX: &str = "credenza-exec-";
@@ -35,17 +37,17 @@ impl PrivateFolder {
     /// Creates a folder in the user's runtime directory, else in one for temporary files. Removes the folders of killed
     /// processes there.
     pub(crate) fn create(context: &Context) -> io::Result<Self> {
-        let uid = context.uid();
-        let runtime =
-            context.environment.get("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| is_private(path, uid));
-        let parent = match runtime {
+        let environment = &context.environment;
+        let parent = match runtime_folder(environment.get("XDG_RUNTIME_DIR").map(PathBuf::from), &context.trust) {
             Some(runtime) => runtime,
             None => {
-                let first = std::env::temp_dir();
-                temporary_folder([first.as_path()].into_iter().chain(FALLBACK_FOLDERS.map(Path::new)), uid)?
+                // The home directory comes last: it may be on a network.
+                let own = environment.home().map(|home| home.join(".cache"));
+                let first = [std::env::temp_dir()].into_iter().chain(FALLBACK_FOLDERS.map(PathBuf::from));
+                temporary_folder(first.chain(own), &context.trust)?
             }
         };
-        remove_abandoned(&parent, uid);
+        remove_abandoned(&parent, context.uid());
         Self::create_in(&parent)
     }
 
@@ -85,49 +87,21 @@ impl Drop for PrivateFolder {
     }
 }
 
-/// Returns the first folder in which no other user can replace our files.
-fn temporary_folder<'p>(folders: impl Iterator<Item = &'p Path>, uid: u32) -> io::Result<PathBuf> {
+/// Returns the real path of the first folder in which no other user can replace our files.
+fn temporary_folder(folders: impl Iterator<Item = PathBuf>, policy: &TrustPolicy) -> io::Result<PathBuf> {
     let mut refused = Vec::new();
     for folder in folders {
-        match replaceable(folder, uid) {
-            None => {
+        match trusted_folder(&folder, policy) {
+            Ok(real) => {
                 if let Some(first) = refused.first() {
-                    tracing::warn!(instead = %folder.display(), "TMPDIR is not used: {first}");
+                    tracing::warn!(instead = %real.display(), "TMPDIR is not used: {first}");
                 }
-                return Ok(folder.to_owned());
+                return Ok(real);
             }
-            Some(reason) => refused.push(reason),
+            Err(reason) => refused.push(format!("{}: {reason}", Escaped(&folder.to_string_lossy()))),
         }
     }
-    Err(io::Error::other(format!("{}; or set TMPDIR to a folder of your own", refused.join("; "))))
-}
-
-/// Returns the reason if other users can rename our folder and put their own in its place.
-fn replaceable(folder: &Path, uid: u32) -> Option<String> {
-    let shown = Escaped(&folder.to_string_lossy()).to_string();
-    let meta = match fs::metadata(folder) {
-        Ok(meta) if meta.is_dir() => meta,
-        Ok(_) => return Some(format!("{shown} is not a folder")),
-        Err(error) => return Some(format!("{shown}: {error}")),
-    };
-    if meta.mode() & 0o1002 == 0o002 {
-        return Some(format!("every user may rename the files in {shown} (chmod +t prevents that)"));
-    }
-    let is_trusted = [uid, 0].contains(&meta.uid()) || Some(meta.uid()) == overflow_uid();
-    (!is_trusted).then(|| format!("{shown} belongs to user {}", meta.uid()))
-}
-
-/// Returns the user id under which the kernel shows users without a mapping in the user namespace. Root is often
-/// unmapped.
-fn overflow_uid() -> Option<u32> {
-    fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
-}
-
-/// Returns true if only the user may rename files in the folder.
-///
-/// After `su` or `sudo -E`, XDG_RUNTIME_DIR is the folder of the previous user. That user could replace our files.
-fn is_private(parent: &Path, uid: u32) -> bool {
-    fs::metadata(parent).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o022 == 0)
+    Err(io::Error::other(format!("{}; set TMPDIR to a folder of your own", refused.join("; "))))
 }
 
 /// Removes our folders without a lock. Errors are ignored: the next `exec` tries again.
@@ -170,40 +144,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_of_the_user_alone_is_private() {
-        let parent = tempfile::tempdir().unwrap();
-        let uid = rustix::process::geteuid().as_raw();
-        let mode = |mode| fs::set_permissions(parent.path(), fs::Permissions::from_mode(mode)).unwrap();
-        for (bits, private) in [(0o700, true), (0o755, true), (0o770, false), (0o707, false), (0o1777, false)] {
-            mode(bits);
-            assert_eq!(is_private(parent.path(), uid), private, "{bits:o}");
+    fn skips_and_reports_folders_with_replaceable_files() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [first, second] = folders.each_ref().map(tempfile::TempDir::path);
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let policy = TrustPolicy::default();
+        let found = |paths: [&Path; 2]| temporary_folder(paths.map(Path::to_owned).into_iter(), &policy);
+        for (bits, is_used) in [(0o700, true), (0o755, true), (0o1777, true), (0o777, false), (0o702, false)] {
+            mode(first, bits);
+            assert_eq!(found([first, second]).unwrap(), if is_used { first } else { second }, "{bits:o}");
         }
-        mode(0o700);
-        assert!(!is_private(parent.path(), uid.wrapping_add(1)), "another user's");
-        assert!(!is_private(&parent.path().join("none"), uid));
+        // A folder below one that others may exchange, and a link: the real path is used.
+        fs::create_dir(first.join("below")).unwrap();
+        std::os::unix::fs::symlink(second, first.join("link")).unwrap();
+        mode(first, 0o777);
+        assert_eq!(found([&first.join("below"), second]).unwrap(), second);
+        mode(first, 0o755);
+        assert_eq!(found([&first.join("link"), first]).unwrap(), second);
+        mode(first, 0o777);
+        mode(second, 0o777);
+        let error = found([first, second]).unwrap_err().to_string();
+        let of = |path: &Path| format!("{}: it may be written by all users (mode 0777; run chmod o-w)", path.display());
+        assert_eq!(error, format!("{}; {}; set TMPDIR to a folder of your own", of(first), of(second)));
+        mode(first, 0o755);
+        if policy.ours == 0 {
+            std::os::unix::fs::lchown(first.join("link"), Some(65533), None).unwrap();
+            std::os::unix::fs::chown(first.join("below"), Some(65533), None).unwrap();
+            for path in [first.join("link"), first.join("below")] {
+                assert!(found([&path, second]).unwrap_err().to_string().contains("belongs to user 65533"));
+            }
+        }
     }
 
     #[test]
-    fn skips_and_reports_folders_with_replaceable_files() {
-        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let uid = rustix::process::geteuid().as_raw();
-        let [first, second] = folders.each_ref().map(tempfile::TempDir::path);
-        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-        let found = |uid| temporary_folder([first, second].into_iter(), uid);
-        for (bits, is_used) in [(0o700, true), (0o775, true), (0o1777, true), (0o777, false), (0o702, false)] {
-            mode(first, bits);
-            assert_eq!(found(uid).unwrap(), if is_used { first } else { second }, "{bits:o}");
+    fn runtime_folder_is_of_the_user_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let policy = TrustPolicy::default();
+        let found = |policy: &TrustPolicy| runtime_folder(Some(parent.path().to_owned()), policy);
+        for (bits, is_private) in [(0o700, true), (0o755, true), (0o770, false), (0o707, false), (0o1777, false)] {
+            fs::set_permissions(parent.path(), fs::Permissions::from_mode(bits)).unwrap();
+            assert_eq!(found(&policy).is_some_and(|found| found == parent.path()), is_private, "{bits:o}");
         }
-        mode(second, 0o777);
-        let error = found(uid).unwrap_err().to_string();
-        let of =
-            |path: &Path| format!("every user may rename the files in {} (chmod +t prevents that)", path.display());
-        assert_eq!(error, format!("{}; {}; or set TMPDIR to a folder of your own", of(first), of(second)));
-        mode(second, 0o1777);
-        if uid == 0 {
-            std::os::unix::fs::chown(second, Some(65533), None).unwrap();
-            assert!(found(uid).unwrap_err().to_string().contains("belongs to user 65533"));
-        }
+        fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert_ne!(found(&TrustPolicy { ours: 64001, ..policy }), Some(parent.path().to_owned()), "another user's");
     }
 
     #[test]

@@ -64,13 +64,11 @@ pub(crate) async fn find(
     let shared = SharedFilePair::read(context, request).await?;
     let current = context.environment.profile().unwrap_or(DEFAULT);
     let site = |session, profile: Option<&str>| shared.site(context, session, profile, current);
+    let only =
+        |session, profile| site(session, profile).map(|site| (vec![site], Vec::new())).map_err(CommandError::new);
     match &request.target {
-        LoginTarget::Default => {
-            shared.session_of(current).map(|session| (vec![site(session, Some(current))], Vec::new()))
-        }
-        LoginTarget::Profile(name) => {
-            shared.session_of(name).map(|session| (vec![site(session, Some(name))], Vec::new()))
-        }
+        LoginTarget::Default => only(shared.session_of(current)?, Some(current)),
+        LoginTarget::Profile(name) => only(shared.session_of(name)?, Some(name)),
         LoginTarget::Session(name) => {
             let section = shared.files().sso_session(name).ok_or_else(|| {
                 CommandError::new(format!(
@@ -80,8 +78,7 @@ pub(crate) async fn find(
                     shared.suggestion()
                 ))
             })?;
-            let session = SsoSession::of_section(section).map_err(CommandError::new)?;
-            Ok((vec![site(session, None)], Vec::new()))
+            only(SsoSession::of_section(section).map_err(CommandError::new)?, None)
         }
         LoginTarget::All => {
             let (sessions, errors) = SsoSession::all(shared.files());
@@ -92,8 +89,10 @@ pub(crate) async fn find(
                     shared.suggestion()
                 )));
             }
-            let sites = sessions.into_iter().map(|(session, profile)| site(session, profile.as_deref())).collect();
-            Ok((sites, errors.iter().map(ToString::to_string).collect()))
+            let mut errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let sites = sessions.into_iter().map(|(session, profile)| site(session, profile.as_deref()));
+            let sites = sites.filter_map(|site| site.map_err(|error| errors.push(error)).ok()).collect();
+            Ok((sites, errors))
         }
     }
 }
@@ -133,7 +132,16 @@ impl SharedFilePair {
     }
 
     /// Adds the settings of a profile that uses the session: the given one, else the current one, else the first.
-    fn site(&self, context: &Context, session: SsoSession, profile: Option<&str>, current: &str) -> LoginSite {
+    ///
+    /// # Errors
+    /// The file of the session is not trusted.
+    fn site(
+        &self,
+        context: &Context,
+        session: SsoSession,
+        profile: Option<&str>,
+        current: &str,
+    ) -> Result<LoginSite, String> {
         let user = match profile {
             Some(profile) => Some(profile),
             None => std::iter::once(current)
@@ -146,13 +154,20 @@ impl SharedFilePair {
             Some(name) => self.files().sso_session(name),
             None => section,
         };
+        // An untrusted file must not send the user to its own page: the login would be of its author.
+        for name in ["sso_start_url", "sso_region"] {
+            let Some(at) = definition.and_then(|section| section.get(name)) else { continue };
+            self.profiles
+                .trusted(context, at)
+                .map_err(|distrust| format!("{}: {name} is not used: the file {distrust}", location(at)))?;
+        }
         let start_url = definition.and_then(|section| section.get("sso_start_url"));
-        LoginSite {
+        Ok(LoginSite {
             settings: self.profiles.settings(context, section).with_region(Some(session.region.clone())),
             location: start_url.map_or_else(|| self.paths(), location),
             login_command: session.login_command(profile),
             session,
-        }
+        })
     }
 
     fn paths(&self) -> String {

@@ -12,6 +12,7 @@ use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
+use crate::os::files::trust::TrustPolicy;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";
@@ -115,7 +116,7 @@ async fn says_what_to_do_about_unreadable_cache_file() {
     fs::create_dir_all(folder.parent().unwrap()).unwrap();
     let fifo = || rustix::fs::mkfifoat(rustix::fs::CWD, &folder, 0o600.into()).unwrap();
     let large = || fs::File::create(&folder).unwrap().set_len(17 << 20).unwrap();
-    let cases: [(&dyn Fn(), &str); 2] = [(&fifo, "it is a FIFO"), (&large, "it is larger than 16 MB")];
+    let cases: [(&dyn Fn(), &str); 2] = [(&fifo, "it is a FIFO"), (&large, "it is larger than 64 kB")];
     for (make, told) in cases {
         make();
         let failure = stage.failure().await;
@@ -377,7 +378,8 @@ async fn refuses_file_that_another_user_may_have_written() {
         std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
         let failure = stage.failure().await;
         assert!(failure.to_string().contains("belongs to user 12345"), "{failure}");
-        let context = Context { trusted_owners: [12345].into(), ..stage.context.clone() };
+        let context =
+            Context { trust: TrustPolicy::of_process([12345].into(), Arc::default()), ..stage.context.clone() };
         assert!(login(&context, &stage.settings, &stage.session, None).await.is_ok());
     }
     fs::remove_file(stage.path()).unwrap();

@@ -1,59 +1,52 @@
-//! One file: opened so that a FIFO cannot block, read whole, and its owner.
+//! One file: judged before it is opened, so that a FIFO cannot block and no device acts, then read whole.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::fs::{Metadata, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::model::text::Escaped;
+use crate::os::files::trust::PathFacts;
+use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
 
-/// The maximum size of a file, in bytes. A shared file with 10,000 profiles has a tenth of this size.
-const LIMIT: u64 = 16 << 20;
+/// The maximum size of a shared file, in bytes. 10,000 profiles with keys fit.
+pub(crate) const SHARED: u64 = 2 << 20;
+
+/// The maximum size of credenza.toml and of a CA bundle, in bytes. 1,000 identities, or all authorities of a system, fit.
+pub(crate) const LARGE: u64 = 1 << 20;
+
+/// The maximum size of other files in bytes: secrets, tokens, logins. The largest are a few kilobytes long.
+pub(crate) const SMALL: u64 = 64 << 10;
 
 /// The device number of `/dev/null` on Linux. Users set a path to `/dev/null` for "no file", so it is read as empty.
 const DEV_NULL: (u32, u32) = (1, 3);
 
-/// The content and owner of a file.
+/// The content of a file, and the facts of its path.
+#[derive(Clone)]
 pub(crate) struct FileContents {
-    /// The content, at most 16 MB. Its memory is overwritten when dropped.
+    /// The content. Its memory is overwritten when dropped.
     pub(crate) bytes: Zeroizing<Vec<u8>>,
-    pub(crate) owner: FileOwner,
+    pub(crate) facts: PathFacts,
 }
 
 impl fmt::Debug for FileContents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FileContents").field("bytes", &self.bytes.len()).field("owner", &self.owner).finish()
+        f.debug_struct("FileContents").field("bytes", &self.bytes.len()).field("facts", &self.facts).finish()
     }
 }
 
-/// The owner and permissions of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FileOwner {
-    uid: u32,
-    mode: u32,
-}
-
-/// The reason why a file must not decide which programs run and where requests go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TrustError {
-    /// Another user owns it.
-    #[error(
-        "belongs to user {uid}, not to this user ({ours}), root or one of trusted_owners (chown it, or add that user there)"
-    )]
-    Foreign {
-        /// The user id of the owner.
-        uid: u32,
-        /// The user id of this process.
-        ours: u32,
-    },
-    /// All users may write it.
-    #[error("may be written by all users (mode {mode:04o}; run chmod o-w)")]
-    Open { mode: u32 },
+/// Reads files. The default refuses FIFOs.
+#[derive(Debug, Default)]
+pub(crate) struct FileReader {
+    /// The content of each FIFO that was read. A FIFO has its content only once, so later reads take it from here.
+    /// `None` if FIFOs are refused.
+    fifos: Option<Mutex<HashMap<PathBuf, FileContents>>>,
 }
 
 /// The reason why a file could not be read. Messages name the path, escaped, and never show the content.
@@ -73,14 +66,23 @@ pub(crate) enum FileErrorReason {
     /// The path is a directory, a FIFO, a socket or a device.
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
-    #[error("it is larger than 16 MB")]
-    TooLarge,
+    /// Another user's symlink leads to a file that this user does not own.
+    #[error(
+        "the symlink {link} of user {uid} leads to a file of user {owner}, so it is not followed (remove the symlink)"
+    )]
+    ForeignSymlink { link: Box<str>, uid: u32, owner: u32 },
+    #[error("it is larger than {}", size_text(*.0))]
+    TooLarge(u64),
     /// An error of the operating system.
     #[error("cannot read it: {0}")]
     Io(Box<str>),
     /// The context has no files.
     #[error("this context has no files")]
     Unreachable,
+}
+
+fn size_text(bytes: u64) -> String {
+    if bytes < 1 << 20 { format!("{} kB", bytes >> 10) } else { format!("{} MB", bytes >> 20) }
 }
 
 impl FileError {
@@ -106,82 +108,94 @@ impl FileError {
     }
 }
 
-impl FileOwner {
-    pub(crate) fn of(meta: &Metadata) -> Self {
-        Self { uid: meta.uid(), mode: meta.mode() & 0o7777 }
-    }
-
-    /// Accepts a file that may decide which programs run and where requests go. Its owner is the user of this process,
-    /// root or one of `trusted_owners`, and other users may not write it.
-    ///
-    /// # Errors
-    /// The reason, with the owner.
-    pub(crate) fn trusted(&self, ours: u32, trusted_owners: &[u32]) -> Result<(), TrustError> {
-        let Self { uid, mode } = *self;
-        if uid != ours && uid != 0 && !trusted_owners.contains(&uid) {
-            return Err(TrustError::Foreign { uid, ours });
-        }
-        if mode & 0o002 != 0 { Err(TrustError::Open { mode }) } else { Ok(()) }
-    }
-
-    /// Returns true if other users may read the file. A file with a secret should not be readable by them.
+impl FileReader {
+    /// Returns a reader that reads a FIFO of this user or of root, and waits for its writer.
     #[must_use]
-    pub(crate) fn is_readable_by_others(&self) -> bool {
-        self.mode & 0o044 != 0
+    pub(crate) fn with_fifos() -> Self {
+        Self { fifos: Some(Mutex::default()) }
     }
-}
 
-/// Reads a whole file. Blocks on the file system, but not on a FIFO.
-pub(crate) fn read(path: &Path) -> Result<FileContents, FileError> {
-    open_and_read(path).map_err(|reason| FileError::new(path, reason))
-}
-
-fn open_and_read(path: &Path) -> Result<FileContents, FileErrorReason> {
-    let failed = |error: io::Error| {
-        let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-        match error.kind() {
-            io::ErrorKind::NotFound if path.is_symlink() => FileErrorReason::Missing("a dangling symlink"),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileErrorReason::Missing("there is no such file"),
-            _ if is(Errno::LOOP) => FileErrorReason::Io("looping symlinks".into()),
-            _ if is(Errno::NXIO) => FileErrorReason::NotRegular("a socket or a device"),
-            _ => FileErrorReason::Io(error.to_string().into()),
-        }
-    };
-    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY).bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    let owner = FileOwner::of(&meta);
-    let kind = meta.file_type();
-    if kind.is_char_device() && (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev())) == DEV_NULL {
-        return Ok(FileContents { bytes: Zeroizing::default(), owner: FileOwner { uid: 0, mode: 0 } });
+    /// Reads a whole file of at most `limit` bytes. Blocks on the file system.
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<FileContents, FileError> {
+        self.read_at(path, limit).map_err(|reason| FileError::new(path, reason))
     }
-    if !kind.is_file() {
-        let what = match () {
-            () if kind.is_dir() => "a directory",
-            () if kind.is_fifo() => "a FIFO",
-            () => "a device",
+
+    fn read_at(&self, path: &Path, limit: u64) -> Result<FileContents, FileErrorReason> {
+        let Some(found) = find(path)? else {
+            return Ok(FileContents { bytes: Zeroizing::default(), facts: PathFacts::default() });
         };
-        return Err(FileErrorReason::NotRegular(what));
+        let Some(fifos) = self.fifos.as_ref().filter(|_| found.is_fifo()) else {
+            return read_whole(&found, limit, false);
+        };
+        let mut fifos = fifos.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(contents) = fifos.get(path) {
+            return Ok(contents.clone());
+        }
+        let contents = read_whole(&found, limit, true)?;
+        fifos.insert(path.to_owned(), contents.clone());
+        Ok(contents)
     }
-    // Reserve the size of the file: a buffer that grows would leave copies in memory. One byte more shows if the file
-    // has grown.
-    let size = usize::try_from(meta.len().min(LIMIT)).unwrap_or_default();
+}
+
+/// Finds a file that may be read. `None` is `/dev/null`, which is read as empty.
+fn find(path: &Path) -> Result<Option<WalkedFile>, FileErrorReason> {
+    let found = walk(path).map_err(|error| match error {
+        WalkError::Missing { is_dangling: true } => FileErrorReason::Missing("a dangling symlink"),
+        WalkError::Missing { .. } => FileErrorReason::Missing("there is no such file"),
+        WalkError::Io(error) => failed(error),
+    })?;
+    let (ours, overflow) = (rustix::process::geteuid().as_raw(), overflow_user());
+    if let Some(link) = found.facts.foreign_symlink(ours, overflow) {
+        let path = Escaped(&link.path.to_string_lossy()).to_string().into();
+        return Err(FileErrorReason::ForeignSymlink { link: path, uid: link.uid, owner: found.facts.owner() });
+    }
+    let device = (rustix::fs::major(found.stat.st_rdev), rustix::fs::minor(found.stat.st_rdev));
+    Ok((found.kind() != FileType::CharacterDevice || device != DEV_NULL).then_some(found))
+}
+
+fn failed(error: Errno) -> FileErrorReason {
+    match error {
+        Errno::LOOP => FileErrorReason::Io("looping symlinks".into()),
+        error => FileErrorReason::Io(io::Error::from(error).to_string().into()),
+    }
+}
+
+/// Reads a file. Its kind is known, so that opening it neither blocks nor acts; a FIFO is read only if this user or
+/// root made it.
+fn read_whole(found: &WalkedFile, limit: u64, may_be_fifo: bool) -> Result<FileContents, FileErrorReason> {
+    let is_ours = || found.stat.st_uid == rustix::process::geteuid().as_raw() || found.stat.st_uid == 0;
+    let flags = match found.kind() {
+        FileType::RegularFile => OFlags::NONBLOCK,
+        FileType::Fifo if may_be_fifo && is_ours() => OFlags::empty(),
+        FileType::Directory => return Err(FileErrorReason::NotRegular("a directory")),
+        FileType::Fifo => return Err(FileErrorReason::NotRegular("a FIFO")),
+        FileType::Socket => return Err(FileErrorReason::NotRegular("a socket")),
+        _ => return Err(FileErrorReason::NotRegular("a device")),
+    };
+    let file = File::from(found.open(flags).map_err(failed)?);
+    let failed = |error: io::Error| FileErrorReason::Io(error.to_string().into());
+    let len = file.metadata().map_err(failed)?.len();
+    // Reserve the size of the file: a buffer that grows would leave copies in memory. A FIFO has no size. One byte more
+    // shows if the file has grown.
+    let size = usize::try_from(if may_be_fifo { limit } else { len.min(limit) }).unwrap_or_default();
     let mut bytes = Zeroizing::new(Vec::with_capacity(size + 1));
-    if meta.len() <= LIMIT {
-        file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if len <= limit {
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     }
-    if meta.len() > LIMIT || bytes.len() as u64 > LIMIT {
-        return Err(FileErrorReason::TooLarge);
+    if len > limit || bytes.len() as u64 > limit {
+        return Err(FileErrorReason::TooLarge(limit));
     }
-    Ok(FileContents { bytes, owner })
+    Ok(FileContents { bytes, facts: found.facts.clone() })
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
+    use std::os::fd::AsRawFd;
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::os::files::trust::TrustPolicy;
 
     #[test]
     fn reads_regular_files_only() {
@@ -194,7 +208,7 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, at("fifo"), 0o600.into()).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         File::create(at("huge")).unwrap().set_len(100 << 20).unwrap();
-        File::create(at("limit")).unwrap().set_len(LIMIT).unwrap();
+        File::create(at("limit")).unwrap().set_len(SMALL).unwrap();
         for (path, expected) in [
             (at("good"), "text"),
             (at("link"), "text"),
@@ -204,28 +218,39 @@ mod tests {
             (at("dangling"), "a dangling symlink"),
             (at("loop"), "looping symlinks"),
             (at("fifo"), "a FIFO, not a regular file"),
-            (at("socket"), "not a regular file"),
+            (at("socket"), "a socket, not a regular file"),
             (folder.path().into(), "a directory, not a regular file"),
             ("/dev/zero".into(), "a device, not a regular file"),
-            (at("huge"), "larger than 16 MB"),
+            (at("huge"), "larger than 64 kB"),
         ] {
-            match read(&path) {
+            match FileReader::default().read(&path, SMALL) {
                 Ok(contents) => assert_eq!(*contents.bytes, expected.as_bytes(), "{path:?}"),
                 Err(error) => assert!(error.to_string().contains(expected), "{path:?}: {error}"),
             }
         }
-        assert_eq!(read(&at("limit")).unwrap().bytes.len() as u64, LIMIT);
-        assert!(read(&at("absent")).unwrap_err().is_missing() && !read(&at("fifo")).unwrap_err().is_missing());
+        let read = |name| FileReader::default().read(&at(name), SMALL);
+        assert_eq!(read("limit").unwrap().bytes.len() as u64, SMALL);
+        assert!(read("absent").unwrap_err().is_missing() && !read("fifo").unwrap_err().is_missing());
     }
 
     #[test]
-    fn trusts_own_root_and_listed_owners() {
-        let owner = |uid, mode| FileOwner { uid, mode };
-        assert_eq!(owner(7, 0o600).trusted(7, &[]), Ok(()));
-        assert_eq!(owner(0, 0o664).trusted(7, &[]), Ok(()));
-        assert_eq!(owner(8, 0o644).trusted(7, &[9, 8]), Ok(()));
-        assert_eq!(owner(8, 0o600).trusted(7, &[]), Err(TrustError::Foreign { uid: 8, ours: 7 }));
-        assert_eq!(owner(7, 0o602).trusted(7, &[]), Err(TrustError::Open { mode: 0o602 }));
-        assert!(owner(8, 0o600).trusted(7, &[]).unwrap_err().to_string().contains("user 8"));
+    fn reads_a_fifo_once_and_keeps_its_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || fs::write(path, "text").unwrap()
+        });
+        let reader = FileReader::with_fifos();
+        for _ in 0..2 {
+            assert_eq!(*reader.read(&path, SMALL).unwrap().bytes, b"text");
+        }
+        writer.join().unwrap();
+        let (read, write) = io::pipe().unwrap();
+        io::Write::write_all(&mut { write }, b"piped").unwrap();
+        let path = PathBuf::from(format!("/dev/fd/{}", read.as_raw_fd()));
+        let contents = reader.read(&path, SMALL).unwrap();
+        assert_eq!((&**contents.bytes, contents.facts.trusted(&TrustPolicy::default())), (&b"piped"[..], Ok(())));
     }
 }

@@ -3,9 +3,12 @@
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::os::files::blocking;
-use crate::os::files::contents::{FileContents, FileError};
+use crate::os::files::contents::{FileContents, FileError, FileReader, SHARED};
 use crate::os::files::snapshot::FileSnapshot;
 use crate::os::files::watcher::WatchRegistry;
 use crate::os::single_flight::{Flight, SingleFlight};
@@ -31,6 +34,7 @@ pub(crate) struct ParseCache(SingleFlight<Vec<FileRequest>, ParsedSet>);
 /// and a hanging file system blocks no other thread.
 pub(crate) struct ParsedSet {
     files: Vec<FileRequest>,
+    reader: Arc<FileReader>,
     parse: Box<ParseFunction>,
     parsed: Option<ParsedFiles>,
 }
@@ -42,14 +46,19 @@ struct ParsedFiles {
     snapshots: Arc<[FileSnapshot]>,
     /// True if the value is valid until a file changes: no read failed for a transient reason.
     is_settled: bool,
+    /// The time of the parse, if a file belongs to another user.
+    foreign_since: Option<Instant>,
 }
+
+/// The time between two parses of a file of another user, which may change all the time.
+const FOREIGN_PAUSE: Duration = Duration::from_secs(1);
 
 /// The part of a file set that one reader depends on.
 pub(crate) struct UsedProperties {
     set: Flight<ParsedSet>,
     snapshots: Mutex<Arc<[FileSnapshot]>>,
     digest: u64,
-    digest_of: Box<UsedDigest>,
+    digest_of: Arc<UsedDigest>,
 }
 
 impl ParseCache {
@@ -60,6 +69,7 @@ impl ParseCache {
     pub(crate) async fn read<T, P, D>(
         &self,
         files: &[FileRequest],
+        reader: &Arc<FileReader>,
         registry: Option<Arc<WatchRegistry>>,
         parse: P,
         digest: D,
@@ -71,29 +81,50 @@ impl ParseCache {
     {
         let new = || ParsedSet {
             files: files.to_vec(),
+            reader: Arc::clone(reader),
             parse: Box::new(move |contents| Arc::new(parse(contents))),
             parsed: None,
         };
         let set = self.0.flight(files, new, |_| false);
-        let ParsedFiles { value, snapshots, .. } = refresh(&set, registry).await;
+        let digest_of: Arc<UsedDigest> = Arc::new(move |value| value.downcast_ref().map_or(0, &digest));
+        let (ParsedFiles { value, snapshots, .. }, digest) = refresh(&set, registry, &digest_of).await;
         let value: Arc<T> = Arc::downcast(value).expect("all readers of a file set parse it into the same type");
-        let used = UsedProperties {
-            set,
-            snapshots: Mutex::new(snapshots),
-            digest: digest(&value),
-            digest_of: Box::new(move |value| value.downcast_ref().map_or(0, &digest)),
-        };
+        let used = UsedProperties { set, snapshots: Mutex::new(snapshots), digest, digest_of };
         (value, used)
     }
 }
 
-/// Reads the changed files of a set, and parses the set if its content differs.
-async fn refresh(set: &Flight<ParsedSet>, registry: Option<Arc<WatchRegistry>>) -> ParsedFiles {
+/// Reads the changed files of a set, and parses the set if its content differs. Returns the digest, too. A large file
+/// takes milliseconds, so all of this runs on a thread that may block.
+async fn refresh(
+    set: &Flight<ParsedSet>,
+    registry: Option<Arc<WatchRegistry>>,
+    digest_of: &Arc<UsedDigest>,
+) -> (ParsedFiles, u64) {
     let mut set = Arc::clone(set).lock_owned().await;
-    blocking(move || set.refresh(registry.as_deref()).clone()).await
+    if let Some(pause) = set.pause() {
+        tokio::time::sleep(pause).await;
+    }
+    let digest_of = Arc::clone(digest_of);
+    blocking(move || {
+        let parsed = set.refresh(registry.as_deref()).clone();
+        let digest = digest_of(&parsed.value);
+        (parsed, digest)
+    })
+    .await
 }
 
 impl ParsedSet {
+    /// Returns the time until the set may be parsed again. `None` if now.
+    fn pause(&self) -> Option<Duration> {
+        let parsed = self.parsed.as_ref()?;
+        let is_current = parsed.is_settled && parsed.snapshots.iter().all(FileSnapshot::is_current);
+        // A command reads its files a few times and ends, so only a daemon, which watches them, pauses.
+        let is_watched = parsed.snapshots.iter().all(|snapshot| snapshot.path().is_some());
+        let since = parsed.foreign_since.filter(|_| is_watched && !is_current)?;
+        FOREIGN_PAUSE.checked_sub(since.elapsed())
+    }
+
     /// Blocks on the file system.
     fn refresh(&mut self, registry: Option<&WatchRegistry>) -> &ParsedFiles {
         let before = self.parsed.take();
@@ -110,14 +141,18 @@ impl ParsedSet {
     /// Reads all files. They are parsed only if their content has changed since the last parse.
     fn read(&self, registry: Option<&WatchRegistry>, before: Option<ParsedFiles>) -> ParsedFiles {
         let (contents, snapshots): (Vec<_>, Vec<_>) =
-            self.files.iter().map(|file| FileSnapshot::take(registry, &file.path)).unzip();
+            self.files.iter().map(|file| FileSnapshot::take(&self.reader, registry, &file.path, SHARED)).unzip();
         let is_settled = !contents.iter().any(|read| read.as_ref().is_err_and(FileError::may_pass));
         let is_same = |before: &ParsedFiles| before.snapshots.iter().zip(&snapshots).all(|(a, b)| a.has_content_of(b));
+        let ours = rustix::process::geteuid().as_raw();
+        let is_foreign = |contents: &FileContents| ![0, ours].contains(&contents.facts.owner());
+        let is_foreign = contents.iter().flatten().any(is_foreign);
         let value = match before {
             Some(before) if is_same(&before) => before.value,
             _ => (self.parse)(contents),
         };
-        ParsedFiles { value, snapshots: snapshots.into(), is_settled }
+        let foreign_since = is_foreign.then(Instant::now);
+        ParsedFiles { value, snapshots: snapshots.into(), is_settled, foreign_since }
     }
 }
 
@@ -128,8 +163,8 @@ impl UsedProperties {
         if self.snapshots().iter().all(FileSnapshot::is_current) {
             return false;
         }
-        let parsed = refresh(&self.set, Some(registry)).await;
-        let changed = (self.digest_of)(&parsed.value) != self.digest;
+        let (parsed, digest) = refresh(&self.set, Some(registry), &self.digest_of).await;
+        let changed = digest != self.digest;
         if !changed {
             *self.snapshots() = parsed.snapshots;
         }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use crate::os::files::contents::{self, FileContents, FileError};
+use crate::os::files::contents::{FileContents, FileError, FileReader};
 use crate::os::files::watcher::WatchRegistry;
 use crate::os::files::watcher::file::WatchedFile;
 
@@ -14,21 +14,28 @@ use crate::os::files::watcher::file::WatchedFile;
 pub(crate) struct FileSnapshot {
     /// The watched file and its version. `None` without a watcher.
     watched: Option<(Arc<WatchedFile>, u64)>,
+    /// The maximum size of the file, in bytes.
+    pub(crate) limit: u64,
     digest: u64,
 }
 
 impl FileSnapshot {
     /// Reads a file. The watch starts first, so that a change during the read makes a new version. Blocks on the file
     /// system.
-    pub(crate) fn take(registry: Option<&WatchRegistry>, path: &Path) -> (Result<FileContents, FileError>, Self) {
+    pub(crate) fn take(
+        reader: &FileReader,
+        registry: Option<&WatchRegistry>,
+        path: &Path,
+        limit: u64,
+    ) -> (Result<FileContents, FileError>, Self) {
         let watched = registry.map(|registry| {
             let file = registry.register(path);
             let version = file.version();
             (file, version)
         });
-        let contents = contents::read(path);
+        let contents = reader.read(path, limit);
         let digest = digest(&contents);
-        (contents, Self { watched, digest })
+        (contents, Self { watched, limit, digest })
     }
 
     /// Returns true if the watched file has no later version. A file that is not watched is never current.
@@ -56,15 +63,15 @@ impl FileSnapshot {
     }
 }
 
-/// Returns a hash of the owner and the content, or of the error. The hash key is random in each process.
+/// Returns a hash of the path's facts and the content, or of the error. The hash key is random in each process.
 fn digest(contents: &Result<FileContents, FileError>) -> u64 {
     static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let mut hasher = KEY.build_hasher();
     match contents {
         Ok(contents) => {
             hasher.write_u8(1);
-            // Include the owner: a chown changes trust.
-            contents.owner.hash(&mut hasher);
+            // Include the facts: a chown of the file or of a folder above it changes trust.
+            contents.facts.hash(&mut hasher);
             hasher.write(&contents.bytes);
         }
         Err(error) => hasher.write(error.to_string().as_bytes()),

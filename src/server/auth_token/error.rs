@@ -13,6 +13,9 @@ pub(crate) enum AuthTokenError {
         /// The reason why the token is invalid, without the content of the file.
         reason: String,
     },
+    /// The file that the user has written holds no valid token.
+    #[error("auth token file {}: {reason}; write 32 to 4096 visible ASCII characters there, in one line", path.display())]
+    Given { path: PathBuf, reason: String },
     /// Another user could replace the token.
     #[error("token folder {}: {reason}; choose a folder of your own with --token-file (in a shared volume, one below it)", path.display())]
     OpenFolder { path: PathBuf, reason: String },

@@ -5,22 +5,28 @@ use std::path::{Path, PathBuf};
 
 use crate::model::secret::Secret;
 use crate::os::environment::Environment;
+use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::runtime_folder;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::auth_token::error::AuthTokenError;
 
 /// Returns the default locations of the token file, in the order in which they are tried.
+///
+/// `XDG_RUNTIME_DIR` counts only if the folder is this user's: after `su` or `sudo -E` it is the folder of the previous
+/// user. `/run/user/UID` takes its place, as it does where the variable is unset: in cron and over ssh.
 #[must_use]
-pub(crate) fn default_places(environment: &Environment, root: bool) -> Vec<PathBuf> {
-    let below = |variable: &str, rest: &str| {
+pub(crate) fn default_places(environment: &Environment, policy: &TrustPolicy) -> Vec<PathBuf> {
+    let folder = |variable: &str| {
         // systemd separates several runtime directories with colons. The first belongs to this service.
         let folder = environment.get(variable)?.split(':').next()?;
-        Path::new(folder).is_absolute().then(|| Path::new(folder).join(rest))
+        Path::new(folder).is_absolute().then(|| PathBuf::from(folder))
     };
+    let below = |variable: &str, rest: &str| folder(variable).map(|folder| folder.join(rest));
     let state = || environment.home().map(|home| home.join(".local/state/credenza/token"));
     [
         below("RUNTIME_DIRECTORY", "token"),
-        below("XDG_RUNTIME_DIR", "credenza/token"),
-        root.then(|| PathBuf::from("/run/credenza/token")),
+        runtime_folder(folder("XDG_RUNTIME_DIR"), policy).map(|folder| folder.join("credenza/token")),
+        (policy.ours == 0).then(|| PathBuf::from("/run/credenza/token")),
         below("XDG_STATE_HOME", "credenza/token").or_else(state),
     ]
     .into_iter()

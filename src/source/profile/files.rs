@@ -10,11 +10,13 @@ use crate::context::Context;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
 use crate::model::text::Escaped;
-use crate::os::files::contents::{FileContents, FileError, FileOwner};
+use crate::os::files::contents::{FileContents, FileError};
 use crate::os::files::parse_cache::FileRequest;
+use crate::os::files::trust::PathFacts;
 use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, SharedFilePaths, locate};
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
+use crate::source::profile::plan::trust::UntrustedFile;
 
 /// The two shared files, as one load has read them.
 #[derive(Clone)]
@@ -26,10 +28,10 @@ pub(crate) struct ProfileFiles {
 /// The parsed files, or the error of the first file that cannot be used.
 type ParsedProfiles = Result<OwnedProfiles, SourceError>;
 
-/// The parsed files, with the owner of each file.
+/// The parsed files, with the facts of each path.
 struct OwnedProfiles {
     files: SharedConfig,
-    owners: Vec<(PathBuf, FileOwner)>,
+    facts: Vec<(PathBuf, PathFacts)>,
 }
 
 impl ProfileFiles {
@@ -52,7 +54,7 @@ impl ProfileFiles {
         let digest = move |parsed: &ParsedProfiles| match parsed {
             // The digest of unreadable files is 0, and that of readable files is odd, so the two always differ.
             Err(_) => 0,
-            Ok(parsed) => 1 | digest(&parsed.files).wrapping_add(parsed.digest_of_owners()) << 1,
+            Ok(parsed) => 1 | digest(&parsed.files).wrapping_add(parsed.digest_of_facts()) << 1,
         };
         let parsed = context.files.parsed(&key, move |contents| parse(&parsed_paths, contents), digest).await;
         Ok(Self { parsed, paths })
@@ -75,13 +77,20 @@ impl ProfileFiles {
     /// # Errors
     /// The reason, for a message after the path: `belongs to user 1001, …`.
     pub(crate) fn trusted(&self, context: &Context, property: &Property) -> Result<(), String> {
-        let owners = self.parsed.as_ref().as_ref().map_or(&[][..], |parsed| &parsed.owners);
-        match owners.iter().find(|(path, _)| **path == **property.path()) {
-            Some((_, owner)) => {
-                owner.trusted(context.uid(), &context.trusted_owners).map_err(|distrust| distrust.to_string())
-            }
-            None => Err("has an unknown owner".into()),
-        }
+        self.check(context, property).map_err(|untrusted| untrusted.reason)
+    }
+
+    /// Checks file trust for the file of a property, as [`ProfileFiles::trusted`].
+    ///
+    /// # Errors
+    /// The reason and the owner of the file.
+    pub(crate) fn check(&self, context: &Context, property: &Property) -> Result<(), UntrustedFile> {
+        let facts = self.parsed.as_ref().as_ref().map_or(&[][..], |parsed| &parsed.facts);
+        let facts = facts.iter().find(|(path, _)| **path == **property.path()).map(|(_, facts)| facts);
+        // Every property comes from one of the parsed files.
+        let facts = facts.ok_or_else(|| UntrustedFile { owner: u32::MAX, reason: "has an unknown owner".into() })?;
+        let untrusted = |distrust| UntrustedFile { owner: facts.owner(), reason: format!("{distrust}") };
+        facts.trusted(&context.trust).map_err(untrusted)
     }
 
     /// Returns the settings for requests to AWS. `None` means without a profile.
@@ -115,10 +124,10 @@ impl std::fmt::Debug for ProfileFiles {
 }
 
 impl OwnedProfiles {
-    /// Hashes the owners: a chown changes file trust.
-    fn digest_of_owners(&self) -> u64 {
+    /// Hashes the facts of the paths: a chown changes file trust.
+    fn digest_of_facts(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        self.owners.hash(&mut hasher);
+        self.facts.hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -136,7 +145,7 @@ pub(crate) fn digest<'s>(sections: impl IntoIterator<Item = &'s Section>, proper
 /// Parses both files. The origin of a path decides if a missing file is an error.
 fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>) -> ParsedProfiles {
     let mut read: [Option<(&SharedFilePath, FileContents)>; 2] = [None, None];
-    let mut owners = Vec::new();
+    let mut facts = Vec::new();
     let known = [&paths.config, &paths.credentials].into_iter().enumerate();
     let known = known.filter_map(|(slot, file)| file.as_ref().map(|file| (slot, file)));
     let unusable = |error: FileError, hint: &str| {
@@ -145,7 +154,7 @@ fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>
     for ((slot, file), content) in known.zip(contents) {
         match content {
             Ok(content) => {
-                owners.push((file.path.clone(), content.owner));
+                facts.push((file.path.clone(), content.facts.clone()));
                 read[slot] = Some((file, content));
             }
             Err(error) if error.is_missing() => match file.origin {
@@ -169,5 +178,5 @@ fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>
     for warning in files.warnings() {
         tracing::warn!("{warning}");
     }
-    Ok(OwnedProfiles { files, owners })
+    Ok(OwnedProfiles { files, facts })
 }

@@ -8,6 +8,7 @@ pub(crate) mod depth;
 pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod role;
+pub(crate) mod trust;
 
 use crate::login::sso::session::SsoSession;
 use crate::model::error::{ErrorKind, SourceError};
@@ -18,6 +19,7 @@ use crate::shared_config::{SharedConfig, SharedFile};
 use crate::source::profile::plan::keys::{file_of, keys};
 use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::role::{credential_source, role, unknown_credential_source};
+use crate::source::profile::plan::trust::PropertyTrust;
 use crate::source::spec::RoleSpec;
 
 pub(crate) const ACCESS_KEY_ID: &str = "aws_access_key_id";
@@ -44,10 +46,6 @@ pub(crate) const MAX_LINKS: usize = 256;
 
 /// The properties of all methods, for messages.
 pub(crate) const METHODS: &str = "keys, role_arn, sso_session, login_session or credential_process";
-
-/// Checks file trust for a property: its file may decide which programs run and where tokens go. The error is the
-/// reason.
-pub(crate) type PropertyTrust<'a> = &'a dyn Fn(&Property) -> Result<(), String>;
 
 /// Plans a profile. `None` if it has no property about credentials.
 ///
@@ -129,6 +127,7 @@ impl<'a> Planner<'a> {
             let message = format!("{message}: {}", self.path_so_far());
             return Err(error_at(at, section, message).with_hint(format!("give it {METHODS}")));
         };
+        self.check_roles(&roles, &end)?;
         Ok(Some(roles.into_iter().rev().fold(end, |base, RoleStep { section, role, property }| ProfileLink {
             profile: section.name().into(),
             location: location(property, section),
@@ -157,7 +156,7 @@ impl<'a> Planner<'a> {
         };
         Ok(PlanStep::End(match keys {
             Some(keys) if in_credentials_file(section) => Some(keys),
-            keys => sign_in(section)?.or(self.process(section)?).or(keys),
+            keys => self.sign_in(section)?.or(self.process(section)?).or(keys),
         }))
     }
 
@@ -222,6 +221,9 @@ impl<'a> Planner<'a> {
             let message = "web_identity_token_file is set without role_arn: the role is unknown";
             return Err(error_at(at, section, message).with_hint("add role_arn"));
         }
+        if let Some(arn) = section.get(ROLE_ARN) {
+            self.check_trust(section, ROLE_ARN, arn)?;
+        }
         let (role, _) = role(section)?;
         let method = Method::WebIdentity { role, token_file: token_file.into() };
         Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
@@ -232,6 +234,7 @@ impl<'a> Planner<'a> {
         let Some((_, at)) = value(section, SSO_ACCOUNT_ID).or_else(|| value(section, SSO_ROLE_NAME)) else {
             return Ok(None);
         };
+        self.check_sso(section)?;
         let needed = |name: &str| -> Result<Box<str>, SourceError> {
             let Some((text, at)) = value(section, name) else {
                 return Err(error_at(at, section, format!("there is no {name}")).with_hint(CONFIGURE_SSO));
@@ -248,6 +251,16 @@ impl<'a> Planner<'a> {
         Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
     }
 
+    fn sign_in(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
+        let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
+        self.check_trust(section, LOGIN_SESSION, at)?;
+        let session = usable("login session", session).map_err(|error| {
+            error_at(at, section, error).with_hint(format!("run: aws login --profile {}", Quoted(section.name())))
+        })?;
+        let method = Method::SignIn { session: session.into() };
+        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
+    }
+
     fn process(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
         let Some((command, at)) = value(section, CREDENTIAL_PROCESS) else { return Ok(None) };
         self.check_trust(section, CREDENTIAL_PROCESS, at)?;
@@ -259,12 +272,6 @@ impl<'a> Planner<'a> {
         let method = Method::Process { command: command.into(), account_id };
         Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
     }
-
-    /// Checks file trust for a property that decides which program runs or where a token goes.
-    fn check_trust(&self, section: &Section, name: &str, at: &Property) -> Result<(), SourceError> {
-        let path = Escaped(&at.path().to_string_lossy()).to_string();
-        (self.trusted)(at).map_err(|distrust| error_at(at, section, format!("{name} is not used: {path} {distrust}")))
-    }
 }
 
 /// The hint for a value with control characters.
@@ -275,15 +282,6 @@ const CONFIGURE_SSO: &str = "`aws configure sso` writes all of them";
 
 /// The hint for an unknown profile.
 pub(crate) const LIST_PROFILES: &str = "`credenza profiles` lists all profiles";
-
-fn sign_in(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
-    let Some((session, at)) = value(section, LOGIN_SESSION) else { return Ok(None) };
-    let session = usable("login session", session).map_err(|error| {
-        error_at(at, section, error).with_hint(format!("run: aws login --profile {}", Quoted(section.name())))
-    })?;
-    let method = Method::SignIn { session: session.into() };
-    Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
-}
 
 /// Returns a value that is not blank, with its property.
 pub(crate) fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {

@@ -4,8 +4,8 @@ use crate::login::cache::write::*;
 
 const TOKEN: &[u8] = br#"{"accessToken": "hush"}"#;
 
-fn us() -> LinkTrust {
-    LinkTrust { ours: rustix::process::geteuid().as_raw(), owners: Arc::default() }
+fn us() -> TrustPolicy {
+    TrustPolicy::default()
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), SourceError> {
@@ -65,14 +65,12 @@ fn replaces_symlink_of_another_user() {
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::lchown(&link, Some(4242), None).unwrap();
         assert_eq!(resolve(&home.path().join("mine"), &us()).unwrap(), link, "not followed behind our own link");
-        let named = LinkTrust { owners: [4242].into(), ..us() };
+        let named = TrustPolicy { owners: [4242].into(), ..us() };
         assert_eq!(resolve(&link, &named).unwrap(), real);
-        // An open folder, in which another user can make a link, does not change this.
-        chmod(home.path(), 0o777);
         put(&link, b"2").unwrap();
         assert!(!link.is_symlink() && fs::read(&link).unwrap() == b"2" && fs::read(&real).unwrap() == TOKEN);
     } else {
-        let stranger = LinkTrust { ours: owner + 1, ..us() };
+        let stranger = TrustPolicy { ours: owner + 1, ..us() };
         assert_eq!(resolve(&link, &stranger).unwrap(), link);
     }
     assert_eq!(resolve(&real, &us()).unwrap(), real);
@@ -83,23 +81,25 @@ fn replaces_symlink_of_another_user() {
 }
 
 #[test]
-fn follows_no_symlink_in_a_folder_open_to_other_users() {
-    for (mode, is_followed) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
+fn writes_nothing_in_a_folder_open_to_other_users() {
+    for (mode, is_written) in [(0o777, false), (0o1777, true), (0o755, true)] {
         let (home, real, link) = linked(TOKEN);
         chmod(home.path(), mode);
-        let written = put(&link, b"2").map_err(|error| error.to_string());
-        assert_eq!(written.is_ok(), is_followed, "{mode:o}");
-        assert_eq!(fs::read(&real).unwrap() == b"2", is_followed, "{mode:o}");
-        if let Err(says) = written {
-            let closes = format!("chmod go-w {}", home.path().display());
-            assert!(says.contains(&closes) && link.is_symlink(), "{says}");
-            assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "there is no temporary file");
+        for path in [link.clone(), home.path().join("new/token")] {
+            let written = put(&path, b"2").map_err(|error| error.to_string());
+            assert_eq!(written.is_ok(), is_written, "{mode:o}");
+            if let Err(error) = written {
+                let place = format!("it is in the folder {}, which may be written by", home.path().display());
+                assert!(error.contains(&place) && link.is_symlink(), "{error}");
+                assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "there is no temporary file");
+            }
         }
+        assert_eq!(fs::read(&real).unwrap() == b"2", is_written, "{mode:o}");
     }
     if rustix::process::geteuid().is_root() {
         let (home, real, link) = linked(TOKEN);
         std::os::unix::fs::chown(home.path(), Some(4242), None).unwrap();
-        assert!(put(&link, b"2").unwrap_err().to_string().contains("chmod go-w"), "a folder of another user");
+        assert!(put(&link, b"2").unwrap_err().to_string().contains("belongs to user 4242"), "a foreign folder");
         assert_eq!(fs::read(&real).unwrap(), TOKEN);
     }
 }
@@ -122,12 +122,12 @@ fn replaces_target_of_symlink_only_if_it_is_a_token() {
     assert!(put(&link, b"2").unwrap_err().to_string().contains("chmod o-w"));
     fs::remove_file(&real).unwrap();
     fs::create_dir(&real).unwrap();
-    assert!(put(&link, b"2").unwrap_err().to_string().contains("is not a file"));
+    assert!(put(&link, b"2").unwrap_err().to_string().contains("it is a directory, not a regular file"));
     if rustix::process::geteuid().is_root() {
         let (_home, real, link) = linked(TOKEN);
         std::os::unix::fs::chown(&real, Some(4242), None).unwrap();
         assert!(put(&link, b"2").unwrap_err().to_string().contains("belongs to user 4242"));
-        replace(&link, b"2", &LinkTrust { owners: [4242].into(), ..us() }).unwrap();
+        replace(&link, b"2", &TrustPolicy { owners: [4242].into(), ..us() }).unwrap();
         assert_eq!(fs::read(&real).unwrap(), b"2");
     }
 }

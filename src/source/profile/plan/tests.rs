@@ -3,6 +3,7 @@ use std::path::Path;
 use super::*;
 use crate::shared_config::FileContent;
 use crate::source::profile::dependencies::dependencies;
+use crate::source::profile::plan::trust::UntrustedFile;
 
 const KEYS: &str = "aws_access_key_id = AKIA1\naws_secret_access_key = hush\n";
 const ROLE: &str = "role_arn = arn:aws:iam::123456789012:role/r\n";
@@ -192,24 +193,53 @@ fn follows_long_chains_and_refuses_endless_ones() {
     };
     assert!(planned(&chain(255), "").ends_with("keys AKIA1"));
     assert!(planned(&chain(256), "").contains("more than 256 profiles"));
-    assert!(planned(&chain(100_000), "").starts_with(
+    assert!(planned(&chain(9_000), "").starts_with(
         "/c, line 3: profile dev: the chain of source_profile has more than 256 profiles; name a profile with keys"
     ));
 }
 
 #[test]
-fn ignores_programs_and_tokens_of_untrusted_files() {
-    for config in [
-        "[profile dev]\ncredential_process = p\n".to_owned(),
-        format!("[profile dev]\n{ROLE}web_identity_token_file = /t\n"),
+fn untrusted_file_decides_nothing_about_ours() {
+    const SSO: &str = "sso_account_id = 1\nsso_role_name = r\n";
+    const SESSION: &str = "[sso-session s]\nsso_start_url = https://s\nsso_region = eu-west-1\n";
+    let base = format!("[base]\n{KEYS}");
+    let over_base = format!("[profile dev]\n{ROLE}source_profile = base\n");
+    let chain = format!("{over_base}[profile base]\n{ROLE}source_profile = end\n");
+    // The config file /c is untrusted, of user 7. The credentials file /k is ours, or untrusted, of user 7 or 8.
+    for (config, credentials, owner, is_used) in [
+        ("[profile dev]\ncredential_process = p\n".into(), String::new(), None, false),
+        (format!("[profile dev]\n{ROLE}web_identity_token_file = /t\n"), String::new(), None, false),
+        (format!("[profile dev]\n{ROLE}credential_source = Environment\n"), String::new(), None, false),
+        (format!("[profile dev]\n{SSO}sso_session = s\n{SESSION}"), String::new(), None, false),
+        (SESSION.into(), format!("[dev]\n{SSO}sso_session = s\n"), None, false),
+        ("[profile dev]\nlogin_session = arn:aws:iam::1:user/x\n".into(), String::new(), None, false),
+        (over_base.clone(), base.clone(), None, false),
+        (over_base.clone(), base.clone(), Some(8), false),
+        (over_base.clone(), base, Some(7), true),
+        (format!("{over_base}[profile base]\n{KEYS}"), String::new(), None, true),
+        (chain.clone(), format!("[end]\n{KEYS}"), None, false),
+        (format!("{chain}[profile end]\n{KEYS}"), String::new(), None, true),
+        ("[profile dev]\nexternal_id = x\n".into(), format!("[dev]\n{ROLE}source_profile = dev\n{KEYS}"), None, false),
+        ("[profile dev]\nregion = x\n".into(), format!("[dev]\n{KEYS}"), None, true),
+        (format!("[profile dev]\n{KEYS}"), String::new(), None, true),
     ] {
-        let files = parse(&config, "");
-        let distrust = |_: &Property| Err("belongs to user 7".into());
-        let error = plan(&files, files.profile("dev").unwrap(), &distrust).unwrap_err();
-        assert!(error.to_string().contains("is not used: /c belongs to user 7"), "{error}");
+        let files = parse(&config, &credentials);
+        let untrusted = |owner| Err(UntrustedFile { owner, reason: format!("belongs to user {owner}") });
+        let trusted = |property: &Property| match property.file() {
+            SharedFile::Config => untrusted(7),
+            SharedFile::Credentials => owner.map_or(Ok(()), untrusted),
+        };
+        match plan(&files, files.profile("dev").unwrap(), &trusted) {
+            Ok(link) => assert!(is_used && link.is_some(), "{config}{credentials}"),
+            Err(error) => {
+                let says = error.to_string();
+                assert!(
+                    !is_used && says.contains("is not used: /c belongs to user 7"),
+                    "{config}{credentials}: {says}"
+                );
+            }
+        }
     }
-    let files = parse(&format!("[profile dev]\n{KEYS}"), "");
-    assert!(plan(&files, files.profile("dev").unwrap(), &|_| Err(String::new())).unwrap().is_some());
 }
 
 #[test]

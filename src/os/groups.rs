@@ -1,0 +1,58 @@
+//! The members of a group, from the files of this host.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Returns the user ids of all members of a group, or `None` if they are unknown: `/etc/group` does not have the group,
+/// or a member has no line in `/etc/passwd`.
+///
+/// A user is a member by the primary group in `/etc/passwd` (passwd(5)) or by a line of `/etc/group` (group(5)). Groups
+/// of a directory service are unknown.
+pub(crate) fn members(gid: u32) -> Option<Box<[u32]>> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    members_in(&read("/etc/passwd"), &read("/etc/group"), gid)
+}
+
+fn members_in(passwd: &str, group: &str, gid: u32) -> Option<Box<[u32]>> {
+    let mut lines = group.lines().filter_map(fields).filter(|[_, _, id, _]| id.parse() == Ok(gid)).peekable();
+    lines.peek()?;
+    let names = lines.flat_map(|[_, _, _, names]| names.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    let mut names: BTreeSet<&str> = names.collect();
+    let mut members = BTreeSet::new();
+    for [name, _, uid, primary] in passwd.lines().filter_map(fields) {
+        if names.remove(name) || primary.parse() == Ok(gid) {
+            members.insert(uid.parse().ok()?);
+        }
+    }
+    names.is_empty().then(|| members.into_iter().collect())
+}
+
+/// Returns the first four fields of a line.
+fn fields(line: &str) -> Option<[&str; 4]> {
+    let mut fields = line.split(':');
+    Some([fields.next()?, fields.next()?, fields.next()?, fields.next()?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_primary_and_listed_members_and_doubts_unknown_ones() {
+        let passwd = "root:x:0:0:::\nann:x:1000:1000:::\nbob:x:1001:100:::\nodd:x:many:77:::\nbroken\n";
+        let group =
+            "root:x:0:\nann:x:1000:\nusers:x:100:ann\nteam:x:200:ann, bob\nfar:x:300:ann,eve\nodd:x:77:\nnone:x:5:\n";
+        for (gid, expected) in [
+            (0, Some(&[0][..])),
+            (1000, Some(&[1000])),
+            (100, Some(&[1000, 1001])),
+            (200, Some(&[1000, 1001])),
+            (5, Some(&[])),
+            (300, None),
+            (77, None),
+            (4, None),
+        ] {
+            assert_eq!(members_in(passwd, group, gid).as_deref(), expected, "{gid}");
+        }
+    }
+}
