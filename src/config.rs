@@ -99,14 +99,12 @@ impl fmt::Display for ConfigError {
 impl Config {
     /// Returns the configured identity of this name, else the identity of a served profile, even if the profile does
     /// not exist.
-    #[must_use]
     pub(crate) fn identity(&self, name: &IdentityName) -> Option<Identity> {
         let served = || self.profiles.as_ref().filter(|served| served.matches(name.as_str()));
         self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
     }
 
     /// Returns an error message if there is no identity of this name.
-    #[must_use]
     pub(crate) fn unknown_identity(&self, name: &IdentityName) -> Option<String> {
         if self.identity(name).is_some() {
             return None;
@@ -118,7 +116,6 @@ impl Config {
     /// Returns an error message if a flag or a variable of the IMDS server conflicts with other settings.
     ///
     /// The parser has checked the file, so a conflict found here comes from a flag or a variable.
-    #[must_use]
     pub(crate) fn imds_conflict(&self) -> Option<String> {
         let imds = self.imds.as_ref()?;
         imds.address_conflict(&self.server).or_else(|| {

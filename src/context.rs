@@ -35,13 +35,11 @@ pub struct Context {
     pub(crate) login_state: LoginState,
     /// The temporary credentials of this process, shared by all refreshers.
     pub(crate) credential_cache: CredentialCache,
-    /// Asks the user for MFA codes.
     pub(crate) mfa: Mfa,
     /// The terminal at which programs of a source may ask the user.
     pub(crate) terminal: Terminal,
     /// The limit of open files for programs of a source.
     pub(crate) open_file_limit: OpenFileLimit,
-    /// The time that the current load may take.
     pub(crate) deadline: Deadline,
     /// The users and folders whose files may decide about programs and endpoints.
     pub(crate) trust: TrustPolicy,
@@ -55,8 +53,6 @@ impl Context {
         Self::new(Environment::of_process(), Files::unwatched())
     }
 
-    /// Returns a context with these variables and files.
-    #[must_use]
     pub(crate) fn new(environment: Environment, files: Files) -> Self {
         Self {
             clock: Clock::system(),
@@ -68,14 +64,11 @@ impl Context {
         }
     }
 
-    /// Returns the user of this process.
-    #[must_use]
     pub(crate) fn uid(&self) -> u32 {
         self.trust.ours
     }
 
     /// Returns the context of another refresher, with its own record of reads and its own deadline.
-    #[must_use]
     pub(crate) fn for_refresher(&self) -> Self {
         Self { files: self.files.fresh(), deadline: Deadline::default(), ..self.clone() }
     }

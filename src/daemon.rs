@@ -35,29 +35,23 @@ pub(crate) enum ComponentEnded {
     Listener(#[from] ListenerEnded),
 }
 
-/// The parts of a daemon.
 #[derive(Debug)]
 pub(crate) struct DaemonParts<L = TcpListener> {
-    /// The context of the sources.
     pub(crate) context: Context,
-    /// Watches the files that the sources read.
     pub(crate) watcher: Watcher,
     pub(crate) generation: Generation,
     /// The listeners of the container credentials protocol, already bound.
     pub(crate) listeners: Vec<L>,
     /// Further host names that requests may use, in addition to those of the listeners.
     pub(crate) allowed_hosts: Vec<Box<str>>,
-    /// The clients, each with its token.
     pub(crate) clients: Vec<(Secret, Client)>,
     /// The connection limit of each protocol.
     pub(crate) max_connections: usize,
     pub(crate) imds: Option<ImdsParts<L>>,
 }
 
-/// The parts of an IMDS server.
 #[derive(Debug)]
 pub(crate) struct ImdsParts<L = TcpListener> {
-    /// The listeners, already bound.
     pub(crate) listeners: Vec<L>,
     /// The identity that every program gets.
     pub(crate) identity: IdentityName,
@@ -70,7 +64,6 @@ pub(crate) struct ImdsParts<L = TcpListener> {
 /// IMDS server must not take the slots of clients with a token.
 type BoundListeners<L> = (Vec<L>, Protocol);
 
-/// A daemon that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Daemon<L = TcpListener> {
     supervisor: Supervisor,
@@ -84,7 +77,6 @@ pub(crate) struct Daemon<L = TcpListener> {
 
 impl<L: Listener> Daemon<L> {
     /// Assembles the parts. Eager identities begin to load.
-    #[must_use]
     pub(crate) fn new(parts: DaemonParts<L>, stop: CancellationToken) -> Self {
         let hosts = |listeners: &[L]| {
             let listening: Vec<_> = listeners.iter().filter_map(Listener::address).collect();
@@ -121,7 +113,6 @@ impl<L: Listener> Daemon<L> {
         }
     }
 
-    #[must_use]
     pub(crate) fn registry(&self) -> LeaseRegistry {
         self.registry.clone()
     }
@@ -152,7 +143,6 @@ impl<L: Listener> Daemon<L> {
 }
 
 /// Returns the addresses of listeners, in their order.
-#[must_use]
 pub(crate) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }

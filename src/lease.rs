@@ -38,11 +38,9 @@ pub(crate) struct Lease {
     pub(crate) body: Bytes,
     /// The moment from which the body must not be served.
     pub(crate) serve_until: SystemTime,
-    /// The name of the source that supplied the credentials.
     pub(crate) source: Arc<str>,
     /// The access key id, for logs and `status`.
     pub(crate) access_key_id: Box<str>,
-    /// The time at which the credentials were loaded.
     pub(crate) loaded: SystemTime,
     /// The expiration. `None` if the credentials never expire or the expiration is unknown.
     pub(crate) expiration: Option<SystemTime>,
@@ -50,7 +48,6 @@ pub(crate) struct Lease {
     pub(crate) is_long_lived: bool,
     /// The end of the login behind the credentials, if known. Then a person has to log in again.
     pub(crate) login_ends: Option<Arc<LoginEnd>>,
-    /// The account, if the source knows it.
     pub(crate) account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
     pub(crate) endpoint: Option<Box<str>>,
@@ -59,7 +56,6 @@ pub(crate) struct Lease {
 impl Lease {
     /// Renders a lease at `now`. Credentials without an expiration are served until `now + long_lived`, and each load
     /// extends this time.
-    #[must_use]
     pub(crate) fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
         let expiration =
             credentials.expiration.filter(|end| end.duration_since(now).map_or(true, |left| left < LONGEST_LIFETIME));
@@ -79,13 +75,11 @@ impl Lease {
     }
 
     /// Returns true if the lease may be served at `now`.
-    #[must_use]
     pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
         now < self.serve_until
     }
 
     /// Returns true if `held` has the source and the access key of this lease and expires no earlier.
-    #[must_use]
     pub(crate) fn is_no_newer_than(&self, held: &Self) -> bool {
         self.source == held.source && self.access_key_id == held.access_key_id && self.serve_until <= held.serve_until
     }
@@ -104,7 +98,6 @@ impl std::fmt::Debug for Lease {
 
 /// Renders the response body in the one form that all SDKs accept. Every field is present, `Token` is a string, and
 /// `Expiration` is a real moment in whole seconds of UTC (measured over 17 clients; see docs/PROTOCOL.md).
-#[must_use]
 pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: SystemTime) -> Bytes {
     #[derive(serde::Serialize)]
     #[serde(rename_all = "PascalCase")]

@@ -93,7 +93,6 @@ impl SharedConfig {
     }
 
     /// Returns the profile of that name, merged from both files. A section without properties is a profile too.
-    #[must_use]
     pub(crate) fn profile(&self, name: &str) -> Option<&Section> {
         find(&self.profiles, name)
     }
@@ -104,7 +103,6 @@ impl SharedConfig {
     }
 
     /// Returns the `[sso-session NAME]` section of the config file.
-    #[must_use]
     pub(crate) fn sso_session(&self, name: &str) -> Option<&Section> {
         find(&self.sso_sessions, name)
     }
@@ -115,13 +113,11 @@ impl SharedConfig {
     }
 
     /// Returns the `[services NAME]` section of the config file.
-    #[must_use]
     pub(crate) fn services(&self, name: &str) -> Option<&Section> {
         find(&self.services, name)
     }
 
     /// Returns the warnings in the order of the lines, those of the config file first. A file has at most 101.
-    #[must_use]
     pub(crate) fn warnings(&self) -> &[ParseWarning] {
         &self.warnings
     }

@@ -6,7 +6,6 @@ use crate::model::text::Escaped;
 
 /// The account of a role (`…:iam::123456789012:role/…`) or of an assumed role (`…:sts::…:assumed-role/…`). The
 /// credentials of the role belong to this account.
-#[must_use]
 pub(crate) fn account_of_role(arn: &str) -> Option<&str> {
     let mut parts = arn.splitn(6, ':');
     let mut next = || parts.next();
@@ -24,13 +23,11 @@ pub(crate) const LONGEST: usize = 2048;
 
 /// Returns true if a request to STS can carry this role. The service decides if it is a role: stores other than AWS
 /// accept `urn:…` or any word.
-#[must_use]
 pub(crate) fn is_sendable_role(arn: &str) -> bool {
     !arn.is_empty() && arn.len() <= LONGEST && !arn.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Returns true if the text begins like a resource name: `arn:…`, or `urn:…` in stores other than AWS.
-#[must_use]
 pub(crate) fn looks_like_arn(text: &str) -> bool {
     let start = text.get(..4).unwrap_or_default();
     start.eq_ignore_ascii_case("arn:") || start.eq_ignore_ascii_case("urn:")

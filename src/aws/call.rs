@@ -39,18 +39,15 @@ pub(crate) const CHECK_ENDPOINT: &str = "check which service answers at this end
 pub(crate) struct ServiceError {
     /// The error code, such as `AccessDenied`.
     pub(crate) code: Option<Box<str>>,
-    /// The explanation of the service.
     pub(crate) message: Option<Box<str>>,
     /// The error kind. `None` if the code and the HTTP status decide it.
     pub(crate) kind: Option<ErrorKind>,
-    /// The sentence that says what the user can do about it.
     pub(crate) hint: Option<&'static str>,
 }
 
 /// The error of a call without a successful answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallError {
-    /// The error for the user.
     pub(crate) error: SourceError,
     /// The error code of the service, for callers that handle certain codes. `None` if the answer has no code, or there
     /// is no answer.
@@ -155,7 +152,6 @@ async fn attempt(
     Err(CallError { error: SourceError { retry_after, hint, ..error }, code: answer.code })
 }
 
-/// The error of an attempt without an answer.
 fn without_answer(action: &str, tried: &str, settings: &Settings, error: HttpError) -> SourceError {
     let kind = if error.cause().passes() { ErrorKind::Unavailable } else { ErrorKind::Misconfigured };
     let is_of_region = error.cause().is_unresolved() && names_region(tried, settings);

@@ -33,7 +33,6 @@ const LEGACY_STS_REGIONS: [&str; 16] = [
     "us-west-2",
 ];
 
-/// The URL of a service and the region of its signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ServiceEndpoint {
     /// Scheme, host and an optional path.
@@ -75,7 +74,6 @@ impl ServiceEndpoint {
 
 impl Service {
     /// The name of the service in messages.
-    #[must_use]
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Sts => "STS",

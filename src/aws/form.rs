@@ -29,7 +29,6 @@ impl Form {
         }
     }
 
-    /// The encoded body.
     pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
         // Reserve the maximum: escaping turns one byte into at most three. A buffer that grows would leave copies of
         // secrets in memory.

@@ -7,9 +7,7 @@ use crate::model::secret::Secret;
 /// This program as a registered client of SSO-OIDC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Registration {
-    /// Identifies the client.
     pub(crate) client_id: Secret,
-    /// Authenticates the client.
     pub(crate) client_secret: Secret,
     /// The moment from which SSO-OIDC rejects the registration.
     pub(crate) expires: SystemTime,

@@ -30,7 +30,6 @@ pub struct Settings {
     /// The region: `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `region` of the profile. The AWS CLI and most SDKs use
     /// this order; botocore does not know `AWS_REGION`. `None` if the region is unknown.
     pub(crate) region: Option<Box<str>>,
-    /// The location of the setting that gives the region.
     pub(crate) region_location: Option<Location>,
     /// Use FIPS endpoints: `AWS_USE_FIPS_ENDPOINT`, else `use_fips_endpoint`.
     pub(crate) use_fips: bool,
@@ -38,7 +37,6 @@ pub struct Settings {
     pub(crate) use_dualstack: bool,
     /// The choice of STS endpoint: `AWS_STS_REGIONAL_ENDPOINTS`, else `sts_regional_endpoints`.
     pub(crate) sts_regional: StsRegional,
-    /// The configured endpoints of the services.
     pub(crate) endpoints: Endpoints,
     /// The endpoint of the metadata service: `AWS_EC2_METADATA_SERVICE_ENDPOINT` or `ec2_metadata_service_endpoint`,
     /// else the address of the mode that `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or
@@ -46,7 +44,6 @@ pub struct Settings {
     pub(crate) metadata_service: ConfiguredEndpoint,
     /// The path of the CA bundle: `AWS_CA_BUNDLE`, else `ca_bundle`.
     pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
-    /// The location of the setting that names the CA bundle.
     pub(crate) ca_bundle_location: Option<Location>,
 }
 
@@ -65,13 +62,9 @@ pub(crate) enum StsRegional {
 /// The configured endpoint of each service, with precedence applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoints {
-    /// The endpoint of STS, for example from `AWS_ENDPOINT_URL_STS`.
     pub(crate) sts: ConfiguredEndpoint,
-    /// The endpoint of the SSO portal, for example from `AWS_ENDPOINT_URL_SSO`.
     pub(crate) sso: ConfiguredEndpoint,
-    /// The endpoint of SSO-OIDC, for example from `AWS_ENDPOINT_URL_SSO_OIDC`.
     pub(crate) sso_oidc: ConfiguredEndpoint,
-    /// The endpoint of AWS Sign-In, for example from `AWS_ENDPOINT_URL_SIGNIN`.
     pub(crate) signin: ConfiguredEndpoint,
 }
 
@@ -111,7 +104,6 @@ impl From<SettingError> for SourceError {
 impl Settings {
     /// Returns the settings of the environment and of a profile, if there is one. `trusted` checks the file of a
     /// property.
-    #[must_use]
     pub(crate) fn new(
         environment: &Environment,
         files: &SharedConfig,
@@ -139,7 +131,6 @@ impl Settings {
     /// The unreadable profile may name another metadata service than the default. The default service would then give
     /// the keys of a different principal. So the endpoint of the metadata service is an error, unless a variable names
     /// it.
-    #[must_use]
     pub(crate) fn without_profile(environment: &Environment, error: &SourceError) -> Self {
         let mut settings = Self::of_environment(environment);
         if environment.get(METADATA_ENDPOINT.0).is_none() {
@@ -154,13 +145,11 @@ impl Settings {
     }
 
     /// Returns the settings of the environment alone, for sources of `credenza.toml` that use no profile.
-    #[must_use]
     pub(crate) fn of_environment(environment: &Environment) -> Self {
         Self::new(environment, &SharedConfig::default(), None, &|_| Ok(()))
     }
 
     /// Returns the settings with this region. `None` keeps the region as it is.
-    #[must_use]
     pub(crate) fn with_region(mut self, region: Option<Box<str>>) -> Self {
         if region.is_some() {
             (self.region, self.region_location) = (region, None);
@@ -170,7 +159,6 @@ impl Settings {
 
     /// Adds the location that the user has to correct to the error of a call. That is the setting of the region if a
     /// wrong region may be the cause, else `location`.
-    #[must_use]
     pub(crate) fn locate(&self, error: SourceError, location: Option<&Location>) -> SourceError {
         match (self.region_location.as_ref().filter(|_| error.is_of_region), location) {
             // A variable has no line to point at: name it in the message, and use the location of the profile.
@@ -200,8 +188,6 @@ impl Settings {
 }
 
 impl Endpoints {
-    /// The configured endpoint of this service.
-    #[must_use]
     pub(crate) fn of(&self, service: Service) -> &ConfiguredEndpoint {
         match service {
             Service::Sts => &self.sts,

@@ -39,23 +39,19 @@ pub(crate) struct SigninGrant<'a> {
     pub(crate) key: &'a DpopKey,
 }
 
-/// The answer to an exchange.
 #[derive(Clone, Debug)]
 pub(crate) struct SigninTokens {
     /// Temporary credentials, without expiration and account.
     pub(crate) credentials: Credentials,
-    /// The lifetime of the credentials.
     pub(crate) expires_in: Duration,
     /// The refresh token of the next exchange.
     pub(crate) refresh_token: Secret,
 }
 
-/// The error of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SigninError {
     /// True if a person has to log in again.
     pub(crate) ends_the_session: bool,
-    /// The error for the user.
     pub(crate) failure: SourceError,
 }
 

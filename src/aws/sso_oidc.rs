@@ -57,7 +57,6 @@ pub(crate) struct DeviceAuthorization {
     pub(crate) verification_uri_complete: Option<Box<str>>,
     /// The lifetime of the codes.
     pub(crate) expires_in: Duration,
-    /// The pause between two polls.
     pub(crate) interval: Duration,
 }
 
@@ -66,9 +65,7 @@ pub(crate) struct DeviceAuthorization {
 pub(crate) struct OidcTokens {
     /// The token for the SSO portal.
     pub(crate) access_token: Secret,
-    /// The lifetime of the access token.
     pub(crate) expires_in: Duration,
-    /// The token for the next access token.
     pub(crate) refresh_token: Option<Secret>,
 }
 

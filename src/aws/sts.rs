@@ -27,26 +27,18 @@ use crate::model::time::parse_timestamp;
 const VERSION: &str = "2011-06-15";
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
-/// The parameters of AssumeRole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct AssumeRoleRequest {
     /// The ARN of the role: `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
     /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
-    /// The external id that the trust policy of the role may demand.
     pub(crate) external_id: Option<Box<str>>,
-    /// The lifetime of the credentials. The default of STS is an hour.
     pub(crate) duration: Option<Duration>,
-    /// The MFA code that the trust policy of the role may demand.
     pub(crate) mfa: Option<MfaCode>,
-    /// A session policy in JSON.
     pub(crate) policy: Option<Box<str>>,
-    /// Managed policies as session policies.
     pub(crate) policy_arns: Vec<Box<str>>,
-    /// The session tags, in order.
     pub(crate) tags: Vec<(Box<str>, Box<str>)>,
-    /// The source identity of the session in CloudTrail.
     pub(crate) source_identity: Option<Box<str>>,
 }
 
@@ -55,25 +47,18 @@ pub(crate) struct AssumeRoleRequest {
 pub(crate) struct MfaCode {
     /// The serial number or the ARN of the device.
     pub(crate) serial: Box<str>,
-    /// The code that the device shows now.
     pub(crate) code: Secret,
 }
 
 /// The region for an unsigned request to a configured endpoint. Only a signature would use it.
 const UNUSED_REGION: &str = "us-east-1";
 
-/// The parameters of AssumeRoleWithWebIdentity.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WebIdentityRequest {
-    /// The ARN of the role: `arn:aws:iam::123456789012:role/name`.
     pub(crate) role_arn: Box<str>,
-    /// The name of the session in CloudTrail.
     pub(crate) session_name: Box<str>,
-    /// The lifetime of the credentials. The default of STS is an hour.
     pub(crate) duration: Option<Duration>,
-    /// A session policy in JSON.
     pub(crate) policy: Option<Box<str>>,
-    /// Managed policies as session policies.
     pub(crate) policy_arns: Vec<Box<str>>,
 }
 

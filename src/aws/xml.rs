@@ -26,7 +26,6 @@ struct XmlElement {
     text: Zeroizing<String>,
 }
 
-/// The reason why an answer cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum XmlError {
     #[error("the answer is empty")]
@@ -50,7 +49,6 @@ pub(crate) enum XmlError {
 }
 
 impl XmlDocument {
-    /// Reads a whole document.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, XmlError> {
         let text = std::str::from_utf8(body).map_err(|_| XmlError::NotText)?;
         let text = text.trim_start_matches('\u{feff}').trim();

@@ -53,7 +53,6 @@ impl CachePolicy {
     pub(crate) const NEARBY: Self = Self { longest: LONGEST_PAUSE, wait: Duration::from_secs(1), can_invalidate: true };
 }
 
-/// The state of one cache key.
 #[derive(Default)]
 struct CacheSlot {
     cached: Option<CachedLookup>,

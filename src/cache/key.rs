@@ -13,19 +13,16 @@ use crate::model::secret::Secret;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey([u8; 32]);
 
-/// Builds a [`CacheKey`] from its parts.
 #[derive(Clone)]
 pub(crate) struct CacheKeyBuilder(digest::Context);
 
 impl CacheKeyBuilder {
     /// Begins the key of a method, for example `assume role` or `sso`.
-    #[must_use]
     pub(crate) fn new(method: &str) -> Self {
         Self(digest::Context::new(&digest::SHA256)).with(method)
     }
 
     /// Adds a part. Its length is hashed, too, so that `("ab", "c")` and `("a", "bc")` differ.
-    #[must_use]
     pub(crate) fn with(mut self, part: impl AsRef<[u8]>) -> Self {
         let part = part.as_ref();
         self.0.update(&(part.len() as u64).to_be_bytes());
@@ -34,7 +31,6 @@ impl CacheKeyBuilder {
     }
 
     /// Adds an optional part. An absent part differs from an empty one.
-    #[must_use]
     pub(crate) fn with_optional(self, part: Option<impl AsRef<[u8]>>) -> Self {
         match part {
             Some(part) => self.with("+").with(part),
@@ -43,7 +39,6 @@ impl CacheKeyBuilder {
     }
 
     /// Adds a value by its `Hash`. Its `Debug` text may be shortened, and two values may print alike.
-    #[must_use]
     pub(crate) fn with_value(self, value: &impl Hash) -> Self {
         let mut inner = Self(digest::Context::new(&digest::SHA256));
         value.hash(&mut inner);
@@ -51,14 +46,12 @@ impl CacheKeyBuilder {
     }
 
     /// Adds the credentials of the caller: every part that a signature depends on.
-    #[must_use]
     pub(crate) fn with_caller(self, caller: &Credentials) -> Self {
         self.with(caller.access_key_id.as_bytes())
             .with(caller.secret_access_key.expose())
             .with_optional(caller.session_token.as_ref().map(Secret::expose))
     }
 
-    #[must_use]
     pub(crate) fn cache_key(self) -> CacheKey {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(self.0.finish().as_ref());

@@ -88,7 +88,6 @@ impl CacheEntry {
     }
 
     /// Renders the file as botocore reads it.
-    #[must_use]
     pub(crate) fn render(&self) -> Zeroizing<Vec<u8>> {
         // Reserve the maximum: escaping turns one byte into at most six. A buffer that grows would leave copies of the
         // secrets in memory.

@@ -65,7 +65,6 @@ impl LoginState {
     }
 
     /// Returns the number of the login that a token of this file belongs to. An unknown token begins a new login.
-    #[must_use]
     pub(crate) fn lineage(&self, path: &Path, token: &Secret) -> u64 {
         self.slot(path).lineage(self, token)
     }

@@ -39,7 +39,6 @@ pub(crate) struct Invocation {
     /// The log level. `None` if neither `--log-level` nor its variable is set.
     pub(crate) log_level: Option<Targets>,
     pub(crate) overrides: Overrides,
-    /// Warnings about flags, for the log.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -60,7 +59,6 @@ where
     invocation(arguments, &matches, stdin).map_err(|usage| command().error(ErrorKind::ArgumentConflict, usage))
 }
 
-/// Writes the completion script for a shell.
 pub(crate) fn write_completions(shell: Shell, out: &mut dyn io::Write) {
     clap_complete::generate(shell, &mut command(), "credenza", out);
 }

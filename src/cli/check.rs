@@ -14,7 +14,6 @@ use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::source::build;
 
-/// The result of a check.
 #[derive(Debug)]
 pub(crate) struct CheckReport {
     pub(crate) text: String,

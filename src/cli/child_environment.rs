@@ -33,12 +33,10 @@ pub(crate) const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The variables from which a program may take a proxy.
 const PROXIES: [&str; 6] = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
-/// Returns true if a program may send requests through a proxy.
 pub(crate) fn has_proxy(parent: &Environment) -> bool {
     PROXIES.iter().any(|name| parent.get(name).is_some())
 }
 
-/// The settings of the child's broker.
 #[derive(Debug)]
 pub(crate) struct ChildSettings<'a> {
     /// The URL of the credentials at the broker: `http://127.0.0.1:PORT/credentials`.
@@ -59,7 +57,6 @@ pub(crate) type EnvironmentChanges = BTreeMap<String, Option<String>>;
 
 /// Returns the differences between the child's and the parent's variables. The child inherits all other variables
 /// unchanged, in any encoding.
-#[must_use]
 pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> EnvironmentChanges {
     let removed = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
     let mut child: EnvironmentChanges = removed.map(|name| (name.clone(), None)).collect();

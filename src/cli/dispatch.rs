@@ -23,10 +23,8 @@ use crate::os::systemd::ServiceManager;
 use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
 
-/// The inputs of a daemon from the service manager.
 pub(crate) struct ServiceInputs {
     pub(crate) manager: ServiceManager,
-    /// Sockets from systemd socket activation.
     pub(crate) sockets: Vec<TcpListener>,
 }
 

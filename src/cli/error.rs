@@ -22,7 +22,6 @@ impl CommandError {
         Self { message: message.to_string().into(), source_error: None, hint: None }
     }
 
-    /// No source of an identity is configured.
     pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
         let tried: Vec<&str> = attempts.iter().map(|attempt| &*attempt.source).collect();
         Self::new(format!(
@@ -31,17 +30,14 @@ impl CommandError {
         ))
     }
 
-    /// A source of an identity failed.
     pub(crate) fn source_failed(name: &IdentityName, source: &str, error: SourceError) -> Self {
         Self::new(format!("identity {name}: {source}")).with_source_error(error)
     }
 
-    #[must_use]
     pub(crate) fn with_source_error(self, error: SourceError) -> Self {
         Self { source_error: Some(Box::new(error)), ..self }
     }
 
-    #[must_use]
     pub(crate) fn with_hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
     }

@@ -13,7 +13,6 @@ use crate::source::chain::Chain;
 /// The credentials of an identity and the source that gave them.
 pub(crate) struct LoadedIdentity {
     pub(crate) credentials: Credentials,
-    /// The name of the source.
     pub(crate) source: Arc<str>,
     /// The position of the source in the chain, from 0.
     pub(crate) winner: usize,

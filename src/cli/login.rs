@@ -30,7 +30,6 @@ const MIN_REGISTRATION_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// The increase of the poll interval after a `slow_down` response (RFC 8628, section 3.5).
 const SLOW_DOWN_STEP: Duration = Duration::from_secs(5);
 
-/// The options of a login.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LoginRequest {
     pub(crate) target: LoginTarget,
@@ -41,7 +40,6 @@ pub(crate) struct LoginRequest {
     pub(crate) config_file: Option<PathBuf>,
 }
 
-/// The result of a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LoginResult {
     Done,
@@ -166,7 +164,6 @@ async fn poll(
     }
 }
 
-/// Stores the tokens in the login cache.
 async fn store(
     context: &Context,
     site: &LoginSite,

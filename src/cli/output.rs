@@ -20,7 +20,6 @@ use crate::model::secret::Secret;
 use crate::model::time::timestamp;
 use crate::os::environment::Environment;
 
-/// The output of `get`.
 #[derive(Debug)]
 pub(crate) struct CredentialsOutput<'a> {
     pub(crate) credentials: &'a Credentials,
@@ -29,7 +28,6 @@ pub(crate) struct CredentialsOutput<'a> {
 
 impl CredentialsOutput<'_> {
     /// Returns the JSON of a `credential_process` (version 1, as the AWS CLI documents it).
-    #[must_use]
     pub(crate) fn process(&self) -> Zeroizing<String> {
         #[derive(serde::Serialize)]
         #[serde(rename_all = "PascalCase")]
@@ -150,7 +148,6 @@ pub(crate) fn lines(dialect: ShellDialect, variables: &[Variable]) -> Result<Zer
 }
 
 /// Formats a duration in its two largest units: `2 h 5 min`, `45 s`.
-#[must_use]
 pub(crate) fn duration_text(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
@@ -160,7 +157,6 @@ pub(crate) fn duration_text(duration: Duration) -> String {
 }
 
 /// Formats a time relative to another: `in 5 min`, `now`, `2 h ago`.
-#[must_use]
 pub(crate) fn relative_time(at: SystemTime, now: SystemTime) -> String {
     match at.duration_since(now) {
         Ok(left) if left.as_secs() == 0 => "now".into(),

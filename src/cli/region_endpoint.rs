@@ -22,7 +22,6 @@ pub(crate) struct RegionEndpoint<'a> {
 impl<'a> RegionEndpoint<'a> {
     /// Takes missing values from the environment. The environment must have these keys, and Credenza must have set the
     /// values together with the keys.
-    #[must_use]
     pub(crate) fn or_environment(self, before: &'a Environment, source: &str, access_key_id: &str) -> Self {
         if source != "environment" || before.get("AWS_ACCESS_KEY_ID") != Some(access_key_id) {
             return self;
@@ -33,7 +32,6 @@ impl<'a> RegionEndpoint<'a> {
 
     /// Returns the changes of an environment: a new value, or `None` to unset a variable that Credenza set for other
     /// keys.
-    #[must_use]
     pub(crate) fn changes(self, before: &Environment) -> Vec<(&'static str, Option<String>)> {
         let (mut changes, mut own) = (Vec::new(), Vec::new());
         for name in names() {
@@ -62,7 +60,6 @@ impl<'a> RegionEndpoint<'a> {
 
 /// Returns the environment without the variables that Credenza set for earlier keys. Those variables do not fit the
 /// keys that are loaded now.
-#[must_use]
 pub(crate) fn without_own_variables(environment: &Environment) -> Environment {
     environment.without(|name| names().any(|ours| ours == name) && is_own(environment, name))
 }

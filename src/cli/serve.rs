@@ -43,13 +43,11 @@ use crate::source::spec::TextSource;
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The inputs of the daemon.
 #[derive(Debug)]
 pub(crate) struct ServeInputs {
     pub(crate) context: Context,
     pub(crate) watcher: Watcher,
     pub(crate) loader: ConfigLoader,
-    /// The configuration at the start.
     pub(crate) config: Config,
     pub(crate) manager: ServiceManager,
     /// The sockets of the service manager; empty without socket activation.

@@ -35,8 +35,6 @@ pub(crate) async fn document(server: &ServerConfig, context: &Context) -> Result
     serde_json::from_slice(&body).map_err(|error| not_a_daemon(daemon.address, error))
 }
 
-/// Formats the document as text.
-#[must_use]
 pub(crate) fn text(document: &Value) -> String {
     let now = timestamp(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut text = String::new();
@@ -61,13 +59,11 @@ pub(crate) fn text(document: &Value) -> String {
 }
 
 /// Formats a document, or the error without one, as text.
-#[must_use]
 pub(crate) fn text_or_error(result: Result<&Value, &CommandError>) -> String {
     result.map_or_else(|error| format!("{error}\n"), text)
 }
 
 /// Formats a document as one line of JSON. Without a document the line has only the field `error`.
-#[must_use]
 pub(crate) fn json_line(result: Result<&Value, &CommandError>) -> String {
     match result {
         Ok(document) => format!("{document}\n"),

@@ -48,7 +48,6 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` selects the profile of one of the sources.
-    #[must_use]
     pub(crate) fn uses_environment_profile(&self) -> bool {
         self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
     }

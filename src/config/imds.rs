@@ -9,7 +9,6 @@ use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::{Overrides, value};
 use crate::model::identity_name::IdentityName;
 
-/// The settings of the IMDS server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImdsConfig {
     /// The listen addresses; never empty. They are loopback or well known to SDKs, so other hosts cannot reach them.

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The default port.
 pub(crate) const PORT: u16 = 9733;
 
-/// The listen addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
     /// `127.0.0.1:9733` and `[::1]:9733`; a host without IPv6 has only the first.
@@ -15,7 +14,6 @@ pub(crate) enum Listen {
 }
 
 /// Returns true if the daemon may listen on an address without `allow_remote`.
-#[must_use]
 pub(crate) fn is_local(address: IpAddr) -> bool {
     address.is_loopback() || WELL_KNOWN.contains(&address)
 }

@@ -22,7 +22,6 @@ pub(crate) enum ConfigLocation {
 
 impl ConfigLocation {
     /// Returns the file that `--config` or `CREDENZA_CONFIG` names, else the default paths.
-    #[must_use]
     pub(crate) fn new(named: Option<&Path>, environment: &Environment) -> Self {
         if let Some(named) = named {
             return Self::Named(environment.expand(named));
@@ -62,7 +61,6 @@ pub(crate) enum LoadError {
 impl ConfigLoader {
     /// Creates a loader. `files` must not be used elsewhere, because [`Self::changed`] reports a change of every file
     /// that was read through them.
-    #[must_use]
     pub(crate) fn new(location: ConfigLocation, overrides: Overrides, files: Files) -> Self {
         Self { location, overrides, files }
     }

@@ -17,7 +17,6 @@ const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 3600);
 
 const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
 
-/// The served profiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedProfiles {
     /// The patterns. A profile is served if its name matches one of them.
@@ -33,13 +32,11 @@ pub(crate) struct ServedProfiles {
 
 impl ServedProfiles {
     /// Returns true if a profile of this name is served.
-    #[must_use]
     pub(crate) fn matches(&self, profile: &str) -> bool {
         self.patterns.iter().any(|pattern| pattern.matches(profile))
     }
 
     /// Returns the identity of a profile of this name.
-    #[must_use]
     pub(crate) fn identity(&self, profile: &IdentityName) -> Identity {
         let kind = SourceKind::Profile {
             name: Some(profile.as_str().into()),
@@ -71,7 +68,6 @@ impl ProfilePattern {
     }
 
     /// Returns true if the pattern matches the whole name.
-    #[must_use]
     pub(crate) fn matches(&self, name: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();

@@ -17,7 +17,6 @@ const DEFAULT_MAX_CONNECTIONS: usize = 512;
 
 const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
 
-/// The settings of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServerConfig {
     pub(crate) listen: Listen,
@@ -33,7 +32,6 @@ pub(crate) struct ServerConfig {
 
 impl ServerConfig {
     /// Returns an error if other hosts can reach a listen address and `allow_remote` is off.
-    #[must_use]
     pub(crate) fn remote_address(&self) -> Option<RemoteAddress> {
         match &self.listen {
             Listen::Addresses(addresses) if !self.allow_remote => {

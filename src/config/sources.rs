@@ -23,7 +23,6 @@ const WORDS: [(&str, BareSource); 4] = [
 ];
 
 /// Returns the source chain of `default` without configuration.
-#[must_use]
 pub(crate) fn built_in_chain() -> Vec<SourceSpec> {
     WORDS.map(|(_, word)| word.kind().into()).to_vec()
 }

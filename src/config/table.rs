@@ -138,7 +138,6 @@ impl<'t> TableEntry<'t> {
         self.value.as_str().is_some()
     }
 
-    /// Parses a text with this function.
     pub(crate) fn read<T, E: Display>(
         mut self,
         errors: &mut ConfigErrors,
@@ -156,7 +155,6 @@ impl<'t> TableEntry<'t> {
         }
     }
 
-    /// Parses one of the words in `words`.
     pub(crate) fn word<T: Copy>(self, errors: &mut ConfigErrors, words: &[(&str, T)]) -> Option<T> {
         self.read(errors, |text| {
             words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {

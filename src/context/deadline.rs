@@ -15,7 +15,6 @@ impl Deadline {
     }
 
     /// Returns the longest extension since [`Deadline::reset`].
-    #[must_use]
     pub(crate) fn extension(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
     }

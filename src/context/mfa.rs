@@ -33,13 +33,11 @@ enum MfaPrompt {
 
 impl Mfa {
     /// Makes a prompt that answers with this code (`--mfa-code`).
-    #[must_use]
     pub(crate) fn given(code: Secret) -> Self {
         Self { prompt: MfaPrompt::Given(code), asked: Arc::default() }
     }
 
     /// Makes a prompt that asks at the terminal of this process.
-    #[must_use]
     pub(crate) fn at_the_terminal() -> Self {
         Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
     }

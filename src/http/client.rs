@@ -42,21 +42,18 @@ struct ClientEnvironment {
 impl HttpClient {
     /// Returns a client for the network of this machine. `own` holds the listeners of this process, and is filled after
     /// they are bound. No request is sent to a listener in it, by any name or address.
-    #[must_use]
     pub(crate) fn system(own: Arc<OnceLock<Vec<SocketAddr>>>) -> Self {
         Self::with(NameResolver::System, own)
     }
 
     /// Returns a client that resolves only these names, and connects to any address.
     #[cfg(test)]
-    #[must_use]
     pub(crate) fn with_names(own: Arc<OnceLock<Vec<SocketAddr>>>, names: HashMap<Box<str>, Vec<IpAddr>>) -> Self {
         Self::with(NameResolver::Fixed(names), own)
     }
 
     /// Returns a client that resolves no names and makes its connections by `dial`.
     #[cfg(test)]
-    #[must_use]
     pub(crate) fn injected(dial: impl Fn(SocketAddr) -> Connecting + Send + Sync + 'static) -> Self {
         Self::over(NameResolver::Fixed(HashMap::new()), Arc::default(), Some(Box::new(dial)))
     }
@@ -76,7 +73,6 @@ impl HttpClient {
 
     /// Sets the proxies and certificate authorities of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`,
     /// `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-    #[must_use]
     pub(crate) fn with_environment(self, environment: &Environment) -> Self {
         let machine =
             ClientEnvironment { proxies: ProxySettings::of(environment), roots: SystemRoots::of(environment) };
@@ -125,7 +121,6 @@ impl HttpClient {
     }
 
     /// Returns true if this scheme, host and port has ever responded to this process, with any status.
-    #[must_use]
     pub(crate) fn has_answered(&self, url: &Url) -> bool {
         self.network.as_ref().is_some_and(|network| network.answered().contains(&*url.origin()))
     }

@@ -43,7 +43,6 @@ pub(crate) struct Connector {
     pub(crate) answered: Mutex<HashSet<Box<str>>>,
 }
 
-/// Resolves names.
 pub(crate) enum NameResolver {
     System,
     #[cfg(test)]

@@ -57,7 +57,6 @@ pub(crate) enum HttpErrorCause {
     #[error("it refused with status {status}{}", hint(*status, variable))]
     ProxyRefused {
         status: StatusCode,
-        /// The environment variable that names the proxy.
         variable: &'static str,
     },
     /// An error on the way through a proxy.
@@ -79,7 +78,6 @@ impl HttpError {
         Self { tried: tried.into(), cause }
     }
 
-    #[must_use]
     pub(crate) fn cause(&self) -> &HttpErrorCause {
         &self.cause
     }
@@ -87,7 +85,6 @@ impl HttpError {
 
 impl HttpErrorCause {
     /// Returns true if no server responded: no address, no connection or a timeout.
-    #[must_use]
     pub(crate) fn is_silence(&self) -> bool {
         match self {
             Self::Proxy { cause, .. } => cause.is_silence(),
@@ -95,14 +92,11 @@ impl HttpErrorCause {
         }
     }
 
-    /// Returns true if the name has no address.
-    #[must_use]
     pub(crate) fn is_unresolved(&self) -> bool {
         matches!(self, Self::Unresolved(_) | Self::NoAddress)
     }
 
     /// Returns true if other certificate authorities might help.
-    #[must_use]
     pub(crate) fn is_untrusted(&self) -> bool {
         match self {
             Self::Proxy { cause, .. } => cause.is_untrusted(),
@@ -111,7 +105,6 @@ impl HttpErrorCause {
     }
 
     /// Returns true if the error is transient, so that a retry may succeed.
-    #[must_use]
     pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Proxy { cause, .. } => cause.passes(),

@@ -51,7 +51,6 @@ pub(crate) struct Response {
 impl Request {
     /// Makes a request without a body. It connects only to addresses of `address_policy`, and may take `timeout` in
     /// total.
-    #[must_use]
     pub(crate) fn new(method: Method, url: Url, address_policy: AddressPolicy, timeout: Duration) -> Self {
         Self {
             method,
@@ -66,7 +65,6 @@ impl Request {
     }
 
     /// Sets a header that is not a secret.
-    #[must_use]
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
@@ -88,27 +86,23 @@ impl Request {
         Ok(self)
     }
 
-    #[must_use]
     pub(crate) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
     /// Sends the request through the proxy that the environment names for its URL, if there is one.
-    #[must_use]
     pub(crate) fn through_proxy(mut self) -> Self {
         self.proxied = true;
         self
     }
 
     /// Trusts these certificate authorities instead of those of the system.
-    #[must_use]
     pub(crate) fn with_roots(mut self, roots: TrustRoots) -> Self {
         self.roots = Some(roots);
         self
     }
 
-    #[must_use]
     pub(crate) fn is_https(&self) -> bool {
         self.url.is_https()
     }
@@ -182,7 +176,6 @@ impl fmt::Debug for Request {
 
 impl Response {
     /// Returns the pause that the service requests, in seconds or as a date, at most an hour.
-    #[must_use]
     pub(crate) fn retry_after(&self, clock: &Clock) -> Option<Duration> {
         let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
         let pause = match text.parse() {

@@ -156,7 +156,6 @@ impl RootLocations {
         Self { files: cert_file.into_iter().collect(), directories: cert_dir }
     }
 
-    /// Reads all files and directories.
     fn all(&self) -> Result<RootCertStore, HttpErrorCause> {
         let (mut roots, mut problem) = (RootCertStore::empty(), None);
         for path in &self.files {

@@ -76,13 +76,11 @@ impl Url {
         Ok(Self { uri: uri(&text)?, ..self.clone() })
     }
 
-    #[must_use]
     pub(crate) fn is_https(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 
     /// Returns true if there is a query, even an empty one.
-    #[must_use]
     pub(crate) fn has_query(&self) -> bool {
         self.uri.query().is_some()
     }

@@ -36,7 +36,6 @@ const LOGIN_NOTICE: Duration = Duration::from_secs(3600);
 pub(crate) struct RefreshPolicy {
     /// The time for which credentials without an expiration are served before the next load.
     pub(crate) long_lived: Duration,
-    /// The longest time that a load may take.
     pub(crate) load_timeout: Duration,
     /// True if the first load starts at once; false if the first request starts it.
     pub(crate) eager: bool,
@@ -95,7 +94,6 @@ struct FailureStreak {
 impl Refresher {
     /// Makes a refresher and the handle on it. The new refresher serves `inherited`, the lease of the refresher that it
     /// replaces, until its first load has ended.
-    #[must_use]
     pub(crate) fn new(
         key: LeaseKey,
         chain: Chain,

@@ -22,12 +22,10 @@ use crate::model::outcome::Attempt;
 /// variants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum LeaseKey {
-    /// The lease of an identity.
     Identity(IdentityName),
 }
 
 impl LeaseKey {
-    #[must_use]
     pub(crate) fn identity(&self) -> &IdentityName {
         let Self::Identity(name) = self;
         name
@@ -41,7 +39,6 @@ pub(crate) struct LeaseState {
     pub(crate) lease: Option<Arc<Lease>>,
     /// The reason why the last load gave no fresh lease.
     pub(crate) error: Option<LeaseError>,
-    /// The current activity of the refresher.
     pub(crate) refresh: RefreshState,
     /// The outcome of each source at the last load, in order of precedence.
     pub(crate) attempts: Arc<[Attempt]>,
@@ -57,11 +54,8 @@ pub(crate) struct LeaseState {
 /// The reason why an identity has no fresh lease.
 #[derive(Clone, Debug)]
 pub(crate) enum LeaseError {
-    /// No source of the chain is configured.
     NotConfigured,
-    /// A source failed.
     Failed {
-        /// The name of the source.
         source: Arc<str>,
         error: SourceError,
         /// The time of the first failure in this row.
@@ -77,28 +71,23 @@ pub(crate) enum RefreshState {
     /// The refresher has not loaded yet. The first request starts the load.
     #[default]
     NotLoaded,
-    /// The refresher loads its source chain.
     Loading {
         /// The start of the load, on the monotonic clock.
         since: Instant,
-        /// The longest time that the load may take.
         limit: Duration,
     },
     /// The refresher holds a lease and waits for the next refresh.
     Waiting {
-        /// The time of the next refresh.
         next: SystemTime,
     },
     /// The refresher pauses after a failure. Requests do not shorten the pause.
     BackingOff {
-        /// The time of the retry.
         next: SystemTime,
     },
 }
 
 impl LeaseState {
     /// Returns the lease if it may be served at `now`.
-    #[must_use]
     pub(crate) fn usable(&self, now: SystemTime) -> Option<&Arc<Lease>> {
         self.lease.as_ref().filter(|lease| lease.is_usable(now))
     }
@@ -124,12 +113,10 @@ impl LeaseState {
     }
 }
 
-/// A summary of all refreshers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RegistryHealth {
     /// Identities that have been loaded or are being loaded.
     pub(crate) active: usize,
-    /// Identities with a usable lease.
     pub(crate) usable: usize,
     /// Identities that wait for their first request.
     pub(crate) not_loaded: usize,
@@ -169,11 +156,8 @@ pub(crate) struct RefresherWaker {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum WakeReason {
-    /// A client is waiting for a lease.
     LeaseWanted = 1,
-    /// A client is waiting for the region.
     RegionWanted = 2,
-    /// The user requested a reload.
     Reload = 4,
 }
 
@@ -185,20 +169,15 @@ impl LeaseHandle {
         (sender, Arc::clone(&waker), Self { state, waker })
     }
 
-    /// Returns the state that the refresher published last.
-    #[must_use]
     pub(crate) fn state(&self) -> Arc<LeaseState> {
         Arc::clone(&self.state.borrow())
     }
 
     /// Returns the published state and marks it as seen: [`LeaseHandle::changed`] then waits for the next one.
-    #[must_use]
     pub(crate) fn latest(&mut self) -> Arc<LeaseState> {
         Arc::clone(&self.state.borrow_and_update())
     }
 
-    /// Returns true if the refresher has ended.
-    #[must_use]
     pub(crate) fn has_ended(&self) -> bool {
         self.state.has_changed().is_err()
     }
@@ -210,7 +189,6 @@ impl LeaseHandle {
     }
 
     /// Returns the time from the last request to `now`. Zero if the clock was set back meanwhile.
-    #[must_use]
     pub(crate) fn idle_time(&self, now: SystemTime) -> Duration {
         let last_used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.waker.last_used.load(Ordering::Relaxed));
         now.duration_since(last_used).unwrap_or_default()
@@ -245,7 +223,6 @@ impl RefresherWaker {
     }
 }
 
-/// A set of reasons to wake.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct WakeReasons(u8);
 
@@ -274,13 +251,11 @@ pub(crate) struct LeaseRegistry {
 
 impl LeaseRegistry {
     /// Returns the handle of an identity with a running refresher.
-    #[must_use]
     pub(crate) fn lookup(&self, key: &LeaseKey) -> Option<LeaseHandle> {
         self.handles.borrow().get(key).cloned()
     }
 
     /// Returns the response body of an identity's lease if it may be served at `now`.
-    #[must_use]
     pub(crate) fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
         let handles = self.handles.borrow();
         let handle = handles.get(key)?;
@@ -317,7 +292,6 @@ impl LeaseRegistry {
     }
 
     /// Summarizes all refreshers at `now`, which is `instant` on the monotonic clock.
-    #[must_use]
     pub(crate) fn health(&self, now: SystemTime, instant: Instant) -> RegistryHealth {
         let mut health =
             RegistryHealth { config_refused: self.config_error.borrow().is_some(), ..RegistryHealth::default() };

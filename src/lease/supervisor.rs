@@ -34,7 +34,6 @@ pub(crate) enum SupervisorCommand {
     Replace(Generation),
     /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
-    /// Makes all refreshers load now.
     Reload,
 }
 
@@ -61,7 +60,6 @@ const MAX_DEMANDS: usize = 64;
 /// A result of [`ServedProfileNames::list`]: the names or an error, with the list for the next call.
 type ListedProfiles = (ServedProfileNames, Result<BTreeSet<IdentityName>, SourceError>);
 
-/// A running listing of the served profiles.
 type ProfileListing = Pin<Box<dyn Future<Output = ListedProfiles> + Send>>;
 
 /// A refresher ended by itself. Its lease would not be renewed.
@@ -89,7 +87,6 @@ struct RunningRefresher {
 
 impl Supervisor {
     /// Makes a supervisor and starts the refreshers of the first generation.
-    #[must_use]
     pub(crate) fn new(context: Context, generation: Generation) -> (Self, LeaseRegistry) {
         let (handles, known_profiles) = (watch::Sender::default(), watch::Sender::default());
         let config_error = watch::Sender::default();

@@ -49,12 +49,10 @@ pub(crate) trait CachedLogin: Sync {
     fn refresh(&self, entry: CacheEntry) -> impl Future<Output = Result<CacheEntry, RefreshRefused>> + Send;
 }
 
-/// The error of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefreshRefused {
     /// True if no further refresh with this refresh token can succeed.
     pub(crate) ends_the_session: bool,
-    /// The error for the user.
     pub(crate) failure: SourceError,
 }
 
@@ -69,7 +67,6 @@ impl From<SourceError> for RefreshRefused {
 pub(crate) struct CurrentLogin {
     /// The content of the file, or newer content that could not be written to it.
     pub(crate) entry: CacheEntry,
-    /// The token in the entry.
     pub(crate) token: AccessToken,
     /// True if this token cannot be refreshed at its end.
     pub(crate) is_last: bool,
@@ -110,7 +107,6 @@ pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) ->
 }
 
 /// Returns the name of a cache file: a digest of the name of the login, in lower-case hexadecimal.
-#[must_use]
 pub(crate) fn file_name(algorithm: &'static Algorithm, key: &str) -> String {
     let mut name = String::new();
     for byte in digest(algorithm, key.as_bytes()).as_ref() {

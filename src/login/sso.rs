@@ -26,7 +26,6 @@ const WINDOW: Duration = Duration::from_secs(15 * 60);
 /// A login with a valid token.
 #[derive(Clone, Debug)]
 pub(crate) struct SsoLogin {
-    /// The token for the portal.
     pub(crate) token: AccessToken,
     /// The moment from which a person has to log in again, if it is known.
     pub(crate) ends: Option<SystemTime>,

@@ -21,7 +21,6 @@ impl IdentityName {
     }
 
     /// The name as written, not escaped.
-    #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

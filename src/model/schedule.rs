@@ -26,13 +26,11 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Returns the lead: how long before its end a lease of this lifetime is refreshed.
-#[must_use]
 pub(crate) fn lead(lifetime: Duration) -> Duration {
     if lifetime >= LONG_LIFETIME { LONG_LEAD } else { SHORT_LEAD.min(lifetime / 2) }
 }
 
 /// Returns the time of the refresh of credentials that were loaded at `loaded` and expire at `expiration`.
-#[must_use]
 pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, random: f64) -> SystemTime {
     let lifetime = expiration.duration_since(loaded).unwrap_or_default();
     let lead = lead(lifetime);
@@ -41,7 +39,6 @@ pub(crate) fn refresh_at(loaded: SystemTime, expiration: SystemTime, random: f64
 }
 
 /// Returns the pause after a source gave unchanged credentials, which expire after `remaining`.
-#[must_use]
 pub(crate) fn after_the_same(remaining: Duration) -> Duration {
     (remaining / 2).clamp(SHORTEST_PAUSE, Duration::from_secs(60))
 }
@@ -49,7 +46,6 @@ pub(crate) fn after_the_same(remaining: Duration) -> Duration {
 /// Returns the pause after a number of errors in a row (1 for the first): exponential backoff with full jitter.
 ///
 /// The pause is at least the `retry_after` of the service, and at most [`LONGEST_PAUSE`].
-#[must_use]
 pub(crate) fn backoff(failures: u32, random: f64, retry_after: Option<Duration>) -> Duration {
     let ceiling = SHORTEST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST_PAUSE);
     let drawn = SHORTEST_PAUSE + (ceiling - SHORTEST_PAUSE).mul_f64(random.clamp(0.0, 1.0));

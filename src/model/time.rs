@@ -9,7 +9,6 @@ use time::format_description::well_known::Rfc3339;
 ///
 /// Fractions of a second are cut, so that a served expiration is never later than the real one. RFC 3339 has no year
 /// after 9999, so a later moment is printed as the end of 9998.
-#[must_use]
 pub(crate) fn timestamp(at: SystemTime) -> String {
     let seconds = match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

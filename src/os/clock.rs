@@ -37,15 +37,12 @@ enum WallTime {
 }
 
 impl Clock {
-    /// Returns the clock of this machine.
-    #[must_use]
     pub(crate) fn system() -> Self {
         Self::of(WallTime::System)
     }
 
     /// Returns a clock that shows `base` now and runs with tokio's clock, so that paused time moves both.
     #[cfg(any(test, feature = "fuzzing"))]
-    #[must_use]
     pub(crate) fn injected(base: SystemTime) -> Self {
         Self::of(WallTime::Injected { base, start: Instant::now(), shift: Arc::default() })
     }
@@ -58,7 +55,6 @@ impl Clock {
     ///
     /// # Panics
     /// If the context has no clock: a test forgot to set one.
-    #[must_use]
     #[allow(clippy::disallowed_methods, reason = "all other code reads the time here")]
     pub(crate) fn now(&self) -> SystemTime {
         match &self.wall {
@@ -83,7 +79,6 @@ impl Clock {
     }
 
     /// Returns a receiver that changes when the wall clock was set or the machine slept.
-    #[must_use]
     pub(crate) fn steps(&self) -> watch::Receiver<u64> {
         self.steps.subscribe()
     }

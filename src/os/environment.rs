@@ -14,7 +14,6 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// Returns the variables of this process, without names and values that are not UTF-8.
-    #[must_use]
     pub(crate) fn of_process() -> Self {
         let variables =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
@@ -29,7 +28,6 @@ impl Environment {
     }
 
     /// Sets the home directory, for users with a home directory but without `HOME`.
-    #[must_use]
     pub(crate) fn with_home(mut self, home: Option<PathBuf>) -> Self {
         self.home = home.filter(|home| !home.as_os_str().is_empty()).map(Arc::from);
         self
@@ -37,31 +35,26 @@ impl Environment {
 
     /// Returns the value of a variable without surrounding white space. A blank variable counts as unset, as in the
     /// SDKs.
-    #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// Returns true if the value is `true`, in upper or lower case. The SDKs accept no other value.
-    #[must_use]
     pub(crate) fn is_true(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
-    #[must_use]
     pub(crate) fn home(&self) -> Option<&Path> {
         self.home.as_deref()
     }
 
     /// Returns the selected profile: `AWS_PROFILE`, else `AWS_DEFAULT_PROFILE`, in the order of the SDK for Go. The AWS
     /// CLI and boto3 prefer `AWS_DEFAULT_PROFILE`; the other SDKs read only `AWS_PROFILE`.
-    #[must_use]
     pub(crate) fn profile(&self) -> Option<&str> {
         self.get("AWS_PROFILE").or_else(|| self.get("AWS_DEFAULT_PROFILE"))
     }
 
     /// Returns a warning if both variables name a profile and the names differ.
-    #[must_use]
     pub(crate) fn two_profiles(&self) -> Option<String> {
         let (first, second) = (self.get("AWS_PROFILE")?, self.get("AWS_DEFAULT_PROFILE")?);
         (first != second).then(|| {
@@ -73,7 +66,6 @@ impl Environment {
     }
 
     /// Returns all variables with their untrimmed values.
-    #[must_use]
     pub(crate) fn variables(&self) -> &HashMap<String, String> {
         &self.variables
     }
@@ -84,7 +76,6 @@ impl Environment {
     }
 
     /// Removes the variables for which `is_gone` returns true.
-    #[must_use]
     pub(crate) fn without(&self, is_gone: impl Fn(&str) -> bool) -> Self {
         let left = self.variables.iter().filter(|(name, _)| !is_gone(name));
         let left = left.map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -92,7 +83,6 @@ impl Environment {
     }
 
     /// Replaces a leading `~` by the home directory, if there is one.
-    #[must_use]
     pub(crate) fn expand(&self, path: &Path) -> PathBuf {
         match (path.strip_prefix("~"), self.home()) {
             (Ok(rest), Some(home)) => home.join(rest),
@@ -106,7 +96,6 @@ impl Environment {
 const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
 
 /// Returns true if the variable is for this process alone.
-#[must_use]
 pub(crate) fn is_ours(name: &str) -> bool {
     OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
 }

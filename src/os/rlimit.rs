@@ -20,7 +20,6 @@ pub(crate) struct OpenFileLimit(Option<Rlimit>);
 
 impl OpenFileLimit {
     /// Returns the current limit. Call it before the limit is raised.
-    #[must_use]
     pub(crate) fn of_this_process() -> Self {
         Self(Some(getrlimit(Resource::Nofile)))
     }

@@ -10,13 +10,11 @@ pub(crate) struct Rng(Option<Arc<Mutex<fastrand::Rng>>>);
 impl Rng {
     /// Returns a generator with a sequence that depends only on the seed.
     #[cfg(test)]
-    #[must_use]
     pub(crate) fn seeded(seed: u64) -> Self {
         Self(Some(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)))))
     }
 
     /// Draws a number from 0 to 1.
-    #[must_use]
     pub(crate) fn draw(&self) -> f64 {
         match &self.0 {
             None => fastrand::f64(),

@@ -19,12 +19,10 @@ pub(crate) const WRAPPER: &[i32] = &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, 
 pub(crate) const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 /// Returns the exit code that a shell reports for a program that a signal ended.
-#[must_use]
 pub(crate) fn exit_code(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceivedSignal {
     pub(crate) signal: i32,
@@ -80,7 +78,6 @@ impl Signals {
         }
     }
 
-    /// Waits for the next signal.
     pub(crate) async fn next(&mut self) -> ReceivedSignal {
         match self.arrived.recv().await {
             Some(arrived) => arrived,

@@ -79,7 +79,6 @@ impl<K: Eq + Hash, S> SingleFlight<K, S> {
         }
     }
 
-    /// Returns the number of keys.
     pub(crate) fn len(&self) -> usize {
         self.flights().len()
     }

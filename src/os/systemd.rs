@@ -51,19 +51,16 @@ pub(crate) struct ServiceManager {
 impl ServiceManager {
     /// Finds the service manager. It accepts notifications if `NOTIFY_SOCKET` is set, and has a watchdog if
     /// `WATCHDOG_USEC` is set for this process.
-    #[must_use]
     pub(crate) fn of_this_process() -> Self {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some_and(|socket| !socket.is_empty());
         Self { listens, watchdog: sd_notify::watchdog_enabled().filter(|_| listens) }
     }
 
-    #[must_use]
     pub(crate) fn listens(&self) -> bool {
         self.listens
     }
 
     /// Returns the maximum time between two calls of [`ServiceManager::alive`].
-    #[must_use]
     pub(crate) fn watchdog(&self) -> Option<Duration> {
         self.watchdog
     }
@@ -87,7 +84,6 @@ impl ServiceManager {
         }
     }
 
-    /// Notifies that the daemon stops.
     pub(crate) fn stopping(&self) {
         self.notify(&[NotifyState::Stopping]);
     }

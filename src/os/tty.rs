@@ -10,7 +10,6 @@ pub(crate) struct Terminal(Arc<AtomicBool>);
 
 impl Terminal {
     /// Returns the terminal of this process, with a user that may be asked.
-    #[must_use]
     pub(crate) fn ours() -> Self {
         Self(Arc::new(AtomicBool::new(true)))
     }
@@ -30,7 +29,6 @@ impl Terminal {
     }
 
     /// Returns true if the user may be asked.
-    #[must_use]
     pub(crate) fn is_ours(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

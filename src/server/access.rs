@@ -29,15 +29,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Returns true if the client may have this identity.
-    #[must_use]
     pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
         self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
     }
 
     /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
     /// else `default`.
-    #[must_use]
     pub(crate) fn own_identity(&self) -> IdentityName {
         static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
         match self.identities.as_deref() {
@@ -59,7 +56,6 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    #[must_use]
     pub(crate) fn new(clients: impl IntoIterator<Item = (Secret, Client)>) -> Self {
         let key = RandomState::new();
         let digested =
@@ -148,7 +144,6 @@ impl AllowedHosts {
 pub(crate) enum Authorized {
     /// A program without a valid token, which may only read the health paths.
     Anyone,
-    /// A client with a token.
     Client(Arc<Client>),
 }
 
@@ -253,12 +248,10 @@ impl<'r> HeaderValues<'r> {
     }
 }
 
-/// The reason why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The request has no `Authorization`, or an empty one.
     NoToken,
-    /// The request has a token that belongs to no client.
     WrongToken,
     /// The `Host` is missing, repeated or not allowed.
     ForeignHost,

@@ -42,38 +42,32 @@ impl ErrorResponse {
         Self { status, code, message: message.into() }
     }
 
-    #[must_use]
     pub(crate) fn not_found() -> Self {
         let paths = "/credentials, /credentials/{identity} (both also below /v2), /healthz, /readyz, /status";
         Self::new(StatusCode::NOT_FOUND, "NotFound", format!("no such path; the paths are {paths}"))
     }
 
-    #[must_use]
     pub(crate) fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", "this path answers only GET")
     }
 
-    #[must_use]
     pub(crate) fn identity_not_found(name: &IdentityName) -> Self {
         let message = format!("identity {name}: not found; `credenza status` lists the identities");
         Self::new(StatusCode::NOT_FOUND, IDENTITY_NOT_FOUND, message)
     }
 
     /// Returns true if the error is [`ErrorResponse::identity_not_found`].
-    #[must_use]
     pub(crate) fn is_identity_not_found(&self) -> bool {
         self.code == IDENTITY_NOT_FOUND
     }
 
     /// Refuses an identity without telling the client if it exists.
-    #[must_use]
     pub(crate) fn identity_not_allowed(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the client of this token may not have it");
         Self::new(StatusCode::FORBIDDEN, "IdentityNotAllowed", message)
     }
 
     /// Explains why there is no usable lease: the identity, the source, its error and the time of the next try.
-    #[must_use]
     pub(crate) fn no_lease(name: &IdentityName, state: &LeaseState, now: SystemTime) -> Self {
         const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable");
         let check = match state.is_profile {
@@ -118,7 +112,6 @@ impl ErrorResponse {
     }
 
     /// Tells the client that the daemon is stopping.
-    #[must_use]
     pub(crate) fn stopping(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the broker is stopping");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
@@ -169,7 +162,6 @@ impl From<ErrorResponse> for Response<Body> {
     }
 }
 
-/// Truncates a message to [`MAX_MESSAGE`] bytes.
 pub(crate) fn truncate(message: &mut String) {
     if message.len() > MAX_MESSAGE {
         message.truncate(message.floor_char_boundary(MAX_MESSAGE));
@@ -183,14 +175,12 @@ pub(crate) fn set_no_store(headers: &mut HeaderMap) {
 }
 
 /// Makes a JSON response that no cache may store.
-#[must_use]
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     unboxed_json(status, HeaderMap::new(), body).map(Body::new)
 }
 
 /// Makes the response of [`json`] without boxing its body. It reuses `headers`, usually those of the request. hyper
 /// reads the next request into the header map of the response, so no request allocates a header map.
-#[must_use]
 pub(crate) fn unboxed_json(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
     headers.clear();
     headers.insert(header::CONTENT_TYPE, JSON);

@@ -18,7 +18,6 @@ pub(crate) struct HeaderTimer {
 }
 
 impl HeaderTimer {
-    /// Starts a timeout of `limit`.
     pub(crate) fn start(limit: Duration) -> Self {
         let started = Instant::now();
         Self { limit, started, sleep: Box::pin(tokio::time::sleep_until(started + limit)) }

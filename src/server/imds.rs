@@ -42,7 +42,6 @@ pub(crate) const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers
 /// The longest wait for a region. SDKs give up after a second.
 const REGION_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The IMDS server of one identity.
 #[derive(Debug)]
 pub(crate) struct ImdsServer {
     pub(crate) leases: LeaseLookup,
@@ -57,7 +56,6 @@ pub(crate) struct ImdsServer {
 }
 
 impl ImdsServer {
-    #[must_use]
     pub(crate) fn answer(self: &Arc<Self>, request: &Parts) -> AnswerFuture {
         let (path, method) = (collapse_slashes(request.uri.path()), &request.method);
         if let Err(refusal) = check_addressed(request, &self.hosts) {
@@ -227,12 +225,10 @@ impl ImdsServer {
     }
 }
 
-/// A resource of the metadata service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ImdsResource {
     /// The list of roles, with one entry.
     Roles,
-    /// The credentials of the role.
     Role,
     Info,
     Region,

@@ -21,7 +21,6 @@ const BUFFER: usize = 32 * 1024;
 /// open for ever.
 const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The reason why the daemon cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// The address is neither loopback nor known to SDKs.

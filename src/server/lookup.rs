@@ -27,19 +27,16 @@ pub(crate) struct LeaseLookup {
 }
 
 impl LeaseLookup {
-    #[must_use]
     pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 
     /// Returns the body of a lease that is usable now, without waiting.
-    #[must_use]
     pub(crate) fn held_body(&self, name: IdentityName) -> Option<Bytes> {
         self.registry.body(&LeaseKey::Identity(name), self.clock.now())
     }
 
     /// Returns a lease that is usable now, without waiting.
-    #[must_use]
     pub(crate) fn held_lease(&self, name: &IdentityName) -> Option<Arc<Lease>> {
         let handle = self.registry.lookup(&LeaseKey::Identity(name.clone()))?;
         handle.state().usable(self.clock.now()).map(Arc::clone)

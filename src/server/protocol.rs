@@ -8,12 +8,10 @@ use crate::server::imds::ImdsServer;
 use crate::server::response::AnswerFuture;
 use crate::server::routes::Routes;
 
-/// The protocol of a connection.
 #[derive(Clone, Debug)]
 pub(crate) enum Protocol {
     /// Container credentials, health and status.
     Container(Routes),
-    /// The instance metadata service.
     Imds(Arc<ImdsServer>),
 }
 

@@ -28,13 +28,11 @@ use crate::server::status;
 /// The longest time that `/status` waits for missing regions to load.
 const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The state that all routes share.
 #[derive(Debug)]
 pub(crate) struct RouteState {
     pub(crate) leases: LeaseLookup,
     pub(crate) clients: Clients,
     pub(crate) hosts: AllowedHosts,
-    /// The start of the daemon.
     pub(crate) started: SystemTime,
 }
 
@@ -46,7 +44,6 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    #[must_use]
     pub(crate) fn new(state: Arc<RouteState>) -> Self {
         let router = Router::new()
             .route("/credentials", get(credentials))

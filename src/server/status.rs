@@ -24,7 +24,6 @@ pub(crate) struct StatusDocument {
     identities: BTreeMap<String, StatusIdentity>,
 }
 
-/// The numbers of served profiles.
 #[derive(Debug, Serialize)]
 struct StatusProfiles {
     /// The number of profiles that this client may have.

@@ -56,8 +56,6 @@ pub(crate) enum ExpectedSyntax {
 }
 
 impl ExpectedSyntax {
-    /// Returns the hint for the user.
-    #[must_use]
     pub(crate) fn hint(self) -> &'static str {
         match self {
             Self::Utf8 => "save the file in UTF-8",

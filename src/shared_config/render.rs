@@ -37,7 +37,6 @@ const CREDENTIAL_PREFIXES: [&str; 3] = ["aws_", "sso_", "x_security_token_"];
 ///
 /// The text has every setting with its sub-properties, except settings about credentials and roles. So a program with
 /// this file and the address of a broker gets credentials only from the broker.
-#[must_use]
 pub(crate) fn render(files: &SharedConfig, profile: &Section) -> String {
     let mut ini = Ini::new();
     let settings = properties(profile, |name, _| is_setting(name));

@@ -50,13 +50,11 @@ impl Section {
     }
 
     /// Returns the name without the word of its kind: `dev` for `[profile dev]`.
-    #[must_use]
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Returns the property of this lower-case name.
-    #[must_use]
     pub(crate) fn get(&self, name: &str) -> Option<&Property> {
         find(&self.properties, name)
     }
@@ -71,7 +69,6 @@ impl Section {
     /// Lines and other properties are left out, so an equal digest means that these properties are unchanged. The file
     /// is included, because its owner decides if some properties are used. The key is random in each process, so a
     /// digest is useless elsewhere.
-    #[must_use]
     pub(crate) fn digest(&self, names: &[&str]) -> u64 {
         static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         let mut hasher = KEY.build_hasher();
@@ -105,41 +102,34 @@ impl Property {
 
     /// Returns the value as written, trimmed. Continuation lines are trimmed and joined by `\n`. The value may be
     /// empty, may hold any character, and may be a secret.
-    #[must_use]
     pub(crate) fn value(&self) -> &str {
         self.value.expose()
     }
 
-    #[must_use]
     pub(crate) fn file(&self) -> SharedFile {
         self.file
     }
 
     /// Returns true if the other file has a property of this name in this profile, too. The other property is ignored.
-    #[must_use]
     pub(crate) fn hides_another_file(&self) -> bool {
         self.hides_another_file
     }
 
-    #[must_use]
     pub(crate) fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
     /// Returns the line of the name, counted from 1.
-    #[must_use]
     pub(crate) fn line(&self) -> u32 {
         self.line
     }
 
     /// Returns the file and line of the name.
-    #[must_use]
     pub(crate) fn location(&self) -> Location {
         Location::line(&self.path, self.line as usize)
     }
 
     /// Returns the sub-property of this lower-case name.
-    #[must_use]
     pub(crate) fn sub_property(&self, name: &str) -> Option<&SubProperty> {
         find(&self.sub_properties, name)
     }
@@ -176,13 +166,11 @@ impl SubProperty {
     }
 
     /// Returns the value as written, trimmed.
-    #[must_use]
     pub(crate) fn value(&self) -> &str {
         self.value.expose()
     }
 
     /// Returns the line, counted from 1.
-    #[must_use]
     pub(crate) fn line(&self) -> u32 {
         self.line
     }

@@ -82,7 +82,6 @@ impl AssumeRole {
     }
 
     /// Returns this role with these settings for STS.
-    #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }

@@ -19,7 +19,6 @@ use crate::source::web_identity::WebIdentityCredentials;
 use crate::source::{BoxFuture, Source};
 
 /// Builds the chain of an identity.
-#[must_use]
 pub(crate) fn chain(specs: &[SourceSpec], on_failure: OnFailure, long_lived_keys: LongLivedKeys) -> Chain {
     let is_only = specs.len() == 1;
     let profile = specs.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));

@@ -38,7 +38,6 @@ const RETRY_LATER: &str = "it may recover by itself: try again later";
 
 impl EndpointHints {
     /// Makes the error of a request without a response. If the cause has a hint, that hint stays.
-    #[must_use]
     pub(crate) fn unanswered(self, error: HttpError) -> SourceError {
         let hint = match error.cause() {
             cause if cause.is_silence() => self.silent,
@@ -53,7 +52,6 @@ impl EndpointHints {
     }
 
     /// Calls [`refused`] and adds the hint.
-    #[must_use]
     pub(crate) fn refused(
         self,
         response: &Response,
@@ -71,7 +69,6 @@ impl EndpointHints {
     }
 
     /// Adds the hint to the error of a response without credentials.
-    #[must_use]
     pub(crate) fn useless(self, error: SourceError) -> SourceError {
         let hint = if error.kind == ErrorKind::Denied { self.denied } else { self.other };
         error.with_hint(hint)
@@ -80,7 +77,6 @@ impl EndpointHints {
 
 /// Makes the error of a response without credentials. The message names `request`, and does not show `secret`, which
 /// was part of the request.
-#[must_use]
 pub(crate) fn refused(response: &Response, request: &str, clock: &Clock, secret: Option<&Secret>) -> SourceError {
     let status = response.status;
     let explanation = explanation(&response.body, secret).map_or_else(String::new, |text| format!(": {text}"));

@@ -74,7 +74,6 @@ enum ImdsSession {
 /// The used parts of the instance identity document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IdentityDocument {
-    /// The region of the instance.
     pub(crate) region: Option<Box<str>>,
     /// The account of the instance: twelve digits.
     pub(crate) account_id: Option<Box<str>>,
@@ -102,14 +101,11 @@ impl MetadataCredentials {
         Self { timeout, ..self }
     }
 
-    /// Returns this source with the endpoint of these settings.
-    #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: ImdsSettings::Given(Box::new(settings)), ..self }
     }
 
     /// Returns this source with the endpoint of the settings of `source`, the profile of the chain.
-    #[must_use]
     pub(crate) fn with_settings_of(self, source: Box<dyn Source>) -> Self {
         Self { settings: ImdsSettings::OfSource(source), ..self }
     }

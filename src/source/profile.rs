@@ -92,7 +92,6 @@ impl ConfigCredentials {
     }
 
     /// Makes a source with those settings that are given.
-    #[must_use]
     pub(crate) fn of(
         profile: Option<Box<str>>,
         credentials_file: Option<PathBuf>,
@@ -106,7 +105,6 @@ impl ConfigCredentials {
     }
 
     /// Makes the source of this specification. `None` if the specification is not about a profile.
-    #[must_use]
     pub(crate) fn of_spec(kind: &SourceKind) -> Option<Self> {
         match kind {
             SourceKind::Profile { name, credentials_file, config_file } => {
@@ -116,7 +114,6 @@ impl ConfigCredentials {
         }
     }
 
-    /// Opens the files.
     async fn open<'a>(&'a self, context: &'a Context) -> Result<OpenedProfile<'a>, SourceError> {
         let named = NamedPaths { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
         let (profile, is_named) = match (&self.profile, context.environment.profile()) {
@@ -192,7 +189,6 @@ impl Source for ConfigCredentials {
     }
 }
 
-/// The opened files of a source, with the name of its profile.
 struct OpenedProfile<'a> {
     profiles: ProfileFiles,
     profile: &'a str,

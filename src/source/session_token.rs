@@ -21,8 +21,6 @@ pub(crate) struct SessionTokenSource {
 }
 
 impl SessionTokenSource {
-    /// Exchanges the keys of this source for sessions of this duration.
-    #[must_use]
     pub(crate) fn new(source: Box<dyn Source>, duration: Duration) -> Self {
         Self { source, duration }
     }

@@ -57,7 +57,6 @@ impl SignInCredentials {
 
     /// Returns this source with these settings for AWS Sign-In. The region of the login takes precedence over the
     /// region of the settings.
-    #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self

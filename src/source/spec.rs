@@ -20,7 +20,6 @@ pub(crate) struct SourceSpec {
     pub region: Option<Box<str>>,
 }
 
-/// The kinds of sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SourceKind {
     /// Keys given directly.
@@ -47,7 +46,6 @@ pub(crate) enum SourceKind {
     },
     /// The ECS or EKS container endpoint that the `AWS_CONTAINER_…` variables name.
     Container,
-    /// The instance metadata service.
     Imds {
         /// True if IMDSv1 may be used where the service does not offer IMDSv2 (`allow_v1 = true`).
         allow_v1: bool,
@@ -56,14 +54,12 @@ pub(crate) enum SourceKind {
     Process(Program),
     /// A role, assumed with the credentials of another source.
     AssumeRole {
-        /// The request to STS.
         role: RoleSpec,
         /// The base credentials: `source`.
         base: Box<SourceSpec>,
     },
     /// A role, assumed with a token from a file.
     WebIdentity {
-        /// The request to STS.
         role: RoleSpec,
         /// `web_identity_token_file`. Each load reads the file again, and the file is watched.
         token_file: PathBuf,
@@ -72,9 +68,7 @@ pub(crate) enum SourceKind {
     Sso {
         /// `sso_session`: a section of the shared config file.
         session: Box<str>,
-        /// The account: `account_id`.
         account_id: Box<str>,
-        /// The role: `role_name`.
         role_name: Box<str>,
     },
 }
@@ -119,7 +113,6 @@ impl From<SourceKind> for SourceSpec {
 
 impl SourceSpec {
     /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names the profile of this source or of its base.
-    #[must_use]
     pub(crate) fn is_of_the_environments_profile(&self) -> bool {
         match &self.kind {
             SourceKind::Profile { name, .. } => name.is_none(),
@@ -147,7 +140,6 @@ pub(crate) enum LongLivedKeys {
     Direct,
     /// The broker exchanges the keys for a session, and serves only the session.
     Session {
-        /// The duration of each session.
         duration: Duration,
     },
 }

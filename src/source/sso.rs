@@ -61,7 +61,6 @@ impl SsoCredentials {
     }
 
     /// Returns this source with these settings for the portal and SSO-OIDC, but with the region of the session.
-    #[must_use]
     pub(crate) fn with_settings(mut self, settings: Settings) -> Self {
         self.settings = settings.with_region(Some(self.session.region.clone()));
         self.settings.region_location = self.session.region_location.clone();
@@ -150,7 +149,6 @@ pub(crate) struct SsoRole {
 
 impl SsoRole {
     /// Makes a source for this role and the section `[sso-session NAME]` of the config file.
-    #[must_use]
     pub(crate) fn new(session: &str, account_id: &str, role_name: &str) -> Self {
         let name = format!("sso {}", Escaped(session)).into();
         Self { name, session: session.into(), account_id: account_id.into(), role_name: role_name.into() }

@@ -93,7 +93,6 @@ pub(crate) enum UrlError {
 
 impl UrlError {
     /// Returns a hint for the user, if the message does not suffice.
-    #[must_use]
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoUserInfo => Some(

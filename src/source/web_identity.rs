@@ -59,8 +59,6 @@ impl WebIdentityCredentials {
         Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
     }
 
-    /// Returns this source with these settings for STS.
-    #[must_use]
     pub(crate) fn with_settings(self, settings: Settings) -> Self {
         Self { settings: Some(settings), ..self }
     }

@@ -4,12 +4,9 @@ use std::fmt;
 
 use crate::model::error::SourceError;
 
-/// The error of an operation.
 #[derive(Clone, Debug)]
 pub(crate) struct OidcError {
-    /// The code of the service.
     pub(crate) code: OidcErrorCode,
-    /// The error for the user.
     pub(crate) failure: SourceError,
 }
 
@@ -48,7 +45,6 @@ impl OidcErrorCode {
 
 impl OidcError {
     /// Returns true if no further request with these tokens can succeed.
-    #[must_use]
     pub(crate) fn ends_the_session(&self) -> bool {
         matches!(
             self.code,

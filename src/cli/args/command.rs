@@ -14,14 +14,12 @@ use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-/// A command with its own options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve,
     Get {
         identity: IdentityName,
         format: OutputFormat,
-        /// Gets the credentials from a running daemon, not from the sources.
         from_daemon: bool,
         mfa_code: Option<Secret>,
     },
@@ -46,7 +44,6 @@ pub(crate) enum Command {
     },
     Login(LoginRequest),
     Completions(Shell),
-    /// Writes the manual pages into this folder.
     Manual(PathBuf),
 }
 

@@ -15,7 +15,6 @@ use crate::config::value;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-/// The source flags.
 pub(crate) const SOURCES: [&str; 12] = [
     "access_key_id",
     "access_key_id_file",
@@ -31,7 +30,6 @@ pub(crate) const SOURCES: [&str; 12] = [
     "region",
 ];
 
-/// The flags that `login` does not use.
 pub(crate) const UNUSED_BY_LOGIN: [&str; 15] = [
     "access_key_id",
     "access_key_id_file",
@@ -50,7 +48,6 @@ pub(crate) const UNUSED_BY_LOGIN: [&str; 15] = [
     "auth_token_file",
 ];
 
-/// The server flags.
 pub(crate) const SERVER: [&str; 6] =
     ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
 

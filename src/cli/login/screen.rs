@@ -16,7 +16,6 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct LoginScreen<'a> {
     out: &'a mut dyn Write,
     is_terminal: bool,
-    /// True if the countdown is on the screen.
     has_countdown: bool,
 }
 
@@ -66,7 +65,6 @@ impl<'a> LoginScreen<'a> {
         self.line("login cancelled; nothing has changed");
     }
 
-    /// Removes the countdown.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.has_countdown) {
             self.write(CLEAR);

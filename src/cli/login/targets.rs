@@ -14,13 +14,11 @@ use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::files::ProfileFiles;
 
-/// The session to log in to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum LoginTarget {
     /// The session of the profile in `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`, else of `default`.
     #[default]
     Default,
-    /// The session of this profile.
     Profile(Box<str>),
     /// The session of this `[sso-session …]` section.
     Session(Box<str>),
@@ -37,12 +35,10 @@ pub(crate) struct LoginSite {
     pub(crate) settings: Settings,
     /// The file and line that define the session.
     location: String,
-    /// The command to log in again.
     login_command: String,
 }
 
 impl LoginSite {
-    /// Returns the error of a failed login.
     pub(crate) fn failed(&self, error: SourceError) -> CommandError {
         let Self { session, location, .. } = self;
         CommandError::new(format!("{session} ({location})"))
@@ -192,7 +188,6 @@ fn uses(profile: &Section, session: &SsoSession) -> bool {
     named.is_some() && named == session.name.as_deref()
 }
 
-/// Returns the file and line of a property.
 fn location(property: &Property) -> String {
     format!("{}, line {}", Escaped(&property.path().to_string_lossy()), property.line())
 }

@@ -22,7 +22,6 @@ pub(crate) enum OutputFormat {
 
 impl OutputFormat {
     /// Returns the language of the variables; `None` for a JSON document.
-    #[must_use]
     pub(crate) fn dialect(self) -> Option<ShellDialect> {
         match self {
             Self::Env => Some(ShellDialect::Env),

@@ -29,14 +29,12 @@ const START_URL: &str = "startUrl";
 
 /// Returns the path of the file of a login. The file name is the SHA-1 of the session name, or of the start URL for
 /// legacy keys. `None` without a home directory.
-#[must_use]
 pub(crate) fn path(environment: &Environment, session: &SsoSession) -> Option<PathBuf> {
     Some(environment.home()?.join(FOLDER).join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, session.key())))
 }
 
 /// Returns the path of the file that keeps a registration for the next login with equal arguments, as in botocore. It
 /// differs from the file of botocore, which is another client of SSO-OIDC.
-#[must_use]
 pub(crate) fn registration_path(environment: &Environment, session: &SsoSession) -> Option<PathBuf> {
     let arguments = serde_json::json!({
         "tool": "credenza",
@@ -60,13 +58,11 @@ impl CacheEntry {
 
     /// Returns the refresh token and its registration. `None` if one of them is missing or unusable, as in files of the
     /// legacy keys.
-    #[must_use]
     pub(crate) fn refresh_token(&self) -> Option<(&Secret, Registration)> {
         Some((self.text(REFRESH_TOKEN).ok().flatten()?, self.registration(REGISTRATION_EXPIRES_AT)?))
     }
 
     /// Returns the registration in a file without a token.
-    #[must_use]
     pub(crate) fn registration_alone(&self) -> Option<Registration> {
         self.registration(EXPIRES_AT)
     }
@@ -99,7 +95,6 @@ impl CacheEntry {
     }
 
     /// Returns an entry that holds only a registration.
-    #[must_use]
     pub(crate) fn of_registration(registration: &Registration) -> Self {
         let mut entry = Self::default();
         entry.set(CLIENT_ID, registration.client_id.clone());

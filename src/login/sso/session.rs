@@ -138,7 +138,6 @@ impl SsoSession {
 
     /// Returns all sessions of the shared files, and the errors of unusable ones. If two sessions have one cache file,
     /// the first is returned.
-    #[must_use]
     pub(crate) fn all(files: &SharedConfig) -> (Vec<DescribedSession>, Vec<SourceError>) {
         let (mut sessions, mut errors) = (BTreeMap::new(), Vec::new());
         for section in files.sso_sessions() {
@@ -171,7 +170,6 @@ impl SsoSession {
     }
 
     /// Returns the command that logs in to this session. `profile` is a profile with the legacy keys.
-    #[must_use]
     pub(crate) fn login_command(&self, profile: Option<&str>) -> String {
         match (&self.name, profile) {
             (Some(name), _) => format!("credenza login --sso-session {}", Quoted(name)),

@@ -8,7 +8,6 @@ const RESERVED: u64 = 1024;
 
 /// Raises the limit of open files, up to the hard limit, so that `connections` per protocol fit. Returns the number of
 /// connections per protocol that fit. A flood of connections must leave descriptors for files and HTTP requests.
-#[must_use]
 pub(crate) fn make_room(connections: usize, protocols: usize) -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // For `getrlimit` `None` means unlimited.

@@ -19,7 +19,6 @@ pub(crate) enum AuthTokenError {
     /// Another user could replace the token.
     #[error("token folder {}: {reason}; choose a folder of your own with --token-file (in a shared volume, one below it)", path.display())]
     OpenFolder { path: PathBuf, reason: String },
-    /// A file operation failed.
     #[error("token file {}: cannot {what}: {error}", path.display())]
     Io {
         path: PathBuf,

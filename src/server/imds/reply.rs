@@ -11,7 +11,6 @@ use crate::server::response::HttpAnswer;
 /// The header with the lifetime of a session token, in seconds; requests and responses have it.
 pub(crate) const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
-/// A response of the IMDS server.
 pub(crate) struct ImdsReply {
     status: StatusCode,
     body: Bytes,

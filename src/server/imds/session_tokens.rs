@@ -13,7 +13,6 @@ use tokio::time::Instant;
 const TTL_RANGE: RangeInclusive<u64> = 1..=21_600;
 
 /// Parses the lifetime of a request header, in seconds; `None` if it is no number or out of range.
-#[must_use]
 pub(crate) fn parse_ttl(text: &str) -> Option<u64> {
     // Accept digits only: `parse` would accept a sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
@@ -46,7 +45,6 @@ impl ImdsSessionTokens {
     }
 
     /// Issues a token that lives for `ttl`: 54 characters of the URL-safe base64 alphabet.
-    #[must_use]
     pub(crate) fn issue(&self, ttl: Duration) -> String {
         let end = (self.started.elapsed() + ttl).as_nanos();
         let end = u64::try_from(end).unwrap_or(u64::MAX).to_be_bytes();
@@ -57,7 +55,6 @@ impl ImdsSessionTokens {
     }
 
     /// Returns true if the token was issued here and has not expired. The MAC is compared in constant time.
-    #[must_use]
     pub(crate) fn verify(&self, token: &[u8]) -> bool {
         const LENGTH: usize = (END + TAG) * 4 / 3 + 1;
         if token.len() != LENGTH {

@@ -292,7 +292,6 @@ impl ImdsSession {
 
 impl IdentityDocument {
     /// Reads the document. Absent or invalid values are read as unknown.
-    #[must_use]
     pub(crate) fn read(body: &[u8]) -> Self {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]

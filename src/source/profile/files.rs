@@ -94,7 +94,6 @@ impl ProfileFiles {
     }
 
     /// Returns the settings for requests to AWS. `None` means without a profile.
-    #[must_use]
     pub(crate) fn settings(&self, context: &Context, profile: Option<&Section>) -> Settings {
         let trusted =
             |property: &Property| self.trusted(context, property).map_err(|distrust| format!("the file {distrust}"));
@@ -106,7 +105,6 @@ impl ProfileFiles {
     }
 
     /// Prints the paths of both files, for messages.
-    #[must_use]
     pub(crate) fn paths(&self) -> String {
         let paths: Vec<String> = [&self.paths.credentials, &self.paths.config]
             .into_iter()
@@ -133,7 +131,6 @@ impl OwnedProfiles {
 }
 
 /// Hashes these properties of several sections. Equal digests mean that the properties are unchanged in all sections.
-#[must_use]
 pub(crate) fn digest<'s>(sections: impl IntoIterator<Item = &'s Section>, properties: &[&str]) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     for section in sections {

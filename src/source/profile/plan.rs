@@ -84,7 +84,6 @@ struct Planner<'a> {
 enum PlanStep<'a> {
     /// The last link of the chain. `None` if the profile has no property about credentials.
     End(Option<ProfileLink>),
-    /// A role and its base.
     Role(RoleStep<'a>, PlanBase<'a>),
 }
 
@@ -95,7 +94,6 @@ struct RoleStep<'a> {
     property: &'a Property,
 }
 
-/// The base of a role.
 enum PlanBase<'a> {
     /// Another profile, with the property `source_profile` that names it.
     Profile(&'a Section, &'a Property),

@@ -58,7 +58,6 @@ pub(crate) fn token(entry: &CacheEntry) -> Result<AccessToken, CacheEntryError> 
     Ok(AccessToken { token: access.required(SESSION_TOKEN)?.clone(), expires: access.end(EXPIRES_AT)? })
 }
 
-/// Returns the credentials of a file.
 pub(crate) fn credentials(entry: &CacheEntry) -> Result<Credentials, CacheEntryError> {
     let access = entry.object(ACCESS_TOKEN)?;
     let text = |name| access.required(name).map(Secret::expose);
@@ -70,7 +69,6 @@ pub(crate) fn credentials(entry: &CacheEntry) -> Result<Credentials, CacheEntryE
     Ok(keys.with_account_id(Some(text(ACCOUNT_ID)?)).with_expiration(Some(access.end(EXPIRES_AT)?)))
 }
 
-/// Returns the parts that a refresh needs.
 pub(crate) fn grant(entry: &CacheEntry) -> Result<StoredGrant<'_>, CacheEntryError> {
     Ok(StoredGrant {
         client_id: entry.required(CLIENT_ID)?,

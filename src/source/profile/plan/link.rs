@@ -22,31 +22,24 @@ pub(crate) struct ProfileLink {
 /// The method by which a profile gets credentials.
 #[derive(Debug)]
 pub(crate) enum Method {
-    /// Static keys of the profile.
     Keys(Credentials),
     /// A role, assumed with the credentials of another link.
     Role {
-        /// The request to STS.
         role: RoleSpec,
-        /// The base credentials.
         base: Box<ProfileLink>,
     },
     /// The credentials of `credential_source`, as the base of the role above.
     CredentialSource(CredentialSource),
     /// A role, assumed with a token from a file.
     WebIdentity {
-        /// The request to STS.
         role: RoleSpec,
         /// The token file: `web_identity_token_file`.
         token_file: Box<str>,
     },
     /// A role of IAM Identity Center.
     Sso {
-        /// The session of the login.
         session: SsoSession,
-        /// The account: `sso_account_id`.
         account_id: Box<str>,
-        /// The role: `sso_role_name`.
         role_name: Box<str>,
     },
     /// A program that prints credentials.
@@ -63,7 +56,6 @@ pub(crate) enum Method {
     },
 }
 
-/// The values of `credential_source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CredentialSource {
     Environment,
