@@ -72,4 +72,10 @@ impl Context {
     pub(crate) fn for_refresher(&self) -> Self {
         Self { files: self.files.fresh(), deadline: Deadline::default(), ..self.clone() }
     }
+
+    /// Returns the context of a test with these variables, and with the files and the network of this machine.
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        Self::new(Environment::new(variables.iter().copied()), Files::unwatched())
+    }
 }

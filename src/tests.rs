@@ -1,7 +1,11 @@
-//! Tests of the whole crate: properties that every type must have.
+//! Tests of the whole crate: properties that every type must have. Shared parts of other tests.
 
 use std::fmt::Debug;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
+
+use tracing::subscriber::DefaultGuard;
 
 use crate::cli::args;
 use crate::config::{Config, Overrides};
@@ -20,6 +24,34 @@ use crate::source::url::UrlCredentials;
 
 /// Every secret of this test contains this word.
 const MARK: &str = "hush";
+
+/// The log of this thread, at every level.
+#[derive(Clone, Default)]
+pub(crate) struct CapturedLog(Arc<Mutex<Vec<u8>>>);
+
+impl CapturedLog {
+    /// Captures the log until the guard is dropped.
+    pub(crate) fn start() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::TRACE);
+        (log, tracing::subscriber::set_default(subscriber.with_writer(move || writer.clone()).finish()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for CapturedLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 #[test]
 fn debug_output_shows_no_secret() {

@@ -115,26 +115,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::tests::CapturedLog;
 
     /// Logs one event within the spans of a refresher and a source, and one outside of them.
-    fn log(layer: impl FnOnce(Lines) -> Box<dyn Subscriber + Send + Sync>) -> Vec<String> {
-        let lines = Lines::default();
+    fn log(layer: impl FnOnce(CapturedLog) -> Box<dyn Subscriber + Send + Sync>) -> Vec<String> {
+        let lines = CapturedLog::default();
         tracing::subscriber::with_default(layer(lines.clone()), || {
             let refresher = tracing::error_span!("refresher", identity = "a\"b", source = "outer");
             refresher.in_scope(|| {
@@ -145,8 +133,7 @@ mod tests {
             });
             tracing::info!("stopped");
         });
-        let bytes = lines.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap().lines().map(ToOwned::to_owned).collect()
+        lines.text().lines().map(ToOwned::to_owned).collect()
     }
 
     #[test]

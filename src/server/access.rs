@@ -289,52 +289,13 @@ mod tests {
 
     #[test]
     fn allows_own_hosts_and_refuses_foreign_ones() {
-        let ours = [
-            "127.0.0.1",
-            "127.0.0.1:9733",
-            "127.0.0.2:1",
-            "localhost",
-            "LOCALHOST:9733",
-            "localhost.",
-            "[::1]",
-            "[::1]:9733",
-            "::1",
-            "169.254.170.2",
-            "169.254.170.2:80",
-            "broker.internal",
-            "BROKER.internal:1",
-            "[::ffff:127.0.0.1]:80",
-        ];
-        let foreign = [
-            "",
-            ":9733",
-            "evil.example",
-            "evil.example:9733",
-            "127.0.0.1.evil.example",
-            "localhost.evil.example",
-            "10.0.0.1",
-            "169.254.170.23",
-            "[::2]",
-            "::2",
-            "localhost:",
-            "localhost:x",
-            "localhost:1:2",
-            "user@localhost",
-            "[::1",
-            "::1]",
-            "127.1",
-            "0.0.0.0",
-            "0.0.0.0:9733",
-            "[::]",
-            "[::]:9733",
-            "2130706433",
-            "localhost ",
-            "localhost\t",
-            "[127.0.0.1]",
-        ];
-        for (list, held) in [(&ours[..], true), (&foreign[..], false)] {
-            assert!(!list.is_empty());
-            for host in list {
+        let ours = "127.0.0.1|127.0.0.1:9733|127.0.0.2:1|localhost|LOCALHOST:9733|localhost.|[::1]|[::1]:9733|::1|\
+                    169.254.170.2|169.254.170.2:80|broker.internal|BROKER.internal:1|[::ffff:127.0.0.1]:80";
+        let foreign = "|:9733|evil.example|evil.example:9733|127.0.0.1.evil.example|localhost.evil.example|10.0.0.1|\
+                       169.254.170.23|[::2]|::2|localhost:|localhost:x|localhost:1:2|user@localhost|[::1|::1]|127.1|\
+                       0.0.0.0|0.0.0.0:9733|[::]|[::]:9733|2130706433|localhost |localhost\t|[127.0.0.1]";
+        for (list, held) in [(ours, true), (foreign, false)] {
+            for host in list.split('|') {
                 assert_eq!(hosts().allow(host), held, "{host:?}");
             }
         }

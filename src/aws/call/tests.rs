@@ -1,8 +1,6 @@
 //! Calls through a proxy and with certificate authorities of the user's own.
 
-use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use testkit::proxy::{Proxy, Verdict};
 use testkit::server::{Reply, nobody};
@@ -12,11 +10,11 @@ use testkit::tls::{Authority, Tls};
 use crate::aws::call::*;
 use crate::aws::settings::SettingError;
 use crate::aws::sts::{AssumeRoleRequest, assume_role};
-use crate::http::client::HttpClient;
 use crate::model::credentials::Credentials;
 use crate::model::location::Location;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
+use crate::tests::CapturedLog;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
 const HOST: &str = "sts.eu-west-1.amazonaws.com";
@@ -52,9 +50,7 @@ impl Scene {
 }
 
 fn within(proxy: &str, files: Files) -> Context {
-    let environment = Environment::new([("https_proxy", proxy)]);
-    let http_client = HttpClient::system(Arc::default()).with_environment(&environment);
-    Context { clock: Clock::system(), environment, files, http_client, ..Context::default() }
+    Context::new(Environment::new([("https_proxy", proxy)]), files)
 }
 
 fn trusting(bundle: Option<&Path>) -> Settings {
@@ -165,37 +161,16 @@ async fn names_proxy_that_refuses_or_is_unreachable() {
 
 #[tokio::test]
 async fn no_log_level_shows_proxy_password() {
-    let log = CallLog::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let (log, guard) = CapturedLog::start();
     let scene = Scene::new();
     let bundle = scene.bundle(scene.authority.pem());
     let context = scene.context(Files::unwatched());
     assume(&context, &trusting(Some(&bundle))).await.unwrap();
     assume(&context, &trusting(None)).await.unwrap_err();
     drop(guard);
-    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap() + &format!("{context:?}");
+    let shown = log.text() + &format!("{context:?}");
     assert!(shown.contains(&format!("via=\"http://{} (https_proxy)\"", scene.proxy.address())), "{shown}");
     for secret in ["hush", "bWU6aHVzaC1wYXNzd29yZA", "104, 117, 115, 104"] {
         assert!(!shown.contains(secret), "{shown}");
-    }
-}
-
-#[derive(Clone, Default)]
-struct CallLog(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for CallLog {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

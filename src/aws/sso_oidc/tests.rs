@@ -1,21 +1,16 @@
-use std::sync::Arc;
-
 use testkit::oidc::{DEVICE, Oidc, REGISTER, TOKEN, refusal};
 use testkit::server::Reply;
 
 use crate::aws::sso_oidc::*;
-use crate::http::client::HttpClient;
 use crate::os::clock::Clock;
-use crate::os::environment::Environment;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 
 fn stage() -> (Oidc, Context, Settings) {
     let oidc = Oidc::start(START_URL, 1000);
-    let environment = Environment::new([("AWS_ENDPOINT_URL_SSO_OIDC", &oidc.endpoint())]);
-    let settings = Settings::of_environment(&environment).with_region(Some("eu-west-1".into()));
     let clock = Clock::injected(SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
-    let context = Context { clock, environment, http_client: HttpClient::system(Arc::default()), ..Context::default() };
+    let context = Context { clock, ..Context::of(&[("AWS_ENDPOINT_URL_SSO_OIDC", &oidc.endpoint())]) };
+    let settings = Settings::of_environment(&context.environment).with_region(Some("eu-west-1".into()));
     (oidc, context, settings)
 }
 

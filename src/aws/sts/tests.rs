@@ -1,21 +1,18 @@
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use testkit::server::{Reply, Server, nobody};
 use testkit::sts::{Form, Role, Sts, error};
 
 use crate::aws::settings::SettingError;
 use crate::aws::sts::*;
-use crate::http::client::HttpClient;
 use crate::http::url::Url;
 use crate::model::error::ErrorKind;
 use crate::os::clock::Clock;
+use crate::tests::CapturedLog;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/path/demo";
 const TOKEN: &str = "hush.web.token";
 
 fn context() -> Context {
-    Context { clock: Clock::system(), http_client: HttpClient::system(Arc::default()), ..Context::default() }
+    Context::of(&[])
 }
 
 fn at(url: &str) -> Settings {
@@ -475,32 +472,14 @@ async fn rejects_parameters_that_a_request_cannot_carry() {
 /// The crate of the signatures logs the text that it signs.
 #[tokio::test]
 async fn no_log_level_shows_a_secret() {
-    let log = StsLog::default();
-    let writer = log.clone();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let (log, guard) = CapturedLog::start();
     let sts = sts();
     let first = assume(&sts, &caller(), &role()).await.unwrap();
     assume(&sts, &first, &role()).await.unwrap();
     drop(guard);
-    let shown = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let shown = log.text();
     assert!(shown.contains("sent an HTTP request"), "{shown}");
     assert!(!shown.contains("hush"), "{shown}");
-}
-
-#[derive(Clone, Default)]
-struct StsLog(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for StsLog {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[tokio::test]

@@ -1,11 +1,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 
 use testkit::oidc::{Oidc, TOKEN, refusal};
 use testkit::server::{Reply, nobody};
 
-use crate::http::client::HttpClient;
 use crate::login::sso::*;
 use crate::model::error::ErrorKind;
 use crate::model::time::parse_timestamp;
@@ -45,23 +43,9 @@ impl Stage {
     fn asking(oidc: Oidc, endpoint: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let variables = [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO_OIDC", endpoint)];
-        let environment = Environment::new(variables);
-        let settings = Settings::of_environment(&environment).with_region(Some("eu-west-1".into()));
-        let context = Context {
-            clock: Clock::injected(at(NOW)),
-            environment,
-            files: Files::unwatched(),
-            http_client: HttpClient::system(Arc::default()),
-            ..Context::default()
-        };
-        let session = SsoSession {
-            name: Some("work".into()),
-            start_url: START_URL.into(),
-            region: "eu-west-1".into(),
-            region_location: None,
-            scopes: vec!["sso:account:access".into()],
-        };
-        Self { home, oidc, context, settings, session }
+        let context = Context { clock: Clock::injected(at(NOW)), ..Context::of(&variables) };
+        let settings = Settings::of_environment(&context.environment).with_region(Some("eu-west-1".into()));
+        Self { home, oidc, context, settings, session: SsoSession::new("work", START_URL, "eu-west-1") }
     }
 
     fn legacy(mut self) -> Self {

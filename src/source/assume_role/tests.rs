@@ -1,11 +1,8 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::http::client::HttpClient;
 use crate::http::url::Url;
 use crate::model::location::Location;
-use crate::os::clock::Clock;
-use crate::os::environment::Environment;
 use crate::source::imds::MetadataCredentials;
 use crate::source::static_keys::StaticCredentials;
 use testkit::document;
@@ -21,22 +18,13 @@ async fn later(seconds: u64) {
     tokio::time::resume();
 }
 
-fn context(variables: &[(&str, &str)]) -> Context {
-    Context {
-        clock: Clock::system(),
-        environment: Environment::new(variables.iter().copied()),
-        http_client: HttpClient::system(std::sync::Arc::default()),
-        ..Context::default()
-    }
-}
-
 #[tokio::test]
 async fn keeps_mfa_session_after_a_refusal() {
     let sts = Sts::start("eu-west-1");
     let sts_url = sts.url();
     let context = Context {
         mfa: crate::context::mfa::Mfa::given("123456".into()),
-        ..context(&[("AWS_ENDPOINT_URL_STS", &sts_url), ("AWS_REGION", "eu-west-1")])
+        ..Context::of(&[("AWS_ENDPOINT_URL_STS", &sts_url), ("AWS_REGION", "eu-west-1")])
     };
     sts.allow(ROLE, Role { mfa: Some(("serial".into(), "123456".into())), ..Role::default() });
     let load = async || {
@@ -63,7 +51,7 @@ async fn reloads_a_refused_base_and_repeats_no_request() {
         ("AWS_REGION", "eu-west-1"),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
     ];
-    let context = context(&variables);
+    let context = Context::of(&variables);
     let trust = |key: &str| {
         sts.know(key, "hush-secret", Some("hush-session"));
         sts.allow(ROLE, Role { trusted: vec![key.into()], ..Role::default() });

@@ -3,7 +3,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::*;
 use crate::http::client::HttpClient;
-use crate::os::clock::Clock;
 use testkit::document as body;
 use testkit::ecs::Ecs;
 use testkit::server::{Reply, Server, nobody};
@@ -11,18 +10,8 @@ use testkit::tls::{Authority, Tls};
 
 const LATER: &str = "2026-11-23T16:00:00Z";
 
-fn context(variables: &[(&str, &str)]) -> Context {
-    Context {
-        clock: Clock::system(),
-        environment: Environment::new(variables.iter().copied()),
-        http_client: HttpClient::system(Arc::default()),
-        files: crate::os::files::Files::unwatched(),
-        ..Context::default()
-    }
-}
-
 async fn load(variables: &[(&str, &str)]) -> Lookup {
-    ContainerCredentials::new().load(&context(variables)).await
+    ContainerCredentials::new().load(&Context::of(variables)).await
 }
 
 async fn error(variables: &[(&str, &str)]) -> SourceError {
@@ -44,7 +33,7 @@ async fn uses_no_proxy() {
     for url in [format!("http://agent.example.com:{}", ports.0), format!("https://agent.example.com:{}", ports.1)] {
         let full = url + Ecs::TARGET;
         let own = [(FULL, &*full), ("SSL_CERT_FILE", bundle.to_str().unwrap())];
-        let context = context(&[&proxies[..], &own].concat());
+        let context = Context::of(&[&proxies[..], &own].concat());
         let names = HashMap::from([("agent.example.com".into(), vec![tls.address().ip()])]);
         let upstream = HttpClient::with_names(Arc::default(), names).with_environment(&context.environment);
         let answer = ContainerCredentials::new().load(&Context { http_client: upstream, ..context }).await;
@@ -86,7 +75,7 @@ fn prefers_relative_uri() {
 #[tokio::test]
 async fn finds_credentials_and_follows_rotation() {
     let ecs = Ecs::start(Some("hush token"), &body("ASIA1", LATER));
-    let context = context(&[(FULL, &ecs.url()), (TOKEN, "hush token")]);
+    let context = Context::of(&[(FULL, &ecs.url()), (TOKEN, "hush token")]);
     let source = ContainerCredentials::new();
     for key in ["ASIA1", "ASIA2"] {
         ecs.set_document(&body(key, LATER));
@@ -108,7 +97,7 @@ async fn shares_responses_of_equal_requests_only() {
     let path = folder.path().join("token");
     std::fs::write(&path, "hush-1").unwrap();
     let (full, file) = (server.url("/a"), path.to_str().unwrap().to_owned());
-    let here = context(&[(FULL, &full), (TOKEN_FILE, &file)]);
+    let here = Context::of(&[(FULL, &full), (TOKEN_FILE, &file)]);
     let source = ContainerCredentials::new();
     let requests = || server.lines().len();
     let (one, two) = tokio::join!(source.load(&here), source.load(&here));
@@ -163,7 +152,7 @@ async fn reads_token_file_at_each_load() {
     let ecs = Ecs::start(Some("hush-1"), &body("ASIA1", LATER));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    let context = context(&[(FULL, &ecs.url()), (TOKEN, "other"), (TOKEN_FILE, path.to_str().unwrap())]);
+    let context = Context::of(&[(FULL, &ecs.url()), (TOKEN, "other"), (TOKEN_FILE, path.to_str().unwrap())]);
     for (content, token) in [("hush-1", "hush-1"), ("hush-2\r\n", "hush-2"), ("hush-3\n\n", "hush-3")] {
         std::fs::write(&path, content).unwrap();
         ecs.set_token(Some(token));
@@ -193,7 +182,7 @@ async fn reports_forbidden_hosts_as_misconfigured() {
 async fn reports_own_listener_as_misconfigured() {
     let ecs = Ecs::start(None, "");
     let own = Arc::new(OnceLock::from(vec![ecs.server().address()]));
-    let context = Context { http_client: HttpClient::system(own), ..context(&[(FULL, &ecs.url())]) };
+    let context = Context { http_client: HttpClient::system(own), ..Context::of(&[(FULL, &ecs.url())]) };
     let Lookup::Failed(error) = ContainerCredentials::new().load(&context).await else { panic!() };
     assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.to_string().contains("is a listener of this process"), "{error}");
@@ -210,7 +199,7 @@ async fn tries_transient_errors_three_times() {
         let before = ecs.server().lines().len();
         ecs.script(replies);
         let source = ContainerCredentials::new().with_timeout(Duration::from_millis(150));
-        let answer = source.load(&context(&[(FULL, &ecs.url())])).await;
+        let answer = source.load(&Context::of(&[(FULL, &ecs.url())])).await;
         assert!(matches!(answer, Lookup::Found(_)), "{answer:?}");
         assert_eq!(ecs.server().lines().len() - before, requests);
     }

@@ -5,9 +5,6 @@ use super::*;
 use crate::http::client::HttpClient;
 use crate::login::cache::file_name;
 use crate::model::credentials::Credentials;
-use crate::os::clock::Clock;
-use crate::os::environment::Environment;
-use crate::os::files::Files;
 use ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
 async fn load(
@@ -24,12 +21,7 @@ async fn load(
         }
     }
     let home = ("HOME", home.path().to_str().unwrap());
-    let context = Context {
-        clock: crate::os::clock::Clock::system(),
-        environment: Environment::new(variables.iter().copied().chain([home])),
-        files: Files::unwatched(),
-        ..Context::default()
-    };
+    let context = Context { http_client: HttpClient::default(), ..Context::of(&[variables, &[home]].concat()) };
     (source.load(&context).await, source.region(&context).await)
 }
 
@@ -46,13 +38,8 @@ async fn error(config: &str, variables: &[(&str, &str)]) -> String {
         std::fs::write(cache.join(file_name(&SHA1_FOR_LEGACY_USE_ONLY, key)), login).unwrap();
     }
     let here = ("HOME", home.path().to_str().unwrap());
-    let context = Context {
-        environment: Environment::new(variables.iter().copied().chain([here])),
-        clock: Clock::system(),
-        files: Files::unwatched(),
-        http_client: HttpClient::with_names(Arc::default(), HashMap::new()),
-        ..Context::default()
-    };
+    let http_client = HttpClient::with_names(Arc::default(), HashMap::new());
+    let context = Context { http_client, ..Context::of(&[variables, &[here]].concat()) };
     let Lookup::Failed(error) = ConfigCredentials::new().profile("dev").load(&context).await else { panic!() };
     error.to_string().replace(here.1, "@")
 }

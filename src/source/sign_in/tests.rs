@@ -1,14 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::http::client::HttpClient;
 use crate::model::error::ErrorKind;
 use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
-use crate::os::files::Files;
 use crate::source::sign_in::*;
 use testkit::server::{Reply, nobody};
 use testkit::signin::{KEY, Signin, cached, denied, error, invalid};
@@ -42,16 +39,9 @@ impl SignInStage {
     fn asking(signin: Signin, endpoint: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let variables = [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SIGNIN", endpoint)];
-        let environment = Environment::new(variables);
-        let source =
-            SignInCredentials::new(SESSION).with_settings(Settings::of_environment(&environment)).of_profile("dev");
-        let context = Context {
-            clock: Clock::injected(at(NOW)),
-            environment,
-            files: Files::unwatched(),
-            http_client: HttpClient::system(Arc::default()),
-            ..Context::default()
-        };
+        let context = Context { clock: Clock::injected(at(NOW)), ..Context::of(&variables) };
+        let settings = Settings::of_environment(&context.environment);
+        let source = SignInCredentials::new(SESSION).with_settings(settings).of_profile("dev");
         Self { signin, context, source, _home: home }
     }
 

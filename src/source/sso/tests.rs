@@ -2,11 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::http::client::HttpClient;
 use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
-use crate::os::environment::Environment;
-use crate::os::files::Files;
 use testkit::server::Reply;
 use testkit::sso::{Portal, refusal};
 
@@ -29,29 +26,16 @@ impl PortalStage {
         portal.allow("hush-access", ACCOUNT, "Read Only");
         let home = tempfile::tempdir().unwrap();
         let endpoint = portal.endpoint();
-        let environment =
-            Environment::new([("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO", &endpoint)]);
-        let session = SsoSession {
-            name: Some("work".into()),
-            start_url: "https://d.awsapps.com/start".into(),
-            region: "eu-west-1".into(),
-            region_location: None,
-            scopes: Vec::new(),
-        };
-        let path = crate::login::sso::cache_file::path(&environment, &session).unwrap();
+        let variables = [("HOME", home.path().to_str().unwrap()), ("AWS_ENDPOINT_URL_SSO", &endpoint)];
+        let context = Context { clock: Clock::injected(parse_timestamp(NOW).unwrap()), ..Context::of(&variables) };
+        let session = SsoSession::new("work", "https://d.awsapps.com/start", "eu-west-1");
+        let path = crate::login::sso::cache_file::path(&context.environment, &session).unwrap();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, format!(r#"{{"accessToken":"hush-access","expiresAt":"{LATER}"}}"#)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let source = SsoCredentials::new(session, ACCOUNT, "Read Only")
-            .with_settings(Settings::of_environment(&environment))
+            .with_settings(Settings::of_environment(&context.environment))
             .of_profile("dev");
-        let context = Context {
-            clock: Clock::injected(parse_timestamp(NOW).unwrap()),
-            environment,
-            files: Files::unwatched(),
-            http_client: HttpClient::system(Arc::default()),
-            ..Context::default()
-        };
         Self { portal, context, source, _home: home }
     }
 

@@ -19,12 +19,8 @@ fn imds() -> Imds {
 }
 
 fn context_with(variables: &[(&str, &str)]) -> Context {
-    Context {
-        clock: Clock::injected(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_446_000)),
-        environment: Environment::new(variables.iter().copied()),
-        http_client: HttpClient::system(Arc::default()),
-        ..Context::default()
-    }
+    let now = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_446_000);
+    Context { clock: Clock::injected(now), ..Context::of(variables) }
 }
 
 fn context(endpoint: &str) -> Context {
@@ -155,9 +151,6 @@ async fn keeps_state_of_services_apart() {
         }
         fn load<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Lookup> {
             Box::pin(std::future::ready(Lookup::not_configured("no")))
-        }
-        fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-            Box::pin(std::future::ready(None))
         }
         fn settings<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Settings> {
             let metadata_service = Some(Ok(Url::parse(&self.0.lock().unwrap()).unwrap()));
