@@ -256,6 +256,15 @@ fn skew_hint(response: &Response, clock: &Clock) -> Option<String> {
     })
 }
 
+/// Returns the error code in the header of an answer, else `in_body`.
+///
+/// The code may have a prefix and a suffix: `com.amazonaws.portal#UnauthorizedException:http://internal/`.
+pub(crate) fn error_class<'a>(response: &'a Response, in_body: Option<&'a str>) -> Option<&'a str> {
+    let header = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
+    let class = header.or(in_body)?.split(':').next()?.rsplit('#').next()?;
+    Some(class).filter(|class| !class.is_empty())
+}
+
 /// Error codes that mean a transient error, whatever the HTTP status is. They are the throttling and transient errors
 /// of botocore and the SDKs.
 const TRANSIENT_CODES: [&str; 21] = [

@@ -14,63 +14,23 @@ pub(crate) struct Partition {
 
 /// All partitions. Each has FIPS and dual-stack endpoints. An unknown region belongs to the first partition, `aws`.
 static PARTITIONS: [Partition; 8] = [
-    Partition {
-        name: "aws",
-        prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
-        dns_suffix: "amazonaws.com",
-        dual_stack_dns_suffix: "api.aws",
-        signin_suffix: "aws.amazon.com",
-    },
-    Partition {
-        name: "aws-cn",
-        prefixes: &["cn"],
-        dns_suffix: "amazonaws.com.cn",
-        dual_stack_dns_suffix: "api.amazonwebservices.com.cn",
-        signin_suffix: "amazonaws.cn",
-    },
-    Partition {
-        name: "aws-eusc",
-        prefixes: &["eusc-de"],
-        dns_suffix: "amazonaws.eu",
-        dual_stack_dns_suffix: "api.amazonwebservices.eu",
-        signin_suffix: "amazonaws-eusc.eu",
-    },
-    Partition {
-        name: "aws-iso",
-        prefixes: &["us-iso"],
-        dns_suffix: "c2s.ic.gov",
-        dual_stack_dns_suffix: "api.aws.ic.gov",
-        signin_suffix: "c2shome.ic.gov",
-    },
-    Partition {
-        name: "aws-iso-b",
-        prefixes: &["us-isob"],
-        dns_suffix: "sc2s.sgov.gov",
-        dual_stack_dns_suffix: "api.aws.scloud",
-        signin_suffix: "sc2shome.sgov.gov",
-    },
-    Partition {
-        name: "aws-iso-e",
-        prefixes: &["eu-isoe"],
-        dns_suffix: "cloud.adc-e.uk",
-        dual_stack_dns_suffix: "api.cloud-aws.adc-e.uk",
-        signin_suffix: "csphome.adc-e.uk",
-    },
-    Partition {
-        name: "aws-iso-f",
-        prefixes: &["us-isof"],
-        dns_suffix: "csp.hci.ic.gov",
-        dual_stack_dns_suffix: "api.aws.hci.ic.gov",
-        signin_suffix: "csphome.hci.ic.gov",
-    },
-    Partition {
-        name: "aws-us-gov",
-        prefixes: &["us-gov"],
-        dns_suffix: "amazonaws.com",
-        dual_stack_dns_suffix: "api.aws",
-        signin_suffix: "amazonaws-us-gov.com",
-    },
+    partition("aws", WORLD, ["amazonaws.com", "api.aws", "aws.amazon.com"]),
+    partition("aws-cn", &["cn"], ["amazonaws.com.cn", "api.amazonwebservices.com.cn", "amazonaws.cn"]),
+    partition("aws-eusc", &["eusc-de"], ["amazonaws.eu", "api.amazonwebservices.eu", "amazonaws-eusc.eu"]),
+    partition("aws-iso", &["us-iso"], ["c2s.ic.gov", "api.aws.ic.gov", "c2shome.ic.gov"]),
+    partition("aws-iso-b", &["us-isob"], ["sc2s.sgov.gov", "api.aws.scloud", "sc2shome.sgov.gov"]),
+    partition("aws-iso-e", &["eu-isoe"], ["cloud.adc-e.uk", "api.cloud-aws.adc-e.uk", "csphome.adc-e.uk"]),
+    partition("aws-iso-f", &["us-isof"], ["csp.hci.ic.gov", "api.aws.hci.ic.gov", "csphome.hci.ic.gov"]),
+    partition("aws-us-gov", &["us-gov"], ["amazonaws.com", "api.aws", "amazonaws-us-gov.com"]),
 ];
+
+const WORLD: &[&str] = &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"];
+
+/// Makes a partition. Its suffixes are those of host names, of dual-stack host names, and of sign-in pages.
+const fn partition(name: &'static str, prefixes: &'static [&'static str], suffixes: [&'static str; 3]) -> Partition {
+    let [dns_suffix, dual_stack_dns_suffix, signin_suffix] = suffixes;
+    Partition { name, prefixes, dns_suffix, dual_stack_dns_suffix, signin_suffix }
+}
 
 impl Partition {
     /// Returns the partition of a region. It is found by the form of the name or by `PARTITION-global`; otherwise it is

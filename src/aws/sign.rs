@@ -1,6 +1,6 @@
 //! Signature Version 4, with the crate of the AWS SDK for Rust.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
@@ -8,7 +8,9 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::body::Bytes;
 use tracing::subscriber::{NoSubscriber, with_default};
+use zeroize::Zeroizing;
 
+use crate::aws::call::ATTEMPT_TIMEOUT;
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::http::address_policy::AddressPolicy;
 use crate::http::message::Request;
@@ -23,13 +25,17 @@ pub(crate) struct Post<'a> {
     pub(crate) service: &'static str,
     pub(crate) content_type: &'static str,
     pub(crate) body: Bytes,
-    pub(crate) timeout: Duration,
 }
 
-impl Post<'_> {
+impl<'a> Post<'a> {
+    /// Makes a request with a body in JSON. Such requests are not signed, so the name of the service does not matter.
+    pub(crate) fn json(endpoint: &'a ServiceEndpoint, body: Zeroizing<Vec<u8>>) -> Self {
+        Self { endpoint, service: "", content_type: "application/json", body: Bytes::from_owner(body) }
+    }
+
     /// Returns the request without a signature, for unsigned actions.
     pub(crate) fn unsigned(&self) -> Request {
-        Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, self.timeout)
+        Request::new(Method::POST, self.endpoint.url.clone(), AddressPolicy::Anywhere, ATTEMPT_TIMEOUT)
             .with_header(CONTENT_TYPE, HeaderValue::from_static(self.content_type))
             .with_body(self.body.clone())
     }

@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use http::header::HeaderName;
-use hyper::body::Bytes;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
+use crate::aws::call::{CHECK_ENDPOINT, ServiceError, call, error_class};
 use crate::aws::dpop::DpopKey;
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::service::Service;
@@ -70,19 +69,9 @@ pub(crate) async fn refresh(
     settings: &Settings,
     grant: &SigninGrant<'_>,
 ) -> Result<SigninTokens, SigninError> {
-    let endpoint = ServiceEndpoint::of(Service::Signin, settings)?;
-    let url = endpoint.url.join("/v1/token");
-    let url = url.map_err(|error| SourceError::misconfigured(format!("the URL of AWS Sign-In {error}")))?;
-    let (endpoint, proven_url) = (ServiceEndpoint { url: url.clone(), ..endpoint }, url.without_query());
-    let body = Bytes::from_owner(body(grant)?);
-    // The request is not signed, so the name of the service does not matter.
-    let post = Post {
-        endpoint: &endpoint,
-        service: "signin",
-        content_type: "application/json",
-        body,
-        timeout: ATTEMPT_TIMEOUT,
-    };
+    let endpoint = ServiceEndpoint::with_path(Service::Signin, "/v1/token", settings)?;
+    let proven_url = endpoint.url.without_query();
+    let post = Post::json(&endpoint, body(grant)?);
     let request = || {
         let proof = grant.key.proof(&proven_url, context.clock.now());
         let proof = proof.map_err(|_| SourceError::unavailable(format!("{ACTION}: cannot generate random numbers")))?;
@@ -94,7 +83,8 @@ pub(crate) async fn refresh(
         failure: call.error,
     })?;
     read(&response.body).map_err(|why| {
-        SourceError::unavailable(format!("{ACTION} (POST {url}): {why}")).with_hint(CHECK_ENDPOINT).into()
+        let message = format!("{ACTION} (POST {}): {why}", endpoint.url);
+        SourceError::unavailable(message).with_hint(CHECK_ENDPOINT).into()
     })
 }
 
@@ -134,10 +124,7 @@ fn read_error(response: &Response, grant: &SigninGrant<'_>) -> ServiceError {
         message: Option<Box<str>>,
     }
     let SigninErrorBody { error, message } = serde_json::from_slice(&response.body).unwrap_or_default();
-    let class = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
-    // The code may have a prefix and a suffix: `com.amazonaws.signin#AccessDeniedException:http://internal/`.
-    let class = class.map(|class| class.split(':').next().unwrap_or_default());
-    let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
+    let class = error_class(response, None);
     let (kind, hint) = match (error.as_deref(), class) {
         (Some(code), _) if ENDING.contains(&code) => (Some(ErrorKind::Denied), Some("log in again with aws login")),
         (Some("INSUFFICIENT_PERMISSIONS"), _) => (

@@ -8,12 +8,11 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
-use hyper::body::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
+use crate::aws::call::{CHECK_ENDPOINT, ServiceError, call};
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::registration::Registration;
 use crate::aws::service::Service;
@@ -220,20 +219,12 @@ async fn post<T: DeserializeOwned>(
     operation: OidcOperation,
     request: &impl Serialize,
 ) -> Result<T, OidcError> {
-    let endpoint = operation.endpoint(settings)?;
+    let endpoint = ServiceEndpoint::with_path(Service::SsoOidc, operation.path, settings)?;
     // A buffer that grows would leave copies of the tokens in memory.
     let mut body = Zeroizing::new(Vec::with_capacity(LARGEST_REQUEST));
     serde_json::to_writer(&mut *body, request)
         .map_err(|_| SourceError::misconfigured(format!("{}: the parameters are not text", operation.name)))?;
-    let body = Bytes::from_owner(body);
-    // The request is not signed, so the name of the service does not matter.
-    let post = Post {
-        endpoint: &endpoint,
-        service: "sso-oauth",
-        content_type: "application/json",
-        body,
-        timeout: ATTEMPT_TIMEOUT,
-    };
+    let post = Post::json(&endpoint, body);
     let read_error = |response: &Response| read_error(response, operation);
     let response =
         call(context, settings, operation.name, || Ok(post.unsigned()), read_error).await.map_err(|call| {
@@ -262,15 +253,6 @@ const REGISTER_CLIENT: OidcOperation = OidcOperation { name: "RegisterClient", p
 const START_DEVICE_AUTHORIZATION: OidcOperation =
     OidcOperation { name: "StartDeviceAuthorization", path: "/device_authorization" };
 const CREATE_TOKEN: OidcOperation = OidcOperation { name: "CreateToken", path: "/token" };
-
-impl OidcOperation {
-    fn endpoint(self, settings: &Settings) -> Result<ServiceEndpoint, SourceError> {
-        let endpoint = ServiceEndpoint::of(Service::SsoOidc, settings)?;
-        let url = endpoint.url.join(self.path);
-        let url = url.map_err(|error| SourceError::misconfigured(format!("the URL of SSO-OIDC {error}")))?;
-        Ok(ServiceEndpoint { url, ..endpoint })
-    }
-}
 
 /// Reads `error` and `error_description`, the fields of OAuth 2.0.
 fn read_error(response: &Response, operation: OidcOperation) -> ServiceError {

@@ -4,11 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
 
-use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
+use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call, error_class};
 use crate::aws::endpoint::ServiceEndpoint;
+use crate::aws::form::ESCAPED;
 use crate::aws::service::Service;
 use crate::aws::settings::Settings;
 use crate::context::Context;
@@ -19,9 +20,6 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
-
-/// The characters that are percent-encoded: all except the unreserved characters of RFC 3986, section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// GetRoleCredentials: returns temporary credentials of a role in an account. The owner of the token must have this
 /// role.
@@ -35,10 +33,9 @@ pub(crate) async fn role_credentials(
     account_id: &str,
     role_name: &str,
 ) -> Result<Credentials, SourceError> {
-    let escaped = |text| utf8_percent_encode(text, RESERVED);
+    let escaped = |text| utf8_percent_encode(text, ESCAPED);
     let query = format!("role_name={}&account_id={}", escaped(role_name), escaped(account_id));
-    let url = ServiceEndpoint::of(Service::Sso, settings)?.url.join(&format!("/federation/credentials?{query}"));
-    let url = url.map_err(|error| SourceError::misconfigured(format!("the URL of the SSO portal {error}")))?;
+    let url = ServiceEndpoint::with_path(Service::Sso, &format!("/federation/credentials?{query}"), settings)?.url;
     let request = || {
         let request = Request::new(Method::GET, url.clone(), AddressPolicy::Anywhere, ATTEMPT_TIMEOUT)
             .with_header(ACCEPT, HeaderValue::from_static("application/json"));
@@ -61,10 +58,7 @@ fn read_error(response: &Response, token: &Secret) -> ServiceError {
     }
     let body = serde_json::from_slice::<PortalErrorBody>(&response.body).ok();
     let (class, message) = body.map_or((None, None), |body| (body.class, body.message));
-    let header = response.headers.get("x-amzn-errortype").and_then(|class| class.to_str().ok());
-    // The code may have a prefix and a suffix: `com.amazonaws.portal#UnauthorizedException:http://internal/`.
-    let class = header.or(class.as_deref()).map(|class| class.split(':').next().unwrap_or_default());
-    let class = class.map(|class| class.rsplit('#').next().unwrap_or_default()).filter(|class| !class.is_empty());
+    let class = error_class(response, class.as_deref());
     let kind = match (class, response.status) {
         (Some("UnauthorizedException"), _) | (None, StatusCode::UNAUTHORIZED) => Some(ErrorKind::LoginRequired),
         (Some("ForbiddenException" | "ResourceNotFoundException"), _) | (None, StatusCode::FORBIDDEN) => {

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use zeroize::Zeroizing;
 
 use crate::aws::arn::{DisplayArn, account_of_role, is_sendable_role, looks_like_arn};
-use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call};
+use crate::aws::call::{CHECK_ENDPOINT, ServiceError, call};
 use crate::aws::endpoint::ServiceEndpoint;
 use crate::aws::form::Form;
 use crate::aws::service::Service;
@@ -182,7 +182,7 @@ async fn ask(
 ) -> Result<Credentials, SourceError> {
     let endpoint = ServiceEndpoint::of(Service::Sts, settings)?;
     let body = Bytes::from_owner(form.encode());
-    let post = Post { endpoint: &endpoint, service: "sts", content_type: CONTENT_TYPE, body, timeout: ATTEMPT_TIMEOUT };
+    let post = Post { endpoint: &endpoint, service: "sts", content_type: CONTENT_TYPE, body };
     let request = || match caller {
         Some(caller) => post.signed(caller, context.clock.now()),
         None => Ok(post.unsigned()),

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -22,7 +23,8 @@ pub(crate) struct CacheEntry {
 }
 
 /// A field. Any text may be a secret.
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(from = "Value")]
 enum EntryField {
     Text(Secret),
     Object(CacheEntry),
@@ -227,12 +229,6 @@ impl<'de> Deserialize<'de> for CacheEntry {
             }
         }
         deserializer.deserialize_map(EntryVisitor)
-    }
-}
-
-impl<'de> Deserialize<'de> for EntryField {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Value::deserialize(deserializer).map(Self::from)
     }
 }
 
