@@ -83,7 +83,8 @@ fn command() -> clap::Command {
         let arg = if is_blank { arg.env(Resettable::Reset) } else { arg };
         arg.hide_env_values(true)
     }
-    Arguments::command().mut_args(adapt).mut_subcommands(|subcommand| subcommand.mut_args(adapt))
+    let command = Arguments::command().mut_args(|arg| adapt(arg).global(true));
+    command.mut_subcommands(|subcommand| subcommand.mut_args(adapt))
 }
 
 fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
@@ -118,7 +119,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         && identity.as_str() != IdentityName::DEFAULT
         && (sources.is_some() || region.is_some())
     {
-        let flags = values.names(&options::SOURCES).join(", ");
+        let flags = values.names(&options::SOURCES.concat()).join(", ");
         return Err(format!(
             "{flags} would configure the identity default, and --identity names {identity}; remove one of them"
         ));

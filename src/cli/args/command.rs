@@ -51,16 +51,16 @@ impl Command {
     /// Refuses flags that the command does not use. Variables are allowed: they may be set for another command.
     pub(crate) fn refuse_unused_flags(&self, values: &ArgumentValues<'_>) -> Result<(), String> {
         let (name, unused) = match self {
-            Self::Get { from_daemon: false, .. } => ("get", &options::SERVER[..]),
-            Self::Get { from_daemon: true, .. } => ("get --from-daemon", &options::SOURCES[..]),
-            Self::Env { .. } => ("env", &options::SOURCES[..]),
-            Self::Exec { .. } => ("exec", &options::SERVER[..]),
-            Self::Status { .. } => ("status", &options::SOURCES[..]),
-            Self::Login(_) => ("login", &options::UNUSED_BY_LOGIN[..]),
-            Self::Profiles { .. } => ("profiles", &options::SERVER[..]),
+            Self::Get { from_daemon: false, .. } => ("get", options::SERVER),
+            Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::SOURCES),
+            Self::Env { .. } => ("env", options::SOURCES),
+            Self::Exec { .. } => ("exec", options::SERVER),
+            Self::Status { .. } => ("status", options::SOURCES),
+            Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
+            Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
-        match values.flags(unused).into_iter().chain(values.flags(&options::IMDS)).next() {
+        match values.flags(unused.iter().copied().flatten().chain(&options::IMDS)).next() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; remove it")),
             None => Ok(()),
         }

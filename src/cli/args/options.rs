@@ -15,7 +15,7 @@ use crate::config::value;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-pub(crate) const SOURCES: [&str; 12] = [
+const KEYS: &[&str] = &[
     "access_key_id",
     "access_key_id_file",
     "secret_access_key",
@@ -24,32 +24,16 @@ pub(crate) const SOURCES: [&str; 12] = [
     "session_token_file",
     "url",
     "url_file",
-    "profile",
-    "credentials_file",
-    "config_file",
-    "region",
 ];
 
-pub(crate) const UNUSED_BY_LOGIN: [&str; 15] = [
-    "access_key_id",
-    "access_key_id_file",
-    "secret_access_key",
-    "secret_access_key_file",
-    "session_token",
-    "session_token_file",
-    "url",
-    "url_file",
-    "region",
-    "listen",
-    "allow_remote",
-    "token_file",
-    "token_group",
-    "auth_token",
-    "auth_token_file",
-];
+const REGION: &[&str] = &["region"];
 
-pub(crate) const SERVER: [&str; 6] =
-    ["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"];
+pub(crate) const SOURCES: &[&[&str]] = &[KEYS, &["profile", "credentials_file", "config_file"], REGION];
+
+pub(crate) const UNUSED_BY_LOGIN: &[&[&str]] = &[KEYS, REGION, SERVER[0]];
+
+pub(crate) const SERVER: &[&[&str]] =
+    &[&["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"]];
 
 /// The flags of the IMDS server. Only `serve` and `check` use them.
 pub(crate) const IMDS: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
@@ -79,23 +63,16 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Subcommand>,
 
     /// Read only this credenza.toml
-    #[arg(long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path)]
     pub(crate) config: Option<PathBuf>,
 
     /// Write logs as text or as one JSON object a line
-    #[arg(
-        long,
-        env = "CREDENZA_LOG_FORMAT",
-        value_name = "FORMAT",
-        value_enum,
-        default_value_t,
-        hide_possible_values = true,
-        global = true
-    )]
+    #[arg(long, env = "CREDENZA_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
 
     /// Log level: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [default: RUST_LOG, else info]
-    #[arg(long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level, global = true)]
+    #[arg(long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level)]
     pub(crate) log_level: Option<Targets>,
 
     #[command(flatten)]
@@ -113,53 +90,47 @@ pub(crate) struct Arguments {
 #[command(next_help_heading = "Sources of the identity default")]
 pub(crate) struct SourceOptions {
     /// Serve a key pair: the access key id
-    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID", value_name = "ID", global = true)]
+    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID", value_name = "ID")]
     access_key_id: Option<Secret>,
 
     /// Read the access key id from a file (- is standard input)
-    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_ACCESS_KEY_ID_FILE", value_name = "FILE", value_parser = value::path)]
     access_key_id_file: Option<PathBuf>,
 
     /// Serve a key pair: the secret access key; other users see it in the process list
-    #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY", value_name = "SECRET", global = true)]
+    #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY", value_name = "SECRET")]
     secret_access_key: Option<Secret>,
 
     /// Read the secret access key from a file (- is standard input)
-    #[arg(
-        long,
-        env = "CREDENZA_SECRET_ACCESS_KEY_FILE",
-        value_name = "FILE",
-        value_parser = value::path,
-        global = true
-    )]
+    #[arg(long, env = "CREDENZA_SECRET_ACCESS_KEY_FILE", value_name = "FILE", value_parser = value::path)]
     secret_access_key_file: Option<PathBuf>,
 
     /// The session token, if the key pair is temporary; other users see it in the process list
-    #[arg(long, env = "CREDENZA_SESSION_TOKEN", value_name = "TOKEN", global = true)]
+    #[arg(long, env = "CREDENZA_SESSION_TOKEN", value_name = "TOKEN")]
     session_token: Option<Secret>,
 
     /// Read the session token from a file (- is standard input)
-    #[arg(long, env = "CREDENZA_SESSION_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_SESSION_TOKEN_FILE", value_name = "FILE", value_parser = value::path)]
     session_token_file: Option<PathBuf>,
 
     /// Serve the key pair in a URL, http://KEY:SECRET@HOST:PORT; other users see it in the process list
-    #[arg(long, env = "CREDENZA_URL", value_name = "URL", global = true)]
+    #[arg(long, env = "CREDENZA_URL", value_name = "URL")]
     url: Option<Secret>,
 
     /// Read the URL from a file (- is standard input)
-    #[arg(long, env = "CREDENZA_URL_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_URL_FILE", value_name = "FILE", value_parser = value::path)]
     url_file: Option<PathBuf>,
 
     /// Serve this profile of the AWS shared files
-    #[arg(long, env = "CREDENZA_PROFILE", value_name = "NAME", value_parser = value::profile, global = true)]
+    #[arg(long, env = "CREDENZA_PROFILE", value_name = "NAME", value_parser = value::profile)]
     pub(crate) profile: Option<Box<str>>,
 
     /// Read this file instead of ~/.aws/credentials
-    #[arg(long, env = "CREDENZA_CREDENTIALS_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_CREDENTIALS_FILE", value_name = "FILE", value_parser = value::path)]
     pub(crate) credentials_file: Option<PathBuf>,
 
     /// Read this file instead of ~/.aws/config
-    #[arg(long, env = "CREDENZA_CONFIG_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_CONFIG_FILE", value_name = "FILE", value_parser = value::path)]
     pub(crate) config_file: Option<PathBuf>,
 
     /// Serve every profile with a matching name as an identity, from its first request on
@@ -168,13 +139,12 @@ pub(crate) struct SourceOptions {
         env = "CREDENZA_SERVE_PROFILES",
         value_name = "PATTERN,…",
         value_parser = ProfilePattern::new,
-        value_delimiter = ',',
-        global = true
+        value_delimiter = ','
     )]
     pub(crate) serve_profiles: Vec<ProfilePattern>,
 
     /// Use this region instead of the sources' regions
-    #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region, global = true)]
+    #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region)]
     pub(crate) region: Option<Box<str>>,
 }
 
@@ -188,29 +158,28 @@ pub(crate) struct ServerOptions {
         env = "CREDENZA_LISTEN",
         value_name = "ADDRESS:PORT",
         value_parser = value::address,
-        value_delimiter = ',',
-        global = true
+        value_delimiter = ','
     )]
     pub(crate) listen: Vec<SocketAddr>,
 
     /// Allow addresses that other hosts can reach
-    #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new(), global = true)]
+    #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new())]
     pub(crate) allow_remote: bool,
 
     /// Keep the auth token in this file; generated if missing
-    #[arg(long, env = "CREDENZA_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_TOKEN_FILE", value_name = "FILE", value_parser = value::path)]
     pub(crate) token_file: Option<PathBuf>,
 
     /// Let this group (name or number) read the token file
-    #[arg(long, env = "CREDENZA_TOKEN_GROUP", value_name = "GROUP", value_parser = value::account, global = true)]
+    #[arg(long, env = "CREDENZA_TOKEN_GROUP", value_name = "GROUP", value_parser = value::account)]
     pub(crate) token_group: Option<Account>,
 
     /// Use this auth token and write no file; other users see it in the process list
-    #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN", global = true)]
+    #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN")]
     auth_token: Option<Secret>,
 
     /// Read the auth token from a file and write none (- is standard input)
-    #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path, global = true)]
+    #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path)]
     auth_token_file: Option<PathBuf>,
 }
 
@@ -224,16 +193,15 @@ pub(crate) struct ImdsOptions {
         env = "CREDENZA_IMDS_LISTEN",
         value_name = "ADDRESS:PORT",
         value_parser = value::imds_address,
-        value_delimiter = ',',
-        global = true
+        value_delimiter = ','
     )]
     pub(crate) imds_listen: Vec<SocketAddr>,
 
     /// Serve this identity there, if its credentials have a session token [default: default]
-    #[arg(long, env = "CREDENZA_IMDS_IDENTITY", value_name = "NAME", value_parser = value::identity, global = true)]
+    #[arg(long, env = "CREDENZA_IMDS_IDENTITY", value_name = "NAME", value_parser = value::identity)]
     pub(crate) imds_identity: Option<IdentityName>,
 
     /// Answer requests without an IMDS session token, too (IMDSv1)
-    #[arg(long, env = "CREDENZA_IMDS_ALLOW_V1", value_parser = BoolishValueParser::new(), global = true)]
+    #[arg(long, env = "CREDENZA_IMDS_ALLOW_V1", value_parser = BoolishValueParser::new())]
     pub(crate) imds_allow_v1: bool,
 }

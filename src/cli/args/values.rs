@@ -38,9 +38,9 @@ impl<'a> ArgumentValues<'a> {
     }
 
     /// Returns the names of the arguments that are on the command line.
-    pub(crate) fn flags(&self, ids: &[&str]) -> Vec<String> {
+    pub(crate) fn flags<'i>(&self, ids: impl Iterator<Item = &'i &'i str>) -> impl Iterator<Item = String> {
         let is_flag = |id: &&&str| self.rank(id) == Some(ValueSource::CommandLine);
-        ids.iter().filter(is_flag).map(|id| argument_name(id, ValueSource::CommandLine)).collect()
+        ids.filter(is_flag).map(|id| argument_name(id, ValueSource::CommandLine))
     }
 
     /// Returns the text of an argument, or the path of its `…-file` variant. For the path `-` it reads standard input
