@@ -44,8 +44,10 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup>;
 
     /// Returns the region that this source knows. The region is looked up on demand, apart from the credentials. `None`
-    /// if it is unknown or the lookup fails.
-    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>>;
+    /// if it is unknown or the lookup fails; by default no region is known.
+    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Returns the settings for calls to AWS by a role that has this source as its base.
     #[doc(hidden)]

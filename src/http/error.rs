@@ -55,10 +55,7 @@ pub(crate) enum HttpErrorCause {
     #[error("{0}")]
     BadProxy(Box<str>),
     #[error("it refused with status {status}{}", hint(*status, variable))]
-    ProxyRefused {
-        status: StatusCode,
-        variable: &'static str,
-    },
+    ProxyRefused { status: StatusCode, variable: &'static str },
     /// An error on the way through a proxy.
     #[error("proxy {proxy}: {cause}")]
     Proxy {

@@ -77,13 +77,9 @@ pub(crate) enum RefreshState {
         limit: Duration,
     },
     /// The refresher holds a lease and waits for the next refresh.
-    Waiting {
-        next: SystemTime,
-    },
+    Waiting { next: SystemTime },
     /// The refresher pauses after a failure. Requests do not shorten the pause.
-    BackingOff {
-        next: SystemTime,
-    },
+    BackingOff { next: SystemTime },
 }
 
 impl LeaseState {

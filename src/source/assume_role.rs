@@ -14,7 +14,7 @@ use crate::model::location::Location;
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::time::timestamp;
 use crate::source::spec::{RoleSpec, TextSource};
-use crate::source::static_keys::read;
+use crate::source::static_keys::read_optional;
 use crate::source::{BoxFuture, Source};
 
 /// The maximum duration of a session in a role chain, even if the request asks for more (AWS IAM User Guide, "Role
@@ -127,10 +127,7 @@ impl AssumeRole {
         settings: &Settings,
         caller: &Credentials,
     ) -> Result<Credentials, SourceError> {
-        let policy = match &self.role.policy_file {
-            Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),
-            None => None,
-        };
+        let policy = read_optional(context, self.role.policy_file.clone().map(TextSource::File).as_ref()).await?;
         let policy = policy.as_ref().map(|policy| policy.as_str());
         let key = cache_key("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));
         let request = || async {
@@ -265,10 +262,7 @@ impl Source for AssumeRole {
                 Some(settings) => settings.clone(),
                 None => self.base.source().settings(context).await,
             };
-            match &self.region {
-                Some(region) => settings.with_region(Some(region.clone())),
-                None => settings,
-            }
+            settings.with_region(self.region.clone())
         })
     }
 

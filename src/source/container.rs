@@ -159,10 +159,6 @@ impl Source for ContainerCredentials {
             }
         })
     }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
-    }
 }
 
 fn endpoint(environment: &Environment) -> Result<Option<Url>, SourceError> {

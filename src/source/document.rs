@@ -6,7 +6,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use zeroize::Zeroizing;
 
@@ -47,7 +48,9 @@ pub(crate) fn credentials(
     let error = |kind, why: String| SourceError::new(kind, format!("{request}: {why}"));
     let document = parse(body).map_err(|why| error(ErrorKind::Unavailable, why))?;
     document.succeeded(code, secret).map_err(|(kind, why)| error(kind, why))?;
-    document.credentials().map_err(|why| error(ErrorKind::Misconfigured, format!("in the document, {why}")))
+    document
+        .credentials(DocumentField::Token)
+        .map_err(|why| error(ErrorKind::Misconfigured, format!("in the document, {why}")))
 }
 
 /// Returns the credentials that a program has printed for `credential_process`.
@@ -63,10 +66,11 @@ pub(crate) fn printed(output: &[u8]) -> Result<Credentials, String> {
         }
         _ => return Err("its output has no \"Version\": 1".into()),
     }
-    document.credentials_with(DocumentField::SessionToken).map_err(|why| format!("in its output, {why}"))
+    document.credentials(DocumentField::SessionToken).map_err(|why| format!("in its output, {why}"))
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(field_identifier)]
 enum DocumentField {
     AccessKeyId,
     SecretAccessKey,
@@ -78,20 +82,9 @@ enum DocumentField {
     Message,
     Version,
     SessionToken,
+    #[serde(other)]
+    Unknown,
 }
-
-const FIELDS: [&str; 10] = [
-    "AccessKeyId",
-    "SecretAccessKey",
-    "Token",
-    "Expiration",
-    "AccountId",
-    "RoleArn",
-    "Code",
-    "Message",
-    "Version",
-    "SessionToken",
-];
 
 enum FieldValue {
     Text(Zeroizing<String>),
@@ -102,8 +95,8 @@ enum FieldValue {
 
 #[derive(Default)]
 struct CredentialDocument {
-    values: [Option<FieldValue>; FIELDS.len()],
-    duplicate: Option<&'static str>,
+    values: [Option<FieldValue>; DocumentField::Unknown as usize],
+    duplicate: Option<DocumentField>,
 }
 
 fn parse(body: &[u8]) -> Result<CredentialDocument, String> {
@@ -137,13 +130,9 @@ impl CredentialDocument {
         }
     }
 
-    fn credentials(&self) -> Result<Credentials, String> {
-        self.credentials_with(DocumentField::Token)
-    }
-
-    fn credentials_with(&self, token: DocumentField) -> Result<Credentials, String> {
+    fn credentials(&self, token: DocumentField) -> Result<Credentials, String> {
         if let Some(field) = self.duplicate {
-            return Err(format!("{field} occurs twice"));
+            return Err(format!("{field:?} occurs twice"));
         }
         let (key, secret) = (self.text(DocumentField::AccessKeyId)?, self.text(DocumentField::SecretAccessKey)?);
         let token = self.text(token)?;
@@ -175,9 +164,7 @@ impl CredentialDocument {
         match &self.values[field as usize] {
             None | Some(FieldValue::Null) => Ok(None),
             Some(FieldValue::Text(text)) => Ok(Some(text.trim()).filter(|text| !text.is_empty())),
-            Some(FieldValue::Number(_) | FieldValue::Other) => {
-                Err(format!("{} is not a string", FIELDS[field as usize]))
-            }
+            Some(FieldValue::Number(_) | FieldValue::Other) => Err(format!("{field:?} is not a string")),
         }
     }
 }
@@ -194,39 +181,19 @@ impl<'de> Deserialize<'de> for CredentialDocument {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<CredentialDocument, A::Error> {
                 let mut document = CredentialDocument::default();
-                while let Some(FieldName(known)) = map.next_key()? {
-                    let Some(index) = known else {
+                while let Some(field) = map.next_key::<DocumentField>()? {
+                    let Some(value) = document.values.get_mut(field as usize) else {
                         map.next_value::<IgnoredAny>()?;
                         continue;
                     };
-                    if document.values[index].replace(map.next_value()?).is_some() {
-                        document.duplicate = Some(FIELDS[index]);
+                    if value.replace(map.next_value()?).is_some() {
+                        document.duplicate = Some(field);
                     }
                 }
                 Ok(document)
             }
         }
         deserializer.deserialize_map(DocumentVisitor)
-    }
-}
-
-struct FieldName(Option<usize>);
-
-impl<'de> Deserialize<'de> for FieldName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NameVisitor;
-        impl Visitor<'_> for NameVisitor {
-            type Value = FieldName;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<FieldName, E> {
-                Ok(FieldName(FIELDS.iter().position(|field| *field == name)))
-            }
-        }
-        deserializer.deserialize_str(NameVisitor)
     }
 }
 

@@ -125,44 +125,29 @@ mod tests {
     }
 
     #[test]
-    fn adds_a_hint_to_every_unexpected_response() {
+    fn maps_status_to_error_kind_and_hint() {
+        use ErrorKind::{Denied, Misconfigured, Unavailable};
         let hints = EndpointHints { silent: "wake it", denied: "ask nicely", other: "look at it" };
-        for (status, hint) in [
-            (400, "look at it"),
-            (401, "ask nicely"),
-            (403, "ask nicely"),
-            (404, "look at it"),
-            (429, RETRY_LATER),
-            (500, RETRY_LATER),
-            (302, "look at it"),
-            (204, "look at it"),
+        for (status, kind, hint) in [
+            (204, Unavailable, "look at it"),
+            (301, Misconfigured, "look at it"),
+            (302, Misconfigured, "look at it"),
+            (307, Misconfigured, "look at it"),
+            (400, Misconfigured, "look at it"),
+            (401, Denied, "ask nicely"),
+            (403, Denied, "ask nicely"),
+            (404, Misconfigured, "look at it"),
+            (408, Unavailable, RETRY_LATER),
+            (429, Unavailable, RETRY_LATER),
+            (500, Unavailable, RETRY_LATER),
+            (503, Unavailable, RETRY_LATER),
         ] {
             let error = hints.refused(&response(status, ""), "GET http://h/", &Clock::default(), None);
-            assert!(error.to_string().ends_with(&format!("; {hint}")), "{error}");
-        }
-        assert_eq!(&*hints.useless(SourceError::new(ErrorKind::Denied, "no")).to_string(), "no; ask nicely");
-        assert_eq!(&*hints.useless(SourceError::unavailable("no")).to_string(), "no; look at it");
-    }
-
-    #[test]
-    fn maps_status_to_error_kind() {
-        for (status, kind) in [
-            (400, ErrorKind::Misconfigured),
-            (401, ErrorKind::Denied),
-            (403, ErrorKind::Denied),
-            (404, ErrorKind::Misconfigured),
-            (408, ErrorKind::Unavailable),
-            (429, ErrorKind::Unavailable),
-            (500, ErrorKind::Unavailable),
-            (503, ErrorKind::Unavailable),
-            (301, ErrorKind::Misconfigured),
-            (307, ErrorKind::Misconfigured),
-            (204, ErrorKind::Unavailable),
-        ] {
-            let error = error(status, "");
-            assert_eq!(error.kind, kind, "{status}");
+            assert_eq!((error.kind, error.hint.as_deref()), (kind, Some(hint)), "{status}");
             assert_eq!(error.retry_after, kind.is_transient().then_some(Duration::from_secs(7)), "{status}");
         }
+        assert_eq!(&*hints.useless(SourceError::new(Denied, "no")).to_string(), "no; ask nicely");
+        assert_eq!(&*hints.useless(SourceError::unavailable("no")).to_string(), "no; look at it");
     }
 
     #[test]

@@ -209,10 +209,6 @@ impl Source for ProcessCredentials {
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move { Lookup::from_result(self.obtain(context).await) })
     }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
-    }
 }
 
 /// A running program. Dropping it kills the program and the processes that it started.

@@ -85,6 +85,7 @@ impl SignInCredentials {
     }
 }
 
+// No region: that of Sign-In says nothing about the region in which the credentials are used.
 impl Source for SignInCredentials {
     fn name(&self) -> &'static str {
         "sign-in"
@@ -92,11 +93,6 @@ impl Source for SignInCredentials {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move { Lookup::from_result(self.credentials(context).await) })
-    }
-
-    /// Returns `None`: the region of Sign-In says nothing about the region in which the credentials are used.
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
     }
 }
 

@@ -139,9 +139,7 @@ pub(crate) enum LongLivedKeys {
     #[default]
     Direct,
     /// The broker exchanges the keys for a session, and serves only the session.
-    Session {
-        duration: Duration,
-    },
+    Session { duration: Duration },
 }
 
 /// The program of a process source.

@@ -120,6 +120,7 @@ impl SsoCredentials {
     }
 }
 
+// No region: that of the portal says nothing about the region in which the credentials are used.
 impl Source for SsoCredentials {
     fn name(&self) -> &str {
         &self.name
@@ -130,11 +131,6 @@ impl Source for SsoCredentials {
             let credentials = self.credentials(context).await;
             Lookup::from_result(credentials.map_err(|error| self.settings.locate(error, None)))
         })
-    }
-
-    /// Returns `None`: the region of the portal says nothing about the region in which the credentials are used.
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
     }
 }
 
@@ -183,10 +179,6 @@ impl Source for SsoRole {
                 Err(error) => error.into(),
             }
         })
-    }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
     }
 }
 

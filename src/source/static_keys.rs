@@ -62,10 +62,7 @@ impl StaticCredentials {
     async fn credentials(&self, context: &Context) -> Result<Credentials, SourceError> {
         let key = read(context, &self.access_key_id).await?;
         let secret = read(context, &self.secret_access_key).await?;
-        let token = match &self.session_token {
-            Some(token) => Some(read(context, token).await?),
-            None => None,
-        };
+        let token = read_optional(context, self.session_token.as_ref()).await?;
         Ok(Credentials::new(&key, &secret)?.with_session_token(token.as_ref().map(|token| token.as_str()))?)
     }
 }
@@ -77,10 +74,6 @@ impl Source for StaticCredentials {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move { Lookup::from_result(self.credentials(context).await) })
-    }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
     }
 }
 
@@ -99,6 +92,17 @@ pub(crate) async fn read(context: &Context, text: &TextSource) -> Result<Zeroizi
     let contents =
         context.files.read(&path).await.map_err(|error| unreadable(error.reason().to_string()).caused_by(error))?;
     text_of(&contents.bytes).ok_or_else(|| unreadable("it is not UTF-8 text".into()))
+}
+
+/// Like [`read`], for a text that may be absent.
+pub(crate) async fn read_optional(
+    context: &Context,
+    text: Option<&TextSource>,
+) -> Result<Option<Zeroizing<String>>, SourceError> {
+    match text {
+        Some(text) => read(context, text).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Decodes UTF-8 and trims it. Editors on Windows put a byte order mark before the text, which is removed.

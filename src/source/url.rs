@@ -63,10 +63,6 @@ impl Source for UrlCredentials {
             Lookup::from_result(text.and_then(|text| Ok(parse(&text)?)))
         })
     }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
-    }
 }
 
 /// The reason why a URL is invalid. It shows no part of the URL.

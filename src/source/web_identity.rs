@@ -15,7 +15,7 @@ use crate::model::text::{Escaped, InvalidText, usable};
 use crate::os::environment::Environment;
 use crate::source::assume_role::{cache_key, session_name};
 use crate::source::spec::{RoleSpec, TextSource};
-use crate::source::static_keys::read;
+use crate::source::static_keys::{read, read_optional};
 use crate::source::{BoxFuture, Source};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
@@ -84,10 +84,7 @@ impl WebIdentityCredentials {
             )
             .with_hint("check that it holds the token alone, in one line"),
         })?;
-        let policy = match &self.role.policy_file {
-            Some(path) => Some(read(context, &TextSource::File(path.clone())).await?),
-            None => None,
-        };
+        let policy = read_optional(context, self.role.policy_file.clone().map(TextSource::File).as_ref()).await?;
         let policy = policy.as_ref().map(|policy| policy.as_str());
         let (token, settings) = (Secret::new(token.as_str()), self.settings(context).await);
         let key = cache_key("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
@@ -120,10 +117,6 @@ impl Source for WebIdentityCredentials {
 
     fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
         let settings = self.settings.clone().unwrap_or_else(|| Settings::of_environment(&context.environment));
-        let settings = match &self.region {
-            Some(region) => settings.with_region(Some(region.clone())),
-            None => settings,
-        };
-        Box::pin(std::future::ready(settings))
+        Box::pin(std::future::ready(settings.with_region(self.region.clone())))
     }
 }

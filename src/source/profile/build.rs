@@ -87,10 +87,6 @@ impl Source for ProfileKeys {
     fn load<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(std::future::ready(Lookup::Found(self.0.clone())))
     }
-
-    fn region<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        Box::pin(std::future::ready(None))
-    }
 }
 
 /// The source of a profile, with a location for its errors.

@@ -170,13 +170,10 @@ impl<'a> Planner<'a> {
                                role has no base credentials";
                 return Err(error_at(property, section, message).with_hint("add one of them"));
             }
-            (None, Some((word, at))) => PlanBase::Link(ProfileLink {
-                profile: section.name().into(),
-                location: location(at, section),
-                method: Method::CredentialSource(
-                    credential_source(word).ok_or_else(|| unknown_credential_source(word, at, section))?,
-                ),
-            }),
+            (None, Some((word, at))) => {
+                let source = credential_source(word).ok_or_else(|| unknown_credential_source(word, at, section))?;
+                PlanBase::Link(link(at, section, Method::CredentialSource(source)))
+            }
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
         Ok(PlanStep::Role(RoleStep { section, role, property }, base))
@@ -224,7 +221,7 @@ impl<'a> Planner<'a> {
         }
         let (role, _) = role(section)?;
         let method = Method::WebIdentity { role, token_file: token_file.into() };
-        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
+        Ok(Some(link(at, section, method)))
     }
 
     /// Plans SSO. As in botocore, a profile uses SSO if it names an SSO account or an SSO role.
@@ -246,7 +243,7 @@ impl<'a> Planner<'a> {
             error_at(at, section, message).with_hint(CONFIGURE_SSO)
         })?;
         let method = Method::Sso { session, account_id, role_name };
-        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
+        Ok(Some(link(at, section, method)))
     }
 
     fn sign_in(&self, section: &Section) -> Result<Option<ProfileLink>, SourceError> {
@@ -268,7 +265,7 @@ impl<'a> Planner<'a> {
         }
         let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
         let method = Method::Process { command: command.into(), account_id };
-        Ok(Some(ProfileLink { profile: section.name().into(), location: location(at, section), method }))
+        Ok(Some(link(at, section, method)))
     }
 }
 
@@ -291,6 +288,11 @@ pub(crate) fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'
 /// Returns the location of a property, with its profile.
 pub(crate) fn location(at: &Property, section: &Section) -> Location {
     at.location().in_profile(section.name())
+}
+
+/// Makes the link of a profile. The property decides the method.
+pub(crate) fn link(at: &Property, section: &Section, method: Method) -> ProfileLink {
+    ProfileLink { profile: section.name().into(), location: location(at, section), method }
 }
 
 /// Makes an error about a property of a profile.

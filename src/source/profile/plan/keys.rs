@@ -7,26 +7,20 @@ use crate::shared_config::SharedFile;
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::{
-    ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, error_at, location, value,
+    ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_TOKEN, error_at, link, value,
 };
-
-/// The hint for half a key pair.
-const COMPLETE_PAIR: &str = "add it, or remove this half";
 
 /// Returns the keys of a profile. Both halves come from one file; the credentials file takes precedence. But if each
 /// file has only one half, as some users keep them, the two halves are the pair.
 pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
+    let half = |at, set: &str, unset: &str| {
+        Err(error_at(at, section, format!("{set} is set without {unset}")).with_hint("add it, or remove this half"))
+    };
     let (id, secret) = match (value(section, ACCESS_KEY_ID), value(section, SECRET_ACCESS_KEY)) {
         (Some(id), Some(secret)) => (id, secret),
         (None, None) => return Ok(None),
-        (Some((_, at)), None) => {
-            let message = format!("{ACCESS_KEY_ID} is set without {SECRET_ACCESS_KEY}");
-            return Err(error_at(at, section, message).with_hint(COMPLETE_PAIR));
-        }
-        (None, Some((_, at))) => {
-            let message = format!("{SECRET_ACCESS_KEY} is set without {ACCESS_KEY_ID}");
-            return Err(error_at(at, section, message).with_hint(COMPLETE_PAIR));
-        }
+        (Some((_, at)), None) => return half(at, ACCESS_KEY_ID, SECRET_ACCESS_KEY),
+        (None, Some((_, at))) => return half(at, SECRET_ACCESS_KEY, ACCESS_KEY_ID),
     };
     let hidden = |name| section.get(name).is_some_and(Property::hides_another_file);
     if id.1.file() != secret.1.file() && (hidden(ACCESS_KEY_ID) || hidden(SECRET_ACCESS_KEY)) {
@@ -44,11 +38,7 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
     let credentials = credentials.map_err(|error: InvalidText| error_at(id.1, section, error).with_hint(REWRITE))?;
     let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
-    Ok(Some(ProfileLink {
-        profile: section.name().into(),
-        location: location(id.1, section),
-        method: Method::Keys(credentials),
-    }))
+    Ok(Some(link(id.1, section, Method::Keys(credentials))))
 }
 
 /// Returns the file of a property that is not blank.
