@@ -154,43 +154,24 @@ fn refuses_wrong_sources() {
         (r#"{ process = [] }"#, ", process", "write a program and its arguments"),
         (r#"{ process = ["a", 1] }"#, ", process, word 2", "must be a text in quotes"),
         (r#"{ process = ["a"], profile = "dev" }"#, "", "the keys of several sources"),
-        (r#"{ role_arn = "arn:aws:iam::1:role/a" }"#, ", role_arn", "has no source; add the base credentials"),
+        (r#"{ role_arn = ARN }"#, ", role_arn", "has no source; add the base credentials"),
         (r#"{ role_arn = "arn:aws:iam::1:role/a\nb", source = "imds" }"#, ", role_arn", "control character"),
-        (r#"{ role_arn = "arn:aws:iam::1:role/a", source = "profil" }"#, ", source", "did you mean \"profile\"?"),
+        (r#"{ role_arn = ARN, source = "profil" }"#, ", source", "did you mean \"profile\"?"),
+        (r#"{ role_arn = ARN, source = { } }"#, ", source", "the source of source 1 of identity minio"),
+        (r#"{ role_arn = ARN, source = "imds", duration = "1m" }"#, ", duration", "between 15m and 12h"),
+        (r#"{ role_arn = ARN, source = "imds", tags = { "" = "a" } }"#, ", tags.\"\"", "tag name is empty"),
+        (r#"{ role_arn = ARN, source = "imds", policy_arns = ["x"] }"#, ", policy_arns, policy 1", "ARN"),
         (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", source = { } }"#,
-            ", source",
-            "the source of source 1 of identity minio",
-        ),
-        (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", duration = "1m" }"#,
-            ", duration",
-            "between 15m and 12h",
-        ),
-        (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", tags = { "" = "a" } }"#,
-            ", tags.\"\"",
-            "tag name is empty",
-        ),
-        (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", source = "imds", policy_arns = ["x"] }"#,
-            ", policy_arns, policy 1",
-            "ARN",
-        ),
-        (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", external_id = "x" }"#,
+            r#"{ role_arn = ARN, web_identity_token_file = "/t", external_id = "x" }"#,
             ", external_id",
             "does not accept with a web identity",
         ),
-        (
-            r#"{ role_arn = "arn:aws:iam::1:role/a", web_identity_token_file = "/t", source = "imds" }"#,
-            ", source",
-            "keep one of the two",
-        ),
+        (r#"{ role_arn = ARN, web_identity_token_file = "/t", source = "imds" }"#, ", source", "keep one of the two"),
         (r#"{ web_identity_token_file = "/t" }"#, ", web_identity_token_file", "and no role_arn"),
         (r#"{ profile = "dev", external_id = "x" }"#, ", external_id", "has external_id and no role_arn"),
         (r#"{ sso_session = "work", account_id = "1" }"#, ", sso_session", "has no role_name"),
     ] {
+        let source = source.replace("ARN", "\"arn:aws:iam::1:role/a\"");
         let text = format!("[identities.minio]\nsources = [{source}]\n");
         let key: &str = Box::leak(format!("identities.minio.sources, source 1{key}").into_boxed_str());
         assert_refused(&text, &[(2, key, message)]);
@@ -397,9 +378,12 @@ fn flags_beat_the_file_and_the_file_beats_defaults() {
 fn merges_imds_flags_with_the_file() {
     const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\n[imds]\nlisten = \"127.0.0.1:2\"\nidentity = \"a\"\n\
                         [identities.a]\nsources = [\"imds\"]\n";
-    let listen = |addresses: &[&str]| Some(addresses.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+    let at = |addresses: &[&str]| {
+        let imds_listen = Some(addresses.iter().map(|text| text.parse().unwrap()).collect());
+        Overrides { imds_listen, ..Overrides::default() }
+    };
     let with = |file: &str, overrides: &Overrides| Config::parse(file.as_bytes(), overrides).unwrap();
-    let moved = Overrides { imds_listen: listen(&["127.0.0.1:3"]), ..Overrides::default() };
+    let moved = at(&["127.0.0.1:3"]);
     let imds = with(FILE, &moved).imds.unwrap();
     assert_eq!((Some(imds.listen), imds.identity, imds.allow_v1), (moved.imds_listen.clone(), "a".into(), false));
     let imds = with("", &moved).imds.unwrap();
@@ -412,14 +396,8 @@ fn merges_imds_flags_with_the_file() {
     assert_eq!(with(&file, &here).imds_conflict(), None);
 
     for (overrides, expected) in [
-        (
-            Overrides { imds_listen: listen(&["127.0.0.1:1"]), ..Overrides::default() },
-            "127.0.0.1:1: [server] or another",
-        ),
-        (
-            Overrides { imds_listen: listen(&["[::1]:3", "[::1]:3"]), ..Overrides::default() },
-            "[::1]:3: [server] or another",
-        ),
+        (at(&["127.0.0.1:1"]), "127.0.0.1:1: [server] or another"),
+        (at(&["[::1]:3", "[::1]:3"]), "[::1]:3: [server] or another"),
         (
             Overrides { imds_identity: Some("gone".into()), ..Overrides::default() },
             "no identity gone; configured identities: a, default",
@@ -428,9 +406,9 @@ fn merges_imds_flags_with_the_file() {
         let conflict = with(FILE, &overrides).imds_conflict().unwrap();
         assert!(conflict.starts_with("--imds-") && conflict.contains(expected), "{conflict}");
     }
-    let default = Overrides { imds_listen: listen(&["[::1]:9733"]), ..Overrides::default() };
+    let default = at(&["[::1]:9733"]);
     assert!(with("", &default).imds_conflict().is_some(), "the default address of [server]");
-    let any = Overrides { imds_listen: listen(&["127.0.0.1:0", "127.0.0.1:0"]), ..Overrides::default() };
+    let any = at(&["127.0.0.1:0", "127.0.0.1:0"]);
     assert_eq!(with(FILE, &any).imds_conflict(), None, "port 0 gets a different port each time");
 
     let nowhere = Overrides { imds_allow_v1: Some(true), ..Overrides::default() };

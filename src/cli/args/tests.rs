@@ -61,6 +61,10 @@ fn parses_every_command() {
     let get =
         |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
     let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
+    let exec = |identity: &str, command: &[&str]| {
+        let command = command.iter().map(Into::into).collect();
+        Command::Exec { identity: identity.into(), mfa_code: None, command }
+    };
     for (line, expected) in [
         ("", Command::Serve),
         ("--profile dev", Command::Serve),
@@ -74,15 +78,8 @@ fn parses_every_command() {
         ),
         ("env", env("default", ShellDialect::Env)),
         ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
-        (
-            "exec -- ls -l --help",
-            Command::Exec {
-                identity: IdentityName::default(),
-                mfa_code: None,
-                command: vec!["ls".into(), "-l".into(), "--help".into()],
-            },
-        ),
-        ("exec --identity a -- ls", Command::Exec { identity: "a".into(), mfa_code: None, command: vec!["ls".into()] }),
+        ("exec -- ls -l --help", exec("default", &["ls", "-l", "--help"])),
+        ("exec --identity a -- ls", exec("a", &["ls"])),
         ("check", Command::Check),
         ("status --ready", Command::Status { ready: true, json: false, watch: false }),
         ("status --json", Command::Status { ready: false, json: true, watch: false }),
@@ -277,10 +274,13 @@ fn print_line(text: &str) {
     println!("{text}");
 }
 
-fn run_with(line: &str, variables: &[(&str, &str)]) -> String {
+/// Runs the child with these variables, `NAME=value` for `CREDENZA_NAME`, separated by `|`.
+fn run_with(line: &str, variables: &str) -> String {
+    let variables = variables.split_terminator('|').map(|variable| variable.split_once('=').unwrap());
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(["cli::args::tests::child", "--exact", "--nocapture"]).env_clear().env(CHILD, line);
-    let output = child.envs(variables.iter().copied()).output().unwrap();
+    child.envs(variables.map(|(name, value)| (format!("CREDENZA_{name}"), value)));
+    let output = child.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
@@ -288,75 +288,45 @@ fn run_with(line: &str, variables: &[(&str, &str)]) -> String {
 #[test]
 fn flags_beat_variables_and_variables_beat_the_file() {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], &'c [&'c str]);
-    let cases: [Case<'_>; 23] = [
-        ("", &[], &["first=Environment token=Some(\"/from-file\") remote=true warnings=0", "Default Serve"]),
-        ("", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:s@h", "warnings=0"]),
-        ("--url http://k:flag@h", &[("CREDENZA_URL", "http://k:s@h")], &["first=http://k:flag@h", "warnings=1"]),
-        ("get --url-file flag", &[("CREDENZA_URL", "http://k:s@h")], &["first=flag", "warnings=0"]),
-        ("get --url http://k:s@h", &[("CREDENZA_URL_FILE", "variable")], &["first=http://k:s@h"]),
+    for (line, variables, expected) in [
+        ("", "", "first=Environment token=Some(\"/from-file\") remote=true warnings=0 | Default Serve"),
+        ("", "URL=http://k:s@h", "first=http://k:s@h | warnings=0"),
+        ("--url http://k:flag@h", "URL=http://k:s@h", "first=http://k:flag@h | warnings=1"),
+        ("get --url-file flag", "URL=http://k:s@h", "first=flag | warnings=0"),
+        ("get --url http://k:s@h", "URL_FILE=variable", "first=http://k:s@h"),
+        ("", "URL=http://k:s@h|URL_FILE=f", "CREDENZA_URL and CREDENZA_URL_FILE are both given"),
+        ("--access-key-id A", "SECRET_ACCESS_KEY=s", "first=A:s | warnings=0"),
+        ("", "ACCESS_KEY_ID=A", "half a key pair"),
         (
             "",
-            &[("CREDENZA_URL", "http://k:s@h"), ("CREDENZA_URL_FILE", "f")],
-            &["CREDENZA_URL and CREDENZA_URL_FILE are both given"],
+            "ACCESS_KEY_ID= |URL=|LISTEN=|ALLOW_REMOTE=|IMDS_LISTEN=|IMDS_IDENTITY=|IMDS_ALLOW_V1=",
+            "first=Environment | Default Serve | imds=[127.0.0.1:5] default v1=true",
         ),
-        ("--access-key-id A", &[("CREDENZA_SECRET_ACCESS_KEY", "s")], &["first=A:s", "warnings=0"]),
-        ("", &[("CREDENZA_ACCESS_KEY_ID", "A")], &["half a key pair"]),
-        (
-            "",
-            &[
-                ("CREDENZA_ACCESS_KEY_ID", " "),
-                ("CREDENZA_URL", ""),
-                ("CREDENZA_LISTEN", ""),
-                ("CREDENZA_ALLOW_REMOTE", ""),
-                ("CREDENZA_IMDS_LISTEN", ""),
-                ("CREDENZA_IMDS_IDENTITY", ""),
-                ("CREDENZA_IMDS_ALLOW_V1", ""),
-            ],
-            &["first=Environment", "Default Serve", "imds=[127.0.0.1:5] default v1=true"],
-        ),
-        (
-            "",
-            &[("CREDENZA_IMDS_LISTEN", "127.0.0.1:1,[::1]:2"), ("CREDENZA_IMDS_ALLOW_V1", "no")],
-            &["imds=[127.0.0.1:1, [::1]:2] default v1=false"],
-        ),
-        ("", &[("CREDENZA_IMDS_IDENTITY", "a")], &["imds=[127.0.0.1:5] a v1=true"]),
+        ("", "IMDS_LISTEN=127.0.0.1:1,[::1]:2|IMDS_ALLOW_V1=no", "imds=[127.0.0.1:1, [::1]:2] default v1=false"),
+        ("", "IMDS_IDENTITY=a", "imds=[127.0.0.1:5] a v1=true"),
         (
             "serve --imds-listen [::1]:3 --imds-identity b --imds-allow-v1",
-            &[
-                ("CREDENZA_IMDS_LISTEN", "127.0.0.1:1"),
-                ("CREDENZA_IMDS_IDENTITY", "a"),
-                ("CREDENZA_IMDS_ALLOW_V1", "false"),
-            ],
-            &["imds=[[::1]:3] b v1=true"],
+            "IMDS_LISTEN=127.0.0.1:1|IMDS_IDENTITY=a|IMDS_ALLOW_V1=false",
+            "imds=[[::1]:3] b v1=true",
         ),
-        ("", &[("CREDENZA_IMDS_LISTEN", "10.0.0.1:80")], &["other hosts must not reach it"]),
-        ("get", &[("CREDENZA_IMDS_IDENTITY", "a")], &["Get"]),
-        ("", &[("CREDENZA_ALLOW_REMOTE", "false")], &["remote=false"]),
-        ("--allow-remote", &[("CREDENZA_ALLOW_REMOTE", "no")], &["remote=true"]),
-        ("", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=Some(\"/v\")"]),
-        ("--token-file /f", &[("CREDENZA_AUTH_TOKEN", TOKEN)], &["token=Some(\"/f\")"]),
-        ("--auth-token-file /f", &[("CREDENZA_TOKEN_FILE", "/v")], &["token=/f"]),
-        ("", &[("CREDENZA_AUTH_TOKEN", TOKEN), ("CREDENZA_TOKEN_FILE", "/v")], &["remove --token-file"]),
-        ("", &[("CREDENZA_LISTEN", "127.0.0.1:1,[::1]:2")], &["[127.0.0.1:1, [::1]:2]"]),
-        (
-            "get",
-            &[("CREDENZA_IDENTITY", "minio"), ("CREDENZA_PROFILE", "dev")],
-            &["CREDENZA_PROFILE would configure the identity default"],
-        ),
-        (
-            "get --profile flag",
-            &[("CREDENZA_PROFILE", "variable"), ("CREDENZA_LISTEN", "127.0.0.1:1")],
-            &["Some(\"flag\")", "Get"],
-        ),
-    ];
-    for (line, variables, expected) in cases {
+        ("", "IMDS_LISTEN=10.0.0.1:80", "other hosts must not reach it"),
+        ("get", "IMDS_IDENTITY=a", "Get"),
+        ("", "ALLOW_REMOTE=false", "remote=false"),
+        ("--allow-remote", "ALLOW_REMOTE=no", "remote=true"),
+        ("", "TOKEN_FILE=/v", "token=Some(\"/v\")"),
+        ("--token-file /f", &format!("AUTH_TOKEN={TOKEN}"), "token=Some(\"/f\")"),
+        ("--auth-token-file /f", "TOKEN_FILE=/v", "token=/f"),
+        ("", &format!("AUTH_TOKEN={TOKEN}|TOKEN_FILE=/v"), "remove --token-file"),
+        ("", "LISTEN=127.0.0.1:1,[::1]:2", "[127.0.0.1:1, [::1]:2]"),
+        ("get", "IDENTITY=minio|PROFILE=dev", "CREDENZA_PROFILE would configure the identity default"),
+        ("get --profile flag", "PROFILE=variable|LISTEN=127.0.0.1:1", "Some(\"flag\") | Get"),
+    ] {
         let shown = run_with(line, variables);
-        for expected in expected {
+        for expected in expected.split(" | ") {
             assert!(shown.contains(expected), "{line} {variables:?}\n{shown}\ndoes not contain {expected}");
         }
     }
-    let help = run_with("--help-me", &[("CREDENZA_SECRET_ACCESS_KEY", "hunter2")]);
+    let help = run_with("--help-me", "SECRET_ACCESS_KEY=hunter2");
     assert!(help.contains("--help") && !help.contains("hunter2"), "{help}");
 }
 

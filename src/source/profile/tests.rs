@@ -53,42 +53,24 @@ async fn locates_invalid_regions() {
         "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
     let none = "is not valid; write one such as eu-west-1";
     let unknown = "check that eu-wset-1 is a region of AWS";
-    for (config, variables, place, expected) in [
-        (format!("{role}region = eu_west\n{base}"), &[][..], "@/.aws/config, line 4: profile dev: the region", none),
-        (format!("{web}region = eu_west\n"), &[], "@/.aws/config, line 4: profile dev: the region", none),
-        (
-            format!("{role}region = eu-west-1\n{base}"),
-            &[("AWS_REGION", "x y")],
-            "@/.aws/config, line 2: profile dev: AWS_REGION: the",
-            none,
-        ),
-        (format!("{role}region = eu-wset-1\n{base}"), &[], "@/.aws/config, line 4: profile dev: AssumeRole", unknown),
-        (format!("{web}region = eu-wset-1\n"), &[], "@/.aws/config, line 4: profile dev: AssumeRoleWith", unknown),
-        (
-            web.to_owned(),
-            &[("AWS_DEFAULT_REGION", "eu-wset-1")],
-            "@/.aws/config, line 3: profile dev: AWS_DEFAULT_REGION: Assume",
-            unknown,
-        ),
-        (
-            "[profile dev]\nsso_session = work\nsso_account_id = 1\nsso_role_name = r\n[sso-session work]\n\
-             sso_region = eu-wset-1\nsso_start_url = https://d.example/start\n"
-                .into(),
-            &[],
-            "@/.aws/config, line 6: profile dev: GetRoleCredentials",
-            unknown,
-        ),
-        (format!("[profile dev]\n{sso}"), &[], "@/.aws/config, line 4: profile dev: GetRoleCredentials", unknown),
-        // A host name without a region is not an error of the region.
-        (
-            format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}"),
-            &[],
-            "@/.aws/config, line 2: profile dev: AssumeRole",
-            "check the spelling of the endpoint",
-        ),
+    let named = "sso_session = work\nsso_account_id = 1\nsso_role_name = r\n[sso-session work]\nsso_region = eu-wset-1\n\
+                 sso_start_url = https://d.example/start\n";
+    // A host name without a region is not an error of the region.
+    let elsewhere = format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}");
+    for (config, variables, line, place, expected) in [
+        (format!("{role}region = eu_west\n{base}"), &[][..], 4, "the region", none),
+        (format!("{web}region = eu_west\n"), &[], 4, "the region", none),
+        (format!("{role}region = eu-west-1\n{base}"), &[("AWS_REGION", "x y")], 2, "AWS_REGION: the", none),
+        (format!("{role}region = eu-wset-1\n{base}"), &[], 4, "AssumeRole", unknown),
+        (format!("{web}region = eu-wset-1\n"), &[], 4, "AssumeRoleWith", unknown),
+        (web.to_owned(), &[("AWS_DEFAULT_REGION", "eu-wset-1")], 3, "AWS_DEFAULT_REGION: Assume", unknown),
+        (format!("[profile dev]\n{named}"), &[], 6, "GetRoleCredentials", unknown),
+        (format!("[profile dev]\n{sso}"), &[], 4, "GetRoleCredentials", unknown),
+        (elsewhere, &[], 2, "AssumeRole", "check the spelling of the endpoint"),
     ] {
-        let error = error(&config, variables).await;
-        assert!(error.starts_with(place) && error.contains(expected), "{place} … {expected}: {error}");
+        let (error, start) =
+            (error(&config, variables).await, format!("@/.aws/config, line {line}: profile dev: {place}"));
+        assert!(error.starts_with(&start) && error.contains(expected), "{start} … {expected}: {error}");
     }
 }
 

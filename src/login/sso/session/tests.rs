@@ -35,37 +35,31 @@ fn reads_session_or_legacy_keys_of_profile() {
 
 #[test]
 fn errors_name_file_and_line() {
-    for (config, says) in [
-        (
-            "[profile p]\nsso_session = work\n",
-            "/c, line 2: profile p: it names the sso_session work, and no [sso-session work]",
-        ),
-        ("[sso-session work]\n[profile p]\nsso_session = work\n", "[sso-session work] has neither"),
-        (
-            "[sso-session work]\nsso_region = r\n[profile p]\nsso_session = work\n",
-            "/c, line 2: profile p: sso_region is set without sso_start_url; add it",
-        ),
-        (
-            "[sso-session work]\nsso_start_url = u\n[profile p]\nsso_session = work\n",
-            "/c, line 2: profile p: sso_start_url is set without sso_region",
-        ),
-        ("[profile p]\nsso_start_url = u\n", "/c, line 2: profile p: sso_start_url is set without sso_region"),
-        ("[profile p]\nsso_region = r\n", "/c, line 2: profile p: sso_region is set without sso_start_url"),
-        (
-            "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n",
-            "/c, line 6: profile p: sso_region differs from the one in [sso-session work] (/c, line 3); remove",
-        ),
+    let named = "[profile p]\nsso_session = work\n";
+    let both =
+        "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n";
+    for (config, line, says) in [
+        (named, 2, "it names the sso_session work, and no [sso-session work]"),
+        (&format!("[sso-session work]\n{named}"), 3, "[sso-session work] has neither"),
+        (&format!("[sso-session work]\nsso_region = r\n{named}"), 2, "sso_region is set without sso_start_url; add it"),
+        (&format!("[sso-session work]\nsso_start_url = u\n{named}"), 2, "sso_start_url is set without sso_region"),
+        ("[profile p]\nsso_start_url = u\n", 2, "sso_start_url is set without sso_region"),
+        ("[profile p]\nsso_region = r\n", 2, "sso_region is set without sso_start_url"),
+        (both, 6, "sso_region differs from the one in [sso-session work] (/c, line 3); remove"),
         (
             "[profile p]\nsso_start_url = u\n v\nsso_region = r\n",
-            "/c, line 2: profile p: the sso_start_url contains a control character (a line break, perhaps); write it again",
+            2,
+            "the sso_start_url contains a control character (a line break, perhaps); write it again",
         ),
         (
             "[profile p]\nsso_start_url = u\nsso_region = eu west\n",
-            "/c, line 3: profile p: sso_region: the region \"eu west\" is not valid; write one such as eu-west-1",
+            3,
+            "sso_region: the region \"eu west\" is not valid; write one such as eu-west-1",
         ),
     ] {
         let failure = of_profile(config).unwrap_err();
-        assert!(failure.to_string().contains(says), "{says}: {failure}");
+        let says = format!("/c, line {line}: profile p: {says}");
+        assert!(failure.to_string().contains(&says), "{says}: {failure}");
         assert_eq!(failure.kind, crate::model::error::ErrorKind::Misconfigured);
     }
 }

@@ -68,11 +68,6 @@ fn orders_methods_like_botocore() {
             "aws_access_key_id and aws_secret_access_key come from different files",
         ),
         ("aws_secret_access_key = hush\n", "aws_access_key_id = A\n", "/k, line 2 keys A"),
-        (
-            "aws_access_key_id = A\n",
-            "",
-            "/c, line 2: profile dev: aws_access_key_id is set without aws_secret_access_key; add it, or remove this half",
-        ),
         // The order of the methods.
         (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
         (&format!("{web}{ROLE}{sso}"), KEYS, "/c, line 2 web identity /t None"),
@@ -83,51 +78,50 @@ fn orders_methods_like_botocore() {
         ("credential_process = p\naws_account_id = 123456789012\n", "", "process p Some(\"123456789012\")"),
         ("login_session = l\ncredential_process = p\n", "", "/c, line 2 sign-in l"),
         ("login_session = l\n", KEYS, "keys AKIA1"),
-        // Contradictions.
+    ] {
+        let plan = both(config, credentials);
+        assert!(plan.contains(expected), "{config}---\n{credentials}---\n{plan}\nnot: {expected}");
+    }
+    for (contradiction, expected) in [
+        (
+            "aws_access_key_id = A\n",
+            "/c, line 2: profile dev: aws_access_key_id is set without aws_secret_access_key; add it, or remove this half",
+        ),
         (
             ROLE,
-            "",
-            "line 2: profile dev: role_arn is set without source_profile, credential_source or web_identity_token_file: the role has no base credentials; add",
+            "line 2: profile dev: role_arn is set without source_profile, credential_source or web_identity_token_file: \
+             the role has no base credentials; add",
         ),
-        (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "", "keep one of the two"),
+        (&format!("{ROLE}source_profile = dev\ncredential_source = Environment\n"), "keep one of the two"),
         (
             &format!("{ROLE}credential_source = Nowhere\n"),
-            "",
             "line 3: profile dev: credential_source has the unknown value Nowhere; write Environment, \
              Ec2InstanceMetadata or EcsContainer",
         ),
         // The value may be a secret on the wrong line.
         (
             &format!("{ROLE}credential_source = hush/hush\n"),
-            "",
             "credential_source has an unknown value; write Environment,",
         ),
-        (
-            &format!("{ROLE}credential_source = {}\n", "h".repeat(25)),
-            "",
-            "credential_source has an unknown value; write",
-        ),
+        (&format!("{ROLE}credential_source = {}\n", "h".repeat(25)), "credential_source has an unknown value; write"),
         (
             &format!("{ROLE}credential_source = Environment\nduration_seconds = 1h\n"),
-            "",
             "is not a number of seconds; write one such as 3600",
         ),
         (
             "role_arn = arn:aws:iam::1:role/a\n  b\ncredential_source = Environment\n",
-            "",
             "control character (a line break, perhaps); write it again, in one line",
         ),
-        ("role_arn = r s\ncredential_source = Environment\n", "", "role_arn is not the ARN of a role, or has"),
-        (web, "", "web_identity_token_file is set without role_arn: the role is unknown; add role_arn"),
-        ("sso_account_id = 1\n", "", "line 2: profile dev: there is no sso_role_name"),
+        ("role_arn = r s\ncredential_source = Environment\n", "role_arn is not the ARN of a role, or has"),
+        (web, "web_identity_token_file is set without role_arn: the role is unknown; add role_arn"),
+        ("sso_account_id = 1\n", "line 2: profile dev: there is no sso_role_name"),
         (
             "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
-            "",
             "/c, line 4: profile dev: it names the sso_session s, and no [sso-session s]",
         ),
     ] {
-        let plan = both(config, credentials);
-        assert!(plan.contains(expected), "{config}---\n{credentials}---\n{plan}\nnot: {expected}");
+        let plan = both(contradiction, "");
+        assert!(plan.contains(expected), "{contradiction}---\n{plan}\nnot: {expected}");
     }
 }
 
@@ -146,38 +140,24 @@ fn plans_sso_sessions() {
 fn plans_chains_of_profiles() {
     let chain = |source: &str| format!("[profile dev]\n{ROLE}source_profile = {source}\n");
     let rest = "[profile a]\nrole_arn = arn:aws:iam::1:role/a\nsource_profile = b\n";
+    let (a, dev, b) = (chain("a"), chain("dev"), format!("[b]\n{KEYS}"));
+    let absent = "source_profile names a profile that is in neither file";
     for (config, credentials, expected) in [
-        (
-            format!("{}{rest}", chain("a")),
-            format!("[b]\n{KEYS}"),
-            "/c, line 2 role r < /c, line 5 role a < /k, line 2 keys",
-        ),
-        (format!("{}{KEYS}", chain("dev")), String::new(), "role r < /c, line 4 keys AKIA1"),
+        (format!("{a}{rest}"), &*b, "/c, line 2 role r < /c, line 5 role a < /k, line 2 keys"),
+        (format!("{dev}{KEYS}"), "", "role r < /c, line 4 keys AKIA1"),
         // The keys of a source profile go before its role.
-        (format!("{}{rest}{KEYS}", chain("a")), String::new(), "role r < /c, line 7 keys AKIA1"),
-        (chain("dev"), String::new(), "which has no keys: dev → dev; add them"),
+        (format!("{a}{rest}{KEYS}"), "", "role r < /c, line 7 keys AKIA1"),
+        (dev, "", "which has no keys: dev → dev; add them"),
+        (chain("gone"), "", &format!("/c, line 3: profile dev: {absent}: dev → gone")),
+        (format!("{a}{rest}"), "", &format!("profile a: {absent}: dev → a → b")),
+        (format!("{a}{rest}[profile b]\n{ROLE}source_profile=dev\n"), "", "makes a cycle: dev → a → b → dev"),
         (
-            chain("gone"),
-            String::new(),
-            "/c, line 3: profile dev: source_profile names a profile that is in neither file: dev → gone",
-        ),
-        (
-            format!("{}{rest}", chain("a")),
-            String::new(),
-            "profile a: source_profile names a profile that is in neither file: dev → a → b",
-        ),
-        (
-            format!("{}{rest}[profile b]\n{ROLE}source_profile=dev\n", chain("a")),
-            String::new(),
-            "makes a cycle: dev → a → b → dev",
-        ),
-        (
-            format!("{}[profile a]\nregion = r\n", chain("a")),
-            String::new(),
+            format!("{a}[profile a]\nregion = r\n"),
+            "",
             "has no properties for credentials: dev → a; give it keys, role_arn",
         ),
     ] {
-        let plan = planned(&config, &credentials);
+        let plan = planned(&config, credentials);
         assert!(plan.contains(expected), "{config}---\n{credentials}---\n{plan}\nnot: {expected}");
     }
 }
