@@ -9,7 +9,7 @@ mod tests;
 use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use zeroize::Zeroizing;
 
 use crate::aws::call::{CHECK_ENDPOINT, ServiceError, call};
@@ -44,7 +44,8 @@ const LARGEST_REQUEST: usize = 32 * 1024;
 const LATEST_EXPIRY: u64 = 4_102_444_800;
 
 /// A device authorization that a person has to approve.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct DeviceAuthorization {
     /// The code that requests the token.
     pub(crate) device_code: Secret,
@@ -55,17 +56,34 @@ pub(crate) struct DeviceAuthorization {
     /// The page for the person, with the user code in its URL.
     pub(crate) verification_uri_complete: Option<Box<str>>,
     /// The lifetime of the codes.
+    #[serde(deserialize_with = "lifetime")]
     pub(crate) expires_in: Duration,
+    #[serde(default = "default_interval", deserialize_with = "interval")]
     pub(crate) interval: Duration,
 }
 
 /// The tokens of a login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct OidcTokens {
     /// The token for the SSO portal.
     pub(crate) access_token: Secret,
+    #[serde(deserialize_with = "lifetime")]
     pub(crate) expires_in: Duration,
     pub(crate) refresh_token: Option<Secret>,
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(seconds: D) -> Result<Duration, D::Error> {
+    Ok(Duration::from_secs(u64::deserialize(seconds)?).min(LONGEST))
+}
+
+fn interval<'de, D: Deserializer<'de>>(seconds: D) -> Result<Duration, D::Error> {
+    let interval = Option::deserialize(seconds)?.map_or(INTERVAL, Duration::from_secs);
+    Ok(interval.clamp(SHORTEST_INTERVAL, LONGEST))
+}
+
+fn default_interval() -> Duration {
+    INTERVAL
 }
 
 /// RegisterClient: registers this program. A registration without scopes gets no refresh tokens.
@@ -119,29 +137,10 @@ pub(crate) async fn authorize(
         client_secret: &'a str,
         start_url: &'a str,
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct StartDeviceAuthorizationResponse {
-        device_code: Secret,
-        user_code: Box<str>,
-        verification_uri: Box<str>,
-        verification_uri_complete: Option<Box<str>>,
-        expires_in: u64,
-        interval: Option<u64>,
-    }
     let Registration { client_id, client_secret, .. } = registration;
     let (client_id, client_secret) = (client_id.expose(), client_secret.expose());
     let request = StartDeviceAuthorizationRequest { client_id, client_secret, start_url };
-    let response: StartDeviceAuthorizationResponse =
-        post(context, settings, START_DEVICE_AUTHORIZATION, &request).await?;
-    Ok(DeviceAuthorization {
-        device_code: response.device_code,
-        user_code: response.user_code,
-        verification_uri: response.verification_uri,
-        verification_uri_complete: response.verification_uri_complete,
-        expires_in: Duration::from_secs(response.expires_in).min(LONGEST),
-        interval: response.interval.map_or(INTERVAL, Duration::from_secs).clamp(SHORTEST_INTERVAL, LONGEST),
-    })
+    post(context, settings, START_DEVICE_AUTHORIZATION, &request).await
 }
 
 /// CreateToken: polls for the tokens of a device authorization.
@@ -157,7 +156,7 @@ pub(crate) async fn issue(
 ) -> Result<OidcTokens, OidcError> {
     let device_code = Some(device_code.expose());
     let request = CreateTokenRequest { grant_type: DEVICE_GRANT, device_code, ..CreateTokenRequest::of(registration) };
-    create_token(context, settings, &request).await
+    post(context, settings, CREATE_TOKEN, &request).await
 }
 
 /// CreateToken: exchanges a refresh token for new tokens. The refresh token may be valid for one exchange only.
@@ -173,7 +172,7 @@ pub(crate) async fn refresh(
     let refresh_token = Some(refresh_token.expose());
     let request =
         CreateTokenRequest { grant_type: REFRESH_GRANT, refresh_token, ..CreateTokenRequest::of(registration) };
-    create_token(context, settings, &request).await
+    post(context, settings, CREATE_TOKEN, &request).await
 }
 
 #[derive(Default, Serialize)]
@@ -193,23 +192,6 @@ impl<'a> CreateTokenRequest<'a> {
         let Registration { client_id, client_secret, .. } = registration;
         Self { client_id: client_id.expose(), client_secret: client_secret.expose(), ..Self::default() }
     }
-}
-
-async fn create_token(
-    context: &Context,
-    settings: &Settings,
-    request: &CreateTokenRequest<'_>,
-) -> Result<OidcTokens, OidcError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct CreateTokenResponse {
-        access_token: Secret,
-        expires_in: u64,
-        refresh_token: Option<Secret>,
-    }
-    let response: CreateTokenResponse = post(context, settings, CREATE_TOKEN, request).await?;
-    let expires_in = Duration::from_secs(response.expires_in).min(LONGEST);
-    Ok(OidcTokens { access_token: response.access_token, expires_in, refresh_token: response.refresh_token })
 }
 
 /// Posts a request and reads the response.

@@ -103,9 +103,9 @@ impl HttpClient {
     /// If there is no complete response, or the request must not be sent to this address. The error names method and
     /// URL.
     pub(crate) async fn send(&self, request: Request) -> Result<Response, HttpError> {
-        let (tried, timeout) = (request.to_string(), request.timeout());
+        let (tried, timeout) = (request.to_string(), request.timeout);
         let deadline = Instant::now() + timeout;
-        let proxy = if request.asks_for_proxy() { self.machine.proxies.proxy_for(request.url()) } else { Ok(None) };
+        let proxy = if request.asks_for_proxy() { self.machine.proxies.proxy_for(&request.url) } else { Ok(None) };
         let via = proxy.as_ref().ok().and_then(Option::as_ref).map(ToString::to_string);
         let outcome = match (&self.network, proxy) {
             (None, _) => Err(HttpErrorCause::NoClient),

@@ -58,26 +58,26 @@ impl Connector {
         proxy: Option<&Proxy>,
         deadline: Instant,
     ) -> Result<Response, HttpErrorCause> {
-        let timeout = request.timeout();
+        let timeout = request.timeout;
         let stream = match proxy {
-            None => self.connect(request.url(), request.address_policy(), timeout, deadline).await,
+            None => self.connect(&request.url, request.address_policy, timeout, deadline).await,
             Some(proxy) => {
                 let stream = timeout_at(deadline, self.through(proxy, &request, system, deadline)).await;
                 stream.unwrap_or(Err(HttpErrorCause::TimedOut(timeout))).map_err(|cause| proxy.wrap(cause))
             }
         }?;
-        let origin = request.url().origin();
+        let origin = request.url.origin();
         let answered = || {
             self.answered().insert(origin);
         };
-        if request.url().is_https() {
-            let stream = secure(stream, request.url(), request.roots(), system).await?;
+        if request.url.is_https() {
+            let stream = secure(stream, &request.url, request.roots.as_ref(), system).await?;
             return speak(stream, request.into_http(), answered).await;
         }
         let Some(proxy) = proxy else { return speak(stream, request.into_http(), answered).await };
         let response = speak(stream, request.into_http_through(proxy), answered).await?;
         if response.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            let refused = HttpErrorCause::ProxyRefused { status: response.status, variable: proxy.variable() };
+            let refused = HttpErrorCause::ProxyRefused { status: response.status, variable: proxy.variable };
             return Err(proxy.wrap(refused));
         }
         Ok(response)
@@ -91,11 +91,11 @@ impl Connector {
         system: &SystemRoots,
         deadline: Instant,
     ) -> Result<Box<dyn ByteStream>, HttpErrorCause> {
-        let mut stream = self.connect(proxy.url(), AddressPolicy::Anywhere, request.timeout(), deadline).await?;
-        if proxy.url().is_https() {
-            stream = secure(stream, proxy.url(), request.roots(), system).await?;
+        let mut stream = self.connect(&proxy.url, AddressPolicy::Anywhere, request.timeout, deadline).await?;
+        if proxy.url.is_https() {
+            stream = secure(stream, &proxy.url, request.roots.as_ref(), system).await?;
         }
-        if request.url().is_https() { tunnel::open(stream, proxy, request.url()).await } else { Ok(stream) }
+        if request.url.is_https() { tunnel::open(stream, proxy, &request.url).await } else { Ok(stream) }
     }
 
     /// Connects to the first address that accepts the connection. All addresses are checked before the first

@@ -43,7 +43,6 @@ pub(crate) enum HttpErrorCause {
     Forbidden(IpAddr),
     #[error("the response is larger than {} kB", .0 / 1024)]
     TooLarge(usize),
-    /// TLS failed, mostly because of the certificate.
     #[error("TLS failed: {0}")]
     Tls(Box<str>),
     #[error("TLS failed: no certificate authority that is trusted here has signed the certificate of the host")]
@@ -63,7 +62,6 @@ pub(crate) enum HttpErrorCause {
         proxy: Box<str>,
         cause: Box<HttpErrorCause>,
     },
-    /// The host of the URL is not a valid name for TLS.
     #[error("no certificate can be valid for this host")]
     NoCertificateFor,
     #[error("the response is not HTTP: {0}")]

@@ -30,11 +30,11 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// One request. It prints as method and URL. Headers and body are never printed.
 pub(crate) struct Request {
     method: Method,
-    url: Url,
-    address_policy: AddressPolicy,
+    pub(super) url: Url,
+    pub(super) address_policy: AddressPolicy,
     proxied: bool,
-    roots: Option<TrustRoots>,
-    timeout: Duration,
+    pub(super) roots: Option<TrustRoots>,
+    pub(super) timeout: Duration,
     headers: HeaderMap,
     body: Bytes,
 }
@@ -107,26 +107,10 @@ impl Request {
         self.url.is_https()
     }
 
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
-    }
-
     /// Returns true if the request may go through a proxy. A request with a restricted address policy may not: the
     /// proxy would resolve the name again, unchecked.
     pub(crate) fn asks_for_proxy(&self) -> bool {
         self.proxied && self.address_policy == AddressPolicy::Anywhere
-    }
-
-    pub(crate) fn roots(&self) -> Option<&TrustRoots> {
-        self.roots.as_ref()
-    }
-
-    pub(crate) fn address_policy(&self) -> AddressPolicy {
-        self.address_policy
-    }
-
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     pub(crate) fn into_http(self) -> http::Request<Full<Bytes>> {
@@ -155,7 +139,7 @@ impl Request {
         if let Ok(whole) = format!("{}{}", url.origin(), url.target()).parse() {
             *request.uri_mut() = whole;
         }
-        if let Some(authorization) = proxy.authorization() {
+        if let Some(authorization) = &proxy.authorization {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
         request

@@ -39,9 +39,9 @@ type ChosenProxy = Option<Result<Arc<Proxy>, Box<str>>>;
 
 /// A proxy. It prints as its address and the variable that names it. User name and password are never printed.
 pub(crate) struct Proxy {
-    variable: &'static str,
-    url: Url,
-    authorization: Option<HeaderValue>,
+    pub(super) variable: &'static str,
+    pub(super) url: Url,
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl ProxySettings {
@@ -101,18 +101,6 @@ impl Proxy {
         Ok(Self { variable, url, authorization: user.map(basic).transpose()? })
     }
 
-    pub(crate) fn url(&self) -> &Url {
-        &self.url
-    }
-
-    pub(crate) fn variable(&self) -> &'static str {
-        self.variable
-    }
-
-    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
-        self.authorization.as_ref()
-    }
-
     /// Adds this proxy to the error of a request that was sent through it.
     pub(crate) fn wrap(&self, cause: HttpErrorCause) -> HttpErrorCause {
         HttpErrorCause::Proxy { proxy: self.to_string().into(), cause: Box::new(cause) }
@@ -150,8 +138,8 @@ mod tests {
         match ProxySettings::of(&Environment::new(variables.iter().copied())).proxy_for(&Url::parse(url).unwrap()) {
             Ok(None) => "-".into(),
             Ok(Some(proxy)) => {
-                let authorization = proxy.authorization().map_or("", |value| value.to_str().unwrap());
-                assert!(proxy.authorization().is_none_or(HeaderValue::is_sensitive));
+                let authorization = proxy.authorization.as_ref().map_or("", |value| value.to_str().unwrap());
+                assert!(proxy.authorization.as_ref().is_none_or(HeaderValue::is_sensitive));
                 format!("{proxy} {authorization}").trim_end().to_owned()
             }
             Err(cause) => format!("!{cause}"),

@@ -29,7 +29,7 @@ pub(crate) async fn open(
         let response = sender.send_request(request).await?;
         if !response.status().is_success() {
             // The rest of the response is not shown: it may echo the password.
-            return Err(HttpErrorCause::ProxyRefused { status: response.status(), variable: proxy.variable() });
+            return Err(HttpErrorCause::ProxyRefused { status: response.status(), variable: proxy.variable });
         }
         Ok(hyper::upgrade::on(response).await?)
     });
@@ -58,7 +58,7 @@ fn connect(proxy: &Proxy, url: &Url) -> Result<http::Request<Empty<Bytes>>, Http
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::try_from(host).map_err(|_| impossible(()))?);
     headers.insert(USER_AGENT, AGENT);
-    if let Some(authorization) = proxy.authorization() {
+    if let Some(authorization) = &proxy.authorization {
         headers.insert(PROXY_AUTHORIZATION, authorization.clone());
     }
     Ok(request)

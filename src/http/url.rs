@@ -34,10 +34,8 @@ pub(crate) enum UrlSyntaxError {
     /// The scheme is missing, or is neither `http` nor `https`.
     #[error("begins neither with http:// nor with https://")]
     Scheme,
-    /// `user:password@`.
     #[error("contains a user name, which is not allowed here")]
     UserInfo,
-    /// The port is zero, not a number, or too large.
     #[error("has a port that is not a number from 1 to 65535")]
     Port,
 }

@@ -23,19 +23,15 @@ const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
-    /// The address is neither loopback nor known to SDKs.
     #[error(transparent)]
     Remote(#[from] RemoteAddress),
-    /// Another program listens on the port.
     #[error(
         "{0}: another program listens there, perhaps another broker (`credenza status` asks it); choose another address with \
          --listen, for the metadata service with --imds-listen"
     )]
     InUse(SocketAddr),
-    /// No interface of this host has the address.
     #[error("{0}: no interface of this host has this address; `ip addr add {address}/{bits} dev lo` adds it", address = .0.ip(), bits = if .0.is_ipv4() { 32 } else { 128 })]
     NotOurs(SocketAddr),
-    /// The user may not listen on the port.
     #[error(
         "{0}: not allowed to listen there; ports below 1024 need root or CAP_NET_BIND_SERVICE \
          (in a unit: AmbientCapabilities=CAP_NET_BIND_SERVICE)"

@@ -20,28 +20,21 @@ pub(crate) struct ParseError {
 /// The error in the syntax of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExpectedSyntax {
-    /// A property or a continuation came before the first header.
     #[error("a section header such as [default] before the first property")]
     Header,
     /// A line that starts with white space has nothing above it to continue.
     #[error("a property above this line, which starts with white space and so would continue it")]
     Property,
-    /// The line has no `=`.
     #[error("NAME = VALUE (only `=` separates the two)")]
     Equals,
-    /// A line of a property with an empty value has no `=`.
     #[error("NAME = VALUE, as this line belongs to a property with an empty value")]
     SubProperty,
-    /// The `=` has no name before it.
     #[error("a name before the `=`")]
     Name,
-    /// The brackets are empty.
     #[error("a name between `[` and `]`")]
     SectionName,
-    /// The header has no `]`.
     #[error("a `]` at the end of the section header")]
     Bracket,
-    /// Text that is not a comment follows the header.
     #[error("nothing but a comment after the section header")]
     Comment,
     /// The file has too many sections.

@@ -77,9 +77,8 @@ async fn assumes_role() {
     assert_eq!(seen.header("x-amz-security-token"), None);
     let authorization = seen.header("authorization").unwrap();
     assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/"), "{authorization}");
-    assert!(
-        authorization.contains("/eu-west-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=")
-    );
+    let scope = "/eu-west-1/sts/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature=";
+    assert!(authorization.contains(scope), "{authorization}");
     let body = "Action=AssumeRole&Version=2011-06-15&RoleArn=arn%3Aaws%3Aiam%3A%3A123456789012%3Arole%2Fpath%2Fdemo&RoleSessionName=me";
     assert_eq!(std::str::from_utf8(&seen.body).unwrap(), body);
 }
@@ -171,12 +170,8 @@ async fn sends_web_identity_without_signature() {
     assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
     sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
     let failure = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
-    assert!(
-        failure
-            .to_string()
-            .contains("Token [redacted] expired; the token in the token file has expired: check the program"),
-        "{failure}"
-    );
+    let told = "Token [redacted] expired; the token in the token file has expired: check the program";
+    assert!(failure.to_string().contains(told), "{failure}");
 }
 
 #[tokio::test]
@@ -308,6 +303,7 @@ async fn names_action_and_url_without_answer() {
 
 #[tokio::test]
 async fn shows_status_of_answers_that_sts_did_not_send() {
+    let namespaced = "<x:ErrorResponse xmlns:x='u'><x:Error><x:Code>a\u{1b}[2J</x:Code></x:Error></x:ErrorResponse>";
     let doctype = "<!DOCTYPE a [<!ENTITY b 'hush'>]><ErrorResponse><Error><Code>&b;</Code></Error></ErrorResponse>";
     for (status, body, told, kind) in [
         (503, "<html><body>hush</body></html>", "status 503 Service Unavailable", ErrorKind::Unavailable),
@@ -316,18 +312,8 @@ async fn shows_status_of_answers_that_sts_did_not_send() {
         (400, "", "status 400 Bad Request", ErrorKind::Misconfigured),
         (403, doctype, "status 403 Forbidden", ErrorKind::Denied),
         (307, "", "status 307 Temporary Redirect (redirects are not followed)", ErrorKind::Misconfigured),
-        (
-            400,
-            "<Error><Code>NoNamespace</Code></Error>",
-            "status 400 Bad Request: NoNamespace",
-            ErrorKind::Misconfigured,
-        ),
-        (
-            400,
-            "<x:ErrorResponse xmlns:x='u'><x:Error><x:Code>a\u{1b}[2J</x:Code></x:Error></x:ErrorResponse>",
-            "status 400 Bad Request: a\\u{1b}[2J",
-            ErrorKind::Misconfigured,
-        ),
+        (400, "<Error><Code>A</Code></Error>", "status 400 Bad Request: A", ErrorKind::Misconfigured),
+        (400, namespaced, "status 400 Bad Request: a\\u{1b}[2J", ErrorKind::Misconfigured),
     ] {
         let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
         let hint = match kind {
@@ -433,10 +419,8 @@ async fn rejects_parameters_that_a_request_cannot_carry() {
     let long = format!("arn:{}", "a".repeat(crate::aws::arn::LONGEST));
     for arn in ["", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", &long] {
         let failure = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
-        assert!(
-            failure.to_string().starts_with("role_arn is empty, too long, or has spaces or line breaks; "),
-            "{failure}"
-        );
+        let told = "role_arn is empty, too long, or has spaces or line breaks; ";
+        assert!(failure.to_string().starts_with(told), "{failure}");
         let web = WebIdentityRequest { role_arn: arn.into(), ..web_identity() };
         let outcome = assume_role_with_web_identity(&context(), &at(&sts.url()), &web, &TOKEN.into()).await;
         assert_eq!(outcome.unwrap_err().kind, ErrorKind::Misconfigured);

@@ -130,6 +130,11 @@ impl Fixture {
     fn rewrite(&self, reply: Reply) {
         *self.script.lock().unwrap() = VecDeque::from([(Duration::ZERO, reply)]);
     }
+
+    fn reload(&self, reply: Reply) {
+        self.rewrite(reply);
+        self.handle.wake(WakeReason::Reload);
+    }
 }
 
 async fn pass(time: Duration) {
@@ -221,8 +226,7 @@ async fn vanished_supplier_keeps_lease_for_five_seconds() {
     let script = vec![(Duration::ZERO, Reply::LongLived("A1"))];
     let fixture = fixture_of(policy(), None, script, Reply::LongLived("B1"));
     pass(SECOND).await;
-    fixture.rewrite(Reply::Absent);
-    fixture.handle.wake(WakeReason::Reload);
+    fixture.reload(Reply::Absent);
     pass(SECOND * 2).await;
     assert_eq!((fixture.serves().as_deref(), fixture.kind()), (Some("A1"), Some(ErrorKind::Unsettled)));
     fixture.handle.wake(WakeReason::Reload);
@@ -236,15 +240,12 @@ async fn vanished_supplier_keeps_lease_for_five_seconds() {
 async fn returning_supplier_keeps_lease_and_last_vanished_drops_it() {
     let fixture = fixture([Reply::LongLived("A1")]);
     pass(SECOND).await;
-    fixture.rewrite(Reply::Absent);
-    fixture.handle.wake(WakeReason::Reload);
+    fixture.reload(Reply::Absent);
     pass(SECOND * 3).await;
-    fixture.rewrite(Reply::LongLived("A1"));
-    fixture.handle.wake(WakeReason::Reload);
+    fixture.reload(Reply::LongLived("A1"));
     pass(SECOND).await;
     assert_eq!((fixture.serves().as_deref(), fixture.kind()), (Some("A1"), None));
-    fixture.rewrite(Reply::Absent);
-    fixture.handle.wake(WakeReason::Reload);
+    fixture.reload(Reply::Absent);
     pass(SECOND * 6).await;
     assert_eq!(fixture.serves(), None);
     assert!(matches!(fixture.handle.state().error, Some(LeaseError::NotConfigured)));
@@ -255,8 +256,7 @@ async fn expired_reply_restarts_settling_of_vanished_supplier() {
     let fixture = fixture([Reply::Temporary("A1", HOUR)]);
     pass(SECOND).await;
     for reply in [Reply::Absent, Reply::Fixed("A1", start()), Reply::Absent] {
-        fixture.rewrite(reply);
-        fixture.handle.wake(WakeReason::Reload);
+        fixture.reload(reply);
         pass(SECOND * 3).await;
         assert_eq!(fixture.serves().as_deref(), Some("A1"), "{:?}", fixture.kind());
     }

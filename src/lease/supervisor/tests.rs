@@ -105,6 +105,17 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
         });
         waited.await.unwrap_or_else(|_| panic!("{what}"));
     };
+    let find = async |name: &'static str| {
+        let found = tokio::time::timeout(Duration::from_secs(20), async {
+            loop {
+                match registry.find(&name.into()).await {
+                    Some(handle) => return handle,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        });
+        found.await.unwrap_or_else(|_| panic!("{name} is not served"))
+    };
     let is_running = |name: &str| registry.lookup(&LeaseKey::Identity(name.into())).is_some();
     let client = async {
         assert!(registry.find(&"other".into()).await.is_none(), "no pattern matches it");
@@ -122,12 +133,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
         until("team-a", &|| a.state().lease.as_ref().is_some_and(|it| &*it.access_key_id == "team-a")).await;
 
         write(&["team-a", "team-b", "team-new"]);
-        let new = async {
-            while registry.find(&"team-new".into()).await.is_none() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), new).await.expect("a new profile appears");
+        find("team-new").await;
         assert!(!a.has_ended(), "the others keep their refreshers");
         write(&["team-b", "team-new"]);
         until("a removed profile stops", &|| !is_running("team-a")).await;
@@ -138,15 +144,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
         commands.send(SupervisorCommand::Replace(served("\"team-b\""))).await.unwrap();
         until("a profile that is no longer served", &|| !is_running("team-new")).await;
         write(&["team-b"]);
-        let b = async {
-            loop {
-                match registry.find(&"team-b".into()).await {
-                    Some(handle) => return handle,
-                    None => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            }
-        };
-        let b = tokio::time::timeout(Duration::from_secs(20), b).await.expect("it is served");
+        let b = find("team-b").await;
         clock.step(3 * 3600 * 1000);
         assert!(b.idle_time(clock.now()) >= Duration::from_secs(2 * 3600));
         b.record_use(clock.now());

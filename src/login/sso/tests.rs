@@ -207,12 +207,8 @@ async fn shares_error_among_concurrent_callers() {
     for login in together(all).await {
         let failure = login.unwrap_err();
         assert_eq!(failure.kind, ErrorKind::Unavailable);
-        assert!(
-            failure.to_string().contains(
-                "SSO session work has expired (ended 2026-11-25T11:00:00Z) and cannot be refreshed now: CreateToken"
-            ),
-            "{failure}"
-        );
+        let says = "SSO session work has expired (ended 2026-11-25T11:00:00Z) and cannot be refreshed now: CreateToken";
+        assert!(failure.to_string().contains(says), "{failure}");
     }
 }
 
@@ -350,11 +346,8 @@ async fn refuses_file_that_another_user_may_have_written() {
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o646)).unwrap();
     let failure = stage.failure().await;
     assert_eq!(failure.kind, ErrorKind::Misconfigured);
-    assert!(
-        failure.to_string().contains("may be written by all users")
-            && failure.to_string().contains("run: credenza login"),
-        "{failure}"
-    );
+    let says = failure.to_string();
+    assert!(says.contains("may be written by all users") && says.contains("run: credenza login"), "{says}");
     // A file that other users can read is a warning.
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(stage.login().await.is_ok());

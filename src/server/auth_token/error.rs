@@ -6,7 +6,6 @@ use std::path::PathBuf;
 /// The reason why the auth token cannot be read or made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthTokenError {
-    /// The file holds no valid token.
     #[error("token file {}: {reason}; fix or remove it: the next start makes a new one", path.display())]
     Unfit {
         path: PathBuf,
@@ -26,7 +25,6 @@ pub(crate) enum AuthTokenError {
         what: &'static str,
         error: io::Error,
     },
-    /// The user may not give the file to the group.
     #[error("token file {}: cannot give {what} to group {group}: {error}; join that group, or choose another", path.display())]
     Group {
         path: PathBuf,
@@ -35,7 +33,6 @@ pub(crate) enum AuthTokenError {
         group: u32,
         error: io::Error,
     },
-    /// No default location can be written.
     #[error("no location for the token file: {0}; choose one with --token-file")]
     Nowhere(String),
 }

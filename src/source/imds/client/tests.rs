@@ -246,10 +246,8 @@ async fn silence_is_an_error_after_an_earlier_response() {
     found(&source(), &context).await;
     imds.set(|state| state.token = Some(Reply::Hang));
     let error = error(&source(), &context).await;
-    assert!(
-        error.kind == ErrorKind::Unavailable && error.to_string().contains("no complete response within"),
-        "{error}"
-    );
+    assert_eq!(error.kind, ErrorKind::Unavailable);
+    assert!(error.to_string().contains("no complete response within"), "{error}");
 }
 
 #[tokio::test]
@@ -335,10 +333,8 @@ async fn reports_own_listener_as_misconfigured() {
     let own = Arc::new(OnceLock::from(vec![imds.server().address()]));
     let context = Context { http_client: HttpClient::system(own), ..context(&imds.endpoint()) };
     let error = error(&source(), &context).await;
-    assert!(
-        error.kind == ErrorKind::Misconfigured && error.to_string().contains("is a listener of this process"),
-        "{error}"
-    );
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("is a listener of this process"), "{error}");
 }
 
 #[tokio::test]
