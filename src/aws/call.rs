@@ -314,12 +314,17 @@ const DENIED_CODES: [&str; 18] = [
 ];
 
 fn kind_of(status: StatusCode, code: Option<&str>) -> ErrorKind {
-    let code = code.unwrap_or_default();
+    match code.unwrap_or_default() {
+        code if TRANSIENT_CODES.contains(&code) => ErrorKind::Unavailable,
+        code if DENIED_CODES.contains(&code) => ErrorKind::Denied,
+        _ => kind_of_status(status),
+    }
+}
+
+/// Returns the kind of the error of an answer with this status, without an error code or with an unknown one.
+pub(crate) fn kind_of_status(status: StatusCode) -> ErrorKind {
     match status {
-        _ if TRANSIENT_CODES.contains(&code) => ErrorKind::Unavailable,
-        _ if DENIED_CODES.contains(&code) => ErrorKind::Denied,
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
-        // 401 and 403 mean a refusal, also without an error code or with an unknown one.
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
         _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
         _ => ErrorKind::Unavailable,

@@ -101,6 +101,12 @@ pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
 mod tests {
     use super::*;
 
+    fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>) -> EnvironmentChanges {
+        let [token_file, config_file, credentials_file] = ["/d/token", "/d/config", "/d/credentials"].map(Path::new);
+        let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
+        changes(parent, &ChildSettings { uri, token, token_file, config_file, credentials_file, region_endpoint })
+    }
+
     #[test]
     fn child_gets_broker_variables_and_no_overriding_ones() {
         let parent = Environment::new(
@@ -117,15 +123,7 @@ mod tests {
                     ("LISTENING", "yes"),
                 ]),
         );
-        let settings = ChildSettings {
-            uri: "http://127.0.0.1:1/credentials",
-            token: &"t".into(),
-            token_file: Path::new("/d/token"),
-            config_file: Path::new("/d/config"),
-            credentials_file: Path::new("/d/credentials"),
-            region_endpoint: RegionEndpoint { region: Some("eu-west-1"), endpoint: None },
-        };
-        let mut child = changes(&parent, &settings);
+        let mut child = child_changes(&parent, RegionEndpoint { region: Some("eu-west-1"), endpoint: None });
         for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
             assert_eq!(child.remove(*name), Some(None), "{name}");
         }
@@ -160,19 +158,11 @@ mod tests {
     #[test]
     fn unknown_region_keeps_the_users_region() {
         let parent = Environment::new([("AWS_REGION", "before")]);
-        let nowhere = Path::new("/");
-        let settings = ChildSettings {
-            uri: "",
-            token: &"".into(),
-            token_file: nowhere,
-            config_file: nowhere,
-            credentials_file: nowhere,
-            region_endpoint: RegionEndpoint { region: None, endpoint: Some("http://h") },
-        };
-        let child = changes(&parent, &settings);
+        let region_endpoint = RegionEndpoint { region: None, endpoint: Some("http://h") };
+        let child = child_changes(&parent, region_endpoint);
         assert!(!child.contains_key("AWS_REGION"));
         let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
-        assert_eq!(changes(&parent, &settings)["AWS_REGION"], None, "the region of other credentials");
+        assert_eq!(child_changes(&parent, region_endpoint)["AWS_REGION"], None, "the region of other credentials");
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

@@ -1,8 +1,8 @@
 //! Converts HTTP errors and unexpected responses to source errors, for the container endpoint and the metadata service.
 
-use http::StatusCode;
 use serde::Deserialize;
 
+use crate::aws::call::kind_of_status;
 use crate::http::error::{HttpError, HttpErrorCause};
 use crate::http::message::Response;
 use crate::model::error::{ErrorKind, SourceError};
@@ -81,18 +81,9 @@ pub(crate) fn refused(response: &Response, request: &str, clock: &Clock, secret:
     let status = response.status;
     let explanation = explanation(&response.body, secret).map_or_else(String::new, |text| format!(": {text}"));
     let note = if status.is_redirection() { " (redirects are not followed)" } else { "" };
-    let mut error = SourceError::new(kind_of(status), format!("{request}: status {status}{note}{explanation}"));
+    let mut error = SourceError::new(kind_of_status(status), format!("{request}: status {status}{note}{explanation}"));
     error.retry_after = error.kind.is_transient().then(|| response.retry_after(clock)).flatten();
     error
-}
-
-fn kind_of(status: StatusCode) -> ErrorKind {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => ErrorKind::Unavailable,
-        _ if status.is_client_error() || status.is_redirection() => ErrorKind::Misconfigured,
-        _ => ErrorKind::Unavailable,
-    }
 }
 
 /// Returns `code: message` of an error in JSON. Other bodies are not shown.
@@ -112,6 +103,7 @@ fn explanation(body: &[u8], secret: Option<&Secret>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::StatusCode;
     use std::time::Duration;
     use zeroize::Zeroizing;
 

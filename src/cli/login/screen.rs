@@ -86,21 +86,10 @@ impl<'a> LoginScreen<'a> {
 mod tests {
     use super::*;
 
-    fn session() -> SsoSession {
-        let name = Some("work".into());
-        SsoSession {
-            name,
-            start_url: "https://d".into(),
-            region: "r".into(),
-            region_location: None,
-            scopes: Vec::new(),
-        }
-    }
-
     async fn shown(is_terminal: bool) -> String {
         let mut out = Vec::new();
         let mut screen = LoginScreen::new(&mut out, is_terminal);
-        screen.show_code(&session(), "https://d/\x1b[2J", "A-B");
+        screen.show_code(&SsoSession::new("work", "https://d", "r"), "https://d/\x1b[2J", "A-B");
         let end = Instant::now() + Duration::from_secs(600);
         screen.wait(Instant::now() + Duration::from_millis(1500), end).await;
         screen.done("done");

@@ -16,13 +16,7 @@ fn at(text: &str) -> SystemTime {
 }
 
 fn session(name: Option<&str>) -> SsoSession {
-    SsoSession {
-        name: name.map(Into::into),
-        start_url: "https://d.awsapps.com/start".into(),
-        region: "eu-west-1".into(),
-        region_location: None,
-        scopes: Vec::new(),
-    }
+    SsoSession { name: name.map(Into::into), ..SsoSession::new("", "https://d.awsapps.com/start", "eu-west-1") }
 }
 
 #[test]
