@@ -1,7 +1,10 @@
 //! Tests of the whole crate: properties that every type must have. Shared parts of other tests.
 
 use std::fmt::Debug;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +27,13 @@ use crate::source::url::UrlCredentials;
 
 /// Every secret of this test contains this word.
 const MARK: &str = "hush";
+
+/// Writes a file that only its owner can read, in a new folder if necessary.
+pub(crate) fn write_private(path: &Path, content: &str) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
 
 /// The log of this thread, at every level.
 #[derive(Clone, Default)]

@@ -453,15 +453,6 @@ fn reads_utf8_and_explains_other_encodings() {
 }
 
 #[test]
-fn debug_output_hides_secrets() {
-    let config = valid(
-        "[identities.a]\nsources = [{ access_key_id = \"A\", secret_access_key = \"hunter2\" }, \"http://k:hunter2@h\"]\n\
-         [server]\nauth_token = \"hunter2hunter2hunter2hunter2hunter2hunter2\"",
-    );
-    assert!(!format!("{config:?}").contains("hunter2"));
-}
-
-#[test]
 fn finds_config_in_named_or_default_paths() {
     let etc = PathBuf::from("/etc/credenza/credenza.toml");
     let location = |variables: &[(&str, &str)]| ConfigLocation::new(None, &Environment::new(variables.iter().copied()));

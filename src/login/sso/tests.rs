@@ -58,10 +58,7 @@ impl Stage {
     }
 
     fn write(&self, content: &str) {
-        let path = self.path();
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&self.path(), content);
     }
 
     /// A token with this expiration, which can be refreshed.

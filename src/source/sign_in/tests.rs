@@ -7,6 +7,7 @@ use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::source::sign_in::*;
+use crate::tests::write_private;
 use testkit::server::{Reply, nobody};
 use testkit::signin::{KEY, Signin, cached, denied, error, invalid};
 
@@ -50,10 +51,7 @@ impl SignInStage {
     }
 
     fn write(&self, content: &str) {
-        let path = self.path();
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&self.path(), content);
     }
 
     fn cached(&self, expires: &str) {

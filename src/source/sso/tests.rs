@@ -1,9 +1,7 @@
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
 use super::*;
 use crate::model::time::parse_timestamp;
 use crate::os::clock::Clock;
+use crate::tests::write_private;
 use testkit::server::Reply;
 use testkit::sso::{Portal, refusal};
 
@@ -30,9 +28,7 @@ impl PortalStage {
         let context = Context { clock: Clock::injected(parse_timestamp(NOW).unwrap()), ..Context::of(&variables) };
         let session = SsoSession::new("work", "https://d.awsapps.com/start", "eu-west-1");
         let path = crate::login::sso::cache_file::path(&context.environment, &session).unwrap();
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!(r#"{{"accessToken":"hush-access","expiresAt":"{LATER}"}}"#)).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        write_private(&path, &format!(r#"{{"accessToken":"hush-access","expiresAt":"{LATER}"}}"#));
         let source = SsoCredentials::new(session, ACCOUNT, "Read Only")
             .with_settings(Settings::of_environment(&context.environment))
             .of_profile("dev");
