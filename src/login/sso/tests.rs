@@ -11,6 +11,7 @@ use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
+use crate::tests::write_private;
 
 const START_URL: &str = "https://d.awsapps.com/start";
 const NOW: &str = "2026-11-25T12:00:00Z";
@@ -352,8 +353,7 @@ async fn refuses_file_that_another_user_may_have_written() {
         std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
         let failure = stage.failure().await;
         assert!(failure.to_string().contains("belongs to user 12345"), "{failure}");
-        let context =
-            Context { trust: TrustPolicy::of_process([12345].into(), Arc::default()), ..stage.context.clone() };
+        let context = Context { trust: TrustPolicy::of_process([12345].into(), [].into()), ..stage.context.clone() };
         assert!(login(&context, &stage.settings, &stage.session, None).await.is_ok());
     }
     fs::remove_file(stage.path()).unwrap();
