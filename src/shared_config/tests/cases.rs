@@ -7,249 +7,259 @@ use crate::shared_config::error::{IgnoredItem, ParseError};
 use crate::shared_config::section::Property;
 use crate::shared_config::{FileContent, SharedConfig, SharedFile};
 
-/// The table of the grammar: a rule, then cases within it and just beyond it. A case has a name, the config file with
-/// the credentials file after `~`, and the lines that [`parsed`] prints.
-#[derive(Clone, Copy, Debug)]
-enum Grammar {
-    Rule(&'static str),
-    Within(&'static str, &'static str, &'static str),
-    Beyond(&'static str, &'static str, &'static str),
-}
+/// Name, config file, credentials file, and the lines that [`parsed`] prints.
+type GrammarCase = (&'static str, &'static str, &'static str, &'static str);
 
-use Grammar::*;
-
-const GRAMMAR: &[Grammar] = &[
-    Rule("config sections"),
-    Within("default", "[default]\na=b", "default.a=b @c2"),
-    Within("profile", "[profile x]\na=b", "x.a=b @c2"),
-    Within("a profile without properties", "[profile x]", "x"),
-    Within("sso-session", "[sso-session x]\na=b", "sso-session x.a=b @c2"),
-    Within("services", "[services x]\na=\n b=c", "services x.a= @c2 | services x.a.b=c @3"),
-    Within(
+/// The rules of the grammar: below each, the cases within the rule, then those just beyond it.
+const CASES: &[GrammarCase] = &[
+    // Config sections.
+    ("default", "[default]\na=b", "", "default.a=b @c2"),
+    ("profile", "[profile x]\na=b", "", "x.a=b @c2"),
+    ("a profile without properties", "[profile x]", "", "x"),
+    ("sso-session", "[sso-session x]\na=b", "", "sso-session x.a=b @c2"),
+    ("services", "[services x]\na=\n b=c", "", "services x.a= @c2\nservices x.a.b=c @3"),
+    (
         "one name in three kinds of sections",
         "[services x]\na=1\n[sso-session x]\na=2\n[profile x]\na=3",
-        "x.a=3 @c6 | sso-session x.a=2 @c4 | services x.a=1 @c2",
+        "",
+        "x.a=3 @c6\nsso-session x.a=2 @c4\nservices x.a=1 @c2",
     ),
-    Beyond("a bare name", "[x]\na=b", "! c1 OtherSection x"),
-    Beyond("another word", "[plugins x]\na=b", "! c1 OtherSection plugins x"),
-    Beyond("a word alone", "[profile]\na=b", "! c1 OtherSection profile"),
-    Beyond("upper case", "[Default]\n[PROFILE x]", "! c1 OtherSection Default | ! c2 OtherSection PROFILE x"),
-    Beyond("an ignored section ends", "[x]\na=b\n[default]\na=c", "default.a=c @c4 | ! c1 OtherSection x"),
-    Beyond("ignored lines are read too", "[x]\na=b\n c\n\nd=\n e=f\n in valid=g\nin valid=h\n i\nj", "c10: Equals"),
-    Rule("credentials sections"),
-    Within("a bare name", "~[x]\na=b", "x.a=b @k2"),
-    Within("default", "~[default]\na=b", "default.a=b @k2"),
-    Within("a word is a name", "~[profile]\n[services]", "profile | services"),
-    Beyond("profile", "~[profile x]\na=b", "! k1 Prefixed profile x"),
-    Beyond("profile default", "~[profile default]\na=b", "! k1 Prefixed profile default"),
-    Beyond("sso-session", "~[sso-session x]\na=b", "! k1 SectionName sso-session x"),
-    Rule("default profile"),
-    Within("profile default later", "[default]\na=1\nb=1\n[profile default]\na=2", "default.a=2 @c5 | ! c1 Default"),
-    Within("profile default first", "[profile default]\na=2\n[default]\na=1\nb=1", "default.a=2 @c2 | ! c3 Default"),
-    Within("an empty one beats too", "[default]\na=1\n[profile default]", "default | ! c1 Default"),
-    Beyond("not between the files", "[profile default]\na=1\nb=1~[default]\na=2", "default.a=2 @k2 | default.b=1 @c3"),
-    Beyond(
+    // Config sections: beyond it.
+    ("a bare name", "[x]\na=b", "", "! c1 OtherSection x"),
+    ("another word", "[plugins x]\na=b", "", "! c1 OtherSection plugins x"),
+    ("a word alone", "[profile]\na=b", "", "! c1 OtherSection profile"),
+    ("upper case", "[Default]\n[PROFILE x]", "", "! c1 OtherSection Default\n! c2 OtherSection PROFILE x"),
+    ("an ignored section ends", "[x]\na=b\n[default]\na=c", "", "default.a=c @c4\n! c1 OtherSection x"),
+    ("ignored lines are read too", "[x]\na=b\n c\n\nd=\n e=f\n in valid=g\nin valid=h\n i\nj", "", "c10: Equals"),
+    // Credentials sections.
+    ("a bare name", "", "[x]\na=b", "x.a=b @k2"),
+    ("default", "", "[default]\na=b", "default.a=b @k2"),
+    ("a word is a name", "", "[profile]\n[services]", "profile\nservices"),
+    // Credentials sections: beyond it.
+    ("profile", "", "[profile x]\na=b", "! k1 Prefixed profile x"),
+    ("profile default", "", "[profile default]\na=b", "! k1 Prefixed profile default"),
+    ("sso-session", "", "[sso-session x]\na=b", "! k1 SectionName sso-session x"),
+    // Default profile.
+    ("profile default later", "[default]\na=1\nb=1\n[profile default]\na=2", "", "default.a=2 @c5\n! c1 Default"),
+    ("profile default first", "[profile default]\na=2\n[default]\na=1\nb=1", "", "default.a=2 @c2\n! c3 Default"),
+    ("an empty one beats too", "[default]\na=1\n[profile default]", "", "default\n! c1 Default"),
+    // Default profile: beyond it.
+    ("not between the files", "[profile default]\na=1\nb=1", "[default]\na=2", "default.a=2 @k2\ndefault.b=1 @c3"),
+    (
         "not for other sections",
         "[default]\na=1\n[services default]\na=2",
-        "default.a=1 @c2 | services default.a=2 @c4",
+        "",
+        "default.a=1 @c2\nservices default.a=2 @c4",
     ),
-    Rule("white space in headers"),
-    Within("around names", "[\t default \t]\n[ profile x ]~[ \tx\t ]", "default | x"),
-    Within("behind the word", "[profile \t x]\n[sso-session\ty]", "x | sso-session y"),
-    Beyond("none behind the word", "[profilex]~[profilex]", "profilex | ! c1 OtherSection profilex"),
-    Beyond("within a name", "[profile x y]~[x y]", "! c1 SectionName profile x y | ! k1 SectionName x y"),
-    Beyond("no other white space", "[profile\u{a0}x]", "! c1 OtherSection profile\u{a0}x"),
-    Rule("section names"),
-    Within("all that is allowed", "[profile aZ09-_/.%@:+]", "aZ09-_/.%@:+"),
-    Within("case matters", "~[x]\n[X]", "X | x"),
-    Beyond(
+    // White space in headers.
+    ("around names", "[\t default \t]\n[ profile x ]", "[ \tx\t ]", "default\nx"),
+    ("behind the word", "[profile \t x]\n[sso-session\ty]", "", "x\nsso-session y"),
+    // White space in headers: beyond it.
+    ("none behind the word", "[profilex]", "[profilex]", "profilex\n! c1 OtherSection profilex"),
+    ("within a name", "[profile x y]", "[x y]", "! c1 SectionName profile x y\n! k1 SectionName x y"),
+    ("no other white space", "[profile\u{a0}x]", "", "! c1 OtherSection profile\u{a0}x"),
+    // Section names.
+    ("all that is allowed", "[profile aZ09-_/.%@:+]", "", "aZ09-_/.%@:+"),
+    ("case matters", "", "[x]\n[X]", "X\nx"),
+    // Section names: beyond it.
+    (
         "other characters",
-        "[profile a!]\n[services \"b\"]\n[sso-session ö]~[a,b]\n[a\0]",
-        "! c1 SectionName profile a! | ! c2 SectionName services \"b\" | ! c3 SectionName sso-session ö | \
-         ! k1 SectionName a,b | ! k2 SectionName a\0",
+        "[profile a!]\n[services \"b\"]\n[sso-session ö]",
+        "[a,b]\n[a\0]",
+        "! c1 SectionName profile a!\n! c2 SectionName services \"b\"\n! c3 SectionName sso-session ö\n\
+         ! k1 SectionName a,b\n! k2 SectionName a\0",
     ),
-    Rule("property names"),
-    Within("all that is allowed", "[default]\na09-_/.%@:+=b", "default.a09-_/.%@:+=b @c2"),
-    Within("white space around", "[default]\na \t=b", "default.a=b @c2"),
-    Beyond(
+    // Property names.
+    ("all that is allowed", "[default]\na09-_/.%@:+=b", "", "default.a09-_/.%@:+=b @c2"),
+    ("white space around", "[default]\na \t=b", "", "default.a=b @c2"),
+    // Property names: beyond it.
+    (
         "other characters",
         "[default]\na b=c\nä=d\na#=e\n\"f\"=g\nh=i",
-        "default.h=i @c6 | ! c2 PropertyName | ! c3 PropertyName | ! c4 PropertyName | ! c5 PropertyName",
+        "",
+        "default.h=i @c6\n! c2 PropertyName\n! c3 PropertyName\n! c4 PropertyName\n! c5 PropertyName",
     ),
-    Beyond(
+    (
         "with the lines that continue it",
         "[default]\na=b\nc d=e\n f\ng h=\n i=j\n k l=m",
-        "default.a=b @c2 | ! c3 PropertyName | ! c5 PropertyName",
+        "",
+        "default.a=b @c2\n! c3 PropertyName\n! c5 PropertyName",
     ),
-    Beyond(
-        "sub-properties too",
-        "[default]\na=\n b c=d\n e=f",
-        "default.a= @c2 | default.a.e=f @4 | ! c3 SubPropertyName",
-    ),
-    Rule("any case"),
-    Within("names of properties", "[default]\nAbC=1\n", "default.abc=1 @c2"),
-    Within("a repetition", "[default]\nA=1\na=2\nX:Y=1\nx:y=2", "default.a=2 @c3 | default.x:y=2 @c5"),
-    Within("names of sub-properties", "[default]\na=\n B=1\n b=2", "default.a= @c2 | default.a.b=2 @4"),
-    Beyond("values", "[default]\na=B", "default.a=B @c2"),
-    Rule("separator"),
-    Within("the first =", "[default]\na=b=c == d", "default.a=b=c == d @c2"),
-    Within(": is part of a name", "[default]\na:b = c", "default.a:b=c @c2"),
-    Within(": is part of a value", "[default]\na = arn:aws:iam::1:role/x", "default.a=arn:aws:iam::1:role/x @c2"),
-    Beyond(": does not separate", "[default]\na: b", "c2: Equals"),
-    Rule("whole line comment"),
-    Within("at the start", "# a\n; b\n[default]\n#c=d\n;[x\na=b", "default.a=b @c6"),
-    Within("between a value and its continuation", "[default]\na=b\n#c\n d", "default.a=b\\nd @c2"),
-    Beyond("behind white space", "[default]\na=b\n # c", "default.a=b\\n# c @c2"),
-    Beyond("behind white space, with nothing above", " # a\n[default]", "c1: Header"),
-    Rule("comment after header"),
-    Within("with white space", "[default] # [x]\n[profile x]\t;y", "default | x"),
-    Within("without", "[default]#x]\n[profile x];y", "default | x"),
-    Beyond("something else", "[default] x", "c1: Comment"),
-    Beyond("another bracket", "[default]]", "c1: Comment"),
-    Beyond("inside the brackets", "[default #x]", "! c1 OtherSection default #x"),
-    Rule("comment after value"),
-    Within("behind white space", "[default]\na=b # c ; d\ne=f\t;g", "default.a=b @c2 | default.e=f @c3"),
-    Within("no value", "[default]\na= #b", "default.a= @c2"),
-    Within("a continued value", "[default]\na=b #c\n d", "default.a=b\\nd @c2"),
-    Within("an empty value with sub-properties", "[default]\na= ;b\n c=d", "default.a= @c2 | default.a.c=d @3"),
-    Within(
+    ("sub-properties too", "[default]\na=\n b c=d\n e=f", "", "default.a= @c2\ndefault.a.e=f @4\n! c3 SubPropertyName"),
+    // Any case.
+    ("names of properties", "[default]\nAbC=1\n", "", "default.abc=1 @c2"),
+    ("a repetition", "[default]\nA=1\na=2\nX:Y=1\nx:y=2", "", "default.a=2 @c3\ndefault.x:y=2 @c5"),
+    ("names of sub-properties", "[default]\na=\n B=1\n b=2", "", "default.a= @c2\ndefault.a.b=2 @4"),
+    // Any case: beyond it.
+    ("values", "[default]\na=B", "", "default.a=B @c2"),
+    // Separator.
+    ("the first =", "[default]\na=b=c == d", "", "default.a=b=c == d @c2"),
+    (": is part of a name", "[default]\na:b = c", "", "default.a:b=c @c2"),
+    (": is part of a value", "[default]\na = arn:aws:iam::1:role/x", "", "default.a=arn:aws:iam::1:role/x @c2"),
+    // Separator: beyond it.
+    (": does not separate", "[default]\na: b", "", "c2: Equals"),
+    // Whole line comment.
+    ("at the start", "# a\n; b\n[default]\n#c=d\n;[x\na=b", "", "default.a=b @c6"),
+    ("between a value and its continuation", "[default]\na=b\n#c\n d", "", "default.a=b\\nd @c2"),
+    // Whole line comment: beyond it.
+    ("behind white space", "[default]\na=b\n # c", "", "default.a=b\\n# c @c2"),
+    ("behind white space, with nothing above", " # a\n[default]", "", "c1: Header"),
+    // Comment after header.
+    ("with white space", "[default] # [x]\n[profile x]\t;y", "", "default\nx"),
+    ("without", "[default]#x]\n[profile x];y", "", "default\nx"),
+    // Comment after header: beyond it.
+    ("something else", "[default] x", "", "c1: Comment"),
+    ("another bracket", "[default]]", "", "c1: Comment"),
+    ("inside the brackets", "[default #x]", "", "! c1 OtherSection default #x"),
+    // Comment after value.
+    ("behind white space", "[default]\na=b # c ; d\ne=f\t;g", "", "default.a=b @c2\ndefault.e=f @c3"),
+    ("no value", "[default]\na= #b", "", "default.a= @c2"),
+    ("a continued value", "[default]\na=b #c\n d", "", "default.a=b\\nd @c2"),
+    ("an empty value with sub-properties", "[default]\na= ;b\n c=d", "", "default.a= @c2\ndefault.a.c=d @3"),
+    (
         "a command",
-        "[default]\nCredential_Process=sh -c \"a ; b\"\n[profile x]\ncredential_process = p #c\r\n\
-         [y]\ncredential_process=a ;b~[z]\ncredential_process = p ; p",
-        "default.credential_process=sh -c \"a @c2 | x.credential_process=p @c4 | z.credential_process=p @k2 | \
-         ! c2 Command | ! c4 Command | ! c5 OtherSection y | ! k2 Command",
+        "[default]\nCredential_Process=sh -c \"a ; b\"\n[profile x]\ncredential_process = p #c\r\n[y]\n\
+         credential_process=a ;b",
+        "[z]\ncredential_process = p ; p",
+        "default.credential_process=sh -c \"a @c2\nx.credential_process=p @c4\nz.credential_process=p @k2\n\
+         ! c2 Command\n! c4 Command\n! c5 OtherSection y\n! k2 Command",
     ),
-    Beyond(
+    // Comment after value: beyond it.
+    (
         "a whole command",
         "[default]\ncredential_process = sh -c \"a; b;c\" \t\r\n[profile x]\ncredential_process = # none\n\
          [profile y]\ncredential_process = a\n ; b",
-        "default.credential_process=sh -c \"a; b;c\" @c2 | x.credential_process= @c4 | \
-         y.credential_process=a\\n; b @c6",
+        "",
+        "default.credential_process=sh -c \"a; b;c\" @c2\nx.credential_process= @c4\ny.credential_process=a\\n; b @c6",
     ),
-    Beyond("no white space", "[default]\na=b#c;d", "default.a=b#c;d @c2"),
-    Beyond("right behind the =", "[default]\na=#b\nc =;d", "default.a=#b @c2 | default.c=;d @c3"),
-    Beyond("the first that counts", "[default]\na=#b #c", "default.a=#b @c2"),
-    Beyond("no other white space", "[default]\na=b\u{a0}#c", "default.a=b\u{a0}#c @c2"),
-    Rule("value as written"),
-    Within("quotes", "[default]\na=\"b\"\nc='d\ne=\"f", "default.a=\"b\" @c2 | default.c='d @c3 | default.e=\"f @c4"),
-    Within("escapes", "[default]\na=\\n\\x41\\\\", "default.a=\\n\\x41\\\\ @c2"),
-    Within(
+    ("no white space", "[default]\na=b#c;d", "", "default.a=b#c;d @c2"),
+    ("right behind the =", "[default]\na=#b\nc =;d", "", "default.a=#b @c2\ndefault.c=;d @c3"),
+    ("the first that counts", "[default]\na=#b #c", "", "default.a=#b @c2"),
+    ("no other white space", "[default]\na=b\u{a0}#c", "", "default.a=b\u{a0}#c @c2"),
+    // Value as written.
+    ("quotes", "[default]\na=\"b\"\nc='d\ne=\"f", "", "default.a=\"b\" @c2\ndefault.c='d @c3\ndefault.e=\"f @c4"),
+    ("escapes", "[default]\na=\\n\\x41\\\\", "", "default.a=\\n\\x41\\\\ @c2"),
+    (
         "a \\ last",
         "[default]\na=b\\\nc=d\\\n\n[profile x]\ne=f\\",
-        "default.a=b\\ @c2 | default.c=d\\ @c3 | x.e=f\\ @c6",
+        "",
+        "default.a=b\\ @c2\ndefault.c=d\\ @c3\nx.e=f\\ @c6",
     ),
-    Within("brackets and dollars", "[default]\na=[b]\nc=${d}%(e)s", "default.a=[b] @c2 | default.c=${d}%(e)s @c3"),
-    Within("empty", "[default]\na=\nb=c", "default.a= @c2 | default.b=c @c3"),
-    Within(
+    ("brackets and dollars", "[default]\na=[b]\nc=${d}%(e)s", "", "default.a=[b] @c2\ndefault.c=${d}%(e)s @c3"),
+    ("empty", "[default]\na=\nb=c", "", "default.a= @c2\ndefault.b=c @c3"),
+    (
         "white space of other kinds",
         "[default]\na=\u{a0}b\u{3000}\nc=\u{b}d\u{c}",
-        "default.a=\u{a0}b\u{3000} @c2 | default.c=\u{b}d\u{c} @c3",
+        "",
+        "default.a=\u{a0}b\u{3000} @c2\ndefault.c=\u{b}d\u{c} @c3",
     ),
-    Within("control characters", "[default]\na=b\0c\rd\u{1b}", "default.a=b\0c\rd\u{1b} @c2"),
-    Beyond("white space around it", "[default]\na= \tb  c\t ", "default.a=b  c @c2"),
-    Rule("continuation"),
-    Within("behind a space or a tab", "[default]\na=b\n c\n\td", "default.a=b\\nc\\nd @c2"),
-    Within("trimmed", "[default]\na=b\n \t c \t", "default.a=b\\nc @c2"),
-    Within("comment characters", "[default]\na=b\n # c\n d ; e", "default.a=b\\n# c\\nd ; e @c2"),
-    Within("what looks like something else", "[default]\na=b\n [x]\n c=d", "default.a=b\\n[x]\\nc=d @c2"),
-    Within("behind blank lines", "[default]\na=b\n\n \t\n c", "default.a=b\\nc @c2"),
-    Within("a \\ last in each line", "[default]\na=b\\\n c\\\nd=e", "default.a=b\\\\nc\\ @c2 | default.d=e @c4"),
-    Beyond("outside a section", " a=b", "c1: Header"),
-    Beyond("with no property above", "[default]\n a=b", "c2: Property"),
-    Beyond("not across headers", "[default]\na=b\n[profile x]\n c", "c4: Property"),
-    Beyond("not across repeated headers", "[default]\na=b\n[default]\n c", "c4: Property"),
-    Beyond("not across ignored headers", "[default]\na=b\n[x]\n c", "c4: Property"),
-    Rule("sub property"),
-    Within(
+    ("control characters", "[default]\na=b\0c\rd\u{1b}", "", "default.a=b\0c\rd\u{1b} @c2"),
+    // Value as written: beyond it.
+    ("white space around it", "[default]\na= \tb  c\t ", "", "default.a=b  c @c2"),
+    // Continuation.
+    ("behind a space or a tab", "[default]\na=b\n c\n\td", "", "default.a=b\\nc\\nd @c2"),
+    ("trimmed", "[default]\na=b\n \t c \t", "", "default.a=b\\nc @c2"),
+    ("comment characters", "[default]\na=b\n # c\n d ; e", "", "default.a=b\\n# c\\nd ; e @c2"),
+    ("what looks like something else", "[default]\na=b\n [x]\n c=d", "", "default.a=b\\n[x]\\nc=d @c2"),
+    ("behind blank lines", "[default]\na=b\n\n \t\n c", "", "default.a=b\\nc @c2"),
+    ("a \\ last in each line", "[default]\na=b\\\n c\\\nd=e", "", "default.a=b\\\\nc\\ @c2\ndefault.d=e @c4"),
+    // Continuation: beyond it.
+    ("outside a section", " a=b", "", "c1: Header"),
+    ("with no property above", "[default]\n a=b", "", "c2: Property"),
+    ("not across headers", "[default]\na=b\n[profile x]\n c", "", "c4: Property"),
+    ("not across repeated headers", "[default]\na=b\n[default]\n c", "", "c4: Property"),
+    ("not across ignored headers", "[default]\na=b\n[x]\n c", "", "c4: Property"),
+    // Sub property.
+    (
         "below an empty value",
         "[default]\ns3 =\n a = b\n\tc=d\ne=f",
-        "default.e=f @c5 | default.s3= @c2 | default.s3.a=b @3 | default.s3.c=d @4",
+        "",
+        "default.e=f @c5\ndefault.s3= @c2\ndefault.s3.a=b @3\ndefault.s3.c=d @4",
     ),
-    Within(
-        "blank lines",
-        "[default]\ns3=\n\n \t\n a=b\n\n c=d",
-        "default.s3= @c2 | default.s3.a=b @5 | default.s3.c=d @7",
-    ),
-    Within(
-        "empty, and with =",
-        "[default]\ns3=\n a=\n b==c=",
-        "default.s3= @c2 | default.s3.a= @3 | default.s3.b==c= @4",
-    ),
-    Within("comment characters", "[default]\ns3=\n a=b # c", "default.s3= @c2 | default.s3.a=b # c @3"),
-    Within("the last one counts", "[default]\ns3=\n a=b\n a=c", "default.s3= @c2 | default.s3.a=c @4"),
-    Beyond("no =", "[default]\ns3=\n a=b\n c", "c4: SubProperty"),
-    Beyond("no name", "[default]\ns3=\n  = b", "c3: Name"),
-    Beyond("below a value", "[default]\ns3=x\n a=b", "default.s3=x\\na=b @c2"),
-    Rule("repetition"),
-    Within(
+    ("blank lines", "[default]\ns3=\n\n \t\n a=b\n\n c=d", "", "default.s3= @c2\ndefault.s3.a=b @5\ndefault.s3.c=d @7"),
+    ("empty, and with =", "[default]\ns3=\n a=\n b==c=", "", "default.s3= @c2\ndefault.s3.a= @3\ndefault.s3.b==c= @4"),
+    ("comment characters", "[default]\ns3=\n a=b # c", "", "default.s3= @c2\ndefault.s3.a=b # c @3"),
+    ("the last one counts", "[default]\ns3=\n a=b\n a=c", "", "default.s3= @c2\ndefault.s3.a=c @4"),
+    // Sub property: beyond it.
+    ("no =", "[default]\ns3=\n a=b\n c", "", "c4: SubProperty"),
+    ("no name", "[default]\ns3=\n  = b", "", "c3: Name"),
+    ("below a value", "[default]\ns3=x\n a=b", "", "default.s3=x\\na=b @c2"),
+    // Repetition.
+    (
         "sections merge",
         "[profile x]\na=1\nb=1\n[default]\n[profile  x]\nb=2\nc=2",
-        "default | x.a=1 @c2 | x.b=2 @c6 | x.c=2 @c7",
+        "",
+        "default\nx.a=1 @c2\nx.b=2 @c6\nx.c=2 @c7",
     ),
-    Within("in the credentials file", "~[x]\na=1\n[x]\na=2\nb=2", "x.a=2 @k4 | x.b=2 @k5"),
-    Within(
+    ("in the credentials file", "", "[x]\na=1\n[x]\na=2\nb=2", "x.a=2 @k4\nx.b=2 @k5"),
+    (
         "other kinds of sections",
         "[services x]\na=1\n[services x]\na=2\n[sso-session y]\nb=1\n[sso-session y]\nc=2",
-        "sso-session y.b=1 @c6 | sso-session y.c=2 @c8 | services x.a=2 @c4",
+        "",
+        "sso-session y.b=1 @c6\nsso-session y.c=2 @c8\nservices x.a=2 @c4",
     ),
-    Within("later properties win", "[default]\na=1\nb=\\\na=2\nb=3\na=4\nb=\\5", "default.a=4 @c6 | default.b=\\5 @c7"),
-    Within(
+    ("later properties win", "[default]\na=1\nb=\\\na=2\nb=3\na=4\nb=\\5", "", "default.a=4 @c6\ndefault.b=\\5 @c7"),
+    (
         "with all that belongs to them",
         "[default]\na=\n b=c\na=\n d=e\nf=g\n h\nf=i",
-        "default.a= @c4 | default.a.d=e @5 | default.f=i @c8",
+        "",
+        "default.a= @c4\ndefault.a.d=e @5\ndefault.f=i @c8",
     ),
-    Beyond("sections of other names", "[profile x]\na=1\n[profile y]\na=2", "x.a=1 @c2 | y.a=2 @c4"),
-    Rule("between files"),
-    Within("property by property", "[profile x]\na=1\nb=1~[x]\nb=2\nc=2", "x.a=1 @c2 | x.b=2 @k2 | x.c=2 @k3"),
-    Within("an empty value wins too", "[default]\na=1~[default]\na=", "default.a= @k2"),
-    Within(
-        "sub-properties go with theirs",
-        "[default]\na=\n b=1~[default]\na=\n c=2",
-        "default.a= @k2 | default.a.c=2 @3",
-    ),
-    Beyond("a profile of one file", "[profile x]\na=1~[y]\na=2", "x.a=1 @c2 | y.a=2 @k2"),
-    Beyond("a bare name in the config file", "[x]\na=1~[x]\nb=2", "x.b=2 @k2 | ! c1 OtherSection x"),
-    Beyond("one bad file is an error", "[default]\na=1~[default]\na", "k2: Equals"),
-    Rule("inside a section"),
-    Within("a property", "\n\n[default]\na=b", "default.a=b @c4"),
-    Beyond("a property first", "\na=b\n[default]", "c2: Header"),
-    Beyond("in the credentials file", "~a=b", "k1: Header"),
-    Rule("the equals sign"),
-    Within("any number", "[default]\na==", "default.a== @c2"),
-    Beyond("none", "[default]\na", "c2: Equals"),
-    Beyond("a stray bracket", "[default]\n]a", "c2: Equals"),
-    Rule("empty name"),
-    Within("the shortest name", "[default]\na=~[b]", "b | default.a= @c2"),
-    Beyond("of a property", "[default]\n=b", "c2: Name"),
-    Beyond("of a section", "[ \t]", "c1: SectionName"),
-    Beyond("of a section, no white space", "~[]", "k1: SectionName"),
-    Rule("the right bracket"),
-    Within("at the end", "[default]", "default"),
-    Beyond("missing", "\n[default\na=b]", "c2: Bracket"),
-    Beyond("in an ignored section", "[x # y", "c1: Bracket"),
-    Rule("line ends"),
-    Within(
+    // Repetition: beyond it.
+    ("sections of other names", "[profile x]\na=1\n[profile y]\na=2", "", "x.a=1 @c2\ny.a=2 @c4"),
+    // Between files.
+    ("property by property", "[profile x]\na=1\nb=1", "[x]\nb=2\nc=2", "x.a=1 @c2\nx.b=2 @k2\nx.c=2 @k3"),
+    ("an empty value wins too", "[default]\na=1", "[default]\na=", "default.a= @k2"),
+    ("sub-properties go with theirs", "[default]\na=\n b=1", "[default]\na=\n c=2", "default.a= @k2\ndefault.a.c=2 @3"),
+    // Between files: beyond it.
+    ("a profile of one file", "[profile x]\na=1", "[y]\na=2", "x.a=1 @c2\ny.a=2 @k2"),
+    ("a bare name in the config file", "[x]\na=1", "[x]\nb=2", "x.b=2 @k2\n! c1 OtherSection x"),
+    ("one bad file is an error", "[default]\na=1", "[default]\na", "k2: Equals"),
+    // Inside a section.
+    ("a property", "\n\n[default]\na=b", "", "default.a=b @c4"),
+    // Inside a section: beyond it.
+    ("a property first", "\na=b\n[default]", "", "c2: Header"),
+    ("in the credentials file", "", "a=b", "k1: Header"),
+    // Equals.
+    ("any number", "[default]\na==", "", "default.a== @c2"),
+    // Equals: beyond it.
+    ("none", "[default]\na", "", "c2: Equals"),
+    ("a stray bracket", "[default]\n]a", "", "c2: Equals"),
+    // Empty name.
+    ("the shortest name", "[default]\na=", "[b]", "b\ndefault.a= @c2"),
+    // Empty name: beyond it.
+    ("of a property", "[default]\n=b", "", "c2: Name"),
+    ("of a section", "[ \t]", "", "c1: SectionName"),
+    ("of a section, no white space", "", "[]", "k1: SectionName"),
+    // Bracket.
+    ("at the end", "[default]", "", "default"),
+    // Bracket: beyond it.
+    ("missing", "\n[default\na=b]", "", "c2: Bracket"),
+    ("in an ignored section", "[x # y", "", "c1: Bracket"),
+    // Line ends.
+    (
         "CRLF",
         "[default]\r\na=b\r\n\r\nc=d\\\r\ns3=\r\n e=f\r\n",
-        "default.a=b @c2 | default.c=d\\ @c4 | default.s3= @c5 | default.s3.e=f @6",
+        "",
+        "default.a=b @c2\ndefault.c=d\\ @c4\ndefault.s3= @c5\ndefault.s3.e=f @6",
     ),
-    Within("CRLF in a continuation", "[default] #x\r\na=b #c\r\n \r\n d\r\n", "default.a=b\\nd @c2"),
-    Within("none at the end of the file", "[default]\na=b", "default.a=b @c2"),
-    Beyond("CR alone ends no line", "[default]\na=b\rc=d", "default.a=b\rc=d @c2"),
-    Rule("byte order mark"),
-    Within("before a header", "\u{feff}[default]\na=b~\u{feff}[default]", "default.a=b @c2"),
-    Within("before a comment, or alone", "\u{feff}#x\n[default]~\u{feff}", "default"),
-    Beyond("only one", "\u{feff}\u{feff}[default]", "c1: Equals"),
-    Beyond("only at the start", "\n\u{feff}[default]", "c2: Equals"),
-    Rule("UTF-8"),
-    Within("in values", "[default]\na=ä€𝄞", "default.a=ä€𝄞 @c2"),
-    Beyond("in a comment", "[default]\n# a\u{fffd}b", "c2: Utf8"),
+    ("CRLF in a continuation", "[default] #x\r\na=b #c\r\n \r\n d\r\n", "", "default.a=b\\nd @c2"),
+    ("none at the end of the file", "[default]\na=b", "", "default.a=b @c2"),
+    // Line ends: beyond it.
+    ("CR alone ends no line", "[default]\na=b\rc=d", "", "default.a=b\rc=d @c2"),
+    // Byte order mark.
+    ("before a header", "\u{feff}[default]\na=b", "\u{feff}[default]", "default.a=b @c2"),
+    ("before a comment, or alone", "\u{feff}#x\n[default]", "\u{feff}", "default"),
+    // Byte order mark: beyond it.
+    ("only one", "\u{feff}\u{feff}[default]", "", "c1: Equals"),
+    ("only at the start", "\n\u{feff}[default]", "", "c2: Equals"),
+    // Utf8.
+    ("in values", "[default]\na=ä€𝄞", "", "default.a=ä€𝄞 @c2"),
+    // Utf8: beyond it.
 ];
 
-/// Returns the bytes of a file. U+FFFD stands for a byte that is not UTF-8.
-fn bytes(text: &str) -> Vec<u8> {
-    text.split('\u{fffd}').map(str::as_bytes).collect::<Vec<_>>().join(&0xff)
-}
+/// The case beyond UTF-8, which no string can hold.
+const NO_UTF8: &[u8] = b"[default]\n# a\xffb";
 
 fn parse(config: &[u8], credentials: &[u8]) -> Result<SharedConfig, ParseError> {
     SharedConfig::parse(
@@ -296,25 +306,8 @@ fn parsed(config: &[u8], credentials: &[u8]) -> Vec<String> {
 
 #[test]
 fn reads_every_case_by_the_grammar() {
-    let mut rule = "";
-    for case in GRAMMAR {
-        match *case {
-            Rule(name) => rule = name,
-            Within(name, files, expected) | Beyond(name, files, expected) => {
-                let (config, credentials) = files.split_once('~').unwrap_or((files, ""));
-                assert_eq!(parsed(&bytes(config), &bytes(credentials)).join(" | "), expected, "{rule}: {name}");
-            }
-        }
-    }
-}
-
-#[test]
-fn has_cases_on_both_sides_of_every_rule() {
-    let rules: Vec<_> = GRAMMAR.split(|case| matches!(case, Rule(_))).skip(1).collect();
-    assert_eq!(rules.len(), 23);
-    for cases in rules {
-        let has = |side: fn(&Grammar) -> bool| cases.iter().any(side);
-        assert!(has(|case| matches!(case, Within(..))) && has(|case| matches!(case, Beyond(..))), "{cases:?}");
+    for (name, config, credentials, expected) in CASES {
+        assert_eq!(parsed(config.as_bytes(), credentials.as_bytes()).join("\n"), *expected, "{name}: {config:?}");
     }
 }
 
