@@ -32,7 +32,7 @@ const NARROW: &[(&str, &[&str])] = &[
 /// Modules of the crate that are not rooms: they name every room.
 const OUTSIDE: &[&str] = &["fuzzing", "lib", "main", "tests"];
 
-/// A file of `src` without comments, strings and test code.
+/// A file of `src` without comments and test code.
 struct Module {
     /// For example `config::load`.
     path: String,
@@ -45,85 +45,23 @@ impl Module {
     }
 }
 
-/// Returns the text with comments, strings and character literals blanked out.
-fn blanked(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    let starts = |at: usize, with: &str| chars[at..].iter().take(with.len()).copied().eq(with.chars());
-    let mut code = String::with_capacity(text.len());
-    let mut at = 0;
-    while at < chars.len() {
-        let end = if starts(at, "//") {
-            (at..chars.len()).find(|&at| chars[at] == '\n').unwrap_or(chars.len())
-        } else if starts(at, "/*") {
-            (at..chars.len()).find(|&at| starts(at, "*/")).map_or(chars.len(), |at| at + 2)
-        } else if chars[at] == '"' {
-            let hashes = code.chars().rev().take_while(|c| *c == '#').count();
-            let is_raw = code.trim_end_matches('#').ends_with('r');
-            let close = format!("\"{}", "#".repeat(if is_raw { hashes } else { 0 }));
-            let mut end = at + 1;
-            while end < chars.len() && !starts(end, &close) {
-                end += if chars[end] == '\\' && !is_raw { 2 } else { 1 };
-            }
-            end + close.len()
-        } else if chars[at] == '\'' && (starts(at + 1, "\\") || chars.get(at + 2) == Some(&'\'')) {
-            (at + 3..chars.len()).find(|&at| chars[at - 1] == '\'' && at > 0).unwrap_or(chars.len())
-        } else {
-            code.push(chars[at]);
-            at += 1;
-            continue;
-        };
-        code.push(' ');
-        at = end;
-    }
-    code
-}
-
-/// Returns the code without the items below `#[cfg(test)]` and `#[cfg(any(test, …))]`, and the names of its test modules.
-fn without_tests(code: &str) -> (String, Vec<String>) {
-    let (mut kept, mut tests, mut rest) = (String::new(), Vec::new(), code);
-    let markers = ["#[cfg(test)]", "#[cfg(any(test"];
-    while let Some(at) = markers.iter().filter_map(|marker| rest.find(marker)).min() {
-        kept.push_str(&rest[..at]);
-        let item = &rest[at..];
-        let end = end_of_item(item);
-        let name = item[..end].strip_suffix(';').and_then(|item| item.rsplit_once("mod ")).map(|(_, name)| name);
-        tests.extend(name.map(|name| name.trim().to_owned()));
-        rest = &item[end..];
-    }
-    kept.push_str(rest);
-    (kept, tests)
-}
-
-/// Returns the length of the item with its attributes: up to its semicolon, its closing brace, or, for a variant or a
-/// field, its comma.
-fn end_of_item(item: &str) -> usize {
-    let keywords =
-        ["pub", "fn", "mod", "use", "impl", "struct", "enum", "const", "static", "async", "type", "trait", "let"];
-    let mut start = 0;
-    while let Some(attribute) = item[start..].trim_start().strip_prefix('#') {
-        let begin = item.len() - attribute.len();
-        start = begin + attribute.find(']').map_or(attribute.len(), |at| at + 1);
-    }
-    let body = item[start..].trim_start();
-    let first = body.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    let ends_at_comma = !keywords.contains(&first);
-    let mut depth = 0_usize;
-    for (at, c) in item[start..].char_indices() {
-        match c {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' => depth -= 1,
-            '}' => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 {
-                    return start + at + 1;
-                }
-            }
-            ';' if depth == 0 => return start + at + 1,
-            ',' if depth == 0 && ends_at_comma => return start + at + 1,
-            _ => {}
+/// Returns the code without comments and without the items below `#[cfg(test)]` and `#[cfg(any(test, …))]`, and the names
+/// of its test modules. The code is formatted: an item ends in the first line of its indentation that ends like an item.
+fn production(text: &str) -> (String, Vec<String>) {
+    let (mut code, mut tests) = (String::new(), Vec::new());
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let bare = line.trim_start();
+        if bare.starts_with("#[cfg(test)]") || bare.starts_with("#[cfg(any(test") {
+            let is_end = |item: &&str| indentation(item) == indentation(line) && item.ends_with([';', '}', ',']);
+            let end = lines.find(is_end).unwrap_or_default();
+            tests.extend(end.strip_prefix("mod ").and_then(|name| name.strip_suffix(';')).map(str::to_owned));
+        } else if !bare.starts_with("//") {
+            code.extend([line, "\n"]);
         }
     }
-    item.len()
+    (code, tests)
 }
 
 fn source_files(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -146,7 +84,7 @@ fn modules() -> Vec<Module> {
     for file in files {
         let path = file.strip_prefix(&folder).unwrap().with_extension("");
         let path = path.components().map(|part| part.as_os_str().to_str().unwrap()).collect::<Vec<_>>().join("::");
-        let (code, test_modules) = without_tests(&blanked(&fs::read_to_string(&file).unwrap()));
+        let (code, test_modules) = production(&fs::read_to_string(&file).unwrap());
         tests.extend(test_modules.into_iter().map(|name| if path == "lib" { name } else { format!("{path}::{name}") }));
         modules.push(Module { path, code });
     }
@@ -236,18 +174,37 @@ fn walls_hold_for_sample_paths() {
 
 #[test]
 fn test_code_and_comments_are_left_out() {
-    let text = r##"
-        use crate::a; // crate::comment
-        /* crate::comment */ const TEXT: &str = "crate::text \" crate::text"; const RAW: &str = r#"crate::raw"#;
-        const QUOTE: char = '"'; fn lifetime<'a>(it: &'a str) -> crate::b::C<'a> { crate::b::new(it) }
-        #[cfg(test)] use crate::test_use;
-        enum Kind { #[cfg(test)] Fixed(crate::test_variant, u8), System(crate::c::D) }
-        #[cfg(any(test, feature = "fuzzing"))] #[must_use] fn test_only(a: u8) { crate::test_function() }
-        fn after() { crate::d() }
-        #[cfg(test)] mod outside;
-        #[cfg(test)] mod tests { fn inside() { crate::test_module() } }
-    "##;
-    let (code, tests) = without_tests(&blanked(text));
+    let text = "
+use crate::a;
+/// crate::comment
+fn lifetime<'a>(it: &'a str) -> crate::b::C<'a> {
+    crate::b::new(it)
+}
+#[cfg(test)]
+use crate::test_use;
+enum Kind {
+    #[cfg(test)]
+    Fixed(crate::test_variant, u8),
+    System(crate::c::D),
+}
+#[cfg(any(test, feature = \"fuzzing\"))]
+#[must_use]
+fn test_only(a: u8) {
+    crate::test_function();
+}
+fn after() {
+    crate::d();
+}
+#[cfg(test)]
+mod outside;
+#[cfg(test)]
+mod tests {
+    fn inside() {
+        crate::test_module();
+    }
+}
+";
+    let (code, tests) = production(text);
     assert_eq!(named_paths(&code).collect::<Vec<_>>(), ["a", "b::C", "b::new", "c::D", "d"], "{code}");
     assert_eq!(tests, ["outside"]);
 }
