@@ -10,12 +10,15 @@ use std::process::{Child, ExitStatus};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use broker::{Broker, KeepAlive};
-pub use home::{CommandOutput, Home};
+pub use broker::{Broker, KeepAlive, send};
+pub use home::{CommandOutput, Home, wrapped};
 pub use response::Response;
 
 /// A word that every secret of the tests contains; log lines, statuses and errors must not contain it.
 pub const HUSH: &str = "hush";
+
+/// Long-lived keys in the environment.
+pub const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
 /// The maximum time of one step. Any step on loopback takes a fraction of it, even on a loaded machine.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -58,16 +61,19 @@ pub fn open_many_files(files: u64) -> Option<MutexGuard<'static, ()>> {
     is_enough.then_some(guard)
 }
 
-/// Waits for a child at most [`TIMEOUT`].
-pub fn wait(child: &mut Child) -> ExitStatus {
+/// Repeats the question until the answer is true.
+pub fn until(what: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        assert!(Instant::now() < deadline, "the child does not exit");
+    while !is_true() {
+        assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits for a child at most [`TIMEOUT`].
+pub fn wait(child: &mut Child) -> ExitStatus {
+    until("the child exits", || child.try_wait().unwrap().is_some());
+    child.wait().unwrap()
 }
 
 /// Returns the text of a shared credentials file with a default profile.

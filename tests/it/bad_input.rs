@@ -1,19 +1,11 @@
 //! Broken, hostile or oversized input: a clear error or the right response, and the other sources go on.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
 
-use testkit::harness::{Broker, HUSH, Home, keys_file, profile};
-
-/// Returns the resident memory of a process in megabytes.
-fn resident(broker: &Broker) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", broker.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-}
+use testkit::harness::{HUSH, Home, KEYS, keys_file, profile};
+use testkit::server::{Reply, Server};
 
 /// Creates odd entries in the place of a file; returns the name of each, and a word of its error.
 fn odd_files(home: &Home) -> Vec<(&'static str, &'static str)> {
@@ -53,17 +45,15 @@ fn keeps_failures_of_odd_files_to_their_source() {
              [identities.url-{name}]\nsources = [{{ url_file = \"~/{name}\" }}]\n"
         );
     }
-    let config = home.write("credenza.toml", text);
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
-    let token = home.token();
-    broker.wait_for_identity(&token, "good");
+    let broker = home.serve_config(text, &[]);
+    broker.wait_for_identity("good");
     for (name, word) in odd {
         for kind in ["shared", "config", "key", "url"] {
             // Root can read every file.
             if name == "unreadable" && kind == "key" && rustix::process::geteuid().is_root() {
                 continue;
             }
-            let answer = broker.get(&format!("/credentials/{kind}-{name}"), &token);
+            let answer = broker.get(&format!("/credentials/{kind}-{name}"));
             assert!(matches!(answer.status, 403 | 404 | 503), "{kind}-{name}: {answer:?}");
             assert!(
                 answer.message().contains(word) || answer.message().contains("none in"),
@@ -72,8 +62,8 @@ fn keeps_failures_of_odd_files_to_their_source() {
             assert!(answer.message().contains(name) || kind == "url" || kind == "key", "{kind}-{name}: {answer:?}");
         }
     }
-    assert_eq!(broker.get("/credentials/good", &token).status, 200);
-    assert!(resident(&broker) < 120, "{} MB", resident(&broker));
+    assert_eq!(broker.get("/credentials/good").status, 200);
+    assert!(broker.peak_memory() < 120_000, "{} kB", broker.peak_memory());
 }
 
 #[test]
@@ -95,34 +85,23 @@ fn exits_78_for_odd_configuration_files() {
 #[test]
 fn refuses_to_start_with_odd_token_files() {
     let home = Home::new();
-    for (name, _) in odd_files(&home) {
-        let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", name], &[]);
-        assert_eq!(ended.code, Some(1), "{name}: {ended:?}");
-        assert!(ended.stderr.contains("token"), "{name}: {ended:?}");
-    }
-    let blocked = home.path().join("empty/token");
-    let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", blocked.to_str().unwrap()], &[]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("--token-file"), "{ended:?}");
+    let odd = odd_files(&home);
     let shared = home.path().join("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
-    let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", "shared/token"], &[]);
-    assert!(
-        ended.code == Some(1) && ended.stderr.contains("token folder shared: it may be written by all users"),
-        "{ended:?}"
-    );
+    let others = [("empty/token", "--token-file"), ("shared/token", "lets other users write")];
+    for (file, word) in odd.into_iter().map(|(name, _)| (name, "token")).chain(others) {
+        let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", file], &[]);
+        assert!(ended.code == Some(1) && ended.stderr.contains(word), "{file}: {ended:?}");
+    }
 }
 
 #[test]
 fn works_without_home_except_for_files() {
     let home = Home::new();
-    let mut command = home.command(&["get"]);
-    command.env("HOME", "").env("AWS_ACCESS_KEY_ID", "AKIA1").env("AWS_SECRET_ACCESS_KEY", "hush");
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let mut command = home.command(&["get", "--credentials-file", "~/keys"]);
-    let output = command.env("HOME", "/nonexistent/home").output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(home.run(&["get"], &[("HOME", ""), KEYS[0], KEYS[1]]).key(), "AKIAENV");
+    let ended = home.run(&["get", "--credentials-file", "~/keys"], &[("HOME", "/nonexistent/home")]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
 }
 
 #[test]
@@ -152,66 +131,36 @@ fn reads_shared_files_of_editors_and_generators() {
     );
 }
 
-/// Answers every request with these bytes, then repeats the rest forever.
-fn upstream(answer: &str, more: Option<Duration>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}/", listener.local_addr().unwrap());
-    let answer = answer.to_owned();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let answer = answer.clone();
-            std::thread::spawn(move || {
-                let _ = stream.read(&mut [0; 4096]);
-                let _ = stream.write_all(answer.as_bytes());
-                while let Some(pause) = more {
-                    if stream.write_all(&[b'x'; 65536][..if pause.is_zero() { 65536 } else { 1 }]).is_err() {
-                        return;
-                    }
-                    std::thread::sleep(pause);
-                }
-            });
-        }
-    });
-    uri
+/// A response that ends with its connection.
+fn ok(body: &str) -> Reply {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+    Reply::Raw([head, body].concat().into())
 }
 
-fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{body}")
-}
-
-fn document(key: &str, expiration: &str) -> String {
-    ok(&format!(
-        "{{\"AccessKeyId\":\"{key}\",\"SecretAccessKey\":\"hush\",\"Token\":\"hush-token\",\"Expiration\":\"{expiration}\"}}"
-    ))
+fn document(key: &str, expiration: &str) -> Reply {
+    ok(&testkit::document(key, expiration))
 }
 
 #[test]
 fn reports_nonsense_from_services() {
-    let table: Vec<(&str, String, Option<Duration>, &[u16])> = vec![
-        ("html", ok("<html><body>hush login</body></html>"), None, &[403, 503]),
-        ("half", ok("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush"), None, &[403, 503]),
-        ("empty", ok(""), None, &[403, 503]),
-        (
-            "redirect",
-            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nConnection: close\r\n\r\n".into(),
-            None,
-            &[403, 503],
-        ),
-        ("past", document("A", "2020-01-01T00:00:00Z"), None, &[503]),
-        ("no-zone", document("A", "2099-01-01T00:00:00"), None, &[403, 503]),
-        ("newline", document("A\\nB", "2099-01-01T00:00:00Z"), None, &[403, 503]),
-        ("refused", "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n<hush>".into(), None, &[403]),
-        ("flood", ok("{\"x\":\""), Some(Duration::ZERO), &[403, 503]),
-        ("year-9999", document("AKIANEVER", "9999-12-31T23:59:59Z"), None, &[200]),
-        ("garbage", "\u{0}\u{1}\u{2} nonsense\r\n\r\n".into(), None, &[503]),
+    let table: Vec<(&str, Reply, &[u16])> = vec![
+        ("html", ok("<html><body>hush login</body></html>"), &[403, 503]),
+        ("half", ok("{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush"), &[403, 503]),
+        ("empty", ok(""), &[403, 503]),
+        ("redirect", Reply::of(302, "").with("Location", "http://127.0.0.1:1/"), &[403, 503]),
+        ("past", document("A", "2020-01-01T00:00:00Z"), &[503]),
+        ("no-zone", document("A", "2099-01-01T00:00:00"), &[403, 503]),
+        ("newline", document("A\\nB", "2099-01-01T00:00:00Z"), &[403, 503]),
+        ("refused", Reply::of(403, "<hush>"), &[403]),
+        ("flood", Reply::Flood, &[403, 503]),
+        ("year-9999", document("AKIANEVER", "9999-12-31T23:59:59Z"), &[200]),
+        ("garbage", Reply::Raw("\u{0}\u{1}\u{2} nonsense\r\n\r\n".into()), &[503]),
     ];
-    for (name, answer, more, statuses) in table {
+    for (name, reply, statuses) in table {
         let home = Home::new();
-        let uri = upstream(&answer, more);
-        let broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
-        let token = home.token();
-        let (answer, _) = broker.wait_for("/credentials", &token, |answer| {
+        let upstream = Server::start(move |_| reply.clone());
+        let broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &upstream.url("/"))]);
+        let (answer, _) = broker.wait_for("/credentials", |answer| {
             answer.status == 200 || !answer.message().contains("still being loaded")
         });
         assert!(statuses.contains(&answer.status), "{name}: {answer:?}");
@@ -220,18 +169,17 @@ fn reports_nonsense_from_services() {
         } else {
             assert!(answer.message().contains("container") && !answer.body.contains(HUSH), "{name}: {answer:?}");
         }
-        assert!(resident(&broker) < 60, "{name}: {} MB", resident(&broker));
+        assert!(broker.peak_memory() < 60_000, "{name}: {} kB", broker.peak_memory());
     }
 }
 
 #[test]
 fn gives_up_on_an_endless_slow_response() {
     let home = Home::new();
-    let uri = upstream(&ok("{\"x\":\""), Some(Duration::from_millis(50)));
-    let config = home.write("credenza.toml", "[defaults]\nload_timeout = \"2s\"\n");
-    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())];
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
-    let answer = broker.get("/credentials", &home.token());
+    let upstream = Server::start(|_| Reply::Drip);
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*upstream.url("/"))];
+    let broker = home.serve_config("[defaults]\nload_timeout = \"2s\"\n", &variables);
+    let answer = broker.get("/credentials");
     assert_eq!((answer.status, answer.code().as_str()), (503, "CredentialsUnavailable"), "{answer:?}");
 }
 
@@ -242,7 +190,7 @@ fn refuses_a_source_that_is_the_broker_itself() {
     let uri = format!("http://localhost:{port}/credentials");
     let broker =
         home.serve(&["--listen", &format!("127.0.0.1:{port}")], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]);
-    let answer = broker.get("/credentials", &home.token());
+    let answer = broker.get("/credentials");
     assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
     assert!(answer.message().contains("is a listener of this process"), "{answer:?}");
 }

@@ -1,21 +1,19 @@
 //! The commands as a user runs them.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use testkit::harness::{HUSH, Home, keys_file, profile, wait};
-
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
+use testkit::harness::{HUSH, Home, KEYS, Response, keys_file, profile, send, wait, wrapped};
 
 #[test]
 fn get_prints_each_format_or_fails_with_a_reason() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     home.write(".aws/config", "[default]\nregion = eu-west-1\n");
-    let process: serde_json::Value = serde_json::from_str(&home.run(&["get"], &[]).stdout).unwrap();
+    let process = home.run(&["get"], &[]).json();
     assert_eq!((&process["Version"], &process["AccessKeyId"]), (&1.into(), &"AKIAFILE".into()));
     assert!(process.get("SessionToken").is_none() && process.get("Expiration").is_none());
     let env = home.run(&["get", "--format", "env"], &[]).stdout;
@@ -24,7 +22,7 @@ fn get_prints_each_format_or_fails_with_a_reason() {
         "{env}"
     );
     assert!(env.contains("export AWS_REGION='eu-west-1'\n"), "{env}");
-    let ecs: serde_json::Value = serde_json::from_str(&home.run(&["get", "--format", "ecs"], &[]).stdout).unwrap();
+    let ecs = home.run(&["get", "--format", "ecs"], &[]).json();
     assert_eq!((&ecs["Code"], &ecs["Token"]), (&"Success".into(), &"".into()));
     let none = home.run(&["get", "--profile", "nobody"], &[]);
     assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""), "{none:?}");
@@ -36,15 +34,9 @@ fn get_prints_each_format_or_fails_with_a_reason() {
 #[test]
 fn get_reads_secrets_from_stdin_and_warns_of_arguments() {
     let home = Home::new();
-    let mut child = home
-        .command(&["get", "--access-key-id", "AKIASTDIN", "--secret-access-key-file", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(b"hush-stdin\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let secret = home.write("secret", "hush-stdin\n");
+    let mut command = home.command(&["get", "--access-key-id", "AKIASTDIN", "--secret-access-key-file", "-"]);
+    let output = command.stdin(fs::File::open(secret).unwrap()).output().unwrap();
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed["SecretAccessKey"], "hush-stdin");
     let literal = home.run(&["get", "--access-key-id", "AKIA1", "--secret-access-key", "hush-literal"], &[]);
@@ -158,10 +150,8 @@ fn two_stores() -> Home {
 fn after_getting(home: &Home, identities: &[&str], script: &str, variables: &[(&str, &str)]) -> String {
     let gets: String =
         identities.iter().map(|name| format!("eval \"$(\"$0\" get --identity {name} --format env)\"; ")).collect();
-    let mut shell = std::process::Command::new("sh");
-    shell.args(["-c", &format!("{gets}{script}"), testkit::harness::program()]).env_clear();
-    shell.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home.path());
-    let output = shell.envs(variables.iter().copied()).current_dir(home.path()).output().unwrap();
+    let mut shell = wrapped(&["sh", "-c", &format!("{gets}{script}")], &home.command(&[]));
+    let output = shell.env_remove("RUST_LOG").envs(variables.iter().copied()).output().unwrap();
     assert!(output.stderr.is_empty(), "{output:?}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
@@ -205,12 +195,8 @@ fn exec_unsets_endpoint_and_region_of_other_identities() {
         let script = format!("exec \"$0\" exec --identity {exec} -- {shown}");
         assert_eq!(after_getting(&home, identities, &script, variables), expected, "{identities:?} {exec}");
     }
-    let none = after_getting(
-        &home,
-        &["minio"],
-        "exec \"$0\" exec --identity minio -- sh -c 'env | grep -c ^CREDENZA_ || true'",
-        &[],
-    );
+    let count = "exec \"$0\" exec --identity minio -- sh -c 'env | grep -c ^CREDENZA_ || true'";
+    let none = after_getting(&home, &["minio"], count, &[]);
     assert_eq!(none, "0", "no child has a variable of ours");
 }
 
@@ -236,10 +222,8 @@ fn exec_avoids_a_tmpdir_that_others_can_rename() {
 #[test]
 fn exec_sets_the_endpoint_and_needs_a_lease_to_start() {
     let home = Home::new();
-    let ended = home.run(
-        &["exec", "--url", "http://AKIAURL:hush@127.0.0.1:9000/", "--", "sh", "-c", "echo $AWS_ENDPOINT_URL_S3"],
-        &[],
-    );
+    let url = [("CREDENZA_URL", "http://AKIAURL:hush@127.0.0.1:9000/")];
+    let ended = home.run(&["exec", "--", "sh", "-c", "echo $AWS_ENDPOINT_URL_S3"], &url);
     assert_eq!(ended.stdout.trim(), "http://127.0.0.1:9000", "{ended:?}");
     let ended = home.run(&["exec", "--", "touch", "started"], &[]);
     assert!(ended.code == Some(1) && ended.stderr.contains("no credentials are configured"), "{ended:?}");
@@ -254,31 +238,25 @@ fn exec_sets_the_endpoint_and_needs_a_lease_to_start() {
 #[test]
 fn exec_serves_one_identity_to_one_client() {
     let home = Home::new();
-    let config = home.write(
-        "credenza.toml",
-        "[identities.one]\nsources = [\"environment\"]\n[identities.two]\nsources = [\"environment\"]\n",
-    );
+    let identities = ["one", "two"].map(|name| format!("[identities.{name}]\nsources = [\"environment\"]\n"));
+    home.write("credenza.toml", identities.concat());
     let script = "echo $AWS_CONTAINER_CREDENTIALS_FULL_URI $AWS_CONTAINER_AUTHORIZATION_TOKEN; read line";
-    let arguments = ["exec", "--config", config.to_str().unwrap(), "--identity", "one", "--", "sh", "-c", script];
+    let arguments = ["exec", "--config", "credenza.toml", "--identity", "one", "--", "sh", "-c", script];
     let mut child = home.command(&arguments).envs(KEYS).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let (uri, token) = line.trim().split_once(' ').unwrap();
     let address = uri.strip_prefix("http://").unwrap().strip_suffix("/credentials").unwrap();
     for (path, token, status, code) in [
-        ("/credentials", token, "200", "AKIAENV"),
-        ("/credentials/one", token, "200", "AKIAENV"),
-        ("/credentials/two", token, "403", "IdentityNotAllowed"),
-        ("/credentials/nobody", token, "403", "IdentityNotAllowed"),
-        ("/credentials", "wrong", "401", "InvalidAuthorizationToken"),
+        ("/credentials", token, 200, "AKIAENV"),
+        ("/credentials/one", token, 200, "AKIAENV"),
+        ("/credentials/two", token, 403, "IdentityNotAllowed"),
+        ("/credentials/nobody", token, 403, "IdentityNotAllowed"),
+        ("/credentials", "wrong", 401, "InvalidAuthorizationToken"),
     ] {
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(code), "{path}: {answer}");
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: {token}\r\n");
+        let answer = Response::read(&mut send(address.parse().unwrap(), head + "Connection: close\r\n\r\n"));
+        assert!(answer.status == status && answer.body.contains(code), "{path}: {answer:?}");
     }
     drop(child.stdin.take());
     wait(&mut child);
@@ -293,13 +271,8 @@ fn exec_refuses_endpoints_of_files_that_others_can_write() {
     assert!(shown.stdout.contains("endpoint_url"), "{shown:?}");
     fs::set_permissions(config, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
     let refused = home.run(&["exec", "--", "touch", "started"], &[]);
-    assert!(
-        refused.code == Some(1)
-            && refused.stderr.contains("endpoint_url")
-            && refused.stderr.contains("0666")
-            && refused.stderr.contains("line 2"),
-        "{refused:?}"
-    );
+    assert!(["endpoint_url", "0666", "line 2"].iter().all(|word| refused.stderr.contains(word)), "{refused:?}");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(!fs::exists(home.path().join("started")).unwrap());
     assert_eq!(home.run(&["get"], &[]).code, Some(0), "keys are taken from any file that can be read");
 }
@@ -326,18 +299,15 @@ fn exec_forwards_signals() {
 fn status_shows_a_running_daemon() {
     let home = Home::new();
     let broker = home.serve(&[], &KEYS);
-    broker.wait_for_key(&home.token(), "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     let address = broker.address().to_string();
     let status = home.run(&["status", "--listen", &address], &[]);
     assert_eq!(status.code, Some(0), "{status:?}");
     assert!(status.stdout.contains("default: ok") && status.stdout.contains("AKIAENV from environment"), "{status:?}");
-    let json: serde_json::Value =
-        serde_json::from_str(&home.run(&["status", "--json", "--listen", &address], &[]).stdout).unwrap();
+    let json = home.run(&["status", "--json", "--listen", &address], &[]).json();
     assert_eq!(json["identities"]["default"]["source"], "environment");
-    assert_eq!(
-        home.run(&["status", "--ready", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "/nonexistent")]).code,
-        Some(0)
-    );
+    let ready = home.run(&["status", "--ready", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "/nonexistent")]);
+    assert_eq!(ready.code, Some(0), "{ready:?}");
     let absent = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);
     assert!(absent.code == Some(1) && absent.stderr.contains("no daemon answers"), "{absent:?}");
     fs::write(home.path().join("run/token"), "0123456789abcdef0123456789abcdef").unwrap();
@@ -409,8 +379,7 @@ fn exits_at_once_on_a_second_signal() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
     // An unfinished head delays the stop for a moment.
-    let mut stream = std::net::TcpStream::connect(broker.address()).unwrap();
-    stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
+    let _unfinished = send(broker.address(), "GET /credentials HTTP/1.1\r\nHost: loc");
     std::thread::sleep(Duration::from_millis(200));
     broker.signal(rustix::process::Signal::INT);
     broker.wait_for_log("a second signal");

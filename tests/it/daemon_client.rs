@@ -1,14 +1,13 @@
 //! `get --from-daemon` and `env`: their output, and the listeners that never get the auth token.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
+use testkit::server::{Reply, Server};
 
 const TEMPORARY: [(&str, &str); 4] = [
     ("AWS_ACCESS_KEY_ID", "ASIAENV"),
@@ -16,6 +15,13 @@ const TEMPORARY: [(&str, &str); 4] = [
     ("AWS_SESSION_TOKEN", "hush-token"),
     ("AWS_REGION", "eu-west-1"),
 ];
+
+/// The profile `dev` needs a login that does not exist.
+const SSO: &str = "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n\
+    [profile dev]\nsso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\nregion = eu-north-1\n";
+
+/// An auth token that no daemon created.
+const OTHER_TOKEN: &str = "0123456789012345678901234567890123456789";
 
 /// A user id other than root and the user of the tests.
 const ANOTHER_USER: u32 = 65_533;
@@ -34,31 +40,21 @@ fn env(home: &Home, broker: &Broker, more: &[&str]) -> CommandOutput {
 fn get_prints_each_format_of_a_daemons_lease() {
     let home = Home::new();
     home.write(".aws/credentials", profile("other", "AKIAOTHER"));
-    let config = home.write(
-        "credenza.toml",
-        "[identities.default]\nsources = [\"environment\"]\n[identities.\"a/b\"]\nsources = [{ profile = \"other\" }]\n\
+    let config = "[identities.default]\nsources = [\"environment\"]\n\
+         [identities.\"a/b\"]\nsources = [{ profile = \"other\" }]\n\
          [identities.minio]\nsources = [\"http://AKIAURL:hush-url@127.0.0.1:9000/\"]\n\
-         [identities.temporary]\nsources = [{ process = [\"cat\", \"temporary.json\"] }]\n",
-    );
-    home.write(
-        "temporary.json",
-        format!(
-            "{{\"Version\": 1, \"AccessKeyId\": \"ASIATMP\", \"SecretAccessKey\": \"hush\", \"SessionToken\": \"hush-t\", \
-             \"Expiration\": \"{}\"}}",
-            testkit::timestamp(SystemTime::now() + Duration::from_secs(7200))
-        ),
-    );
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &TEMPORARY);
-    let process = get(&home, broker.address(), &[]);
-    let process: serde_json::Value = serde_json::from_str(&process.stdout).unwrap_or_else(|_| panic!("{process:?}"));
+         [identities.temporary]\nsources = [{ process = [\"cat\", \"temporary.json\"] }]\n";
+    let end = testkit::timestamp(SystemTime::now() + Duration::from_secs(7200));
+    let keys = r#""AccessKeyId":"ASIATMP","SecretAccessKey":"hush","SessionToken":"hush-t""#;
+    home.write("temporary.json", format!(r#"{{"Version":1,{keys},"Expiration":"{end}"}}"#));
+    let broker = home.serve_config(config, &TEMPORARY);
+    let process = get(&home, broker.address(), &[]).json();
     assert_eq!(process["Version"], 1);
     assert_eq!((&process["AccessKeyId"], &process["SecretAccessKey"]), (&"ASIAENV".into(), &"hush-env".into()));
     assert_eq!(process["SessionToken"], "hush-token");
     assert!(process["Expiration"].as_str().unwrap().ends_with('Z'));
 
-    let long_lived = get(&home, broker.address(), &["--identity", "a/b", "--format", "process"]);
-    let long_lived: serde_json::Value =
-        serde_json::from_str(&long_lived.stdout).unwrap_or_else(|_| panic!("{long_lived:?}"));
+    let long_lived = get(&home, broker.address(), &["--identity", "a/b", "--format", "process"]).json();
     assert_eq!(long_lived["AccessKeyId"], "AKIAOTHER");
     assert!(long_lived.get("SessionToken").is_none(), "an empty token is none: {long_lived}");
 
@@ -78,7 +74,7 @@ fn get_prints_each_format_of_a_daemons_lease() {
         assert!(lines.contains(line), "{line}: {lines}");
     }
     let ecs = get(&home, broker.address(), &["--format", "ecs"]).stdout;
-    assert_eq!(ecs, broker.get("/credentials", &home.token()).body + "\n");
+    assert_eq!(ecs, broker.get("/credentials").body + "\n");
 }
 
 #[test]
@@ -112,17 +108,12 @@ fn prefers_the_address_that_every_sdk_accepts() {
 #[test]
 fn reports_why_the_daemon_has_no_credentials() {
     let home = Home::new();
-    home.write(
-        ".aws/config",
-        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
-         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\n",
-    );
+    home.write(".aws/config", SSO);
     let expired = [TEMPORARY[0], TEMPORARY[1], TEMPORARY[2], ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")];
-    let config = home.write(
-        "credenza.toml",
+    let broker = home.serve_config(
         "[identities.default]\nsources = [\"environment\"]\n[identities.dev]\nsources = [{ profile = \"dev\" }]\n",
+        &expired,
     );
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &expired);
     for (identity, words) in [
         ("default", &["environment", "expired"][..]),
         ("dev", &["403 LoginRequired", "run: credenza login --sso-session work"]),
@@ -141,7 +132,7 @@ fn reports_why_the_daemon_has_no_credentials() {
 fn reports_a_wrong_auth_token_and_a_missing_daemon() {
     let home = Home::new();
     let broker = home.serve(&[], &TEMPORARY);
-    let other = home.write("other", "0123456789012345678901234567890123456789");
+    let other = home.write("other", OTHER_TOKEN);
     let wrong = get(&home, broker.address(), &["--token-file", other.to_str().unwrap()]);
     assert!(wrong.code == Some(1) && wrong.stderr.contains("401 InvalidAuthorizationToken"), "{wrong:?}");
     assert!(!wrong.stderr.contains("0123456789"), "{wrong:?}");
@@ -155,40 +146,15 @@ fn reports_a_wrong_auth_token_and_a_missing_daemon() {
     assert_eq!((none.code, &*none.stdout), (Some(1), ""), "{none:?}");
 }
 
-/// A program that records its input and answers nothing.
-struct Eavesdropper {
-    address: SocketAddr,
-    heard: Arc<Mutex<String>>,
-}
-
-impl Eavesdropper {
-    /// Returns `None` if the socket cannot be given to another user.
-    fn start(uid: u32) -> Option<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        fchown(&listener, Some(uid), None).ok()?;
-        let eavesdropper = Self { address: listener.local_addr().unwrap(), heard: Arc::default() };
-        let heard = Arc::clone(&eavesdropper.heard);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut bytes = [0; 4096];
-                // A client reads the end of the stream when this is dropped; the bytes are recorded by then.
-                let mut stream = stream.unwrap();
-                let read = stream.read(&mut bytes).unwrap();
-                heard.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..read]));
-            }
-        });
-        Some(eavesdropper)
-    }
-}
-
 #[test]
 fn never_sends_the_auth_token_to_another_users_listener() {
-    let Some(stranger) = Eavesdropper::start(ANOTHER_USER) else {
-        assert!(skip("this user cannot give a socket to another one"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    if fchown(&listener, Some(ANOTHER_USER), None).is_err() && skip("this user cannot give a socket to another one") {
         return;
-    };
+    }
+    let stranger = Server::on(listener, |_| Reply::Raw(Vec::new()));
     let home = Home::new();
-    let token = home.write("run/token", "0123456789012345678901234567890123456789");
+    let token = home.write("run/token", OTHER_TOKEN);
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
     for arguments in [
         &["get", "--from-daemon", "--listen"][..],
@@ -197,7 +163,7 @@ fn never_sends_the_auth_token_to_another_users_listener() {
         &["status", "--listen"],
         &["status", "--json", "--listen"],
     ] {
-        let ended = home.run(&[arguments, &[&stranger.address.to_string()]].concat(), &[]);
+        let ended = home.run(&[arguments, &[&stranger.address().to_string()]].concat(), &[]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
         for word in ["user 65533 listens there", "run/token belongs to user 0", "so the token was not sent"] {
             assert!(ended.stderr.contains(word), "{word}: {ended:?}");
@@ -205,11 +171,10 @@ fn never_sends_the_auth_token_to_another_users_listener() {
     }
     // An auth token of that user is sent, which shows that the listener records.
     chown(&token, Some(ANOTHER_USER), None).unwrap();
-    let ended = get(&home, stranger.address, &[]);
+    let ended = get(&home, stranger.address(), &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
-    let heard = stranger.heard.lock().unwrap().clone();
-    assert_eq!(heard.matches("GET /").count(), 1, "{heard}");
-    assert_eq!(heard.matches("0123456789").count(), 4, "once, and the token has ten digits four times: {heard}");
+    let [seen] = &stranger.seen()[..] else { panic!("{:?}", stranger.lines()) };
+    assert_eq!(seen.header("authorization"), Some(OTHER_TOKEN));
 }
 
 #[test]
@@ -242,40 +207,20 @@ fn never_sends_the_auth_token_to_an_unknown_listener() {
 #[test]
 fn rejects_responses_that_are_not_a_daemons() {
     let home = Home::new();
-    home.write("run/token", "0123456789012345678901234567890123456789");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let answering = std::thread::spawn(move || {
-        for answer in
-            ["{}", "[1", "{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"hush\",\"Token\":\"\",\"Expiration\":\"soon\"}"]
-        {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 4096]);
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
-        }
-    });
-    for _ in 0..3 {
-        let ended = get(&home, address, &[]);
+    home.write("run/token", OTHER_TOKEN);
+    let soon = testkit::document("A", "soon");
+    for answer in ["{}", "[1", &soon] {
+        let daemon = scripted(vec![answer.to_owned()]);
+        let ended = get(&home, daemon.address(), &[]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
         assert!(ended.stderr.contains("not a Credenza daemon") && !ended.stderr.contains(HUSH), "{ended:?}");
     }
-    answering.join().unwrap();
 }
 
-/// Starts a daemon that gives these answers in order; returns its address and the number of given answers.
-fn scripted(answers: Vec<String>) -> (SocketAddr, Arc<Mutex<usize>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, given) = (listener.local_addr().unwrap(), Arc::<Mutex<usize>>::default());
-    let counted = Arc::clone(&given);
-    std::thread::spawn(move || {
-        for answer in answers {
-            let mut stream = listener.accept().unwrap().0;
-            let _ = stream.read(&mut [0; 4096]);
-            *counted.lock().unwrap() += 1;
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len()).unwrap();
-        }
-    });
-    (address, given)
+/// Starts a daemon that gives these answers in order.
+fn scripted(answers: Vec<String>) -> Server {
+    let mut answers = answers.into_iter();
+    Server::start(move |_| Reply::ok(answers.next().unwrap()))
 }
 
 /// Returns the response body and the status of a lease at one moment of its life.
@@ -293,7 +238,7 @@ fn shown(key: &str, secret: &str, second: u32) -> [String; 2] {
 #[test]
 fn never_mixes_keys_and_endpoints_of_two_leases() {
     let home = Home::new();
-    home.write("run/token", "0123456789012345678901234567890123456789");
+    home.write("run/token", OTHER_TOKEN);
     let [[a, at_a], [b, at_b], [later, at_later]] =
         [shown("A", "hush-a", 0), shown("B", "hush-b", 0), shown("A", "hush-a", 1)];
     let [other_secret, _] = shown("A", "hush-z", 0);
@@ -307,22 +252,22 @@ fn never_mixes_keys_and_endpoints_of_two_leases() {
         ([&a, &at_later, &later, &at_later, &later].to_vec(), "http://A:1"),
         ([&a, &at_a, &other_secret, &at_a, &other_secret].to_vec(), "http://A:0"),
     ] {
-        let (address, given) = scripted(answers.iter().copied().cloned().collect());
-        let ended = get(&home, address, &["--format", "env"]);
+        let daemon = scripted(answers.iter().copied().cloned().collect());
+        let ended = get(&home, daemon.address(), &["--format", "env"]);
         let key = format!("AWS_ACCESS_KEY_ID='{}'", &endpoint[7..8]);
         assert!(ended.stdout.contains(endpoint) && ended.stdout.contains(&key), "{answers:?}: {ended:?}");
-        assert_eq!(*given.lock().unwrap(), answers.len());
+        assert_eq!(daemon.seen().len(), answers.len());
     }
     // A lease that changes all the time, and a status without this identity.
     let nothing = "{\"identities\":{}}".to_owned();
     for answers in [[&a, &at_b, &b, &at_a], [&a, &nothing, &a, &nothing]] {
-        let (address, given) = scripted(answers.into_iter().cycle().take(64).cloned().collect());
-        let ended = get(&home, address, &["--format", "fish"]);
+        let daemon = scripted(answers.into_iter().cycle().take(64).cloned().collect());
+        let ended = get(&home, daemon.address(), &["--format", "fish"]);
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
         for word in ["identity default", "changed in each of 5 tries", "try again"] {
             assert!(ended.stderr.contains(word) && !ended.stderr.contains(HUSH), "{word}: {ended:?}");
         }
-        assert_eq!(*given.lock().unwrap(), 11);
+        assert_eq!(daemon.seen().len(), 11);
     }
 }
 
@@ -374,19 +319,14 @@ fn env_points_to_the_daemon_without_secrets() {
 #[test]
 fn env_sets_endpoint_and_region_of_the_identity() {
     let home = Home::new();
-    home.write(
-        ".aws/config",
-        "[sso-session work]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n[profile dev]\n\
-         sso_session = work\nsso_account_id = 123456789012\nsso_role_name = Dev\nregion = eu-north-1\n",
-    );
-    let config = home.write(
-        "credenza.toml",
+    home.write(".aws/config", SSO);
+    let broker = home.serve_config(
         "[identities.default]\nsources = [\"environment\"]\n[identities.plain]\nsources = [{ profile = \"absent\" }]\n\
          [identities.minio]\neager = false\n\
          sources = [{ url = \"http://AKIAURL:hush-url@127.0.0.1:9000/\", region = \"eu-south-1\" }]\n\
          [profiles]\nserve = [\"dev\"]\n",
+        &[],
     );
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
     for (identity, said, printed, absent) in [
         // The identity is loaded on demand: by this request.
@@ -428,7 +368,7 @@ fn env_sets_endpoint_and_region_of_the_identity() {
         ("nosuch", &[][..], "404 IdentityNotFound: identity nosuch"),
         ("minio", &["--token-file", "other"], "401 InvalidAuthorizationToken"),
     ] {
-        home.write("other", "0123456789012345678901234567890123456789");
+        home.write("other", OTHER_TOKEN);
         let ended = env(&home, &broker, &[&["--identity", identity], more].concat());
         assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{ended:?}");
         assert!(ended.stderr.contains(said) && !ended.stderr.contains("01234"), "{ended:?}");

@@ -1,12 +1,11 @@
 //! The programs in `examples/`, which cargo builds before it runs the tests.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
-use testkit::harness::HUSH;
+use testkit::harness::{HUSH, Response, send};
 
 /// Returns a command that runs an example with these variables and an empty home directory.
 fn example(name: &str, home: &TempDir, variables: &[(&str, &str)]) -> Command {
@@ -85,21 +84,16 @@ fn own_source_takes_part_in_the_chain() {
 fn serve_beside_axum_answers_without_the_secret() {
     let home = home();
     for (variables, status, body) in
-        [(&VARIABLES[..], "200", "environment AKIAENVIRONMENT\n"), (&[], "503", "no source is configured\n")]
+        [(&VARIABLES[..], 200, "environment AKIAENVIRONMENT\n"), (&[], 503, "no source is configured\n")]
     {
         let mut child = example("serve_beside_axum", &home, variables).stdout(Stdio::piped()).spawn().unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
         let (address, path) = url.trim().strip_prefix("http://").unwrap().split_once('/').unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(testkit::harness::TIMEOUT)).unwrap();
-        write!(stream, "GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-        let mut response = String::new();
-        let read = stream.read_to_string(&mut response);
+        let head = format!("GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let response = Response::read(&mut send(address.parse().unwrap(), head));
         child.kill().unwrap();
         child.wait().unwrap();
-        read.unwrap();
-        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")) && response.ends_with(body), "{response}");
-        assert!(!response.contains(HUSH), "{response}");
+        assert_eq!((response.status, &*response.body), (status, body));
     }
 }

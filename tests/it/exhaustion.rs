@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, keys_file, open_many_files, skip};
+use testkit::harness::{Broker, Home, KeepAlive, Response, TIMEOUT, keys_file, open_many_files, skip, until, wrapped};
 
 const KEYS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("RUST_LOG", "info")];
@@ -29,9 +29,8 @@ fn recovers_from_exhausted_file_descriptors() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
     let mut broker = home.serve(&[], &KEYS[2..]);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIABEFORE");
-    let mut client = KeepAlive::to(&broker, &token);
+    broker.wait_for_key("AKIABEFORE");
+    let mut client = KeepAlive::to(&broker);
     assert_eq!(client.request(), 200);
 
     limit_files(&broker, 1);
@@ -48,12 +47,10 @@ fn recovers_from_exhausted_file_descriptors() {
     assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
 
     limit_files(&broker, 1024);
-    broker.wait_for_key(&token, "AKIAAFTER");
+    broker.wait_for_key("AKIAAFTER");
     waiting.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "the waiting client is served: {answer}");
-    broker.wait_for("/healthz", "", |_| times(&broker, "connections are accepted again") == 1);
+    assert_eq!(Response::read(&mut waiting).status, 200, "the waiting client is served");
+    broker.wait_for("/healthz", |_| times(&broker, "connections are accepted again") == 1);
     assert_eq!(times(&broker, "cannot accept connections"), 1, "{}", broker.log());
 }
 
@@ -61,25 +58,19 @@ fn recovers_from_exhausted_file_descriptors() {
 fn keeps_file_descriptors_from_unknown_clients() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
-    let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""]);
-    let broker = Broker::start(wrapped(command, &home, &KEYS[2..]));
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIABEFORE");
+    let broker = Broker::start(serve_in(&["sh", "-c", "ulimit -n 128 && exec \"$0\" \"$@\""], &home, &KEYS[2..]));
+    broker.wait_for_key("AKIABEFORE");
     assert_eq!(times(&broker, "leaves room for fewer connections"), 1, "{}", broker.log());
     let unknown: Vec<_> = (0..1000).map(|_| TcpStream::connect(broker.address()).unwrap()).collect();
     home.write(".aws/credentials", keys_file("AKIAAFTER"));
-    broker.wait_for_key(&token, "AKIAAFTER");
+    broker.wait_for_key("AKIAAFTER");
     assert_eq!(times(&broker, "cannot accept"), 0, "{}", broker.log());
     drop(unknown);
 }
 
 /// Returns a command that runs another program, which replaces itself by `serve` in this home.
-fn wrapped(mut command: Command, home: &Home, variables: &[(&str, &str)]) -> Command {
-    let serve = home.command(&["serve", "--listen", "127.0.0.1:0"]);
-    command.arg(serve.get_program()).args(serve.get_args());
-    command.env_clear().current_dir(home.path()).stdin(Stdio::null());
-    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+fn serve_in(outer: &[&str], home: &Home, variables: &[(&str, &str)]) -> Command {
+    let mut command = wrapped(outer, &home.command(&["serve", "--listen", "127.0.0.1:0"]));
     command.envs(variables.iter().copied());
     command
 }
@@ -107,27 +98,22 @@ fn polls_without(limit: &str) {
     }
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIABEFORE"));
-    let mut command = Command::new("unshare");
     let script = format!(
         "echo 0 > {file} || exit; exec 3<&0; (read -r go <&3; echo 1000 > {file}) & exec \"$0\" \"$@\" 3<&- </dev/null"
     );
-    command.args(["-Ur", "sh", "-c", &script]);
-    let mut command = wrapped(command, &home, &KEYS[2..]);
-    let mut broker = Broker::start({
-        command.stdin(Stdio::piped());
-        command
-    });
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIABEFORE");
+    let mut command = serve_in(&["unshare", "-Ur", "sh", "-c", &script], &home, &KEYS[2..]);
+    command.stdin(Stdio::piped());
+    let mut broker = Broker::start(command);
+    broker.wait_for_key("AKIABEFORE");
     broker.wait_for_log("files are polled instead");
     home.write(".aws/credentials", keys_file("AKIAPOLLED"));
-    broker.wait_for_key(&token, "AKIAPOLLED");
+    broker.wait_for_key("AKIAPOLLED");
     assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
 
     broker.child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     broker.wait_for_log("the kernel gives file watches again");
     home.write(".aws/credentials", keys_file("AKIAWATCHED"));
-    broker.wait_for_key(&token, "AKIAWATCHED");
+    broker.wait_for_key("AKIAWATCHED");
     assert_eq!(times(&broker, "files are polled instead"), 1, "{limit}: {}", broker.log());
 }
 
@@ -156,23 +142,16 @@ fn reports_a_full_disk_and_starts_once_there_is_space() {
         "#,
         mount = mount(&home.path().join("run"))
     );
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &script]);
-    let mut broker = Broker::start(wrapped(command, &home, &KEYS));
+    let mut broker = Broker::start(serve_in(&["unshare", "-m", "sh", "-c", &script], &home, &KEYS));
     broker.wait_for_log("stopped with 0");
-    let deadline = Instant::now() + TIMEOUT;
-    while times(&broker, "ready to answer") < 2 {
-        assert!(Instant::now() < deadline, "{}", broker.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until("the third start is ready", || times(&broker, "ready to answer") == 2);
     let log = broker.log();
     assert!(log.contains("ended with 1, left fill\n"), "{log}");
     assert!(log.contains("run/token: cannot") && log.contains("No space left on device"), "{log}");
-    let token =
-        fs::read_to_string(format!("/proc/{}/root{}", broker.child.id(), home.path().join("run/token").display()));
+    broker.token_file = format!("/proc/{}/root{}", broker.child.id(), broker.token_file.display()).into();
     let address = log.lines().rfind(|line| line.contains("listening on http://")).unwrap();
     broker.addresses = vec![address.rsplit('=').next().unwrap().trim().parse().unwrap()];
-    broker.wait_for_key(&token.unwrap(), "AKIAENV");
+    broker.wait_for_key("AKIAENV");
 }
 
 #[test]
@@ -191,31 +170,22 @@ fn serves_other_identities_when_a_file_system_hangs() {
     home.write("key", "AKIABEFORE");
     home.write("secret", "hush-secret");
     // Nearly as many as there are threads for blocking work; their retries must not take the remaining threads.
-    let hanging: String = (0..50)
-        .map(|n| {
-            format!("[identities.hung{n}]\nsources = [{{ profile = \"x\", credentials_file = \"~/hung/{n}\" }}]\n")
-        })
-        .collect();
-    let config = home.write(
-        "credenza.toml",
-        format!(
-            "[identities.default]\nsources = [{{ access_key_id_file = \"~/key\", secret_access_key_file = \"~/secret\" }}]\n{hanging}"
-        ),
-    );
-    let mut command = Command::new("unshare");
-    command.args(["-m", "sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")]);
-    let mut command = wrapped(command, &home, &KEYS[2..]);
-    command.args(["--config", config.to_str().unwrap()]);
+    let hanging = |n| format!("[identities.hung{n}]\nsources = [{{ credentials_file = \"~/hung/{n}\" }}]\n");
+    let hanging: String = (0..50).map(hanging).collect();
+    let files = "access_key_id_file = \"~/key\", secret_access_key_file = \"~/secret\"";
+    home.write("credenza.toml", format!("[identities.default]\nsources = [{{ {files} }}]\n{hanging}"));
+    let outer = ["unshare", "-m", "sh", "-c", &format!("{mount} && exec \"$0\" \"$@\"")];
+    let mut command = serve_in(&outer, &home, &KEYS[2..]);
+    command.args(["--config", "credenza.toml"]);
     let mut broker = Broker::start(command);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIABEFORE");
+    broker.wait_for_key("AKIABEFORE");
     home.write("key", "AKIADURING");
-    broker.wait_for_key(&token, "AKIADURING");
+    broker.wait_for_key("AKIADURING");
     broker.wait_for_log("load failed");
     std::thread::sleep(Duration::from_secs(2));
     home.write("key", "AKIAAFTER");
-    broker.wait_for_key(&token, "AKIAAFTER");
-    let answer = broker.get("/credentials/hung1", &token);
+    broker.wait_for_key("AKIAAFTER");
+    let answer = broker.get("/credentials/hung1");
     assert_eq!(answer.status, 503, "{answer:?}");
 }
 
@@ -226,11 +196,9 @@ fn serves_beside_ten_thousand_idle_connections() {
         return;
     }
     let home = Home::new();
-    let config = home.write("credenza.toml", "[server]\nmax_connections = 11000\n");
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIAENV");
-    let mut client = KeepAlive::to(&broker, &token);
+    let broker = home.serve_config("[server]\nmax_connections = 11000\n", &KEYS);
+    broker.wait_for_key("AKIAENV");
+    let mut client = KeepAlive::to(&broker);
     let idle: Vec<_> = (0..10_000)
         .map(|number| {
             if number % 500 == 0 {
@@ -239,14 +207,14 @@ fn serves_beside_ten_thousand_idle_connections() {
             TcpStream::connect(broker.address()).unwrap()
         })
         .collect();
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
     assert_eq!(client.request(), 200);
     // The daemon closes each of them after the header timeout, although no client needs the slot.
     for mut stream in idle {
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     }
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
     assert!(broker.peak_memory() < 256_000, "{} kB", broker.peak_memory());
     assert!(broker.log().lines().count() < 20, "{}", broker.log());
 }
@@ -255,10 +223,9 @@ fn serves_beside_ten_thousand_idle_connections() {
 fn closes_connections_of_clients_that_never_read() {
     const SLOTS: usize = 4;
     let home = Home::new();
-    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SLOTS}\n"));
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let broker = home.serve_config(format!("[server]\nmax_connections = {SLOTS}\n"), &KEYS);
     let token = home.token();
-    broker.wait_for_key(&token, "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     let requests =
         format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").repeat(1000);
     // These clients send the auth token, so that no client without one can take their slots.
@@ -277,9 +244,9 @@ fn closes_connections_of_clients_that_never_read() {
         "the kernel holds {sending} and {received} bytes for them"
     );
     // No slot has to be freed for this client.
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
     drop(readers);
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
     assert!(broker.peak_memory() < 64_000, "{} kB", broker.peak_memory());
 }
 

@@ -1,10 +1,8 @@
 //! Hostile services and clients: memory stays bounded, and other clients are served meanwhile.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use testkit::harness::{Broker, Home, KeepAlive, TIMEOUT, open_many_files, skip};
+use testkit::harness::{Broker, Home, KeepAlive, Response, TIMEOUT, open_many_files, send, skip};
 use testkit::server::{Reply, Server};
 
 /// At info, as a daemon runs: clients without an auth token must not fill the log.
@@ -37,17 +35,9 @@ fn survives_endless_response(reply: &Reply) {
     let endless = reply.clone();
     let server = Server::start(move |_| endless.clone());
     let home = Home::new();
-    let config = home.write(
-        "credenza.toml",
-        r#"
-        [identities.default]
-        sources = ["environment"]
-        [identities.container]
-        sources = ["container"]
-        [identities.imds]
-        sources = ["imds"]
-        "#,
-    );
+    let config: String = [("default", "environment"), ("container", "container"), ("imds", "imds")]
+        .map(|(identity, source)| format!("[identities.{identity}]\nsources = [\"{source}\"]\n"))
+        .concat();
     let (container, metadata) = (server.url("/credentials"), server.url("/"));
     let variables = [
         QUIET[0],
@@ -57,20 +47,19 @@ fn survives_endless_response(reply: &Reply) {
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", metadata.as_str()),
         ("AWS_EC2_METADATA_DISABLED", "false"),
     ];
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
-    let token = home.token();
+    let broker = home.serve_config(config, &variables);
     let began = Instant::now();
     let failed = |identity: &str| {
         let log = broker.log();
         log.lines().any(|line| line.contains("load failed") && line.contains(&format!("identity={identity}")))
     };
     while !failed("container") || !failed("imds") {
-        assert_eq!(broker.get("/credentials", &token).status, 200);
+        assert_eq!(broker.get("/credentials").status, 200);
         assert!(began.elapsed() < TIMEOUT, "{reply:?}: no load ended\n{}", broker.log());
         std::thread::sleep(Duration::from_millis(50));
     }
     for identity in ["container", "imds"] {
-        let answer = broker.get(&format!("/credentials/{identity}"), &token);
+        let answer = broker.get(&format!("/credentials/{identity}"));
         assert!(answer.status == 503 && answer.message().contains(identity), "{reply:?}: {answer:?}");
     }
     assert!(server.lines().iter().any(|line| line == "GET /credentials"));
@@ -82,8 +71,7 @@ fn survives_endless_response(reply: &Reply) {
 fn refuses_oversized_heads() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     let head = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(200_000));
     let many: String = (0..10_000).map(|number| format!("X-{number}: y\r\n")).collect();
     let many = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\n{many}\r\n");
@@ -98,7 +86,7 @@ fn refuses_oversized_heads() {
             });
         }
         for _ in 0..50 {
-            assert_eq!(broker.get("/credentials", &token).status, 200);
+            assert_eq!(broker.get("/credentials").status, 200);
         }
     });
     assert_calm(&broker);
@@ -112,22 +100,20 @@ fn serves_during_ten_thousand_unfinished_requests() {
     }
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIAENV");
-    let mut client = KeepAlive::to(&broker, &token);
+    broker.wait_for_key("AKIAENV");
+    let mut client = KeepAlive::to(&broker);
     assert_eq!(client.request(), 200);
     let (began, mut unfinished) = (Instant::now(), Vec::new());
     for number in 0..10_000 {
-        let mut stream = TcpStream::connect(broker.address()).unwrap();
-        // A head, a body, and bytes that are not HTTP. A closed connection cannot be written.
-        let _ = stream.write_all(match number % 3 {
-            0 => b"GET /credentials HTTP/1.1\r\nHost: local",
-            1 => b"POST /credentials HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{",
-            _ => b"\x16\x03\x01",
-        });
-        unfinished.push(stream);
+        // A head, a body, and bytes that are not HTTP.
+        let bytes = match number % 3 {
+            0 => "GET /credentials HTTP/1.1\r\nHost: local",
+            1 => "POST /credentials HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n{",
+            _ => "\x16\x03\x01",
+        };
+        unfinished.push(send(broker.address(), bytes));
         if number % 500 == 0 {
-            assert_eq!(broker.get("/credentials", &token).status, 200, "a new client");
+            assert_eq!(broker.get("/credentials").status, 200, "a new client");
             assert_eq!(client.request(), 200, "an authorized client keeps its connection");
             // If each kept its slot for 15 s, all of them would take five minutes.
             assert!(began.elapsed() < 3 * TIMEOUT, "unfinished requests keep their slots");
@@ -135,8 +121,7 @@ fn serves_during_ten_thousand_unfinished_requests() {
     }
     // All of these were closed for newer connections, long before the header timeout.
     for stream in &mut unfinished[..5000] {
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let _ = stream.read_to_end(&mut Vec::new());
+        Response::read(stream);
     }
     assert_eq!(client.request(), 200);
     assert_calm(&broker);
@@ -147,38 +132,29 @@ fn refuses_malformed_and_smuggled_requests() {
     let home = Home::new();
     let broker = home.serve(&[], &QUIET);
     let token = home.token();
-    broker.wait_for_key(&token, "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     let good = format!("Host: localhost\r\nAuthorization: {token}\r\n");
     let smuggled = format!("0\r\n\r\nGET /credentials HTTP/1.1\r\n{good}\r\n");
+    let health = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
+    let post = "POST /credentials HTTP/1.1\r\nHost: localhost\r\n";
+    let credentials = format!("GET /credentials HTTP/1.1\r\n{good}");
+    let close = format!("{good}Connection: close\r\n\r\n");
     let table: &[(&str, &[u16])] = &[
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", &[0, 400, 505]),
         ("CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", &[403]),
         ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", &[401]),
-        (
-            &format!(
-                "POST /credentials HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n{smuggled}"
-            ),
-            &[400, 401],
-        ),
-        (
-            &format!(
-                "GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{smuggled}"
-            ),
-            &[400],
-        ),
-        (&format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n{smuggled}"), &[400]),
-        (&format!("GET /credentials HTTP/1.1\r\n{good}Content-Length: 99999999999999999999999\r\n\r\n"), &[400]),
-        (&format!("GET /credentials HTTP/1.1\r\n{good}X: a\0b\r\n\r\n"), &[400]),
+        (&format!("{post}Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n{smuggled}"), &[400, 401]),
+        (&format!("{health}Content-Length: 5\r\nContent-Length: 6\r\n\r\n{smuggled}"), &[400]),
+        (&format!("{health}Transfer-Encoding: xchunked\r\n\r\n{smuggled}"), &[400]),
+        (&format!("{credentials}Content-Length: 99999999999999999999999\r\n\r\n"), &[400]),
+        (&format!("{credentials}X: a\0b\r\n\r\n"), &[400]),
         (&format!("GET /credentials/\0 HTTP/1.1\r\n{good}\r\n"), &[400]),
         (&format!("GET /credentials HTTP/1.1\r\nHost : localhost\r\n{good}\r\n"), &[400]),
-        (
-            "POST /credentials HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9000000\r\n\r\n",
-            &[401],
-        ),
-        (&format!("GET /healthz/../credentials HTTP/1.1\r\n{good}Connection: close\r\n\r\n"), &[404]),
-        (&format!("GET /credentials/..%2f HTTP/1.1\r\n{good}Connection: close\r\n\r\n"), &[404]),
-        (&format!("GET /credentials/%00%0d%0a%1b HTTP/1.1\r\n{good}Connection: close\r\n\r\n"), &[404]),
-        (&format!("GET /credentials/{} HTTP/1.1\r\n{good}Connection: close\r\n\r\n", "n".repeat(15_000)), &[404]),
+        (&format!("{post}Expect: 100-continue\r\nContent-Length: 9000000\r\n\r\n"), &[401]),
+        (&format!("GET /healthz/../credentials HTTP/1.1\r\n{close}"), &[404]),
+        (&format!("GET /credentials/..%2f HTTP/1.1\r\n{close}"), &[404]),
+        (&format!("GET /credentials/%00%0d%0a%1b HTTP/1.1\r\n{close}"), &[404]),
+        (&format!("GET /credentials/{} HTTP/1.1\r\n{close}", "n".repeat(15_000)), &[404]),
     ];
     for (bytes, statuses) in table {
         let answer = broker.send(bytes.as_bytes());
@@ -187,6 +163,6 @@ fn refuses_malformed_and_smuggled_requests() {
         assert!(!all.contains("AccessKeyId") && all.matches("HTTP/1.1 ").count() <= 1, "{bytes:.80}: {all}");
         assert!(answer.body.len() < 4096 && !answer.body.contains(['\0', '\u{1b}']), "{bytes:.80}: {answer:?}");
     }
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
     assert_calm(&broker);
 }

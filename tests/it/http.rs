@@ -1,19 +1,18 @@
 //! Every path, code and body of the endpoint, and its access control.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use testkit::harness::{HUSH, Home, Response, TIMEOUT, keys_file, profile};
-
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
+use testkit::harness::{HUSH, Home, KEYS, Response, keys_file, profile, send};
+use testkit::server::{Reply, Server};
 
 #[test]
 fn response_body_suits_every_sdk() {
     let home = Home::new();
     let broker = home.serve(&[], &[KEYS[0], KEYS[1], ("AWS_ACCOUNT_ID", "123456789012")]);
-    let answer = broker.get("/credentials", &home.token());
+    let answer = broker.get("/credentials");
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
@@ -27,7 +26,7 @@ fn response_body_suits_every_sdk() {
         (&"AKIAENV".into(), &"hush-env".into(), &"".into())
     );
     assert!(body["Expiration"].as_str().unwrap().ends_with('Z'));
-    assert_eq!(broker.get("/credentials/default", &home.token()).key().as_deref(), Some("AKIAENV"));
+    assert_eq!(broker.get("/credentials/default").key().as_deref(), Some("AKIAENV"));
 }
 
 #[test]
@@ -39,12 +38,12 @@ fn fast_path_and_router_respond_alike() {
         let head = answer.head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("date:"));
         head.map(str::to_owned).collect::<BTreeSet<_>>()
     };
-    let short = broker.get("/credentials", &token);
+    let short = broker.get("/credentials");
     assert_eq!(short.key().as_deref(), Some("AKIAENV"));
     // An escaped name and HEAD go through the router.
     let paths = ["/credentials/default", "/credentials/%64efault", "/v2/credentials", "/v2/credentials/%64efault"];
     for path in paths {
-        let other = broker.get(path, &token);
+        let other = broker.get(path);
         assert_eq!((seen(&other), &other.body), (seen(&short), &short.body), "{path}");
     }
     let host = broker.address();
@@ -56,8 +55,8 @@ fn fast_path_and_router_respond_alike() {
 fn serves_each_path_with_its_code() {
     let home = Home::new();
     home.write("credentials", profile("a/b%c", "AKIAODD"));
-    let config = home.write(
-        "credenza.toml",
+    home.write("empty", "");
+    let broker = home.serve_config(
         r#"
         [identities.default]
         sources = ["environment"]
@@ -68,9 +67,8 @@ fn serves_each_path_with_its_code() {
         [identities.missing]
         sources = [{ profile = "nobody", credentials_file = "~/no-such-file" }]
         "#,
+        &KEYS[..0],
     );
-    home.write("empty", "");
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS[..0]);
     let token = home.token();
     let table: &[(&str, &str, u16, &str)] = &[
         ("/credentials", "", 401, "InvalidAuthorizationToken"),
@@ -100,7 +98,7 @@ fn serves_each_path_with_its_code() {
         ("/status", &token, 200, ""),
     ];
     for (path, token, status, code) in table {
-        let answer = broker.get(path, token);
+        let answer = broker.get_with(path, token);
         assert_eq!(answer.status, *status, "{path}: {answer:?}");
         if !code.is_empty() {
             assert_eq!(answer.code(), *code, "{path}");
@@ -125,33 +123,26 @@ fn access_control_checks_host_and_headers() {
     let token = home.token();
     let with = |head: &str| broker.request(&format!("{head}Authorization: {token}\r\n"));
     let port = broker.address().port();
-    for host in [
-        "127.0.0.1",
-        "LOCALHOST",
-        &format!("localhost:{port}"),
-        "[::1]",
-        "::1",
-        &format!("[::1]:{port}"),
-        "127.0.0.1:1",
-    ] {
+    let with_port = ["localhost", "[::1]"].map(|host| format!("{host}:{port}"));
+    for host in ["127.0.0.1", "LOCALHOST", &with_port[0], "[::1]", "::1", &with_port[1], "127.0.0.1:1"] {
         assert_eq!(with(&format!("GET /credentials HTTP/1.1\r\nHost: {host}\r\n")).status, 200, "{host}");
     }
-    let refused: &[(&str, u16, &str)] = &[
-        ("GET /credentials HTTP/1.1\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
-        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", 403, "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403, "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
+    let refused: &[(&str, &str)] = &[
+        ("GET /credentials HTTP/1.1\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", "ForbiddenHost"),
+        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
     ];
-    for (head, status, code) in refused {
+    for (head, code) in refused {
         let answer = with(head);
-        assert_eq!((answer.status, answer.code().as_str()), (*status, *code), "{head}");
+        assert_eq!((answer.status, answer.code().as_str()), (403, *code), "{head}");
     }
     assert_eq!(
         with(&format!("GET http://127.0.0.1:{port}/credentials HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n")).status,
@@ -191,30 +182,21 @@ fn answers_odd_requests_and_serves_the_next() {
         let answer = broker.send(&[bytes, b"\r\n\r\n"].concat());
         assert!(matches!(answer.status, 400 | 505 | 0), "{answer:?}");
     }
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
 }
 
 #[test]
 fn cuts_off_unfinished_requests_and_serves_others() {
     let home = Home::new();
-    let config = home.write("credenza.toml", "[server]\nmax_connections = 8\n");
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
-    let token = home.token();
-    let unfinished: Vec<TcpStream> = (0..40)
-        .map(|_| {
-            let mut stream = TcpStream::connect(broker.address()).unwrap();
-            stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: local").unwrap();
-            stream
-        })
-        .collect();
+    let broker = home.serve_config("[server]\nmax_connections = 8\n", &KEYS);
+    let head = "GET /credentials HTTP/1.1\r\nHost: local";
+    let mut unfinished: Vec<TcpStream> = (0..40).map(|_| send(broker.address(), head)).collect();
     for _ in 0..5 {
-        assert_eq!(broker.get("/credentials", &token).status, 200);
+        assert_eq!(broker.get("/credentials").status, 200);
     }
     // The oldest connection was closed, long before the header timeout.
-    let mut oldest = &unfinished[0];
-    oldest.set_read_timeout(Some(TIMEOUT)).unwrap();
     let began = Instant::now();
-    assert_eq!(oldest.read(&mut [0; 64]).unwrap_or(0), 0);
+    assert_eq!(Response::read(&mut unfinished[0]).status, 0);
     assert!(began.elapsed() < Duration::from_secs(10));
 }
 
@@ -224,11 +206,8 @@ fn listens_on_ipv6_and_reports_ports_in_use() {
     let broker = home.serve(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"], &KEYS);
     assert_eq!(broker.addresses.len(), 2);
     assert!(broker.addresses[1].is_ipv6());
-    let mut stream = TcpStream::connect(broker.addresses[1]).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: ::1\r\nConnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let head = "GET /healthz HTTP/1.1\r\nHost: ::1\r\nConnection: close\r\n\r\n";
+    assert_eq!(Response::read(&mut send(broker.addresses[1], head)).status, 200);
     let taken = broker.address().to_string();
     let ended = home.run(&["serve", "--listen", &taken], &KEYS);
     assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -241,8 +220,7 @@ fn listens_on_ipv6_and_reports_ports_in_use() {
 fn readyz_and_status_report_failures_without_secrets() {
     let home = Home::new();
     home.write("good", keys_file("AKIAGOOD"));
-    let config = home.write(
-        "credenza.toml",
+    let broker = home.serve_config(
         r#"
         [identities.good]
         sources = ["environment", { profile = "default", credentials_file = "~/good", region = "eu-west-1" }]
@@ -252,14 +230,14 @@ fn readyz_and_status_report_failures_without_secrets() {
         eager = false
         sources = ["environment"]
         "#,
+        &[],
     );
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
     let token = home.token();
-    broker.wait_for_identity(&token, "good");
-    let (answer, _) = broker.wait_for("/readyz", &token, |answer| answer.json()["identities"][0] == "bad");
+    broker.wait_for_identity("good");
+    let (answer, _) = broker.wait_for("/readyz", |answer| answer.json()["identities"][0] == "bad");
     assert_eq!((answer.status, answer.code().as_str()), (503, "NotReady"));
-    assert!(broker.get("/readyz", "").json()["identities"].is_null(), "names only with the token");
-    let status = broker.get("/status", &token).json();
+    assert!(broker.get_with("/readyz", "").json()["identities"].is_null(), "names only with the token");
+    let status = broker.get("/status").json();
     let good = &status["identities"]["good"];
     assert_eq!(
         (&good["state"], &good["region"], &good["access_key_id"]),
@@ -272,7 +250,7 @@ fn readyz_and_status_report_failures_without_secrets() {
     assert!(bad["failure"]["message"].as_str().unwrap().contains("none"), "{bad}");
     assert_eq!(status["identities"]["lazy"]["state"], "asleep");
     home.write("none", "");
-    let shown = broker.get("/status", &token).body;
+    let shown = broker.get("/status").body;
     assert!(!shown.contains(HUSH) && !shown.contains(&token), "{shown}");
 }
 
@@ -280,17 +258,13 @@ fn readyz_and_status_report_failures_without_secrets() {
 fn stop_finishes_a_response_in_progress() {
     let home = Home::new();
     // The source never answers, so that `/status` waits a second for a region.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}/", silent.local_addr().unwrap());
-    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
-    let mut stream = TcpStream::connect(broker.address()).unwrap();
-    let request = format!("GET /status HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
-    stream.write_all(request.as_bytes()).unwrap();
+    let silent = Server::start(|_| Reply::Hang);
+    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &silent.url("/"))]);
+    let mut stream = broker.begin("/status");
     std::thread::sleep(Duration::from_millis(300));
     broker.signal(rustix::process::Signal::TERM);
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with('}'), "{answer}");
+    let answer = Response::read(&mut stream);
+    assert!(answer.status == 200 && answer.body.ends_with('}'), "{answer:?}");
     assert_eq!(broker.wait().code(), Some(0));
 }
 
@@ -298,17 +272,15 @@ fn stop_finishes_a_response_in_progress() {
 fn stop_serves_connections_accepted_before() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
-    broker.wait_for_key(&home.token(), "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     let mut stream = TcpStream::connect(broker.address()).unwrap();
     // Connections are accepted in order: after this response, the connection above has been accepted.
-    assert_eq!(broker.get("/healthz", "").status, 200);
+    assert_eq!(broker.get_with("/healthz", "").status, 200);
     broker.signal(rustix::process::Signal::TERM);
     broker.wait_for_log("stopping");
     let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", home.token());
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    assert_eq!(Response::read(&mut stream).status, 200);
     assert_eq!(broker.wait().code(), Some(0));
 }
 
@@ -316,8 +288,7 @@ fn stop_serves_connections_accepted_before() {
 fn stop_does_not_wait_for_unfinished_requests() {
     let home = Home::new();
     let mut broker = home.serve(&[], &KEYS);
-    let mut stream = TcpStream::connect(broker.address()).unwrap();
-    stream.write_all(b"GET /credentials HTTP/1.1\r\nHost: loc").unwrap();
+    let _unfinished = send(broker.address(), "GET /credentials HTTP/1.1\r\nHost: loc");
     std::thread::sleep(Duration::from_millis(200));
     let began = Instant::now();
     broker.signal(rustix::process::Signal::TERM);
@@ -329,24 +300,14 @@ fn stop_does_not_wait_for_unfinished_requests() {
 fn stop_answers_waiting_clients_with_503() {
     let home = Home::new();
     // The source never answers.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}/", silent.local_addr().unwrap());
-    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
-    let token = home.token();
-    let address = broker.address();
-    let waiting = std::thread::spawn(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let (began, mut answer) = (Instant::now(), String::new());
-        let _ = stream.read_to_string(&mut answer);
-        (began.elapsed(), answer)
-    });
+    let silent = Server::start(|_| Reply::Hang);
+    let mut broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &silent.url("/"))]);
+    let mut waiting = broker.begin("/credentials");
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
     broker.signal(rustix::process::Signal::TERM);
-    let (_, answer) = waiting.join().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("stopping"), "{answer}");
+    let answer = Response::read(&mut waiting);
+    assert!(answer.status == 503 && answer.body.contains("stopping"), "{answer:?}");
     assert_eq!(broker.wait().code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }

@@ -6,9 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use testkit::harness::{HUSH, Home, TIMEOUT, wait};
-
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
+use testkit::harness::{HUSH, Home, KEYS, until, wait};
 
 const KILLS: u64 = 120;
 
@@ -56,7 +54,7 @@ fn killed_start_leaves_a_whole_auth_token_or_none() {
     }
     assert!(with > 0 && without > 0, "SEED={seed}: {with} kills after the token was made, {without} before");
     let broker = home.serve(&[], &KEYS);
-    assert_eq!(broker.get("/credentials", &home.token()).status, 200, "SEED={seed}");
+    assert_eq!(broker.get("/credentials").status, 200, "SEED={seed}");
     assert_eq!(names(&run), ["token"]);
 }
 
@@ -85,7 +83,7 @@ fn starts_from_each_state_of_an_interrupted_start() {
                 .unwrap();
         }
         let broker = home.serve(&[], &KEYS);
-        assert_eq!(broker.get("/credentials", &home.token()).status, 200, "{state:?}");
+        assert_eq!(broker.get("/credentials").status, 200, "{state:?}");
         let kept = state.iter().any(|(name, _)| *name == "token");
         assert_eq!(home.token() == whole, kept, "{state:?}: what lies aside is never a token");
     }
@@ -101,11 +99,8 @@ fn exec_removes_the_folder_of_a_killed_exec() {
     let start = |seconds: &str| {
         let mut exec = home.command(&["exec", "--", "sleep", seconds]);
         let exec = exec.envs(variables).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + TIMEOUT;
-        while !names(&runtime).iter().any(|name| runtime.join(name).join("credentials").exists()) {
-            assert!(Instant::now() < deadline, "it never made its folder");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let is_made = || names(&runtime).iter().any(|name| runtime.join(name).join("credentials").exists());
+        until("it has made its folder", is_made);
         exec
     };
     let mut killed = start("1");

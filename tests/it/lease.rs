@@ -1,48 +1,19 @@
 //! The life of leases: precedence, waiting, withdrawal, reload, restart.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use testkit::harness::{Home, keys_file, profile};
+use testkit::harness::{Home, KEYS, keys_file, profile};
+use testkit::server::{Reply, Server};
 
-const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
-
-/// A container endpoint that answers each request after a delay, and counts them.
-struct Slow {
-    uri: String,
-    asked: Arc<AtomicUsize>,
+/// Starts a container endpoint that answers each request after a delay.
+fn slow(delay: Duration) -> Server {
+    Server::start(move |_| {
+        std::thread::sleep(delay);
+        Reply::ok(testkit::document("ASIASLOW", "2099-01-01T00:00:00Z"))
+    })
 }
-
-fn slow(delay: Duration, answer: &'static str) -> Slow {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let uri = format!("http://{}/", listener.local_addr().unwrap());
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            let counter = Arc::clone(&counter);
-            std::thread::spawn(move || {
-                let mut request = [0; 4096];
-                if stream.read(&mut request).unwrap_or(0) == 0 {
-                    return;
-                }
-                counter.fetch_add(1, Ordering::SeqCst);
-                std::thread::sleep(delay);
-                let _ = stream.write_all(answer.as_bytes());
-            });
-        }
-    });
-    Slow { uri, asked }
-}
-
-const TEMPORARY: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{\"AccessKeyId\":\"ASIASLOW\",\"SecretAccessKey\":\"hush-slow\",\
-                         \"Token\":\"hush-token\",\"Expiration\":\"2099-01-01T00:00:00Z\"}";
 
 #[test]
 fn loads_sources_in_order_after_flags() {
@@ -66,11 +37,7 @@ fn loads_sources_in_order_after_flags() {
     ];
     for (arguments, variables, key) in table {
         let broker = home.serve(arguments, variables);
-        assert_eq!(
-            broker.get("/credentials", &home.token()).key().as_deref(),
-            Some(*key),
-            "{arguments:?} {variables:?}"
-        );
+        assert_eq!(broker.get("/credentials").key().as_deref(), Some(*key), "{arguments:?} {variables:?}");
     }
 }
 
@@ -79,7 +46,7 @@ fn stops_the_chain_at_half_a_key_pair() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let broker = home.serve(&[], &KEYS[..1]);
-    let answer = broker.get("/credentials", &home.token());
+    let answer = broker.get("/credentials");
     assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
     assert!(
         answer.message().contains("environment") && answer.message().contains("AWS_SECRET_ACCESS_KEY"),
@@ -93,23 +60,22 @@ fn serves_a_changed_file_after_every_kind_of_change() {
     let path = home.path().join(".aws/credentials");
     // The folder does not exist at first.
     let broker = home.serve(&[], &[]);
-    let token = home.token();
-    assert_eq!(broker.get("/credentials", &token).status, 404);
+    assert_eq!(broker.get("/credentials").status, 404);
     home.write(".aws/credentials", keys_file("AKIA1"));
-    broker.wait_for_key(&token, "AKIA1");
+    broker.wait_for_key("AKIA1");
     // In place.
     fs::write(&path, keys_file("AKIA2")).unwrap();
-    broker.wait_for_key(&token, "AKIA2");
+    broker.wait_for_key("AKIA2");
     // Write and rename.
     home.write(".aws/new", keys_file("AKIA3"));
     fs::rename(home.path().join(".aws/new"), &path).unwrap();
-    broker.wait_for_key(&token, "AKIA3");
+    broker.wait_for_key("AKIA3");
     // Remove, then create: the lease is served meanwhile.
     fs::remove_file(&path).unwrap();
     std::thread::sleep(Duration::from_millis(400));
-    assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("AKIA3"));
+    assert_eq!(broker.get("/credentials").key().as_deref(), Some("AKIA3"));
     home.write(".aws/credentials", keys_file("AKIA4"));
-    broker.wait_for_key(&token, "AKIA4");
+    broker.wait_for_key("AKIA4");
     // A Kubernetes volume: the file is a symlink through `..data`, which is swapped.
     for version in ["v1", "v2"] {
         home.write(&format!("volume/{version}/credentials"), keys_file(&format!("AKIA{version}")));
@@ -118,10 +84,10 @@ fn serves_a_changed_file_after_every_kind_of_change() {
     symlink("..data/credentials", home.path().join("volume/credentials")).unwrap();
     fs::remove_file(&path).unwrap();
     symlink("../volume/credentials", &path).unwrap();
-    broker.wait_for_key(&token, "AKIAv1");
+    broker.wait_for_key("AKIAv1");
     symlink("v2", home.path().join("volume/..tmp")).unwrap();
     fs::rename(home.path().join("volume/..tmp"), home.path().join("volume/..data")).unwrap();
-    broker.wait_for_key(&token, "AKIAv2");
+    broker.wait_for_key("AKIAv2");
 }
 
 #[test]
@@ -129,8 +95,7 @@ fn keeps_lease_when_the_file_breaks() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIA1"));
     let broker = home.serve(&[], &[]);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIA1");
+    broker.wait_for_key("AKIA1");
     for broken in [
         "[default\naws_access_key_id = AKIA2\n",
         "[default]\naws_access_key_id = AKIA2\n",
@@ -140,10 +105,10 @@ fn keeps_lease_when_the_file_breaks() {
         home.write(".aws/credentials", broken);
         let failing =
             |answer: &testkit::harness::Response| !answer.json()["identities"]["default"]["failure"].is_null();
-        broker.wait_for("/status", &token, failing);
-        assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("AKIA1"), "{broken:?}");
+        broker.wait_for("/status", failing);
+        assert_eq!(broker.get("/credentials").key().as_deref(), Some("AKIA1"), "{broken:?}");
         home.write(".aws/credentials", keys_file("AKIA1"));
-        broker.wait_for("/status", &token, |answer| !failing(answer));
+        broker.wait_for("/status", |answer| !failing(answer));
     }
 }
 
@@ -152,129 +117,111 @@ fn withdraws_lease_of_a_deleted_default_file_only() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIADEFAULT"));
     let named = home.write("named", keys_file("AKIANAMED"));
-    let config = home.write(
-        "credenza.toml",
-        "[identities.default]\nsources = [\"profile\"]\n[identities.named]\nsources = [{ credentials_file = \"~/named\" }]\n",
-    );
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
-    let token = home.token();
-    broker.wait_for_key(&token, "AKIADEFAULT");
-    broker.wait_for_identity(&token, "named");
+    let config = "[identities.default]\nsources = [\"profile\"]\n\
+                  [identities.named]\nsources = [{ credentials_file = \"~/named\" }]\n";
+    let broker = home.serve_config(config, &[]);
+    broker.wait_for_key("AKIADEFAULT");
+    broker.wait_for_identity("named");
     fs::remove_file(home.path().join(".aws/credentials")).unwrap();
     fs::remove_file(named).unwrap();
-    let (answer, took) = broker.wait_for("/credentials", &token, |answer| answer.status != 200);
+    let (answer, took) = broker.wait_for("/credentials", |answer| answer.status != 200);
     assert_eq!((answer.status, answer.code().as_str()), (404, "CredentialsNotConfigured"), "{answer:?}");
     assert!(took > Duration::from_secs(4), "it had its grace: {took:?}");
     std::thread::sleep(Duration::from_secs(1));
-    assert_eq!(broker.get("/credentials/named", &token).key().as_deref(), Some("AKIANAMED"), "named: until it expires");
+    assert_eq!(broker.get("/credentials/named").key().as_deref(), Some("AKIANAMED"), "named: until it expires");
 }
 
 #[test]
 fn fifty_clients_share_one_slow_load() {
     let home = Home::new();
     home.write(".aws/credentials", profile("other", "AKIAOTHER"));
-    let config = home.write(
-        "credenza.toml",
-        "[identities.default]\neager = false\nsources = [\"container\"]\n[identities.other]\nsources = [{ profile = \"other\" }]\n",
-    );
-    let upstream = slow(Duration::from_millis(1200), TEMPORARY);
-    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", upstream.uri.as_str())];
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
-    let token = home.token();
-    broker.wait_for_identity(&token, "other");
-    assert_eq!(upstream.asked.load(Ordering::SeqCst), 0, "on demand");
+    let upstream = slow(Duration::from_millis(1200));
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*upstream.url("/"))];
+    let config = "[identities.default]\neager = false\nsources = [\"container\"]\n\
+                  [identities.other]\nsources = [{ profile = \"other\" }]\n";
+    let broker = home.serve_config(config, &variables);
+    broker.wait_for_identity("other");
+    assert_eq!(upstream.seen().len(), 0, "on demand");
     std::thread::scope(|scope| {
-        let waiters: Vec<_> = (0..50).map(|_| scope.spawn(|| broker.get("/credentials", &token))).collect();
+        let waiters: Vec<_> = (0..50).map(|_| scope.spawn(|| broker.get("/credentials"))).collect();
         std::thread::sleep(Duration::from_millis(200));
         for _ in 0..20 {
             let began = Instant::now();
-            assert_eq!(broker.get("/credentials/other", &token).status, 200);
+            assert_eq!(broker.get("/credentials/other").status, 200);
             assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
         }
         for waiter in waiters {
             assert_eq!(waiter.join().unwrap().key().as_deref(), Some("ASIASLOW"));
         }
     });
-    assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[test]
 fn finishes_a_load_after_its_client_disconnects() {
     let home = Home::new();
-    let config = home.write("credenza.toml", "[identities.default]\neager = false\nsources = [\"container\"]\n");
-    let upstream = slow(Duration::from_millis(800), TEMPORARY);
-    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", upstream.uri.as_str())];
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
-    let token = home.token();
-    let mut stream = TcpStream::connect(broker.address()).unwrap();
-    let request = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
+    let upstream = slow(Duration::from_millis(800));
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*upstream.url("/"))];
+    let broker = home.serve_config("[identities.default]\neager = false\nsources = [\"container\"]\n", &variables);
+    let request = broker.begin("/credentials");
     std::thread::sleep(Duration::from_millis(300));
-    drop(stream);
+    drop(request);
     std::thread::sleep(Duration::from_millis(1000));
     let began = Instant::now();
-    assert_eq!(broker.get("/credentials", &token).key().as_deref(), Some("ASIASLOW"));
+    assert_eq!(broker.get("/credentials").key().as_deref(), Some("ASIASLOW"));
     assert!(began.elapsed() < Duration::from_millis(300));
-    assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[test]
 fn reports_a_refusal_at_once_without_retrying_early() {
     let home = Home::new();
-    let upstream = slow(
-        Duration::ZERO,
-        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n{\"code\":\"Nope\",\"message\":\"go away\"}",
-    );
-    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", upstream.uri.as_str())];
+    let upstream = Server::start(|_| Reply::of(403, r#"{"code":"Nope","message":"go away"}"#));
+    let variables = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*upstream.url("/"))];
     let broker = home.serve(&[], &variables);
-    let token = home.token();
     for _ in 0..20 {
-        let answer = broker.get("/credentials", &token);
+        let answer = broker.get("/credentials");
         assert_eq!((answer.status, answer.code().as_str()), (403, "SourceDenied"), "{answer:?}");
         assert!(
             answer.message().contains("go away") && answer.message().contains("identity default: container"),
             "{answer:?}"
         );
     }
-    assert_eq!(upstream.asked.load(Ordering::SeqCst), 1);
+    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[test]
 fn reload_applies_changes_and_rejects_bad_files() {
     let home = Home::new();
     let write = |text: &str| home.write("credenza.toml", text);
-    let keys = |key: &str| format!("sources = [{{ access_key_id = \"{key}\", secret_access_key = \"hush\" }}]\n");
-    let config = write(&format!("[identities.a]\n{}[identities.b]\n{}", keys("AKIAA1"), keys("AKIAB1")));
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
-    let token = home.token();
-    broker.wait_for_identity(&token, "a");
-    let loaded = |name: &str| broker.get("/status", &token).json()["identities"][name]["loaded"].clone();
+    let identity = |name: &str, key: &str| {
+        let keys = format!("{{ access_key_id = \"{key}\", secret_access_key = \"hush\" }}");
+        format!("[identities.{name}]\nsources = [{keys}]\n")
+    };
+    let broker = home.serve_config(identity("a", "AKIAA1") + &identity("b", "AKIAB1"), &[]);
+    broker.wait_for_identity("a");
+    let loaded = |name: &str| broker.get("/status").json()["identities"][name]["loaded"].clone();
     let before = loaded("b");
     std::thread::sleep(Duration::from_millis(1100));
-    write(&format!(
-        "[identities.a]\n{}[identities.b]\n{}[identities.c]\n{}",
-        keys("AKIAA2"),
-        keys("AKIAB1"),
-        keys("AKIAC1")
-    ));
-    broker.wait_for("/credentials/a", &token, |answer| answer.key().as_deref() == Some("AKIAA2"));
-    broker.wait_for_identity(&token, "c");
+    write(&[identity("a", "AKIAA2"), identity("b", "AKIAB1"), identity("c", "AKIAC1")].concat());
+    broker.wait_for("/credentials/a", |answer| answer.key().as_deref() == Some("AKIAA2"));
+    broker.wait_for_identity("c");
     assert_eq!(loaded("b"), before, "what did not change keeps its lease");
     // Two errors: both are reported, and nothing changes.
     write("[identities.a]\nsources = [\"nonsense\"]\nunknown = 1\n");
-    let (status, _) = broker.wait_for("/status", &token, |answer| !answer.json()["configuration_refused"].is_null());
+    let (status, _) = broker.wait_for("/status", |answer| !answer.json()["configuration_refused"].is_null());
     let why = status.json()["configuration_refused"].as_str().unwrap().to_owned();
     assert!(why.contains("source 1") && why.contains("unknown"), "{why}");
-    assert_eq!(broker.get("/credentials/a", &token).key().as_deref(), Some("AKIAA2"));
+    assert_eq!(broker.get("/credentials/a").key().as_deref(), Some("AKIAA2"));
     // Corrected, and without one identity.
-    write(&format!("[identities.a]\n{}", keys("AKIAA2")));
-    broker.wait_for("/status", &token, |answer| answer.json()["configuration_refused"].is_null());
-    broker.wait_for("/credentials/c", &token, |answer| answer.status == 404);
+    write(&identity("a", "AKIAA2"));
+    broker.wait_for("/status", |answer| answer.json()["configuration_refused"].is_null());
+    broker.wait_for("/credentials/c", |answer| answer.status == 404);
     // A hang-up signal loads every identity again.
     let before = loaded("a");
     std::thread::sleep(Duration::from_millis(1100));
     broker.signal(rustix::process::Signal::HUP);
-    broker.wait_for("/status", &token, |_| loaded("a") != before);
+    broker.wait_for("/status", |_| loaded("a") != before);
 }
 
 #[test]
@@ -286,28 +233,20 @@ fn keeps_the_auth_token_over_a_restart() {
     assert_eq!(broker.wait().code(), Some(0));
     assert_eq!(home.token(), token, "it stays when the daemon stops");
     let broker = home.serve(&[], &KEYS);
-    assert_eq!(broker.get("/credentials", &token).status, 200);
+    assert_eq!(broker.get("/credentials").status, 200);
 }
 
 #[test]
 fn never_serves_expired_or_substitute_credentials() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
-    let soon = {
-        let at = std::process::Command::new("date")
-            .args(["-u", "-d", "+3 seconds", "+%Y-%m-%dT%H:%M:%SZ"])
-            .output()
-            .unwrap();
-        String::from_utf8(at.stdout).unwrap().trim().to_owned()
-    };
-    let variables =
-        [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "hush-token"), ("AWS_CREDENTIAL_EXPIRATION", soon.as_str())];
+    let soon = testkit::timestamp(SystemTime::now() + Duration::from_secs(3));
+    let variables = [KEYS[0], KEYS[1], ("AWS_SESSION_TOKEN", "hush-token"), ("AWS_CREDENTIAL_EXPIRATION", &*soon)];
     let broker = home.serve(&[], &variables);
-    let token = home.token();
-    let answer = broker.get("/credentials", &token);
+    let answer = broker.get("/credentials");
     assert_eq!(answer.key().as_deref(), Some("AKIAENV"), "{answer:?}");
     assert_eq!(answer.json()["Expiration"], soon);
-    let (answer, _) = broker.wait_for("/credentials", &token, |answer| answer.key().as_deref() != Some("AKIAENV"));
+    let (answer, _) = broker.wait_for("/credentials", |answer| answer.key().as_deref() != Some("AKIAENV"));
     assert_eq!((answer.status, answer.code().as_str()), (503, "CredentialsUnavailable"), "{answer:?}");
     assert_eq!(answer.header("retry-after"), Some("1"));
 }

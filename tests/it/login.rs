@@ -4,10 +4,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::harness::{CommandOutput, HUSH, Home, wait};
+use testkit::harness::{CommandOutput, HUSH, Home, until, wait};
 use testkit::oidc::{DEVICE, Oidc, Person, REGISTER, TOKEN, refusal};
 use testkit::server::Reply;
 
@@ -101,17 +101,8 @@ fn logs_in_to_a_session_with_a_refresh_token() {
     }
     let cached = stage.cached(WORK);
     let names: Vec<_> = cached.as_object().unwrap().keys().map(String::as_str).collect();
-    let botocore = [
-        "accessToken",
-        "clientId",
-        "clientSecret",
-        "expiresAt",
-        "refreshToken",
-        "region",
-        "registrationExpiresAt",
-        "startUrl",
-    ];
-    assert_eq!(names, botocore);
+    let botocore = "accessToken clientId clientSecret expiresAt refreshToken region registrationExpiresAt startUrl";
+    assert_eq!(names.join(" "), botocore);
     assert_eq!((&cached["startUrl"], &cached["region"]), (&START_URL.into(), &"eu-west-1".into()));
     let token = stage.oidc.set(|state| state.access_tokens.last().cloned());
     assert_eq!(cached["accessToken"].as_str().map(Into::into), token);
@@ -251,34 +242,24 @@ fn suggests_logins_for_profiles_without_sso() {
         Stage::new(&format!("{CONFIG}[profile lost]\nsso_session = gone\n[profile half]\nsso_start_url = https://d\n"));
     let config = stage.home.path().join(".aws/config");
     let at = |line: u32| format!("{}, line {line}", config.display());
+    let (lost, half) = (format!("credenza: {}: profile lost:", at(16)), format!("{}: profile half:", at(18)));
+    let logins = "run one of: credenza login --profile old, credenza login --sso-session work";
     for (arguments, code, says) in [
-        (&["--profile", "plain"][..], 1, format!("profile plain ({}) does not use SSO; run one of: ", at(14))),
-        (&["--profile", "nobody"], 1, "there is no profile nobody in ".into()),
-        (&[], 1, "there is no profile default in ".into()),
-        (&["--sso-session", "nope"], 1, "there is no [sso-session nope] in ".into()),
-        (
-            &["--sso-session", "nope"],
-            1,
-            "run one of: credenza login --profile old, credenza login --sso-session work".into(),
-        ),
-        (
-            &["--profile", "lost"],
-            1,
-            format!("credenza: {}: profile lost: it names the sso_session gone, and no [sso-session gone]", at(16)),
-        ),
-        (
-            &["--profile", "half"],
-            1,
-            format!("{}: profile half: sso_start_url is set without sso_region; add it", at(18)),
-        ),
-        (&["--config-file", "/nowhere", "--all"], 1, "/nowhere: there is no such file".into()),
-        (&["--all", "--sso-session", "work"], 2, "--sso-session and --all name different logins".into()),
-        (&["--all", "--profile", "dev"], 2, "--all and --profile name different logins".into()),
-        (&["--url", "http://a:b@c"], 2, "--url has no meaning for `credenza login`".into()),
-        (&["--listen", "127.0.0.1:1"], 2, "--listen has no meaning for `credenza login`".into()),
+        (&["--profile", "plain"][..], 1, &*format!("profile plain ({}) does not use SSO; run one of: ", at(14))),
+        (&["--profile", "nobody"], 1, "there is no profile nobody in "),
+        (&[], 1, "there is no profile default in "),
+        (&["--sso-session", "nope"], 1, "there is no [sso-session nope] in "),
+        (&["--sso-session", "nope"], 1, logins),
+        (&["--profile", "lost"], 1, &format!("{lost} it names the sso_session gone, and no [sso-session gone]")),
+        (&["--profile", "half"], 1, &format!("{half} sso_start_url is set without sso_region; add it")),
+        (&["--config-file", "/nowhere", "--all"], 1, "/nowhere: there is no such file"),
+        (&["--all", "--sso-session", "work"], 2, "--sso-session and --all name different logins"),
+        (&["--all", "--profile", "dev"], 2, "--all and --profile name different logins"),
+        (&["--url", "http://a:b@c"], 2, "--url has no meaning for `credenza login`"),
+        (&["--listen", "127.0.0.1:1"], 2, "--listen has no meaning for `credenza login`"),
     ] {
         let ended = stage.login(arguments, &[]);
-        assert!(ended.code == Some(code) && ended.stderr.contains(&says), "{arguments:?} {says}: {ended:?}");
+        assert!(ended.code == Some(code) && ended.stderr.contains(says), "{arguments:?} {says}: {ended:?}");
     }
     let none = Stage::new("[default]\nregion = r\n").login(&["--all"], &[]);
     assert!(none.code == Some(1) && none.stderr.contains("uses SSO; add one with `aws configure sso`"), "{none:?}");
@@ -306,11 +287,7 @@ fn opens_the_named_browser_unless_no_browser() {
     let variables = [("BROWSER", browser.to_str().unwrap()), ("CREDENZA_X", "hush-x")];
     let ended = stage.login(&["--profile", "dev"], &variables);
     assert!(ended.code == Some(0) && !ended.stderr.contains("noise"), "{ended:?}");
-    let deadline = std::time::Instant::now() + testkit::harness::TIMEOUT;
-    while !fs::read_to_string(&opened).is_ok_and(|text| text.ends_with('\n')) {
-        assert!(std::time::Instant::now() < deadline, "the browser never ran");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the browser has run", || fs::read_to_string(&opened).is_ok_and(|text| text.ends_with('\n')));
     let expected = "https://device.sso.example/?user_code=ABCD-EFGH \n";
     assert_eq!(fs::read_to_string(&opened).unwrap(), expected);
     assert_eq!(stage.login(&["--profile", "dev", "--no-browser"], &variables).code, Some(0));
@@ -322,11 +299,8 @@ fn opens_the_named_browser_unless_no_browser() {
 #[test]
 fn refuses_endpoints_of_files_that_others_can_write() {
     let stage = Stage::new("");
-    let config = format!(
-        "[profile dev]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\nendpoint_url = {}\n",
-        stage.oidc.endpoint()
-    );
-    let path = stage.home.write(".aws/config", config);
+    let profile = "[profile dev]\nsso_start_url = https://d.awsapps.com/start\nsso_region = eu-west-1\n";
+    let path = stage.home.write(".aws/config", format!("{profile}endpoint_url = {}\n", stage.oidc.endpoint()));
     let run = || stage.home.run(&["login", "--profile", "dev"], &[]);
     assert_eq!(run().code, Some(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o646)).unwrap();

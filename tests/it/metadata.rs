@@ -1,12 +1,15 @@
 //! The IMDS server: every path, code and header, and its access control.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, SystemTime};
 
-use testkit::harness::{Broker, Home, TIMEOUT};
+use testkit::harness::{Broker, Home, Response, send, until};
 
 const TEMPORARY: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("AWS_SESSION_TOKEN", "hush-token")];
+/// A shared credentials file with temporary keys.
+const DEV: &str = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
 const ROLE: &str = "/latest/meta-data/iam/security-credentials/default";
 
 /// Status, head and body of a response.
@@ -18,26 +21,17 @@ struct Service {
 }
 
 fn serve(home: &Home, more: &str, variables: &[(&str, &str)]) -> Service {
-    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"127.0.0.1:0\"\n{more}"));
-    let broker = home.serve(&["--config", config.to_str().unwrap()], variables);
+    let broker = home.serve_config(format!("[imds]\nlisten = \"127.0.0.1:0\"\n{more}"), variables);
     Service { address: broker.addresses[1], broker }
 }
 
 impl Service {
     fn ask(&self, method: &str, path: &str, headers: &str) -> Said {
-        let host = if headers.to_ascii_lowercase().contains("host:") {
-            String::new()
-        } else {
-            format!("Host: {}\r\n", self.address)
-        };
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
+        let own = format!("Host: {}\r\n", self.address);
+        let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { &own };
+        let head = format!("{method} {path} HTTP/1.1\r\n{host}{headers}Connection: close\r\n\r\n");
+        let answer = Response::read(&mut send(self.address, head));
+        (answer.status, answer.head.to_ascii_lowercase(), answer.body)
     }
 
     fn token(&self) -> String {
@@ -140,7 +134,7 @@ fn issues_and_checks_session_tokens() {
     }
     assert_eq!(service.ask("GET", ROLE, &token).0, 200, "a token is good for more than one request");
     let end = service.ask("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 1\r\n").2;
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(service.ask("GET", ROLE, &format!("X-aws-ec2-metadata-token: {end}\r\n")).0, 401);
 }
 
@@ -174,34 +168,23 @@ fn limits_heads_and_closes_after_a_body() {
     for (address, frame) in addresses.into_iter().flat_map(|address| {
         [(address, "Content-Length: 2\r\n\r\n{}"), (address, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")]
     }) {
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let next = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\n\r\n");
-        write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\n{frame}{next}").unwrap();
-        let mut answers = String::new();
+        let mut stream = send(address, format!("GET / HTTP/1.1\r\nHost: {address}\r\n{frame}{next}"));
         // The server closes the connection; the request after the body gets no response.
-        stream.read_to_string(&mut answers).unwrap();
-        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
-        assert!(answers.to_ascii_lowercase().contains("connection: close"), "{answers}");
+        let answer = Response::read(&mut stream);
+        assert!(answer.status > 0 && !answer.body.contains("HTTP/1.1 "), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"), "{answer:?}");
     }
 }
 
 #[test]
 fn answers_503_after_expiry() {
     let home = Home::new();
-    let soon = time::OffsetDateTime::now_utc() + time::Duration::seconds(4);
-    let end = soon.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let end = testkit::timestamp(SystemTime::now() + Duration::from_secs(4));
     let service = serve(&home, "", &[&TEMPORARY[..], &[("AWS_CREDENTIAL_EXPIRATION", &end)]].concat());
     assert_eq!(service.get(ROLE).0, 200);
-    let deadline = std::time::Instant::now() + TIMEOUT;
-    let (head, body) = loop {
-        let (status, head, body) = service.get(ROLE);
-        if status == 503 {
-            break (head, body);
-        }
-        assert!(std::time::Instant::now() < deadline, "{head}");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    };
+    until("the lease has expired", || service.get(ROLE).0 == 503);
+    let (_, head, body) = service.get(ROLE);
     assert!(head.contains("retry-after: 1") && head.contains("text/plain"), "{head}");
     assert!(body.contains("expired") && !body.contains("hush"), "{body}");
 }
@@ -238,11 +221,7 @@ fn explains_missing_data() {
     let (status, _, body) = stranger.get("/latest/meta-data/iam/info");
     assert!(status == 404 && body.contains("account is not known"), "{body}");
     let home = Home::new();
-    let missing = serve(
-        &home,
-        "[identities.default]\nsources = [{ profile = \"nobody\", credentials_file = \"~/gone\" }]\n",
-        &[],
-    );
+    let missing = serve(&home, "[identities.default]\nsources = [{ credentials_file = \"~/gone\" }]\n", &[]);
     let (status, head, body) = missing.get(ROLE);
     assert!(status == 503 && body.contains("gone") && head.contains("retry-after: 1"), "{head} {body}");
     let nothing = serve(&Home::new(), "[identities.default]\nsources = [\"environment\"]\n", &[]);
@@ -266,18 +245,17 @@ fn serves_a_named_identity_and_rejects_wrong_settings() {
         ("listen = \"127.0.0.1:9733\"", "listens there already"),
         ("listen = []", "no address to listen on"),
     ] {
-        let config = home.write("wrong.toml", format!("[imds]\n{wrong}\n"));
-        let ended = home.run(&["serve", "--config", config.to_str().unwrap()], &[]);
+        home.write("wrong.toml", format!("[imds]\n{wrong}\n"));
+        let ended = home.run(&["serve", "--config", "wrong.toml"], &[]);
         assert!(ended.code == Some(78) && ended.stderr.contains(word), "{wrong}: {ended:?}");
     }
 }
 
 #[test]
-fn flags_and_variables_enable_it_without_a_file() {
+fn flags_variables_or_file_serve_a_profile() {
     let home = Home::new();
     let two = "127.0.0.1:0,127.0.0.1:0";
-    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
-    home.write(".aws/credentials", keys);
+    home.write(".aws/credentials", DEV);
     let broker = home.serve(
         &["--imds-listen", two, "--imds-identity", "dev", "--serve-profiles", "d*"],
         &[("CREDENZA_IMDS_ALLOW_V1", "true"), ("CREDENZA_IMDS_IDENTITY", "nobody")],
@@ -285,16 +263,20 @@ fn flags_and_variables_enable_it_without_a_file() {
     let addresses = broker.addresses.clone();
     assert_eq!(addresses.len(), 3, "{addresses:?}");
     let service = Service { address: addresses[2], broker };
-    let (status, _, body) = service.ask("GET", "/latest/meta-data/iam/security-credentials/dev", "");
+    let role = "/latest/meta-data/iam/security-credentials/dev";
+    let (status, _, body) = service.ask("GET", role, "");
     assert!(status == 200 && body.contains("ASIADEV"), "{status}");
     assert!(service.broker.log().contains("allow_v1: the metadata service answers requests without a token"));
+    drop(service);
+    let by_file = serve(&home, "identity = \"dev\"\n[profiles]\nserve = [\"dev\"]\n", &[]);
+    assert!(by_file.get(role).2.contains("ASIADEV"));
 }
 
 #[test]
 fn reports_wrong_flags_and_variables() {
     let home = Home::new();
-    let config = home.write("credenza.toml", "[server]\nlisten = [\"127.0.0.1:9735\"]\n");
-    let config = config.to_str().unwrap();
+    home.write("credenza.toml", "[server]\nlisten = [\"127.0.0.1:9735\"]\n");
+    const LISTEN: (&str, &str) = ("CREDENZA_IMDS_LISTEN", "[::1]:0");
     type Case<'c> = (&'c [&'c str], &'c [(&'c str, &'c str)], &'c str);
     let table: [Case<'_>; 7] = [
         (&["--imds-listen", "0.0.0.0:80"], &[], "other hosts must not reach it"),
@@ -302,15 +284,11 @@ fn reports_wrong_flags_and_variables() {
         (&["check"], &[("CREDENZA_IMDS_LISTEN", "nowhere")], "write it like 127.0.0.1:9733"),
         (&["check", "--imds-listen", "127.0.0.1:9735"], &[], "listens there already"),
         (&["serve", "--imds-listen", "127.0.0.1:0", "--imds-identity", "nobody"], &[], "no identity nobody"),
-        (
-            &["serve"],
-            &[("CREDENZA_IMDS_LISTEN", "[::1]:0"), ("CREDENZA_IMDS_IDENTITY", "nobody")],
-            "no identity nobody",
-        ),
+        (&["serve"], &[LISTEN, ("CREDENZA_IMDS_IDENTITY", "nobody")], "no identity nobody"),
         (&["serve"], &[("CREDENZA_IMDS_ALLOW_V1", "perhaps")], "--imds-allow-v1"),
     ];
     for (arguments, variables, word) in table {
-        let ended = home.run(&[arguments, &["--config", config]].concat(), variables);
+        let ended = home.run(&[arguments, &["--config", "credenza.toml"]].concat(), variables);
         assert!(ended.code == Some(2) && ended.stderr.contains(word), "{arguments:?}: {ended:?}");
     }
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -320,18 +298,17 @@ fn reports_wrong_flags_and_variables() {
     assert!(ended.stderr.contains("for the metadata service with --imds-listen"), "{ended:?}");
     // The variables may be set for another command.
     let variables = [("CREDENZA_IMDS_LISTEN", "127.0.0.1:9735"), ("CREDENZA_IMDS_IDENTITY", "nobody")];
-    let ended = home.run(&["get", "--config", config], &[&TEMPORARY[..], &variables].concat());
+    let ended = home.run(&["get", "--config", "credenza.toml"], &[&TEMPORARY[..], &variables].concat());
     assert!(ended.code == Some(0) && ended.stderr.is_empty(), "{ended:?}");
 }
 
 #[test]
 fn check_describes_the_imds_server() {
     let home = Home::new();
-    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
-    home.write(".aws/credentials", keys);
+    home.write(".aws/credentials", DEV);
     let check = |imds: &str, more: &str, variables: &[(&str, &str)]| {
-        let config = home.write("credenza.toml", format!("[imds]\n{imds}\n{more}"));
-        home.run(&["check", "--config", config.to_str().unwrap()], variables)
+        home.write("credenza.toml", format!("[imds]\n{imds}\n{more}"));
+        home.run(&["check", "--config", "credenza.toml"], variables)
     };
     let (one, two) = ("listen = \"127.0.0.1:9734\"", "listen = [\"127.0.0.1:9734\", \"[::1]:9734\"]");
     let served = check(two, "", &TEMPORARY);
@@ -369,34 +346,17 @@ fn check_describes_the_imds_server() {
     assert!(!format!("{served:?}{long_lived:?}{dev:?}").contains("hush"));
 }
 
-#[test]
-fn serves_a_served_profile() {
-    let home = Home::new();
-    let keys = "[dev]\naws_access_key_id = ASIADEV\naws_secret_access_key = hush\naws_session_token = hush\n";
-    home.write(".aws/credentials", keys);
-    let service = serve(&home, "identity = \"dev\"\n[profiles]\nserve = [\"dev\"]\n", &[]);
-    let (status, _, body) = service.get("/latest/meta-data/iam/security-credentials/dev");
-    assert!(status == 200 && body.contains("ASIADEV"), "{status}");
-}
-
 /// The protocol does not identify clients, so that a flood looks like any client: its connection limit is separate.
 #[test]
 fn has_a_connection_limit_of_its_own() {
     let home = Home::new();
     let service = serve(&home, "[server]\nmax_connections = 2\n", &TEMPORARY);
     let mut waiting = TcpStream::connect(service.broker.address()).unwrap();
-    waiting.set_read_timeout(Some(TIMEOUT)).unwrap();
     let flood: Vec<_> = (0..8).map(|_| TcpStream::connect(service.address).unwrap()).collect();
     assert_eq!(service.get(ROLE).0, 200, "the oldest makes room for the newest");
-    write!(
-        waiting,
-        "GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nConnection: close\r\n\r\n",
-        home.token()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    waiting.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "the oldest connection without a token is still open");
+    let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    waiting.write_all(head.as_bytes()).unwrap();
+    assert_eq!(Response::read(&mut waiting).status, 200, "the oldest connection without a token is still open");
     drop(flood);
 }
 
@@ -405,10 +365,9 @@ fn refuses_to_be_its_own_source() {
     let home = Home::new();
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let table = format!("[imds]\nlisten = \"{address}\"\n[identities.default]\nsources = [\"imds\"]\n");
-    let config = home.write("credenza.toml", table);
     let endpoint = format!("http://{address}/");
     let variables = [("AWS_EC2_METADATA_DISABLED", "false"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &*endpoint)];
-    let broker = home.serve(&["--config", config.to_str().unwrap()], &variables);
-    let answer = broker.get("/credentials", &home.token());
+    let broker = home.serve_config(table, &variables);
+    let answer = broker.get("/credentials");
     assert_eq!((answer.status, answer.code().as_str()), (403, "SourceMisconfigured"), "{answer:?}");
 }

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use testkit::ecs::Ecs;
-use testkit::harness::{CommandOutput, HUSH, Home, TIMEOUT};
+use testkit::harness::{Broker, CommandOutput, HUSH, Home, TIMEOUT, profile, until, wait, wrapped};
 use testkit::imds::Imds;
 use testkit::server::Reply;
 use testkit::sts::{self, Form, Role, Sts};
@@ -17,32 +17,34 @@ use testkit::sts::{self, Form, Role, Sts};
 const REGION: &str = "eu-central-1";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 
+/// The profile `dev` assumes the role with the keys of the profile `base`.
+const DEV: &str = "[profile dev]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = base\n";
+
 fn base() -> String {
     format!("[base]\naws_access_key_id = {}\naws_secret_access_key = {}\n", Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY)
 }
 
-fn sts(roles: &[&str]) -> Sts {
-    let sts = Sts::start(REGION);
+/// Returns a home with the profiles `base` and `dev`, and an STS that knows these roles.
+fn stage(roles: &[&str]) -> (Home, Sts) {
+    let (home, sts) = (Home::new(), Sts::start(REGION));
     roles.iter().for_each(|role| sts.allow(role, Role::default()));
-    sts
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", DEV);
+    (home, sts)
 }
 
-fn variables(sts: &Sts) -> [(&'static str, String); 2] {
-    [("AWS_ENDPOINT_URL_STS", sts.url()), ("AWS_REGION", REGION.into())]
+fn variables(sts: &Sts) -> [(&'static str, &'static str); 2] {
+    [("AWS_ENDPOINT_URL_STS", sts.url().leak()), ("AWS_REGION", REGION)]
 }
 
 fn get(home: &Home, sts: &Sts, arguments: &[&str]) -> CommandOutput {
-    let variables = variables(sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let ended = home.run(&[&["get"], arguments].concat(), &variables);
+    let ended = home.run(&[&["get"], arguments].concat(), &variables(sts));
     assert!(!ended.stderr.contains(HUSH), "{ended:?}");
     ended
 }
 
-fn key(ended: &CommandOutput) -> String {
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    printed["AccessKeyId"].as_str().unwrap().to_owned()
+fn dev(home: &Home, sts: &Sts) -> CommandOutput {
+    get(home, sts, &["--profile", "dev"])
 }
 
 fn value<'f>(form: &'f Form, name: &str) -> Option<&'f str> {
@@ -51,20 +53,11 @@ fn value<'f>(form: &'f Form, name: &str) -> Option<&'f str> {
 
 #[test]
 fn assumes_a_role_with_all_properties_of_the_profile() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     sts.allow(ROLE, Role { external_id: Some("ex".into()), ..Role::default() });
-    home.write(".aws/credentials", base());
-    home.write(
-        ".aws/config",
-        format!(
-            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nexternal_id = ex\nrole_session_name = me\n\
-             duration_seconds = 7200\n"
-        ),
-    );
-    let ended = get(&home, &sts, &["--profile", "dev"]);
-    assert_eq!(key(&ended), "ASIA1");
-    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!(printed["AccountId"], "123456789012");
+    home.write(".aws/config", format!("{DEV}external_id = ex\nrole_session_name = me\nduration_seconds = 7200\n"));
+    let printed = dev(&home, &sts).json();
+    assert_eq!((&printed["AccessKeyId"], &printed["AccountId"]), (&"ASIA1".into(), &"123456789012".into()));
     assert!(printed["Expiration"].is_string() && printed["SessionToken"].is_string());
     let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
     for (name, expected) in [
@@ -82,8 +75,7 @@ fn assumes_a_role_with_all_properties_of_the_profile() {
 #[test]
 fn limits_a_role_chain_to_an_hour_and_says_so() {
     let roles = ["a", "b", "c"].map(|name| format!("arn:aws:iam::123456789012:role/{name}"));
-    let (home, sts) = (Home::new(), sts(&roles.each_ref().map(String::as_str)));
-    home.write(".aws/credentials", base());
+    let (home, sts) = stage(&roles.each_ref().map(String::as_str));
     let mut config = String::new();
     for (name, source, role) in [("a", "base", &roles[0]), ("b", "a", &roles[1]), ("c", "b", &roles[2])] {
         writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = {source}\nduration_seconds = 7200")
@@ -91,7 +83,7 @@ fn limits_a_role_chain_to_an_hour_and_says_so() {
     }
     home.write(".aws/config", config);
     let ended = get(&home, &sts, &["--profile", "c", "--log-level", "info"]);
-    assert_eq!(key(&ended), "ASIA3");
+    assert_eq!(ended.key(), "ASIA3");
     let durations: Vec<_> =
         sts.forms().iter().map(|form| value(form, "DurationSeconds").map(ToOwned::to_owned)).collect();
     assert_eq!(durations, [Some("7200".into()), Some("3600".into()), Some("3600".into())]);
@@ -102,26 +94,26 @@ fn limits_a_role_chain_to_an_hour_and_says_so() {
 
 #[test]
 fn loads_web_identity_of_profile_and_environment() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    let (home, sts) = stage(&[ROLE]);
     sts.trust_tokens(&["hush-jwt-1"]);
     let token = home.write("token", "hush-jwt-1\n");
     home.write(
         ".aws/config",
         format!("[profile web]\nrole_arn = {ROLE}\nweb_identity_token_file = {}\n", token.display()),
     );
-    assert_eq!(key(&get(&home, &sts, &["--profile", "web"])), "ASIA1");
+    assert_eq!(get(&home, &sts, &["--profile", "web"]).key(), "ASIA1");
     assert_eq!(value(&sts.forms()[0], "WebIdentityToken"), Some("hush-jwt-1"));
     assert_eq!(sts.callers(), ["-"], "it is not signed");
 
-    let (url, token) = (sts.url(), token.to_str().unwrap());
+    let [endpoint, region] = variables(&sts);
     let variables = [
-        ("AWS_ENDPOINT_URL_STS", &*url),
-        ("AWS_REGION", REGION),
-        ("AWS_WEB_IDENTITY_TOKEN_FILE", token),
+        endpoint,
+        region,
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
         ("AWS_ROLE_ARN", ROLE),
         ("AWS_ROLE_SESSION_NAME", "pod"),
     ];
-    assert_eq!(key(&home.run(&["get"], &variables)), "ASIA2");
+    assert_eq!(home.run(&["get"], &variables).key(), "ASIA2");
     assert_eq!(value(&sts.forms()[1], "RoleSessionName"), Some("pod"));
     let half = home.run(&["get"], &variables[..3]);
     assert!(half.code == Some(1) && half.stderr.contains("AWS_ROLE_ARN is not"), "{half:?}");
@@ -129,59 +121,50 @@ fn loads_web_identity_of_profile_and_environment() {
 
 #[test]
 fn uses_a_rotated_web_identity_token() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    let (home, sts) = stage(&[ROLE]);
     sts.trust_tokens(&["hush-jwt-1"]);
-    let token = home.write("token", "hush-jwt-1");
-    home.write(
-        "credenza.toml",
-        format!(
-            "[identities.default]\nsources = [{{ role_arn = \"{ROLE}\", web_identity_token_file = \"{}\", \
-             region = \"{REGION}\" }}]\n",
-            token.display()
-        ),
+    home.write("token", "hush-jwt-1");
+    let config = format!(
+        "[identities.default]\nsources = [{{ role_arn = \"{ROLE}\", web_identity_token_file = \"~/token\", \
+         region = \"{REGION}\" }}]\n"
     );
-    let url = sts.url();
-    let broker = home.serve(&["--config", "credenza.toml"], &[("AWS_ENDPOINT_URL_STS", &url)]);
-    broker.wait_for_key(&home.token(), "ASIA1");
+    let broker = home.serve_config(config, &variables(&sts)[..1]);
+    broker.wait_for_key("ASIA1");
     sts.trust_tokens(&["hush-jwt-2"]);
     home.write("token", "hush-jwt-2");
-    broker.wait_for_key(&home.token(), "ASIA2");
+    broker.wait_for_key("ASIA2");
 }
 
 #[test]
 fn reports_refusals_with_the_services_message_and_location() {
-    let (home, sts) = (Home::new(), sts(&[]));
-    home.write(".aws/credentials", base());
-    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
-    let refused = get(&home, &sts, &["--profile", "dev"]);
+    let (home, sts) = stage(&[]);
+    let refused = dev(&home, &sts);
     assert_eq!(refused.code, Some(1));
     for part in [".aws/config, line 2: profile dev: ", "AccessDenied", "is not authorized to perform", "trust policy"] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     sts.script([sts::error(400, "NeverHeardOf", "words")]);
-    let unknown = get(&home, &sts, &["--profile", "dev"]);
+    let unknown = dev(&home, &sts);
     let told = ".aws/config, line 2: profile dev: AssumeRole ";
     assert!(unknown.stderr.contains(told), "{unknown:?}");
     let advice = "NeverHeardOf: words; check the settings of the profile, and which service answers at this endpoint\n";
     assert!(unknown.stderr.ends_with(advice), "{unknown:?}");
     sts.know(Sts::ACCESS_KEY_ID, "hush-another", None);
-    let wrong = get(&home, &sts, &["--profile", "dev"]);
+    let wrong = dev(&home, &sts);
     assert!(wrong.stderr.contains("SignatureDoesNotMatch: "), "{wrong:?}");
     sts.know(Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY, None);
     sts.set_clock_off(-3600);
-    let late = get(&home, &sts, &["--profile", "dev"]);
+    let late = dev(&home, &sts);
     assert!(late.stderr.contains("set the clock of this machine: it is 60 minutes ahead"), "{late:?}");
     assert_eq!(sts.actions().len(), 4, "what is refused is not tried again");
 }
 
 #[test]
 fn retries_throttling_three_times_and_rejects_nonsense() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
-    home.write(".aws/credentials", base());
-    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let (home, sts) = stage(&[ROLE]);
     let throttled = || sts::error(400, "Throttling", "Rate exceeded");
     sts.script([throttled(), throttled()]);
-    assert_eq!(key(&get(&home, &sts, &["--profile", "dev"])), "ASIA1");
+    assert_eq!(dev(&home, &sts).key(), "ASIA1");
     assert_eq!(sts.actions().len(), 3);
     let bomb = format!(
         "<?xml version=\"1.0\"?><!DOCTYPE lolz [<!ENTITY lol \"lol\">{}]><lolz>&lol9;</lolz>",
@@ -195,36 +178,28 @@ fn retries_throttling_three_times_and_rejects_nonsense() {
         (Reply::of(404, "<html>"), "status 404"),
     ] {
         sts.script([answer]);
-        let ended = get(&home, &sts, &["--profile", "dev"]);
+        let ended = dev(&home, &sts);
         assert!(ended.code == Some(1) && ended.stderr.contains(expected), "{expected}: {ended:?}");
     }
     let before = sts.actions().len();
     let broken = || Reply::of(502, "<html>bad gateway</html>");
     sts.script([broken(), broken(), broken()]);
-    let ended = get(&home, &sts, &["--profile", "dev"]);
+    let ended = dev(&home, &sts);
     assert!(ended.stderr.contains("status 502") && !ended.stderr.contains("<html>"), "{ended:?}");
     assert_eq!(sts.actions().len(), before + 3);
 }
 
 #[test]
 fn needs_an_mfa_code_that_the_daemon_cannot_ask_for() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     let mfa = Some(("arn:aws:iam::123456789012:mfa/me".into(), "123456".into()));
     sts.allow(ROLE, Role { mfa, ..Role::default() });
-    home.write(".aws/credentials", base());
-    home.write(
-        ".aws/config",
-        format!(
-            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n"
-        ),
-    );
-    assert_eq!(key(&get(&home, &sts, &["--profile", "dev", "--mfa-code", "123456"])), "ASIA1");
+    home.write(".aws/config", format!("{DEV}mfa_serial = arn:aws:iam::123456789012:mfa/me\n"));
+    assert_eq!(get(&home, &sts, &["--profile", "dev", "--mfa-code", "123456"]).key(), "ASIA1");
     let wrong = get(&home, &sts, &["--profile", "dev", "--mfa-code", "654321"]);
     assert!(wrong.code == Some(1) && wrong.stderr.contains("AccessDenied"), "{wrong:?}");
-    let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let broker = home.serve(&["--profile", "dev"], &variables);
-    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    let broker = home.serve(&["--profile", "dev"], &variables(&sts));
+    let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 403);
     assert_eq!(answer.code(), "LoginRequired");
     assert!(answer.message().contains("the daemon cannot ask"), "{}", answer.message());
 }
@@ -232,8 +207,7 @@ fn needs_an_mfa_code_that_the_daemon_cannot_ask_for() {
 #[test]
 fn loads_base_once_and_nothing_for_unused_profiles() {
     let base_role = "arn:aws:iam::123456789012:role/base";
-    let (home, sts) = (Home::new(), sts(&[base_role]));
-    home.write(".aws/credentials", base());
+    let (home, sts) = stage(&[base_role]);
     let mut config = format!("[profile hub]\nrole_arn = {base_role}\nsource_profile = base\n");
     for number in 0..1000 {
         let role = format!("arn:aws:iam::123456789012:role/n{number}");
@@ -241,45 +215,40 @@ fn loads_base_once_and_nothing_for_unused_profiles() {
         writeln!(config, "[profile p{number}]\nrole_arn = {role}\nsource_profile = hub").unwrap();
     }
     // The same role twice over the same base is one session; another session name makes another session.
-    writeln!(config, "[profile twin]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub").unwrap();
-    writeln!(
-        config,
-        "[profile other]\nrole_arn = arn:aws:iam::123456789012:role/n0\nsource_profile = hub\nrole_session_name = xy"
-    )
-    .unwrap();
+    for (name, more) in [("twin", ""), ("other", "role_session_name = xy\n")] {
+        let role = "arn:aws:iam::123456789012:role/n0";
+        write!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = hub\n{more}").unwrap();
+    }
     home.write(".aws/config", config);
-    let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let broker = home.serve(&["--serve-profiles", "p*,twin,other"], &variables);
-    let token = home.token();
+    let broker = home.serve(&["--serve-profiles", "p*,twin,other"], &variables(&sts));
     std::thread::scope(|scope| {
         for worker in 0..10 {
-            let (broker, token) = (&broker, &token);
+            let broker = &broker;
             scope.spawn(move || {
                 for number in 0..10 {
-                    broker.wait_for_identity(token, &format!("p{}", worker * 10 + number));
+                    broker.wait_for_identity(&format!("p{}", worker * 10 + number));
                 }
             });
         }
     });
     assert_eq!(sts.actions().len(), 101);
     assert_eq!(sts.callers().iter().filter(|caller| *caller == Sts::ACCESS_KEY_ID).count(), 1);
-    let served = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key();
-    broker.wait_for_identity(&token, "twin");
+    let served = |name: &str| broker.get(&format!("/credentials/{name}")).key();
+    broker.wait_for_identity("twin");
     assert_eq!(served("twin"), served("p0"));
     assert_eq!(sts.actions().len(), 101);
-    broker.wait_for_identity(&token, "other");
+    broker.wait_for_identity("other");
     assert_ne!(served("other"), served("p0"));
-    let status = broker.get("/status", &token).json();
+    let status = broker.get("/status").json();
     assert_eq!(status["profiles"]["known"], 1002);
     assert_eq!(status["profiles"]["live"], 102);
-    let absent = broker.get("/credentials/hub", &token);
+    let absent = broker.get("/credentials/hub");
     assert_eq!((absent.status, absent.code()), (404, "IdentityNotFound".into()));
 }
 
 #[test]
 fn requests_the_base_of_many_roles_once() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     let imds = Imds::start("web", &testkit::document("ASIAINSTANCE", "2099-01-01T00:00:00Z"));
     let ecs = Ecs::start(Some(HUSH), &testkit::document("ASIACONTAINER", "2099-01-01T00:00:00Z"));
     let bases = [("Ec2InstanceMetadata", "ASIAINSTANCE"), ("EcsContainer", "ASIACONTAINER")];
@@ -293,10 +262,11 @@ fn requests_the_base_of_many_roles_once() {
         }
     }
     home.write(".aws/config", config);
-    let (sts_url, endpoint, full) = (sts.url(), imds.endpoint(), ecs.url());
+    let (endpoint, full) = (imds.endpoint(), ecs.url());
+    let [sts_endpoint, region] = variables(&sts);
     let variables = [
-        ("AWS_ENDPOINT_URL_STS", &*sts_url),
-        ("AWS_REGION", REGION),
+        sts_endpoint,
+        region,
         ("AWS_EC2_METADATA_DISABLED", "false"),
         ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint),
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &full),
@@ -304,16 +274,15 @@ fn requests_the_base_of_many_roles_once() {
     ];
     // The identity `default` comes from the container as well, without another request.
     let broker = home.serve(&["--serve-profiles", "*-*"], &variables);
-    let token = home.token();
     std::thread::scope(|scope| {
         for (source, _) in bases {
             for number in 0..10 {
-                let (broker, token) = (&broker, &token);
-                scope.spawn(move || broker.wait_for_identity(token, &format!("{source}-{number}")));
+                let broker = &broker;
+                scope.spawn(move || broker.wait_for_identity(&format!("{source}-{number}")));
             }
         }
     });
-    broker.wait_for_key(&token, "ASIACONTAINER");
+    broker.wait_for_key("ASIACONTAINER");
     for (_, key) in bases {
         assert_eq!(sts.callers().iter().filter(|caller| *caller == key).count(), 10, "{key}");
     }
@@ -326,34 +295,28 @@ fn requests_the_base_of_many_roles_once() {
 #[test]
 fn served_profiles_follow_the_files_after_identities() {
     let home = Home::new();
-    home.write(".aws/credentials", testkit::harness::profile("team/a%b", "AKIAA"));
-    home.write(
-        "credenza.toml",
+    home.write(".aws/credentials", profile("team/a%b", "AKIAA"));
+    let broker = home.serve_config(
         format!(
             "[profiles]\nserve = [\"team*\"]\n[identities.team-x]\nsources = [{{ access_key_id = \"AKIACONF\", \
              secret_access_key = \"{HUSH}\" }}]\n"
         ),
+        &[],
     );
-    let broker = home.serve(&["--config", "credenza.toml"], &[]);
-    let token = home.token();
-    let key = |path: &str, key: &str| broker.wait_for(path, &token, |answer| answer.key().as_deref() == Some(key));
+    let key = |path: &str, key: &str| broker.wait_for(path, |answer| answer.key().as_deref() == Some(key));
     key("/credentials/team%2Fa%25b", "AKIAA");
-    home.write(
-        ".aws/credentials",
-        testkit::harness::profile("team-new", "AKIANEW") + &testkit::harness::profile("team-x", "AKIAX"),
-    );
+    home.write(".aws/credentials", profile("team-new", "AKIANEW") + &profile("team-x", "AKIAX"));
     key("/credentials/team-new", "AKIANEW");
     key("/credentials/team-x", "AKIACONF");
-    broker.wait_for("/credentials/team%2Fa%25b", &token, |answer| answer.status == 404);
+    broker.wait_for("/credentials/team%2Fa%25b", |answer| answer.status == 404);
 }
 
 #[test]
 fn check_explains_a_served_profile_without_credentials() {
     let home = Home::new();
     home.write("shared/config", "[profile a+b]\nrole_arn = arn:aws:iam::1:role/r\nexternal_id = x\n");
-    home.write("credenza.toml", "[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n");
-    let broker = home.serve(&["--config", "credenza.toml"], &[]);
-    let (answer, _) = broker.wait_for("/credentials/a+b", &home.token(), |answer| answer.status == 403);
+    let broker = home.serve_config("[profiles]\nserve = [\"*\"]\nconfig_file = \"~/shared/config\"\n", &[]);
+    let (answer, _) = broker.wait_for("/credentials/a+b", |answer| answer.status == 403);
     let named = answer.message().split('`').nth(1).unwrap().to_owned();
     assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
     let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
@@ -363,14 +326,12 @@ fn check_explains_a_served_profile_without_credentials() {
 
 #[test]
 fn exchanges_long_lived_keys_for_a_session() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     home.write(".aws/credentials", base().replace("[base]", "[default]"));
-    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"1h\"\n");
-    let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let broker = home.serve(&["--config", "credenza.toml"], &variables);
-    broker.wait_for_key(&home.token(), "ASIA1");
-    let body = broker.get("/credentials", &home.token()).body;
+    let broker =
+        home.serve_config("[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"1h\"\n", &variables(&sts));
+    broker.wait_for_key("ASIA1");
+    let body = broker.get("/credentials").body;
     assert!(!body.contains(Sts::ACCESS_KEY_ID) && !body.contains(Sts::SECRET_ACCESS_KEY), "they never leave");
     let [form] = &sts.forms()[..] else { panic!("{:?}", sts.actions()) };
     assert_eq!((value(form, "Action"), value(form, "DurationSeconds")), (Some("GetSessionToken"), Some("3600")));
@@ -380,23 +341,23 @@ fn exchanges_long_lived_keys_for_a_session() {
         ".aws/credentials",
         "[default]\naws_access_key_id = AKIAROTATED\naws_secret_access_key = hush-rotated\n",
     );
-    broker.wait_for_key(&home.token(), "ASIA2");
+    broker.wait_for_key("ASIA2");
 }
 
 #[test]
 fn exchanges_long_lived_keys_with_an_expiry() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let [endpoint, region] = variables(&sts);
     let variables = [
-        (endpoint.0, endpoint.1.as_str()),
-        (region.0, region.1.as_str()),
+        endpoint,
+        region,
         ("AWS_ACCESS_KEY_ID", Sts::ACCESS_KEY_ID),
         ("AWS_SECRET_ACCESS_KEY", Sts::SECRET_ACCESS_KEY),
         ("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z"),
     ];
     let ended = home.run(&["get", "--config", "credenza.toml"], &variables);
-    assert_eq!(key(&ended), "ASIA1");
+    assert_eq!(ended.key(), "ASIA1");
     assert!(ended.stdout.contains("2020-01-01T00:00:00Z"), "a session does not outlive them: {ended:?}");
 }
 
@@ -411,20 +372,16 @@ fn never_sends_keys_of_another_store_to_sts() {
 
 #[test]
 fn keeps_lease_while_sts_fails() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
-    home.write(".aws/credentials", base());
-    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
-    let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let mut broker = home.serve(&["--profile", "dev"], &variables);
-    broker.wait_for_key(&home.token(), "ASIA1");
+    let (home, sts) = stage(&[ROLE]);
+    let mut broker = home.serve(&["--profile", "dev"], &variables(&sts));
+    broker.wait_for_key("ASIA1");
     sts.forbid(ROLE);
     broker.signal(rustix::process::Signal::HUP);
     broker.wait_for_log("load failed");
-    assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIA1"));
+    assert_eq!(broker.get("/credentials").key().as_deref(), Some("ASIA1"));
     sts.allow(ROLE, Role::default());
     broker.signal(rustix::process::Signal::HUP);
-    broker.wait_for_key(&home.token(), "ASIA2");
+    broker.wait_for_key("ASIA2");
 }
 
 #[test]
@@ -437,7 +394,7 @@ fn runs_credential_processes() {
         "[profile good]\ncredential_process = cat keys.json | cat\n[profile bad]\ncredential_process = echo hush-no >&2; exit 4\n\
          [profile slow]\ncredential_process = sleep 12; cat keys.json\n",
     );
-    assert_eq!(key(&home.run(&["get", "--profile", "good"], &[])), "AKIAPROC");
+    assert_eq!(home.run(&["get", "--profile", "good"], &[]).key(), "AKIAPROC");
     let bad = home.run(&["get", "--profile", "bad"], &[]);
     assert!(
         bad.code == Some(1) && bad.stderr.contains("line 4: profile bad: the credential_process failed"),
@@ -446,12 +403,12 @@ fn runs_credential_processes() {
     assert!(bad.stderr.contains("it said: hush-no"), "the user gets its standard error");
     let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
     broker.wait_for_log("load failed");
-    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 503);
+    let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 503);
     assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
     drop(broker);
     // The program has a longer deadline than other sources.
     let began = Instant::now();
-    assert_eq!(key(&home.run(&["get", "--profile", "slow"], &[])), "AKIAPROC");
+    assert_eq!(home.run(&["get", "--profile", "slow"], &[]).key(), "AKIAPROC");
     assert!(began.elapsed() >= Duration::from_secs(12) && began.elapsed() < TIMEOUT * 2);
 }
 
@@ -468,12 +425,9 @@ fn children_inherit_the_original_limit_of_open_files() {
         let printed = r#"echo "{\"Version\":1,\"AccessKeyId\":\"AKIA$(ulimit -Sn)\",\"SecretAccessKey\":\"s\",\"SessionToken\":\"t\"}""#;
         home.write(".aws/config", format!("[profile dev]\ncredential_process = sleep 0.3; {printed}\n"));
         let serve = home.command(&["serve", "--profile", "dev", "--listen", "127.0.0.1:0"]);
-        let mut limited = Command::new("sh");
-        limited.args(["-c", &format!("ulimit -Sn {started} && exec \"$0\" \"$@\"")]);
-        limited.arg(serve.get_program()).args(serve.get_args()).env_clear().current_dir(home.path());
-        limited.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let broker = testkit::harness::Broker::start(limited);
-        broker.wait_for_key(&home.token(), &format!("AKIA{started}"));
+        let limited = ["sh", "-c", &format!("ulimit -Sn {started} && exec \"$0\" \"$@\"")];
+        let broker = Broker::start(wrapped(&limited, &serve));
+        broker.wait_for_key(&format!("AKIA{started}"));
         assert_ne!(limit(broker.child.id()), started, "the daemon has raised its own");
     }
 }
@@ -499,23 +453,16 @@ fn stops_the_credential_process_with_the_command() {
     for arguments in
         [&["get", "--profile", "dev"][..], &["check", "--profile", "dev"], &["exec", "--profile", "dev", "--", "true"]]
     {
-        let mut command = home.command(arguments);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let (began, pid) = (Instant::now(), home.path().join("pid"));
-        while !pid.exists() {
-            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program has not started");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut child = home.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = home.path().join("pid");
+        until("the program has started", || pid.exists());
         let program = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
         fs::remove_file(&pid).unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert_eq!(testkit::harness::wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
+        assert_eq!(wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
         // Init may take its time to reap the program.
         let status = format!("/proc/{}/stat", program.as_raw_nonzero());
-        while fs::read_to_string(&status).is_ok_and(|status| !status.contains(") Z ")) {
-            assert!(began.elapsed() < TIMEOUT, "{arguments:?}: the program lives on");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until("the program has ended", || fs::read_to_string(&status).map_or(true, |status| status.contains(") Z ")));
     }
 }
 
@@ -537,11 +484,8 @@ fn exec_refuses_ca_and_endpoints_of_world_writable_files() {
 
 #[test]
 fn check_explains_each_link_of_a_role_chain() {
-    let (home, sts) = (Home::new(), sts(&[]));
-    home.write(".aws/credentials", base());
-    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\n"));
+    let (home, sts) = stage(&[]);
     let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let refused = home.run(&["check", "--profile", "dev"], &variables);
     for line in [
         &format!("credentials, line 2: profile base: keys → {}", Sts::ACCESS_KEY_ID),
@@ -559,14 +503,9 @@ fn check_explains_each_link_of_a_role_chain() {
 #[test]
 fn lists_profiles_without_secrets() {
     let home = Home::new();
-    home.write(".aws/credentials", base() + &testkit::harness::profile("other", "AKIAOTHER"));
-    home.write(
-        ".aws/config",
-        format!(
-            "[profile dev]\nrole_arn = {ROLE}\nsource_profile = base\ns3 =\n  addressing_style = path\n\
-             [profile broken]\nrole_arn = {ROLE}\nsource_profile = gone\n[profile empty]\n"
-        ),
-    );
+    home.write(".aws/credentials", base() + &profile("other", "AKIAOTHER"));
+    let broken = DEV.replace("dev", "broken").replace("base", "gone");
+    home.write(".aws/config", format!("{DEV}s3 =\n  addressing_style = path\n{broken}[profile empty]\n"));
     let text = home.run(&["profiles"], &[]);
     assert_eq!(text.code, Some(0), "{text:?}");
     for line in [
@@ -578,8 +517,7 @@ fn lists_profiles_without_secrets() {
         assert!(text.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", text.stdout);
     }
     let json = home.run(&["profiles", "--json"], &[]);
-    let listed: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
-    let profiles = &listed["profiles"];
+    let profiles = &json.json()["profiles"];
     assert_eq!(profiles["base"]["aws_access_key_id"], Sts::ACCESS_KEY_ID);
     assert_eq!(profiles["base"]["aws_secret_access_key"], "[redacted]");
     assert_eq!(profiles["dev"]["s3"]["addressing_style"], "path");
@@ -596,7 +534,7 @@ const SMALL_STACK: usize = 2048;
 
 #[test]
 fn follows_255_roles_within_a_threads_stack() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    let (home, sts) = stage(&[ROLE]);
     home.write(".aws/credentials", base().replace("[base]", "[p255]"));
     let mut config = String::new();
     for hop in 0..255 {
@@ -605,12 +543,8 @@ fn follows_255_roles_within_a_threads_stack() {
     writeln!(config, "[profile one-more]\nrole_arn = {ROLE}\nsource_profile = p0").unwrap();
     home.write(".aws/config", config);
     let within = |arguments: &[&str]| {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -s {SMALL_STACK} && exec \"$0\" \"$@\"")]);
-        let direct = home.command(arguments);
-        shell.arg(direct.get_program()).args(direct.get_args()).current_dir(home.path()).env_clear();
-        shell.envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?)))).envs(variables(&sts));
-        let output = shell.output().unwrap();
+        let limited = ["sh", "-c", &format!("ulimit -s {SMALL_STACK} && exec \"$0\" \"$@\"")];
+        let output = wrapped(&limited, &home.command(arguments)).envs(variables(&sts)).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, stdout, stderr) = within(&["get", "--profile", "p0"]);
@@ -628,7 +562,7 @@ fn follows_255_roles_within_a_threads_stack() {
 #[test]
 fn warns_of_two_profile_variables() {
     let home = Home::new();
-    home.write(".aws/credentials", base() + &testkit::harness::profile("old", "AKIAOLD"));
+    home.write(".aws/credentials", base() + &profile("old", "AKIAOLD"));
     let variables = [("AWS_PROFILE", "base"), ("AWS_DEFAULT_PROFILE", "old")];
     let told =
         "AWS_PROFILE (\"base\") is used, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would use; unset one of them";
@@ -654,17 +588,15 @@ fn warns_of_two_profile_variables() {
 #[test]
 fn assumes_a_role_without_arn_and_never_prints_it() {
     let word = format!("{HUSH}/mistyped");
-    let (home, sts) = (Home::new(), sts(&["urn:ecs:iam::ns:role/r", "any-word"]));
-    home.write(".aws/credentials", base());
+    let (home, sts) = stage(&["urn:ecs:iam::ns:role/r", "any-word"]);
     let mut config = String::new();
     for (name, role) in [("urn", "urn:ecs:iam::ns:role/r"), ("word", "any-word"), ("typo", &*word)] {
         writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = base").unwrap();
     }
     home.write(".aws/config", config);
-    assert_eq!(key(&get(&home, &sts, &["--profile", "urn"])), "ASIA1");
-    assert_eq!(key(&get(&home, &sts, &["--profile", "word"])), "ASIA2");
+    assert_eq!(get(&home, &sts, &["--profile", "urn"]).key(), "ASIA1");
+    assert_eq!(get(&home, &sts, &["--profile", "word"]).key(), "ASIA2");
     let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     for (arguments, code) in
         [(&["get", "--profile", "typo"][..], 1), (&["check", "--profile", "typo"], 1), (&["profiles"], 0)]
     {

@@ -1,6 +1,5 @@
 //! Under a service manager: its sockets are used, and it is notified of readiness, status and watchdog pings.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +8,8 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use testkit::harness::{Broker, HUSH, Home, TIMEOUT, keys_file};
+use testkit::harness::{Broker, HUSH, Home, Response, TIMEOUT, keys_file, send, wrapped};
+use testkit::server::{Reply, Server};
 
 /// The receiving end of a service manager.
 struct Manager {
@@ -43,35 +43,12 @@ impl Manager {
     }
 }
 
-/// A container endpoint that answers on demand.
-fn patient_endpoint() -> (String, mpsc::Sender<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let (release, released) = mpsc::channel();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
-        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-        let _ = released.recv();
-        let body = format!(
-            r#"{{"AccessKeyId":"ASIASLOW","SecretAccessKey":"{HUSH}","Token":"{HUSH}","Expiration":"2099-01-01T00:00:00Z"}}"#
-        );
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-        let _ = stream.write_all(format!("{head}{body}").as_bytes());
-    });
-    (url, release)
-}
-
 /// Returns the command with a socket as file descriptor 3, as in sd_listen_fds(3). The socket is passed as standard
 /// input, because safe code can pass no other descriptor.
 fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
-    let direct = home.command(&[]);
-    let mut command = Command::new("sh");
-    command.env_clear().envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir(home.path()).stdin(Stdio::from(socket));
     let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=credenza exec "$@""#;
-    command.args(["-c", script, "sh", testkit::harness::program(), "serve"]).args(arguments);
+    let mut command = wrapped(&["sh", "-c", script, "sh"], &home.command(&["serve"]));
+    command.args(arguments).stdin(Stdio::from(socket));
     command
 }
 
@@ -79,12 +56,16 @@ fn with_socket(home: &Home, socket: OwnedFd, arguments: &[&str]) -> Command {
 fn notifies_of_readiness_reload_and_stop() {
     let home = Home::new();
     let mut manager = Manager::new(&home);
-    let (url, release) = patient_endpoint();
+    let (release, released) = mpsc::channel();
+    let endpoint = Server::start(move |_| {
+        let _ = released.recv();
+        Reply::ok(testkit::document("ASIASLOW", "2099-01-01T00:00:00Z"))
+    });
     let notify = home.path().join("notify");
     let variables = [
         ("NOTIFY_SOCKET", notify.to_str().unwrap()),
         ("WATCHDOG_USEC", "300000"),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint.url("/")),
     ];
     let mut broker = home.serve(&[], &variables);
     // During the load only watchdog pings are sent.
@@ -95,7 +76,7 @@ fn notifies_of_readiness_reload_and_stop() {
     let said = manager.wait_for("READY=1");
     assert!(said[..said.len() - 1].iter().all(|text| text.trim_end() == "WATCHDOG=1"), "{said:?}");
     assert_eq!(manager.wait_for("STATUS=").last().unwrap().trim_end(), "STATUS=1 of 1 identities have credentials");
-    assert_eq!(broker.get("/credentials", &home.token()).key().as_deref(), Some("ASIASLOW"));
+    assert_eq!(broker.get("/credentials").key().as_deref(), Some("ASIASLOW"));
 
     broker.signal(Signal::HUP);
     let reloading = manager.wait_for("RELOADING=1").pop().unwrap();
@@ -131,9 +112,9 @@ fn notifies_of_a_bad_configuration() {
     let home = Home::new();
     let mut manager = Manager::new(&home);
     let notify = home.path().join("notify");
-    let config = home.write("credenza.toml", "[server]\nlisten = 1\n[nonsense]\n");
-    let ended =
-        home.run(&["--config", config.to_str().unwrap(), "serve"], &[("NOTIFY_SOCKET", notify.to_str().unwrap())]);
+    home.write("credenza.toml", "[server]\nlisten = 1\n[nonsense]\n");
+    let variables = [("NOTIFY_SOCKET", notify.to_str().unwrap())];
+    let ended = home.run(&["--config", "credenza.toml", "serve"], &variables);
     assert_eq!(ended.code, Some(78), "{ended:?}");
     let status = manager.wait_for("STATUS=").pop().unwrap();
     assert!(status.contains("bad configuration") && status.contains("nonsense"), "{status}");
@@ -149,13 +130,13 @@ fn uses_passed_sockets_and_leaves_them_open() {
     let start = || Broker::start(with_socket(&home, OwnedFd::from(socket.try_clone().unwrap()), &[]));
     let mut first = start();
     assert_eq!(first.addresses, [address]);
-    first.wait_for_key(&home.token(), "AKIDSOCKET");
+    first.wait_for_key("AKIDSOCKET");
     first.signal(Signal::TERM);
     assert!(first.wait().success());
     // The socket has no process now, and still accepts: the connection waits for the next one.
     let waiting = std::net::TcpStream::connect(address).unwrap();
     let second = start();
-    second.wait_for_key(&home.token(), "AKIDSOCKET");
+    second.wait_for_key("AKIDSOCKET");
     drop(waiting);
 }
 
@@ -164,16 +145,16 @@ fn checks_passed_sockets_like_addresses() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIDSOCKET"));
     let remote = TcpListener::bind("0.0.0.0:0").unwrap();
-    let output = with_socket(&home, OwnedFd::from(remote), &[]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("other hosts could reach this address") && said.contains("allow_remote"), "{said}");
-
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let output = with_socket(&home, OwnedFd::from(datagram), &[]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("not a listening TCP socket"), "{said}");
+    for (socket, words) in [
+        (OwnedFd::from(remote), ["other hosts could reach this address", "allow_remote"]),
+        (OwnedFd::from(datagram), ["not a listening TCP socket", ""]),
+    ] {
+        let output = with_socket(&home, socket, &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
 
     // Its address wins over the configured one, which is logged.
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -189,16 +170,13 @@ fn passed_socket_serves_imds_at_its_address() {
     let home = Home::new();
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
-    let config = home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n"));
-    let arguments = ["--config", config.to_str().unwrap(), "--listen", "127.0.0.1:0"];
+    home.write("credenza.toml", format!("[imds]\nlisten = \"{address}\"\n"));
+    let arguments = ["--config", "credenza.toml", "--listen", "127.0.0.1:0"];
     let mut command = with_socket(&home, socket.into(), &arguments);
     command.envs([("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", HUSH), ("AWS_SESSION_TOKEN", HUSH)]);
     let broker = Broker::start(command);
     assert_eq!(broker.addresses[1], address);
-    assert_eq!(broker.get("/credentials", &home.token()).status, 200, "the container endpoint is elsewhere");
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    write!(stream, "GET /latest/meta-data/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut status = String::new();
-    BufReader::new(stream).read_line(&mut status).unwrap();
-    assert!(status.contains(" 401 "), "{status}");
+    assert_eq!(broker.get("/credentials").status, 200, "the container endpoint is elsewhere");
+    let head = format!("GET /latest/meta-data/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    assert_eq!(Response::read(&mut send(address, head)).status, 401);
 }

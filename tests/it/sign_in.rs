@@ -152,17 +152,16 @@ fn recovers_after_a_login() {
     stage.logged_in("ASIA0", -60);
     let endpoint = stage.signin.endpoint();
     let broker = stage.home.serve(&["--profile", "dev"], &[("AWS_ENDPOINT_URL_SIGNIN", &endpoint)]);
-    let token = stage.home.token();
-    let (refused, _) = broker.wait_for("/credentials", &token, |answer| answer.status == 403);
+    let (refused, _) = broker.wait_for("/credentials", |answer| answer.status == 403);
     assert_eq!(refused.code(), "LoginRequired", "{refused:?}");
     assert!(refused.message().contains("run: aws login --profile dev") && !refused.body.contains(HUSH), "{refused:?}");
     stage.logged_in("ASIA1", 10);
-    broker.wait_for_key(&token, "ASIA1");
+    broker.wait_for_key("ASIA1");
     let asked = stage.signin.asked();
     assert_eq!(asked, 1, "a refused token is shown once");
     // The AWS CLI has refreshed the login: its file is served without a request.
     stage.logged_in("ASIA2", 12);
-    broker.wait_for_key(&token, "ASIA2");
+    broker.wait_for_key("ASIA2");
     assert_eq!(stage.signin.asked(), asked);
 }
 
@@ -174,14 +173,13 @@ fn refreshes_a_shared_login_once() {
     stage.logged_in("ASIA0", -60);
     let endpoint = stage.signin.endpoint();
     let broker = stage.home.serve(&["--serve-profiles", "*"], &[("AWS_ENDPOINT_URL_SIGNIN", &endpoint)]);
-    let token = stage.home.token();
     std::thread::scope(|scope| {
         for worker in 0..4 {
-            let (broker, token) = (&broker, &token);
+            let broker = &broker;
             scope.spawn(move || {
                 for n in (worker..100).step_by(4) {
                     let path = format!("/credentials/p{n}");
-                    let (answer, _) = broker.wait_for(&path, token, |answer| answer.status == 200);
+                    let (answer, _) = broker.wait_for(&path, |answer| answer.status == 200);
                     assert_eq!(answer.key().as_deref(), Some("ASIASIGNIN1"));
                 }
             });

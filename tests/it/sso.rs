@@ -85,8 +85,7 @@ fn profile(name: &str, session: &str, role: &str) -> String {
 fn reports_required_login_and_serves_after_it() {
     let stage = Stage::new(&(session("work") + &profile("dev", "work", "Dev")));
     let broker = stage.serve(&["--profile", "dev"]);
-    let token = stage.home.token();
-    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
+    let refused = broker.wait_for("/credentials", |answer| answer.status == 403).0;
     assert_eq!(refused.code(), "LoginRequired");
     for says in ["profile dev", "SSO session work", ".aws/config, line ", "run: credenza login --sso-session work"] {
         assert!(refused.message().contains(says), "{refused:?}");
@@ -97,7 +96,7 @@ fn reports_required_login_and_serves_after_it() {
     assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "no request without a login");
 
     stage.run(&["login", "--sso-session", "work", "--no-browser"]);
-    let served = broker.wait_for("/credentials", &token, |answer| answer.status == 200).0;
+    let served = broker.wait_for("/credentials", |answer| answer.status == 200).0;
     assert_eq!(served.key().unwrap(), format!("ASIA{ACCOUNT}Dev1"));
     assert_eq!(stage.portal.server().seen().len(), 1);
 }
@@ -112,9 +111,8 @@ fn status_shows_when_a_login_expires() {
     stage.run(&["login", "--profile", "old", "--no-browser"]);
     // The login expires before the keys of the portal.
     let broker = stage.serve(&["--profile", "old"]);
-    let token = stage.home.token();
-    broker.wait_for("/credentials", &token, |answer| answer.status == 200);
-    let status = broker.get("/status", &token).json();
+    broker.wait_for("/credentials", |answer| answer.status == 200);
+    let status = broker.get("/status").json();
     let ends = status["identities"]["default"]["login_ends"].as_str().unwrap().to_owned();
     assert!(ends.ends_with('Z'), "{status}");
     let shown = stage.run(&["status", "--listen", &broker.address().to_string()]);
@@ -126,7 +124,7 @@ fn status_shows_when_a_login_expires() {
     stage.age();
     drop(broker);
     let broker = stage.serve(&["--profile", "old"]);
-    let refused = broker.wait_for("/credentials", &token, |answer| answer.status == 403).0;
+    let refused = broker.wait_for("/credentials", |answer| answer.status == 403).0;
     assert_eq!(refused.code(), "LoginRequired");
     assert!(refused.message().contains("run: credenza login --profile old"), "{refused:?}");
     assert_eq!(stage.portal.server().seen().len(), 1, "a token that has ended is not shown to anybody");
@@ -147,22 +145,21 @@ fn refreshes_each_session_once_for_forty_profiles() {
     let before = stage.oidc.asked(TOKEN);
 
     let broker = stage.serve(&["--serve-profiles", "p*"]);
-    let token = stage.home.token();
     std::thread::scope(|scope| {
         for worker in 0..8 {
-            let (broker, token) = (&broker, &token);
+            let broker = &broker;
             scope.spawn(move || {
                 for number in 0..5 {
-                    broker.wait_for_identity(token, &format!("p{}", worker * 5 + number));
+                    broker.wait_for_identity(&format!("p{}", worker * 5 + number));
                 }
             });
         }
     });
-    broker.wait_for_identity(&token, "ptwin");
+    broker.wait_for_identity("ptwin");
     assert_eq!(stage.oidc.asked(TOKEN) - before, 3);
     let asked: Vec<_> = stage.portal.server().seen().iter().map(testkit::server::Seen::line).collect();
     assert_eq!((asked.len(), asked.iter().collect::<BTreeSet<_>>().len()), (40, 40));
-    let key = |name: &str| broker.get(&format!("/credentials/{name}"), &token).key().unwrap();
+    let key = |name: &str| broker.get(&format!("/credentials/{name}")).key().unwrap();
     assert_eq!(key("ptwin"), key("p0"));
     assert!(key("p7").starts_with(&format!("ASIA{ACCOUNT}R7x")));
     assert!((1..40).all(|number| key(&format!("p{number}")) != key("p0")));

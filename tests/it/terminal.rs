@@ -5,12 +5,11 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use testkit::harness::{Home, TIMEOUT};
+use testkit::harness::{Home, until, wrapped};
 use testkit::sts::{Role, Sts};
 
 const REGION: &str = "eu-central-1";
@@ -36,7 +35,7 @@ impl Screen {
         let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
         let open = || Stdio::from(OwnedFd::from(OpenOptions::new().read(true).write(true).open(&name).unwrap()));
         // `setsid --ctty` makes standard input the controlling terminal of a new session.
-        let mut session = in_a_session(&["--ctty"], command);
+        let mut session = wrapped(&["setsid", "--ctty"], command);
         let child = session.stdin(open()).stdout(Stdio::piped()).stderr(open()).spawn().unwrap();
         // Closes our copies of the descriptors that the command has.
         drop(session);
@@ -58,11 +57,7 @@ impl Screen {
     }
 
     fn wait_for(&self, text: &str) {
-        let began = Instant::now();
-        while !self.shown().contains(text) {
-            assert!(began.elapsed() < TIMEOUT, "not {text:?}: {:?}", self.shown());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        until(text, || self.shown().contains(text));
     }
 
     fn echoes(&self) -> bool {
@@ -88,15 +83,6 @@ impl Drop for Screen {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Returns the command as the first process of a new session.
-fn in_a_session(arguments: &[&str], command: &Command) -> Command {
-    let mut session = Command::new("setsid");
-    session.args(arguments).arg(command.get_program()).args(command.get_args()).env_clear();
-    session.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    session.current_dir(command.get_current_dir().unwrap());
-    session
 }
 
 /// Creates a role that requires an MFA code.
@@ -133,11 +119,7 @@ fn reads_the_mfa_code_without_echo() {
         screen.types(&format!("{CODE}\r"));
         if arguments == EXEC {
             // The terminal of the child has its earlier settings.
-            let began = Instant::now();
-            while !screen.echoes() {
-                assert!(began.elapsed() < TIMEOUT, "{:?}", screen.shown());
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            until("the terminal echoes", || screen.echoes());
             screen.types("typed\r");
         }
         let (code, printed) = screen.ends();
@@ -177,7 +159,7 @@ fn restores_the_terminal_after_an_interrupt() {
 fn names_the_option_without_a_terminal() {
     for arguments in [GET, EXEC] {
         let (home, sts) = stage();
-        let output = in_a_session(&["--wait"], &command(&home, &sts, arguments)).stdin(Stdio::null()).output().unwrap();
+        let output = wrapped(&["setsid", "--wait"], &command(&home, &sts, arguments)).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         let told = format!("mfa_serial {DEVICE}: there is no terminal to ask at; give --mfa-code");

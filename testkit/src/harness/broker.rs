@@ -1,6 +1,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -11,12 +12,15 @@ use super::{HUSH, Response, TIMEOUT, wait};
 pub struct Broker {
     pub child: Child,
     pub addresses: Vec<SocketAddr>,
+    /// The file with its auth token.
+    pub token_file: PathBuf,
     log: Arc<Mutex<String>>,
 }
 
 impl Broker {
     /// Runs the command, and waits until the daemon listens.
     pub fn start(mut command: Command) -> Self {
+        let token_file = command.get_envs().find(|(name, _)| *name == "CREDENZA_TOKEN_FILE").unwrap().1.unwrap().into();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let pipes: [Box<dyn Read + Send>; 2] =
@@ -32,7 +36,7 @@ impl Broker {
                 }
             });
         }
-        let mut broker = Self { child, addresses: Vec::new(), log };
+        let mut broker = Self { child, addresses: Vec::new(), token_file, log };
         broker.wait_for_log("ready to answer");
         let log = broker.log();
         let listening = log.lines().filter(|line| line.contains("listening on http://"));
@@ -67,9 +71,25 @@ impl Broker {
         }
     }
 
+    /// Returns the auth token.
+    pub fn token(&self) -> String {
+        fs::read_to_string(&self.token_file).unwrap()
+    }
+
     /// Sends a GET request with the headers of an SDK.
-    pub fn get(&self, path: &str, token: &str) -> Response {
+    pub fn get(&self, path: &str) -> Response {
+        self.get_with(path, &self.token())
+    }
+
+    /// Sends a GET request with this auth token.
+    pub fn get_with(&self, path: &str, token: &str) -> Response {
         self.request(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: {token}\r\n", self.address()))
+    }
+
+    /// Begins a GET request over a new connection.
+    pub fn begin(&self, path: &str) -> TcpStream {
+        let token = self.token();
+        send(self.address(), format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n"))
     }
 
     /// Sends this request head over a new connection; the empty line at its end is added.
@@ -79,20 +99,14 @@ impl Broker {
 
     /// Sends these bytes over a new connection, and reads until it ends.
     pub fn send(&self, bytes: &[u8]) -> Response {
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        // The daemon may refuse a request and close before all of it is written.
-        let _ = stream.write_all(bytes);
-        let mut all = Vec::new();
-        let _ = stream.read_to_end(&mut all);
-        Response::parse(&all)
+        Response::read(&mut send(self.address(), bytes))
     }
 
     /// Repeats a GET request until the response is as wanted; returns it and the time it took.
-    pub fn wait_for(&self, path: &str, token: &str, wanted: impl Fn(&Response) -> bool) -> (Response, Duration) {
+    pub fn wait_for(&self, path: &str, wanted: impl Fn(&Response) -> bool) -> (Response, Duration) {
         let started = Instant::now();
         loop {
-            let response = self.get(path, token);
+            let response = self.get(path);
             if wanted(&response) {
                 return (response, started.elapsed());
             }
@@ -102,13 +116,13 @@ impl Broker {
     }
 
     /// Waits until the identity `default` has this access key.
-    pub fn wait_for_key(&self, token: &str, key: &str) -> Duration {
-        self.wait_for("/credentials", token, |response| response.key() == Some(key.into())).1
+    pub fn wait_for_key(&self, key: &str) -> Duration {
+        self.wait_for("/credentials", |response| response.key() == Some(key.into())).1
     }
 
     /// Waits until this identity has credentials.
-    pub fn wait_for_identity(&self, token: &str, name: &str) {
-        self.wait_for(&format!("/credentials/{name}"), token, |response| response.status == 200);
+    pub fn wait_for_identity(&self, name: &str) {
+        self.wait_for(&format!("/credentials/{name}"), |response| response.status == 200);
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -138,6 +152,14 @@ impl Drop for Broker {
     }
 }
 
+/// Sends these bytes over a new connection.
+pub fn send(address: SocketAddr, bytes: impl AsRef<[u8]>) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // The server may refuse a request and close before all of it is written.
+    let _ = stream.write_all(bytes.as_ref());
+    stream
+}
+
 /// A client connection that stays open between requests.
 pub struct KeepAlive {
     stream: BufReader<TcpStream>,
@@ -145,10 +167,10 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    pub fn to(broker: &Broker, token: &str) -> Self {
+    pub fn to(broker: &Broker) -> Self {
         let stream = TcpStream::connect(broker.address()).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let head = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
+        let head = format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n", broker.token());
         Self { stream: BufReader::new(stream), head }
     }
 

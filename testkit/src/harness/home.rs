@@ -67,6 +67,21 @@ impl Home {
         }
         Broker::start(command)
     }
+
+    /// Writes `credenza.toml`, and starts a daemon that reads it.
+    pub fn serve_config(&self, text: impl AsRef<[u8]>, variables: &[(&str, &str)]) -> Broker {
+        self.write("credenza.toml", text);
+        self.serve(&["--config", "credenza.toml"], variables)
+    }
+}
+
+/// Returns a command that runs another one, in its folder and environment.
+pub fn wrapped(outer: &[&str], inner: &Command) -> Command {
+    let mut command = Command::new(outer[0]);
+    command.args(&outer[1..]).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
+    command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(inner.get_current_dir().unwrap());
+    command
 }
 
 /// The exit code and the output of a command.
@@ -75,4 +90,17 @@ pub struct CommandOutput {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl CommandOutput {
+    /// Returns the standard output of a command that has succeeded.
+    pub fn json(&self) -> serde_json::Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.stdout).unwrap()
+    }
+
+    /// Returns the printed access key.
+    pub fn key(&self) -> String {
+        self.json()["AccessKeyId"].as_str().unwrap().to_owned()
+    }
 }

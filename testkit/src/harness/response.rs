@@ -1,3 +1,8 @@
+use std::io::Read;
+use std::net::TcpStream;
+
+use super::TIMEOUT;
+
 /// A response of the daemon; its status is 0 if the connection ended without one.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -7,6 +12,14 @@ pub struct Response {
 }
 
 impl Response {
+    /// Reads until the connection ends.
+    pub fn read(stream: &mut TcpStream) -> Self {
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        Self::parse(&all)
+    }
+
     pub(super) fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
