@@ -4,7 +4,47 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use testkit::harness::Home;
+use testkit::harness::{Home, skip};
+
+struct Shell {
+    command: &'static [&'static str],
+    format: &'static str,
+    /// Reads the lines in the file `$LINES_OF`, and prints `NO_PROXY` and `no_proxy`.
+    script: &'static str,
+    /// The number of random secrets.
+    secrets: u32,
+}
+
+const POSIX: &str = ". \"$LINES_OF\"; printenv NO_PROXY; printenv no_proxy";
+const FISH: &str = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
+const POWERSHELL: &str = "Invoke-Expression (Get-Content -Raw $env:LINES_OF); $env:NO_PROXY; $env:no_proxy";
+const PWSH: &[&str] = &["pwsh", "-NoProfile", "-NonInteractive", "-Command"];
+
+const SHELLS: [Shell; 4] = [
+    Shell { command: &["sh", "-c"], format: "env", script: POSIX, secrets: 96 },
+    Shell { command: &["bash", "--norc", "-c"], format: "env", script: POSIX, secrets: 96 },
+    Shell { command: &["fish", "--no-config", "-c"], format: "fish", script: FISH, secrets: 48 },
+    Shell { command: PWSH, format: "powershell", script: POWERSHELL, secrets: 8 },
+];
+
+/// Checks the installed shells at the same time. PowerShell may be missing: a table beside the code covers its
+/// documented rules.
+fn for_each_shell(check: fn(&Shell)) {
+    std::thread::scope(|scope| {
+        for shell in &SHELLS {
+            let name = shell.command[0];
+            if is_here(name) {
+                scope.spawn(move || check(shell));
+            } else {
+                assert!(name == "pwsh" || skip(&format!("{name} is not installed")));
+            }
+        }
+    });
+}
+
+fn is_here(shell: &str) -> bool {
+    Command::new(shell).args(["-c", "exit 0"]).output().is_ok_and(|output| output.status.success())
+}
 
 /// Secret keys that stress quoting: characters that a shell interprets are more frequent than in random text.
 fn secrets() -> impl Strategy<Value = String> {
@@ -43,13 +83,13 @@ fn evaluate(home: &Home, shell: &[&str], format: &str, secret: &str) -> (String,
     (secret.to_owned(), rest.trim() == "True")
 }
 
-fn assert_reads_every_secret(shell: &[&str], format: &str, cases: u32) {
+fn assert_reads_every_secret(&Shell { command, format, secrets: cases, .. }: &Shell) {
     let home = Home::new();
     let printable: String = ('!'..='~').chain(' '..='~').collect();
-    assert_eq!(evaluate(&home, shell, format, &printable), (printable, false));
+    assert_eq!(evaluate(&home, command, format, &printable), (printable, false));
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&secrets(), |secret| {
-        prop_assert_eq!(evaluate(&home, shell, format, &secret), (secret, false));
+        prop_assert_eq!(evaluate(&home, command, format, &secret), (secret, false));
         Ok(())
     });
     outcome.unwrap();
@@ -71,7 +111,7 @@ fn exceptions(shell: &[&str], format: &str, script: &str, variables: &[(&str, &s
     String::from_utf8(output.stdout).unwrap().trim().replace('\n', " ")
 }
 
-fn assert_excludes_the_daemon_from_proxies(shell: &[&str], format: &str, script: &str) {
+fn assert_excludes_the_daemon_from_proxies(&Shell { command, format, script, .. }: &Shell) {
     let all = "example.org,.o'brien,127.0.0.1,localhost";
     for (variables, expected) in [
         (&[][..], ""),
@@ -83,44 +123,13 @@ fn assert_excludes_the_daemon_from_proxies(shell: &[&str], format: &str, script:
         ),
         (&[("https_proxy", "p:1"), ("no_proxy", "*")], "* *"),
     ] {
-        assert_eq!(exceptions(shell, format, script, variables), expected, "{format} {variables:?}");
+        assert_eq!(exceptions(command, format, script, variables), expected, "{format} {variables:?}");
     }
 }
 
-const POSIX: &str = ". \"$LINES_OF\"; printenv NO_PROXY; printenv no_proxy";
-
 #[test]
-fn sh_excludes_the_daemon_from_proxies() {
-    assert_excludes_the_daemon_from_proxies(&["sh", "-c"], "env", POSIX);
-}
-
-#[test]
-fn bash_excludes_the_daemon_from_proxies() {
-    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
-        return;
-    }
-    assert_excludes_the_daemon_from_proxies(&["bash", "--norc", "-c"], "env", POSIX);
-}
-
-#[test]
-fn fish_excludes_the_daemon_from_proxies() {
-    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
-        return;
-    }
-    let script = "source $LINES_OF; printenv NO_PROXY; printenv no_proxy";
-    assert_excludes_the_daemon_from_proxies(&["fish", "--no-config", "-c"], "fish", script);
-}
-
-#[test]
-fn powershell_excludes_the_daemon_from_proxies() {
-    if is_here("pwsh") {
-        let script = "Invoke-Expression (Get-Content -Raw $env:LINES_OF); $env:NO_PROXY; $env:no_proxy";
-        assert_excludes_the_daemon_from_proxies(
-            &["pwsh", "-NoProfile", "-NonInteractive", "-Command"],
-            "powershell",
-            script,
-        );
-    }
+fn shells_exclude_the_daemon_from_proxies() {
+    for_each_shell(assert_excludes_the_daemon_from_proxies);
 }
 
 /// A shell reads lines without quotes as well.
@@ -132,29 +141,9 @@ fn dotenv_excludes_the_daemon_from_proxies() {
     assert_eq!(found, format!("{all} {all}"));
 }
 
-fn is_here(shell: &str) -> bool {
-    Command::new(shell).args(["-c", "exit 0"]).output().is_ok_and(|output| output.status.success())
-}
-
 #[test]
-fn sh_reads_every_secret() {
-    assert_reads_every_secret(&["sh", "-c"], "env", 96);
-}
-
-#[test]
-fn bash_reads_every_secret() {
-    if !is_here("bash") && testkit::harness::skip("bash is not installed") {
-        return;
-    }
-    assert_reads_every_secret(&["bash", "--norc", "-c"], "env", 96);
-}
-
-#[test]
-fn fish_reads_every_secret() {
-    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
-        return;
-    }
-    assert_reads_every_secret(&["fish", "--no-config", "-c"], "fish", 48);
+fn shells_read_every_secret() {
+    for_each_shell(assert_reads_every_secret);
 }
 
 /// Returns the output and the errors of a fish script, in which `$credenza` is the program. Each home has universal
@@ -171,7 +160,7 @@ fn in_fish(home: &Home, script: &str, variables: &[(&str, &str)]) -> (String, St
 
 #[test]
 fn fish_distinguishes_success_from_failure() {
-    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+    if !is_here("fish") && skip("fish is not installed") {
         return;
     }
     let home = Home::new();
@@ -200,7 +189,7 @@ fn fish_distinguishes_success_from_failure() {
 
 #[test]
 fn fish_overrides_variables_of_every_scope() {
-    if !is_here("fish") && testkit::harness::skip("fish is not installed") {
+    if !is_here("fish") && skip("fish is not installed") {
         return;
     }
     let home = Home::new();
@@ -229,12 +218,4 @@ fn fish_overrides_variables_of_every_scope() {
     // The advice of the message works.
     in_fish(&home, "set -eU AWS_SESSION_TOKEN", &[]);
     assert_eq!(in_fish(&home, &source, &lines), ("0 new".into(), String::new()));
-}
-
-/// Not a skipped test if PowerShell is not installed: a table beside the code covers its documented rules.
-#[test]
-fn powershell_reads_every_secret() {
-    if is_here("pwsh") {
-        assert_reads_every_secret(&["pwsh", "-NoProfile", "-NonInteractive", "-Command"], "powershell", 8);
-    }
 }
