@@ -1,17 +1,13 @@
 //! The container endpoint of ECS and EKS: one path, one token, one document.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 
-use crate::server::{Reply, Seen, Server, lock};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// Refuses every request that the agents refuse: 404 for another path, 401 for another token.
-pub struct Ecs {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Ecs = Fake<State>;
 
-struct State {
+pub struct State {
     token: Option<String>,
     document: String,
     script: VecDeque<Reply>,
@@ -22,39 +18,29 @@ impl Ecs {
 
     /// Serves this document to requests with this `Authorization`; with `None`, to requests without the header.
     pub fn start(token: Option<&str>, document: &str) -> Self {
-        let state = State { token: token.map(Into::into), document: document.into(), script: VecDeque::new() };
-        let state = Arc::new(Mutex::new(state));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| lock(&state).answer(request)
-        });
-        Self { server, state }
+        Self::over(State { token: token.map(Into::into), document: document.into(), script: VecDeque::new() })
     }
 
     /// The value of `AWS_CONTAINER_CREDENTIALS_FULL_URI`.
     pub fn url(&self) -> String {
-        self.server.url(Self::TARGET)
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
+        self.server().url(Self::TARGET)
     }
 
     pub fn set_document(&self, document: &str) {
-        lock(&self.state).document = document.into();
+        self.set(|state| state.document = document.into());
     }
 
     pub fn set_token(&self, token: Option<&str>) {
-        lock(&self.state).token = token.map(Into::into);
+        self.set(|state| state.token = token.map(Into::into));
     }
 
     /// Answers the next requests with these replies, regardless of their content.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
-        lock(&self.state).script.extend(replies);
+        self.set(|state| state.script.extend(replies));
     }
 }
 
-impl State {
+impl Service for State {
     fn answer(&mut self, request: &Seen) -> Reply {
         if let Some(reply) = self.script.pop_front() {
             return reply;

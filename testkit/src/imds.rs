@@ -1,15 +1,11 @@
 //! The instance metadata service, version 2, as strict as EC2's.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
 
-use crate::server::{Reply, Seen, Server, lock};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// Serves one role to requests with a session token of this service.
-pub struct Imds {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Imds = Fake<State>;
 
 /// The contents and the behaviour of the service; [`Imds::set`] changes them.
 pub struct State {
@@ -33,7 +29,7 @@ pub const IDENTITY: &str = "/latest/dynamic/instance-identity/document";
 
 impl Imds {
     pub fn start(role: &str, document: &str) -> Self {
-        let state = State {
+        Self::over(State {
             role: Some(role.into()),
             document: document.into(),
             identity: Some(r#"{"accountId":"123456789012","region":"eu-west-3","instanceId":"i-1"}"#.into()),
@@ -41,26 +37,7 @@ impl Imds {
             token: None,
             script: VecDeque::new(),
             sessions: 1,
-        };
-        let state = Arc::new(Mutex::new(state));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| lock(&state).answer(request)
-        });
-        Self { server, state }
-    }
-
-    /// The value of `AWS_EC2_METADATA_SERVICE_ENDPOINT`.
-    pub fn endpoint(&self) -> String {
-        self.server.url("/")
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    pub fn set(&self, change: impl FnOnce(&mut State)) {
-        change(&mut lock(&self.state));
+        })
     }
 
     /// Invalidates all session tokens.
@@ -74,7 +51,9 @@ impl Imds {
     }
 }
 
-impl State {
+impl Service for State {
+    const ROOT: &str = "/";
+
     fn answer(&mut self, request: &Seen) -> Reply {
         if let Some(at) = self.script.iter().position(|(path, _)| *path == request.target) {
             return self.script.remove(at).unwrap().1;
@@ -95,7 +74,9 @@ impl State {
             _ => Reply::of(404, "<html>"),
         }
     }
+}
 
+impl State {
     fn admits(&self, token: Option<&str>) -> bool {
         token.map_or(self.v1, |token| token == self.session())
     }

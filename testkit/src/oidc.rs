@@ -1,17 +1,13 @@
 //! SSO-OIDC as strict as the real service: RegisterClient, StartDeviceAuthorization, CreateToken, unsigned JSON.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::server::{Reply, Seen, Server};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// Accepts only clients and logins that were made through it.
-pub struct Oidc {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Oidc = Fake<State>;
 
 /// The behaviour of the user at the browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +68,7 @@ const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 impl Oidc {
     /// Starts with one start URL and a user that agrees at once.
     pub fn start(start_url: &str, now: u64) -> Self {
-        let state = State {
+        Self::over(State {
             start_urls: vec![start_url.into()],
             person: Person::AgreesAt(1),
             interval: Some(1),
@@ -88,26 +84,7 @@ impl Oidc {
             script: VecDeque::new(),
             devices: HashMap::new(),
             count: 0,
-        };
-        let state = Arc::new(Mutex::new(state));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| state.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
-        });
-        Self { server, state }
-    }
-
-    /// The value of `AWS_ENDPOINT_URL_SSO_OIDC`.
-    pub fn endpoint(&self) -> String {
-        self.server.url("")
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    pub fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 
     /// Answers the next request for this path with this reply.
@@ -117,7 +94,7 @@ impl Oidc {
 
     /// Returns the number of requests for this path.
     pub fn asked(&self, path: &str) -> usize {
-        self.server.seen().iter().filter(|seen| seen.target == path).count()
+        self.server().seen().iter().filter(|seen| seen.target == path).count()
     }
 
     /// Adds an earlier login: a client with a refresh token and an access token.
@@ -130,7 +107,7 @@ impl Oidc {
     }
 }
 
-impl State {
+impl Service for State {
     fn answer(&mut self, request: &Seen) -> Reply {
         if let Some(at) = self.script.iter().position(|(path, _)| *path == request.target) {
             return self.script.remove(at).unwrap().1;
@@ -149,7 +126,9 @@ impl State {
             _ => Reply::of(404, r#"{"message":"no such path"}"#),
         }
     }
+}
 
+impl State {
     fn register(&mut self, body: &Value) -> Reply {
         let known = ["clientName", "clientType", "scopes", "grantTypes", "redirectUris", "issuerUrl"];
         if let Some(refused) = unknown(body, &known) {

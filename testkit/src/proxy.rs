@@ -1,12 +1,11 @@
 //! An HTTP proxy that accepts only `CONNECT`, and records the requests.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use crate::server::{Reply, Seen, lock, read, write};
+use crate::server::{Listening, Reply, Seen, lock, read, write};
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
@@ -25,51 +24,31 @@ impl Verdict {
 
 /// Stops when it is dropped.
 pub struct Proxy {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
+    listening: Listening,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Proxy {
     pub fn start(verdict: Verdict) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, seen) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Seen>>>::default());
-        thread::spawn({
-            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
-            move || {
-                for stream in listener.incoming() {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), verdict, seen) = (stream, verdict.clone(), Arc::clone(&seen)) else { continue };
-                    thread::spawn(move || {
-                        let Some(request) = read(&stream) else { return };
-                        lock(&seen).push(request);
-                        drop(match verdict {
-                            Verdict::Connect(head, address) => join(stream, head, address),
-                            Verdict::Answer(reply) => write(&stream, reply),
-                        });
-                    });
-                }
-            }
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let requests = Arc::clone(&seen);
+        let listening = Listening::on_any_port(move |stream| {
+            let Some(request) = read(&stream) else { return };
+            lock(&requests).push(request);
+            drop(match &verdict {
+                Verdict::Connect(head, address) => join(stream, head, *address),
+                Verdict::Answer(reply) => write(&stream, reply.clone()),
+            });
         });
-        Self { address, stop, seen }
+        Self { listening, seen }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address
     }
 
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.seen).clone()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
     }
 }
 

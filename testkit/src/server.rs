@@ -74,10 +74,40 @@ impl Reply {
     }
 }
 
+/// Accepts connections until it is dropped, and serves each in a thread.
+pub(crate) struct Listening {
+    pub(crate) address: SocketAddr,
+    stop: Arc<AtomicBool>,
+}
+
+impl Listening {
+    pub(crate) fn on(listener: TcpListener, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        let (address, stop) = (listener.local_addr().unwrap(), Arc::<AtomicBool>::default());
+        let (stopped, serve) = (Arc::clone(&stop), Arc::new(serve));
+        thread::spawn(move || {
+            for stream in listener.incoming().take_while(|_| !stopped.load(Ordering::SeqCst)).flatten() {
+                let serve = Arc::clone(&serve);
+                thread::spawn(move || serve(stream));
+            }
+        });
+        Self { address, stop }
+    }
+
+    pub(crate) fn on_any_port(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), serve)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(self.address));
+    }
+}
+
 /// Stops when it is dropped.
 pub struct Server {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
+    listening: Listening,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
@@ -87,37 +117,25 @@ impl Server {
     }
 
     pub fn on(listener: TcpListener, answer: impl FnMut(&Seen) -> Reply + Send + 'static) -> Self {
-        let address = listener.local_addr().unwrap();
-        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Seen>>>::default());
-        let answer = Arc::new(Mutex::new(answer));
-        thread::spawn({
-            let (stop, seen) = (Arc::clone(&stop), Arc::clone(&seen));
-            move || {
-                for stream in listener.incoming() {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), answer, seen) = (stream, Arc::clone(&answer), Arc::clone(&seen)) else { continue };
-                    thread::spawn(move || {
-                        let Some(request) = read(&stream) else { return };
-                        lock(&seen).push(request.clone());
-                        let reply = lock(&answer)(&request);
-                        // The client may close the connection before it has read all of the reply.
-                        drop(write(&stream, reply));
-                    });
-                }
-            }
+        let (seen, answer) = (Arc::<Mutex<Vec<Seen>>>::default(), Mutex::new(answer));
+        let requests = Arc::clone(&seen);
+        let listening = Listening::on(listener, move |stream| {
+            let Some(request) = read(&stream) else { return };
+            lock(&requests).push(request.clone());
+            let reply = lock(&answer)(&request);
+            // The client may close the connection before it has read all of the reply.
+            drop(write(&stream, reply));
         });
-        Self { address, stop, seen }
+        Self { listening, seen }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address
     }
 
     /// Returns `http://127.0.0.1:PORT` and the target.
     pub fn url(&self, target: &str) -> String {
-        format!("http://{}{target}", self.address)
+        format!("http://{}{target}", self.address())
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -130,10 +148,38 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
+/// The contents and the behaviour of a service.
+pub trait Service: Send + 'static {
+    /// The path of its endpoint, as variables name it.
+    const ROOT: &str = "";
+
+    fn answer(&mut self, request: &Seen) -> Reply;
+}
+
+/// A running service, whose contents and behaviour can be changed.
+pub struct Fake<S> {
+    server: Server,
+    state: Arc<Mutex<S>>,
+}
+
+impl<S: Service> Fake<S> {
+    pub(crate) fn over(state: S) -> Self {
+        let state = Arc::new(Mutex::new(state));
+        let served = Arc::clone(&state);
+        Self { server: Server::start(move |request| lock(&served).answer(request)), state }
+    }
+
+    /// The value of the variable that names the endpoint of the service.
+    pub fn endpoint(&self) -> String {
+        self.server.url(S::ROOT)
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn set<T>(&self, change: impl FnOnce(&mut S) -> T) -> T {
+        change(&mut lock(&self.state))
     }
 }
 

@@ -1,13 +1,12 @@
 //! AWS Sign-In as strict as the real service: CreateOAuth2Token for a refresh token and a DPoP proof of its key.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use base64_simd::URL_SAFE_NO_PAD;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use crate::server::{Reply, Seen, Server};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// A key as `aws login` writes it; refresh tokens of [`Signin::known`] are bound to it.
 pub const KEY: &str = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIIrwoALEbgUEPLdJ8MaRnAQPeLG4kd08ITN4lh4HMV1VoAoGCCqGSM49\nAwEHoUQDQgAECT0fLuqjLpotRyb4yg2xRyNgE7lswLZjmqj76w65YHfR8kmGlSis\nbzb4vJIUCsrvVAQ4/faK1zM++QqnNBohxA==\n-----END EC PRIVATE KEY-----\n";
@@ -22,10 +21,7 @@ pub const CLIENT: &str = "arn:aws:signin:::devtools/same-device";
 const LARGEST_SKEW: u64 = 300;
 
 /// Issues credentials for known refresh tokens, once for each.
-pub struct Signin {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Signin = Fake<State>;
 
 /// The contents and the behaviour of the service; [`Signin::set`] changes them.
 pub struct State {
@@ -49,7 +45,7 @@ pub struct State {
 impl Signin {
     /// Starts without any refresh token.
     pub fn start(now: u64) -> Self {
-        let state = Arc::new(Mutex::new(State {
+        let signin = Self::over(State {
             now,
             seconds: 900,
             refresh_tokens: HashMap::new(),
@@ -59,28 +55,10 @@ impl Signin {
             seen: HashSet::new(),
             script: VecDeque::new(),
             count: 0,
-        }));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| state.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
         });
-        let url = server.url("/v1/token");
-        let signin = Self { server, state };
+        let url = signin.server().url("/v1/token");
         signin.set(|state| state.url = url);
         signin
-    }
-
-    /// The value of `AWS_ENDPOINT_URL_SIGNIN`.
-    pub fn endpoint(&self) -> String {
-        self.server.url("")
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    pub fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds a refresh token that is bound to [`KEY`].
@@ -95,11 +73,11 @@ impl Signin {
 
     /// Returns the number of requests.
     pub fn asked(&self) -> usize {
-        self.server.seen().len()
+        self.server().seen().len()
     }
 }
 
-impl State {
+impl Service for State {
     fn answer(&mut self, request: &Seen) -> Reply {
         if let Some(happens) = self.before_token.take() {
             happens();
@@ -112,7 +90,9 @@ impl State {
         }
         self.token(request).unwrap_or_else(|(code, message)| invalid(code, message))
     }
+}
 
+impl State {
     fn token(&mut self, request: &Seen) -> Result<Reply, (&'static str, &'static str)> {
         if request.header("content-type") != Some("application/json") {
             return Err(("INVALID_REQUEST", "no JSON was posted"));

@@ -1,17 +1,13 @@
 //! The SSO portal as strict as the real service: GetRoleCredentials for the roles that a token may have.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
-use crate::server::{Reply, Seen, Server};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// Issues temporary credentials to requests with a known token.
-pub struct Portal {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Portal = Fake<State>;
 
 /// The contents and the behaviour of the service; [`Portal::set`] changes them.
 #[derive(Default)]
@@ -27,25 +23,7 @@ pub struct State {
 impl Portal {
     /// Starts without any token.
     pub fn start(expiration: u64) -> Self {
-        let state = Arc::new(Mutex::new(State { expiration, ..State::default() }));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| state.lock().unwrap_or_else(PoisonError::into_inner).answer(request)
-        });
-        Self { server, state }
-    }
-
-    /// The value of `AWS_ENDPOINT_URL_SSO`.
-    pub fn endpoint(&self) -> String {
-        self.server.url("")
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
-    }
-
-    pub fn set<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        Self::over(State { expiration, ..State::default() })
     }
 
     /// Allows this role to this token.
@@ -59,7 +37,7 @@ impl Portal {
     }
 }
 
-impl State {
+impl Service for State {
     fn answer(&mut self, request: &Seen) -> Reply {
         if let Some(reply) = self.script.pop_front() {
             return reply;

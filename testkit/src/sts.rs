@@ -3,7 +3,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use ring::{digest, hmac};
@@ -11,16 +10,13 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 use time::macros::format_description;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use crate::server::{Reply, Seen, Server, lock};
+use crate::server::{Fake, Reply, Seen, Service};
 
 /// The parameters of an action in the received order, percent-decoded.
 pub type Form = Vec<(String, String)>;
 
 /// Refuses the requests that STS refuses, with its codes and messages.
-pub struct Sts {
-    server: Server,
-    state: Arc<Mutex<State>>,
-}
+pub type Sts = Fake<State>;
 
 /// The conditions of a role for its caller.
 #[derive(Clone, Default)]
@@ -38,7 +34,7 @@ struct Key {
     token: Option<String>,
 }
 
-struct State {
+pub struct State {
     region: String,
     keys: HashMap<String, Key>,
     roles: HashMap<String, Role>,
@@ -59,7 +55,7 @@ impl Sts {
     /// Accepts signatures for this region; knows one long-lived key pair and no role.
     pub fn start(region: &str) -> Self {
         let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None };
-        let state = Arc::new(Mutex::new(State {
+        Self::over(State {
             region: region.into(),
             keys: HashMap::from([(Self::ACCESS_KEY_ID.into(), key)]),
             roles: HashMap::new(),
@@ -68,67 +64,58 @@ impl Sts {
             expiration: None,
             date_off: 0,
             script: VecDeque::new(),
-        }));
-        let server = Server::start({
-            let state = Arc::clone(&state);
-            move |request| lock(&state).answer(request)
-        });
-        Self { server, state }
+        })
     }
 
     /// The value of `AWS_ENDPOINT_URL_STS`.
     pub fn url(&self) -> String {
-        self.server.url("")
-    }
-
-    pub fn server(&self) -> &Server {
-        &self.server
+        self.endpoint()
     }
 
     /// Allows this role from now on.
     pub fn allow(&self, role_arn: &str, role: Role) {
-        lock(&self.state).roles.insert(role_arn.into(), role);
+        self.set(|state| state.roles.insert(role_arn.into(), role));
     }
 
     /// Forbids this role from now on.
     pub fn forbid(&self, role_arn: &str) {
-        lock(&self.state).roles.remove(role_arn);
+        self.set(|state| state.roles.remove(role_arn));
     }
 
     /// Adds a key pair, or changes the secret of a known key.
     pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
         let key = Key { secret: secret.into(), token: token.map(Into::into) };
-        lock(&self.state).keys.insert(access_key_id.into(), key);
+        self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
     /// Invalidates all temporary keys.
     pub fn revoke_sessions(&self) {
-        lock(&self.state).keys.retain(|_, key| key.token.is_none());
+        self.set(|state| state.keys.retain(|_, key| key.token.is_none()));
     }
 
     /// Sets the valid tokens of the identity provider.
     pub fn trust_tokens(&self, tokens: &[&str]) {
-        lock(&self.state).web_tokens = tokens.iter().map(|token| (*token).into()).collect();
+        self.set(|state| state.web_tokens = tokens.iter().map(|token| (*token).into()).collect());
     }
 
     /// Sets the expiry of all credentials issued from now on, instead of the requested duration.
     pub fn expire_at(&self, expiration: &str) {
-        lock(&self.state).expiration = Some(expiration.into());
+        self.set(|state| state.expiration = Some(expiration.into()));
     }
 
     /// Shifts its clock, and the `Date` of its responses, by this many seconds.
     pub fn set_clock_off(&self, seconds: i64) {
-        lock(&self.state).date_off = seconds;
+        self.set(|state| state.date_off = seconds);
     }
 
     /// Answers the next requests with these replies, regardless of their content.
     pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
-        lock(&self.state).script.extend(replies);
+        self.set(|state| state.script.extend(replies));
     }
 
     /// Returns the parameters of every request.
     pub fn forms(&self) -> Vec<Form> {
-        self.server.seen().iter().map(|seen| form(&seen.body).unwrap()).collect()
+        self.server().seen().iter().map(|seen| form(&seen.body).unwrap()).collect()
     }
 
     /// Returns the `Action` of every request.
@@ -140,7 +127,7 @@ impl Sts {
     pub fn callers(&self) -> Vec<String> {
         let caller =
             |seen: &Seen| Some(seen.header("authorization")?.split_once("Credential=")?.1.split('/').next()?.into());
-        self.server.seen().iter().map(|seen| caller(seen).unwrap_or_else(|| "-".into())).collect()
+        self.server().seen().iter().map(|seen| caller(seen).unwrap_or_else(|| "-".into())).collect()
     }
 }
 
@@ -158,11 +145,7 @@ pub fn error(status: u16, code: &str, message: &str) -> Reply {
     .with("content-type", "text/xml")
 }
 
-impl State {
-    fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::from(SystemTime::now()) + time::Duration::seconds(self.date_off)
-    }
-
+impl Service for State {
     fn answer(&mut self, request: &Seen) -> Reply {
         let reply = self.script.pop_front().unwrap_or_else(|| match self.judge(request) {
             Ok(body) => Reply::ok(body).with("content-type", "text/xml"),
@@ -171,6 +154,12 @@ impl State {
         // Rfc2822 writes +0000; HTTP dates end with GMT.
         let date = self.now().format(&Rfc2822).unwrap().replace("+0000", "GMT");
         reply.with("date", date)
+    }
+}
+
+impl State {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::from(SystemTime::now()) + time::Duration::seconds(self.date_off)
     }
 
     fn judge(&mut self, request: &Seen) -> Result<String, Refusal> {

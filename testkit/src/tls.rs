@@ -1,15 +1,16 @@
 //! A certificate authority, and a TLS frontend for the other servers.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::server::Listening;
 
 /// Signs every certificate that a test asks for.
 pub struct Authority {
@@ -73,62 +74,40 @@ impl Authority {
 
 /// Accepts TLS and forwards each request to a plain HTTP server. Stops when it is dropped.
 pub struct Tls {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
+    listening: Listening,
     resumed: Arc<AtomicUsize>,
 }
 
 impl Tls {
     pub fn before(backend: SocketAddr, identity: Identity) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![identity.certificate], identity.key)
             .unwrap();
-        let (stop, resumed, config) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::new(config));
-        thread::spawn({
-            let (stop, resumed) = (Arc::clone(&stop), Arc::clone(&resumed));
-            move || {
-                for stream in listener.incoming() {
-                    if stop.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), config, resumed) = (stream, Arc::clone(&config), Arc::clone(&resumed)) else {
-                        continue;
-                    };
-                    thread::spawn(move || {
-                        let connection = ServerConnection::new(config).unwrap();
-                        // A client that distrusts the certificate closes the connection.
-                        drop(relay(StreamOwned::new(connection, stream), backend, &resumed));
-                    });
-                }
-            }
+        let (resumed, config) = (Arc::<AtomicUsize>::default(), Arc::new(config));
+        let count = Arc::clone(&resumed);
+        let listening = Listening::on_any_port(move |stream| {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            // A client that distrusts the certificate closes the connection.
+            drop(relay(StreamOwned::new(connection, stream), backend, &count));
         });
-        Self { address, stop, resumed }
+        Self { listening, resumed }
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address
     }
 
     /// Returns `https://127.0.0.1:PORT` and the target.
     pub fn url(&self, target: &str) -> String {
-        format!("https://{}{target}", self.address)
+        format!("https://{}{target}", self.address())
     }
 
     /// Returns the number of resumed handshakes.
     pub fn resumed(&self) -> usize {
         self.resumed.load(Ordering::SeqCst)
-    }
-}
-
-impl Drop for Tls {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
     }
 }
 

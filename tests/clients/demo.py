@@ -14,7 +14,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -24,7 +23,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from programs import Credenza, environment, until
+from programs import Credenza, environment, until, write
 from seaweedfs import Key, SeaweedFS, new_key
 
 BUCKET = "demo"
@@ -104,27 +103,11 @@ class Program:
             self.said.append(json.loads(line))
 
 
-def write_shared_file(path: Path, key: Key) -> None:
-    new = path.with_suffix(".new")
-    new.write_text(
-        f"[default]\naws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}\n"
-    )
-    new.chmod(0o600)
-    new.replace(path)
-
-
 def configure(home: Path, file: Path) -> Path:
     """Long-lived keys are served for 14 minutes; boto3 requests again when less than 15 remain, so at every call."""
-    path = home / "credenza.toml"
-    path.write_text(
-        textwrap.dedent(f"""\
-            [identities.default]
-            sources = [{{ profile = "default", credentials_file = "{file}" }}]
-            long_lived_expiration = "14m"
-        """)
-    )
-    path.chmod(0o600)
-    return path
+    source = f'{{ profile = "default", credentials_file = "{file}" }}'
+    text = f'[identities.default]\nsources = [{source}]\nlong_lived_expiration = "14m"\n'
+    return write(home / "credenza.toml", text)
 
 
 def step(what: str) -> None:
@@ -155,7 +138,7 @@ def demo(binary: Path, home: Path, stack: ExitStack) -> None:
 
     step("Credenza starts over a shared credentials file with that key")
     file = home / "credentials"
-    write_shared_file(file, old)
+    write(file, old.section())
     broker = stack.enter_context(Credenza(binary, home, "--config", str(configure(home, file))))
     status, answer = broker.ask()
     if status != 200:
@@ -176,7 +159,7 @@ def demo(binary: Path, home: Path, stack: ExitStack) -> None:
     seaweedfs.set_keys([old, new])
     until("SeaweedFS takes the new key", lambda: _is_taken(seaweedfs, new))
     began = time.monotonic()
-    write_shared_file(file, new)
+    write(file, new.section())
     until("Credenza serves the new key", lambda: broker.served_key() == new.access_key_id, every=0.01)
     tell(f"Credenza serves {new.access_key_id} {(time.monotonic() - began) * 1000:.0f} ms after the file changed")
     tell(f"object {running.works_with(new)['number']} written and read, signed with {new.access_key_id}")

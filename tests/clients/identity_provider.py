@@ -1,20 +1,19 @@
 """An OpenID Connect provider on loopback: a JWKS for services, and tokens for clients."""
 
 import json
-import threading
 import time
 from base64 import urlsafe_b64encode
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from seaweedfs import AUDIENCE
+from serving import Handler, HttpService
 
 KEY_ID = "key-1"
 
 
-class IdentityProvider:
+class IdentityProvider(HttpService):
     """Signs with RS256. Listens inside `with`; another process can sign with its issuer and key."""
 
     def __init__(self, issuer: str = "", key: str = ""):
@@ -22,18 +21,8 @@ class IdentityProvider:
             self.issuer, self._key = issuer, serialization.load_pem_private_key(key.encode(), None)
             return
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.provider = self
-        self.issuer = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> "IdentityProvider":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_exception) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
+        self.issuer = self.endpoint
 
     @property
     def key(self) -> str:
@@ -62,18 +51,10 @@ class IdentityProvider:
         }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     def do_GET(self) -> None:
-        document = self.server.provider.documents().get(self.path)
-        body = json.dumps(document).encode()
-        self.send_response(200 if document else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments) -> None:
-        pass
+        document = self.server.service.documents().get(self.path)
+        self.answer(200 if document else 404, json.dumps(document))
 
 
 def _part(value: dict) -> str:

@@ -8,32 +8,16 @@ No real service offers one outside EC2. This fake refuses the requests that the 
 * an unknown path is 404, a wrong method 405.
 
 `test_counterparts.py` tests it with boto3 and the AWS SDK for Rust: both must be able to use it directly.
-
-By hand:
-
-    python3 tests/clients/imds.py --port 8169 --access-key-id ASIA… --secret-access-key … --token …
-
-prints the variable to set, and then reads one command a line from standard input:
-
-    rotate KEY SECRET TOKEN [SECONDS]    other credentials from now on
-    role NAME | role                     the name of the role; without a name the instance has none (404)
-    fail STATUS [TIMES] [PATH-PREFIX]    answer with this status, always if TIMES is 0 (default 1)
-    delay SECONDS [TIMES] [PATH-PREFIX]  answer late
-    clear                                no more faults
-    forget                               invalidate all session tokens
 """
 
-import argparse
 import json
 import secrets
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from serving import Serving
+from serving import Handler, HttpService
 
 TOKEN_PATH = "/latest/api/token"
 ROLES_PATH = "/latest/meta-data/iam/security-credentials"
@@ -84,24 +68,22 @@ class Request:
     status: int
 
 
-class Imds(Serving):
+class Imds(HttpService):
     """The service. A context manager: it listens inside `with`."""
 
-    def __init__(self, credentials: Credentials, role: str = "instance-role", port: int = 0):
+    def __init__(self, credentials: Credentials, role: str = "instance-role"):
         self.requests: list[Request] = []
         self._lock = threading.Lock()
         self._credentials = credentials
         self._role: str | None = role
         self._sessions: dict[str, float] = {}
         self._faults: list[Fault] = []
-        self._server = _Server(("127.0.0.1", port), _Handler)
-        self._server.imds = self
-        super().__init__(self._server)
+        super().__init__(_Handler)
 
     @property
     def endpoint(self) -> str:
         """For AWS_EC2_METADATA_SERVICE_ENDPOINT. Some clients need the final slash, all accept it."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/"
+        return f"{super().endpoint}/"
 
     def rotate(self, credentials: Credentials) -> None:
         with self._lock:
@@ -189,18 +171,9 @@ class Imds(Serving):
         return None
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    imds: Imds
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(Handler):
     server_version = "EC2ws"
     sys_version = ""
-    # Head and body are sent in two writes; without this the second waits for the client's delayed acknowledgement.
-    disable_nagle_algorithm = True
-    server: _Server
 
     def do_PUT(self) -> None:
         self._drop_body()
@@ -213,7 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
         lifetime = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if not (lifetime.isascii() and lifetime.isdigit() and 1 <= int(lifetime) <= LONGEST_SESSION):
             return self._answer(400)
-        token = self.server.imds.open_session(int(lifetime))
+        token = self.server.service.open_session(int(lifetime))
         return self._answer(200, "text/plain", token, {"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": lifetime})
 
     def do_GET(self) -> None:
@@ -222,9 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path == TOKEN_PATH:
             return self._answer(405)
-        if not self.server.imds.session_is_open(self.headers.get("X-aws-ec2-metadata-token")):
+        if not self.server.service.session_is_open(self.headers.get("X-aws-ec2-metadata-token")):
             return self._answer(401)
-        found = self.server.imds.lookup(self.path)
+        found = self.server.service.lookup(self.path)
         if found is None:
             return self._answer(404)
         return self._answer(200, *found)
@@ -237,14 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_DELETE = do_PATCH = do_POST
 
-    def log_message(self, *_arguments) -> None:
-        """The service keeps the requests instead."""
-
     def _drop_body(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _faulty(self) -> bool:
-        fault = self.server.imds.take_fault(self.path)
+        fault = self.server.service.take_fault(self.path)
         if fault is None:
             return False
         time.sleep(fault.delay)
@@ -255,79 +225,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, kind: str = "text/html", body: str | None = None, headers: dict | None = None) -> None:
         # Recorded before it is sent: a client with the response can see the record.
-        self.server.imds.record(Request(self.command, self.path, dict(self.headers.items()), status))
-        content = (f"<html><body><h1>{status}</h1></body></html>" if body is None else body).encode()
+        self.server.service.record(Request(self.command, self.path, dict(self.headers.items()), status))
+        content = f"<html><body><h1>{status}</h1></body></html>" if body is None else body
         try:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
+            self.answer(status, content, kind, headers)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client has given up, because the service is slow
 
 
 def in_seconds(seconds: float) -> datetime:
     return datetime.now(timezone.utc) + timedelta(seconds=seconds)
-
-
-def _obey(imds: Imds, line: str) -> None:
-    match line.split():
-        case []:
-            pass
-        case ["rotate", key, secret, token]:
-            imds.rotate(Credentials(key, secret, token, in_seconds(6 * 3600)))
-        case ["rotate", key, secret, token, seconds]:
-            imds.rotate(Credentials(key, secret, token, in_seconds(float(seconds))))
-        case ["role"]:
-            imds.set_role(None)
-        case ["role", name]:
-            imds.set_role(name)
-        case ["fail", status, *rest]:
-            imds.fail(int(status), *_how_often(rest))
-        case ["delay", seconds, *rest]:
-            imds.delay(float(seconds), *_how_often(rest))
-        case ["clear"]:
-            imds.clear()
-        case ["forget"]:
-            imds.forget_sessions()
-        case _:
-            raise ValueError(f"no such command: {line.strip()}")
-
-
-def _how_often(rest: list[str]) -> tuple[int | None, str]:
-    times = int(rest[0]) if rest else 1
-    return (times or None), (rest[1] if len(rest) > 1 else "/")
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="a strict IMDSv2 on loopback", epilog="commands on standard input: see the top of this file")
-    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
-    parser.add_argument("--role", default="instance-role")
-    parser.add_argument("--access-key-id", default="ASIAEXAMPLE000000001")
-    parser.add_argument("--secret-access-key", default="example-secret")
-    parser.add_argument("--token", default="example-session-token")
-    parser.add_argument("--lifetime", type=float, default=6 * 3600, help="seconds until the credentials expire")
-    given = parser.parse_args()
-    credentials = Credentials(given.access_key_id, given.secret_access_key, given.token, in_seconds(given.lifetime))
-    with Imds(credentials, given.role, given.port) as imds:
-        print(f"export AWS_EC2_METADATA_SERVICE_ENDPOINT={imds.endpoint}", flush=True)
-        try:
-            for line in sys.stdin:
-                try:
-                    _obey(imds, line)
-                    print("ok", flush=True)
-                except ValueError as error:
-                    print(f"error: {error}", flush=True)
-            if not sys.stdin.isatty():
-                threading.Event().wait()  # started without an input: serve until a signal
-        except KeyboardInterrupt:
-            pass
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -47,6 +47,16 @@ def until(what: str, true: Callable[[], object], seconds: float = 15.0, every: f
         time.sleep(every)
 
 
+def write(path: Path, text: str) -> Path:
+    """Replaces a file of the owner alone in one step, as editors and tools do."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.replace(path)
+    return path
+
+
 class Credenza:
     """`credenza serve` with its own auth token file. A context manager."""
 

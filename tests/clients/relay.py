@@ -25,10 +25,6 @@ class Relay(Serving):
         self._told: dict[int, int] = {}
         super().__init__(self._server)
 
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
     def requests(self) -> list[dict[str, str]]:
         """The headers of every request, names in lower case."""
         return [_headers(head) for stream in list(self._server.streams) for head in HEAD.findall(bytes(stream))]

@@ -11,8 +11,6 @@ RESTARTS=1000 does more than 200 restarts. Needs CREDENZA_BIN and curl.
 import json
 import os
 import random
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,53 +19,18 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from programs import STOP_DEADLINE, environment, handed_over, until
+from programs import Held, environment, until, write
+from seaweedfs import Key
 
 KEY = "AKIARESTARTS"
 SEED = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
 KEPT = 20  # requests over one connection
 
 
-class Daemon:
-    """The daemon behind a socket that outlives it, and the receiver of its notifications."""
-
-    def __init__(self, binary: str, home: Path):
-        self.binary, self.home = binary, home
-        self.token_file = home / "run" / "token"
-        self.log = (home / "log").open("ab")
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
-        self.address = "http://127.0.0.1:%d" % self.socket.getsockname()[1]
-        self.ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.ears.bind(str(home / "notify"))
-        self.ears.settimeout(20)
-        self.process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            handed_over([self.socket], [self.binary, "serve"]),
-            pass_fds=[self.socket.fileno()],
-            cwd=self.home,
-            env=environment(self.home, CREDENZA_TOKEN_FILE=str(self.token_file), NOTIFY_SOCKET=str(self.home / "notify")),
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def until_ready(self) -> None:
-        while b"READY=1" not in self.ears.recv(4096):
-            pass
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(STOP_DEADLINE)
-        if code != 0:
-            raise AssertionError(f"a daemon ended with {code}")
-
-
 class Clients:
     """Eight loops; each counts its responses and keeps the text of every failure."""
 
-    def __init__(self, daemon: Daemon):
+    def __init__(self, daemon: Held):
         self.daemon = daemon
         self.stopping = threading.Event()
         self.counts: dict[str, int] = {}
@@ -100,14 +63,9 @@ class Clients:
 
     def boto3(self) -> int:
         # One process for many sessions: the start of Python takes longer than ten restarts.
-        variables = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.daemon.address}/credentials",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(self.daemon.token_file),
-        }
+        variables = environment(self.daemon.home, **self.daemon.variables_for_clients())
         program = [sys.executable, __file__, "sessions"]
-        ended = subprocess.run(
-            program, env=environment(self.daemon.home, **variables), capture_output=True, text=True, timeout=120
-        )
+        ended = subprocess.run(program, env=variables, capture_output=True, text=True, timeout=120)
         if ended.returncode != 0:
             raise AssertionError(ended.stderr[-2000:])
         return int(ended.stdout)
@@ -141,28 +99,22 @@ def sessions() -> None:
 
 def main() -> int:
     restarts = int(os.environ.get("RESTARTS", "200"))
-    binary = os.path.abspath(os.environ["CREDENZA_BIN"])
     chance = random.Random(SEED)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="credenza-restarts-")))
-        (home / ".aws").mkdir()
-        (home / ".aws" / "credentials").write_text(
-            f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = restarts-secret\n"
-        )
-        daemon = Daemon(binary, home)
-        daemon.start()
-        stack.callback(lambda: daemon.process.kill())
-        daemon.until_ready()
-        token = until("a token", lambda: daemon.token_file.exists() and daemon.token_file.read_text())
+        write(home / ".aws" / "credentials", Key(KEY, "restarts-secret").section())
+        daemon = stack.enter_context(Held(Path(os.environ["CREDENZA_BIN"]).resolve(), home, [0]))
+        token = daemon.token_file.read_text()
         began, longest = time.monotonic(), 0.0
         with Clients(daemon) as clients:
             for done in range(1, restarts + 1):
                 # The next stop comes at a random time between the first connection and some time of work.
                 time.sleep(chance.random() * 0.1)
                 start = time.monotonic()
-                daemon.stop()
+                code = daemon.stop()
+                assert code == 0, f"a daemon ended with {code}"
                 daemon.start()
-                daemon.until_ready()
+                until("the daemon has keys", lambda: daemon.log.read_bytes().count(b"lease renewed") > done, every=0.01)
                 longest = max(longest, time.monotonic() - start)
                 if clients.failures:
                     break
@@ -172,11 +124,11 @@ def main() -> int:
         if sys.stdout.isatty():
             print("\r\x1b[K", end="")
         if clients.failures:
-            print((home / "log").read_text(errors="replace")[-3000:])
+            print(daemon.log.read_text(errors="replace")[-3000:])
             print(f"after {done} restarts (SEED={SEED}), {len(clients.failures)} failed:", *clients.failures[:5], sep="\n  ")
             return 1
         assert daemon.token_file.read_text() == token, "the token has changed"
-        assert b"restarts-secret" not in (home / "log").read_bytes(), "a secret in the log"
+        assert b"restarts-secret" not in daemon.log.read_bytes(), "a secret in the log"
         if len(clients.counts) != 3:
             print(f"some clients never got through: {json.dumps(clients.counts)}")
             return 1

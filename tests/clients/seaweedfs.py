@@ -33,6 +33,13 @@ class Key:
     token: str | None = field(default=None, repr=False)
     expiration: datetime | None = None
 
+    def section(self, profile: str = "default") -> str:
+        """A profile of the shared credentials file."""
+        lines = [f"[{profile}]", f"aws_access_key_id = {self.access_key_id}", f"aws_secret_access_key = {self.secret_access_key}"]
+        if self.token is not None:
+            lines.append(f"aws_session_token = {self.token}")
+        return "\n".join(lines) + "\n"
+
 
 def new_key(prefix: str = "AKIA") -> Key:
     """A random key. Half of the secret consists of characters that parsers and URLs often get wrong."""

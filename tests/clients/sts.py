@@ -19,11 +19,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
-from serving import Serving
+from serving import Handler, HttpService
 
 ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
@@ -70,7 +69,7 @@ def principal(token: str) -> str | None:
     return spelled if issue(spelled).token == token else None
 
 
-class Sts(Serving):
+class Sts(HttpService):
     """A context manager: it listens inside `with`.
 
     `others` gives the caller and the secret for foreign keys and tokens; `session_token` gives the answer of
@@ -85,14 +84,7 @@ class Sts(Serving):
         self.others = others
         self.session_token = session_token
         self.calls: list[tuple[str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.daemon_threads = True
-        self._server.sts = self
-        super().__init__(self._server)
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(_Handler)
 
     def answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, Issued, int]:
         """Action, keys, and their lifetime in seconds."""
@@ -198,19 +190,16 @@ def _token(form: dict[str, str]) -> str:
     return token.strip()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
+class _Handler(Handler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            action, keys, seconds = self.server.sts.answer(urlsplit(self.path).path, headers, body)
+            action, keys, seconds = self.server.service.answer(urlsplit(self.path).path, headers, body)
         except Refusal as refusal:
             kind = "Sender" if refusal.status < 500 else "Receiver"
             text = f"<Type>{kind}</Type><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"
-            return self._send(refusal.status, f"<ErrorResponse {XMLNS}><Error>{text}</Error></ErrorResponse>")
+            return self._send(refusal.status, "ErrorResponse", f"<Error>{text}</Error>")
         end = (datetime.now(timezone.utc) + timedelta(seconds=seconds)).strftime(STAMP)
         credentials = (
             f"<Credentials><AccessKeyId>{keys.access_key_id}</AccessKeyId>"
@@ -221,20 +210,8 @@ class _Handler(BaseHTTPRequestHandler):
         who = "" if action == "GetSessionToken" else (
             f"<AssumedRoleUser><Arn>{role}</Arn><AssumedRoleId>AROAX:y</AssumedRoleId></AssumedRoleUser>"
         )  # fmt: skip
-        return self._send(
-            200, f"<{action}Response {XMLNS}><{action}Result>{credentials}{who}</{action}Result></{action}Response>"
-        )
+        self._send(200, f"{action}Response", f"<{action}Result>{credentials}{who}</{action}Result>")
 
-    def _send(self, status: int, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "text/xml")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments) -> None:
-        """The service keeps the calls instead."""
-
-
-XMLNS = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'
+    def _send(self, status: int, element: str, content: str) -> None:
+        xmlns = 'xmlns="https://sts.amazonaws.com/doc/2011-06-15/"'
+        self.answer(status, f"<{element} {xmlns}>{content}</{element}>", "text/xml")

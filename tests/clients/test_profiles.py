@@ -1,25 +1,21 @@
 """The same `~/.aws`, resolved by boto3 and by `credenza get`. The cases and their format are in `profiles/`."""
 
 import json
-import os
 import re
-import subprocess
 import sys
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from hashlib import sha1
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from conftest import _missing
 from imds import Credentials, Imds, in_seconds
 from programs import HERE, environment, once
+from serving import ContainerEndpoint
 from sts import ACCOUNT, STAMP, Issued, Sts, issue, principal, secret_of
 
 NOBODY = "nobody"
@@ -161,57 +157,21 @@ def read() -> list[Case]:
 CASES = read()
 
 
-class Container(BaseHTTPRequestHandler):
-    """A container endpoint that requires its token."""
-
-    def do_GET(self) -> None:
-        is_known = self.path == "/role" and self.headers["Authorization"] == CONTAINER_TOKEN
-        keys = issue("container")
-        end = in_seconds(3600).strftime(STAMP)
-        document = {
-            "AccessKeyId": keys.access_key_id,
-            "SecretAccessKey": keys.secret_access_key,
-            "Token": keys.token,
-            "Expiration": end,
-        }
-        body = json.dumps(document if is_known else {"code": "no"}).encode()
-        self.send_response(200 if is_known else 401)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def services() -> Iterator[dict[str, str]]:
+def services(sso: dict) -> Iterator[dict[str, str]]:
     """The placeholders of `Stage.fill` that are addresses."""
-    program = os.environ.get("SSO_FAKES", "")
-    if not os.access(program, os.X_OK):
-        _missing(f"SSO_FAKES={program} is no program: cargo build -p testkit --bin sso-fakes makes it")
-    instance = issue("instance")
+    instance, keys = issue("instance"), issue("container")
     credentials = Credentials(instance.access_key_id, instance.secret_access_key, instance.token, in_seconds(6 * 3600))
-    container = ThreadingHTTPServer(("127.0.0.1", 0), Container)
-    with (
-        Sts(others=of_the_portal) as sts,
-        Imds(credentials) as imds,
-        container,
-        subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sso,
-    ):
-        threading.Thread(target=container.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        told = json.loads(sso.stdout.readline())
+    container = ContainerEndpoint(keys.access_key_id, keys.secret_access_key, keys.token, CONTAINER_TOKEN)
+    with Sts(others=of_the_portal) as sts, Imds(credentials) as imds, container:
         yield {
             "STS": sts.endpoint,
             "IMDS": imds.endpoint,
-            "CONTAINER": f"http://127.0.0.1:{container.server_address[1]}/role",
-            "OIDC": told["oidc"],
-            "PORTAL": told["portal"],
-            "START_URL": told["start_url"],
+            "CONTAINER": container.url,
+            "OIDC": sso["oidc"],
+            "PORTAL": sso["portal"],
+            "START_URL": sso["start_url"],
         }
-        sso.stdin.close()
-        container.shutdown()
 
 
 def of_the_portal(key: str, token: str | None) -> tuple[str, str] | None:

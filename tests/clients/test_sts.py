@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from conftest import BUCKET
 from identity_provider import IdentityProvider
 from moto_server import ACCOUNT, Moto
-from programs import environment, once
+from programs import environment, once, write
 from seaweedfs import CHAIN, ROLE, WEB_ROLE, Key, SeaweedFS, new_key
 from sts import Issued, Sts
 
@@ -18,17 +18,9 @@ LISTED = f"buckets: {BUCKET}"
 SESSION = '[defaults]\nlong_lived_keys = "session"\nsession_duration = "1h"\n'
 
 
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.write_text(text)
-    path.chmod(0o600)
-    return path
-
-
 def profiles(home: Path, key: Key, provider: IdentityProvider | None = None) -> None:
     """`role` over a key, `chain` of three over it, `web` over a token."""
-    pair = f"aws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}\n"
-    write(home / ".aws/credentials", f"[base]\n{pair}")
+    write(home / ".aws/credentials", key.section("base"))
     role = "[profile {}]\nrole_arn = {}\nsource_profile = {}\n".format
     first, second, third = CHAIN
     config = role("role", ROLE, "base") + role("first", first, "base") + role("second", second, "first")

@@ -52,10 +52,6 @@ class Pair:
         return self.engine.podman_command("exec", *arguments)
 
 
-def keys_file(key: Key) -> str:
-    return f"[default]\naws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}\n"
-
-
 @pytest.fixture
 def compose_pair(engine: Engine, seaweedfs: SeaweedFS, network: str, tmp_path: Path):
     """config/compose.yaml in Docker Compose's order: the broker, its health, then the program."""
@@ -76,7 +72,7 @@ def compose_pair(engine: Engine, seaweedfs: SeaweedFS, network: str, tmp_path: P
     def write(key: Key) -> None:
         """Saves like an editor: a new file replaces the old one."""
         aside = keys / ".credentials.new"
-        aside.write_text(keys_file(key))
+        aside.write_text(key.section())
         kubelet.own(aside, 0o640, 10000)
         aside.replace(keys / "credentials")
 
@@ -109,7 +105,7 @@ def compose_pair(engine: Engine, seaweedfs: SeaweedFS, network: str, tmp_path: P
 def pod_pair(engine: Engine, seaweedfs: SeaweedFS, tmp_path: Path):
     """config/kubernetes/sidecar.yaml, with volumes as a kubelet mounts them."""
     documents = list(yaml.safe_load_all(SIDECAR.read_text()))
-    kubelet.one(documents, "Secret")["stringData"]["credentials"] = keys_file(seaweedfs.keys[0])
+    kubelet.one(documents, "Secret")["stringData"]["credentials"] = seaweedfs.keys[0].section()
     shipped = kubelet.one(documents, "Pod")
     paths, projected = kubelet.lay_out(documents, tmp_path)
     for mount in program.mounts():
@@ -132,7 +128,7 @@ def pod_pair(engine: Engine, seaweedfs: SeaweedFS, tmp_path: Path):
         liveness = shipped["spec"]["initContainers"][0]["livenessProbe"]["exec"]["command"]
         engine.podman("exec", names[0], *liveness)
         user = str(beside["securityContext"]["runAsUser"])
-        yield Pair(engine, *names, user, lambda key: projected["keys"].swap({"credentials": keys_file(key)}))
+        yield Pair(engine, *names, user, lambda key: projected["keys"].swap({"credentials": key.section()}))
     finally:
         for name in names:
             print(f"--- what {name} logged\n{engine.logs(name)}")

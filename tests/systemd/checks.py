@@ -15,8 +15,9 @@ import traceback
 from pathlib import Path
 
 from host import CONFIG, DROPINS, ENVIRONMENT, HOME, PORT, SERVICE, SOCKET, TOKEN
-from host import ContainerEndpoint, Load, ask, ask_as, dropin, journal, key, main_pid, run, show, systemctl, until, write
+from host import Load, ask, ask_as, dropin, journal, key, main_pid, run, show, systemctl, until, write
 from imds import Credentials, Imds, in_seconds
+from serving import ContainerEndpoint
 
 HUSH = "hush/Secret+0123"  # in every secret here; the journal must never contain it
 UNITS = Path("/usr/lib/systemd/system")
@@ -37,7 +38,7 @@ GOOD = "\n".join(
 )
 BAD = "[server]\nnonsense = true\n"
 CHECKS = []
-endpoint = ContainerEndpoint("ASIACONTAINER", HUSH, "container-authorization")
+endpoint = ContainerEndpoint("ASIACONTAINER", HUSH, HUSH, "container-authorization")
 
 
 def check(function):
@@ -563,5 +564,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with Imds(Credentials("ASIAIMDS", HUSH, HUSH, in_seconds(6 * 3600))) as metadata:
+    with endpoint, Imds(Credentials("ASIAIMDS", HUSH, HUSH, in_seconds(6 * 3600))) as metadata:
         sys.exit(main())

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PORT = 9733
@@ -116,34 +115,6 @@ def dropin(name: str, text: str):
     finally:
         path.unlink()
         systemctl("daemon-reload")
-
-
-class ContainerEndpoint:
-    """Credentials over plain http on loopback, like a container agent; late on demand."""
-
-    def __init__(self, access_key: str, secret: str, authorization: str):
-        self.delay, self.asked = 0.0, 0
-        document = {"AccessKeyId": access_key, "SecretAccessKey": secret, "Token": secret, "Expiration": "2099-01-01T00:00:00Z"}
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):  # noqa: N802: the name is given
-                endpoint.asked += 1
-                time.sleep(endpoint.delay)
-                admitted = self.headers.get("Authorization") == authorization
-                body = json.dumps(document if admitted else {"code": "Denied", "message": "no"}).encode()
-                self.send_response(200 if admitted else 401)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_arguments):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/role"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
 class Load:

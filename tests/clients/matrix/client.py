@@ -33,7 +33,7 @@ class Missing(Exception):
 
 
 class NotInstalled(Exception):
-    """install.sh failed; the message is its output."""
+    """The installation failed; the message is its output."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +79,17 @@ class Client:
         return None
 
     def install(self, log: Path) -> float:
-        """Runs install.sh and the version command; returns the seconds."""
+        """Runs install.sh, or installs requirements.txt, and runs the version command; returns the seconds."""
         began = time.monotonic()
         missing = [need for need in self.needs if shutil.which(need) is None]
         if missing:
             raise Missing(" ".join(missing))
         self.cache.mkdir(parents=True, exist_ok=True)
-        script = self.here / "install.sh"
+        script, requirements = self.here / "install.sh", self.here / "requirements.txt"
         if script.exists():
             self._run([str(script), str(self.cache)], log, INSTALL_DEADLINE)
+        elif requirements.exists():
+            self._run([str(HERE / "python/venv.sh"), str(self.cache), str(requirements)], log, INSTALL_DEADLINE)
         said = self._run(self.version_command, log, 120.0).strip()
         self.version = said.splitlines()[0] if said else "?"
         return time.monotonic() - began

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from client import LEASE, Client
 from imds import Credentials, Imds, in_seconds
-from programs import Credenza, Held, environment
+from programs import Credenza, Held, environment, write
 from relay import Relay
 from seaweedfs import Key, free_ports
 from session import Loop, Once, Said, Session
@@ -123,8 +123,7 @@ class Stage:
         return self.brokers_home / "credenza.toml"
 
     def _start(self, config: str, held: bool = False, **variables: str) -> None:
-        self.config.write_text(config + self.way.settings(self))
-        self.config.chmod(0o600)
+        write(self.config, config + self.way.settings(self))
         given = ["--config", str(self.config), *self.way.listen()]
         if held:
             ports = [0, self.port] if self.way.name == "imds" else [0]
@@ -153,10 +152,7 @@ class Stage:
         return self._stack.enter_context(session)
 
     def wrong_token_file(self) -> Path:
-        file = self.home / "wrong-token"
-        file.write_text("not-the-token-" + "x" * 40)
-        file.chmod(0o600)
-        return file
+        return write(self.home / "wrong-token", "not-the-token-" + "x" * 40)
 
     # The recorded requests.
 
