@@ -26,10 +26,15 @@ pub fn check(data: &[u8]) {
     }
 }
 
+/// Returns the access key id, the secret and the session token.
+pub(crate) fn parts(found: &Credentials) -> impl Iterator<Item = &str> {
+    let token = found.session_token.as_ref().map(Secret::expose);
+    [Some(&*found.access_key_id), Some(found.secret_access_key.expose()), token].into_iter().flatten()
+}
+
 /// Renders the credentials as a lease and reads the same credentials from its body, as an SDK does.
 fn assert_served(found: &Credentials) {
-    let token = found.session_token.as_ref().map(Secret::expose);
-    for part in [Some(&*found.access_key_id), Some(found.secret_access_key.expose()), token].into_iter().flatten() {
+    for part in parts(found) {
         assert!(!part.is_empty() && !part.chars().any(char::is_control) && part.trim() == part, "{part:?}");
     }
     if let Some(account) = &found.account_id {

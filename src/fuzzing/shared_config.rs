@@ -9,7 +9,7 @@ use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 
 /// The properties of a section by name: value and sub-properties.
-type Properties = BTreeMap<String, (String, BTreeMap<String, String>)>;
+pub(crate) type Properties = BTreeMap<String, (String, BTreeMap<String, String>)>;
 
 pub fn check(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == 0x0c);
@@ -39,7 +39,7 @@ fn parse(config: &[u8], credentials: Option<&[u8]>) -> Result<SharedConfig, Pars
     SharedConfig::parse(Some(content("/config", config)), credentials.map(|bytes| content("/credentials", bytes)))
 }
 
-fn properties(section: &Section) -> Properties {
+pub(crate) fn properties(section: &Section) -> Properties {
     let properties = section.properties().map(|(name, property)| {
         let below = property.sub_properties().map(|(name, it)| (name.to_owned(), it.value().to_owned()));
         (name.to_owned(), (property.value().to_owned(), below.collect()))

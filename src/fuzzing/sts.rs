@@ -1,7 +1,7 @@
 //! The XML response of STS with credentials.
 
 use crate::aws::sts::credentials;
-use crate::model::secret::Secret;
+use crate::fuzzing::document::parts;
 
 pub fn check(data: &[u8]) {
     let parsed = credentials(data);
@@ -9,10 +9,7 @@ pub fn check(data: &[u8]) {
     match parsed {
         Ok(found) => {
             assert!(found.expiration.is_some() && found.session_token.is_some(), "{found:?}");
-            let token = found.session_token.as_ref().map(Secret::expose);
-            for part in
-                [Some(&*found.access_key_id), Some(found.secret_access_key.expose()), token].into_iter().flatten()
-            {
+            for part in parts(&found) {
                 assert!(!part.is_empty() && !part.chars().any(char::is_control), "{part:?}");
                 // A part longer than the response would be an expanded entity.
                 assert!(part.len() <= data.len(), "{} of {}", part.len(), data.len());

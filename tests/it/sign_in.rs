@@ -58,11 +58,6 @@ impl Stage {
     }
 }
 
-fn printed(ended: &CommandOutput) -> serde_json::Value {
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    serde_json::from_str(&ended.stdout).unwrap()
-}
-
 fn read(path: &PathBuf) -> serde_json::Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -71,14 +66,14 @@ fn read(path: &PathBuf) -> serde_json::Value {
 fn prints_fresh_credentials_and_refreshes_old_ones() {
     let stage = Stage::new();
     let path = stage.logged_in("ASIA0", 10);
-    let found = printed(&stage.get());
+    let found = stage.get().json();
     assert_eq!((&found["AccessKeyId"], &found["AccountId"]), (&"ASIA0".into(), &"123456789012".into()));
     assert_eq!(found["Expiration"], read(&path)["accessToken"]["expiresAt"]);
     assert_eq!(stage.signin.asked(), 0);
     for minutes in [4, -60] {
         stage.signin.known("hush-refresh");
         let path = stage.logged_in("ASIA0", minutes);
-        let found = printed(&stage.get());
+        let found = stage.get().json();
         let written = read(&path);
         assert_ne!(found["AccessKeyId"], "ASIA0");
         for (ours, theirs) in [
@@ -92,7 +87,7 @@ fn prints_fresh_credentials_and_refreshes_old_ones() {
         }
         assert_eq!(written["idToken"], "hush-id");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(printed(&stage.get())["AccessKeyId"], found["AccessKeyId"]);
+        assert_eq!(stage.get().json()["AccessKeyId"], found["AccessKeyId"]);
     }
     assert_eq!(stage.signin.asked(), 2);
 }
@@ -107,7 +102,7 @@ fn uses_the_named_login_cache() {
     assert_eq!(stage.get().code, Some(1));
     for named in [folder.to_str().unwrap(), "~/elsewhere"] {
         let ended = stage.run(&["get", "--profile", "dev"], &[("AWS_LOGIN_CACHE_DIRECTORY", named)]);
-        assert_eq!(printed(&ended)["AccessKeyId"], "ASIA0");
+        assert_eq!(ended.json()["AccessKeyId"], "ASIA0");
     }
 }
 

@@ -39,23 +39,20 @@ impl Stage {
         Self { home, oidc, portal }
     }
 
-    fn variables(&self) -> [(&'static str, String); 2] {
-        [("AWS_ENDPOINT_URL_SSO", self.portal.endpoint()), ("AWS_ENDPOINT_URL_SSO_OIDC", self.oidc.endpoint())]
+    fn variables(&self) -> [(&'static str, &'static str); 2] {
+        let (portal, oidc) = (self.portal.endpoint().leak(), self.oidc.endpoint().leak());
+        [("AWS_ENDPOINT_URL_SSO", portal), ("AWS_ENDPOINT_URL_SSO_OIDC", oidc)]
     }
 
     /// Runs a command until it exits, and checks that its output has no secret.
     fn run(&self, arguments: &[&str]) -> String {
-        let variables = self.variables();
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let ended = self.home.run(arguments, &variables);
+        let ended = self.home.run(arguments, &self.variables());
         assert!(ended.code == Some(0) && !format!("{ended:?}").contains(HUSH), "{ended:?}");
         ended.stdout + &ended.stderr
     }
 
     fn serve(&self, arguments: &[&str]) -> Broker {
-        let variables = self.variables();
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.home.serve(arguments, &variables)
+        self.home.serve(arguments, &self.variables())
     }
 
     /// Expires the tokens of the login cache.

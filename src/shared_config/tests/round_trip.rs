@@ -5,14 +5,13 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use crate::fuzzing::shared_config::{Properties, properties};
 use crate::shared_config::render::render;
-use crate::shared_config::section::{Property, Section};
+use crate::shared_config::section::Section;
 use crate::shared_config::{FileContent, SharedConfig};
 
-/// A value with its sub-properties.
-type PropertyValue = (String, BTreeMap<String, String>);
 /// The values of all properties by section and name.
-type SectionValues = BTreeMap<String, BTreeMap<String, PropertyValue>>;
+type SectionValues = BTreeMap<String, Properties>;
 
 /// The text after the `=` of a property.
 #[derive(Clone, Debug)]
@@ -34,17 +33,9 @@ fn parse(config: &[u8], credentials: &[u8]) -> Option<SharedConfig> {
     SharedConfig::parse(Some(config), Some(credentials)).ok()
 }
 
-fn values(section: &Section) -> BTreeMap<String, PropertyValue> {
-    let property = |(name, property): (&str, &Property)| {
-        let sub_properties = property.sub_properties().map(|(name, it)| (name.to_owned(), it.value().to_owned()));
-        (name.to_owned(), (property.value().to_owned(), sub_properties.collect()))
-    };
-    section.properties().map(property).collect()
-}
-
 fn sections(files: &SharedConfig) -> SectionValues {
     let sections = [("", &files.profiles), ("sso-session ", &files.sso_sessions), ("services ", &files.services)];
-    let named = |word| move |section: &Section| (format!("{word}{}", section.name()), values(section));
+    let named = |word| move |section: &Section| (format!("{word}{}", section.name()), properties(section));
     sections.into_iter().flat_map(|(word, sections)| sections.iter().map(named(word))).collect()
 }
 
@@ -141,7 +132,7 @@ fn check_rendered(files: &SharedConfig) {
         let again = parse(text.as_bytes(), b"").unwrap();
         assert_eq!(again.warnings(), [], "{text:?}");
         let settings = |section: &Section| {
-            let mut all = values(section);
+            let mut all = properties(section);
             all.retain(|name, _| !is_about_credentials(name));
             for (_, sub_properties) in all.values_mut() {
                 sub_properties.retain(|name, _| !is_about_credentials(name));
@@ -149,7 +140,7 @@ fn check_rendered(files: &SharedConfig) {
             all
         };
         let default = again.profile("default").unwrap();
-        assert_eq!(values(default), settings(profile), "{text:?}");
+        assert_eq!(properties(default), settings(profile), "{text:?}");
         assert_eq!(again.profiles().count(), 1);
         let services = profile.get("services").and_then(|services| files.services(services.value()));
         assert_eq!(again.services.first().map(Section::name), services.map(Section::name));
