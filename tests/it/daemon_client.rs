@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown, fchown};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
@@ -188,15 +188,11 @@ fn never_sends_the_auth_token_to_an_unknown_listener() {
         let mut unshare = Command::new("unshare");
         unshare.args(["-m", "sh", "-c", &script, testkit::harness::program()]);
         unshare.env("HOME", home.path()).env("CREDENZA_TOKEN_FILE", home.path().join("run/token"));
-        let said = unshare.output().map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
-        let Ok(said) = said
-            .as_ref()
-            .map_err(ToString::to_string)
-            .and_then(|said| if said.starts_with("credenza: ") { Ok(said) } else { Err(said.clone()) })
-        else {
-            assert!(skip(&format!("a mount namespace cannot be made: {said:?}")));
+        let text = |output: Output| String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = unshare.output().map_or_else(|error| error.to_string(), text);
+        if !said.starts_with("credenza: ") && skip(&format!("a mount namespace cannot be made: {said}")) {
             return;
-        };
+        }
         assert!(said.contains("cannot find out which user listens there"), "{said}");
     }
     assert!(!broker.log().contains("path=/credentials"), "{}", broker.log());

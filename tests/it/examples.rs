@@ -4,21 +4,16 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use tempfile::TempDir;
-use testkit::harness::{HUSH, Response, send};
+use testkit::harness::{HUSH, Home, Response, profile, send};
 
 /// Returns a command that runs an example with these variables and an empty home directory.
-fn example(name: &str, home: &TempDir, variables: &[(&str, &str)]) -> Command {
+fn example(name: &str, home: &Home, variables: &[(&str, &str)]) -> Command {
     let test = std::env::current_exe().unwrap();
     let program: PathBuf = test.parent().unwrap().with_file_name("examples").join(name);
     assert!(program.is_file(), "{} is missing: cargo build --examples makes it", program.display());
     let mut command = Command::new(program);
     command.env_clear().env("HOME", home.path()).envs(variables.iter().copied());
     command
-}
-
-fn home() -> TempDir {
-    tempfile::tempdir().unwrap()
 }
 
 /// Returns the output of a program that has ended, unless it shows a secret.
@@ -34,7 +29,7 @@ const VARIABLES: [(&str, &str); 2] =
 
 #[test]
 fn embed_chain_prints_source_and_access_key_id() {
-    let home = home();
+    let home = Home::new();
     assert_eq!(
         output(example("embed_chain", &home, &VARIABLES)),
         (true, "source: environment\naccess key id: AKIAENVIRONMENT\n".to_owned())
@@ -43,23 +38,21 @@ fn embed_chain_prints_source_and_access_key_id() {
     assert!(success && text.contains("access key id: local-user\n"), "{text}");
     assert!(!text.contains("local-password"), "{text}");
 
-    std::fs::create_dir(home.path().join(".aws")).unwrap();
-    let profile = "[dev]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = hush-profile\nregion = eu-west-1\n";
-    std::fs::write(home.path().join(".aws/credentials"), profile).unwrap();
+    home.write(".aws/credentials", profile("dev", "AKIAPROFILE") + "region = eu-west-1\n");
     let (success, text) = output(example("embed_chain", &home, &[("AWS_PROFILE", "dev")]));
     assert!(success && text.contains("access key id: AKIAPROFILE\n"), "{text}");
 }
 
 #[test]
 fn embed_chain_stops_at_a_source_that_fails() {
-    let home = home();
+    let home = Home::new();
     let (success, text) = output(example("embed_chain", &home, &[("AWS_ACCESS_KEY_ID", "AKIA")]));
     assert!(!success && text.contains("AWS_SECRET_ACCESS_KEY") && !text.contains("local-user"), "{text}");
 }
 
 #[test]
 fn own_source_takes_part_in_the_chain() {
-    let home = home();
+    let home = Home::new();
     let file = home.path().join("keys");
     let run = |variables| {
         let mut command = example("own_source", &home, variables);
@@ -82,7 +75,7 @@ fn own_source_takes_part_in_the_chain() {
 
 #[test]
 fn serve_beside_axum_answers_without_the_secret() {
-    let home = home();
+    let home = Home::new();
     for (variables, status, body) in
         [(&VARIABLES[..], 200, "environment AKIAENVIRONMENT\n"), (&[], 503, "no source is configured\n")]
     {
