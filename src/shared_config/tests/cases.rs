@@ -309,6 +309,7 @@ fn reads_every_case_by_the_grammar() {
     for (name, config, credentials, expected) in CASES {
         assert_eq!(parsed(config.as_bytes(), credentials.as_bytes()).join("\n"), *expected, "{name}: {config:?}");
     }
+    assert_eq!(parsed(NO_UTF8, b""), ["c2: Utf8"]);
 }
 
 #[test]
