@@ -43,7 +43,17 @@ impl ServedProfileNames {
             hasher.finish()
         };
         let profiles = ProfileFiles::open(&self.context, &named, digest).await?;
-        Ok(profiles.files()?.profiles().filter(|name| self.served.matches(name)).map(IdentityName::new).collect())
+        // Ten thousand names take milliseconds, and requests share this thread.
+        let served = self.served.clone();
+        let matching = move || {
+            let names = profiles.files()?.profiles().filter(|name| served.matches(name));
+            Ok(names.map(IdentityName::new).collect())
+        };
+        match tokio::task::spawn_blocking(matching).await {
+            Ok(names) => names,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Waits until the names differ from those of the last [`ServedProfileNames::list`], or the files become readable

@@ -20,7 +20,7 @@ fn odd_files(home: &Home) -> Vec<(&'static str, &'static str)> {
     let unreadable = home.write("unreadable", "x");
     fs::set_permissions(unreadable, fs::Permissions::from_mode(0o0)).unwrap();
     vec![
-        ("huge", "MB"),
+        ("huge", "larger than"),
         ("binary", ""),
         ("directory", "regular"),
         ("fifo", "regular"),
@@ -89,7 +89,7 @@ fn refuses_to_start_with_odd_token_files() {
     let shared = home.path().join("shared");
     fs::create_dir(&shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
-    let others = [("empty/token", "--token-file"), ("shared/token", "lets other users write")];
+    let others = [("empty/token", "--token-file"), ("shared/token", "it may be written by all users")];
     for (file, word) in odd.into_iter().map(|(name, _)| (name, "token")).chain(others) {
         let ended = home.run(&["serve", "--listen", "127.0.0.1:0", "--token-file", file], &[]);
         assert!(ended.code == Some(1) && ended.stderr.contains(word), "{file}: {ended:?}");
