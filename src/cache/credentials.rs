@@ -186,14 +186,14 @@ impl CacheSlot {
 
     /// Records issued credentials, unless they have expired or are an older copy of the recorded ones.
     fn record(&mut self, credentials: &Credentials, now: SystemTime) {
-        let key = identify(credentials);
+        let (key, expires) = (identify(credentials), credentials.planned_expiration());
         let is_newer = match self.issued {
-            Some(issued) if issued.key == key => now < issued.received || issued.expires < credentials.expiration,
+            Some(issued) if issued.key == key => now < issued.received || issued.expires < expires,
             _ => true,
         };
-        if is_newer && credentials.expiration.is_none_or(|expires| now < expires) {
+        if is_newer && expires.is_none_or(|expires| now < expires) {
             self.previous = self.issued.map(|issued| issued.key).filter(|previous| *previous != key).or(self.previous);
-            self.issued = Some(IssuedCredentials { key, received: now, expires: credentials.expiration });
+            self.issued = Some(IssuedCredentials { key, received: now, expires });
         }
     }
 }
@@ -205,7 +205,7 @@ fn identify(credentials: &Credentials) -> CacheKey {
 
 impl IssuedCredentials {
     fn is(self, credentials: &Credentials) -> bool {
-        self.expires == credentials.expiration && self.key == identify(credentials)
+        self.expires == credentials.planned_expiration() && self.key == identify(credentials)
     }
 
     /// Returns true until the earliest moment at which a refresher renews the credentials. So a refresher never gets

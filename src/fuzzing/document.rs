@@ -38,17 +38,15 @@ fn assert_served(found: &Credentials) {
         assert!(!part.is_empty() && !part.chars().any(char::is_control) && part.trim() == part, "{part:?}");
     }
     if let Some(account) = &found.account_id {
-        assert!(account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit()), "{account:?}");
+        assert!(!account.is_empty() && !account.chars().any(char::is_control), "{account:?}");
     }
     let end_of_time = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
-    assert!(found.expiration.is_none_or(|end| end < end_of_time), "{:?}", found.expiration);
     // One second before the expiration, so that the lease keeps it.
-    let now = found.expiration.unwrap_or(end_of_time) - Duration::from_secs(1);
+    let now = found.planned_expiration().unwrap_or(end_of_time) - Duration::from_secs(1);
     let lease = Lease::new(found, Arc::from("fuzz"), now, Duration::from_secs(900));
     let served =
         credentials(&lease.body, SuccessCode::Required, TRIED, None).expect("the body of a lease is a document");
-    let expiration = Some(lease.serve_until).filter(|end| *end < end_of_time);
-    assert_eq!(served, Credentials { expiration, ..found.clone() });
+    assert_eq!(served, Credentials { expiration: Some(lease.serve_until), ..found.clone() });
     assert!(found.expiration.is_none_or(|end| lease.serve_until <= end));
 }
 

@@ -1,11 +1,14 @@
 //! One set of credentials, always moved as a unit.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::model::location::Location;
 use crate::model::secret::Secret;
 use crate::model::text::{InvalidText, usable};
+
+/// The first of January 2100, since 1970.
+const MAX_PLANNED: Duration = Duration::from_secs(4_102_444_800);
 
 /// A key pair with everything that belongs to it. All parts come from one source: the keys of one source are never
 /// combined with the token, account or endpoint of another source.
@@ -20,7 +23,7 @@ pub struct Credentials {
     pub session_token: Option<Secret>,
     /// The moment from which services refuse the credentials. `None` if they never expire or the moment is unknown.
     pub expiration: Option<SystemTime>,
-    /// The twelve digits of the AWS account. `None` unless the source is certain of it.
+    /// The account, as the source says it: twelve digits on AWS. `None` if the source does not know it.
     pub account_id: Option<Box<str>>,
     /// The URL of the S3 endpoint that accepts these keys, without user info.
     pub endpoint: Option<Box<str>>,
@@ -69,13 +72,11 @@ impl Credentials {
         Ok(self)
     }
 
-    /// Returns the credentials with an account id. A text other than twelve digits is ignored.
+    /// Returns the credentials with an account id, as the source says it. A text that is empty or holds a control
+    /// character is ignored.
     #[must_use]
     pub fn with_account_id(mut self, account_id: Option<&str>) -> Self {
-        self.account_id = account_id
-            .map(str::trim)
-            .filter(|id| id.len() == 12 && id.bytes().all(|b| b.is_ascii_digit()))
-            .map(Into::into);
+        self.account_id = account_id.and_then(|id| usable("account id", id).ok()).map(Into::into);
         self
     }
 
@@ -84,6 +85,13 @@ impl Credentials {
     pub fn with_expiration(mut self, expiration: Option<SystemTime>) -> Self {
         self.expiration = expiration;
         self
+    }
+
+    /// Returns the expiration that a cache and a schedule can use. An expiration beyond 2100 counts as unknown:
+    /// endpoints write the year 9999 for "never", and the keys may change before.
+    #[must_use]
+    pub(crate) fn planned_expiration(&self) -> Option<SystemTime> {
+        self.expiration.filter(|end| *end < SystemTime::UNIX_EPOCH + MAX_PLANNED)
     }
 
     /// Returns true if these are long-lived keys: keys without a session token. They may have an expiration, if the
@@ -111,12 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn leaves_out_empty_token_and_malformed_account() {
+    fn leaves_out_empty_token_and_unusable_account() {
         let keys = Credentials::new("A", "s").unwrap();
         assert_eq!(keys.clone().with_session_token(Some(" ")).unwrap().session_token, None);
-        assert_eq!(keys.clone().with_account_id(Some("123456789012")).account_id.as_deref(), Some("123456789012"));
-        for odd in ["", "12345678901", "1234567890123", "12345678901x"] {
+        for said in ["123456789012", "tenant-7"] {
+            assert_eq!(keys.clone().with_account_id(Some(said)).account_id.as_deref(), Some(said));
+        }
+        for odd in ["", " ", "1\n2"] {
             assert_eq!(keys.clone().with_account_id(Some(odd)).account_id, None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn no_plan_reaches_beyond_2100() {
+        let keys = Credentials::new("A", "s").unwrap();
+        for (seconds, is_planned) in [(4_102_444_799, true), (4_102_444_800, false), (253_402_300_799, false)] {
+            let end = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let keys = keys.clone().with_expiration(Some(end));
+            assert_eq!((keys.planned_expiration(), keys.expiration), (is_planned.then_some(end), Some(end)));
         }
     }
 

@@ -4,7 +4,7 @@
 //! the error of the parser may quote it.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,11 +17,6 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
 use crate::model::text::excerpt;
 use crate::model::time::parse_timestamp;
-
-/// The first of January 2100: a later expiration is not used. Endpoints write the year 9999 for "never", and several
-/// SDKs overflow on it. Such an expiration is read as unknown, so the refresher treats the credentials like long-lived
-/// keys.
-const MAX_EXPIRATION: Duration = Duration::from_secs(4_102_444_800);
 
 /// The codes of a refused request. Other codes are transient.
 const DENIED_CODES: [&str; 3] = ["AssumeRoleUnauthorizedAccess", "AccessDenied", "AccessDeniedException"];
@@ -145,18 +140,13 @@ impl CredentialDocument {
     /// Returns the expiration. Absent, null and empty mean unknown.
     fn expiration(&self) -> Result<Option<SystemTime>, String> {
         let Some(text) = self.text(DocumentField::Expiration)? else { return Ok(None) };
-        let at = parse_timestamp(text).map_err(|why| format!("Expiration {why}"))?;
-        Ok(Some(at).filter(|at| *at < SystemTime::UNIX_EPOCH + MAX_EXPIRATION))
+        parse_timestamp(text).map(Some).map_err(|why| format!("Expiration {why}"))
     }
 
-    /// Returns `AccountId`, else the account of `RoleArn`. If they differ, the account is unknown.
+    /// Returns `AccountId` as the endpoint says it, else the account of `RoleArn`.
     fn account(&self) -> Result<Option<&str>, String> {
-        let account_id = self.text(DocumentField::AccountId)?;
         let of_role = self.text(DocumentField::RoleArn)?.and_then(account_of_role);
-        Ok(match (account_id, of_role) {
-            (Some(account_id), Some(of_role)) if account_id != of_role => None,
-            (account_id, of_role) => account_id.or(of_role),
-        })
+        Ok(self.text(DocumentField::AccountId)?.or(of_role))
     }
 
     /// Returns the text of a field. Null, empty and blank are `None`.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -60,8 +62,8 @@ fn ignores_unknown_fields_and_far_expirations() {
         (r#""Other":{"a":[1,{"b":null}]},"Expiration":"2026-11-23T16:00:00.123Z""#, Some(1_795_449_600)),
         (r#""Expiration":"2001-09-09T01:46:40Z""#, Some(1_000_000_000)),
         (r#""Expiration":"2099-12-31T23:59:59Z""#, Some(4_102_444_799)),
-        (r#""Expiration":"2100-01-01T00:00:00Z""#, None),
-        (r#""Expiration":"9999-12-31T23:59:59Z""#, None),
+        (r#""Expiration":"2100-01-01T00:00:00Z""#, Some(4_102_444_800)),
+        (r#""Expiration":"9999-12-31T23:59:59Z""#, Some(253_402_300_799)),
     ] {
         let end = with(more).unwrap().expiration;
         let end = end.map(|end| end.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
@@ -70,7 +72,7 @@ fn ignores_unknown_fields_and_far_expirations() {
 }
 
 #[test]
-fn uses_account_only_when_certain() {
+fn passes_the_account_on_as_said() {
     const ACCOUNT: Option<&str> = Some("123456789012");
     for (more, account) in [
         (r#""AccountId":"123456789012""#, ACCOUNT),
@@ -78,8 +80,8 @@ fn uses_account_only_when_certain() {
         (r#""RoleArn":"arn:aws-cn:sts::123456789012:assumed-role/r/s""#, ACCOUNT),
         (r#""AccountId":"123456789012","RoleArn":"arn:aws:iam::123456789012:role/r""#, ACCOUNT),
         (r#""AccountId":"123456789012","RoleArn":"TASK_EXECUTION_ROLE_ARN""#, ACCOUNT),
-        (r#""AccountId":"123456789012","RoleArn":"arn:aws:iam::210987654321:role/r""#, None),
-        (r#""AccountId":"12","RoleArn":"arn:aws:iam::123456789012:role/r""#, None),
+        (r#""AccountId":"123456789012","RoleArn":"arn:aws:iam::210987654321:role/r""#, ACCOUNT),
+        (r#""AccountId":"12","RoleArn":"arn:aws:iam::123456789012:role/r""#, Some("12")),
         (r#""RoleArn":"arn:aws:iam::123456789012:user/u""#, None),
         (r#""RoleArn":"arn:aws:s3::123456789012:role/u""#, None),
         (r#""RoleArn":"arn:aws:iam::x:role/r""#, None),
