@@ -15,8 +15,26 @@ pub(crate) fn account_of_role(arn: &str) -> Option<&str> {
         "sts" => rest.starts_with("assumed-role/"),
         _ => false,
     };
-    (arn == "arn" && is_role).then_some(account)
+    (arn == "arn" && is_role && is_account_id(account)).then_some(account)
 }
+
+/// Returns true if the text is the id of an AWS account: twelve digits.
+#[must_use]
+pub(crate) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns the reason why a text is no account id, without the text, for a message after the name of the setting.
+#[must_use]
+pub(crate) fn wrong_account_id(text: &str) -> String {
+    match text.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => format!("has {} digits, and an account id has 12 digits", text.len()),
+        false => "is not an account id, which has 12 digits".into(),
+    }
+}
+
+/// The hint for a text that is no account id. Spreadsheets and YAML drop leading zeros.
+pub(crate) const REWRITE_ACCOUNT_ID: &str = "write all 12, with the leading zeros";
 
 /// The maximum length of an ARN in bytes, by the API reference of STS.
 pub(crate) const LONGEST: usize = 2048;

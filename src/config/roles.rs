@@ -7,7 +7,10 @@ use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::value;
 use crate::model::secret::Secret;
 use crate::model::text::usable;
-use crate::source::spec::{Program, RoleSpec, SourceKind, SourceSpec, is_sendable_role, looks_like_arn};
+use crate::source::spec::{
+    Program, REWRITE_ACCOUNT_ID, RoleSpec, SourceKind, SourceSpec, is_account_id, is_sendable_role, looks_like_arn,
+    wrong_account_id,
+};
 
 /// The range that AssumeRole accepts.
 const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
@@ -117,7 +120,10 @@ pub(crate) fn process(entry: TableEntry<'_>, errors: &mut ConfigErrors) -> Optio
 pub(crate) fn sso(section: &mut TableSection<'_>, label: &str, errors: &mut ConfigErrors) -> Option<SourceKind> {
     const KEYS: [&str; 3] = ["sso_session", "account_id", "role_name"];
     let locations = KEYS.map(|key| section.at(key));
-    let [session, account_id, role_name] = KEYS.map(|key| text_line(section, key, errors));
+    let [session, account_id, role_name] = KEYS.map(|key| match key {
+        "account_id" => section.take(key)?.read(errors, account_id),
+        _ => text_line(section, key, errors),
+    });
     let (at, path) = locations.iter().flatten().next()?.clone();
     if let Some(missing) = KEYS.iter().zip(&locations).find(|(_, location)| location.is_none()) {
         errors.push(
@@ -132,6 +138,14 @@ pub(crate) fn sso(section: &mut TableSection<'_>, label: &str, errors: &mut Conf
 
 fn text_line(section: &mut TableSection<'_>, key: &'static str, errors: &mut ConfigErrors) -> Option<Box<str>> {
     section.take(key)?.read(errors, |text| usable("text", text).map(Box::from))
+}
+
+fn account_id(text: &str) -> Result<Box<str>, String> {
+    let text = usable("text", text).map_err(|error| error.to_string())?;
+    if is_account_id(text) {
+        return Ok(text.into());
+    }
+    Err(format!("{}; {REWRITE_ACCOUNT_ID}", wrong_account_id(text)))
 }
 
 fn arn(text: &str) -> Result<Box<str>, String> {

@@ -169,7 +169,12 @@ fn refuses_wrong_sources() {
         (r#"{ role_arn = ARN, web_identity_token_file = "/t", source = "imds" }"#, ", source", "keep one of the two"),
         (r#"{ web_identity_token_file = "/t" }"#, ", web_identity_token_file", "and no role_arn"),
         (r#"{ profile = "dev", external_id = "x" }"#, ", external_id", "has external_id and no role_arn"),
-        (r#"{ sso_session = "work", account_id = "1" }"#, ", sso_session", "has no role_name"),
+        (r#"{ sso_session = "work", account_id = "123456789012" }"#, ", sso_session", "has no role_name"),
+        (
+            r#"{ sso_session = "work", account_id = "12345678901", role_name = "r" }"#,
+            ", account_id",
+            "has 11 digits, and an account id has 12 digits; write all 12, with the leading zeros",
+        ),
     ] {
         let source = source.replace("ARN", "\"arn:aws:iam::1:role/a\"");
         let text = format!("[identities.minio]\nsources = [{source}]\n");

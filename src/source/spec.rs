@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use crate::aws::arn::{is_sendable_role, looks_like_arn};
+pub(crate) use crate::aws::arn::{
+    REWRITE_ACCOUNT_ID, is_account_id, is_sendable_role, looks_like_arn, wrong_account_id,
+};
 use crate::model::secret::Secret;
 pub(crate) use crate::source::url::parse as parse_url;
 

@@ -10,6 +10,7 @@ pub(crate) mod link;
 pub(crate) mod role;
 pub(crate) mod trust;
 
+use crate::aws::arn::{REWRITE_ACCOUNT_ID, is_account_id, wrong_account_id};
 use crate::login::sso::session::SsoSession;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
@@ -238,6 +239,10 @@ impl<'a> Planner<'a> {
             Ok(usable.map_err(|error| error_at(at, section, format!("{name}: {error}")).with_hint(REWRITE))?.into())
         };
         let (account_id, role_name) = (needed(SSO_ACCOUNT_ID)?, needed(SSO_ROLE_NAME)?);
+        if let Some((account_id, at)) = value(section, SSO_ACCOUNT_ID).filter(|(id, _)| !is_account_id(id)) {
+            let message = format!("sso_account_id {}", wrong_account_id(account_id));
+            return Err(error_at(at, section, message).with_hint(REWRITE_ACCOUNT_ID));
+        }
         let session = SsoSession::of_profile(self.files, section)?.ok_or_else(|| {
             let message = "the login is unknown: sso_session is missing (or sso_start_url and sso_region)";
             error_at(at, section, message).with_hint(CONFIGURE_SSO)

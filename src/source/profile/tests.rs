@@ -50,10 +50,10 @@ async fn locates_invalid_regions() {
     let web = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = @/token\n";
     let base = format!("[profile base]\nregion = base\n{KEYS}");
     let sso =
-        "sso_account_id = 1\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
+        "sso_account_id = 123456789012\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
     let none = "is not valid; write one such as eu-west-1";
     let unknown = "check that eu-wset-1 is a region of AWS";
-    let named = "sso_session = work\nsso_account_id = 1\nsso_role_name = r\n[sso-session work]\nsso_region = eu-wset-1\n\
+    let named = "sso_session = work\nsso_account_id = 123456789012\nsso_role_name = r\n[sso-session work]\nsso_region = eu-wset-1\n\
                  sso_start_url = https://d.example/start\n";
     // A host name without a region is not an error of the region.
     let elsewhere = format!("{role}region = eu-wset-1\nendpoint_url = https://sts.example\n{base}");

@@ -49,7 +49,7 @@ fn shown(link: &ProfileLink) -> String {
 
 #[test]
 fn orders_methods_like_botocore() {
-    let sso = "sso_start_url = https://s\nsso_region = r\nsso_account_id = 1\nsso_role_name = n\n";
+    let sso = "sso_start_url = https://s\nsso_region = r\nsso_account_id = 123456789012\nsso_role_name = n\n";
     let web = "web_identity_token_file = /t\n";
     let both = |config: &str, credentials: &str| {
         let dev = |text: &str, head: &str| if text.is_empty() { String::new() } else { format!("[{head}]\n{text}") };
@@ -72,7 +72,7 @@ fn orders_methods_like_botocore() {
         (&format!("{ROLE}credential_source = environment\n{sso}"), KEYS, "role r < /c, line 3 Environment"),
         (&format!("{web}{ROLE}{sso}"), KEYS, "/c, line 2 web identity /t None"),
         (&format!("{ROLE}{web}credential_source = EcsContainer\n"), "", "web identity /t"),
-        (&format!("{sso}credential_process = p\n"), KEYS, "sso None https://s 1 n"),
+        (&format!("{sso}credential_process = p\n"), KEYS, "sso None https://s 123456789012 n"),
         ("credential_process = p\n", KEYS, "/k, line 2 keys AKIA1"),
         (&format!("credential_process = p | q\n{KEYS}"), "", "/c, line 2 process p | q None"),
         ("credential_process = p\naws_account_id = 123456789012\n", "", "process p Some(\"123456789012\")"),
@@ -114,9 +114,14 @@ fn orders_methods_like_botocore() {
         ),
         ("role_arn = r s\ncredential_source = Environment\n", "role_arn is not the ARN of a role, or has"),
         (web, "web_identity_token_file is set without role_arn: the role is unknown; add role_arn"),
-        ("sso_account_id = 1\n", "line 2: profile dev: there is no sso_role_name"),
+        ("sso_account_id = 123456789012\n", "line 2: profile dev: there is no sso_role_name"),
         (
-            "sso_account_id = 1\nsso_role_name = n\nsso_session = s\n",
+            &sso.replace("123456789012", "12345678901"),
+            "/c, line 4: profile dev: sso_account_id has 11 digits, and an account id has 12 digits; write all 12, with",
+        ),
+        (&sso.replace("123456789012", "hush"), "sso_account_id is not an account id, which has 12 digits"),
+        (
+            "sso_account_id = 123456789012\nsso_role_name = n\nsso_session = s\n",
             "/c, line 4: profile dev: it names the sso_session s, and no [sso-session s]",
         ),
     ] {
@@ -128,8 +133,8 @@ fn orders_methods_like_botocore() {
 #[test]
 fn plans_sso_sessions() {
     let session = "[sso-session s]\nsso_start_url = https://s\nsso_region = r\nsso_registration_scopes = a, b\n";
-    let profile = "[profile dev]\nsso_session = s\nsso_account_id = 1\nsso_role_name = n\n";
-    assert_eq!(planned(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 1 n");
+    let profile = "[profile dev]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = n\n";
+    assert_eq!(planned(&format!("{session}{profile}"), ""), "/c, line 7 sso Some(\"s\") https://s 123456789012 n");
     let differing = planned(&format!("{session}{profile}sso_region = other\n"), "");
     assert!(differing.starts_with("/c, line 9: profile dev: sso_region differs from the one"), "{differing}");
     let half = planned(&format!("[sso-session s]\nsso_region = r\n{profile}"), "");
