@@ -3,6 +3,7 @@
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::http::url::Url;
+use crate::model::secret::Secret;
 use crate::source::url::parse;
 
 pub fn check(data: &[u8]) {
@@ -23,12 +24,13 @@ pub fn check(data: &[u8]) {
     for part in [key, secret, endpoint] {
         assert!(!part.is_empty() && !part.chars().any(char::is_control) && part.trim() == part, "{part:?}");
     }
-    assert!(found.is_long_lived());
     assert!(!endpoint.contains(['@', '?', '#']), "{endpoint}");
     if let Err(error) = Url::parse(endpoint) {
         panic!("{endpoint:?} {error}");
     }
     let (scheme, rest) = endpoint.split_once("://").expect("an endpoint has a scheme");
-    let [key, secret] = [key, secret].map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
-    assert_eq!(parse(&format!("{scheme}://{key}:{secret}@{rest}")).as_ref(), Ok(&found));
+    let parts = [Some(key), Some(secret), found.session_token.as_ref().map(Secret::expose)];
+    let parts = parts.into_iter().flatten().map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+    let user_info = parts.collect::<Vec<_>>().join(":");
+    assert_eq!(parse(&format!("{scheme}://{user_info}@{rest}")).as_ref(), Ok(&found));
 }

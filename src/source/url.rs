@@ -1,4 +1,4 @@
-//! Static keys and an endpoint in one URL: `http://KEY:SECRET@HOST:9000`.
+//! Static keys and an endpoint in one URL: `http://KEY:SECRET@HOST:9000`, or `http://KEY:SECRET:TOKEN@HOST:9000`.
 
 use std::path::PathBuf;
 
@@ -15,10 +15,11 @@ use crate::source::spec::TextSource;
 use crate::source::static_keys::read;
 use crate::source::{BoxFuture, Source};
 
-/// A URL with a long-lived key pair as its user info. The rest is the S3 endpoint that accepts the pair.
+/// A URL with a key pair as its user info. The rest is the S3 endpoint that accepts the pair. A third part of the user
+/// info is the session token of the pair, as in MinIO's `MC_HOST_…`.
 ///
-/// User info is percent-decoded, so `/`, `?`, `#`, `@` and `%` in a secret are written `%2F`, `%3F`, `%23`, `%40` and
-/// `%25`. An invalid URL is misconfigured, and the error shows no part of it.
+/// User info is percent-decoded, so `/`, `?`, `#`, `@`, `:` and `%` in a secret are written `%2F`, `%3F`, `%23`, `%40`,
+/// `%3A` and `%25`. An invalid URL is misconfigured, and the error shows no part of it.
 ///
 /// ```
 /// use credenza::{Context, Lookup, Source, UrlCredentials};
@@ -75,6 +76,9 @@ pub(crate) enum UrlError {
     /// One half of the pair is missing.
     #[error("the user info of the URL is half a key pair: {0}")]
     Half(&'static str),
+    /// A colon separates the parts: the session token is empty, or there is a fourth part.
+    #[error("the user info of the URL is not KEY:SECRET or KEY:SECRET:TOKEN")]
+    Parts,
     #[error("the user info of the URL is not percent-encoded UTF-8")]
     Encoding,
     #[error("in the user info of the URL {0}")]
@@ -92,10 +96,11 @@ impl UrlError {
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
             Self::NoUserInfo => Some(
-                "write http://KEY:SECRET@HOST:PORT, with %2F for a slash in the secret (%3F for ?, %23 for #, %40 for @, %25 \
-                 for %)",
+                "write http://KEY:SECRET@HOST:PORT, with %2F for a slash in the secret (%3F for ?, %23 for #, %40 for @, %3A \
+                 for :, %25 for %)",
             ),
             Self::Half(_) => Some("write http://KEY:SECRET@HOST:PORT"),
+            Self::Parts => Some("write a colon in the secret or the session token as %3A"),
             Self::Encoding => Some("write a % in the secret as %25"),
             Self::Path => Some("write a slash in the secret as %2F"),
             Self::Query => Some("write ? in the secret as %3F, and # as %23"),
@@ -115,7 +120,7 @@ impl From<UrlError> for SourceError {
     }
 }
 
-/// Returns the key pair and the endpoint of a URL.
+/// Returns the key pair, its session token if there is one, and the endpoint of a URL.
 ///
 /// # Errors
 /// The URL is invalid. The error shows no part of it.
@@ -131,10 +136,17 @@ pub(crate) fn parse(url: &str) -> Result<Credentials, UrlError> {
         None | Some((_, "")) => return Err(UrlError::Half("there is no secret after the key")),
         Some(pair) => pair,
     };
+    let (secret, token) = match secret.split_once(':') {
+        None => (secret, None),
+        Some(("", _)) => return Err(UrlError::Half("there is no secret after the key")),
+        Some((_, token)) if token.is_empty() || token.contains(':') => return Err(UrlError::Parts),
+        Some((secret, token)) => (secret, Some(decode(token)?)),
+    };
     if path.contains(['?', '#']) {
         return Err(UrlError::Query);
     }
-    let mut credentials = Credentials::new(&decode(key)?, &decode(secret)?)?;
+    let credentials = Credentials::new(&decode(key)?, &decode(secret)?)?;
+    let mut credentials = credentials.with_session_token(token.as_ref().map(|token| token.as_str()))?;
     credentials.endpoint = Some(format!("{scheme}://{}{}", checked_host(host)?, checked_path(path)?).into());
     Ok(credentials)
 }
@@ -192,7 +204,7 @@ mod tests {
             ("http://key:secret@host:9000", "key", "secret", "http://host:9000"),
             (" HTTPS://key:secret@host/\n", "key", "secret", "https://host"),
             ("https://key:secret@host/a/b/", "key", "secret", "https://host/a/b/"),
-            ("http://k:a+b=c:d@host", "k", "a+b=c:d", "http://host"),
+            ("http://k:a+b=c%3Ad@host", "k", "a+b=c:d", "http://host"),
             ("http://k%40x:a%2Fb%25%3a@host", "k@x", "a/b%:", "http://host"),
             ("http://k:p@ss@host", "k", "p@ss", "http://host"),
             ("http://k:%C3%A9@host", "k", "é", "http://host"),
@@ -205,6 +217,8 @@ mod tests {
             assert_eq!(found.endpoint.as_deref(), Some(endpoint), "{url}");
             assert!(found.session_token.is_none(), "{url}");
         }
+        let found = parse("http://k:s%3A:to%2Fken%3D@host").unwrap();
+        assert_eq!((found.secret_access_key.expose(), found.session_token.unwrap().expose()), ("s:", "to/ken="));
     }
 
     #[test]
@@ -223,6 +237,10 @@ mod tests {
             ("http://hunter2@host", no_secret.clone()),
             ("http://hunter2:@host", no_secret),
             ("http://:hunter2@host", no_key),
+            ("http://k::hunter2@host", UrlError::Half("there is no secret after the key")),
+            ("http://k:hunter2:@host", UrlError::Parts),
+            ("http://k:hunter2:hunter2:hunter2@host", UrlError::Parts),
+            ("http://k:s:hunter2%0A2@host", UrlError::InvalidText(InvalidText::ControlCharacter("session token"))),
             ("http://k:hunter2%@host", UrlError::Encoding),
             ("http://k:hunter2%2@host", UrlError::Encoding),
             ("http://k:hunter2%zz@host", UrlError::Encoding),
