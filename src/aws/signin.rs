@@ -19,6 +19,7 @@ use crate::http::message::Response;
 use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
+use crate::model::text::redacted;
 
 const ACTION: &str = "CreateOAuth2Token";
 
@@ -138,7 +139,7 @@ fn read_error(response: &Response, grant: &SigninGrant<'_>) -> ServiceError {
         _ if response.status.is_client_error() => (None, Some("if this lasts, log in again with aws login")),
         _ => (None, None),
     };
-    let redacted = |text: &str| Box::from(text.replace(grant.refresh_token.expose(), "[redacted]"));
+    let redacted = |text: &str| Box::from(redacted(text, grant.refresh_token).as_str());
     let code = error.as_deref().or(class);
     ServiceError { code: code.map(redacted), message: message.as_deref().map(redacted), kind, hint }
 }

@@ -18,6 +18,7 @@ use crate::http::message::{Request, Response};
 use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
+use crate::model::text::redacted;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
 
@@ -66,7 +67,7 @@ fn read_error(response: &Response, token: &Secret) -> ServiceError {
         }
         _ => None,
     };
-    let redacted = |text: &str| Box::from(text.replace(token.expose(), "[redacted]"));
+    let redacted = |text: &str| Box::from(redacted(text, token).as_str());
     let hint =
         (kind == Some(ErrorKind::Denied)).then_some("ask an administrator to assign the role to the user of the login");
     ServiceError { code: class.map(redacted), message: message.as_deref().map(redacted), kind, hint }

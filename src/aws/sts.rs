@@ -21,7 +21,7 @@ use crate::http::message::Response;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::secret::Secret;
-use crate::model::text::usable;
+use crate::model::text::{redacted, usable};
 use crate::model::time::parse_timestamp;
 
 const VERSION: &str = "2011-06-15";
@@ -206,16 +206,16 @@ async fn ask(
 fn read_error(response: &Response, action: &str, secrets: &[&Secret]) -> ServiceError {
     let document = XmlDocument::parse(&response.body).ok();
     let text = |path| document.as_ref().and_then(|document| document.text(path).ok().flatten());
-    let redacted = |text: &str| {
+    let without_secrets = |text: &str| {
         let mut text = Zeroizing::new(text.to_owned());
-        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-            text = Zeroizing::new(text.replace(secret.expose(), "[redacted]"));
+        for secret in secrets {
+            text = redacted(&text, secret);
         }
         Box::from(text.as_str())
     };
-    let code: Option<Box<str>> = text("/Error/Code").map(redacted);
+    let code: Option<Box<str>> = text("/Error/Code").map(without_secrets);
     let hint = code.as_deref().and_then(|code| hint(code, action));
-    ServiceError { code, message: text("/Error/Message").map(redacted), kind: None, hint }
+    ServiceError { code, message: text("/Error/Message").map(without_secrets), kind: None, hint }
 }
 
 fn hint(code: &str, action: &str) -> Option<&'static str> {

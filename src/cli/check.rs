@@ -9,6 +9,7 @@ use crate::config::imds::ImdsConfig;
 use crate::context::Context;
 use crate::lease::{LONG_LIVED_NOTICE, LONG_LIVED_REFUSAL};
 use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
 use crate::model::outcome::{AttemptResult, ChainLoad, Outcome};
 use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
@@ -81,6 +82,9 @@ fn explain(
         let result = match &step.said {
             AttemptResult::Found => "found".to_owned(),
             AttemptResult::NotConfigured(reason) => format!("not configured: {reason}"),
+            AttemptResult::Failed(failure @ SourceError { detail: Some(output), .. }) => {
+                format!("failing: {failure}; it said: {output}")
+            }
             AttemptResult::Failed(failure) => format!("failing: {failure}"),
             AttemptResult::NotAsked => "not asked".to_owned(),
         };

@@ -48,6 +48,9 @@ impl fmt::Display for CommandError {
         f.write_str(&self.message)?;
         if let Some(error) = &self.source_error {
             write!(f, ": {error}")?;
+            if let Some(output) = &error.detail {
+                write!(f, "; it said: {output}")?;
+            }
         }
         self.hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }

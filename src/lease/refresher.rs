@@ -262,8 +262,7 @@ impl Refresher {
         let lease_held = self.lease.as_ref().is_some_and(|lease| lease.is_usable(now));
         let failures = self.failures.get_or_insert(FailureStreak { times: 0, since: now, unsettled: None });
         failures.times = failures.times.saturating_add(1);
-        // Log the error without the output of a program, which may hold secrets.
-        let shown: Box<str> = SourceError { detail: None, ..error.clone() }.to_string().into();
+        let shown: Box<str> = error.to_string().into();
         let mut settles_in = None;
         if error.kind == ErrorKind::Unsettled {
             let seen = match failures.unsettled.take() {

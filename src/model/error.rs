@@ -24,7 +24,8 @@ pub struct SourceError {
     pub hint: Option<Box<str>>,
     /// The error of a lower layer that led to this one.
     pub cause: Option<Arc<dyn Error + Send + Sync>>,
-    /// The standard error of a program. It may hold secrets, so the log shows it at debug level only.
+    /// The standard error of a program. It may hold secrets, so that `Display` leaves it out. Only the terminal of a
+    /// command shows it, and the log at debug level.
     pub detail: Option<Box<str>>,
     /// The minimum pause before the next request, as the service demands it.
     pub retry_after: Option<Duration>,
@@ -124,7 +125,7 @@ impl fmt::Display for SourceError {
         if let Some(hint) = &self.hint {
             write!(f, "; {hint}")?;
         }
-        self.detail.as_ref().map_or(Ok(()), |detail| write!(f, "; it said: {detail}"))
+        Ok(())
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
         let error = error.at(Location::line(Path::new("/c"), 3)).at(Location::variable("OUTER")).with_hint("outer");
         assert_eq!(error.to_string(), "/c, line 3: it names no role; add role_arn");
         let error = SourceError { detail: Some("bad flag".into()), ..error.while_trying("role r") };
-        assert_eq!(error.to_string(), "/c, line 3: role r: it names no role; add role_arn; it said: bad flag");
+        assert_eq!(error.to_string(), "/c, line 3: role r: it names no role; add role_arn");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::model::secret::Secret;
 
 /// A text that cannot be part of credentials. The message names the part and never shows the text.
@@ -75,12 +77,19 @@ impl fmt::Display for Quoted<'_> {
 /// The maximum length of an excerpt, in characters: a message should fit on a few lines of a terminal or a log.
 const LONGEST_EXCERPT: usize = 300;
 
+/// The minimum length of a secret that is redacted. A shorter one is a part of many words: redacted there, it garbles
+/// the message and is easy to guess.
+const SHORTEST_REDACTED: usize = 4;
+
+/// Returns the text with `secret` redacted.
+pub(crate) fn redacted(text: &str, secret: &Secret) -> Zeroizing<String> {
+    let secret = secret.expose();
+    Zeroizing::new(if secret.len() < SHORTEST_REDACTED { text.to_owned() } else { text.replace(secret, "[redacted]") })
+}
+
 /// Returns the beginning of a text, escaped and with `secret` redacted.
 pub(crate) fn excerpt(text: &str, secret: Option<&Secret>) -> String {
-    let text = match secret.map(Secret::expose) {
-        Some(secret) if !secret.is_empty() => text.replace(secret, "[redacted]"),
-        _ => text.to_owned(),
-    };
+    let text = secret.map_or_else(|| Zeroizing::new(text.to_owned()), |secret| redacted(text, secret));
     match text.char_indices().nth(LONGEST_EXCERPT) {
         None => Escaped(&text).to_string(),
         Some((end, _)) => format!("{}…", Escaped(&text[..end])),
@@ -102,6 +111,15 @@ mod tests {
             ("$x\n", "'$x\\n'"),
         ] {
             assert_eq!(Quoted(text).to_string(), quoted);
+        }
+    }
+
+    #[test]
+    fn redacts_secrets_but_not_parts_of_words() {
+        for (secret, expected) in
+            [("hush", "a token [redacted] is bad"), ("", "a token hush is bad"), ("a", "a token hush is bad")]
+        {
+            assert_eq!(excerpt("a token hush is bad", Some(&secret.into())), expected);
         }
     }
 

@@ -404,7 +404,7 @@ fn runs_credential_processes() {
     let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
     broker.wait_for_log("load failed");
     let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 503);
-    assert!(answer.message().contains("it said: hush-no"), "{}", answer.message());
+    assert!(!answer.message().contains("hush-no"), "{}", answer.message());
     drop(broker);
     // The program has a longer deadline than other sources.
     let began = Instant::now();
