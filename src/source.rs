@@ -16,6 +16,8 @@ pub(crate) mod sign_in;
 pub(crate) mod spec;
 pub(crate) mod sso;
 pub(crate) mod static_keys;
+#[cfg(test)]
+mod tests;
 pub(crate) mod url;
 pub(crate) mod web_identity;
 

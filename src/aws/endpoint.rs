@@ -49,8 +49,11 @@ impl ServiceEndpoint {
     /// configured endpoint overrides FIPS and dual-stack.
     ///
     /// # Errors
-    /// If a setting must not be used, or the region is missing or not valid.
+    /// If a setting must not be used, a variable is not UTF-8, or the region is missing or not valid.
     pub(crate) fn of(service: Service, settings: &Settings) -> Result<Self, SourceError> {
+        if let Some(error) = &settings.unreadable {
+            return Err(error.clone().into());
+        }
         let configured = settings.endpoints.of(service);
         let region = match settings.region.as_deref() {
             Some(region) => check_region(region)?,

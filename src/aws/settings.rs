@@ -45,6 +45,8 @@ pub struct Settings {
     /// The path of the CA bundle: `AWS_CA_BUNDLE`, else `ca_bundle`.
     pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
     pub(crate) ca_bundle_location: Option<Location>,
+    /// The error of a variable that is not UTF-8. It fails every call, because the variable may name another service.
+    pub(crate) unreadable: Option<SettingError>,
 }
 
 /// `legacy`: the global endpoint of STS for the regions that are older than regional endpoints.
@@ -95,6 +97,12 @@ impl SettingError {
     }
 }
 
+impl From<SourceError> for SettingError {
+    fn from(SourceError { location, message, hint, .. }: SourceError) -> Self {
+        Self { location, message, hint }
+    }
+}
+
 impl From<SettingError> for SourceError {
     fn from(SettingError { location, message, hint }: SettingError) -> Self {
         Self { hint, ..Self::misconfigured(message).at(location) }
@@ -123,6 +131,7 @@ impl Settings {
             metadata_service: reader.metadata_service(),
             ca_bundle,
             ca_bundle_location,
+            unreadable: environment.check_text(&reader::VARIABLES).err().map(SettingError::from),
         }
     }
 
@@ -182,8 +191,9 @@ impl Settings {
             metadata_service,
             ca_bundle,
             ca_bundle_location: _,
+            unreadable,
         } = self;
-        (region, use_fips, use_dualstack, sts_regional, endpoints, metadata_service, ca_bundle)
+        (region, use_fips, use_dualstack, sts_regional, endpoints, metadata_service, ca_bundle, unreadable)
     }
 }
 

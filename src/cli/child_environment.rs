@@ -58,8 +58,8 @@ pub(crate) type EnvironmentChanges = BTreeMap<String, Option<String>>;
 /// Returns the differences between the child's and the parent's variables. The child inherits all other variables
 /// unchanged, in any encoding.
 pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> EnvironmentChanges {
-    let removed = parent.variables().keys().filter(|name| is_ours(name) || CLEARED.contains(&name.as_str()));
-    let mut child: EnvironmentChanges = removed.map(|name| (name.clone(), None)).collect();
+    let removed = parent.names().filter(|name| is_ours(name) || CLEARED.contains(name));
+    let mut child: EnvironmentChanges = removed.map(|name| (name.to_owned(), None)).collect();
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
     set("AWS_CONTAINER_CREDENTIALS_FULL_URI", settings.uri);
     // Set both: older SDKs support only the first of the two variables, and object_store only the second.

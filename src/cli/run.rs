@@ -25,6 +25,9 @@ use crate::shared_config::locate::NamedPaths;
 /// the other sources.
 const MAX_BLOCKING_THREADS: usize = 64;
 
+/// The variables that name the folders of this program: those of its configuration and its auth token.
+const FOLDER_VARIABLES: [&str; 4] = ["XDG_CONFIG_HOME", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"];
+
 /// Runs the program: reads the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
@@ -42,6 +45,9 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("cannot write manual pages to {}: {error}", folder.display()), 1),
         };
+    }
+    if let Err(error) = environment.check_text(&FOLDER_VARIABLES) {
+        return fail(&error.to_string(), exit_code::BAD_USAGE);
     }
     harden(&invocation.command);
     start_logging(&invocation, &environment);

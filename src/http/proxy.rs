@@ -48,11 +48,17 @@ impl ProxySettings {
     pub(crate) fn of(environment: &Environment) -> Self {
         let is_cgi = environment.get("REQUEST_METHOD").is_some();
         let upper = if is_cgi { "http_proxy" } else { "HTTP_PROXY" };
-        let no_proxy = first(environment, &["no_proxy", "NO_PROXY"]).map(|(_, text)| NoProxy::parse(text));
-        Self {
-            https: chosen(environment, &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
-            http: chosen(environment, &["http_proxy", upper, "all_proxy", "ALL_PROXY"]),
-            no_proxy: no_proxy.unwrap_or_default(),
+        let chosen = |names: [&'static str; 4]| chosen(environment, &names);
+        let https = chosen(["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]);
+        let http = chosen(["http_proxy", upper, "all_proxy", "ALL_PROXY"]);
+        match first(environment, &["no_proxy", "NO_PROXY"]) {
+            None => Self { https, http, no_proxy: NoProxy::default() },
+            Some((_, Ok(text))) => Self { https, http, no_proxy: NoProxy::parse(text) },
+            // Some hosts must not be reached through the proxy, and it is unknown which.
+            Some((_, Err(why))) => {
+                let refused = |proxy: ChosenProxy| proxy.map(|_| Err(why.clone()));
+                Self { https: refused(https), http: refused(http), no_proxy: NoProxy::default() }
+            }
         }
     }
 
@@ -71,12 +77,22 @@ impl ProxySettings {
     }
 }
 
-fn first<'e>(environment: &'e Environment, names: &[&'static str]) -> Option<(&'static str, &'e str)> {
-    names.iter().find_map(|name| Some((*name, environment.variables().get(*name)?.trim())))
+/// Returns the first of these variables that exists, or an error if its value is not UTF-8.
+fn first<'e>(environment: &'e Environment, names: &[&'static str]) -> Option<(&'static str, Result<&'e str, Box<str>>)> {
+    names.iter().find_map(|name| {
+        Some((*name, match environment.check_text(&[name]) {
+            Ok(()) => Ok(environment.variables().get(*name)?.trim()),
+            Err(error) => Err(error.to_string().into()),
+        }))
+    })
 }
 
 fn chosen(environment: &Environment, names: &[&'static str]) -> ChosenProxy {
-    let (variable, text) = first(environment, names).filter(|(_, text)| !text.is_empty())?;
+    let (variable, text) = match first(environment, names)? {
+        (_, Err(why)) => return Some(Err(why)),
+        (_, Ok("")) => return None,
+        (variable, Ok(text)) => (variable, text),
+    };
     // Ignore a SOCKS proxy in ALL_PROXY: users set it for other programs, and the SDKs do not read it.
     if variable.eq_ignore_ascii_case("ALL_PROXY") && text.to_ascii_lowercase().starts_with("socks") {
         tracing::debug!(variable, "names a SOCKS proxy, which is not used");

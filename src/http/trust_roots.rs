@@ -52,7 +52,7 @@ pub(crate) struct CaBundles(Mutex<Vec<(Vec<u8>, TrustRoots)>>);
 /// The authorities of this machine, read at the first use and again after a server was not trusted.
 #[derive(Default)]
 pub(crate) struct SystemRoots {
-    named: Option<RootLocations>,
+    named: Option<Result<RootLocations, Box<str>>>,
     config: Mutex<Option<Arc<ClientConfig>>>,
 }
 
@@ -121,7 +121,11 @@ impl SystemRoots {
         let directories = environment.get("SSL_CERT_DIR").map_or_else(Vec::new, split);
         let named = RootLocations { files, directories };
         let is_named = !named.files.is_empty() || !named.directories.is_empty();
-        Self { named: is_named.then_some(named), config: Mutex::default() }
+        let named = match environment.check_text(&["SSL_CERT_FILE", "SSL_CERT_DIR"]) {
+            Ok(()) => is_named.then_some(Ok(named)),
+            Err(error) => Some(Err(error.to_string().into())),
+        };
+        Self { named, config: Mutex::default() }
     }
 
     pub(crate) async fn config(&self) -> Result<Arc<ClientConfig>, HttpErrorCause> {
@@ -130,7 +134,7 @@ impl SystemRoots {
         }
         let named = self.named.clone();
         let reading = tokio::task::spawn_blocking(move || match named {
-            Some(locations) => locations.all(),
+            Some(locations) => locations.map_err(HttpErrorCause::NoRoots)?.all(),
             None => Ok(RootLocations::of_system().first()),
         });
         let Ok(roots) = reading.await else { return Err(HttpErrorCause::NoRoots("the process stops".into())) };

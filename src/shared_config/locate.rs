@@ -45,6 +45,18 @@ pub(crate) struct UnknownHome {
     pub(crate) path: PathBuf,
 }
 
+/// The variables that name the credentials file.
+const CREDENTIALS_VARIABLES: [&str; 1] = ["AWS_SHARED_CREDENTIALS_FILE"];
+
+/// The variables that name the config file, in order of precedence.
+const CONFIG_VARIABLES: [&str; 2] = ["AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"];
+
+/// Returns the variables that [`locate`] reads for these named paths.
+pub(crate) fn variables(named: &NamedPaths) -> Vec<&'static str> {
+    let of_credentials = CREDENTIALS_VARIABLES.iter().filter(|_| named.credentials.is_none());
+    of_credentials.chain(CONFIG_VARIABLES.iter().filter(|_| named.config.is_none())).copied().collect()
+}
+
 /// Finds the paths of both files: the named path, else the first variable that is not blank, else the file in `~/.aws`.
 ///
 /// # Errors
@@ -70,8 +82,8 @@ pub(crate) fn locate(
         Ok(known(home).map(|home| SharedFilePath { path: home.join(default), origin: PathOrigin::Default }))
     };
     Ok(SharedFilePaths {
-        credentials: file_path(named.credentials.as_ref(), &["AWS_SHARED_CREDENTIALS_FILE"], ".aws/credentials")?,
-        config: file_path(named.config.as_ref(), &["AWS_CONFIG_FILE", "AWS_SHARED_CONFIG_FILE"], ".aws/config")?,
+        credentials: file_path(named.credentials.as_ref(), &CREDENTIALS_VARIABLES, ".aws/credentials")?,
+        config: file_path(named.config.as_ref(), &CONFIG_VARIABLES, ".aws/config")?,
     })
 }
 

@@ -162,7 +162,7 @@ impl Source for ContainerCredentials {
 }
 
 fn endpoint(environment: &Environment) -> Result<Option<Url>, SourceError> {
-    let (variable, text) = match (environment.get(RELATIVE), environment.get(FULL)) {
+    let (variable, text) = match (environment.text(RELATIVE)?, environment.text(FULL)?) {
         // Require the slash: `@host/` or `.host/` would change the host of the URL.
         (Some(path), _) if !path.starts_with('/') => {
             let error = SourceError::misconfigured(format!("{RELATIVE} must be a path that begins with a slash"));
@@ -178,8 +178,8 @@ fn endpoint(environment: &Environment) -> Result<Option<Url>, SourceError> {
 }
 
 async fn token(context: &Context) -> Result<Option<Secret>, SourceError> {
-    let Some(path) = context.environment.get(TOKEN_FILE) else {
-        return context.environment.get(TOKEN).map(|text| checked(TOKEN, text)).transpose();
+    let Some(path) = context.environment.text(TOKEN_FILE)? else {
+        return context.environment.text(TOKEN)?.map(|text| checked(TOKEN, text)).transpose();
     };
     let path = context.environment.expand(Path::new(path));
     let shown = path.to_string_lossy();

@@ -15,6 +15,9 @@ const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
 const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 
+/// The variables of a key pair.
+const VARIABLES: [&str; 6] = [KEY, SECRET, "AWS_SESSION_TOKEN", LEGACY_TOKEN, EXPIRATION, "AWS_ACCOUNT_ID"];
+
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
 /// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
 /// variable counts as unset.
@@ -22,8 +25,8 @@ const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
 /// Without a key pair it assumes the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as the SDKs for Go and
 /// Java do before any profile.
 ///
-/// It is *not configured* without a key pair and a token file. Half a key pair, or an expiration that is not a
-/// timestamp, is misconfigured.
+/// It is *not configured* without a key pair and a token file. Half a key pair, a value that is not UTF-8, or an
+/// expiration that is not a timestamp, is misconfigured.
 ///
 /// ```
 /// use credenza::{Context, EnvironmentCredentials, Lookup, Source};
@@ -61,6 +64,9 @@ impl Source for EnvironmentCredentials {
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
         Box::pin(async move {
+            if let Err(error) = context.environment.check_text(&VARIABLES) {
+                return error.into();
+            }
             match key_pair(&context.environment) {
                 Lookup::NotConfigured(why) if !self.keys_only => {
                     match WebIdentityCredentials::of_environment(&context.environment) {

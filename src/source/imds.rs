@@ -111,6 +111,7 @@ impl MetadataCredentials {
     }
 
     async fn client<'c>(&'c self, context: &'c Context) -> Result<ImdsClient<'c>, Lookup> {
+        context.environment.check_text(&[endpoint::DISABLED, endpoint::V1_DISABLED])?;
         if context.environment.is_true(endpoint::DISABLED) {
             return Err(Lookup::not_configured(format!("{} is true", endpoint::DISABLED)));
         }

@@ -1,6 +1,7 @@
 //! Credentials that a program prints: `credential_process` of a profile, `{ process = […] }` of `credenza.toml`.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -110,7 +111,8 @@ impl ProcessCredentials {
             .with([u8::from(context.terminal.is_ours())]);
         let mut variables: Vec<_> = context.environment.for_children().collect();
         variables.sort_unstable();
-        variables.into_iter().fold(key, |key, (name, value)| key.with(name).with(value)).cache_key()
+        let parts = variables.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+        parts.fold(key, CacheKeyBuilder::with).cache_key()
     }
 
     async fn run(&self, context: &Context) -> Result<Credentials, SourceError> {

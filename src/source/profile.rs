@@ -116,10 +116,9 @@ impl ConfigCredentials {
 
     async fn open<'a>(&'a self, context: &'a Context) -> Result<OpenedProfile<'a>, SourceError> {
         let named = NamedPaths { credentials: self.credentials_file.clone(), config: self.config_file.clone() };
-        let (profile, is_named) = match (&self.profile, context.environment.profile()) {
-            (Some(profile), _) => (&**profile, true),
-            (None, Some(profile)) => (profile, true),
-            (None, None) => (DEFAULT, false),
+        let (profile, is_named) = match &self.profile {
+            Some(profile) => (&**profile, true),
+            None => context.environment.profile()?.map_or((DEFAULT, false), |profile| (profile, true)),
         };
         let name = profile.to_owned();
         let digest = move |files: &SharedConfig| digest(dependencies(files, &name), USED_PROPERTIES);

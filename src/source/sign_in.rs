@@ -71,6 +71,7 @@ impl SignInCredentials {
 
     async fn credentials(&self, context: &Context) -> Result<Credentials, SourceError> {
         let login = CachedSignIn { context, source: self };
+        context.environment.check_text(&[cache_file::FOLDER_VARIABLE])?;
         let path = cache_file::path(&context.environment, &self.session).ok_or_else(|| {
             let session = login.session();
             let message = format!("{session}: the home directory, and so the cache of aws login, is unknown");

@@ -48,14 +48,14 @@ impl WebIdentityCredentials {
     /// if the token file is not set.
     ///
     /// # Errors
-    /// `AWS_WEB_IDENTITY_TOKEN_FILE` is set without `AWS_ROLE_ARN`.
+    /// `AWS_WEB_IDENTITY_TOKEN_FILE` is set without `AWS_ROLE_ARN`, or a value is not UTF-8.
     pub(crate) fn of_environment(environment: &Environment) -> Result<Option<Self>, SourceError> {
-        let Some(token_file) = environment.get(TOKEN_FILE) else { return Ok(None) };
-        let arn = environment.get(ROLE_ARN).ok_or_else(|| {
+        let Some(token_file) = environment.text(TOKEN_FILE)? else { return Ok(None) };
+        let arn = environment.text(ROLE_ARN)?.ok_or_else(|| {
             SourceError::misconfigured(format!("{TOKEN_FILE} is set and {ROLE_ARN} is not"))
                 .with_hint("set both, or unset both")
         })?;
-        let session_name = environment.get(SESSION_NAME).map(Into::into);
+        let session_name = environment.text(SESSION_NAME)?.map(Into::into);
         Ok(Some(Self::new(RoleSpec { arn: arn.into(), session_name, ..RoleSpec::default() }, token_file)))
     }
 

@@ -19,6 +19,22 @@ const METADATA_MODE: (&str, &str) = ("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "
 
 const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
 
+/// All variables that decide about a call to AWS.
+pub(super) const VARIABLES: [&str; 12] = [
+    REGION_VARIABLES[0],
+    REGION_VARIABLES[1],
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "AWS_STS_REGIONAL_ENDPOINTS",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_SSO_OIDC",
+    "AWS_ENDPOINT_URL_SIGNIN",
+    "AWS_CA_BUNDLE",
+];
+
 /// Reads settings from the environment and from a profile.
 pub(super) struct SettingReader<'a> {
     pub(super) environment: &'a Environment,
@@ -149,8 +165,10 @@ impl<'a> SettingReader<'a> {
     /// Returns the variable, else the property. It is an error if the file of the property is not trusted to decide
     /// where requests go.
     fn trusted_setting(&self, (variable, name): (&'a str, &'a str)) -> Option<Result<SettingText<'a>, SettingError>> {
-        if let Some(text) = self.environment.get(variable) {
-            return Some(Ok(SettingText::variable(variable, text)));
+        match self.environment.text(variable) {
+            Ok(Some(text)) => return Some(Ok(SettingText::variable(variable, text))),
+            Ok(None) => {}
+            Err(error) => return Some(Err(error.into())),
         }
         let (text, property) = self.property(name)?;
         Some(self.check_trust(name, property).map(|()| SettingText::property(name, text, property)))

@@ -24,7 +24,7 @@ pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<St
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C must not end a browser that the program has started.
     command.process_group(0);
-    for name in environment.variables().keys().filter(|name| name.starts_with("CREDENZA_")) {
+    for name in environment.names().filter(|name| name.starts_with("CREDENZA_")) {
         command.env_remove(name);
     }
     command.spawn().map(|_| program.clone()).map_err(|_| "the program that opens pages cannot be run")

@@ -58,7 +58,7 @@ pub(crate) async fn find(
     request: &LoginRequest,
 ) -> Result<(Vec<LoginSite>, Vec<String>), CommandError> {
     let shared = SharedFilePair::read(context, request).await?;
-    let current = context.environment.profile().unwrap_or(DEFAULT);
+    let current = context.environment.profile().map_err(CommandError::new)?.unwrap_or(DEFAULT);
     let site = |session, profile: Option<&str>| shared.site(context, session, profile, current);
     let only =
         |session, profile| site(session, profile).map(|site| (vec![site], Vec::new())).map_err(CommandError::new);

@@ -127,6 +127,9 @@ async fn unusable_named_authorities_are_an_error() {
         assert!(matches!(&cause, HttpErrorCause::NoRoots(why) if why.contains(expected)), "{cause}");
         assert!(!cause.to_string().contains("hush"));
     }
+    let bytes = std::os::unix::ffi::OsStringExt::from_vec(b"/x\xff".to_vec());
+    let cause = SystemRoots::of(&Environment::of_os([("SSL_CERT_FILE".into(), bytes)])).config().await.unwrap_err();
+    assert!(cause.to_string().contains("the value of SSL_CERT_FILE is not UTF-8 text"), "{cause}");
     std::fs::write(many.join("a.pem"), authority.pem()).unwrap();
     assert!(SystemRoots::of(&Environment::new([("SSL_CERT_DIR", &*list)])).config().await.is_ok());
 }

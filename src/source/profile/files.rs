@@ -13,7 +13,7 @@ use crate::model::text::Escaped;
 use crate::os::files::contents::{FileContents, FileError};
 use crate::os::files::parse_cache::FileRequest;
 use crate::os::files::trust::PathFacts;
-use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, SharedFilePaths, locate};
+use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, SharedFilePaths, locate, variables};
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
 use crate::source::profile::plan::trust::UntrustedFile;
@@ -45,6 +45,7 @@ impl ProfileFiles {
         D: Fn(&SharedConfig) -> u64 + Send + Sync + 'static,
     {
         let environment = &context.environment;
+        environment.check_text(&variables(named))?;
         let paths = locate(environment.variables(), environment.home(), named)
             .map_err(|error| SourceError::misconfigured(error.to_string()).caused_by(error))?;
         let request =
