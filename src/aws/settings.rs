@@ -38,6 +38,8 @@ pub struct Settings {
     /// The choice of STS endpoint: `AWS_STS_REGIONAL_ENDPOINTS`, else `sts_regional_endpoints`.
     pub(crate) sts_regional: StsRegional,
     pub(crate) endpoints: Endpoints,
+    /// The S3 endpoint of the profile: that of its `services` section, else its `endpoint_url`.
+    pub(crate) s3_endpoint: Option<Result<Box<str>, SettingError>>,
     /// The endpoint of the metadata service: `AWS_EC2_METADATA_SERVICE_ENDPOINT` or `ec2_metadata_service_endpoint`,
     /// else the address of the mode that `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or
     /// `ec2_metadata_service_endpoint_mode` names.
@@ -128,6 +130,7 @@ impl Settings {
             use_dualstack: reader.is_true("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint"),
             sts_regional: reader.sts_regional(),
             endpoints: reader.endpoints(),
+            s3_endpoint: reader.s3_endpoint(),
             metadata_service: reader.metadata_service(),
             ca_bundle,
             ca_bundle_location,
@@ -188,6 +191,7 @@ impl Settings {
             use_dualstack,
             sts_regional,
             endpoints,
+            s3_endpoint: _,
             metadata_service,
             ca_bundle,
             ca_bundle_location: _,

@@ -153,8 +153,9 @@ impl AssumeRole {
         };
         let cache_policy = if self.role.mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
         let session = context.credential_cache.obtain(&context.clock, key, cache_policy, request).await?;
-        // The credentials depend on the login of their base.
-        Ok(Credentials { login_ends: caller.login_ends.clone(), location: self.location.clone(), ..session })
+        // The credentials depend on the login of their base, and belong to the store of their base.
+        let (login_ends, endpoint) = (caller.login_ends.clone(), caller.endpoint.clone());
+        Ok(Credentials { login_ends, endpoint, location: self.location.clone(), ..session })
     }
 
     fn caller(&self, context: &Context, base: Lookup) -> Result<Credentials, SourceError> {

@@ -134,7 +134,11 @@ impl ConfigCredentials {
         };
         let trusted = |property: &Property| opened.profiles.check(context, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
-            Some(link) => Ok(build::build(link, &opened.settings(context)?)),
+            Some(link) => {
+                let files = opened.profiles.files()?;
+                let s3_endpoint = |name: &str| opened.profiles.settings(context, files.profile(name)).s3_endpoint;
+                Ok(build::build(link, &opened.settings(context)?, &s3_endpoint))
+            }
             None => Err(format!(
                 "profile {} has no properties for credentials; give it {}",
                 Escaped(section.name()),

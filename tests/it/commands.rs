@@ -274,6 +274,9 @@ fn exec_refuses_endpoints_of_files_that_others_can_write() {
     assert!(["endpoint_url", "0666", "line 2"].iter().all(|word| refused.stderr.contains(word)), "{refused:?}");
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(!fs::exists(home.path().join("started")).unwrap());
+    let refused = home.run(&["get"], &[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("line 2: endpoint_url is not used"), "{refused:?}");
+    fs::write(home.path().join(".aws/config"), "[default]\nregion = eu-west-1\n").unwrap();
     assert_eq!(home.run(&["get"], &[]).code, Some(0), "keys are taken from any file that can be read");
 }
 

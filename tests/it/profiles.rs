@@ -371,6 +371,64 @@ fn never_sends_keys_of_another_store_to_sts() {
 }
 
 #[test]
+fn credentials_of_a_profile_have_its_endpoint() {
+    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    let services =
+        "[services store]\ns3 =\n  endpoint_url = http://s3.example\nsts =\n  endpoint_url = http://sts.example\n";
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile url]\nendpoint_url = http://r2.example/\nregion = auto\n{services}\
+             [profile services]\nservices = store\nendpoint_url = http://other.example\n\
+             [profile ignored]\nendpoint_url = http://r2.example\nignore_configured_endpoint_urls = true\n\
+             [profile sts]\nservices = sts-only\n[services sts-only]\nsts =\n  endpoint_url = http://sts.example\n\
+             [profile process]\nendpoint_url = http://minio.example:9000\ncredential_process = cat keys.json\n\
+             [profile role]\nrole_arn = {ROLE}\nsource_profile = base\nservices = store\n\
+             [profile over]\nrole_arn = {ROLE}\nsource_profile = at\n\
+             [profile at]\nendpoint_url = http://at.example\n[profile gone]\nservices = gone\n"
+        ),
+    );
+    let keys = |name: &str| base().replace("base", name);
+    let names = ["url", "services", "ignored", "sts", "at", "gone"];
+    home.write(".aws/credentials", base() + &names.map(keys).concat());
+    home.write("keys.json", r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"hush-proc"}"#);
+    let variables = variables(&sts);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let endpoint_of = |ended: &CommandOutput| {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let line = ended.stdout.lines().find_map(|line| line.strip_prefix("AWS_ENDPOINT_URL_S3="));
+        line.unwrap_or("none").to_owned()
+    };
+    for (profile, expected) in [
+        ("base", "none"),
+        ("url", "http://r2.example"),
+        ("services", "http://s3.example"),
+        ("ignored", "none"),
+        ("sts", "none"),
+        ("process", "http://minio.example:9000"),
+        ("role", "http://s3.example"),
+        ("over", "http://at.example"),
+    ] {
+        let dotenv = home.run(&["get", "--profile", profile, "--format", "dotenv"], &variables);
+        assert_eq!(endpoint_of(&dotenv), expected, "get {profile}");
+        let shown = ["sh", "-c", "env | grep ^AWS_ENDPOINT_URL_S3= || true"];
+        let exec = home.run(&[&["exec", "--profile", profile, "--"][..], &shown].concat(), &variables);
+        assert_eq!(endpoint_of(&exec), expected, "exec {profile}");
+        let broker = home.serve(&["--profile", profile], &variables);
+        broker.wait_for("/credentials", &home.token(), |response| response.status == 200);
+        let address = broker.address().to_string();
+        for command in [&["get", "--from-daemon"][..], &["env"]] {
+            let ended = home.run(&[command, &["--format", "dotenv", "--listen", &address]].concat(), &[]);
+            assert_eq!(endpoint_of(&ended), expected, "{command:?} {profile}");
+        }
+    }
+    let off = [("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")];
+    assert_eq!(endpoint_of(&home.run(&["get", "--profile", "url", "--format", "dotenv"], &off)), "none");
+    let gone = home.run(&["get", "--profile", "gone"], &[]);
+    assert!(gone.code == Some(1) && gone.stderr.contains("[services gone], which does not exist"), "{gone:?}");
+}
+
+#[test]
 fn keeps_lease_while_sts_fails() {
     let (home, sts) = stage(&[ROLE]);
     let mut broker = home.serve(&["--profile", "dev"], &variables(&sts));

@@ -95,7 +95,7 @@ impl<'a> SettingReader<'a> {
     }
 
     pub(super) fn endpoints(&self) -> Endpoints {
-        if self.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls") {
+        if self.ignores_endpoints() {
             return Endpoints::default();
         }
         Endpoints {
@@ -114,17 +114,40 @@ impl<'a> SettingReader<'a> {
                 return Some(SettingText::variable(variable, text).url());
             }
         }
+        Some(self.endpoint_of_profile(service)?.and_then(|setting| setting.url()))
+    }
+
+    /// Returns the S3 endpoint of the profile, without a slash at its end. The keys of the profile belong to it.
+    ///
+    /// The variables of the environment are left out: they hold for all keys of the user.
+    pub(super) fn s3_endpoint(&self) -> Option<Result<Box<str>, SettingError>> {
+        if self.ignores_endpoints() {
+            return None;
+        }
+        let setting = self.endpoint_of_profile("s3")?;
+        Some(setting.and_then(|setting| {
+            setting.url()?;
+            Ok(setting.text.trim().trim_end_matches('/').into())
+        }))
+    }
+
+    fn ignores_endpoints(&self) -> bool {
+        self.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls")
+    }
+
+    /// Returns the endpoint of a service in the `services` section of the profile, else `endpoint_url` of the profile.
+    fn endpoint_of_profile(&self, service: &str) -> Option<Result<SettingText<'a>, SettingError>> {
         if let Some(of_service) = self.endpoint_in_services(service) {
             return Some(of_service);
         }
         let (text, property) = self.property("endpoint_url")?;
         let trusted = self.check_trust("endpoint_url", property);
-        Some(trusted.and_then(|()| SettingText::property("endpoint_url", text, property).url()))
+        Some(trusted.map(|()| SettingText::property("endpoint_url", text, property)))
     }
 
     /// Returns the endpoint in the `services` section that the profile names. Both the reference and the section decide
     /// where requests go, so both files must be trusted.
-    fn endpoint_in_services(&self, service: &str) -> ConfiguredEndpoint {
+    fn endpoint_in_services(&self, service: &str) -> Option<Result<SettingText<'a>, SettingError>> {
         let (name, reference) = self.property("services")?;
         let Some(section) = self.files.services(name) else {
             return Some(Err(SettingError::new(format!(
@@ -143,7 +166,7 @@ impl<'a> SettingReader<'a> {
         };
         let trusted = self.check_trust("services", reference);
         let trusted = trusted.and_then(|()| self.check_trust(&setting.name, property));
-        Some(trusted.and_then(|()| setting.url()))
+        Some(trusted.map(|()| setting))
     }
 
     /// Returns the endpoint of the metadata service. As in botocore, an endpoint takes precedence over a mode (IPv4 or

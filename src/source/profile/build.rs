@@ -1,8 +1,9 @@
 //! Builds the source of a profile from its plan.
 
-use crate::aws::settings::Settings;
+use crate::aws::settings::{SettingError, Settings};
 use crate::context::Context;
 use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
 use crate::model::location::Location;
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::source::assume_role::AssumeRole;
@@ -20,11 +21,19 @@ use crate::source::{BoxFuture, Source};
 /// Builds the source of a plan. `settings` are those of the requested profile. As in the SDKs, all requests of the
 /// chain use its region and its endpoints.
 ///
+/// The credentials get the S3 endpoint of the requested profile. Keys of another profile get the endpoint of their own
+/// profile, which `s3_endpoint` returns, so that a role knows the store that they belong to.
+///
 /// The role chain is built in a loop, so a long chain takes no more stack than a short one.
-pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Source> {
+pub(crate) fn build(
+    mut link: ProfileLink,
+    settings: &Settings,
+    s3_endpoint: &dyn Fn(&str) -> Option<S3Endpoint>,
+) -> Box<dyn Source> {
     let mut roles = Vec::new();
     let base: Box<dyn Source> = loop {
         let ProfileLink { profile, location, method } = link;
+        let is_of_store = matches!(method, Method::Keys(_) | Method::Process { .. });
         let source: Box<dyn Source> = match method {
             Method::Role { role, base } => {
                 roles.push((role, location, is_role_session(&base.method)));
@@ -52,16 +61,72 @@ pub(crate) fn build(mut link: ProfileLink, settings: &Settings) -> Box<dyn Sourc
                 Box::new(SignInCredentials::new(&session).with_settings(settings.clone()).of_profile(&profile))
             }
         };
-        break Box::new(LocatedSource { location, settings: Settings::default(), source });
+        let base = Box::new(LocatedSource { location, settings: Settings::default(), source });
+        break if is_of_store && !roles.is_empty() { at_endpoint(s3_endpoint(&profile), base) } else { base };
     };
     let mut roles = roles.into_iter().rev();
-    let Some((role, location, is_chained)) = roles.next() else { return base };
+    let Some((role, location, is_chained)) = roles.next() else {
+        return at_endpoint(settings.s3_endpoint.clone(), base);
+    };
     let with =
         |role: AssumeRole, location, is_chained| role.at(location).with_settings(settings.clone()).chained(is_chained);
     let first = with(AssumeRole::new(role, base), location, is_chained);
-    Box::new(roles.fold(first, |base, (role, location, is_chained)| {
+    let role = roles.fold(first, |base, (role, location, is_chained)| {
         with(AssumeRole::over_role(role, base), location, is_chained)
-    }))
+    });
+    at_endpoint(settings.s3_endpoint.clone(), Box::new(role))
+}
+
+/// The S3 endpoint of a profile, or the reason why it must not be used.
+type S3Endpoint = Result<Box<str>, SettingError>;
+
+/// Adds the endpoint to the credentials of a source. An endpoint that must not be used is an error: without it, a
+/// program would take the credentials of another store to AWS.
+fn at_endpoint(endpoint: Option<S3Endpoint>, source: Box<dyn Source>) -> Box<dyn Source> {
+    match endpoint {
+        Some(endpoint) => Box::new(SourceAtEndpoint { endpoint, source }),
+        None => source,
+    }
+}
+
+/// A source with the S3 endpoint that its credentials belong to.
+#[derive(Debug)]
+struct SourceAtEndpoint {
+    endpoint: S3Endpoint,
+    source: Box<dyn Source>,
+}
+
+impl Source for SourceAtEndpoint {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move { self.trace_or_load(context, false).await.1 })
+    }
+
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        self.source.region(context)
+    }
+
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
+        Box::pin(self.trace_or_load(context, true))
+    }
+}
+
+impl SourceAtEndpoint {
+    async fn trace_or_load(&self, context: &Context, is_traced: bool) -> (Vec<TraceStep>, Lookup) {
+        let endpoint = match &self.endpoint {
+            Ok(endpoint) => endpoint.clone(),
+            Err(error) => return (Vec::new(), SourceError::from(error.clone()).into()),
+        };
+        let (steps, lookup) =
+            if is_traced { self.source.trace(context).await } else { (Vec::new(), self.source.load(context).await) };
+        match lookup {
+            Lookup::Found(found) => (steps, Lookup::Found(Credentials { endpoint: Some(endpoint), ..found })),
+            lookup => (steps, lookup),
+        }
+    }
 }
 
 /// Returns true if the credentials of this method are those of a role. AWS limits the duration of roles that are

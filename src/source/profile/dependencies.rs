@@ -46,6 +46,7 @@ pub(crate) const USED_PROPERTIES: &[&str] = &[
     "sso",
     "sso_oidc",
     "signin",
+    "s3",
 ];
 
 /// Returns every section that a plan may use, in the order of their use.
