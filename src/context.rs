@@ -1,5 +1,6 @@
 //! All access of sources to the outside world. The default reaches nothing, so that a test without a fake fails loudly.
 
+pub(crate) mod attempts;
 pub(crate) mod deadline;
 pub(crate) mod mfa;
 
@@ -10,6 +11,7 @@ use crate::cache::logins::LoginState;
 pub(crate) use crate::context::deadline::Deadline;
 use crate::context::mfa::Mfa;
 use crate::http::client::HttpClient;
+use crate::model::identity_name::IdentityName;
 use crate::os::clock::Clock;
 pub(crate) use crate::os::environment::Environment;
 use crate::os::files::Files;
@@ -41,6 +43,8 @@ pub struct Context {
     /// The limit of open files for programs of a source.
     pub(crate) open_file_limit: OpenFileLimit,
     pub(crate) deadline: Deadline,
+    /// The identity that is loaded, for the programs of its sources.
+    pub(crate) identity: Option<IdentityName>,
     /// The users and folders whose files may decide about programs and endpoints.
     pub(crate) trust: TrustPolicy,
 }
@@ -66,6 +70,12 @@ impl Context {
 
     pub(crate) fn uid(&self) -> u32 {
         self.trust.ours
+    }
+
+    /// Returns this context for the loads of this identity.
+    #[must_use]
+    pub(crate) fn for_identity(&self, identity: &IdentityName) -> Self {
+        Self { identity: Some(identity.clone()), ..self.clone() }
     }
 
     /// Returns the context of another refresher, with its own record of reads and its own deadline.

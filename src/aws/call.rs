@@ -13,6 +13,7 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
+use crate::context::attempts::Attempts;
 use crate::http::error::{HttpError, HttpErrorCause};
 use crate::http::message::{Request, Response};
 use crate::http::trust_roots::TrustRoots;
@@ -24,9 +25,6 @@ use crate::os::files::contents::LARGE;
 
 /// The timeout of one attempt. Services answer within a second, and three attempts fit into the 10 s of a load.
 pub(crate) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The maximum pauses before the second and the third attempt. Half of each is random, so that retries spread.
-const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
 
 /// The maximum difference between our clock and that of the service. AWS refuses signatures with a larger one.
 const LARGEST_SKEW: Duration = Duration::from_secs(5 * 60);
@@ -69,9 +67,9 @@ impl From<CallError> for SourceError {
 /// Calls a service and returns its first successful answer.
 ///
 /// `action` is for messages: `AssumeRole arn:…`. `request` makes a new request for each attempt, because a signature
-/// contains the time. `read_error` reads an answer that is not successful. Up to three attempts are made if there is no
-/// answer, if the status is 5xx, or if the service throttles the call. An answer with `Retry-After` and every other
-/// error end the call at once.
+/// contains the time. `read_error` reads an answer that is not successful. Up to three attempts are made within the
+/// deadline of the load if there is no answer, if the status is 5xx, or if the service throttles the call. Every other
+/// error ends the call at once.
 ///
 /// # Errors
 /// If no attempt succeeds. The message names the action, the URL and the error of the service. The hint mentions our
@@ -83,17 +81,16 @@ pub(crate) async fn call(
     request: impl Fn() -> Result<Request, SourceError>,
     read_error: impl Fn(&Response) -> ServiceError,
 ) -> Result<Response, CallError> {
-    let mut pauses = PAUSES.into_iter();
+    let mut attempts = Attempts::new(context);
     loop {
         let request = prepare(context, settings, request()?).await?;
         let call = match attempt(context, settings, action, request, &read_error).await {
             Ok(response) => return Ok(response),
             Err(call) => call,
         };
-        let is_retried = call.error.kind == ErrorKind::Unavailable && call.error.retry_after.is_none();
-        match pauses.next() {
-            Some(pause) if is_retried => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
-            _ => return Err(call),
+        let is_transient = call.error.kind == ErrorKind::Unavailable;
+        if !is_transient || !attempts.next(call.error.retry_after).await {
+            return Err(call);
         }
     }
 }

@@ -173,7 +173,7 @@ impl Chain {
 /// The time that has passed without a result.
 async fn within<T>(time: Duration, context: &Context, load: impl Future<Output = T>) -> Result<T, Duration> {
     let began = Instant::now();
-    context.deadline.reset();
+    let _load = context.deadline.begin(time);
     let mut load = pin!(load);
     let mut limit = time;
     loop {

@@ -9,6 +9,7 @@ use http::{Method, StatusCode};
 use crate::cache::credentials::CachePolicy;
 use crate::cache::key::CacheKeyBuilder;
 use crate::context::Context;
+use crate::context::attempts::Attempts;
 use crate::http::address_policy::AddressPolicy;
 use crate::http::message::{Request, Response};
 use crate::http::url::Url;
@@ -20,7 +21,7 @@ use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::source::document;
 use crate::source::document::SuccessCode;
-use crate::source::endpoint::EndpointHints;
+use crate::source::endpoint::{EndpointHints, retry};
 use crate::source::web_identity::TOKEN_FILE_HINT;
 use crate::source::{BoxFuture, Source};
 
@@ -42,9 +43,6 @@ const HINTS: EndpointHints = EndpointHints {
 
 /// The timeout of one attempt. Three attempts and their pauses stay below the 10 s of a chain load.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
-
-/// The maximum pauses before the second and the third attempt. There is no further attempt.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(300)];
 
 /// Requests credentials from the endpoint that `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI` names, a path on 169.254.170.2.
 /// If it is not set, the endpoint is `AWS_CONTAINER_CREDENTIALS_FULL_URI`. The `Authorization` is in the file that
@@ -112,20 +110,16 @@ impl ContainerCredentials {
             .map_err(|error| HINTS.useless(error))
     }
 
-    /// Sends the request. Sends it again if there is no response, or a 5xx status without `Retry-After`.
+    /// Sends the request. Sends it again if there is no response, or the status is transient.
     async fn send(&self, context: &Context, url: &Url, token: Option<&Secret>) -> Result<Response, SourceError> {
-        for pause in PAUSES {
-            match context.http_client.send(self.request(url, token)?).await {
-                Ok(response)
-                    if !response.status.is_server_error() || response.retry_after(&context.clock).is_some() =>
-                {
-                    return Ok(response);
-                }
-                Err(error) if !error.cause().is_silence() => return Err(HINTS.unanswered(error)),
-                Ok(_) | Err(_) => tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0)).await,
+        let mut attempts = Attempts::new(context);
+        loop {
+            let sent = context.http_client.send(self.request(url, token)?).await;
+            match retry(&sent, &context.clock) {
+                Some(retry_after) if attempts.next(retry_after).await => {}
+                _ => return sent.map_err(|error| HINTS.unanswered(error)),
             }
         }
-        context.http_client.send(self.request(url, token)?).await.map_err(|error| HINTS.unanswered(error))
     }
 
     fn request(&self, url: &Url, token: Option<&Secret>) -> Result<Request, SourceError> {

@@ -1,5 +1,7 @@
 //! Converts HTTP errors and unexpected responses to source errors, for the container endpoint and the metadata service.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::aws::call::kind_of_status;
@@ -86,6 +88,15 @@ pub(crate) fn refused(response: &Response, request: &str, clock: &Clock, secret:
     error
 }
 
+/// Returns `Some` if another attempt may succeed: there was no response, or its status is transient. The inner value is
+/// the pause that the service asks for.
+pub(crate) fn retry(sent: &Result<Response, HttpError>, clock: &Clock) -> Option<Option<Duration>> {
+    match sent {
+        Ok(response) if response.status.is_success() => None,
+        Ok(response) => kind_of_status(response.status).is_transient().then(|| response.retry_after(clock)),
+        Err(error) => error.cause().is_silence().then_some(None),
+    }
+}
 /// Returns `code: message` of an error in JSON. Other bodies are not shown.
 fn explanation(body: &[u8], secret: Option<&Secret>) -> Option<String> {
     #[derive(Deserialize)]

@@ -15,20 +15,17 @@ use crate::model::secret::Secret;
 use crate::source::imds::client::ImdsClient;
 use crate::source::{BoxFuture, Source};
 
-/// The timeout of one request. The service has a link-local address and responds within milliseconds or never. A chain
-/// load has 10 s for at most eight requests.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
-
 /// Requests the credentials of this instance's role from the metadata service, by IMDSv2. The source keeps the IMDS
 /// session token for the lifetime that the service gives, and renews the token after a refusal.
 ///
 /// The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else the one of `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE`
 /// (`IPv4` or `IPv6`). A profile may set both where the variables do not.
 ///
-/// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, or if the instance has no role (404). It is
-/// also *not configured* if the service responds to neither of two token requests and has never responded to this
-/// process. In a chain without other sources that is an error. Equal requests to one service within a minute share one
-/// response.
+/// The source is *not configured* if `AWS_EC2_METADATA_DISABLED` is `true`, if the instance has no role (404), or if the
+/// program at the address is not the instance metadata service of AWS (400, 404 or 405 to the token request). It is also
+/// *not configured* if the service responds to neither of two token requests within a second each and has never
+/// responded to this process. In a chain without other sources that is an error. A service that has responded is waited
+/// for until the deadline of the load. Equal requests to one service within a minute share one response.
 ///
 /// ```no_run
 /// use credenza::{Context, MetadataCredentials, Source};
@@ -42,7 +39,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct MetadataCredentials {
     allow_v1: bool,
     only_source: bool,
-    timeout: Duration,
+    /// The timeout of each request. `None` is the deadline of the load.
+    timeout: Option<Duration>,
     settings: ImdsSettings,
     state: Mutex<ImdsSessionState>,
 }
@@ -86,19 +84,13 @@ impl MetadataCredentials {
     /// error if the service does not respond.
     #[must_use]
     pub fn new(allow_v1: bool, only_source: bool) -> Self {
-        Self {
-            allow_v1,
-            only_source,
-            timeout: REQUEST_TIMEOUT,
-            settings: ImdsSettings::Environment,
-            state: Mutex::default(),
-        }
+        Self { allow_v1, only_source, timeout: None, settings: ImdsSettings::Environment, state: Mutex::default() }
     }
 
     /// Returns this source with this timeout for each request.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { timeout: Some(timeout), ..self }
     }
 
     pub(crate) fn with_settings(self, settings: Settings) -> Self {

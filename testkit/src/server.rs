@@ -44,6 +44,8 @@ pub enum Reply {
     Raw(Vec<u8>),
     /// Nothing, until the client closes the connection.
     Hang,
+    /// A reply after this time.
+    Late(Duration, Box<Reply>),
     /// A head, then a byte of the body every few milliseconds, forever.
     Drip,
     /// A head, then an endless body.
@@ -61,6 +63,10 @@ impl Reply {
 
     pub fn ok(body: impl Into<Vec<u8>>) -> Self {
         Self::of(200, body)
+    }
+
+    pub fn after(self, time: Duration) -> Self {
+        Self::Late(time, Box::new(self))
     }
 
     pub fn with(self, name: &'static str, value: impl Into<String>) -> Self {
@@ -228,6 +234,10 @@ pub(crate) fn write(mut stream: impl Read + Write, reply: Reply) -> std::io::Res
         }
         Reply::Raw(bytes) => stream.write_all(&bytes),
         Reply::Hang => stream.read(&mut [0; 64]).map(drop),
+        Reply::Late(time, reply) => {
+            thread::sleep(time);
+            write(stream, *reply)
+        }
         Reply::Drip => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n")?;
             loop {

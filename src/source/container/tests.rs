@@ -194,6 +194,7 @@ async fn tries_transient_errors_three_times() {
     for (replies, requests) in [
         (vec![Reply::of(500, "")], 2),
         (vec![Reply::Raw(Vec::new()), Reply::of(503, "")], 3),
+        (vec![Reply::of(503, "").with("retry-after", "1"), Reply::of(429, "")], 3),
         (vec![Reply::Hang, Reply::Drip], 3),
     ] {
         let before = ecs.server().lines().len();
@@ -214,7 +215,7 @@ async fn tries_other_errors_once() {
         (Reply::of(401, r#"{"code":"X","message":"hush is wrong"}"#), ErrorKind::Denied, None),
         (Reply::of(403, ""), ErrorKind::Denied, None),
         (Reply::of(404, "<html>hush"), ErrorKind::Misconfigured, None),
-        (Reply::of(429, "").with("retry-after", "3"), ErrorKind::Unavailable, Some(3)),
+        (Reply::of(429, "").with("retry-after", "6"), ErrorKind::Unavailable, Some(6)),
         (Reply::of(503, "").with("retry-after", "30"), ErrorKind::Unavailable, Some(30)),
         (Reply::of(302, "").with("location", location.clone()), ErrorKind::Misconfigured, None),
         (Reply::ok("<html>hush"), ErrorKind::Unavailable, None),

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::cache::key::{CacheKey, CacheKeyBuilder};
 use crate::context::Context;
+use crate::context::attempts::Attempts;
 use crate::http::address_policy::AddressPolicy;
 use crate::http::error::{HttpError, HttpErrorCause};
 use crate::http::message::{Request, Response};
@@ -20,7 +21,7 @@ use crate::model::secret::Secret;
 use crate::model::text::usable;
 use crate::source::document;
 use crate::source::document::SuccessCode;
-use crate::source::endpoint::EndpointHints;
+use crate::source::endpoint::{EndpointHints, retry};
 use crate::source::imds::endpoint::{IDENTITY, ROLES, TOKEN, V1_DISABLED, role_path};
 use crate::source::imds::{IdentityDocument, ImdsSession, MetadataCredentials};
 
@@ -33,12 +34,15 @@ const MAX_TTL_S: u64 = 21_600;
 /// A session is renewed this long before its end, so that it does not end between two requests of one load.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// The maximum number of token requests of one load. With one request, a single lost packet would make the source *not
-/// configured*.
-const MAX_TOKEN_REQUESTS: u32 = 2;
+/// The timeout of a request that may never be answered, because this machine may be no instance. The service has a
+/// link-local address, and an instance responds within milliseconds.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The pause between two attempts, for a service that is just starting.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// The maximum number of such requests. With one request, a single lost packet would make the source *not configured*.
+const MAX_PROBES: u32 = 2;
+
+/// The time that is left before the deadline of the load, so that the error of a request is reported with its hint.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(100);
 
 const HINTS: EndpointHints = EndpointHints {
     silent: "check that this machine is an instance with its metadata service on, or that \
@@ -48,9 +52,8 @@ const HINTS: EndpointHints = EndpointHints {
     other: "check which program listens there instead of the metadata service (AWS_EC2_METADATA_SERVICE_ENDPOINT)",
 };
 
-/// The timeout for the identity document. It is short, because the document only adds the account to the credentials,
-/// which few clients need.
-const IDENTITY_TIMEOUT: Duration = Duration::from_millis(500);
+/// The timeout for the identity document. It only gives the region, for which clients wait three seconds.
+const IDENTITY_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) struct ImdsClient<'c> {
     source: &'c MetadataCredentials,
@@ -58,13 +61,14 @@ pub(crate) struct ImdsClient<'c> {
     endpoint: Url,
     /// True after a refused session was renewed. A load renews it only once.
     renewed: bool,
-    /// True while one request may be sent a second time. A load retries once, so that it ends before the deadline.
-    may_retry: bool,
+    /// The maximum timeout of each request.
+    limit: Duration,
 }
 
 impl<'c> ImdsClient<'c> {
     pub(crate) fn new(source: &'c MetadataCredentials, context: &'c Context, endpoint: Url) -> Self {
-        Self { source, context, endpoint, renewed: false, may_retry: true }
+        let limit = source.timeout.unwrap_or(Duration::MAX);
+        Self { source, context, endpoint, renewed: false, limit }
     }
 
     /// Returns the cache key: everything that the result of this load depends on.
@@ -72,7 +76,7 @@ impl<'c> ImdsClient<'c> {
         CacheKeyBuilder::new("metadata service")
             .with_value(&self.endpoint)
             .with([u8::from(self.allows_v1()), u8::from(self.source.only_source)])
-            .with(self.source.timeout.as_nanos().to_be_bytes())
+            .with(self.limit.as_nanos().to_be_bytes())
             .cache_key()
     }
 
@@ -80,10 +84,10 @@ impl<'c> ImdsClient<'c> {
         self.credentials().await.map_or_else(|lookup| lookup, Lookup::Found)
     }
 
-    /// Requests the credentials of the first role, and the account of the instance if the credentials have none.
+    /// Requests the credentials of the first role. They get the account of the identity document only if a request for
+    /// the region has read it.
     async fn credentials(&mut self) -> Result<Credentials, Lookup> {
-        let timeout = self.source.timeout;
-        let (list, request, session) = self.get(ROLES, timeout).await?;
+        let (list, request, session) = self.get(ROLES).await?;
         match list.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => {
@@ -91,10 +95,13 @@ impl<'c> ImdsClient<'c> {
                     "no role is attached to this instance ({request}: status 404)"
                 )));
             }
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED if session.token().is_none() => {
+                return Err(not_aws(&request, list.status));
+            }
             _ => return Err(self.refused(&list, &request, &session).into()),
         }
         let role = role_path(&list.body, &request).map_err(|error| HINTS.useless(error))?;
-        let (response, request, session) = self.get(&role, timeout).await?;
+        let (response, request, session) = self.get(&role).await?;
         match response.status {
             StatusCode::OK => {}
             // The role was in the list a moment ago, so another role is just replacing it.
@@ -107,7 +114,8 @@ impl<'c> ImdsClient<'c> {
         let found = document::credentials(&response.body, SuccessCode::Required, &request, session.token());
         let mut found = found.map_err(|error| HINTS.useless(error))?;
         if found.account_id.is_none() {
-            found.account_id = self.identity().await.account_id;
+            let identity = &self.source.state_of(&self.endpoint).identity;
+            found.account_id = identity.as_ref().and_then(|identity| identity.account_id.clone());
         }
         Ok(found)
     }
@@ -119,8 +127,8 @@ impl<'c> ImdsClient<'c> {
         if let Some(identity) = kept {
             return identity;
         }
-        let timeout = self.source.timeout.min(IDENTITY_TIMEOUT);
-        let Ok((response, ..)) = self.get(IDENTITY, timeout).await else { return IdentityDocument::default() };
+        self.limit = self.limit.min(IDENTITY_TIMEOUT);
+        let Ok((response, ..)) = self.get(IDENTITY).await else { return IdentityDocument::default() };
         let identity = match response.status {
             StatusCode::OK => IdentityDocument::read(&response.body),
             StatusCode::NOT_FOUND => IdentityDocument::default(),
@@ -131,9 +139,11 @@ impl<'c> ImdsClient<'c> {
     }
 
     /// Sends a GET request. Returns the response, the request for messages, and the session of the request.
-    async fn get(&mut self, path: &str, timeout: Duration) -> Result<(Response, String, ImdsSession), Lookup> {
+    async fn get(&mut self, path: &str) -> Result<(Response, String, ImdsSession), Lookup> {
+        let mut attempts = Attempts::new(self.context);
         loop {
             let session = self.session().await?;
+            let timeout = self.timeout(self.may_be_absent());
             let mut request = Request::new(Method::GET, self.at(path)?, AddressPolicy::Anywhere, timeout);
             if let Some(token) = session.token() {
                 request = request
@@ -141,27 +151,38 @@ impl<'c> ImdsClient<'c> {
                     .map_err(SourceError::from)?;
             }
             let shown = request.to_string();
-            match self.context.http_client.send(request).await {
+            let sent = self.context.http_client.send(request).await;
+            if let Some(retry_after) = retry(&sent, &self.context.clock)
+                && attempts.next(retry_after).await
+            {
+                continue;
+            }
+            match sent {
                 Ok(response) if response.status == StatusCode::UNAUTHORIZED && !self.renewed => {
                     self.renewed = true;
                     self.source.state_of(&self.endpoint).session = None;
                 }
-                Ok(response) if response.status.is_server_error() && self.may_retry => self.pause().await,
                 Ok(response) => {
                     if let ImdsSession::V1 = session {
                         self.keep(ImdsSession::V1, MAX_TTL_S);
                     }
                     return Ok((response, shown, session));
                 }
-                Err(error) if error.cause().is_silence() && self.may_retry => self.pause().await,
                 Err(error) => return Err(self.unanswered(error, None)),
             }
         }
     }
 
-    async fn pause(&mut self) {
-        self.may_retry = false;
-        tokio::time::sleep(RETRY_PAUSE).await;
+    /// Returns true if this machine may be no instance: the service has never responded, and the chain has other
+    /// sources.
+    fn may_be_absent(&self) -> bool {
+        !self.source.only_source && !self.context.http_client.has_answered(&self.endpoint)
+    }
+
+    /// Returns the timeout of a request: a second for a probe, else the time until the deadline of the load.
+    fn timeout(&self, is_probe: bool) -> Duration {
+        let left = self.context.deadline.left().saturating_sub(DEADLINE_MARGIN).max(DEADLINE_MARGIN);
+        left.min(self.limit).min(if is_probe { PROBE_TIMEOUT } else { Duration::MAX })
     }
 
     /// Returns the kept session, or opens one.
@@ -169,47 +190,49 @@ impl<'c> ImdsClient<'c> {
         if let Some(session) = self.kept_session() {
             return Ok(session);
         }
-        let mut requests = 0;
+        // Where IMDSv1 is allowed, a hop limit may stop all responses to token requests.
+        let is_probe = self.may_be_absent() || self.allows_v1();
+        let (mut attempts, mut requests) = (Attempts::new(self.context), 0);
         loop {
-            let request = Request::new(Method::PUT, self.at(TOKEN)?, AddressPolicy::Anywhere, self.source.timeout)
+            let timeout = self.timeout(is_probe);
+            let request = Request::new(Method::PUT, self.at(TOKEN)?, AddressPolicy::Anywhere, timeout)
                 .with_header(TTL_HEADER, HeaderValue::from(MAX_TTL_S));
             let shown = request.to_string();
+            let sent = self.context.http_client.send(request).await;
             requests += 1;
-            match self.context.http_client.send(request).await {
-                Ok(response) if response.status.is_server_error() && requests < MAX_TOKEN_REQUESTS => {}
-                Ok(response) => return Ok(self.open(&response, &shown)?),
-                Err(error) if error.cause().is_silence() && requests < MAX_TOKEN_REQUESTS => {}
-                Err(error) => return self.without_token(error),
+            let is_last = is_probe && sent.is_err() && requests == MAX_PROBES;
+            if let Some(retry_after) = retry(&sent, &self.context.clock).filter(|_| !is_last)
+                && attempts.next(retry_after).await
+            {
+                continue;
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            return match sent {
+                Ok(response) => self.open(&response, &shown),
+                Err(error) => self.without_token(error),
+            };
         }
     }
 
     /// Opens the session of this response to the token request.
-    fn open(&self, response: &Response, request: &str) -> Result<ImdsSession, SourceError> {
+    fn open(&self, response: &Response, request: &str) -> Result<ImdsSession, Lookup> {
         match response.status.as_u16() {
             200 => {}
-            403..=405 if self.allows_v1() => {
-                return Ok(ImdsSession::V1);
-            }
-            404 | 405 => {
-                let message = format!("{request}: status {}: the service offers IMDSv1 only", response.status);
-                let hint = "turn IMDSv2 on, or allow IMDSv1 by { source = \"imds\", allow_v1 = true } in credenza.toml";
-                return Err(SourceError::misconfigured(message).with_hint(hint));
-            }
+            400 | 403..=405 if self.allows_v1() => return Ok(ImdsSession::V1),
+            400 | 404 | 405 => return Err(not_aws(request, response.status)),
             403 => {
                 let message = format!(
                     "{request}: status {}: the metadata service of this instance is turned off",
                     response.status
                 );
                 let hint = "turn it on (HttpEndpoint), or set AWS_EC2_METADATA_DISABLED=true";
-                return Err(SourceError::new(ErrorKind::Denied, message).with_hint(hint));
+                return Err(SourceError::new(ErrorKind::Denied, message).with_hint(hint).into());
             }
-            _ => return Err(HINTS.refused(response, request, &self.context.clock, None)),
+            _ => return Err(HINTS.refused(response, request, &self.context.clock, None).into()),
         }
         let token = std::str::from_utf8(&response.body).ok().map(str::trim).filter(|token| is_token(token));
         let Some(token) = token else {
-            return Err(HINTS.useless(SourceError::unavailable(format!("{request}: the answer is not a token"))));
+            let error = SourceError::unavailable(format!("{request}: the answer is not a token"));
+            return Err(HINTS.useless(error).into());
         };
         // Without this header, which the SDKs require, the token is used until the service refuses it.
         let ttl = response.headers.get(TTL_HEADER).and_then(|ttl| ttl.to_str().ok()?.trim().parse().ok());
@@ -232,8 +255,7 @@ impl<'c> ImdsClient<'c> {
     /// Returns the lookup of a request without a response. A service that has never responded is *not configured* in a
     /// chain with other sources, because most machines are not EC2 instances.
     fn unanswered(&self, error: HttpError, hint: Option<&str>) -> Lookup {
-        let is_absent = error.cause().is_silence() && !self.source.only_source;
-        if is_absent && !self.context.http_client.has_answered(&self.endpoint) {
+        if error.cause().is_silence() && self.may_be_absent() {
             let hint = hint.map_or_else(String::new, |hint| format!("; {hint}"));
             return Lookup::not_configured(format!("no metadata service answers here ({error}){hint}"));
         }
@@ -279,6 +301,14 @@ impl<'c> ImdsClient<'c> {
     fn refused(&self, response: &Response, request: &str, session: &ImdsSession) -> SourceError {
         HINTS.refused(response, request, &self.context.clock, session.token())
     }
+}
+
+/// Returns the lookup of a service that is not the instance metadata service of AWS.
+fn not_aws(request: &str, status: StatusCode) -> Lookup {
+    Lookup::not_configured(format!(
+        "{request}: status {status}: the program at this address is not the instance metadata service of AWS (GCE, \
+         OpenStack and Azure have their own); for an imitation without IMDSv2 write {{ source = \"imds\", allow_v1 = true }}"
+    ))
 }
 
 impl ImdsSession {

@@ -101,10 +101,12 @@ async fn keeps_session_and_identity_document() {
     let (context, mut seen) = (context(&imds.endpoint()), 0);
     let credentials = found(&source, &context).await;
     assert_eq!(&*credentials.access_key_id, "ASIA1");
-    assert_eq!(credentials.account_id.as_deref(), Some("123456789012"));
-    assert_eq!(requests(&imds, &mut seen), "TLCI");
+    assert_eq!((credentials.account_id, &*requests(&imds, &mut seen)), (None, "TLC"), "no client asks for the account");
+    assert_eq!(source.region(&context).await.as_deref(), Some("eu-west-3"));
+    assert_eq!(requests(&imds, &mut seen), "I");
     imds.set(|state| state.document = body("ASIA2", "2026-11-23T17:00:00Z"));
-    assert_eq!(&*found(&source, &context).await.access_key_id, "ASIA2");
+    let credentials = found(&source, &context).await;
+    assert_eq!((&*credentials.access_key_id, credentials.account_id.as_deref()), ("ASIA2", Some("123456789012")));
     assert_eq!(source.region(&context).await.as_deref(), Some("eu-west-3"));
     assert_eq!(requests(&imds, &mut seen), "LC");
     let first = &imds.server().seen()[0];
@@ -121,7 +123,7 @@ async fn shares_responses_of_equal_requests_only() {
     let at_once = tokio::join!(first.load(&context), second.load(&context), third.load(&context));
     assert!(matches!(&at_once.0, Lookup::Found(found) if &*found.access_key_id == "ASIA1"));
     assert!(at_once.0 == at_once.1 && at_once.1 == at_once.2);
-    assert_eq!(requests(&imds, &mut seen), "TLCI");
+    assert_eq!(requests(&imds, &mut seen), "TLC");
     assert_eq!(source().load(&context).await, at_once.0);
     assert_eq!(requests(&imds, &mut seen), "", "they need no renewal yet");
 
@@ -133,7 +135,7 @@ async fn shares_responses_of_equal_requests_only() {
     assert!(matches!(&answer, Lookup::Found(found) if &*found.access_key_id == "ASIA2"), "{answer:?}");
     for unlike in [with_v1(false), only_source(), MetadataCredentials::new(false, false)] {
         assert_eq!(unlike.load(&context).await, at_once.0);
-        assert_eq!(requests(&imds, &mut seen), "TLCI", "{unlike:?}");
+        assert_eq!(requests(&imds, &mut seen), "TLC", "{unlike:?}");
     }
 }
 
@@ -163,11 +165,12 @@ async fn keeps_state_of_services_apart() {
     let source = source().with_settings_of(Box::new(Arc::clone(&there)));
     let context = context("http://127.0.0.1:1");
     let (mut seen, mut seen_by_second) = (0, 0);
+    assert_eq!(source.region(&context).await.as_deref(), Some("eu-west-3"));
     assert_eq!(found(&source, &context).await.account_id.as_deref(), Some("123456789012"));
     *there.0.lock().unwrap() = second.endpoint();
-    assert_eq!(found(&source, &context).await.account_id.as_deref(), Some("999999999999"));
+    assert_eq!(found(&source, &context).await.account_id, None);
     assert_eq!(source.region(&context).await.as_deref(), Some("us-west-2"));
-    assert_eq!((requests(&first, &mut seen), requests(&second, &mut seen_by_second)), ("TLCI".into(), "TLCI".into()));
+    assert_eq!((requests(&first, &mut seen), requests(&second, &mut seen_by_second)), ("TILC".into(), "TLCI".into()));
 }
 
 #[tokio::test]
@@ -190,7 +193,7 @@ async fn renews_session_before_its_end_and_after_refusal() {
     found(&source, &context).await;
     context.clock.step(21_600_000 - 61_000);
     found(&source, &context).await;
-    assert_eq!(requests(&imds, &mut seen), "TLCILC");
+    assert_eq!(requests(&imds, &mut seen), "TLCLC");
     context.clock.step(2_000);
     found(&source, &context).await;
     found(&source, &context).await;
@@ -212,7 +215,7 @@ async fn uses_token_without_lifetime_until_refused() {
     imds.script(TOKEN, Reply::ok("hush-metadata-1==\n"));
     found(&source, &context).await;
     found(&source, &context).await;
-    assert_eq!(requests(&imds, &mut seen), "TLCILC");
+    assert_eq!(requests(&imds, &mut seen), "TLCLC");
 }
 
 #[tokio::test]
@@ -236,7 +239,7 @@ async fn silent_service_is_not_configured_beside_other_sources() {
         let error = error(&only_source(), &context).await;
         assert_eq!((error.kind, error.to_string().contains("HttpPutResponseHopLimit")), (ErrorKind::Unavailable, hint));
     }
-    assert_eq!(hanging.lines().len(), 4, "two token requests for each load");
+    assert_eq!(hanging.lines().len(), 2 + 3, "two probes, and three attempts of the only source");
 }
 
 #[tokio::test]
@@ -251,17 +254,36 @@ async fn silence_is_an_error_after_an_earlier_response() {
 }
 
 #[tokio::test]
-async fn retries_one_request_of_a_load() {
+async fn waits_for_a_slow_service_until_the_deadline() {
+    let imds = imds();
+    let slow = |delay| Reply::ok(body("ASIA1", "2026-11-23T16:00:00Z")).after(Duration::from_millis(delay));
+    let context = context(&imds.endpoint());
+    let load = context.deadline.begin(Duration::from_secs(10));
+    imds.script(ROLE, slow(2_500));
+    found(&MetadataCredentials::new(false, false), &context).await;
+    drop(load);
+    let _load = context.deadline.begin(Duration::from_millis(600));
+    imds.script(ROLE, slow(2_500));
+    let began = std::time::Instant::now();
+    let error = error(&MetadataCredentials::new(false, false), &context).await;
+    assert!(began.elapsed() < Duration::from_millis(600), "the source reports it before the chain gives up");
+    assert!(error.to_string().contains("check that this machine is an instance"), "{error}");
+}
+
+#[tokio::test]
+async fn retries_transient_errors_of_a_load() {
     let (imds, source) = (imds(), source());
     let (context, mut seen) = (context(&imds.endpoint()), 0);
     imds.script(TOKEN, Reply::of(503, ""));
     imds.script(ROLE, Reply::Hang);
+    imds.script(ROLE, Reply::of(503, "").with("retry-after", "1"));
     found(&source, &context).await;
-    assert_eq!(requests(&imds, &mut seen), "TTLCCI");
-    imds.script(ROLE, Reply::of(500, ""));
-    imds.script(ROLE, Reply::of(500, ""));
+    assert_eq!(requests(&imds, &mut seen), "TTLCCC");
+    for _ in 0..3 {
+        imds.script(ROLE, Reply::of(500, ""));
+    }
     assert_eq!(error(&source, &context).await.kind, ErrorKind::Unavailable);
-    assert_eq!(requests(&imds, &mut seen), "LCC");
+    assert_eq!(requests(&imds, &mut seen), "LCCC");
 }
 
 #[tokio::test]
@@ -269,20 +291,28 @@ async fn uses_v1_only_where_allowed() {
     let imds = imds();
     imds.set(|state| state.v1 = true);
     for (token, kind) in [
-        (Reply::of(403, ""), ErrorKind::Denied),
-        (Reply::of(404, ""), ErrorKind::Misconfigured),
-        (Reply::of(405, ""), ErrorKind::Misconfigured),
-        (Reply::Hang, ErrorKind::Unavailable),
+        (Reply::of(403, ""), Some(ErrorKind::Denied)),
+        (Reply::of(400, ""), None),
+        (Reply::of(404, ""), None),
+        (Reply::of(405, ""), None),
+        (Reply::Hang, Some(ErrorKind::Unavailable)),
     ] {
         imds.set(|state| state.token = Some(token));
         let context = context(&imds.endpoint());
-        assert_eq!(error(&only_source(), &context).await.kind, kind);
+        match kind {
+            Some(kind) => assert_eq!(error(&only_source(), &context).await.kind, kind),
+            // As on GCE, OpenStack and Azure.
+            None => {
+                let reason = reason(&only_source(), &context).await;
+                assert!(reason.contains("is not the instance metadata service of AWS"), "{reason}");
+            }
+        }
         let mut seen = imds.server().lines().len();
         let allowed = with_v1(false);
         found(&allowed, &context).await;
         found(&allowed, &context).await;
         let letters = requests(&imds, &mut seen);
-        assert!(matches!(letters.as_str(), "TLCILC" | "TTLCILC"), "{letters}: version 1 is kept");
+        assert!(matches!(letters.as_str(), "TLCLC" | "TTLCLC"), "{letters}: version 1 is kept");
     }
     let variables = [("AWS_EC2_METADATA_V1_DISABLED", "true")];
     let endpoint = imds.endpoint();
@@ -300,7 +330,6 @@ async fn silence_of_both_versions_is_not_configured() {
 #[tokio::test]
 async fn reports_other_responses_as_errors() {
     for (path, reply, kind, expected) in [
-        (TOKEN, Reply::of(400, ""), ErrorKind::Misconfigured, "status 400"),
         (TOKEN, Reply::of(429, "").with("retry-after", "9"), ErrorKind::Unavailable, "status 429"),
         (TOKEN, Reply::of(307, "").with("location", "http://127.0.0.1/"), ErrorKind::Misconfigured, "not followed"),
         (TOKEN, Reply::ok(""), ErrorKind::Unavailable, "not a token"),
@@ -341,12 +370,13 @@ async fn reports_own_listener_as_misconfigured() {
 async fn requests_identity_document_until_it_responds() {
     let (imds, source) = (imds(), source());
     let (context, mut seen) = (context(&imds.endpoint()), 0);
-    imds.script(IDENTITY, Reply::Hang);
-    imds.script(IDENTITY, Reply::of(500, ""));
-    assert_eq!(found(&source, &context).await.account_id, None);
-    assert_eq!(requests(&imds, &mut seen), "TLCII");
-    assert_eq!(found(&source, &context).await.account_id.as_deref(), Some("123456789012"));
-    assert_eq!(requests(&imds, &mut seen), "LCI");
+    for _ in 0..3 {
+        imds.script(IDENTITY, Reply::of(500, ""));
+    }
+    assert_eq!(source.region(&context).await, None);
+    assert_eq!(requests(&imds, &mut seen), "TIII");
+    assert_eq!(source.region(&context).await.as_deref(), Some("eu-west-3"));
+    assert_eq!(requests(&imds, &mut seen), "I");
     imds.set(|state| state.identity = None);
     let other = MetadataCredentials::new(false, false);
     assert_eq!((other.region(&context).await, other.region(&context).await), (None, None));
