@@ -110,7 +110,9 @@ impl fmt::Display for IgnoredItem {
             Self::Prefixed(name) => {
                 write!(f, "section [{}] is ignored: the credentials file has the bare name in brackets; write [NAME]", ForeignText(name))
             }
-            Self::SectionName(name) => write!(f, "section [{}] is ignored: {ALLOWED}", ForeignText(name)),
+            Self::SectionName(name) => {
+                write!(f, "section [{}] is ignored: {ALLOWED}, and spaces in quotes", ForeignText(name))
+            }
             Self::Default => f.write_str("section [default] is ignored: the file has [profile default] too, which wins"),
             Self::PropertyName => write!(f, "a property is ignored: {ALLOWED}"),
             Self::SubPropertyName => write!(f, "a sub-property is ignored: {ALLOWED}"),

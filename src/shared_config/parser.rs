@@ -1,5 +1,6 @@
 //! The parser: builds sections from lines, and ignores sections and names that the SDKs ignore.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ struct Parser<'a> {
     file: SharedFile,
     /// The sections. The first one collects the lines of ignored sections, because those lines must be valid, too.
     sections: Vec<RawSection<'a>>,
-    index: HashMap<(SectionKind, &'a str), usize>,
+    index: HashMap<(SectionKind, Cow<'a, str>), usize>,
     /// The index of the section that the next property belongs to.
     current: Option<usize>,
     /// The index of the section with the last property. A continuation belongs to this property.
@@ -66,7 +67,7 @@ impl<'a> Parser<'a> {
     fn new(file: SharedFile) -> Self {
         Self {
             file,
-            sections: vec![RawSection { kind: SectionKind::Ignored, name: "", line: 0, properties: Vec::new() }],
+            sections: vec![RawSection { kind: SectionKind::Ignored, name: "".into(), line: 0, properties: Vec::new() }],
             index: HashMap::new(),
             current: None,
             above: None,
@@ -101,7 +102,7 @@ impl<'a> Parser<'a> {
 
     fn header(&mut self, line: u32, inside: &'a str) -> usize {
         match section_kind(self.file, inside) {
-            Ok((kind, name)) => *self.index.entry((kind, name)).or_insert_with(|| {
+            Ok((kind, name)) => *self.index.entry((kind, name.clone())).or_insert_with(|| {
                 self.sections.push(RawSection { kind, name, line, properties: Vec::new() });
                 self.sections.len() - 1
             }),
@@ -154,7 +155,7 @@ impl<'a> Parser<'a> {
 
     fn finish(mut self, path: &Arc<Path>) -> FileSections {
         let mut sections = FileSections::default();
-        let default_is_replaced = self.index.contains_key(&(SectionKind::Profile, "default"));
+        let default_is_replaced = self.index.contains_key(&(SectionKind::Profile, "default".into()));
         self.sections.retain(|section| match section.kind {
             SectionKind::Ignored => false,
             SectionKind::Default if default_is_replaced => {
@@ -182,21 +183,51 @@ impl<'a> Parser<'a> {
 }
 
 /// Returns the kind of section that a header begins, and its name: `profile` and `dev` for `[profile dev]`.
-fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, &str), IgnoredItem> {
+///
+/// As in botocore, the config file has quotes around a name with spaces, and the credentials file has the bare name.
+fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, Cow<'_, str>), IgnoredItem> {
     let (word, name) = match inside.split_once([' ', '\t']) {
         Some((word, name)) => (word, name.trim_start_matches([' ', '\t'])),
         None => ("", inside),
     };
     let kind = match (file, word, name) {
         (SharedFile::Config, "", "default") => SectionKind::Default,
-        (SharedFile::Config, "profile", _) | (SharedFile::Credentials, "", _) => SectionKind::Profile,
+        (SharedFile::Config, "profile", _) => SectionKind::Profile,
         (SharedFile::Config, "sso-session", _) => SectionKind::SsoSession,
         (SharedFile::Config, "services", _) => SectionKind::Services,
         (SharedFile::Config, ..) => return Err(IgnoredItem::OtherSection(inside.into())),
         (SharedFile::Credentials, "profile", _) => return Err(IgnoredItem::Prefixed(inside.into())),
-        (SharedFile::Credentials, ..) => return Err(IgnoredItem::SectionName(inside.into())),
+        (SharedFile::Credentials, "sso-session" | "services", _) => {
+            return Err(IgnoredItem::SectionName(inside.into()));
+        }
+        (SharedFile::Credentials, ..) => SectionKind::Profile,
     };
-    if is_name(name) { Ok((kind, name)) } else { Err(IgnoredItem::SectionName(inside.into())) }
+    let name = if file == SharedFile::Config { unquoted(name) } else { Some(inside.into()) };
+    let is_section_name = |name: &Cow<'_, str>| name.split(' ').all(is_name);
+    name.filter(is_section_name).map(|name| (kind, name)).ok_or_else(|| IgnoredItem::SectionName(inside.into()))
+}
+
+/// Reads a name by the rules of Python's `shlex`, as the AWS CLI does: `'my dev'`, `"my dev"` and `my\\ dev` are one name.
+/// `None` if there are several words, or a quote is open.
+fn unquoted(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['\'', '"', '\\', ' ', '\t']) {
+        return Some(text.into());
+    }
+    let (mut name, mut quote, mut chars) = (String::new(), None, text.chars());
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), _) if c == open => quote = None,
+            (None, '\'' | '"') => quote = Some(c),
+            (None, ' ' | '\t') => return None,
+            (None, '\\') => name.push(chars.next()?),
+            (Some('"'), '\\') => match chars.next()? {
+                escaped @ ('"' | '\\') => name.push(escaped),
+                other => name.extend(['\\', other]),
+            },
+            _ => name.push(c),
+        }
+    }
+    quote.is_none().then(|| name.into())
 }
 
 /// Returns true if sections and properties may have this name.

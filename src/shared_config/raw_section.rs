@@ -1,5 +1,6 @@
 //! A section as the parser collects it, and the [`Section`] that it becomes.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(crate) enum SectionKind {
 pub(crate) struct RawSection<'a> {
     pub(crate) kind: SectionKind,
     /// The name without the word of its kind: `dev` for `[profile dev]`.
-    pub(crate) name: &'a str,
+    pub(crate) name: Cow<'a, str>,
     /// The line of the first header.
     pub(crate) line: u32,
     pub(crate) properties: Vec<RawProperty<'a>>,
@@ -47,7 +48,7 @@ impl RawSection<'_> {
             let property = Property::new(raw.joined_value(), file, Arc::clone(path), raw.line);
             (lower_case(raw.name), property.with_sub_properties(raw.finished_sub_properties()))
         };
-        Section::new(self.name, self.properties.iter().map(property).collect())
+        Section::new(&self.name, self.properties.iter().map(property).collect())
     }
 }
 

@@ -203,7 +203,9 @@ impl OpenedProfile<'_> {
     /// yet add the profile.
     fn missing(&self) -> SourceError {
         let message = format!("there is no profile {} in {}", Escaped(self.profile), self.profiles.paths());
-        SourceError::new(ErrorKind::Unsettled, message).with_hint(plan::LIST_PROFILES)
+        let files = self.profiles.files();
+        let ignored = files.ok().and_then(|files| files.ignored_section(self.profile).map(ToString::to_string));
+        SourceError::new(ErrorKind::Unsettled, message).with_hint(ignored.unwrap_or_else(|| plan::LIST_PROFILES.into()))
     }
 
     fn section(&self) -> Result<Option<&Section>, SourceError> {

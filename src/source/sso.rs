@@ -9,7 +9,7 @@ use crate::cache::key::CacheKeyBuilder;
 use crate::context::Context;
 use crate::login::sso;
 use crate::login::sso::SsoLogin;
-use crate::login::sso::session::SsoSession;
+use crate::login::sso::session::{SsoSession, missing_section_hint};
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::Lookup;
@@ -154,10 +154,10 @@ impl SsoRole {
         let name = self.session.clone();
         let digest = move |files: &SharedConfig| digest(files.sso_session(&name), SESSION_PROPERTIES);
         let profiles = ProfileFiles::open(context, &NamedPaths::default(), digest).await?;
-        let section = profiles.files()?.sso_session(&self.session).ok_or_else(|| {
+        let files = profiles.files()?;
+        let section = files.sso_session(&self.session).ok_or_else(|| {
             let message = format!("there is no [sso-session {}] in {}", Escaped(&self.session), profiles.paths());
-            SourceError::new(ErrorKind::Unsettled, message)
-                .with_hint("add it (aws configure sso-session), or correct the name")
+            SourceError::new(ErrorKind::Unsettled, message).with_hint(missing_section_hint(files, &self.session))
         })?;
         let sso = SsoCredentials::new(SsoSession::of_section(section)?, &self.account_id, &self.role_name);
         Ok(sso.with_settings(self.settings(context).await))

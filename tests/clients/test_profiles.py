@@ -86,8 +86,8 @@ class Stage:
                     self.write(".aws/credentials", text.replace("\n", "\r\n"))
                 case ["file", name]:
                     self.write(name, text)
-                case ["log-in", name]:
-                    self.log_in(self.fill(name), text.strip())
+                case ["log-in", *names]:
+                    self.log_in(self.fill(" ".join(names)), text.strip())
                 case ["env"]:
                     for line in text.split("\n"):
                         name, is_set, value = line.partition("=")

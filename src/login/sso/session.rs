@@ -77,7 +77,7 @@ impl SsoSession {
                 Escaped(name),
                 Escaped(name)
             ))
-            .with_hint("add it (aws configure sso-session), or correct the name")
+            .with_hint(missing_section_hint(files, name))
             .at(at(named, profile))
         })?;
         for key in [START_URL, REGION] {
@@ -185,6 +185,14 @@ impl fmt::Display for SsoSession {
             Some(name) => write!(f, "SSO session {}", Escaped(name)),
             None => write!(f, "SSO login at {}", Escaped(&self.start_url)),
         }
+    }
+}
+
+/// Returns the hint for a missing section: the reason why it is ignored, or how to add it.
+pub(crate) fn missing_section_hint(files: &SharedConfig, name: &str) -> String {
+    match files.ignored_section(name) {
+        Some(ignored) => ignored.to_string(),
+        None => "add it (aws configure sso-session), or correct the name".into(),
     }
 }
 

@@ -56,17 +56,33 @@ const CASES: &[GrammarCase] = &[
     ("behind the word", "[profile \t x]\n[sso-session\ty]", "", "x\nsso-session y"),
     // White space in headers: beyond it.
     ("none behind the word", "[profilex]", "[profilex]", "profilex\n! c1 OtherSection profilex"),
-    ("within a name", "[profile x y]", "[x y]", "! c1 SectionName profile x y\n! k1 SectionName x y"),
+    ("within a name", "[profile x y]", "[x \ty]", "! c1 SectionName profile x y\n! k1 SectionName x \ty"),
     ("no other white space", "[profile\u{a0}x]", "", "! c1 OtherSection profile\u{a0}x"),
     // Section names.
     ("all that is allowed", "[profile aZ09-_/.%@:+]", "", "aZ09-_/.%@:+"),
     ("case matters", "", "[x]\n[X]", "X\nx"),
+    // botocore reads a header of the config file by the rules of shlex. The AWS CLI writes it with single quotes, and the
+    // header of the credentials file bare.
+    (
+        "spaces in quotes",
+        "[profile 'my dev']\na=b\n[sso-session 'FOO BAR']\n[services \"my s\"]\n[profile ops\\ 1]\n[profile 'a'\"b\"]\n\
+         [profile \"default\"]",
+        "[my dev]\nc=d",
+        "ab\ndefault\nmy dev.a=b @c2\nmy dev.c=d @k2\nops 1\nsso-session FOO BAR\nservices my s",
+    ),
     // Section names: beyond it.
     (
+        "quotes that do not match, and names that no quotes allow",
+        "[profile 'x]\n[profile \"x'y\"]\n[profile 'x'y z]\n[profile ' x']\n[profile '']\n[profile x\\]",
+        "['x y']",
+        "! c1 SectionName profile 'x\n! c2 SectionName profile \"x'y\"\n! c3 SectionName profile 'x'y z\n\
+         ! c4 SectionName profile ' x'\n! c5 SectionName profile ''\n! c6 SectionName profile x\\\n! k1 SectionName 'x y'",
+    ),
+    (
         "other characters",
-        "[profile a!]\n[services \"b\"]\n[sso-session ö]",
+        "[profile a!]\n[services \"b\\\"]\n[sso-session ö]",
         "[a,b]\n[a\0]",
-        "! c1 SectionName profile a!\n! c2 SectionName services \"b\"\n! c3 SectionName sso-session ö\n\
+        "! c1 SectionName profile a!\n! c2 SectionName services \"b\\\"\n! c3 SectionName sso-session ö\n\
          ! k1 SectionName a,b\n! k2 SectionName a\0",
     ),
     // Property names.
@@ -342,12 +358,12 @@ fn reads_each_printable_byte_at_any_position() {
 fn orders_and_limits_warnings() {
     let mut text = "[default]\n[profile default]\n".to_owned();
     text.extend((0..150).map(|_| "a b=c\n"));
-    let warned = parsed(text.as_bytes(), b"[d d]");
+    let warned = parsed(text.as_bytes(), b"[d!d]");
     assert_eq!(warned.len(), 1 + 1 + 100 + 1 + 1);
     assert_eq!(warned[1], "! c1 Default");
     assert_eq!(warned[101], "! c102 PropertyName");
     assert_eq!(warned[102], "! c103 More(50)");
-    assert_eq!(warned[103], "! k1 SectionName d d");
+    assert_eq!(warned[103], "! k1 SectionName d!d");
 }
 
 #[test]
