@@ -9,6 +9,7 @@ pub(crate) mod document;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
 pub(crate) mod imds;
+pub(crate) mod nesting;
 pub(crate) mod process;
 pub(crate) mod profile;
 pub(crate) mod session_token;
@@ -16,6 +17,7 @@ pub(crate) mod sign_in;
 pub(crate) mod spec;
 pub(crate) mod sso;
 pub(crate) mod static_keys;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 pub(crate) mod url;

@@ -24,6 +24,13 @@ static PARTITIONS: [Partition; 8] = [
     partition("aws-us-gov", &["us-gov"], ["amazonaws.com", "api.aws", "amazonaws-us-gov.com"]),
 ];
 
+/// Returns true if this host belongs to AWS, as the endpoints of all its services do.
+pub(crate) fn is_host_of_aws(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_below = |domain: &str| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    PARTITIONS.iter().any(|partition| is_below(partition.dns_suffix) || is_below(partition.dual_stack_dns_suffix))
+}
+
 const WORLD: &[&str] = &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"];
 
 /// Makes a partition. Its suffixes are those of host names, of dual-stack host names, and of sign-in pages.

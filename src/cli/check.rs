@@ -31,7 +31,7 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
     let profile = named.and_then(|imds| config.identity(&imds.identity));
     let mut imds_outcome = None;
     for identity in config.identities.values().chain(&profile) {
-        let text = &mut report.text;
+        let (text, context) = (&mut report.text, &context.for_identity(&identity.name));
         let chain = build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys);
         let outcome = chain.survey(context, identity.load_timeout).await;
         let region = match &outcome.verdict {

@@ -44,7 +44,7 @@ pub(crate) fn judge(
 }
 
 /// Returns true if a connection to this address may reach this listener, judged by the addresses alone.
-fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
+pub(crate) fn leads_to(address: SocketAddr, listener: SocketAddr) -> bool {
     if address.port() != listener.port() {
         return false;
     }

@@ -97,6 +97,12 @@ impl HttpClient {
         }
     }
 
+    /// Returns the listeners of this process.
+    #[must_use]
+    pub(crate) fn own_listeners(&self) -> &[SocketAddr] {
+        self.network.as_ref().and_then(|network| network.own.get()).map_or(&[], Vec::as_slice)
+    }
+
     /// Sends one request and reads the whole response with any status, within the timeout of the request.
     ///
     /// # Errors

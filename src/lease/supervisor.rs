@@ -287,7 +287,7 @@ impl Supervisor {
         let (refresher, handle) = Refresher::new(
             key,
             build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys),
-            self.context.for_refresher(),
+            self.context.for_refresher().for_identity(name),
             RefreshPolicy::from(&identity),
             inherited,
         );

@@ -27,7 +27,8 @@ impl Environment {
     pub(crate) fn of_os(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let (text, others): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|(name, value)| name.to_str().and(value.to_str()).is_some());
-        let text = text.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let text =
+            text.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Self { others: others.into(), ..Self::new(text) }
     }
 
@@ -139,9 +140,12 @@ impl Environment {
 /// that ends in `_` is a prefix.
 const OURS: &[&str] = &["CREDENZA_", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_"];
 
+/// The variable that lists the programs of `credential_process` above this process. Children inherit it.
+pub(crate) const NESTING: &str = "CREDENZA_NESTED";
+
 /// Returns true if the variable is for this process alone.
 pub(crate) fn is_ours(name: &str) -> bool {
-    OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
+    name != NESTING && OURS.iter().any(|ours| if ours.ends_with('_') { name.starts_with(ours) } else { name == *ours })
 }
 
 impl fmt::Debug for Environment {
@@ -168,14 +172,19 @@ mod tests {
     fn names_a_variable_that_is_not_utf_8() {
         use std::os::unix::ffi::OsStringExt;
         let bad = OsString::from_vec(b"d\xe9v".to_vec());
-        let environment = Environment::of_os([("AWS_PROFILE".into(), bad.clone()), ("A".into(), "x".into()), (bad.clone(), "y".into())]);
+        let environment = Environment::of_os([
+            ("AWS_PROFILE".into(), bad.clone()),
+            ("A".into(), "x".into()),
+            (bad.clone(), "y".into()),
+        ]);
         for error in [environment.text("AWS_PROFILE").unwrap_err(), environment.profile().unwrap_err()] {
             let text = "the value of AWS_PROFILE is not UTF-8 text; write AWS_PROFILE in UTF-8, or unset it";
             assert_eq!(error.to_string(), text);
         }
         assert_eq!((environment.text("A").unwrap(), environment.text("B").unwrap()), (Some("x"), None));
         // Children inherit every variable unchanged.
-        let mut children: Vec<_> = environment.for_children().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut children: Vec<_> =
+            environment.for_children().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         children.sort();
         assert_eq!(children, [("A".into(), "x".into()), ("AWS_PROFILE".into(), bad.clone()), (bad, "y".into())]);
     }

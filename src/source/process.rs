@@ -18,8 +18,10 @@ use crate::model::error::SourceError;
 use crate::model::outcome::Lookup;
 use crate::model::text::Escaped;
 use crate::model::text::excerpt;
+use crate::os::environment::NESTING;
 use crate::os::tty::Terminal;
 use crate::source::document;
+use crate::source::nesting::{self, BREAK_CIRCLE, STARTS_AGAIN};
 use crate::source::spec::Program;
 use crate::source::{BoxFuture, Source};
 
@@ -44,7 +46,8 @@ const RUN_BY_HAND: &str = "run it by hand: it has to print the JSON of credentia
 /// Concurrent loads of one program with one environment share one run. Credentials with an `Expiration` are cached for
 /// later loads until their renewal is due; others are not cached.
 ///
-/// The program gets the environment without the broker's own variables. After 60 s it and all processes that it started
+/// The program gets the environment without the broker's own variables, but with one that lists the programs above it. A
+/// program that starts itself again through Credenza is misconfigured. After 60 s it and all processes that it started
 /// are killed. At a terminal (`get`, `check`, `exec`) the program may ask the user on `/dev/tty`, or on standard error
 /// with the answer on standard input. Standard error is shown, as the SDK for Go does. Without a terminal, standard
 /// input is empty, and the program gets its own process group. The error of a failed run has the end of standard error
@@ -64,6 +67,8 @@ const RUN_BY_HAND: &str = "run it by hand: it has to print the JSON of credentia
 pub struct ProcessCredentials {
     program: Program,
     account_id: Option<Box<str>>,
+    /// The profile with the program, for messages about a circle. Empty if there is none.
+    profile: Box<str>,
     timeout: Duration,
 }
 
@@ -71,13 +76,19 @@ impl ProcessCredentials {
     /// Makes a source that runs this program.
     #[must_use]
     pub fn new(program: Program) -> Self {
-        Self { program, account_id: None, timeout: TIMEOUT }
+        Self { program, account_id: None, profile: "".into(), timeout: TIMEOUT }
     }
 
     /// Returns this source with the account for programs that print none (`aws_account_id` of the profile).
     #[must_use]
     pub fn with_account_id(self, account_id: Option<Box<str>>) -> Self {
         Self { account_id, ..self }
+    }
+
+    /// Returns this source with the name of the profile that has the program.
+    #[must_use]
+    pub(crate) fn of_profile(self, profile: &str) -> Self {
+        Self { profile: profile.into(), ..self }
     }
 
     /// Returns this source with this limit for one run.
@@ -98,13 +109,9 @@ impl ProcessCredentials {
 
     /// Returns the cache key: everything that the output of the program and its credentials depend on.
     fn cache_key(&self, context: &Context) -> CacheKey {
-        let key = match &self.program {
-            Program::Line(line) => CacheKeyBuilder::new("process line").with(line.expose()),
-            Program::Words(words) => {
-                let count = CacheKeyBuilder::new("process words").with(words.len().to_be_bytes());
-                words.iter().fold(count, |key, word| key.with(word.as_bytes()))
-            }
-        };
+        let parts = self.parts();
+        let key = CacheKeyBuilder::new("process").with(parts.len().to_be_bytes());
+        let key = parts.iter().fold(key, CacheKeyBuilder::with);
         let key = key
             .with_optional(self.account_id.as_ref().map(|id| id.as_bytes()))
             .with(self.timeout.as_nanos().to_be_bytes())
@@ -115,9 +122,20 @@ impl ProcessCredentials {
         parts.fold(key, CacheKeyBuilder::with).cache_key()
     }
 
+    /// Returns the program as parts for a hash: the words of a list begin with their separator, a line is alone.
+    fn parts(&self) -> Vec<&[u8]> {
+        match &self.program {
+            Program::Line(line) => vec![line.expose().as_bytes()],
+            Program::Words(words) => {
+                std::iter::once(&b"words"[..]).chain(words.iter().map(|word| word.as_bytes())).collect()
+            }
+        }
+    }
+
     async fn run(&self, context: &Context) -> Result<Credentials, SourceError> {
+        let nesting = nesting::enter(context, &self.parts(), &self.profile)?;
         let mut command = self.command()?;
-        command.env_clear().envs(context.environment.for_children());
+        command.env_clear().envs(context.environment.for_children()).env(NESTING, nesting);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // Only the foreground process group may read from the terminal. So a program that may ask the user stays in our
         // process group.
@@ -158,6 +176,11 @@ impl ProcessCredentials {
             let message = format!("{} printed more than 64 kB, which are no credentials", self.shown_name());
             return Err(SourceError::misconfigured(message).with_hint(RUN_BY_HAND));
         };
+        if !status.success() && stderr.is_some_and(|stderr| stderr.contains(STARTS_AGAIN)) {
+            let message = format!("{} starts credenza, which {STARTS_AGAIN}", self.shown_name());
+            let detail = failed(String::new()).detail;
+            return Err(SourceError { detail, ..SourceError::misconfigured(message).with_hint(BREAK_CIRCLE) });
+        }
         if !status.success() {
             // The cause may be the network or an expired login, so the error is transient.
             return Err(failed(format!("failed ({status})")));
