@@ -44,6 +44,8 @@ pub struct Settings {
     /// else the address of the mode that `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` or
     /// `ec2_metadata_service_endpoint_mode` names.
     pub(crate) metadata_service: ConfiguredEndpoint,
+    /// The MFA device of the keys of the profile: `mfa_serial`.
+    pub(crate) mfa_serial: Option<Box<str>>,
     /// The path of the CA bundle: `AWS_CA_BUNDLE`, else `ca_bundle`.
     pub(crate) ca_bundle: Option<Result<Box<Path>, SettingError>>,
     pub(crate) ca_bundle_location: Option<Location>,
@@ -132,6 +134,7 @@ impl Settings {
             endpoints: reader.endpoints(),
             s3_endpoint: reader.s3_endpoint(),
             metadata_service: reader.metadata_service(),
+            mfa_serial: reader.mfa_serial(),
             ca_bundle,
             ca_bundle_location,
             unreadable: environment.check_text(&reader::VARIABLES).err().map(SettingError::from),
@@ -193,6 +196,7 @@ impl Settings {
             endpoints,
             s3_endpoint: _,
             metadata_service,
+            mfa_serial: _,
             ca_bundle,
             ca_bundle_location: _,
             unreadable,

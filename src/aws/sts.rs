@@ -81,12 +81,7 @@ pub(crate) async fn assume_role(
             .with(format!("Tags.member.{}.Value", index + 1), value);
     }
     let external_id = role.external_id.as_deref().map(|id| one_line("external_id", id)).transpose()?;
-    form = form.with_optional("ExternalId", external_id);
-    if let Some(mfa) = &role.mfa {
-        form = form
-            .with("SerialNumber", one_line("mfa_serial", &mfa.serial)?)
-            .with("TokenCode", one_line("MFA code", mfa.code.expose())?);
-    }
+    form = with_mfa(form.with_optional("ExternalId", external_id), role.mfa.as_ref())?;
     let source_identity = role.source_identity.as_deref().map(|id| one_line("source identity", id)).transpose()?;
     form = form.with_optional("SourceIdentity", source_identity);
     let code = role.mfa.as_ref().map(|mfa| &mfa.code);
@@ -123,11 +118,12 @@ pub(crate) async fn get_session_token(
     settings: &Settings,
     caller: &Credentials,
     duration: Duration,
+    mfa: Option<&MfaCode>,
 ) -> Result<Credentials, SourceError> {
     const ACTION: &str = "GetSessionToken";
-    let form = with_duration(Form::new(ACTION, VERSION), Some(duration));
-    let session =
-        ask(context, settings, ACTION, CallSubject::Caller(&caller.access_key_id), &form, Some(caller), None).await?;
+    let form = with_mfa(with_duration(Form::new(ACTION, VERSION), Some(duration)), mfa)?;
+    let (subject, code) = (CallSubject::Caller(&caller.access_key_id), mfa.map(|mfa| &mfa.code));
+    let session = ask(context, settings, ACTION, subject, &form, Some(caller), code).await?;
     // The session belongs to the principal of the keys, so account and endpoint stay.
     Ok(Credentials { account_id: caller.account_id.clone(), endpoint: caller.endpoint.clone(), ..session })
 }
@@ -150,6 +146,12 @@ fn form(
 
 fn with_duration(form: Form, duration: Option<Duration>) -> Form {
     form.with_optional("DurationSeconds", duration.map(|duration| duration.as_secs().to_string()).as_deref())
+}
+
+fn with_mfa(form: Form, mfa: Option<&MfaCode>) -> Result<Form, SourceError> {
+    let Some(mfa) = mfa else { return Ok(form) };
+    let form = form.with("SerialNumber", one_line("mfa_serial", &mfa.serial)?);
+    Ok(form.with("TokenCode", one_line("MFA code", mfa.code.expose())?))
 }
 
 fn role_arn(arn: &str) -> Result<&str, SourceError> {

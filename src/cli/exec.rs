@@ -85,6 +85,9 @@ pub(crate) async fn exec(
                 // A signal arrived before the command started. The programs of sources end with the broker.
                 Err(signal) => return Ok(signals::exit_code(signal)),
             };
+            if let Some(warning) = context.mfa.unused_code() {
+                tracing::warn!("{warning}");
+            }
             let config_file = folder.write("config", &settings).map_err(CommandError::new)?;
             let credentials_file = folder.write("credentials", "").map_err(CommandError::new)?;
             let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };

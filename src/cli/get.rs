@@ -19,6 +19,7 @@ use crate::model::credentials::Credentials;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::time::{parse_timestamp, timestamp};
+use crate::source::nesting;
 
 /// The maximum number of tries to read the body and the status of one lease. The tries are a few milliseconds apart, so
 /// a lease that differs at each try changes all the time.
@@ -36,6 +37,9 @@ pub(crate) async fn get(
     let before = &context.environment;
     let context = &Context { environment: region_endpoint::without_own_variables(before), ..context.clone() };
     let loaded = load_identity(context, identity).await?;
+    if let Some(warning) = context.mfa.unused_code() {
+        tracing::warn!("{warning}");
+    }
     let credentials = &loaded.credentials;
     let now = context.clock.now();
     if let Some(end) = credentials.expiration.filter(|end| *end <= now) {
@@ -66,6 +70,7 @@ pub(crate) async fn from_daemon(
     format: OutputFormat,
 ) -> Result<Zeroizing<String>, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
+    nesting::check_daemon(&context.environment, daemon.address, identity).map_err(CommandError::new)?;
     let not_a_daemon = |reason| daemon_client::not_a_daemon(daemon.address, reason);
     let Some(dialect) = format.dialect() else {
         let body = daemon.get(&daemon_client::credentials_path(identity)).await?;

@@ -42,6 +42,26 @@ impl Mfa {
         Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
     }
 
+    /// Returns true if there is a code, or a user at a terminal to ask.
+    #[must_use]
+    pub(crate) fn has_user(&self) -> bool {
+        match self.prompt {
+            MfaPrompt::None => false,
+            MfaPrompt::Given(_) => true,
+            MfaPrompt::Terminal => open_terminal().is_ok(),
+        }
+    }
+
+    /// Returns a warning if a code was given and no request has used it.
+    #[must_use]
+    pub(crate) fn unused_code(&self) -> Option<&'static str> {
+        let is_unused = matches!(self.prompt, MfaPrompt::Given(_)) && !self.asked.load(Ordering::Acquire);
+        is_unused.then_some(
+            "--mfa-code is not used: no role with mfa_serial is assumed, and the keys are served without MFA; set \
+             long_lived_keys = \"session\" to exchange the keys of a profile with mfa_serial for a session with MFA",
+        )
+    }
+
     /// Returns the code that the device with this serial shows now.
     ///
     /// # Errors
@@ -67,8 +87,8 @@ impl Mfa {
             MfaPrompt::Given(code) => code.clone(),
             _ => {
                 deadline.extend(PROMPT_TIMEOUT);
-                let no_terminal = |_| failed("there is no terminal to ask at", "give --mfa-code");
-                let terminal = OpenOptions::new().read(true).write(true).open("/dev/tty").map_err(no_terminal)?;
+                let no_terminal = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
+                let terminal = open_terminal().map_err(no_terminal)?;
                 // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
                 let _echo_off = EchoOff::of(&terminal);
                 let serial = Escaped(serial).to_string();
@@ -114,6 +134,10 @@ impl Drop for EchoOff {
     }
 }
 
+fn open_terminal() -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
+}
+
 /// Asks at the terminal itself, since standard input and output may be redirected.
 fn ask(mut terminal: File, serial: &str) -> std::io::Result<Secret> {
     write!(terminal, "MFA code of {serial}: ")?;
@@ -134,7 +158,9 @@ mod tests {
     #[tokio::test]
     async fn gives_a_code_once_and_a_daemon_has_none() {
         let mfa = Mfa::given("123456".into());
+        assert!(mfa.unused_code().unwrap().starts_with("--mfa-code is not used"));
         assert_eq!(code(&mfa.clone()).await.unwrap().expose(), "123456");
+        assert_eq!((mfa.unused_code(), Mfa::at_the_terminal().unused_code()), (None, None));
         let again = code(&mfa).await.unwrap_err();
         assert!(
             again.kind == ErrorKind::LoginRequired && again.to_string().contains("run the command again"),

@@ -15,6 +15,7 @@ use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::time::timestamp;
 use crate::source::spec::{RoleSpec, TextSource};
 use crate::source::static_keys::read_optional;
+use crate::source::store::check_store;
 use crate::source::{BoxFuture, Source};
 
 /// The maximum duration of a session in a role chain, even if the request asks for more (AWS IAM User Guide, "Role
@@ -127,6 +128,7 @@ impl AssumeRole {
         settings: &Settings,
         caller: &Credentials,
     ) -> Result<Credentials, SourceError> {
+        check_store(caller, settings, &format!("cannot assume {}", DisplayArn(&self.role.arn)))?;
         let policy = read_optional(context, self.role.policy_file.clone().map(TextSource::File).as_ref()).await?;
         let policy = policy.as_ref().map(|policy| policy.as_str());
         let key = cache_key("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));

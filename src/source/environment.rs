@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::outcome::Lookup;
+use crate::model::text::usable;
 use crate::model::time::parse_timestamp;
 use crate::os::environment::Environment;
 use crate::source::web_identity::WebIdentityCredentials;
@@ -14,12 +15,14 @@ const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
 /// The old name of `AWS_SESSION_TOKEN`. botocore still prefers it, and the other SDKs do not know it.
 const LEGACY_TOKEN: &str = "AWS_SECURITY_TOKEN";
 const EXPIRATION: &str = "AWS_CREDENTIAL_EXPIRATION";
+/// The S3 endpoint of the keys. It stands beside keys of other stores than AWS.
+const ENDPOINT: &str = "AWS_ENDPOINT_URL_S3";
 
 /// The variables of a key pair.
-const VARIABLES: [&str; 6] = [KEY, SECRET, "AWS_SESSION_TOKEN", LEGACY_TOKEN, EXPIRATION, "AWS_ACCOUNT_ID"];
+const VARIABLES: [&str; 7] = [KEY, SECRET, "AWS_SESSION_TOKEN", LEGACY_TOKEN, EXPIRATION, "AWS_ACCOUNT_ID", ENDPOINT];
 
 /// Reads `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` (else `AWS_SECURITY_TOKEN`),
-/// `AWS_CREDENTIAL_EXPIRATION` and `AWS_ACCOUNT_ID`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
+/// `AWS_CREDENTIAL_EXPIRATION`, `AWS_ACCOUNT_ID` and `AWS_ENDPOINT_URL_S3`; the region is `AWS_REGION`, else `AWS_DEFAULT_REGION`. A blank
 /// variable counts as unset.
 ///
 /// Without a key pair it assumes the role of `AWS_WEB_IDENTITY_TOKEN_FILE` and `AWS_ROLE_ARN`, as the SDKs for Go and
@@ -102,10 +105,14 @@ fn key_pair(environment: &Environment) -> Lookup {
 fn credentials(environment: &Environment, key: &str, secret: &str) -> Result<Credentials, SourceError> {
     let expiration = environment.get(EXPIRATION).map(parse_timestamp).transpose();
     let expiration = expiration.map_err(|why| SourceError::misconfigured(format!("{EXPIRATION} {why}")))?;
-    Ok(Credentials::new(key, secret)?
+    let credentials = Credentials::new(key, secret)?
         .with_session_token(environment.get("AWS_SESSION_TOKEN").or_else(|| environment.get(LEGACY_TOKEN)))?
         .with_account_id(environment.get("AWS_ACCOUNT_ID"))
-        .with_expiration(expiration))
+        .with_expiration(expiration);
+    let ignored = environment.is_true("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS");
+    let endpoint = environment.get(ENDPOINT).filter(|_| !ignored);
+    let endpoint = endpoint.map(|endpoint| usable("S3 endpoint", endpoint)).transpose()?;
+    Ok(Credentials { endpoint: endpoint.map(Into::into), ..credentials })
 }
 
 #[cfg(test)]

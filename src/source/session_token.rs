@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::outcome::{Lookup, TraceStep};
+use crate::source::store::check_store;
 use crate::source::{BoxFuture, Source};
 
 /// A source that exchanges long-lived keys of another source through STS GetSessionToken. So only temporary credentials
@@ -34,19 +35,7 @@ impl SessionTokenSource {
 
     async fn exchange(&self, context: &Context, keys: Credentials) -> Result<Credentials, SourceError> {
         let settings = self.source.settings(context).await;
-        // Do not send keys to AWS that belong to another store.
-        if let Some(endpoint) = keys.endpoint.as_deref().filter(|_| settings.endpoints.sts.is_none()) {
-            let message = format!("keys for {endpoint}, which is not AWS, cannot be exchanged for a session");
-            let hint = "set long_lived_keys = \"direct\" for this identity, or AWS_ENDPOINT_URL_STS";
-            return Err(SourceError::misconfigured(message).with_hint(hint));
-        }
-        let key = CacheKeyBuilder::new("session token")
-            .with_caller(&keys)
-            .with(self.duration.as_secs().to_be_bytes())
-            .with_value(&settings.cache_parts())
-            .cache_key();
-        let request = || sts::get_session_token(context, &settings, &keys, self.duration);
-        let session = context.credential_cache.obtain(&context.clock, key, CachePolicy::ISSUED, request).await;
+        let session = self.session(context, &settings, &keys).await;
         let session = session.map_err(|error| settings.locate(error, keys.location.as_ref()))?;
         // A session must not outlive its keys, if they expire.
         let expiration = keys.expiration.into_iter().chain(session.expiration).min();
@@ -56,6 +45,42 @@ impl SessionTokenSource {
             location: keys.location,
             ..session
         })
+    }
+}
+
+impl SessionTokenSource {
+    /// Requests the session, with an MFA code if the profile has `mfa_serial` and there is a user to ask.
+    async fn session(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        keys: &Credentials,
+    ) -> Result<Credentials, SourceError> {
+        check_store(keys, settings, "cannot be exchanged for a session")?;
+        let serial = settings.mfa_serial.as_ref().filter(|_| context.mfa.has_user());
+        if serial.is_none() && settings.mfa_serial.is_some() {
+            tracing::warn!(
+                "mfa_serial of the profile is not used: there is no user to ask for a code, so the session has no MFA"
+            );
+        }
+        let key = CacheKeyBuilder::new("session token")
+            .with_caller(keys)
+            .with(self.duration.as_secs().to_be_bytes())
+            .with_optional(serial.map(|serial| serial.as_bytes()))
+            .with_value(&settings.cache_parts())
+            .cache_key();
+        let request = || async {
+            let mfa = match serial {
+                Some(serial) => {
+                    let code = context.mfa.code(serial, &context.deadline).await?;
+                    Some(sts::MfaCode { serial: serial.clone(), code })
+                }
+                None => None,
+            };
+            sts::get_session_token(context, settings, keys, self.duration, mfa.as_ref()).await
+        };
+        let policy = if serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
+        context.credential_cache.obtain(&context.clock, key, policy, request).await
     }
 }
 

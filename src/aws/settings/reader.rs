@@ -77,6 +77,10 @@ impl<'a> SettingReader<'a> {
         value.is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
+    pub(super) fn mfa_serial(&self) -> Option<Box<str>> {
+        self.property("mfa_serial").map(|(serial, _)| serial.into())
+    }
+
     pub(super) fn sts_regional(&self) -> StsRegional {
         const VARIABLE: &str = "AWS_STS_REGIONAL_ENDPOINTS";
         const NAME: &str = "sts_regional_endpoints";

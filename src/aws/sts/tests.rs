@@ -180,13 +180,13 @@ async fn exchanges_long_lived_keys_for_a_session() {
     let settings = at(&sts.url());
     let caller = Credentials { endpoint: Some("http://s3".into()), ..caller() }.with_account_id(Some("210987654321"));
     let hours = Duration::from_secs(12 * 3600);
-    let found = get_session_token(&context(), &settings, &caller, hours).await.unwrap();
+    let found = get_session_token(&context(), &settings, &caller, hours, None).await.unwrap();
     assert!((43_190..=43_201).contains(&lasts(&found)));
     assert_eq!((found.account_id.as_deref(), found.endpoint.as_deref()), (Some("210987654321"), Some("http://s3")));
     let forms = sts.forms();
     let expected = [("Action", "GetSessionToken"), ("Version", "2011-06-15"), ("DurationSeconds", "43200")];
     assert_eq!(pairs(&forms[0]), expected);
-    let failure = get_session_token(&context(), &settings, &found, hours).await.unwrap_err();
+    let failure = get_session_token(&context(), &settings, &found, hours, None).await.unwrap_err();
     let told = "AccessDenied: Cannot call GetSessionToken with session credentials; check the policies of the caller; \
                 temporary credentials cannot ask for a session token";
     assert!(failure.kind == ErrorKind::Denied && failure.to_string().ends_with(told), "{failure}");
