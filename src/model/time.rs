@@ -1,6 +1,6 @@
 //! Timestamps as text.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -35,14 +35,63 @@ pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
     }
 }
 
+/// Reads the end of a session as login tools write it: RFC 3339, also with a space for the `T`, an offset without colon
+/// or `UTC`; or the seconds or milliseconds since 1970. Without a time zone it is UTC if `is_utc`, else an error.
+///
+/// # Errors
+/// The reason why the text is no moment.
+pub(crate) fn parse_session_end(text: &str, is_utc: bool) -> Result<SystemTime, &'static str> {
+    /// A number of seconds from here on would be beyond the year 5000, so it counts milliseconds.
+    const MILLISECONDS: u64 = 100_000_000_000;
+    let text = &*text.trim().replace("+0000 UTC", "+0000");
+    if let Ok(number) = text.parse::<u64>() {
+        let since = if number < MILLISECONDS { Duration::from_secs(number) } else { Duration::from_millis(number) };
+        return SystemTime::UNIX_EPOCH.checked_add(since).ok_or("is too large a number");
+    }
+    let mut written = text.strip_suffix("UTC").map_or_else(|| text.to_owned(), |text| format!("{}Z", text.trim()));
+    if let Some((day, time)) = written.split_once(' ') {
+        written = format!("{day}T{}", time.replace(' ', ""));
+    }
+    let digits = written.len().checked_sub(5).and_then(|start| written.get(start..)).unwrap_or_default();
+    if digits.starts_with(['+', '-']) && digits[1..].bytes().all(|byte| byte.is_ascii_digit()) {
+        written.insert(written.len() - 2, ':');
+    }
+    match parse_timestamp(&written) {
+        Err("has no time zone") if is_utc => parse_timestamp(&format!("{written}Z")),
+        moment => moment,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn reads_ends_of_sessions_as_login_tools_write_them() {
+        for text in [
+            "2026-11-23T16:00:00Z",
+            "2026-11-23T16:00:00.000Z",
+            "2026-11-23T18:00:00+02:00",
+            "2026-11-23T09:00:00-0700",
+            "2026-11-23 16:00:00+00:00",
+            "2026-11-23 16:00:00 +0000",
+            "2026-11-23 16:00:00 +0000 UTC",
+            "2026-11-23 16:00:00 UTC",
+            " 1795449600 ",
+            "1795449600000",
+        ] {
+            assert_eq!(parse_session_end(text, false), Ok(at(1_795_449_600)), "{text}");
+        }
+        let without_zone = "2026-11-23 16:00:00";
+        assert_eq!(parse_session_end(without_zone, true), Ok(at(1_795_449_600)));
+        assert_eq!(parse_session_end(without_zone, false), Err("has no time zone"));
+        for bad in ["never", "é+0000", "16:00", "2026-11-23", "1e9", "-1", "18446744073709551615000"] {
+            assert!(parse_session_end(bad, true).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use crate::aws::settings::{SettingError, Settings};
 use crate::context::Context;
 use crate::model::credentials::Credentials;
-use crate::model::error::SourceError;
+use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
 use crate::model::outcome::{Lookup, TraceStep};
+use crate::model::time::timestamp;
 use crate::source::assume_role::AssumeRole;
 use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
@@ -51,7 +52,8 @@ pub(crate) fn build(
                 break Box::new(LocatedSource { location, settings: settings.clone(), source: Box::new(source) });
             }
             Method::Process { command, account_id } => {
-                Box::new(ProcessCredentials::new(Program::Line(command)).with_account_id(account_id))
+                let process = ProcessCredentials::new(Program::Line(command)).of_profile(&profile);
+                Box::new(process.with_account_id(account_id))
             }
             Method::Sso { session, account_id, role_name } => {
                 let sso = SsoCredentials::new(session, &account_id, &role_name).of_profile(&profile);
@@ -140,7 +142,7 @@ fn is_role_session(method: &Method) -> bool {
     }
 }
 
-/// The static keys of a profile.
+/// The static keys of a profile. Their location is that of the end of their session, if it is known.
 #[derive(Debug)]
 struct ProfileKeys(Credentials);
 
@@ -149,8 +151,20 @@ impl Source for ProfileKeys {
         "keys"
     }
 
-    fn load<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Lookup> {
-        Box::pin(std::future::ready(Lookup::Found(self.0.clone())))
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        let lookup = match self.0.expiration {
+            Some(end) if end <= context.clock.now() => {
+                let message = format!("the session of these keys ended at {}", timestamp(end));
+                SourceError::new(ErrorKind::LoginRequired, message)
+                    .with_hint(
+                        "log in again with the tool that wrote them, or remove this line if it is about other keys",
+                    )
+                    .at(self.0.location.clone())
+                    .into()
+            }
+            _ => Lookup::Found(self.0.clone()),
+        };
+        Box::pin(std::future::ready(lookup))
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) const SESSION_TOKEN: &str = "aws_session_token";
 /// The old name of `aws_session_token`. botocore still prefers it.
 pub(crate) const LEGACY_TOKEN: &str = "aws_security_token";
 pub(crate) const ACCOUNT_ID: &str = "aws_account_id";
+/// The properties with the end of a session that login tools write beside its keys: saml2aws, aws-mfa,
+/// aws-azure-login, gsts and others.
+pub(crate) const SESSION_ENDS: [&str; 5] =
+    ["aws_credential_expiration", "expiration", "aws_expiration", "x_security_token_expires", "aws_session_expiration"];
 pub(crate) const ROLE_ARN: &str = "role_arn";
 pub(crate) const SOURCE_PROFILE: &str = "source_profile";
 pub(crate) const CREDENTIAL_SOURCE: &str = "credential_source";
@@ -186,7 +190,9 @@ impl<'a> Planner<'a> {
         let error = |message: &str| error_at(at, section, format!("{message}: {}", path()));
         let Some(source) = self.files.profile(name) else {
             // The error is unsettled: another program may be writing the file, and may yet add the profile.
-            let error = error("source_profile names a profile that is in neither file").with_hint(LIST_PROFILES);
+            let ignored = self.files.ignored_section(name).map(ToString::to_string);
+            let error = error("source_profile names a profile that is in neither file")
+                .with_hint(ignored.unwrap_or_else(|| LIST_PROFILES.into()));
             return Err(SourceError { kind: ErrorKind::Unsettled, ..error });
         };
         if name == section.name() {

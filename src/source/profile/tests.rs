@@ -49,8 +49,7 @@ async fn locates_invalid_regions() {
     let role = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = base\n";
     let web = "[profile dev]\nrole_arn = arn:aws:iam::1:role/r\nweb_identity_token_file = @/token\n";
     let base = format!("[profile base]\nregion = base\n{KEYS}");
-    let sso =
-        "sso_account_id = 123456789012\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
+    let sso = "sso_account_id = 123456789012\nsso_role_name = r\nsso_region = eu-wset-1\nsso_start_url = https://d.example/start\n";
     let none = "is not valid; write one such as eu-west-1";
     let unknown = "check that eu-wset-1 is a region of AWS";
     let named = "sso_session = work\nsso_account_id = 123456789012\nsso_role_name = r\n[sso-session work]\nsso_region = eu-wset-1\n\

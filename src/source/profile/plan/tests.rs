@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::model::time::timestamp;
 use crate::shared_config::FileContent;
 use crate::source::profile::dependencies::dependencies;
 use crate::source::profile::plan::trust::UntrustedFile;
@@ -127,6 +128,36 @@ fn orders_methods_like_botocore() {
     ] {
         let plan = both(contradiction, "");
         assert!(plan.contains(expected), "{contradiction}---\n{plan}\nnot: {expected}");
+    }
+}
+
+#[test]
+fn reads_the_end_of_a_session_beside_its_keys() {
+    let keys = |config: &str, credentials: &str| {
+        let files = parse(&format!("[profile dev]\n{config}"), &format!("[dev]\n{KEYS}{credentials}"));
+        match plan(&files, files.profile("dev").unwrap(), &|_| Ok(())).unwrap().unwrap().method {
+            Method::Keys(keys) => (keys.expiration.map(timestamp), keys.location.map(|at| at.to_string())),
+            other => panic!("{other:?}"),
+        }
+    };
+    let at = |text: &str, line: u8| (Some(text.to_owned()), Some(format!("/k, line {line}: profile dev")));
+    let end = "2026-11-23T16:00:00Z";
+    for name in SESSION_ENDS {
+        assert_eq!(keys("", &format!("{name} = 2026-11-23 18:00:00+02:00\n")), at(end, 4), "{name}");
+    }
+    assert_eq!(keys("", "expiration = 2026-11-23 16:00:00\n"), at(end, 4), "aws-mfa writes UTC");
+    let two = "expiration = 2026-11-23T17:00:00Z\naws_expiration = 2026-11-23T16:00:00Z\n";
+    assert_eq!(keys("", two), at(end, 5), "the earliest end counts");
+    for without in ["expiration =\n", ""] {
+        assert_eq!(keys("aws_expiration = 2026-11-23T16:00:00Z\n", without), (None, None), "of other keys");
+    }
+    for bad in ["expiration = never\n", "aws_expiration = 2026-11-23 16:00:00\n"] {
+        let told = planned("", &format!("[dev]\n{KEYS}{bad}"));
+        assert!(
+            told.starts_with("/k, line 4: profile dev: ") && told.contains("so that the end of the session"),
+            "{told}"
+        );
+        assert!(told.ends_with("write it like 2026-11-23T16:00:00Z, or remove the line"), "{told}");
     }
 }
 
