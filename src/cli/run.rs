@@ -31,6 +31,10 @@ const FOLDER_VARIABLES: [&str; 4] = ["XDG_CONFIG_HOME", "RUNTIME_DIRECTORY", "XD
 /// Runs the program: reads the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
+    let ours = environment.names().filter(|name| name.starts_with("CREDENZA_")).chain(FOLDER_VARIABLES);
+    if let Err(error) = environment.check_text(&ours.collect::<Vec<_>>()) {
+        return fail(&error.to_string(), exit_code::BAD_USAGE);
+    }
     let invocation = match args::parse(std::env::args_os(), &mut io::stdin()) {
         Ok(invocation) => invocation,
         Err(error) => error.exit(),
@@ -45,9 +49,6 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("cannot write manual pages to {}: {error}", folder.display()), 1),
         };
-    }
-    if let Err(error) = environment.check_text(&FOLDER_VARIABLES) {
-        return fail(&error.to_string(), exit_code::BAD_USAGE);
     }
     harden(&invocation.command);
     start_logging(&invocation, &environment);

@@ -78,12 +78,18 @@ impl ProxySettings {
 }
 
 /// Returns the first of these variables that exists, or an error if its value is not UTF-8.
-fn first<'e>(environment: &'e Environment, names: &[&'static str]) -> Option<(&'static str, Result<&'e str, Box<str>>)> {
+fn first<'e>(
+    environment: &'e Environment,
+    names: &[&'static str],
+) -> Option<(&'static str, Result<&'e str, Box<str>>)> {
     names.iter().find_map(|name| {
-        Some((*name, match environment.check_text(&[name]) {
-            Ok(()) => Ok(environment.variables().get(*name)?.trim()),
-            Err(error) => Err(error.to_string().into()),
-        }))
+        Some((
+            *name,
+            match environment.check_text(&[name]) {
+                Ok(()) => Ok(environment.variables().get(*name)?.trim()),
+                Err(error) => Err(error.to_string().into()),
+            },
+        ))
     })
 }
 

@@ -15,6 +15,7 @@ mod kills;
 mod lease;
 mod login;
 mod metadata;
+mod nesting;
 mod profiles;
 mod service_manager;
 mod shells;

@@ -289,7 +289,7 @@ fn requests_the_base_of_many_roles_once() {
     assert_eq!(ecs.server().lines().len(), 1);
     let of_the_role = "GET /latest/meta-data/iam/security-credentials/web".to_owned();
     assert_eq!(imds.server().lines().iter().filter(|line| **line == of_the_role).count(), 1);
-    assert_eq!(imds.server().lines().len(), 4, "{:?}", imds.server().lines());
+    assert_eq!(imds.server().lines().len(), 3, "{:?}", imds.server().lines());
 }
 
 #[test]
@@ -368,6 +368,101 @@ fn never_sends_keys_of_another_store_to_sts() {
     let url = format!("http://AKIAMINIO:{HUSH}@127.0.0.1:9000");
     let ended = home.run(&["get", "--config", "credenza.toml", "--url", &url], &[("AWS_REGION", REGION)]);
     assert!(ended.code == Some(1) && ended.stderr.contains("set long_lived_keys = \"direct\""), "{ended:?}");
+    home.write(
+        ".aws/config",
+        format!(
+            "[profile services]\nservices = s\n[services s]\ns3 =\n  endpoint_url = http://minio.example\n\
+             [profile role]\nrole_arn = {ROLE}\nsource_profile = services\n\
+             [profile environment]\nrole_arn = {ROLE}\ncredential_source = Environment\n\
+             [profile aws]\nservices = sts\nrole_arn = {ROLE}\nsource_profile = services\n\
+             [services sts]\nsts =\n  endpoint_url = https://sts.eu-central-1.amazonaws.com\n"
+        ),
+    );
+    home.write(".aws/credentials", base().replace("[base]", "[services]"));
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAMINIO"), ("AWS_SECRET_ACCESS_KEY", HUSH)];
+    let keys = [&keys[..], &[("AWS_ENDPOINT_URL_S3", "http://minio.example"), ("AWS_REGION", REGION)]].concat();
+    for (arguments, cannot) in [
+        (&["--profile", "services", "--config", "credenza.toml"][..], "cannot be exchanged for a session"),
+        (&["--config", "credenza.toml"], "cannot be exchanged for a session"),
+        (&["--profile", "role"], "cannot assume arn:"),
+        (&["--profile", "environment"], "cannot assume arn:"),
+        (&["--profile", "aws"], "cannot assume arn:"),
+    ] {
+        let ended = home.run(&[&["get"], arguments].concat(), &keys);
+        let told =
+            ended.stderr.contains("keys for http://minio.example, which is not AWS, ") && ended.stderr.contains(cannot);
+        assert!(ended.code == Some(1) && told, "{arguments:?} {ended:?}");
+    }
+    // The STS of the store itself may get them.
+    let sts = sts(&[ROLE]);
+    let ended = get(&home, &sts, &["--profile", "role", "--format", "dotenv"]);
+    assert!(ended.code == Some(0) && ended.stdout.contains("AWS_ENDPOINT_URL_S3=http://minio.example\n"), "{ended:?}");
+}
+
+#[test]
+fn session_of_a_login_tool_ends_the_lease() {
+    let home = Home::new();
+    let keys =
+        |end: &str| format!("{}aws_session_token = hush-t\nexpiration = {end}\n", base().replace("base", "default"));
+    home.write(".aws/credentials", keys("2020-01-01 00:00:00"));
+    let ended = home.run(&["get"], &[]);
+    let told =
+        "line 5: profile default: the session of these keys ended at 2020-01-01T00:00:00Z; log in again with the tool";
+    assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
+    let broker = home.serve(&[], &[]);
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    assert_eq!((&*answer.code(), answer.message().contains(told)), ("LoginRequired", true), "{}", answer.body);
+    home.write(".aws/credentials", keys("2098-01-01T01:00:00+01:00"));
+    broker.wait_for_key(&home.token(), Sts::ACCESS_KEY_ID);
+    let printed = home.run(&["get"], &[]);
+    assert!(printed.stdout.contains("\"Expiration\": \"2098-01-01T00:00:00Z\""), "{printed:?}");
+    home.write(".aws/credentials", keys("never"));
+    let ended = home.run(&["get"], &[]);
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("line 5: profile default: expiration is not a"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn mfa_code_goes_into_the_session_of_keys() {
+    let (home, sts) = (Home::new(), sts(&[]));
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", "[profile base]\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n");
+    let direct = get(&home, &sts, &["--profile", "base", "--mfa-code", "123456"]);
+    assert_eq!(key(&direct), Sts::ACCESS_KEY_ID);
+    assert!(
+        direct.stderr.contains("--mfa-code is not used") && direct.stderr.contains("long_lived_keys"),
+        "{direct:?}"
+    );
+    home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
+    let session = get(&home, &sts, &["--config", "credenza.toml", "--profile", "base", "--mfa-code", "123456"]);
+    assert_eq!((key(&session), session.stderr.contains("--mfa-code is not used")), ("ASIA1".into(), false));
+    let forms = sts.forms();
+    let sent = (value(&forms[0], "SerialNumber"), value(&forms[0], "TokenCode"));
+    assert_eq!(sent, (Some("arn:aws:iam::123456789012:mfa/me"), Some("123456")));
+}
+
+#[test]
+fn variables_that_are_not_utf_8_are_never_unset() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let (home, bad) = (Home::new(), OsStr::from_bytes(b"d\xe9v"));
+    home.write(".aws/credentials", base().replace("base", "default"));
+    for (variable, code) in
+        [("AWS_PROFILE", 1), ("AWS_SESSION_TOKEN", 1), ("XDG_CONFIG_HOME", 2), ("CREDENZA_PROFILE", 2)]
+    {
+        let ended = home.command(&["get"]).env(variable, bad).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code() == Some(code) && told.contains(variable), "{variable} {code} {told}");
+        assert!(ended.stdout.is_empty(), "{variable}");
+    }
+    // A child of `exec` gets the variables of other programs, and those that the broker replaces are unset.
+    let mut exec = home.command(&["exec", "--profile", "default", "--", "env"]);
+    let shown = exec.env("AWS_PROFILE", bad).env("OTHER", bad).output().unwrap();
+    assert!(shown.status.success(), "{shown:?}");
+    let lines: Vec<_> = shown.stdout.split(|byte| *byte == b'\n').collect();
+    assert!(lines.contains(&&b"OTHER=d\xe9v"[..]) && !lines.iter().any(|line| line.starts_with(b"AWS_PROFILE=")));
 }
 
 #[test]

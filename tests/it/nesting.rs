@@ -1,0 +1,95 @@
+//! Programs of `credential_process` that start Credenza: circles end at once, and nesting that ends works.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use testkit::harness::{Home, TIMEOUT, program};
+
+const CIRCLE: &str = "starts credenza, which starts the same program again";
+
+/// Writes `[default]` with a program that runs these arguments of Credenza, and counts its runs.
+fn circle(home: &Home, arguments: &str) {
+    let command = format!("echo x >> runs; exec {} {arguments}", program());
+    home.write(".aws/config", format!("[default]\ncredential_process = sh -c '{command}'\n"));
+}
+
+fn runs(home: &Home) -> usize {
+    fs::read_to_string(home.path().join("runs")).map_or(0, |runs| runs.lines().count())
+}
+
+#[test]
+fn reports_a_circle_of_programs_at_once() {
+    for (arguments, command) in [
+        ("get", &["get"][..]),
+        ("get --profile default", &["get"]),
+        ("exec -- true", &["get"]),
+        ("get", &["exec", "--", "true"]),
+        ("get", &["check"]),
+    ] {
+        let home = Home::new();
+        circle(&home, arguments);
+        let began = Instant::now();
+        let ended = home.run(command, &[]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let told = ended.stdout + &ended.stderr;
+        assert!(told.contains(&format!("line 2: profile default: the credential_process {CIRCLE}; let the")), "{told}");
+        assert!(told.contains("profile default → profile d"), "the command shows the path: {told}");
+        // `exec` retries within its first load only.
+        assert!(runs(&home) <= 2 && began.elapsed() < TIMEOUT / 2, "{} runs of {arguments}", runs(&home));
+    }
+}
+
+#[test]
+fn daemon_reports_a_circle_of_programs() {
+    let home = Home::new();
+    circle(&home, "get");
+    let broker = home.serve(&[], &[]);
+    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    assert!(answer.message().contains(CIRCLE), "{}", answer.message());
+    assert!(!answer.message().contains("profile default → "), "standard error stays here: {}", answer.message());
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(runs(&home) <= 2, "{} runs", runs(&home));
+}
+
+#[test]
+fn daemon_reports_a_program_that_waits_for_the_daemon() {
+    let home = Home::new();
+    let token_file = home.path().join("run/token");
+    circle(&home, &format!("get --from-daemon --listen \"$(cat address)\" --token-file {}", token_file.display()));
+    let config = "[identities.lazy]\neager = false\nsources = [\"profile\"]\n[identities.keys]\n\
+                  sources = [{ access_key_id = \"AKIAKEYS\", secret_access_key = \"hush\" }]\n";
+    home.write("credenza.toml", config);
+    let broker = home.serve(&["--config", "credenza.toml"], &[]);
+    home.write("address", broker.address().to_string());
+    // Another identity of the daemon is no circle.
+    let config_file = home.path().join(".aws/config");
+    let written = fs::read_to_string(&config_file).unwrap();
+    fs::write(&config_file, written.replace("get --from-daemon", "get --identity keys --from-daemon")).unwrap();
+    let answer = broker.get("/credentials/lazy", &home.token());
+    assert_eq!(answer.key().as_deref(), Some("AKIAKEYS"), "{}", answer.body);
+    fs::write(&config_file, written.replace("get --from-daemon", "get --identity lazy --from-daemon")).unwrap();
+    let (answer, took) = broker.wait_for("/status", &home.token(), |answer| answer.body.contains(CIRCLE));
+    assert!(answer.body.contains("misconfigured") && took < TIMEOUT / 2, "{}", answer.body);
+}
+
+#[test]
+fn nesting_that_ends_gives_credentials() {
+    let home = Home::new();
+    let printed = r#"{"Version":1,"AccessKeyId":"AKIAEND","SecretAccessKey":"hush-end"}"#;
+    home.write("keys.json", printed);
+    let get = |name: &str| format!("{} get --profile {name}", program());
+    home.write(
+        ".aws/config",
+        format!(
+            "[default]\ncredential_process = {}\n[profile 'my dev']\ncredential_process = {}\n[profile c]\n\
+             credential_process = {} exec --profile end -- cat keys.json\n[profile end]\ncredential_process = cat keys.json\n",
+            get("\"my dev\""),
+            get("c"),
+            program()
+        ),
+    );
+    for command in [&["get"][..], &["get", "--profile", "my dev"]] {
+        let ended = home.run(command, &[("CREDENZA_NESTED", "of,another/program")]);
+        assert!(ended.code == Some(0) && ended.stdout.contains("AKIAEND"), "{ended:?}");
+    }
+}
