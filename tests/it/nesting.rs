@@ -93,3 +93,26 @@ fn nesting_that_ends_gives_credentials() {
         assert!(ended.code == Some(0) && ended.stdout.contains("AKIAEND"), "{ended:?}");
     }
 }
+
+#[test]
+fn own_listener_is_no_source_by_any_name() {
+    let home = Home::new();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let hosts = ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0"];
+    for host in hosts {
+        let url = format!("http://{host}:{port}");
+        let full = format!("{url}/credentials");
+        for (variables, source) in [
+            (vec![("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*full)], "container"),
+            (vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url), ("AWS_EC2_METADATA_DISABLED", "false")], "imds"),
+        ] {
+            let broker = home.serve(&["--listen", &listen], &variables);
+            let (answer, took) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+            let told = answer.message();
+            // 0.0.0.0 is no loopback address, so plain http to it is refused before.
+            let is_own = told.contains("is a listener of this process") || told.contains("plain http is sent to loopback");
+            assert!(told.contains(source) && is_own && took < TIMEOUT / 2, "{url} {told}");
+        }
+    }
+}
