@@ -190,7 +190,7 @@ impl<'c> ImdsClient<'c> {
         if let Some(session) = self.kept_session() {
             return Ok(session);
         }
-        // Where IMDSv1 is allowed, a hop limit may stop all responses to token requests.
+        // If IMDSv1 is allowed, a hop limit may stop all responses to token requests.
         let is_probe = self.may_be_absent() || self.allows_v1();
         let (mut attempts, mut requests) = (Attempts::new(self.context), 0);
         loop {
