@@ -44,7 +44,7 @@ fn daemon_reports_a_circle_of_programs() {
     let home = Home::new();
     circle(&home, "get");
     let broker = home.serve(&[], &[]);
-    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 403);
     assert!(answer.message().contains(CIRCLE), "{}", answer.message());
     assert!(!answer.message().contains("profile default → "), "standard error stays here: {}", answer.message());
     std::thread::sleep(Duration::from_secs(2));
@@ -65,10 +65,10 @@ fn daemon_reports_a_program_that_waits_for_the_daemon() {
     let config_file = home.path().join(".aws/config");
     let written = fs::read_to_string(&config_file).unwrap();
     fs::write(&config_file, written.replace("get --from-daemon", "get --identity keys --from-daemon")).unwrap();
-    let answer = broker.get("/credentials/lazy", &home.token());
+    let answer = broker.get("/credentials/lazy");
     assert_eq!(answer.key().as_deref(), Some("AKIAKEYS"), "{}", answer.body);
     fs::write(&config_file, written.replace("get --from-daemon", "get --identity lazy --from-daemon")).unwrap();
-    let (answer, took) = broker.wait_for("/status", &home.token(), |answer| answer.body.contains(CIRCLE));
+    let (answer, took) = broker.wait_for("/status", |answer| answer.body.contains(CIRCLE));
     assert!(answer.body.contains("misconfigured") && took < TIMEOUT / 2, "{}", answer.body);
 }
 
@@ -99,7 +99,8 @@ fn own_listener_is_no_source_by_any_name() {
     let home = Home::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let listen = format!("127.0.0.1:{port}");
-    let hosts = ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0"];
+    let hosts =
+        ["127.0.0.1", "127.1", "2130706433", "0x7f.1", "localhost", "LOCALHOST", "[::ffff:127.0.0.1]", "0.0.0.0"];
     for host in hosts {
         let url = format!("http://{host}:{port}");
         let full = format!("{url}/credentials");
@@ -108,10 +109,11 @@ fn own_listener_is_no_source_by_any_name() {
             (vec![("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url), ("AWS_EC2_METADATA_DISABLED", "false")], "imds"),
         ] {
             let broker = home.serve(&["--listen", &listen], &variables);
-            let (answer, took) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+            let (answer, took) = broker.wait_for("/credentials", |answer| answer.status == 403);
             let told = answer.message();
             // 0.0.0.0 is no loopback address, so plain http to it is refused before.
-            let is_own = told.contains("is a listener of this process") || told.contains("plain http is sent to loopback");
+            let is_own =
+                told.contains("is a listener of this process") || told.contains("plain http is sent to loopback");
             assert!(told.contains(source) && is_own && took < TIMEOUT / 2, "{url} {told}");
         }
     }
