@@ -519,6 +519,14 @@ fn credentials_of_a_profile_have_its_endpoint() {
     }
     let off = [("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")];
     assert_eq!(endpoint_of(&home.run(&["get", "--profile", "url", "--format", "dotenv"], &off)), "none");
+    for (variable, expected) in [
+        ("AWS_ENDPOINT_URL_S3", "http://own"),
+        ("AWS_ENDPOINT_URL", "http://own"),
+        ("AWS_ENDPOINT_URL_STS", "http://r2.example"),
+    ] {
+        let ended = home.run(&["get", "--profile", "url", "--format", "dotenv"], &[(variable, "http://own/")]);
+        assert_eq!(endpoint_of(&ended), expected, "{variable}");
+    }
     let gone = home.run(&["get", "--profile", "gone"], &[]);
     assert!(gone.code == Some(1) && gone.stderr.contains("[services gone], which does not exist"), "{gone:?}");
 }

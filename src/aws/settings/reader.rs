@@ -121,15 +121,17 @@ impl<'a> SettingReader<'a> {
         Some(self.endpoint_of_profile(service)?.and_then(|setting| setting.url()))
     }
 
-    /// Returns the S3 endpoint of the profile, without a slash at its end. The keys of the profile belong to it.
-    ///
-    /// The variables of the environment are left out: they hold for all keys of the user.
+    /// Returns the S3 endpoint of a profile that names one, without a slash at its end. As in the SDKs, a variable takes
+    /// precedence. Without an endpoint in the profile the variables do not count: they hold for all keys of the user.
     pub(super) fn s3_endpoint(&self) -> Option<Result<Box<str>, SettingError>> {
         if self.ignores_endpoints() {
             return None;
         }
-        let setting = self.endpoint_of_profile("s3")?;
-        Some(setting.and_then(|setting| {
+        let of_profile = self.endpoint_of_profile("s3")?;
+        let variable = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]
+            .into_iter()
+            .find_map(|name| Some(SettingText::variable(name, self.environment.get(name)?)));
+        Some(variable.map_or(of_profile, Ok).and_then(|setting| {
             setting.url()?;
             Ok(setting.text.trim().trim_end_matches('/').into())
         }))
