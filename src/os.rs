@@ -2,6 +2,7 @@
 //!
 //! The modules above use it through [`Context`](crate::context::Context), so that tests can replace its impure parts.
 
+pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;

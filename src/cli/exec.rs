@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::daemon::{Daemon, DaemonParts, addresses};
 use crate::lease::Lease;
 use crate::lease::registry::{LeaseError, LeaseHandle, LeaseKey, LeaseRegistry, RefreshState, WakeReason};
 use crate::lease::supervisor::Generation;
+use crate::os::children::StartedChild;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
@@ -162,7 +163,8 @@ async fn run(
     }
     // From now on the terminal belongs to the child.
     context.terminal.hand_over();
-    let mut child = match context.open_file_limit.start_limited(|| spawned.spawn()) {
+    let started = StartedChild::start(|| context.open_file_limit.start_limited(|| spawned.spawn()));
+    let mut child = match started {
         Ok(child) => child,
         Err(error) => {
             tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");
@@ -175,7 +177,7 @@ async fn run(
     };
     loop {
         tokio::select! {
-            status = child.wait() => {
+            status = child.child.wait() => {
                 let status = status.map_err(|error| CommandError::new(format!("cannot wait for the program: {error}")))?;
                 return Ok(exit_code(status));
             }
@@ -187,8 +189,8 @@ async fn run(
 }
 
 /// Sends a signal to the child. The caller leaves out signals from the terminal, because the child gets those directly.
-fn forward(child: &Child, signal: i32) {
-    let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+fn forward(child: &StartedChild, signal: i32) {
+    let process = child.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
     if let (Some(process), Some(signal)) = (process, rustix::process::Signal::from_named_raw(signal)) {
         let _ = rustix::process::kill_process(process, signal);
     }

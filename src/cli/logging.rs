@@ -40,7 +40,8 @@ pub(crate) fn parse_log_level(text: &str) -> Result<Targets, String> {
 /// Sends all log lines to standard error. `journal` selects the format that journald reads.
 pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
     let registry = tracing_subscriber::registry().with(targets);
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    // Ignore errors of standard error: the layer would report them there, and panic if the reader has closed the pipe.
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     // Ignore an error: a program that embeds the library may have set a subscriber already.
     let _ = match format {
         LogFormat::Json => registry.with(layer.json().event_format(JsonLines::default())).try_init(),

@@ -21,7 +21,7 @@ use crate::cli::login::targets::{LoginSite, LoginTarget};
 use crate::context::Context;
 use crate::login::sso;
 use crate::model::time::timestamp;
-use crate::os::signals::Signals;
+use crate::os::signals::{SignalSet, Signals};
 
 /// The minimum remaining lifetime of a client registration. Refreshes need the registration, so it must outlive the
 /// login. AWS issues registrations for 90 days.
@@ -59,7 +59,7 @@ pub(crate) async fn login(
 ) -> Result<LoginResult, CommandError> {
     let (sites, mut errors) = targets::find(context, request).await?;
     let mut screen = LoginScreen::new(out, is_terminal);
-    let mut signals = Signals::listen(&[SIGINT, SIGTERM])
+    let mut signals = Signals::listen(SignalSet { always: &[], unless_ignored: &[SIGINT, SIGTERM] })
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     for site in &sites {
         let consent = tokio::select! {

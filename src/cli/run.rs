@@ -1,6 +1,6 @@
 //! Start-up: reads the arguments, starts logging and the runtime, loads the configuration, and runs the command.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::cli::args;
@@ -15,6 +15,7 @@ use crate::config::identity::Identity;
 use crate::config::load;
 use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
 use crate::context::Context;
+use crate::os::children::own_orphans;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
@@ -51,6 +52,7 @@ pub fn main() -> ExitCode {
         };
     }
     harden(&invocation.command);
+    own_orphans();
     start_logging(&invocation, &environment);
     let service = match ServiceInputs::take(&invocation.command) {
         Ok(service) => service,
@@ -162,8 +164,9 @@ fn start_logging(invocation: &Invocation, environment: &Environment) {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the user sees the error of a command at every log level")]
+/// Shows the error of a command, at every log level.
 fn fail(message: &str, code: u8) -> ExitCode {
-    eprintln!("credenza: {message}");
+    // Ignore errors: `eprintln!` would panic if the reader has closed the pipe.
+    let _ = writeln!(io::stderr(), "credenza: {message}");
     ExitCode::from(code)
 }

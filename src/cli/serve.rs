@@ -2,7 +2,7 @@
 
 pub(crate) mod service_status;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -234,21 +234,23 @@ fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthToken
 }
 
 /// Logs that the daemon is ready. A terminal also gets the variables for its shell.
-#[allow(clippy::print_stdout, reason = "a user evaluates the lines in a shell")]
 fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
     let Some(address) = preferred_address(bound) else { return };
     tracing::info!(token_file = token_file.map(|path| path.display().to_string()), "ready to answer");
     if std::io::stdout().is_terminal() {
-        println!("export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials");
-        match token_file {
-            Some(path) => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", path.display()),
-            None => println!("export AWS_CONTAINER_AUTHORIZATION_TOKEN=…   # the given token"),
-        }
+        let token = match token_file {
+            Some(path) => format!("TOKEN_FILE={}", path.display()),
+            None => "TOKEN=…   # the given token".to_owned(),
+        };
+        // Ignore errors: `println!` would panic if the terminal is gone.
+        let _ = writeln!(
+            std::io::stdout(),
+            "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\nexport AWS_CONTAINER_AUTHORIZATION_{token}"
+        );
     }
 }
 
 /// Logs the addresses of the IMDS server, and which programs it serves.
-#[allow(clippy::print_stdout, reason = "a user evaluates the lines in a shell")]
 fn announce_imds(bound: &[SocketAddr], imds: &ImdsConfig) {
     for address in bound {
         tracing::info!(%address, "imds listening on http://{address}");
@@ -258,7 +260,8 @@ fn announce_imds(bound: &[SocketAddr], imds: &ImdsConfig) {
         tracing::warn!("{ALLOW_V1_NOTICE}");
     }
     if let Some(address) = bound.first().filter(|_| std::io::stdout().is_terminal()) {
-        println!(
+        let _ = writeln!(
+            std::io::stdout(),
             "export AWS_EC2_METADATA_SERVICE_ENDPOINT=http://{address}/   # for programs without support for the container endpoint"
         );
     }

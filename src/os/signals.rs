@@ -3,20 +3,37 @@
 use std::io;
 use std::thread::JoinHandle;
 
-use signal_hook::consts::{SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::iterator::{Handle, SignalsInfo};
 use signal_hook::low_level::siginfo::{Cause, Origin};
 use tokio::sync::mpsc;
 
-/// The signals that a daemon handles.
-pub(crate) const DAEMON: &[i32] = &[SIGHUP, SIGINT, SIGTERM];
+use crate::os::children::reap_orphans;
+
+/// The signals of a daemon. SIGHUP reloads and ends nothing, so `nohup` does not turn it off. SIGTERM is how service
+/// managers stop a daemon.
+pub(crate) const DAEMON: SignalSet = SignalSet { always: &[SIGCHLD, SIGHUP, SIGTERM], unless_ignored: &[SIGINT] };
 
 /// The signals that `exec` passes on to its program.
-pub(crate) const WRAPPER: &[i32] = &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+pub(crate) const WRAPPER: SignalSet = SignalSet {
+    always: &[SIGCHLD],
+    unless_ignored: &[SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2],
+};
 
 /// The signals that end a command.
-pub(crate) const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+pub(crate) const ENDING: SignalSet = SignalSet { always: &[], unless_ignored: ENDING_SIGNALS };
+
+const ENDING_SIGNALS: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+
+/// The signals that get a handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignalSet {
+    pub(crate) always: &'static [i32],
+    /// The signals that stay ignored if they are: the parent has decided that, as `nohup` and shells do for jobs in the
+    /// background. Children inherit this.
+    pub(crate) unless_ignored: &'static [i32],
+}
 
 /// Returns the exit code that a shell reports for a program that a signal ended.
 pub(crate) fn exit_code(signal: i32) -> u8 {
@@ -39,16 +56,22 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Installs the handlers.
+    /// Installs the handlers. SIGCHLD reaps orphans, and does not arrive.
     ///
     /// # Errors
     /// If the operating system refuses a handler or a thread.
-    pub(crate) fn listen(signals: &[i32]) -> io::Result<Self> {
-        let mut signals = SignalsInfo::<WithOrigin>::new(signals)?;
+    pub(crate) fn listen(set: SignalSet) -> io::Result<Self> {
+        let ignored = ignored_signals();
+        let unless_ignored = set.unless_ignored.iter().filter(|signal| ignored & (1 << (*signal - 1)) == 0);
+        let mut signals = SignalsInfo::<WithOrigin>::new(set.always.iter().chain(unless_ignored))?;
         let (sender, arrived) = mpsc::unbounded_channel();
         let handle = signals.handle();
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
             for Origin { signal, cause, .. } in &mut signals {
+                if signal == SIGCHLD {
+                    reap_orphans();
+                    continue;
+                }
                 let by_terminal = matches!(cause, Cause::Kernel);
                 if sender.send(ReceivedSignal { signal, by_terminal }).is_err() {
                     return;
@@ -67,7 +90,7 @@ impl Signals {
         let ended = async {
             loop {
                 let arrived = self.next().await;
-                if ENDING.contains(&arrived.signal) {
+                if ENDING_SIGNALS.contains(&arrived.signal) {
                     return arrived.signal;
                 }
             }
@@ -84,6 +107,13 @@ impl Signals {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Returns the ignored signals of this process: bit 0 is signal 1.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }
 
 impl Drop for Signals {

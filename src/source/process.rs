@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use crate::cache::credentials::CachePolicy;
@@ -18,6 +18,7 @@ use crate::model::error::SourceError;
 use crate::model::outcome::Lookup;
 use crate::model::text::Escaped;
 use crate::model::text::excerpt;
+use crate::os::children::{ProgramRun, StartedChild};
 use crate::os::environment::NESTING;
 use crate::os::tty::Terminal;
 use crate::source::document;
@@ -145,7 +146,9 @@ impl ProcessCredentials {
         } else {
             command.stdin(Stdio::null()).process_group(0);
         }
-        let child = context.open_file_limit.start_limited(|| command.spawn()).map_err(|error| {
+        let run = ProgramRun::begin(&mut command);
+        let child = StartedChild::start(|| context.open_file_limit.start_limited(|| command.spawn()));
+        let child = child.map_err(|error| {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => "check that it is installed and in PATH, or write its full path",
                 _ => "check that it is a program that this user may run",
@@ -154,7 +157,7 @@ impl ProcessCredentials {
                 .with_hint(hint)
                 .caused_by(error)
         })?;
-        let run = RunningProgram::new(child, !may_ask).wait(&context.terminal);
+        let run = RunningProgram::new(child, run, !may_ask).wait(&context.terminal);
         match tokio::time::timeout(self.timeout, run).await {
             Ok(Ok(printed)) => self.credentials(&printed),
             Ok(Err(error)) => Err(self.unavailable(&format!("printed unreadable output: {error}")).caused_by(error)),
@@ -238,8 +241,9 @@ impl Source for ProcessCredentials {
 
 /// A running program. Dropping it kills the program and the processes that it started.
 struct RunningProgram {
-    child: Child,
+    child: StartedChild,
     group: Option<Pid>,
+    run: ProgramRun,
 }
 
 struct ProgramOutput {
@@ -262,21 +266,22 @@ impl From<io::Error> for ReadEnd {
 }
 
 impl RunningProgram {
-    fn new(child: Child, leads_group: bool) -> Self {
-        let group = child.id().and_then(pid).filter(|_| leads_group);
-        Self { child, group }
+    fn new(child: StartedChild, run: ProgramRun, leads_group: bool) -> Self {
+        let group = child.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).filter(|_| leads_group);
+        Self { child, group, run }
     }
 
     /// Reads the output until the program has ended. It does not wait for other processes that hold the pipes.
     async fn wait(mut self, terminal: &Terminal) -> io::Result<ProgramOutput> {
         let (mut output, mut errors) = (Zeroizing::new(Vec::with_capacity(MAX_OUTPUT)), Vec::new());
-        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let child = &mut self.child.child;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut reading = Box::pin(async {
             tokio::try_join!(head(stdout, &mut output), tail(stderr, &mut errors, terminal)).map(drop)
         });
         let (read, status) = tokio::select! {
             read = &mut reading => (Some(read), None),
-            status = self.child.wait() => (None, Some(status?)),
+            status = child.wait() => (None, Some(status?)),
         };
         let read = match read {
             Some(read) => Some(read),
@@ -290,7 +295,7 @@ impl RunningProgram {
             Some(Ok(())) => {
                 let status = match status {
                     Some(status) => status,
-                    None => self.child.wait().await?,
+                    None => child.wait().await?,
                 };
                 // Do not kill the process group: all pipes are closed, so processes that still run were meant to stay.
                 self.group = None;
@@ -305,34 +310,15 @@ impl Drop for RunningProgram {
     fn drop(&mut self) {
         // The group id is safe to signal. The kernel does not reuse it while a process of the group lives, or before
         // the child is waited for.
+        let program = self.child.child.id();
+        if let Some(program) = program {
+            // Find processes outside the group first: the descendants of a killed process are harder to find.
+            self.run.kill(program);
+        }
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL);
-        } else if let Some(id) = self.child.id() {
-            for started in descendants(id).into_iter().filter_map(pid) {
-                let _ = kill_process(started, Signal::KILL);
-            }
         }
     }
-}
-
-fn pid(id: u32) -> Option<Pid> {
-    i32::try_from(id).ok().and_then(Pid::from_raw)
-}
-
-/// Returns this process and all its descendants, from `/proc`.
-fn descendants(id: u32) -> Vec<u32> {
-    let mut found = vec![id];
-    let mut next = 0;
-    while let Some(id) = found.get(next) {
-        let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
-        let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-        let children: Vec<u32> = children
-            .flat_map(|line| line.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>())
-            .collect();
-        found.extend(children);
-        next += 1;
-    }
-    found
 }
 
 /// Reads all output, up to [`MAX_OUTPUT`].

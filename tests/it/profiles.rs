@@ -607,23 +607,31 @@ fn warns_of_a_process_that_a_comment_cuts_off() {
 #[test]
 fn stops_the_credential_process_with_the_command() {
     let home = Home::new();
-    home.write(
-        ".aws/config",
-        "[profile dev]\ncredential_process = echo $$ > pid.new && mv pid.new pid && exec sleep 1000\n",
-    );
+    // One process stays in the group, one leaves its session, one loses its parent, and one its environment, too.
+    let all = "sleep 1000 & a=$!; setsid sleep 1000 & b=$!; setsid -f sh -c 'echo $$ > c; exec sleep 1000'; \
+               env -i PATH=$PATH setsid -f sh -c 'echo $$ > d; exec sleep 1000'; \
+               while ! test -s c || ! test -s d; do sleep 0.01; done; \
+               echo $$ $a $b $(cat c d) > pid.new && mv pid.new pid && wait";
+    home.write(".aws/config", "[profile dev]\ncredential_process = sh all.sh\n");
+    home.write("all.sh", all);
     for arguments in
         [&["get", "--profile", "dev"][..], &["check", "--profile", "dev"], &["exec", "--profile", "dev", "--", "true"]]
     {
         let mut child = home.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let pid = home.path().join("pid");
         until("the program has started", || pid.exists());
-        let program = Pid::from_raw(fs::read_to_string(&pid).unwrap().trim().parse().unwrap()).unwrap();
-        fs::remove_file(&pid).unwrap();
+        let programs = fs::read_to_string(&pid).unwrap();
+        ["pid", "c", "d"].iter().for_each(|name| fs::remove_file(home.path().join(name)).unwrap());
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         assert_eq!(wait(&mut child).code(), Some(128 + Signal::TERM.as_raw()), "{arguments:?}");
-        // Init may take its time to reap the program.
-        let status = format!("/proc/{}/stat", program.as_raw_nonzero());
-        until("the program has ended", || fs::read_to_string(&status).map_or(true, |status| status.contains(") Z ")));
+        assert_eq!(programs.split_whitespace().count(), 5, "{programs}");
+        for program in programs.split_whitespace() {
+            // Init may take its time to reap the program.
+            let status = format!("/proc/{program}/stat");
+            until("every program has ended", || {
+                fs::read_to_string(&status).map_or(true, |status| status.contains(") Z "))
+            });
+        }
     }
 }
 

@@ -87,7 +87,13 @@ async fn kills_all_processes_at_the_timeout() {
 async fn kills_all_at_timeout(terminal: Terminal) {
     let folder = tempfile::tempdir().unwrap();
     let pid = folder.path().join("pid");
-    let line = format!("sh -c 'sleep 1000 & echo $! > {}; wait'; true", pid.display());
+    let left = folder.path().join("left");
+    let line = format!(
+        "setsid -f sh -c 'echo $$ > {left}; exec sleep 1000'; while ! test -s {left}; do sleep 0.01; done; \
+         sh -c 'sleep 1000 & echo $! > {pid}; wait'; true",
+        left = left.display(),
+        pid = pid.display()
+    );
     let environment = Environment::new([("PATH", "/usr/bin:/bin")]);
     let context = Context { environment, terminal, ..Context::default() };
     let source = ProcessCredentials::new(Program::Line(line.as_str().into()));
@@ -96,11 +102,12 @@ async fn kills_all_at_timeout(terminal: Terminal) {
         error.to_string().contains("has not ended within 0.5 s; run it by hand")
             && error.kind == ErrorKind::Unavailable
     );
-    let pid = std::fs::read_to_string(&pid).unwrap();
     let began = Instant::now();
-    while lives(&pid) {
-        assert!(began.elapsed() < Duration::from_secs(10), "{pid} lives on");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    for pid in [pid, left].map(|path| std::fs::read_to_string(path).unwrap()) {
+        while lives(&pid) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{pid} lives on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
