@@ -7,6 +7,7 @@ pub mod access;
 pub mod auth_token;
 pub mod config;
 pub mod document;
+pub mod exec_files;
 pub mod http_url;
 pub mod identity_path;
 pub mod imds_response;

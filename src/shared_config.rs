@@ -4,6 +4,7 @@
 //! This module is pure: the caller reads the files and passes their bytes to [`SharedConfig::parse`]. The lexer tells
 //! headers, comments, continuations and properties apart, and the parser makes sections of them.
 
+pub(crate) mod allow_list;
 pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;

@@ -98,7 +98,9 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
             Command::Get { identity, format, from_daemon, mfa_code }
         }
         Some(Subcommand::Env { identity, format }) => Command::Env { identity, format },
-        Some(Subcommand::Exec { identity, mfa_code, command }) => Command::Exec { identity, mfa_code, command },
+        Some(Subcommand::Exec { identity, mfa_code, keep_profiles, command }) => {
+            Command::Exec { identity, mfa_code, keep_profiles, command }
+        }
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },

@@ -75,10 +75,10 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             }
         }
         Command::Env { identity, format } => print(&env::env(&config.server, &context, &identity, format).await?),
-        Command::Exec { identity, mfa_code, command } => {
+        Command::Exec { identity, mfa_code, keep_profiles, command } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find(&config, &identity)?;
-            Ok(ExitCode::from(exec::exec(context, watcher, identity, &command).await?))
+            Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
         }
         Command::Check => {
             context.mfa = Mfa::at_the_terminal();

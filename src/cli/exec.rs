@@ -32,7 +32,7 @@ use crate::os::signals::Signals;
 use crate::server::access::Client;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::listeners;
-use crate::source::profile::settings;
+use crate::source::profile::child_files;
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
@@ -45,6 +45,7 @@ pub(crate) async fn exec(
     mut context: Context,
     watcher: Watcher,
     mut identity: Identity,
+    keeps_profiles: bool,
     command: &[OsString],
 ) -> Result<u8, CommandError> {
     identity.eager = true;
@@ -59,7 +60,7 @@ pub(crate) async fn exec(
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
-    let settings = settings(&identity.sources, &context).await.map_err(CommandError::new)?;
+    let child_files = child_files(&identity.sources, keeps_profiles, &context).await.map_err(CommandError::new)?;
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
         context: context.clone(),
@@ -89,8 +90,8 @@ pub(crate) async fn exec(
             if let Some(warning) = context.mfa.unused_code() {
                 tracing::warn!("{warning}");
             }
-            let config_file = folder.write("config", &settings).map_err(CommandError::new)?;
-            let credentials_file = folder.write("credentials", "").map_err(CommandError::new)?;
+            let config_file = folder.write("config", &child_files.config).map_err(CommandError::new)?;
+            let credentials_file = folder.write("credentials", &child_files.credentials).map_err(CommandError::new)?;
             let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };
             let child_settings = ChildSettings {
                 uri: &uri,

@@ -58,6 +58,7 @@ fn check_values(section: &Section) {
 
 /// Panics unless the rendered text parses as the same settings without credentials.
 fn check_rendering(files: &SharedConfig, profile: &Section) {
+    let render = |files, profile| render(files, Some(profile), false, &|_| Ok(())).config.to_string();
     let text = render(files, profile);
     let again = parse(text.as_bytes(), None).unwrap_or_else(|error| panic!("{error}: {text:?}"));
     assert_eq!(again.warnings(), [], "{text:?}");
@@ -71,7 +72,11 @@ fn check_rendering(files: &SharedConfig, profile: &Section) {
     }
     let kept = ["region", "output", "s3", "endpoint_url", "services"];
     for name in kept {
-        assert_eq!(default.get(name).is_some(), expected.contains_key(name), "{name}: {text:?}");
+        let is_plain = expected.get(name).is_some_and(|(value, below)| {
+            below.values().chain([value]).all(|value| value.bytes().all(|byte| byte.is_ascii_graphic()))
+                && !below.keys().any(|name| name.contains(':'))
+        });
+        assert!(default.get(name).is_some() || !is_plain, "{name}: {text:?}");
     }
     assert_eq!(render(&again, default), text, "rendering twice changes nothing");
 }

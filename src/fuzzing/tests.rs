@@ -20,8 +20,8 @@ macro_rules! targets {
 }
 
 targets! {
-    access auth_token config document http_url identity_path imds_response imds_server login_cache process_output
-    profile_plan request shared_config sts timestamp url_source
+    access auth_token config document exec_files http_url identity_path imds_response imds_server login_cache
+    process_output profile_plan request shared_config sts timestamp url_source
 }
 
 /// The number of changed inputs for each target: they take about a second together.

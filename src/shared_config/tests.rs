@@ -1,2 +1,3 @@
 mod cases;
+mod configparser;
 mod round_trip;

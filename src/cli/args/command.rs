@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Exec {
         identity: IdentityName,
         mfa_code: Option<Secret>,
+        /// Leaves the other profiles of the user readable.
+        keep_profiles: bool,
         /// The program and its arguments; never empty.
         command: Vec<OsString>,
     },

@@ -79,7 +79,9 @@ identity does not have, and keeps your own.")]
 Examples:
   credenza exec -- aws s3 ls
   credenza exec --identity minio -- rclone ls :s3,env_auth:bucket
-The command starts when credentials are loaded. Credenza exits with its exit code.")]
+  credenza exec --profile admin --keep-profiles -- terraform plan
+The command starts when credentials are loaded. Credenza exits with its exit code. The command sees none of your profiles \
+and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names.")]
     Exec {
         /// Serve the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
@@ -88,6 +90,10 @@ The command starts when credentials are loaded. Credenza exits with its exit cod
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
         mfa_code: Option<Secret>,
+
+        /// Leave your other profiles readable for the command, beside [default]
+        #[arg(long, env = "CREDENZA_KEEP_PROFILES", value_parser = BoolishValueParser::new())]
+        keep_profiles: bool,
 
         /// The command and its arguments, after --
         #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]

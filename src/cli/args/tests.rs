@@ -63,7 +63,7 @@ fn parses_every_command() {
     let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
     let exec = |identity: &str, command: &[&str]| {
         let command = command.iter().map(Into::into).collect();
-        Command::Exec { identity: identity.into(), mfa_code: None, command }
+        Command::Exec { identity: identity.into(), mfa_code: None, keep_profiles: false, command }
     };
     for (line, expected) in [
         ("", Command::Serve),
