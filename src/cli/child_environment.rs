@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
+use crate::cli::preferred_credentials::BOTO_CONFIG;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::model::secret::Secret;
 use crate::os::environment::{Environment, is_ours};
@@ -45,11 +46,13 @@ pub(crate) struct ChildSettings<'a> {
     pub(crate) token: &'a Secret,
     /// The file of the auth token, for clients that read only a file.
     pub(crate) token_file: &'a Path,
-    /// A config file without credentials.
+    /// A config file whose default profile has no credentials.
     pub(crate) config_file: &'a Path,
-    /// An empty credentials file.
+    /// A credentials file without a default profile.
     pub(crate) credentials_file: &'a Path,
     pub(crate) region_endpoint: RegionEndpoint<'a>,
+    /// Hides a configuration of boto 2 with keys, which botocore prefers to the broker.
+    pub(crate) hides_boto_config: bool,
 }
 
 /// Changes of variables: a new value, or `None` to unset the variable.
@@ -68,6 +71,9 @@ pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> Env
     set("AWS_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &settings.credentials_file.to_string_lossy());
+    if settings.hides_boto_config {
+        set(BOTO_CONFIG, &settings.config_file.to_string_lossy());
+    }
     // The variables of Credenza itself are for shells: the child does not inherit them.
     let changes = settings.region_endpoint.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
     child.extend(changes.map(|(name, value)| (name.to_owned(), value)));
@@ -101,10 +107,12 @@ pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>) -> EnvironmentChanges {
+    fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>, hides_boto_config: bool) -> EnvironmentChanges {
         let [token_file, config_file, credentials_file] = ["/d/token", "/d/config", "/d/credentials"].map(Path::new);
         let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
-        changes(parent, &ChildSettings { uri, token, token_file, config_file, credentials_file, region_endpoint })
+        let settings =
+            ChildSettings { uri, token, token_file, config_file, credentials_file, region_endpoint, hides_boto_config };
+        changes(parent, &settings)
     }
 
     #[test]
@@ -123,7 +131,8 @@ mod tests {
                     ("LISTENING", "yes"),
                 ]),
         );
-        let mut child = child_changes(&parent, RegionEndpoint { region: Some("eu-west-1"), endpoint: None });
+        let region = RegionEndpoint { region: Some("eu-west-1"), endpoint: None, disables_imds: true };
+        let mut child = child_changes(&parent, region, true);
         for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
             assert_eq!(child.remove(*name), Some(None), "{name}");
         }
@@ -133,9 +142,11 @@ mod tests {
             ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/d/token"),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/credentials"),
             ("AWS_DEFAULT_REGION", "eu-west-1"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
             ("AWS_REGION", "eu-west-1"),
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
+            ("BOTO_CONFIG", "/d/config"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
             ("no_proxy", "example,127.0.0.1,localhost"),
         ];
@@ -158,11 +169,11 @@ mod tests {
     #[test]
     fn unknown_region_keeps_the_users_region() {
         let parent = Environment::new([("AWS_REGION", "before")]);
-        let region_endpoint = RegionEndpoint { region: None, endpoint: Some("http://h") };
-        let child = child_changes(&parent, region_endpoint);
+        let region_endpoint = RegionEndpoint { endpoint: Some("http://h"), ..RegionEndpoint::default() };
+        let child = child_changes(&parent, region_endpoint, false);
         assert!(!child.contains_key("AWS_REGION"));
         let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
-        assert_eq!(child_changes(&parent, region_endpoint)["AWS_REGION"], None, "the region of other credentials");
+        assert_eq!(child_changes(&parent, region_endpoint, false)["AWS_REGION"], None, "the region of other credentials");
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

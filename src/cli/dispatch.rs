@@ -8,7 +8,7 @@ use crate::cli::args::command::Command;
 use crate::cli::error::CommandError;
 use crate::cli::login::LoginResult;
 use crate::cli::serve::ServeInputs;
-use crate::cli::{check, daemon_client, env, exec, get, login, profiles, serve, status};
+use crate::cli::{check, daemon_client, env, exec, get, login, profiles, region_endpoint, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load::ConfigLoader;
@@ -57,6 +57,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
+    if matches!(command, Command::Serve | Command::Check) {
+        context.environment = region_endpoint::with_imds(&context.environment);
+    }
     match command {
         Command::Serve => {
             let ServiceInputs { manager, sockets } = service;
@@ -74,7 +77,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 Err(code) => Ok(code),
             }
         }
-        Command::Env { identity, format } => print(&env::env(&config.server, &context, &identity, format).await?),
+        Command::Env { identity, format } => {
+            print(&env::env(&config.server, config.imds.as_ref(), &context, &identity, format).await?)
+        }
         Command::Exec { identity, mfa_code, keep_profiles, command } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find(&config, &identity)?;

@@ -10,13 +10,20 @@ use crate::cli::daemon_client::{DaemonClient, credentials_path};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
+use crate::cli::preferred_credentials;
 use crate::cli::region_endpoint::RegionEndpoint;
+use crate::config::imds::ImdsConfig;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
+use crate::http::url::{Url, UrlHost};
 use crate::model::identity_name::IdentityName;
 
 /// The variable that contains an auth token. SDKs prefer this variable to the token file.
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+
+/// The variable that names another instance metadata service than the default.
+const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const DEFAULT_IMDS: &str = "http://169.254.169.254/";
 
 /// Returns the lines for a shell. They contain no secret.
 ///
@@ -25,6 +32,7 @@ const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 /// identity.
 pub(crate) async fn env(
     server: &ServerConfig,
+    imds: Option<&ImdsConfig>,
     context: &Context,
     identity: &IdentityName,
     dialect: ShellDialect,
@@ -45,11 +53,45 @@ pub(crate) async fn env(
     let token_file = std::path::absolute(token_file)
         .map_err(|error| CommandError::new(format!("token file {}: {error}", token_file.display())))?;
     let status = daemon.identity_status(identity).await?;
-    let region_endpoint = RegionEndpoint { region: status["region"].as_str(), endpoint: status["endpoint"].as_str() };
     let environment = &context.environment;
+    let region_endpoint = RegionEndpoint {
+        region: status["region"].as_str(),
+        endpoint: status["endpoint"].as_str(),
+        // Programs that know only instance metadata may use the daemon's IMDS server.
+        disables_imds: !is_imds_server(environment.get(IMDS_ENDPOINT).unwrap_or(DEFAULT_IMDS), imds),
+    };
+    warn_of_preferred_credentials(context, dialect).await;
     let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
     let variables = region_endpoint_variables(region_endpoint, environment, dialect).collect();
     Ok(shell_lines(daemon.address, identity, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
+}
+
+/// Returns true if this URL is that of the daemon's IMDS server.
+fn is_imds_server(endpoint: &str, imds: Option<&ImdsConfig>) -> bool {
+    let (Some(imds), Ok(url)) = (imds, Url::parse(endpoint)) else { return false };
+    imds.listen.iter().any(|address| *url.host() == UrlHost::Address(address.ip()) && url.port() == address.port())
+}
+
+/// Warns of credentials that the SDKs of this shell use instead of the daemon's, and that the lines cannot unset.
+async fn warn_of_preferred_credentials(context: &Context, dialect: ShellDialect) {
+    const FIX: &str = "remove them, or run programs with `credenza exec`";
+    if let Some(location) = preferred_credentials::of_default_profile(context).await {
+        tracing::warn!(
+            "SDKs use the credentials of the default profile, not the daemon's: {location}; give the profile another name, \
+             {FIX}"
+        );
+    }
+    if let Some(location) = preferred_credentials::of_boto_config(context).await {
+        tracing::warn!("boto3 and the AWS CLI use these keys of boto 2, not the daemon's: {location}; {FIX}");
+    }
+    let names = CLEARED.iter().chain(&[TOKEN]).copied();
+    let set = preferred_credentials::of_variables(&context.environment, names);
+    if dialect == ShellDialect::Dotenv && !set.is_empty() {
+        let set = set.join(", ");
+        tracing::warn!(
+            "SDKs use these variables, not the daemon's credentials, and a .env file cannot unset them: {set}; unset them"
+        );
+    }
 }
 
 fn shell_lines(

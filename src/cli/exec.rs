@@ -16,6 +16,7 @@ use crate::cli::child_environment::{ChildSettings, EnvironmentChanges, changes};
 use crate::cli::error::CommandError;
 use crate::cli::exec::folder::PrivateFolder;
 use crate::cli::exit_code;
+use crate::cli::preferred_credentials;
 use crate::cli::region_endpoint;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
@@ -61,6 +62,7 @@ pub(crate) async fn exec(
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
     let child_files = child_files(&identity.sources, keeps_profiles, &context).await.map_err(CommandError::new)?;
+    let hides_boto_config = preferred_credentials::of_boto_config(&context).await.is_some();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
         context: context.clone(),
@@ -92,7 +94,8 @@ pub(crate) async fn exec(
             }
             let config_file = folder.write("config", &child_files.config).map_err(CommandError::new)?;
             let credentials_file = folder.write("credentials", &child_files.credentials).map_err(CommandError::new)?;
-            let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref() };
+            let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
+            let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: true };
             let child_settings = ChildSettings {
                 uri: &uri,
                 token: &token,
@@ -100,6 +103,7 @@ pub(crate) async fn exec(
                 config_file: &config_file,
                 credentials_file: &credentials_file,
                 region_endpoint: region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id),
+                hides_boto_config,
             };
             run(&context, changes(&parent, &child_settings), command, signals).await
         };

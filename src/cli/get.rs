@@ -54,8 +54,12 @@ pub(crate) async fn get(
     };
     // Look up the region for shell variables only: the lookup may cost a request.
     let region = loaded.chain.region(context, Some(loaded.winner)).await;
-    let region_endpoint = RegionEndpoint { region: region.as_deref(), endpoint: credentials.endpoint.as_deref() }
-        .or_environment(before, &loaded.source, &credentials.access_key_id);
+    let (region, endpoint) = (region.as_deref(), credentials.endpoint.as_deref());
+    let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: false }.or_environment(
+        before,
+        &loaded.source,
+        &credentials.access_key_id,
+    );
     CredentialsOutput { credentials, region_endpoint }.lines(dialect, before).map_err(CommandError::new)
 }
 
@@ -88,8 +92,12 @@ pub(crate) async fn from_daemon(
         credentials.expiration = None;
     }
     let before = &context.environment;
-    let region_endpoint = RegionEndpoint { region: status["region"].as_str(), endpoint: status["endpoint"].as_str() }
-        .or_environment(before, status["source"].as_str().unwrap_or_default(), &credentials.access_key_id);
+    let (region, endpoint) = (status["region"].as_str(), status["endpoint"].as_str());
+    let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: false }.or_environment(
+        before,
+        status["source"].as_str().unwrap_or_default(),
+        &credentials.access_key_id,
+    );
     CredentialsOutput { credentials: &credentials, region_endpoint }.lines(dialect, before).map_err(CommandError::new)
 }
 

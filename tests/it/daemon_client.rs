@@ -297,6 +297,7 @@ fn env_points_to_the_daemon_without_secrets() {
         format!("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE={}", token.display()),
         format!("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{}/credentials", broker.address()),
         "AWS_DEFAULT_REGION=eu-west-1".into(),
+        "AWS_EC2_METADATA_DISABLED=true".into(),
         "AWS_REGION=eu-west-1".into(),
     ];
     assert_eq!(aws, expected);
@@ -399,4 +400,53 @@ fn finds_the_token_that_the_daemon_accepts_among_stale_ones() {
     let (succeeded, said) = run(&["status"]);
     let names = format!("does not accept the token in {} or {}", stale.display(), good.display());
     assert!(!succeeded && said.contains(&names) && said.contains("--token-file"), "{said}");
+}
+
+#[test]
+fn env_warns_of_credentials_that_sdks_prefer() {
+    let home = Home::new();
+    let config = home.write(
+        "credenza.toml",
+        "[identities.default]\nsources = [{ access_key_id = \"AKIA1\", secret_access_key = \"hush\" }]\n",
+    );
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &[]);
+    broker.wait_for_key("AKIA1");
+    let quiet = env(&home, &broker, &[]);
+    assert_eq!(quiet.stderr, "", "{quiet:?}");
+    assert!(quiet.stdout.contains("export AWS_EC2_METADATA_DISABLED='true'\n"), "{quiet:?}");
+    let keys = "aws_access_key_id = AKIA2\naws_secret_access_key = hush\n";
+    let of_profile = "SDKs use the credentials of the default profile, not the daemon's: ";
+    for (file, text, told) in [
+        (".aws/credentials", format!("[default]\n{keys}"), ".aws/credentials, line 2: profile default"),
+        (".aws/config", format!("[default]\nregion = r\n{keys}"), ".aws/config, line 3: profile default"),
+        (".aws/config", "[default]\ncredential_process = x\n".into(), ".aws/config, line 2: profile default"),
+        (".aws/config", "[default]\nrole_arn = r\nsource_profile = x\n".into(), ".aws/config, line 3: profile default"),
+        (".aws/config", "[default]\nrole_arn = r\ncredential_source = EcsContainer\n".into(), ""),
+        (".aws/config", format!("[profile dev]\n{keys}[default]\nregion = r\n"), ""),
+        (".boto", format!("[Credentials]\n{keys}"), ".boto, line 2"),
+    ] {
+        let path = home.write(file, text);
+        let ended = env(&home, &broker, &[]);
+        assert!(ended.code == Some(0) && ended.stderr.contains(told), "{told}: {ended:?}");
+        assert_eq!(ended.stderr.is_empty(), told.is_empty(), "{ended:?}");
+        assert_eq!(ended.stderr.contains(of_profile), told.contains("default"), "{ended:?}");
+        assert!(told.is_empty() || ended.stderr.contains("`credenza exec`"), "{ended:?}");
+        std::fs::remove_file(path).unwrap();
+    }
+    // A .env file unsets no variable of the shell.
+    let address = broker.address().to_string();
+    let dotenv = ["env", "--listen", &address, "--format", "dotenv", "--log-level", "warn"];
+    let ended = home.run(&dotenv, &[("AWS_PROFILE", "dev"), ("AWS_ROLE_ARN", "r")]);
+    assert!(ended.stderr.contains("cannot unset them: AWS_PROFILE, AWS_ROLE_ARN; unset them"), "{ended:?}");
+    // The daemon's own IMDS server stays within reach.
+    let variables =
+        [("CREDENZA_IMDS_LISTEN", "127.0.0.1:9734"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9734/")];
+    for (variables, is_disabled) in [(&variables[..], false), (&variables[1..], true), (&variables[..1], true)] {
+        let mut command = home.command(&["env", "--listen", &address]);
+        command.env_remove("AWS_EC2_METADATA_DISABLED").envs(variables.iter().copied());
+        let shown = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let list = format!("CREDENZA_SET='{}'", if is_disabled { "AWS_EC2_METADATA_DISABLED" } else { "" });
+        assert_eq!(shown.contains("AWS_EC2_METADATA_DISABLED='true'"), is_disabled, "{variables:?}: {shown}");
+        assert_eq!(shown.contains(&list), is_disabled, "{shown}");
+    }
 }

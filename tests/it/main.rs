@@ -7,6 +7,7 @@ mod commands;
 mod daemon_client;
 mod documents;
 mod examples;
+mod exec;
 mod exhaustion;
 mod file_trust;
 mod hostile;

@@ -45,7 +45,8 @@ fn process_json_is_version_1_without_null_fields() {
 #[test]
 fn unsets_missing_variables_first() {
     let keys = Credentials::new("A", "s").unwrap();
-    let region_endpoint = RegionEndpoint { region: Some("eu-west-1"), endpoint: Some("http://h:9000") };
+    let region_endpoint =
+        RegionEndpoint { region: Some("eu-west-1"), endpoint: Some("http://h:9000"), ..RegionEndpoint::default() };
     let (printed, before) = (CredentialsOutput { credentials: &keys, region_endpoint }, Environment::default());
     let expected = "unset AWS_SESSION_TOKEN\nunset AWS_CREDENTIAL_EXPIRATION\nunset AWS_ACCOUNT_ID\n\
                     export AWS_ACCESS_KEY_ID='A'\nexport AWS_SECRET_ACCESS_KEY='s'\nexport AWS_REGION='eu-west-1'\n\
@@ -119,7 +120,7 @@ fn refuses_ambiguous_dotenv_values_without_showing_them() {
 #[test]
 fn dotenv_file_unsets_nothing_and_lists_no_own_variables() {
     let before = Environment::new([(region_endpoint::OWN_VARIABLES, "AWS_REGION")]);
-    let values = RegionEndpoint { region: None, endpoint: Some("http://h") };
+    let values = RegionEndpoint { endpoint: Some("http://h"), ..RegionEndpoint::default() };
     let names = |dialect| region_endpoint_variables(values, &before, dialect).map(|(name, _)| name).collect::<Vec<_>>();
     assert_eq!(names(ShellDialect::Dotenv), ["AWS_ENDPOINT_URL_S3"]);
     assert_eq!(names(ShellDialect::Fish), ["AWS_REGION", "AWS_ENDPOINT_URL_S3", region_endpoint::OWN_VARIABLES]);
