@@ -245,7 +245,8 @@ fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
         // Ignore errors: `println!` would panic if the terminal is gone.
         let _ = writeln!(
             std::io::stdout(),
-            "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\nexport AWS_CONTAINER_AUTHORIZATION_{token}"
+            "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\n\
+             export AWS_CONTAINER_AUTHORIZATION_{token}"
         );
     }
 }

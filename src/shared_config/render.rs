@@ -165,10 +165,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Writes a section as it is, or not at all. `source_profile = default` becomes the name of the kept default.
+    /// Writes a section as it is, or not at all: then a section that it names cannot be written, or the section itself.
+    /// `source_profile = default` becomes the name of the kept default.
     fn keep(&mut self, section: &Section, word: &'static str, name: &str, kept_default: &str) {
-        let refused =
-            section.properties().find_map(|(name, property)| Some((property, self.check(name, property).err()?)));
+        let services = section.get("services").and_then(|name| self.files.services(name.value()));
+        let session = section.get("sso_session").and_then(|name| self.files.sso_session(name.value()));
+        let all = [Some(section), services, session].into_iter().flatten().flat_map(Section::properties);
+        let refused = { all }.find_map(|(name, property)| Some((property, self.check(name, property).err()?)));
         let header = header(word, name).filter(|_| name != CONFIGPARSER_DEFAULT);
         let refused = match (refused, header) {
             (None, Some(header)) => {
@@ -192,8 +195,11 @@ impl<'a> Renderer<'a> {
             (None, None) => section.properties().next().map(|(_, property)| (property, UNWRITABLE.into())),
         };
         if let Some((property, reason)) = refused {
-            let location = property.location().in_profile(section.name());
-            self.left_out.push(LeftOut { location, what: if word == "profile" { word } else { "section" }, reason });
+            let (location, what) = match word {
+                "profile" => (property.location().in_profile(section.name()), word),
+                _ => (property.location(), "section"),
+            };
+            self.left_out.push(LeftOut { location, what, reason });
         }
     }
 }
@@ -418,6 +424,7 @@ sso_oidc=
     fn keeps_whole_profiles_of_trusted_files() {
         let config = "[default]\nrole_arn = d\n[profile p]\nregion = r\naws_access_key_id = AKIAP\n\
                       [profile chain]\nrole_arn = c\nsource_profile = default\n[profile odd]\na = \u{85}\n\
+                      [profile stored]\nservices = odd\n[services odd]\ns3 =\n  endpoint_url = \u{a0}http://o\n\
                       [profile empty]\n[profile DEFAULT]\ncredential_process = x\n\
                       [sso-session w]\nsso_region = r\n[services v]\ns3 =\n  endpoint_url = http://v\n";
         let credentials = "[default]\naws_access_key_id = AKIAD\n[both]\naws_access_key_id = AKIAB\n";
@@ -438,7 +445,15 @@ sso_oidc=
         assert_eq!(sorted(&written.config), sorted(expected));
         let expected = "[both]\naws_access_key_id=AKIAB\n[credenza-default]\naws_access_key_id=AKIAD\n";
         assert_eq!(sorted(&written.credentials), sorted(expected));
-        assert_eq!(written.left_out.len(), 2, "{:?}", written.left_out);
+        let left_out: Vec<String> = written.left_out.iter().map(ToString::to_string).collect();
+        let starts = [
+            "/c, line 18: profile DEFAULT: the command does not get this profile: other programs",
+            "/c, line 10: profile odd: the command does not get this profile: other programs",
+            "/c, line 14: profile stored: the command does not get this profile: other programs",
+            "/c, line 14: the command does not get this section: other programs",
+        ];
+        assert_eq!(left_out.len(), starts.len(), "{left_out:?}");
+        assert!(left_out.iter().zip(starts).all(|(text, start)| text.starts_with(start)), "{left_out:?}");
         // A profile with one property of an untrusted file is left out.
         let untrusted = render(&files, files.profile("p"), true, &|property| match property.file() {
             SharedFile::Config => Err("is foreign".into()),

@@ -61,9 +61,11 @@ Examples:
   credenza env --identity minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
 The variables name the daemon's token file, and the region and endpoint of the identity. They contain neither the token \
-nor a key. If a proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
-CREDENZA_SET lists the region and endpoint variables that Credenza has set. The next env or get unsets those that its \
-identity does not have, and keeps your own.")]
+nor a key. They turn instance metadata off, so that no SDK takes the role of the instance when the daemon has nothing. If a \
+proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
+A warning names credentials in files that SDKs prefer to the daemon.
+CREDENZA_SET lists the variables of region, endpoint and instance metadata that Credenza has set. The next env or get unsets \
+those that its identity does not have, and keeps your own.")]
     Env {
         /// Use the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
