@@ -38,7 +38,7 @@ const CREDENTIAL_PREFIXES: [&str; 3] = ["aws_", "sso_", "x_security_token_"];
 
 const DEFAULT: &str = "default";
 
-/// The section whose properties configparser adds to all other sections.
+/// configparser adds the properties of this section to all other sections.
 const CONFIGPARSER_DEFAULT: &str = "DEFAULT";
 
 /// The name under which the user's default profile is kept for profiles that name it as their source.

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
+use crate::aws::endpoint::check_region;
 use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::outcome::{Attempt, AttemptResult, ChainLoad, Lookup, Outcome};
-use crate::model::text::usable;
 use crate::model::time::timestamp;
 use crate::source::Source;
 use crate::source::spec::OnFailure;
@@ -125,8 +125,8 @@ impl Chain {
         let others = self.sources.iter().enumerate().filter(|(position, _)| Some(*position) != winner);
         for (_, source) in first.into_iter().chain(others.map(|(_, source)| source)) {
             let region = source.region(context).await;
-            // Accept only a host label: a region is printed in variables and host names.
-            if let Some(region) = region.filter(|region| usable("region", region).is_ok()) {
+            // Accept only a host label: SDKs make host names of it, and `x@evil.example/` would lead to another host.
+            if let Some(region) = region.filter(|region| check_region(region).is_ok()) {
                 return Some(region);
             }
         }

@@ -12,7 +12,8 @@ import boto3, json, sys
 session = boto3.Session(profile_name=sys.argv[1] if sys.argv[1:] else None)
 keys = session.get_credentials()
 config = session._session.get_scoped_config()
-print(json.dumps({"key": keys.access_key, "method": keys.method, "config": config, "profiles": session.available_profiles}))
+found = {"key": keys.access_key, "method": keys.method, "config": config}
+print(json.dumps(found | {"profiles": session.available_profiles}))
 """
 HOSTILE = (
     "[default]\nregion = eu-west-1\nretry_mode = standard\rcredential_process = touch evil; exit 1\n"
@@ -61,7 +62,8 @@ def test_hostile_config_gives_the_aws_cli_no_program(binary, home):
 def test_kept_profiles_are_found_by_their_names(binary, home):
     names = ("default", "dev", "other")
     write(home, ".aws/credentials", "".join(f"[{name}]\n{KEYS.format('AKIA' + name.upper())}" for name in names))
-    write(home, ".aws/config", "[profile dev]\nregion = eu-west-3\n[profile chain]\nrole_arn = r\nsource_profile = default\n")
+    chain = "[profile chain]\nrole_arn = r\nsource_profile = default\n"
+    write(home, ".aws/config", "[profile dev]\nregion = eu-west-3\n" + chain)
     kept = ("--profile", "dev", "--keep-profiles")
     broker = shown(binary, home, *kept)
     assert (broker["key"], broker["method"]) == ("AKIADEV", "container-role")
@@ -72,7 +74,8 @@ def test_kept_profiles_are_found_by_their_names(binary, home):
     assert (default["key"], default["method"]) == ("AKIADEFAULT", "shared-credentials-file")
     nested = (*kept, "--", str(binary), "exec", "--keep-profiles")
     assert shown(binary, home, *nested, profile="other")["key"] == "AKIAOTHER"
-    listed = once([str(binary), "exec", *kept, "--", "aws", "configure", "list", "--profile", "other"], environment(home), home)
+    command = [str(binary), "exec", *kept, "--", "aws", "configure", "list", "--profile", "other"]
+    listed = once(command, environment(home), home)
     assert "shared-credentials-file" in listed.stdout, listed
 
 

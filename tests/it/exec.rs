@@ -35,6 +35,21 @@ fn command_gets_checked_settings_of_untrusted_files() {
     assert_eq!((trusted.code, trusted.stdout), (Some(0), expected));
 }
 
+#[test]
+fn region_that_leads_to_another_host_is_not_used() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    for (region, expected) in
+        [("x@evil.example/", ""), ("evil.example#", ""), ("eu-west-1", "eu-west-1"), ("auto", "auto")]
+    {
+        home.write(".aws/config", format!("[default]\nregion = {region}\n"));
+        let shown = home.run(&["exec", "--", "sh", "-c", "echo $AWS_REGION$AWS_DEFAULT_REGION"], &[]);
+        assert_eq!(shown.stdout.trim(), expected.repeat(2), "{region}");
+        let printed = home.run(&["get", "--format", "env"], &[]).stdout;
+        assert_eq!(printed.contains("AWS_REGION"), !expected.is_empty(), "{printed}");
+    }
+}
+
 /// The access key that `get` prints in a command of `exec`.
 fn key(ended: &CommandOutput) -> String {
     let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
