@@ -107,7 +107,11 @@ pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>, hides_boto_config: bool) -> EnvironmentChanges {
+    fn child_changes(
+        parent: &Environment,
+        region_endpoint: RegionEndpoint<'_>,
+        hides_boto_config: bool,
+    ) -> EnvironmentChanges {
         let [token_file, config_file, credentials_file] = ["/d/token", "/d/config", "/d/credentials"].map(Path::new);
         let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
         let settings =
@@ -173,7 +177,11 @@ mod tests {
         let child = child_changes(&parent, region_endpoint, false);
         assert!(!child.contains_key("AWS_REGION"));
         let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
-        assert_eq!(child_changes(&parent, region_endpoint, false)["AWS_REGION"], None, "the region of other credentials");
+        assert_eq!(
+            child_changes(&parent, region_endpoint, false)["AWS_REGION"],
+            None,
+            "the region of other credentials"
+        );
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

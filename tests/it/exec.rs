@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use testkit::harness::{CommandOutput, Home, keys_file, profile, program, skip, wait};
+use testkit::harness::{Home, keys_file, profile, program, skip, wait};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -50,12 +50,6 @@ fn region_that_leads_to_another_host_is_not_used() {
     }
 }
 
-/// The access key that `get` prints in a command of `exec`.
-fn key(ended: &CommandOutput) -> String {
-    let printed: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"));
-    printed["AccessKeyId"].as_str().unwrap().to_owned()
-}
-
 #[test]
 fn command_uses_kept_profiles_by_their_names() {
     let home = Home::new();
@@ -80,7 +74,7 @@ fn command_uses_kept_profiles_by_their_names() {
         (&[own, "exec", "--profile", "other", "--keep-profiles", "--", own, "get"], "AKIAOTHER"),
         (&[own, "exec", "--keep-profiles", "--", own, "get", "--profile", "credenza-default"], "AKIADEFAULT"),
     ] {
-        assert_eq!(key(&home.run(&[&keep, arguments].concat(), &[])), expected, "{arguments:?}");
+        assert_eq!(home.run(&[&keep, arguments].concat(), &[]).key(), expected, "{arguments:?}");
     }
     let files =
         home.run(&[&keep[..], &["sh", "-c", "cat $AWS_CONFIG_FILE $AWS_SHARED_CREDENTIALS_FILE"]].concat(), &[]);
@@ -170,7 +164,7 @@ fn daemon_in_the_background_ignores_ctrl_c() {
     // SIGHUP reloads all the same.
     broker.signal(Signal::HUP);
     broker.wait_for_log("configuration loaded");
-    broker.wait_for_key(&home.token(), "AKIAENV");
+    broker.wait_for_key("AKIAENV");
     broker.signal(Signal::TERM);
     assert_eq!(broker.wait().code(), Some(0));
 }
@@ -191,7 +185,7 @@ fn closed_pipes_end_every_command_quietly() {
     let home = Home::new();
     home.write(".aws/credentials", keys_file("AKIAFILE"));
     let broker = home.serve(&[], &[]);
-    broker.wait_for_key(&home.token(), "AKIAFILE");
+    broker.wait_for_key("AKIAFILE");
     let address = broker.address().to_string();
     let at_daemon = ["--listen", &address];
     let table: &[(&[&str], &[&str])] = &[

@@ -394,7 +394,7 @@ fn never_sends_keys_of_another_store_to_sts() {
         assert!(ended.code == Some(1) && told, "{arguments:?} {ended:?}");
     }
     // The STS of the store itself may get them.
-    let sts = sts(&[ROLE]);
+    let (_, sts) = stage(&[ROLE]);
     let ended = get(&home, &sts, &["--profile", "role", "--format", "dotenv"]);
     assert!(ended.code == Some(0) && ended.stdout.contains("AWS_ENDPOINT_URL_S3=http://minio.example\n"), "{ended:?}");
 }
@@ -410,10 +410,10 @@ fn session_of_a_login_tool_ends_the_lease() {
         "line 5: profile default: the session of these keys ended at 2020-01-01T00:00:00Z; log in again with the tool";
     assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     let broker = home.serve(&[], &[]);
-    let (answer, _) = broker.wait_for("/credentials", &home.token(), |answer| answer.status == 403);
+    let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 403);
     assert_eq!((&*answer.code(), answer.message().contains(told)), ("LoginRequired", true), "{}", answer.body);
     home.write(".aws/credentials", keys("2098-01-01T01:00:00+01:00"));
-    broker.wait_for_key(&home.token(), Sts::ACCESS_KEY_ID);
+    broker.wait_for_key(Sts::ACCESS_KEY_ID);
     let printed = home.run(&["get"], &[]);
     assert!(printed.stdout.contains("\"Expiration\": \"2098-01-01T00:00:00Z\""), "{printed:?}");
     home.write(".aws/credentials", keys("never"));
@@ -426,18 +426,18 @@ fn session_of_a_login_tool_ends_the_lease() {
 
 #[test]
 fn mfa_code_goes_into_the_session_of_keys() {
-    let (home, sts) = (Home::new(), sts(&[]));
+    let (home, sts) = stage(&[]);
     home.write(".aws/credentials", base());
     home.write(".aws/config", "[profile base]\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n");
     let direct = get(&home, &sts, &["--profile", "base", "--mfa-code", "123456"]);
-    assert_eq!(key(&direct), Sts::ACCESS_KEY_ID);
+    assert_eq!(direct.key(), Sts::ACCESS_KEY_ID);
     assert!(
         direct.stderr.contains("--mfa-code is not used") && direct.stderr.contains("long_lived_keys"),
         "{direct:?}"
     );
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let session = get(&home, &sts, &["--config", "credenza.toml", "--profile", "base", "--mfa-code", "123456"]);
-    assert_eq!((key(&session), session.stderr.contains("--mfa-code is not used")), ("ASIA1".into(), false));
+    assert_eq!((session.key(), session.stderr.contains("--mfa-code is not used")), ("ASIA1".into(), false));
     let forms = sts.forms();
     let sent = (value(&forms[0], "SerialNumber"), value(&forms[0], "TokenCode"));
     assert_eq!(sent, (Some("arn:aws:iam::123456789012:mfa/me"), Some("123456")));
@@ -467,7 +467,7 @@ fn variables_that_are_not_utf_8_are_never_unset() {
 
 #[test]
 fn credentials_of_a_profile_have_its_endpoint() {
-    let (home, sts) = (Home::new(), sts(&[ROLE]));
+    let (home, sts) = stage(&[ROLE]);
     let services =
         "[services store]\ns3 =\n  endpoint_url = http://s3.example\nsts =\n  endpoint_url = http://sts.example\n";
     home.write(
@@ -488,7 +488,6 @@ fn credentials_of_a_profile_have_its_endpoint() {
     home.write(".aws/credentials", base() + &names.map(keys).concat());
     home.write("keys.json", r#"{"Version":1,"AccessKeyId":"AKIAPROC","SecretAccessKey":"hush-proc"}"#);
     let variables = variables(&sts);
-    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let endpoint_of = |ended: &CommandOutput| {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         let line = ended.stdout.lines().find_map(|line| line.strip_prefix("AWS_ENDPOINT_URL_S3="));
@@ -510,7 +509,7 @@ fn credentials_of_a_profile_have_its_endpoint() {
         let exec = home.run(&[&["exec", "--profile", profile, "--"][..], &shown].concat(), &variables);
         assert_eq!(endpoint_of(&exec), expected, "exec {profile}");
         let broker = home.serve(&["--profile", profile], &variables);
-        broker.wait_for("/credentials", &home.token(), |response| response.status == 200);
+        broker.wait_for("/credentials", |response| response.status == 200);
         let address = broker.address().to_string();
         for command in [&["get", "--from-daemon"][..], &["env"]] {
             let ended = home.run(&[command, &["--format", "dotenv", "--listen", &address]].concat(), &[]);
