@@ -4,6 +4,7 @@
 
 pub(crate) mod access;
 pub(crate) mod auth_token;
+pub(crate) mod burst;
 pub(crate) mod connection_limit;
 pub(crate) mod connections;
 pub(crate) mod error;
@@ -11,6 +12,7 @@ pub(crate) mod header_timeout;
 pub(crate) mod imds;
 pub(crate) mod listeners;
 pub(crate) mod lookup;
+pub(crate) mod parser_refusal;
 pub(crate) mod protocol;
 pub(crate) mod response;
 pub(crate) mod routes;

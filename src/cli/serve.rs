@@ -70,15 +70,21 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     };
     let (imds_sockets, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_for_imds);
     let listeners = listeners(sockets, server).await?;
-    let metadata = match &config.imds {
-        Some(imds) => Some(imds_parts(imds_sockets, imds).await?),
+    let imds_listeners = match &config.imds {
+        Some(imds) => Some(imds_listeners(imds_sockets, imds).await?),
         None => None,
     };
     let bound = addresses(&listeners);
-    let imds_bound = metadata.as_ref().map(|metadata| addresses(&metadata.listeners)).unwrap_or_default();
+    let imds_bound = imds_listeners.as_deref().map(addresses).unwrap_or_default();
     context.http_client.listening_on(&[&bound[..], &imds_bound].concat());
-    let protocols = 1 + usize::from(metadata.is_some());
+    let protocols = 1 + usize::from(imds_listeners.is_some());
     let (token, file) = token(&config, &context)?;
+    let imds = config.imds.as_ref().zip(imds_listeners).map(|(imds, listeners)| ImdsParts {
+        listeners,
+        identity: imds.identity.clone(),
+        allow_v1: imds.allow_v1,
+        session_tokens: ImdsSessionTokens::signed_with(&token),
+    });
     let clock = context.clock.clone();
     let stop = CancellationToken::new();
     let parts = DaemonParts {
@@ -89,7 +95,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         allowed_hosts: server.allowed_hosts.clone(),
         clients: vec![(token, Client { name: "everybody".into(), identities: None })],
         max_connections: room::make_room(server.max_connections, protocols),
-        imds: metadata,
+        imds,
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
@@ -189,21 +195,17 @@ async fn listeners(
     Ok(adopted)
 }
 
-/// Builds the IMDS server on sockets of the service manager, else on the configured addresses.
-async fn imds_parts(sockets: Vec<std::net::TcpListener>, imds: &ImdsConfig) -> Result<ImdsParts, CommandError> {
+/// Returns the sockets of the service manager for the IMDS server, else binds the configured addresses.
+async fn imds_listeners(
+    sockets: Vec<std::net::TcpListener>,
+    imds: &ImdsConfig,
+) -> Result<Vec<TcpListener>, CommandError> {
     let listeners = if sockets.is_empty() {
         listeners::bind(&Listen::Addresses(imds.listen.clone()), false).await
     } else {
         listeners::adopt(sockets, false)
     };
-    let sessions = ImdsSessionTokens::new()
-        .map_err(|_| CommandError::new("the system gives no random numbers for the key of IMDS session tokens"))?;
-    Ok(ImdsParts {
-        listeners: listeners.map_err(CommandError::new)?,
-        identity: imds.identity.clone(),
-        allow_v1: imds.allow_v1,
-        session_tokens: sessions,
-    })
+    listeners.map_err(CommandError::new)
 }
 
 /// Returns the auth token, and its file if there is one.

@@ -43,7 +43,7 @@ pub fn check(data: &[u8]) {
 
 /// Panics if a proxy or a browser sent the request, or if its only `Host` or its target is not ours.
 fn assert_addressed_to_us(request: &Parts) {
-    let foreign = ["x-forwarded-for", "forwarded", "via", "origin", "referer"];
+    let foreign = ["x-forwarded-for", "forwarded", "via", "origin", "referer", "x-real-ip", "x-envoy-internal"];
     for name in request.headers.keys() {
         assert!(!foreign.contains(&name.as_str()) && !name.as_str().starts_with("sec-fetch-"), "{name}");
     }

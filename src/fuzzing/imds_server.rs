@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use crate::fuzzing::{broker, request_head};
+use crate::model::secret::Secret;
 use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::imds::ImdsServer;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
@@ -26,7 +27,7 @@ const TOKEN_LENGTH: usize = 54;
 /// The longest lifetime that the protocol allows: the fuzzer ends before it.
 const LIFETIME: Duration = Duration::from_secs(21_600);
 
-/// A server, a token that it issued, and a token of another process.
+/// A server, a token that it issued, and a token of a server with another auth token.
 struct Fixture {
     server: Arc<ImdsServer>,
     token: String,
@@ -39,29 +40,29 @@ thread_local! {
 
 impl Fixture {
     fn new(allow_v1: bool) -> Self {
-        let tokens = || ImdsSessionTokens::new().expect("the system has random numbers");
+        let tokens = |auth_token: &str| ImdsSessionTokens::signed_with(&Secret::from(auth_token));
         let server = ImdsServer {
             leases: broker::leases(broker::temporary_lease),
             identity: IDENTITY.into(),
             hosts: AllowedHosts::default(),
-            session_tokens: tokens(),
+            session_tokens: tokens("an auth token"),
             allow_v1,
             long_lived_warning: Once::new(),
         };
-        let (token, stranger) = (server.session_tokens.issue(LIFETIME), tokens().issue(LIFETIME));
+        let now = server.leases.now();
+        let (token, stranger) = (server.session_tokens.issue(now, LIFETIME), tokens("another").issue(now, LIFETIME));
         Self { server: Arc::new(server), token, stranger }
     }
 }
 
 /// Checks the request head of [`request_head::parse`]. In a header value `{token}` is replaced by the token of the
-/// server, `{token7}` by that token with character 7 changed, and `{stranger}` by a token of another process.
+/// server, `{token7}` by that token with character 7 changed, and `{stranger}` by a token of the other.
 pub fn check(data: &[u8]) {
     FIXTURES.with(|fixtures| {
         for Fixture { server, token, stranger } in fixtures {
-            assert!(
-                server.session_tokens.verify(token.as_bytes()) && !server.session_tokens.verify(stranger.as_bytes())
-            );
-            assert!(data == token.as_bytes() || !server.session_tokens.verify(data), "a token that was not issued");
+            let verify = |token| server.session_tokens.verify(server.leases.now(), token);
+            assert!(verify(token.as_bytes()) && !verify(stranger.as_bytes()));
+            assert!(data == token.as_bytes() || !verify(data), "a token that was not issued");
             if let Some(request) = request_head::parse(data, |value| fill(value, token, stranger)) {
                 check_response(server, &request, token);
             }
@@ -133,7 +134,8 @@ fn check_token(server: &Arc<ImdsServer>, request: &Parts, (status, headers, text
 
 fn respond(server: &Arc<ImdsServer>, request: &Parts) -> (StatusCode, HeaderMap, Vec<u8>) {
     broker::run(async {
-        let (head, body) = server.answer(request).wait().await.unwrap_or_else(|never| match never {}).into_parts();
+        let (head, body) =
+            server.answer(request, || ()).wait().await.unwrap_or_else(|never| match never {}).into_parts();
         let body = to_bytes(Body::new(body), 1 << 20).await.expect("the body is in memory");
         (head.status, head.headers, body.to_vec())
     })

@@ -1,4 +1,4 @@
-//! The users that own the listeners of a port on this host.
+//! The users that own the listeners of a port and the connections of this host.
 //!
 //! sock_diag(7) reports them. If it is not available, `/proc/net/tcp` and `tcp6` are read (proc_net_tcp.txt in the
 //! kernel's documentation). That takes milliseconds, because the kernel lists all connections.
@@ -8,6 +8,7 @@ pub(crate) mod sock_diag;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +17,43 @@ pub(crate) struct ListeningSocket {
     pub(crate) uid: u32,
     /// The inode number. No other socket has had it since the boot.
     inode: u64,
+}
+
+/// The addresses of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    pub(crate) client: SocketAddr,
+    pub(crate) ours: SocketAddr,
+}
+
+/// The user at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PeerUser {
+    User(u32),
+    /// The program has closed its end.
+    Closed,
+    /// The program is on another host or in another network namespace, or the kernel does not answer.
+    Unknown,
+}
+
+/// Asks the kernel for the users of connections.
+#[derive(Debug)]
+pub(crate) struct PeerUsers(Option<OwnedFd>);
+
+impl PeerUsers {
+    /// Opens a socket for all questions. If that fails, all users are unknown.
+    pub(crate) fn new() -> Self {
+        let kernel = sock_diag::open();
+        if let Err(error) = &kernel {
+            tracing::debug!(%error, "the kernel does not tell the users of connections");
+        }
+        Self(kernel.ok())
+    }
+
+    /// Returns the user of one connection, which takes the kernel a few microseconds.
+    pub(crate) fn of(&self, endpoints: Endpoints) -> PeerUser {
+        self.0.as_ref().map_or(PeerUser::Unknown, |kernel| sock_diag::peer_user(kernel, endpoints))
+    }
 }
 
 /// Returns the sockets that a connection to this address could reach, sorted.

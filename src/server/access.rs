@@ -12,9 +12,6 @@ use http::{HeaderMap, HeaderValue, Method};
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 
-/// The prefix of the `Sec-Fetch-…` headers, which browsers add and pages cannot remove.
-const FETCH_METADATA: &str = "sec-fetch-";
-
 /// The maximum number of client tokens that are compared one after another. With more clients a token is found by
 /// digest; a digest costs more than four comparisons.
 const FEW: usize = 4;
@@ -190,6 +187,25 @@ fn check_headers<'r>(request: &'r Parts, hosts: &AllowedHosts) -> Result<Request
     Ok(seen)
 }
 
+/// Returns true for a header that only a proxy or a browser sends, and no SDK. Header names are in lower case.
+fn is_foreign(name: &str) -> bool {
+    match name.as_bytes() {
+        // Browsers add `Sec-Fetch-…`, and pages cannot remove it.
+        [b's', ..] => name.starts_with("sec-fetch-"),
+        [b'x', ..] => {
+            let prefixes = ["x-forwarded", "x-original-", "x-envoy-", "x-azure-", "x-appengine-"];
+            prefixes.iter().any(|prefix| name.starts_with(prefix)) || names_client_address(name)
+        }
+        _ => matches!(name, "forwarded" | "via" | "origin" | "referer" | "cdn-loop") || names_client_address(name),
+    }
+}
+
+/// Returns true for the headers in which proxies name the client: `X-Real-IP`, `True-Client-IP`, `CF-Connecting-IP`,
+/// `X-Cluster-Client-IP` and many others.
+fn names_client_address(name: &str) -> bool {
+    name.ends_with("-ip") || name.ends_with("-ipv6")
+}
+
 /// The headers that access control needs, found in one pass.
 struct RequestFacts<'r> {
     host: HeaderValues<'r>,
@@ -213,9 +229,7 @@ impl<'r> RequestFacts<'r> {
             match name.as_str() {
                 "host" => seen.host.add(value),
                 "authorization" => seen.token.add(value),
-                // Headers that only a proxy or a browser sends, and no SDK.
-                "x-forwarded-for" | "forwarded" | "via" | "origin" | "referer" => seen.foreign = true,
-                name => seen.foreign |= name.starts_with(FETCH_METADATA),
+                name => seen.foreign |= is_foreign(name),
             }
         }
         seen
@@ -257,6 +271,12 @@ pub(crate) enum Refusal {
     ForeignHost,
     /// The request has headers of a proxy or a browser.
     Forwarded,
+    /// The parser cannot read the request.
+    Malformed,
+    /// The request head is longer than the parser allows.
+    HeadTooLarge,
+    /// The request head did not arrive in time.
+    HeadTooLate,
 }
 
 #[cfg(test)]
@@ -348,6 +368,25 @@ mod tests {
                 refused,
                 "{target} {headers:?}"
             );
+        }
+    }
+
+    #[test]
+    fn refuses_headers_of_proxies_and_browsers() {
+        let foreign = "X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded Forwarded Via \
+            X-Real-IP True-Client-IP Client-IP X-Client-IP X-Cluster-Client-IP Fastly-Client-IP Fly-Client-IP \
+            CF-Connecting-IP CF-Connecting-IPv6 DO-Connecting-IP X-ProxyUser-IP X-Appengine-User-IP X-Azure-ClientIP \
+            X-Azure-SocketIP X-Envoy-External-Address X-Envoy-Internal X-Original-Forwarded-For X-Original-Host \
+            X-Original-URL CDN-Loop Origin Referer Sec-Fetch-Site Sec-Fetch-Mode Sec-Fetch-Dest";
+        let known = "Accept Accept-Encoding Amz-Sdk-Invocation-Id Amz-Sdk-Request Connection User-Agent X-Amz-User-Agent \
+            X-Amzn-Trace-Id X-Aws-Ec2-Metadata-Token X-Aws-Ec2-Metadata-Token-Ttl-Seconds Sec-Ch-Ua X-Ip-Address";
+        for (names, refused) in [(foreign, true), (known, false)] {
+            for name in names.split_whitespace() {
+                let request = request("/healthz", &[("host", "localhost"), (name, "1.2.3.4")]);
+                let expected = if refused { Err(Refusal::Forwarded) } else { Ok(()) };
+                assert_eq!(authorize(&request, &hosts(), &clients()).map(|_| ()), expected, "{name}");
+                assert_eq!(check_addressed(&request, &hosts()), expected, "{name}");
+            }
         }
     }
 

@@ -1,19 +1,35 @@
-//! The connection limit of one protocol: its slots, and the eviction of unauthorized connections when all are taken. The
-//! number and its bounds are `max_connections` of `config/server.rs`.
+//! The connection limit of one protocol: its slots, and the eviction of connections when all are taken. The number and
+//! its bounds are `max_connections` of `config/server.rs`.
+//!
+//! The holder with the most slots loses one, so that no user of the host can keep another out.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// The number of unauthorized connections that are evicted when the kernel refuses a connection. More than one is
-/// evicted, because sources need file descriptors too.
+use crate::os::peer::{Endpoints, PeerUser, PeerUsers};
+use crate::server::access::Client;
+
+/// The number of unauthorized connections that are evicted when the kernel refuses a connection, and at most for one
+/// new connection. More than one is evicted, because sources need file descriptors too, and because each eviction
+/// looks at all connections.
 const EVICTED_AT_ONCE: usize = 16;
+
+/// One in so many slots is evicted at once, so that a low limit loses few connections.
+const SHARE_AT_ONCE: usize = 32;
+
+/// The interval at which a new connection that waits looks for idle connections.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit {
     limit: usize,
+    users: PeerUsers,
     connections: Mutex<OpenConnections>,
     slot_freed: Notify,
 }
@@ -23,16 +39,59 @@ struct OpenConnections {
     /// The number of the newest connection.
     newest: u64,
     /// The connections that are not evicted, oldest first.
-    by_number: BTreeMap<u64, Arc<OpenConnection>>,
+    by_number: BTreeMap<u64, HeldSlot>,
     /// The number of connections that were evicted and are still open.
     leaving: usize,
+}
+
+#[derive(Debug)]
+struct HeldSlot {
+    open: Arc<OpenConnection>,
+    peer: Peer,
+}
+
+/// The client's end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    endpoints: Option<Endpoints>,
+    /// Looked up when it matters. The user of a connection never changes.
+    user: Option<PeerUser>,
+}
+
+/// The party that a slot counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Holder {
+    /// A program that has closed its end. Its slots are evicted first.
+    Closed,
+    User(u32),
+    /// A client whose user the kernel does not know, by the address of its entry in access control.
+    Client(usize),
+    Address(Option<IpAddr>),
+}
+
+/// The connections that may be evicted, with the number of slots of each holder.
+#[derive(Debug, Default)]
+struct Candidates {
+    connections: Vec<Candidate>,
+    slots: Vec<usize>,
+    indices: HashMap<Holder, usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    number: u64,
+    holder: Holder,
+    /// The index of its holder in [`Candidates::slots`].
+    index: usize,
+    is_authorized: bool,
+    is_busy: bool,
 }
 
 /// The state that a connection shares with the connection limit.
 #[derive(Debug, Default)]
 pub(crate) struct OpenConnection {
-    /// True once a client has sent a valid token on the connection.
-    pub(crate) authorized: AtomicBool,
+    /// Set once the connection has proved something: the token of a client, or a session token of IMDS.
+    proof: OnceLock<Option<Arc<Client>>>,
     /// True while a request is being answered.
     pub(crate) busy: AtomicBool,
     /// Set when the first request begins, and never cleared.
@@ -54,40 +113,58 @@ pub(crate) struct ConnectionSlot {
 impl ConnectionLimit {
     /// Allows `limit` connections, and at least one.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), connections: Mutex::default(), slot_freed: Notify::new() }
+        Self { limit: limit.max(1), users: PeerUsers::new(), connections: Mutex::default(), slot_freed: Notify::new() }
     }
 
-    /// Takes a slot for a new connection. If all slots are taken, the oldest unauthorized connection is evicted; if all
-    /// connections are authorized, the new one waits.
-    pub(crate) async fn take_slot(self: &Arc<Self>) -> ConnectionSlot {
+    /// Takes a slot for a new connection. If all slots are taken, the holder with the most of them loses one. The new
+    /// connection waits if that would end a request in flight of a holder that has no more than its share.
+    ///
+    /// Returns `None` if all slots are taken and the client has already closed the new connection.
+    pub(crate) async fn take_slot(self: &Arc<Self>, mut peer: Peer) -> Option<ConnectionSlot> {
         loop {
             let slot_freed = self.slot_freed.notified();
-            if let Some(slot) = self.try_take_slot() {
-                return slot;
+            if let Some(slot) = self.try_take_slot(&mut peer) {
+                return Some(slot);
             }
-            slot_freed.await;
+            if peer.user == Some(PeerUser::Closed) {
+                return None;
+            }
+            let _ = tokio::time::timeout(RETRY, slot_freed).await;
         }
     }
 
-    fn try_take_slot(self: &Arc<Self>) -> Option<ConnectionSlot> {
+    /// Returns the party that a new connection counts for.
+    pub(crate) fn holder(&self, peer: &mut Peer) -> Holder {
+        peer.look_up(&self.users);
+        peer.holder(None)
+    }
+
+    fn try_take_slot(self: &Arc<Self>, peer: &mut Peer) -> Option<ConnectionSlot> {
         let mut connections = self.connections();
         if connections.by_number.len() + connections.leaving >= self.limit {
-            if connections.leaving == 0 {
-                connections.evict();
+            let newcomer = self.holder(peer);
+            if connections.leaving == 0 && newcomer != Holder::Closed {
+                connections.look_up_users(&self.users);
+                connections.evict_for(newcomer, self.limit);
             }
             return None;
         }
         connections.newest += 1;
         let (number, open) = (connections.newest, Arc::<OpenConnection>::default());
-        connections.by_number.insert(number, Arc::clone(&open));
+        connections.by_number.insert(number, HeldSlot { open: Arc::clone(&open), peer: *peer });
         Some(ConnectionSlot { number, open, limit: Arc::clone(self) })
     }
 
     /// Evicts unauthorized connections until [`EVICTED_AT_ONCE`] of them are leaving.
     pub(crate) fn evict_several(&self) {
         let mut connections = self.connections();
-        for _ in connections.leaving..EVICTED_AT_ONCE {
-            connections.evict();
+        connections.look_up_users(&self.users);
+        let mut candidates = connections.candidates();
+        candidates.connections.retain(|candidate| !candidate.is_authorized);
+        while connections.leaving < EVICTED_AT_ONCE
+            && let Some(first) = candidates.first()
+        {
+            connections.evict(candidates.take(first).number);
         }
     }
 
@@ -96,12 +173,91 @@ impl ConnectionLimit {
     }
 }
 
+impl Peer {
+    /// A client at these addresses, if the connection has any.
+    pub(crate) fn at(endpoints: Option<Endpoints>) -> Self {
+        Self { endpoints, user: None }
+    }
+
+    fn look_up(&mut self, users: &PeerUsers) {
+        let endpoints = self.endpoints;
+        self.user.get_or_insert_with(|| endpoints.map_or(PeerUser::Unknown, |endpoints| users.of(endpoints)));
+    }
+
+    fn holder(&self, client: Option<&Arc<Client>>) -> Holder {
+        match (self.user, client) {
+            (Some(PeerUser::Closed), _) => Holder::Closed,
+            (Some(PeerUser::User(uid)), _) => Holder::User(uid),
+            (_, Some(client)) => Holder::Client(Arc::as_ptr(client).addr()),
+            (_, None) => Holder::Address(self.endpoints.map(|endpoints| endpoints.client.ip())),
+        }
+    }
+}
+
+impl Candidates {
+    /// Returns the position of the connection that leaves first: of the holder with the most slots, unauthorized before
+    /// authorized, idle before busy, old before new.
+    fn first(&self) -> Option<usize> {
+        let rank = |at: &usize| {
+            let Candidate { number, holder, index, is_authorized, is_busy } = self.connections[*at];
+            (holder == Holder::Closed, self.slots[index], !is_authorized, !is_busy, Reverse(number))
+        };
+        (0..self.connections.len()).max_by_key(rank)
+    }
+
+    fn take(&mut self, at: usize) -> Candidate {
+        let taken = self.connections.swap_remove(at);
+        self.slots[taken.index] -= 1;
+        taken
+    }
+
+    fn slots_of(&self, holder: Holder) -> usize {
+        self.indices.get(&holder).map_or(0, |index| self.slots[*index])
+    }
+}
+
 impl OpenConnections {
-    /// Evicts the oldest unauthorized connection, if there is one.
-    fn evict(&mut self) {
-        let mut oldest_first = self.by_number.iter();
-        let oldest = oldest_first.find(|(_, open)| !open.authorized.load(Ordering::Relaxed)).map(|(number, _)| *number);
-        if let Some(open) = oldest.and_then(|number| self.by_number.remove(&number)) {
+    fn look_up_users(&mut self, users: &PeerUsers) {
+        for slot in self.by_number.values_mut() {
+            slot.peer.look_up(users);
+        }
+    }
+
+    fn candidates(&self) -> Candidates {
+        let mut candidates = Candidates::default();
+        for (&number, slot) in &self.by_number {
+            let proof = slot.open.proof.get();
+            let holder = slot.peer.holder(proof.and_then(Option::as_ref));
+            let next = candidates.slots.len();
+            let index = *candidates.indices.entry(holder).or_insert(next);
+            if index == next {
+                candidates.slots.push(0);
+            }
+            candidates.slots[index] += 1;
+            let (is_authorized, is_busy) = (proof.is_some(), slot.open.busy.load(Ordering::Relaxed));
+            candidates.connections.push(Candidate { number, holder, index, is_authorized, is_busy });
+        }
+        candidates
+    }
+
+    /// Evicts a connection for a new one of this holder. A request in flight is ended only if the new holder has fewer
+    /// slots. A holder of more than half of the slots loses several, because floods go on.
+    fn evict_for(&mut self, newcomer: Holder, limit: usize) {
+        let mut candidates = self.candidates();
+        let share = candidates.slots_of(newcomer) + 1;
+        for number in 0..(limit / SHARE_AT_ONCE).clamp(1, EVICTED_AT_ONCE) {
+            let Some(first) = candidates.first() else { return };
+            let Candidate { holder, is_busy, .. } = candidates.connections[first];
+            let slots = candidates.slots_of(holder);
+            if is_busy && slots <= share || number > 0 && (is_busy || slots <= limit / 2) {
+                return;
+            }
+            self.evict(candidates.take(first).number);
+        }
+    }
+
+    fn evict(&mut self, number: u64) {
+        if let Some(HeldSlot { open, .. }) = self.by_number.remove(&number) {
             self.leaving += 1;
             open.is_evicted.store(true, Ordering::Release);
             open.evicted.notify_one();
@@ -110,6 +266,18 @@ impl OpenConnections {
 }
 
 impl OpenConnection {
+    /// Marks the connection as authorized: by the token of this client, or by a session token of IMDS.
+    pub(crate) fn authorize(&self, client: Option<&Arc<Client>>) {
+        if !self.is_authorized() {
+            let _ = self.proof.set(client.cloned());
+        }
+    }
+
+    /// Returns true once the connection has proved something.
+    pub(crate) fn is_authorized(&self) -> bool {
+        self.proof.get().is_some()
+    }
+
     /// Returns true if the connection has to close to free its slot.
     pub(crate) fn is_evicted(&self) -> bool {
         self.is_evicted.load(Ordering::Acquire)
@@ -141,5 +309,77 @@ impl Drop for ConnectionSlot {
         }
         drop(connections);
         self.limit.slot_freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slot of a connection that the test describes: user, authorized, busy.
+    type Given = (u32, bool, bool);
+
+    /// Fills a limit with these connections, and returns the positions of those that a new connection of the user
+    /// evicts, one after another, and then no more.
+    fn evicted(given: &[Given], newcomer: u32, limit: usize) -> Vec<u64> {
+        let mut connections = OpenConnections::default();
+        for (number, &(user, is_authorized, is_busy)) in (0..).zip(given) {
+            let open = Arc::<OpenConnection>::default();
+            open.busy.store(is_busy, Ordering::Relaxed);
+            if is_authorized {
+                open.authorize(None);
+            }
+            let slot = HeldSlot { open, peer: Peer { endpoints: None, user: Some(PeerUser::User(user)) } };
+            connections.by_number.insert(number, slot);
+        }
+        let before: Vec<u64> = connections.by_number.keys().copied().collect();
+        connections.evict_for(Holder::User(newcomer), limit);
+        before.into_iter().filter(|number| !connections.by_number.contains_key(number)).collect()
+    }
+
+    #[test]
+    fn evicts_of_the_holder_with_most_slots() {
+        const IDLE: bool = false;
+        let table: &[(&str, &[Given], u32, &[u64])] = &[
+            ("the oldest of the user with most", &[(1, false, IDLE), (2, false, IDLE), (2, false, IDLE)], 1, &[1]),
+            ("also for itself", &[(1, false, IDLE), (2, false, IDLE), (2, false, IDLE)], 2, &[1]),
+            ("with a token too", &[(1, false, IDLE), (2, true, IDLE), (2, true, IDLE)], 1, &[1]),
+            ("unauthorized first", &[(2, true, IDLE), (2, true, IDLE), (2, false, true), (1, false, IDLE)], 1, &[2]),
+            ("idle before busy", &[(2, true, true), (2, true, IDLE), (1, true, IDLE)], 1, &[1]),
+            ("busy for a poorer user", &[(2, true, true), (2, true, true), (2, true, true)], 1, &[0]),
+            ("busy for no equal user", &[(2, true, true), (2, true, true), (2, true, true)], 2, &[]),
+            ("of equals the unauthorized", &[(1, true, IDLE), (2, false, IDLE)], 3, &[1]),
+            ("of equals no busy one", &[(1, true, true), (2, true, true)], 3, &[]),
+        ];
+        for (name, given, newcomer, expected) in table {
+            assert_eq!(evicted(given, *newcomer, given.len()), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn holder_of_most_slots_loses_several() {
+        let flood = |others: u32| -> Vec<Given> {
+            let own = (0..512 - others).map(|_| (1, true, false));
+            own.chain((0..others).map(|other| (2 + other, false, false))).collect()
+        };
+        assert_eq!(evicted(&flood(100), 7, 512), (0..16).collect::<Vec<_>>());
+        assert_eq!(evicted(&flood(300), 7, 512), [0], "it has less than half");
+        assert_eq!(evicted(&flood(251), 7, 512), (0..5).collect::<Vec<_>>(), "down to half");
+    }
+
+    #[test]
+    fn users_unknown_to_the_kernel_count_by_client_or_address() {
+        let client = |name: &str| Arc::new(Client { name: name.into(), identities: None });
+        let (one, other) = (client("one"), client("other"));
+        let address = |ip: &str| {
+            let address = format!("{ip}:1").parse().unwrap();
+            Some(Endpoints { client: address, ours: address })
+        };
+        let of = |endpoints, client| Peer { endpoints, user: Some(PeerUser::Unknown) }.holder(client);
+        assert_eq!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.2"), Some(&one)));
+        assert_ne!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.1"), Some(&other)));
+        assert_ne!(of(address("10.0.0.1"), None), of(address("10.0.0.2"), None));
+        let known = Peer { endpoints: address("10.0.0.1"), user: Some(PeerUser::User(1)) };
+        assert_eq!(known.holder(Some(&one)), known.holder(None));
     }
 }

@@ -3,6 +3,7 @@
 use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
@@ -21,8 +22,12 @@ use tokio::time::Instant;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot};
+use crate::os::peer::Endpoints;
+use crate::server::access::Refusal;
+use crate::server::burst::Burst;
+use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot, Peer};
 use crate::server::header_timeout::HeaderTimer;
+use crate::server::parser_refusal::{self, ParserFilter};
 use crate::server::protocol::Protocol;
 use crate::server::response::{AnswerFuture, HttpAnswer};
 
@@ -53,8 +58,8 @@ pub(crate) trait Listener: Send + 'static {
     /// Returns the address of the listener, if it has one.
     fn address(&self) -> Option<SocketAddr>;
 
-    /// Accepts the next connection. Dropping the future loses no connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// Accepts the next connection, with its addresses if it has any. Dropping the future loses no connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Option<Endpoints>)>> + Send;
 }
 
 impl Listener for TcpListener {
@@ -64,11 +69,10 @@ impl Listener for TcpListener {
         self.local_addr().ok()
     }
 
-    async fn accept(&mut self) -> io::Result<Self::Stream> {
-        let (stream, _) = Self::accept(self).await?;
-        // Small responses must not wait for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
+    async fn accept(&mut self) -> io::Result<(Self::Stream, Option<Endpoints>)> {
+        let (stream, client) = Self::accept(self).await?;
+        let endpoints = stream.local_addr().ok().map(|ours| Endpoints { client, ours });
+        Ok((stream, endpoints))
     }
 }
 
@@ -116,15 +120,21 @@ async fn accept<L: Listener>(
 ) {
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
+    let mut burst = Burst::new();
     while !stop.is_cancelled() {
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(_) = tasks.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = listener.accept(), if !burst.is_turn_over() => accepted,
+            // No connection waits, or many came: the open ones have their turn.
+            () = tokio::task::yield_now(), if burst.has_begun() => {
+                burst.end_turn();
+                continue;
+            }
         };
-        let stream = match accepted {
-            Ok(stream) => stream,
+        let (stream, endpoints) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
                 limit.evict_several();
@@ -138,11 +148,17 @@ async fn accept<L: Listener>(
         if refused.take_if(|last| last.elapsed() > RECOVERED_AFTER).is_some() {
             tracing::info!("connections are accepted again");
         }
+        let mut peer = Peer::at(endpoints);
+        if !burst.admits(|| limit.holder(&mut peer)) {
+            continue;
+        }
         let slot = tokio::select! {
             () = stop.cancelled() => break,
-            slot = limit.take_slot() => slot,
+            slot = limit.take_slot(peer) => slot,
         };
-        tasks.spawn(serve_connection(stream, protocol.clone(), slot, stop.clone()));
+        if let Some(slot) = slot {
+            tasks.spawn(serve_connection(stream, protocol.clone(), slot, stop.clone()));
+        }
     }
     drop(listener);
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -161,8 +177,9 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[must_use]
 pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // `HeaderTimer` replaces hyper's header timeout.
-    http.header_read_timeout(None).max_buf_size(MAX_HEAD);
+    // `HeaderTimer` replaces hyper's header timeout. A client that has closed its sending side still reads. hyper
+    // cannot tell one that hung up, but its request waits a few seconds at most.
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD).half_close(true);
     http
 }
 
@@ -171,29 +188,38 @@ async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let open = Arc::clone(&slot.open);
+    let (open, requests) = (Arc::clone(&slot.open), protocol.clone());
     let service = service_fn(move |request: http::Request<Incoming>| {
         open.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
-        match protocol.answer(request, || open.authorized.store(true, Ordering::Relaxed)) {
-            AnswerFuture::Now(mut response) => {
+        // A second request in one turn of this task is pipelined. The other connections have their turn first.
+        let is_pipelined = open.answered.load(Ordering::Relaxed);
+        let answer = requests.answer(request, |client| open.authorize(client));
+        // No handler reads bodies, and no SDK sends one. A connection that has proved nothing gets one answer.
+        let closes = has_body || !open.is_authorized();
+        match answer {
+            AnswerFuture::Now(mut response) if !is_pipelined => {
                 open.answered.store(true, Ordering::Relaxed);
-                close_after_body(&mut response, has_body);
+                close_if(closes, &mut response);
                 Either::Left(ready(response))
             }
-            AnswerFuture::Later(response) => {
-                let busy = BusyGuard::new(&open);
+            answer => {
+                let open = Arc::clone(&open);
+                let busy = matches!(answer, AnswerFuture::Later(_)).then(|| BusyGuard::new(&open));
                 Either::Right(async move {
                     let _busy = busy;
-                    let mut response = response.await;
-                    close_after_body(&mut response, has_body);
+                    if is_pipelined {
+                        tokio::task::yield_now().await;
+                    }
+                    let mut response = answer.wait().await;
+                    open.answered.store(true, Ordering::Relaxed);
+                    close_if(closes, &mut response);
                     response
                 })
             }
         }
     });
-    let connection = builder().serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = builder().serve_connection(TokioIo::new(ParserFilter::new(stream)), service);
     let signal = async {
         tokio::select! {
             () = slot.open.evicted.notified() => ConnectionSignal::Evicted,
@@ -204,7 +230,7 @@ where
     let mut timer = HeaderTimer::start(HEADER_TIMEOUT);
     let mut registered: Option<Waker> = None;
     let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Err(ended));
         }
         if slot.open.answered.swap(false, Ordering::Relaxed) {
@@ -226,20 +252,28 @@ where
         }
         signal.as_mut().poll(cx).map(Ok)
     });
-    let ended = match ended.await {
-        Err(ended) => ended,
+    let (stream, refusal) = match ended.await {
+        Err(Ok(())) => return,
+        Err(Err(error)) => {
+            tracing::debug!(%error, "connection ended");
+            let begun = slot.open.begun.load(Ordering::Relaxed);
+            connection.into_parts().io.into_inner().end(&error, begun)
+        }
         Ok(ConnectionSignal::Evicted) => {
-            tracing::debug!("closed the oldest unauthorized connection to free its slot");
+            tracing::debug!("closed a connection of the holder with most connections to free its slot");
             return;
         }
         Ok(ConnectionSignal::HeaderTimeout) => {
             tracing::debug!("closed a connection: no request head within {} s", HEADER_TIMEOUT.as_secs());
-            return;
+            let parts = connection.into_parts();
+            // A client that has sent nothing waits for no answer.
+            let refusal = (!parts.read_buf.is_empty()).then_some(Refusal::HeadTooLate);
+            (parts.io.into_inner().into_inner(), refusal)
         }
         Ok(ConnectionSignal::Stop) => {
             // Wait for the first request of a new connection: the client is about to send it, and may not retry. A
             // graceful shutdown by hyper would close a connection without a request at once.
-            let first = poll_fn(|cx| match connection.as_mut().poll(cx) {
+            let first = poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
                 Poll::Ready(ended) => Poll::Ready(Some(ended)),
                 Poll::Pending if slot.open.begun.load(Ordering::Relaxed) => Poll::Ready(None),
                 Poll::Pending => Poll::Pending,
@@ -249,20 +283,25 @@ where
                 Ok(None) => {}
                 Err(_) => return,
             }
-            connection.as_mut().graceful_shutdown();
-            if slot.open.busy.load(Ordering::Relaxed) {
+            Pin::new(&mut connection).graceful_shutdown();
+            return log_end(if slot.open.busy.load(Ordering::Relaxed) {
                 connection.await
             } else {
                 tokio::time::timeout(FLUSH, connection).await.unwrap_or(Ok(()))
-            }
+            });
         }
     };
-    log_end(ended);
+    if let Some(refusal) = refusal {
+        let answered = parser_refusal::answer(stream, || protocol.refuse(refusal));
+        tokio::select! {
+            _ = signal => {}
+            _ = tokio::time::timeout(FLUSH, answered) => {}
+        }
+    }
 }
 
-/// Closes the connection after a request with a body. No handler reads bodies, and no SDK sends one.
-fn close_after_body(response: &mut HttpAnswer, has_body: bool) {
-    if has_body && let Ok(response) = response {
+fn close_if(closes: bool, response: &mut HttpAnswer) {
+    if closes && let Ok(response) = response {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
@@ -282,12 +321,16 @@ mod tests {
 
     use super::*;
     use crate::lease::registry::LeaseRegistry;
+    use crate::model::secret::Secret;
     use crate::os::clock::Clock;
-    use crate::server::access::{AllowedHosts, Clients};
+    use crate::server::access::{AllowedHosts, Client, Clients};
     use crate::server::lookup::LeaseLookup;
     use crate::server::routes::{RouteState, Routes};
 
-    /// A protocol without identities and clients.
+    /// A token that no client shows by chance.
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    /// A protocol without identities.
     fn protocol() -> Protocol {
         let registry = LeaseRegistry {
             handles: watch::Sender::default().subscribe(),
@@ -296,7 +339,8 @@ mod tests {
             profile_demand: mpsc::channel(1).0,
         };
         let leases = LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() };
-        let (clients, hosts) = (Clients::new([]), AllowedHosts::default());
+        let clients = Clients::new([(Secret::from(TOKEN), Client { name: "client".into(), identities: None })]);
+        let hosts = AllowedHosts::default();
         Protocol::Container(Routes::new(Arc::new(RouteState {
             leases,
             clients,
@@ -309,13 +353,12 @@ mod tests {
     #[allow(clippy::disallowed_methods, reason = "awaited below")]
     async fn closes_connection_when_request_head_is_late() {
         let (mut client, server) = tokio::io::duplex(4096);
-        let slot = Arc::new(ConnectionLimit::new(1)).take_slot().await;
+        let slot = Arc::new(ConnectionLimit::new(1)).take_slot(Peer::at(None)).await.unwrap();
         let began = Instant::now();
         let serving = tokio::spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
-        // The first is answered at once, the second by the router.
-        for (path, status) in [("/status", "401"), ("/healthz", "200")] {
+        for (path, status) in [("/nothing", "404"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");
             client.write_all(request.as_bytes()).await.unwrap();
             let mut response = vec![0; 4096];
             let length = client.read(&mut response).await.unwrap();
@@ -323,8 +366,11 @@ mod tests {
             assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
         }
         client.write_all(b"GET /healthz HTTP/1.1\r\nHost: ").await.unwrap();
-        serving.await.unwrap();
+        let mut late = String::new();
+        client.read_to_string(&mut late).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 35);
-        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        assert!(late.starts_with("HTTP/1.1 408 ") && late.contains("RequestTimeout"), "{late}");
+        drop(client);
+        serving.await.unwrap();
     }
 }

@@ -143,6 +143,21 @@ impl From<Refusal> for ErrorResponse {
                 "Forwarded",
                 "the request came through a proxy or from a browser, and the broker refuses both; set NO_PROXY=127.0.0.1,localhost",
             ),
+            Refusal::Malformed => Self::new(
+                StatusCode::BAD_REQUEST,
+                "MalformedRequest",
+                "the request cannot be read: its head is incomplete or not HTTP/1.1; use plain http://, and HTTP/1.1",
+            ),
+            Refusal::HeadTooLarge => Self::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "RequestHeadTooLarge",
+                "the request head has more than 16 kB or 100 headers; send fewer headers, or shorter ones",
+            ),
+            Refusal::HeadTooLate => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "RequestTimeout",
+                "the request head did not arrive within 15 s; send it at once",
+            ),
         }
     }
 }

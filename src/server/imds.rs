@@ -20,7 +20,6 @@ use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
-use crate::server::error::ErrorResponse;
 use crate::server::imds::reply::{ImdsReply, TTL};
 use crate::server::imds::session_tokens::{ImdsSessionTokens, parse_ttl};
 use crate::server::lookup::LeaseLookup;
@@ -56,19 +55,23 @@ pub(crate) struct ImdsServer {
 }
 
 impl ImdsServer {
-    pub(crate) fn answer(self: &Arc<Self>, request: &Parts) -> AnswerFuture {
+    /// Answers one request. Calls `authorized` if the request has a session token.
+    pub(crate) fn answer(self: &Arc<Self>, request: &Parts, authorized: impl FnOnce()) -> AnswerFuture {
         let (path, method) = (collapse_slashes(request.uri.path()), &request.method);
         if let Err(refusal) = check_addressed(request, &self.hosts) {
             tracing::debug!(path = %Escaped(path), ?refusal, "IMDS request refused");
-            let error = ErrorResponse::from(refusal);
-            return AnswerFuture::Now(ImdsReply::error(error.status, error.message).into_response());
+            return AnswerFuture::Now(ImdsReply::from(refusal).into_response());
         }
         if path == TOKEN_PATH {
             return AnswerFuture::Now(self.issue_token(method, &request.headers).into_response());
         }
-        if let Err(refusal) = self.check_token(&request.headers) {
-            tracing::debug!(path = %Escaped(path), "IMDS request refused: no valid session token");
-            return AnswerFuture::Now(refusal.into_response());
+        match self.check_token(&request.headers) {
+            Ok(is_proved) if is_proved => authorized(),
+            Ok(_) => {}
+            Err(refusal) => {
+                tracing::debug!(path = %Escaped(path), "IMDS request refused: no valid session token");
+                return AnswerFuture::Now(refusal.into_response());
+            }
         }
         if !matches!(*method, Method::GET | Method::HEAD) {
             return AnswerFuture::Now(ImdsReply::method_not_allowed("this path answers only GET").into_response());
@@ -89,7 +92,9 @@ impl ImdsServer {
             return ImdsReply::method_not_allowed("this path answers only PUT");
         }
         match single_value(headers, &TTL).and_then(|ttl| ttl.to_str().ok()).and_then(parse_ttl) {
-            Some(seconds) => ImdsReply::token(self.session_tokens.issue(Duration::from_secs(seconds)), seconds),
+            Some(seconds) => {
+                ImdsReply::token(self.session_tokens.issue(self.leases.now(), Duration::from_secs(seconds)), seconds)
+            }
             None => ImdsReply::error(
                 StatusCode::BAD_REQUEST,
                 "X-aws-ec2-metadata-token-ttl-seconds must be a whole number of seconds from 1 to 21600",
@@ -97,12 +102,13 @@ impl ImdsServer {
         }
     }
 
-    /// Checks the session token of a request. With `allow_v1` it may be missing, but not invalid.
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), ImdsReply> {
+    /// Checks the session token of a request. With `allow_v1` it may be missing, but not invalid. Returns true if there
+    /// is one.
+    fn check_token(&self, headers: &HeaderMap) -> Result<bool, ImdsReply> {
         let refuse = |why: &str| Err(ImdsReply::error(StatusCode::UNAUTHORIZED, why));
         if !headers.contains_key(TOKEN) {
             if self.allow_v1 {
-                return Ok(());
+                return Ok(false);
             }
             return refuse(
                 "the request has no session token (IMDSv2): get one with PUT /latest/api/token. For programs that know \
@@ -110,7 +116,7 @@ impl ImdsServer {
             );
         }
         match single_value(headers, &TOKEN) {
-            Some(token) if self.session_tokens.verify(token.as_bytes()) => Ok(()),
+            Some(token) if self.session_tokens.verify(self.leases.now(), token.as_bytes()) => Ok(true),
             _ => refuse("the session token has expired or is not valid here: get another with PUT /latest/api/token"),
         }
     }

@@ -9,9 +9,10 @@ use tokio::net::TcpListener;
 
 use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
 
-/// The maximum number of connections that wait in the kernel to be accepted. The kernel allows no more by default. If
-/// the queue is full, a client retries only after a second.
-const BACKLOG: i32 = 4096;
+/// The maximum number of connections that wait in the kernel to be accepted. They are accepted in order, so that a
+/// client waits behind a flood: the queue must not be longer than 20 ms. If it is full, a client retries only after a
+/// second.
+const BACKLOG: i32 = 512;
 
 /// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default
 /// it grows to megabytes for a client that sends many requests and reads no response, even without a token.
@@ -58,7 +59,6 @@ pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpL
         check_address(address, allow_remote)?;
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                rustix::net::listen(&listener, BACKLOG).map_err(|error| ListenError::Io(address, error.into()))?;
                 prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
                 listeners.push(listener);
             }
@@ -102,6 +102,9 @@ fn check_address(address: SocketAddr, allow_remote: bool) -> Result<(), ListenEr
 /// Sets the socket options that every connection inherits.
 fn prepare(listener: &TcpListener, address: SocketAddr) -> io::Result<()> {
     use rustix::net::sockopt;
+    rustix::net::listen(listener, BACKLOG)?;
+    // Small responses must not wait for an acknowledgement.
+    sockopt::set_tcp_nodelay(listener, true)?;
     sockopt::set_socket_send_buffer_size(listener, BUFFER)?;
     sockopt::set_socket_recv_buffer_size(listener, BUFFER)?;
     sockopt::set_tcp_user_timeout(listener, u32::try_from(UNREAD_TIMEOUT.as_millis()).unwrap_or(u32::MAX))?;

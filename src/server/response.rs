@@ -19,7 +19,6 @@ pub(crate) enum AnswerFuture {
 }
 
 impl AnswerFuture {
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) async fn wait(self) -> HttpAnswer {
         match self {
             Self::Now(answered) => answered,

@@ -60,7 +60,7 @@ impl Routes {
     }
 
     /// Answers one request. Calls `authorized` if the request has the token of a client.
-    pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce()) -> AnswerFuture
+    pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce(&Arc<Client>)) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -75,7 +75,7 @@ impl Routes {
         };
         if let Authorized::Client(client) = &authorized_as {
             tracing::debug!(path = %Escaped(parts.uri.path()), client = %client.name, "request");
-            authorized();
+            authorized(client);
             if let Some(body) = self.state.held_body(&parts, client) {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }

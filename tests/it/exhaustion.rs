@@ -228,8 +228,7 @@ fn closes_connections_of_clients_that_never_read() {
     broker.wait_for_key("AKIAENV");
     let requests =
         format!("GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n").repeat(1000);
-    // These clients send the auth token, so that no client without one can take their slots.
-    let readers: Vec<TcpStream> = (0..SLOTS)
+    let mut readers: Vec<TcpStream> = (0..SLOTS)
         .map(|_| {
             let mut stream = TcpStream::connect(broker.address()).unwrap();
             stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
@@ -243,11 +242,69 @@ fn closes_connections_of_clients_that_never_read() {
         sending < SLOTS << 17 && received < SLOTS << 17,
         "the kernel holds {sending} and {received} bytes for them"
     );
-    // No slot has to be freed for this client.
-    assert_eq!(broker.get("/credentials").status, 200);
-    drop(readers);
+    let deadline = Instant::now() + TIMEOUT;
+    for reader in &mut readers {
+        while !matches!(reader.write(b"x"), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock) {
+            assert!(Instant::now() < deadline, "the connection is still open");
+        }
+    }
     assert_eq!(broker.get("/credentials").status, 200);
     assert!(broker.peak_memory() < 64_000, "{} kB", broker.peak_memory());
+}
+
+/// Idle connections with a token, as a pool of a client keeps them, must not keep other clients out.
+#[test]
+fn idle_connections_with_a_token_make_room() {
+    const SLOTS: usize = 8;
+    let home = Home::new();
+    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SLOTS}\n"));
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let token = home.token();
+    broker.wait_for_key("AKIAENV");
+    let mut idle: Vec<KeepAlive> = (0..SLOTS).map(|_| KeepAlive::to(&broker, &token)).collect();
+    for client in &mut idle {
+        assert_eq!(client.request(), 200);
+    }
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(broker.get("/credentials").status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}: they waited for the header timeout", began.elapsed());
+    // The newest has the latest right to stay.
+    assert_eq!(idle.pop().unwrap().request(), 200);
+}
+
+/// A user with many connections must not evict the few of another, even while that one pauses.
+#[test]
+fn a_flood_of_one_user_evicts_its_own_connections() {
+    const SLOTS: usize = 8;
+    if !rustix::process::geteuid().is_root() && skip("connections of another user need root") {
+        return;
+    }
+    let home = Home::new();
+    let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SLOTS}\n"));
+    let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
+    let token = home.token();
+    broker.wait_for_key("AKIAENV");
+    let (host, port) = (broker.address().ip(), broker.address().port());
+    let script = format!("for i in $(seq 100); do exec {{fd}}<>/dev/tcp/{host}/{port}; done; echo full; read -r");
+    let mut command = Command::new("bash");
+    std::os::unix::process::CommandExt::uid(command.args(["-c", &script]), 65_534);
+    let mut paused = TcpStream::connect(broker.address()).unwrap();
+    let mut flood = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 4];
+    flood.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
+    write!(
+        paused,
+        "GET /credentials HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    paused.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let mut answer = String::new();
+    paused.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    drop(flood.stdin.take());
+    flood.wait().unwrap();
 }
 
 /// Returns the bytes that the kernel holds for the connections of this port, unread by the peer and by the daemon.

@@ -81,7 +81,10 @@ fn refuses_oversized_heads() {
                 for head in [&head, &many].into_iter().cycle().take(10) {
                     let answer = broker.send(head.as_bytes());
                     // The response is lost if the kernel resets the connection because of unread bytes.
-                    assert!(matches!(answer.status, 431 | 0) && answer.body.is_empty(), "{answer:?}");
+                    assert!(
+                        answer.status == 0 || answer.status == 431 && answer.code() == "RequestHeadTooLarge",
+                        "{answer:?}"
+                    );
                 }
             });
         }

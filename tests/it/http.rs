@@ -127,18 +127,22 @@ fn access_control_checks_host_and_headers() {
     for host in ["127.0.0.1", "LOCALHOST", &with_port[0], "[::1]", "::1", &with_port[1], "127.0.0.1:1"] {
         assert_eq!(with(&format!("GET /credentials HTTP/1.1\r\nHost: {host}\r\n")).status, 200, "{host}");
     }
-    let refused: &[(&str, &str)] = &[
-        ("GET /credentials HTTP/1.1\r\n", "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", "ForbiddenHost"),
-        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
+    let refused: &[(&str, u16, &str)] = &[
+        ("GET /credentials HTTP/1.1\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
+        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", 403, "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: a\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: 1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nCF-Connecting-IP: 1.2.3.4\r\n", 403, "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Envoy-Internal: true\r\n", 403, "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
     ];
     for (head, code) in refused {
         let answer = with(head);
@@ -183,6 +187,97 @@ fn answers_odd_requests_and_serves_the_next() {
         assert!(matches!(answer.status, 400 | 505 | 0), "{answer:?}");
     }
     assert_eq!(broker.get("/credentials").status, 200);
+}
+
+#[test]
+fn unreadable_requests_get_json_errors() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
+    let headers: String = (0..101).map(|number| format!("X-{number}: y\r\n")).collect();
+    let malformed = [
+        "GET\r\n\r\n".to_owned(),
+        "\0\0\0\0\r\n\r\n".to_owned(),
+        "GET / HTTP/9.9\r\n\r\n".to_owned(),
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0".to_owned(),
+        format!("{head}Content-Length: many\r\n\r\n"),
+        format!("{head}X: a\0b\r\n\r\n"),
+        // Cut off: the client closes its sending side.
+        head.to_owned(),
+    ];
+    let too_large = [format!("{head}X: {}\r\n\r\n", "x".repeat(20_000)), format!("{head}{headers}\r\n")];
+    let malformed = malformed.into_iter().map(|bytes| (bytes, 400, "MalformedRequest"));
+    let too_large = too_large.into_iter().map(|bytes| (bytes, 431, "RequestHeadTooLarge"));
+    for (bytes, status, code) in malformed.chain(too_large) {
+        let mut stream = TcpStream::connect(broker.address()).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{bytes:.80}: {answer:?}"));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{bytes:.80}: {answer}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains("content-type: application/json") && head.contains("connection: close"), "{answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert!(body["code"] == code && body["message"].is_string(), "{bytes:.80}: {answer}");
+        assert_eq!(answer.matches("HTTP/1.1 4").count(), 1, "{answer}");
+    }
+}
+
+/// The client closes its sending side with the request or a little later. In both cases it still reads.
+#[test]
+fn answers_a_half_closed_client() {
+    let home = Home::new();
+    // The source never answers, so that `/status` waits a second for a region.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}/", silent.local_addr().unwrap());
+    let broker = home.serve(&[], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri.as_str())]);
+    let token = home.token();
+    let half_close = |path: &str, pause: Duration| {
+        let mut stream = TcpStream::connect(broker.address()).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        std::thread::sleep(pause);
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("\r\n\r\n{"), "{path} {pause:?}: {answer:?}");
+    };
+    for _ in 0..100 {
+        half_close("/nothing", Duration::ZERO);
+        half_close("/healthz", Duration::ZERO);
+    }
+    for pause in [0, 100] {
+        half_close("/status", Duration::from_millis(pause));
+    }
+}
+
+#[test]
+fn connection_without_a_token_gets_one_answer() {
+    let home = Home::new();
+    let broker = home.serve(&[], &KEYS);
+    let token = home.token();
+    broker.wait_for_key("AKIAENV");
+    let with =
+        |path: &str, token: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
+    let count = |requests: String| {
+        let mut stream = TcpStream::connect(broker.address()).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(requests.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        // The kernel may reset the connection, because the daemon does not read the other requests.
+        let _ = stream.read_to_string(&mut answers);
+        (answers.matches("HTTP/1.1 ").count(), answers.to_ascii_lowercase().matches("connection: close").count())
+    };
+    for path in ["/credentials", "/healthz", "/readyz"] {
+        assert_eq!(count(with(path, "wrong").repeat(50)), (1, 1), "{path}");
+    }
+    assert_eq!(count(with("/credentials", &token).repeat(50)), (50, 0));
+    assert_eq!(count(with("/credentials", &token) + &with("/healthz", "").repeat(50)), (51, 0), "it has shown a token");
 }
 
 #[test]

@@ -139,6 +139,41 @@ fn issues_and_checks_session_tokens() {
 }
 
 #[test]
+fn session_token_survives_a_restart() {
+    let home = Home::new();
+    let token = {
+        let service = serve(&home, "", &TEMPORARY);
+        let token = service.token();
+        assert_eq!(service.ask("GET", ROLE, &token).0, 200);
+        token
+    };
+    assert_eq!(serve(&home, "", &TEMPORARY).ask("GET", ROLE, &token).0, 200);
+    std::fs::remove_file(home.path().join("run/token")).unwrap();
+    assert_eq!(serve(&home, "", &TEMPORARY).ask("GET", ROLE, &token).0, 401, "the auth token is another one");
+}
+
+#[test]
+fn connection_stays_open_after_a_session_token() {
+    let home = Home::new();
+    let service = serve(&home, "", &TEMPORARY);
+    let head = |method: &str, path: &str, headers: &str| {
+        format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", service.address)
+    };
+    let count = |requests: &str| {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.write_all(requests.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        let _ = stream.read_to_string(&mut answers);
+        answers.matches("HTTP/1.1 ").count()
+    };
+    let put = head("PUT", "/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n");
+    assert_eq!(count(&put.repeat(20)), 1);
+    assert_eq!(count(&head("GET", ROLE, &service.token()).repeat(20)), 20);
+}
+
+#[test]
 fn applies_access_control() {
     let home = Home::new();
     let service = serve(&home, "allow_v1 = true\n", &TEMPORARY);
@@ -148,6 +183,11 @@ fn applies_access_control() {
         "Origin: null\r\n",
         "Via: 1.1 x\r\n",
         "X-Forwarded-For: 1.2.3.4\r\n",
+        "X-Forwarded-Host: a\r\n",
+        "X-Real-IP: 1.2.3.4\r\n",
+        "True-Client-IP: 1.2.3.4\r\n",
+        "CF-Connecting-IP: 1.2.3.4\r\n",
+        "X-Envoy-External-Address: 1.2.3.4\r\n",
         "Sec-Fetch-Mode: cors\r\n",
     ] {
         for (method, path) in [("GET", ROLE), ("PUT", "/latest/api/token"), ("GET", "/")] {
@@ -163,7 +203,10 @@ fn limits_heads_and_closes_after_a_body() {
     let service = serve(&home, "", &TEMPORARY);
     let token = service.token();
     let long = format!("{token}X-Long: {}\r\n", "x".repeat(17 * 1024));
-    assert_eq!(service.ask("GET", ROLE, &long).0, 431);
+    for (request, status) in [(long, 431), ("X: a\0b\r\n".to_owned(), 400)] {
+        let (answered, head, body) = service.ask("GET", ROLE, &request);
+        assert!(answered == status && head.contains("content-type: text/plain") && !body.is_empty(), "{head}{body}");
+    }
     let addresses = [service.address, service.broker.addresses[0]];
     for (address, frame) in addresses.into_iter().flat_map(|address| {
         [(address, "Content-Length: 2\r\n\r\n{}"), (address, "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n")]

@@ -22,6 +22,7 @@ use crate::lease::supervisor::Generation;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
+use crate::os::peer::Endpoints;
 use crate::os::rng::Rng;
 use crate::server::access::Client;
 use crate::server::connections::Listener;
@@ -181,9 +182,9 @@ impl Listener for DuplexListener {
         None
     }
 
-    async fn accept(&mut self) -> io::Result<DuplexStream> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<Endpoints>)> {
         match self.0.recv().await {
-            Some(stream) => Ok(stream),
+            Some(stream) => Ok((stream, None)),
             None => std::future::pending().await,
         }
     }

@@ -5,7 +5,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 
-use crate::server::error::{set_no_store, truncate};
+use crate::server::access::Refusal;
+use crate::server::error::{ErrorResponse, set_no_store, truncate};
 use crate::server::response::HttpAnswer;
 
 /// The header with the lifetime of a session token, in seconds; requests and responses have it.
@@ -55,5 +56,12 @@ impl ImdsReply {
             _ => None,
         };
         Ok(response)
+    }
+}
+
+impl From<Refusal> for ImdsReply {
+    fn from(refusal: Refusal) -> Self {
+        let ErrorResponse { status, message, .. } = refusal.into();
+        Self::error(status, message)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64_simd::URL_SAFE_NO_PAD;
 use ring::hmac;
-use ring::rand::SystemRandom;
-use tokio::time::Instant;
+
+use crate::model::secret::Secret;
 
 /// The lifetimes that a client may request, in seconds; six hours at most (EC2 user guide).
 const TTL_RANGE: RangeInclusive<u64> = 1..=21_600;
@@ -19,43 +19,42 @@ pub(crate) fn parse_ttl(text: &str) -> Option<u64> {
     text.parse().ok().filter(|seconds| digits && TTL_RANGE.contains(seconds))
 }
 
-/// The length of the expiration in a token: nanoseconds since the start of the process, as a `u64`.
+/// The length of the expiration in a token: nanoseconds since 1970, as a `u64`.
 const END: usize = 8;
 
 /// The length of the HMAC-SHA-256 of the expiration.
 const TAG: usize = 32;
 
-/// Issues and verifies session tokens until the process ends.
+/// The purpose of the derived key. Another purpose has another key.
+const PURPOSE: &[u8] = b"credenza IMDS session token 1";
+
+/// Issues and verifies session tokens.
 ///
-/// The key is generated at the start and stays in the process: tokens of other processes and of earlier runs are
-/// refused. Expirations are on the monotonic clock, so a change of the wall clock has no effect on them.
+/// The key is derived from the auth token, so that session tokens survive a restart: some SDKs keep one for six hours
+/// and do not replace it when it is refused. With another auth token all earlier session tokens are refused.
+/// Expirations are on the wall clock, the only one that runs on between two processes.
 pub(crate) struct ImdsSessionTokens {
     key: hmac::Key,
-    started: Instant,
 }
 
 impl ImdsSessionTokens {
-    /// Generates a new key.
-    ///
-    /// # Errors
-    /// If the kernel gives no random bytes.
-    pub(crate) fn new() -> Result<Self, ring::error::Unspecified> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
-        Ok(Self { key, started: Instant::now() })
+    pub(crate) fn signed_with(auth_token: &Secret) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, auth_token.expose().as_bytes());
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, PURPOSE).as_ref()) }
     }
 
     /// Issues a token that lives for `ttl`: 54 characters of the URL-safe base64 alphabet.
-    pub(crate) fn issue(&self, ttl: Duration) -> String {
-        let end = (self.started.elapsed() + ttl).as_nanos();
-        let end = u64::try_from(end).unwrap_or(u64::MAX).to_be_bytes();
+    pub(crate) fn issue(&self, now: SystemTime, ttl: Duration) -> String {
+        let end = u64::try_from((since_1970(now) + ttl).as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
         let mut token = [0; END + TAG];
         token[..END].copy_from_slice(&end);
         token[END..].copy_from_slice(hmac::sign(&self.key, &end).as_ref());
         URL_SAFE_NO_PAD.encode_to_string(token)
     }
 
-    /// Returns true if the token was issued here and has not expired. The MAC is compared in constant time.
-    pub(crate) fn verify(&self, token: &[u8]) -> bool {
+    /// Returns true if the token was issued with this auth token and has not expired. The MAC is compared in constant
+    /// time.
+    pub(crate) fn verify(&self, now: SystemTime, token: &[u8]) -> bool {
         const LENGTH: usize = (END + TAG) * 4 / 3 + 1;
         if token.len() != LENGTH {
             return false;
@@ -63,8 +62,12 @@ impl ImdsSessionTokens {
         let Ok(token) = URL_SAFE_NO_PAD.decode_to_vec(token) else { return false };
         let Some((end, tag)) = token.split_first_chunk::<END>() else { return false };
         let is_authentic = hmac::verify(&self.key, end, tag).is_ok();
-        is_authentic && self.started.elapsed().as_nanos() < u128::from(u64::from_be_bytes(*end))
+        is_authentic && since_1970(now).as_nanos() < u128::from(u64::from_be_bytes(*end))
     }
+}
+
+fn since_1970(now: SystemTime) -> Duration {
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl fmt::Debug for ImdsSessionTokens {
@@ -79,11 +82,19 @@ mod tests {
 
     use super::*;
 
+    fn tokens(auth_token: &str) -> ImdsSessionTokens {
+        ImdsSessionTokens::signed_with(&Secret::from(auth_token))
+    }
+
+    fn at(seconds: u64, nanoseconds: u32) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
+    }
+
     proptest! {
         #[test]
         fn refuses_tokens_that_were_not_issued(token in prop::collection::vec(any::<u8>(), 0..80), text in "[A-Za-z0-9_-]{54}") {
-            let tokens = ImdsSessionTokens::new().unwrap();
-            prop_assert!(!tokens.verify(&token) && !tokens.verify(text.as_bytes()));
+            let tokens = tokens("secret");
+            prop_assert!(!tokens.verify(at(0, 0), &token) && !tokens.verify(at(0, 0), text.as_bytes()));
         }
 
         #[test]
@@ -94,37 +105,51 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn token_expires_after_its_lifetime() {
-        let tokens = ImdsSessionTokens::new().unwrap();
-        tokio::time::advance(Duration::from_secs(1000)).await;
-        let (short, long) = (tokens.issue(Duration::from_secs(1)), tokens.issue(Duration::from_secs(*TTL_RANGE.end())));
-        assert!(tokens.verify(short.as_bytes()) && tokens.verify(long.as_bytes()));
-        tokio::time::advance(Duration::from_millis(999)).await;
-        assert!(tokens.verify(short.as_bytes()));
-        tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(!tokens.verify(short.as_bytes()) && tokens.verify(long.as_bytes()));
-        tokio::time::advance(Duration::from_secs(*TTL_RANGE.end())).await;
-        assert!(!tokens.verify(long.as_bytes()));
+    #[test]
+    fn token_expires_after_its_lifetime() {
+        let tokens = tokens("secret");
+        let issued = at(1_800_000_000, 5);
+        for ttl in [*TTL_RANGE.start(), 60, *TTL_RANGE.end()] {
+            let token = tokens.issue(issued, Duration::from_secs(ttl));
+            assert_eq!(token.len(), 54);
+            for (now, is_valid) in [
+                (issued, true),
+                (at(1_800_000_000 + ttl, 4), true),
+                (at(1_800_000_000 + ttl, 5), false),
+                (at(4_000_000_000, 0), false),
+            ] {
+                assert_eq!(tokens.verify(now, token.as_bytes()), is_valid, "{ttl} {now:?}");
+            }
+        }
     }
 
-    #[tokio::test]
-    async fn refuses_forged_and_truncated_tokens() {
-        let (tokens, others) = (ImdsSessionTokens::new().unwrap(), ImdsSessionTokens::new().unwrap());
-        let token = tokens.issue(Duration::from_secs(60));
-        assert!(!others.verify(token.as_bytes()), "a token of another process");
+    #[test]
+    fn token_survives_a_restart_with_the_same_auth_token() {
+        let now = at(1_800_000_000, 0);
+        let token = tokens("secret").issue(now, Duration::from_secs(60));
+        assert!(tokens("secret").verify(now, token.as_bytes()));
+        assert!(!tokens("Secret").verify(now, token.as_bytes()));
+    }
+
+    #[test]
+    fn refuses_forged_and_truncated_tokens() {
+        let (tokens, now) = (tokens("secret"), at(1_800_000_000, 0));
+        let token = tokens.issue(now, Duration::from_secs(60));
+        let verify = |token: &[u8]| tokens.verify(now, token);
         for at in 0..token.len() {
             for other in [b'A', b'_', b'!', 0xff] {
                 let mut forged = token.clone().into_bytes();
                 if forged[at] != other {
                     forged[at] = other;
-                    assert!(!tokens.verify(&forged), "{at}");
+                    assert!(!verify(&forged), "{at}");
                 }
             }
-            assert!(!tokens.verify(&token.as_bytes()[..at]));
+            assert!(!verify(&token.as_bytes()[..at]));
         }
-        assert!(
-            !tokens.verify(format!("{token}=").as_bytes()) && !tokens.verify(b"") && !tokens.verify(&[b'A'; 1 << 16])
-        );
+        assert!(!verify(format!("{token}=").as_bytes()) && !verify(b"") && !verify(&[b'A'; 1 << 16]));
+        // The MAC of the auth token itself is not the MAC of the derived key.
+        let end = u64::MAX.to_be_bytes();
+        let underived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"secret"), &end);
+        assert!(!verify(URL_SAFE_NO_PAD.encode_to_string([&end[..], underived.as_ref()].concat()).as_bytes()));
     }
 }
