@@ -93,7 +93,7 @@ def storm(stage: Stage, *keys: Key) -> Seen:
     stage.over_instance_role(keys[0], stage.lease, held=True)
     until("the broker has a lease", stage.broker.served_key)
     events = Storm(stage, random.Random(seed))
-    names = ["reloaded", "starved"] if stage.client.reason(stage.way.name, STORM) else ["restarted", "reloaded", "starved"]
+    names = list(events.counts)
     order = [name for _ in range(ROUNDS) for name in events.chance.sample(names, len(names))]
     caller = Caller(stage, keys)
     caller.start()

@@ -119,7 +119,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
 
 
 def _storms(results: Results, clients: list[Client]) -> list[str]:
-    """Returns the results of the storm, and its exceptions with reasons."""
+    """Returns the results of the storm."""
     lines = [
         "## In a storm",
         "",
@@ -129,18 +129,15 @@ def _storms(results: Results, clients: list[Client]) -> list[str]:
         f"| client | {' | '.join(storm.WAYS)} |",
         f"|---|{'---|' * len(storm.WAYS)}",
     ]
-    reasons = []
     for it in clients:
         shown = []
         for way in storm.WAYS:
             if (cell := results.cells.get((it.name, way, storm.STORM))) is None:
                 continue
             shown.append(_cell(cell.remark if cell.result == "works" else f"FAILED: {_steady(cell.reason)}"))
-            if (without := it.reason(way, storm.STORM)) is not None:
-                reasons.append(f"{it.title}, {way}: {without.text}.")
         if shown:
             lines.append(f"| {it.title} | {' | '.join(shown)} |")
-    return [*lines, "", *reasons, ""]
+    return [*lines, ""]
 
 
 def _identities(results: Results, clients: list[Client]) -> list[str]:
