@@ -49,18 +49,20 @@ struct Arguments {
     /// Fail if a target is missed or a row cannot be measured
     #[arg(long)]
     hold: bool,
-    /// Measure only this: load, instructions, identities, memory, long, start, get, daemon, profiles, files, upstream, idle, size
+    /// Measure only this: load, instructions, identities, flood, memory, hostile, long, start, get, daemon, profiles, files, upstream, idle, size
     only: Vec<String>,
 }
 
 type Measure = fn(&Setting) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-const SUBJECTS: [(&str, Measure); 13] = [
+const SUBJECTS: [(&str, Measure); 15] = [
     ("load", rows::load::one_identity),
     ("instructions", rows::instructions::of_a_request),
     ("identities", rows::load::a_thousand_identities),
+    ("flood", rows::flood::by_others),
     ("memory", rows::memory::at_rest),
+    ("hostile", rows::memory::with_hostile_file),
     ("long", rows::memory::after_long),
     ("start", rows::start::cold),
     ("get", rows::start::get),
@@ -90,6 +92,7 @@ fn run(arguments: Arguments) -> io::Result<()> {
         program: arguments.program.canonicalize()?,
         bare: arguments.bare.unwrap_or_else(|| beside.with_file_name("bare")),
         ask: arguments.ask.unwrap_or_else(|| beside.with_file_name("ask")),
+        flood: beside.with_file_name("flood"),
         // Not canonical: `python` is a link, and where it stands says which packages it has.
         aws: arguments.aws.map(std::path::absolute).transpose()?,
         python: arguments.python.map(std::path::absolute).transpose()?,

@@ -100,6 +100,11 @@ impl Process {
         Ok(field(&fs::read_to_string(format!("/proc/{}/status", self.child.id()))?, "VmRSS:") * 1024)
     }
 
+    /// The peak of its resident memory in bytes.
+    pub fn peak(&self) -> io::Result<u64> {
+        Ok(field(&fs::read_to_string(format!("/proc/{}/status", self.child.id()))?, "VmHWM:") * 1024)
+    }
+
     fn of_threads(&self, name: &str) -> io::Result<Vec<String>> {
         fs::read_dir(format!("/proc/{}/task", self.child.id()))?
             .map(|thread| fs::read_to_string(thread?.path().join(name)))

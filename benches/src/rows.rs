@@ -1,6 +1,7 @@
 //! What is measured, a file for each subject.
 
 pub mod files;
+pub mod flood;
 pub mod idle;
 pub mod instructions;
 pub mod load;
@@ -25,6 +26,8 @@ pub struct Setting {
     pub bare: PathBuf,
     /// The bare client.
     pub ask: PathBuf,
+    /// The program that floods.
+    pub flood: PathBuf,
     /// The AWS CLI, where there is one.
     pub aws: Option<PathBuf>,
     /// A Python that has boto3, where there is one.

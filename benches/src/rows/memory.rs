@@ -39,6 +39,49 @@ pub fn at_rest(setting: &Setting) -> io::Result<Vec<Row>> {
     ])
 }
 
+/// The maximum size of a shared file that the broker reads, in bytes.
+const HOSTILE: usize = 1_000_000;
+
+/// The memory that a shared file of another user may take: the peak with the file less the peak without it.
+pub fn with_hostile_file(setting: &Setting) -> io::Result<Vec<Row>> {
+    let peak = |foreign: &str| {
+        let scene = Scene::new(&setting.program)?.with_profiles(1)?;
+        scene.write("foreign", foreign)?;
+        let config = "[identities.default]\nsources = [\"profile\"]\n\
+             [identities.foreign]\nsources = [{ profile = \"x\", credentials_file = \"~/foreign\" }]\n";
+        scene.write("credenza.toml", config)?;
+        let server = scene.listen(&[])?;
+        // Whatever it says, it is an answer.
+        crate::load::ask(server.address, &request("/credentials/foreign", server.address, TOKEN))?;
+        std::thread::sleep(SETTLED);
+        Ok::<_, io::Error>(server.peak()? as f64)
+    };
+    let without = peak("")?;
+    // What one line can cost the parser: a section, a property, a sub-property, a longer value, a warning, nothing.
+    let lines: [fn(usize) -> String; 7] = [
+        |number| format!("[{number:x}]\n"),
+        |number| format!("[{number:x}]\na=\n"),
+        |number| format!("{number:x}=\n"),
+        |number| format!("{}{number:x}=\n", if number == 0 { "a=\n " } else { " " }),
+        |number| if number == 0 { "a=b\n".into() } else { " b\n".into() },
+        |number| format!("{number:x}!=\n"),
+        |_| "x".repeat(1000),
+    ];
+    let mut added = 0_f64;
+    for line in lines {
+        let mut text = String::from("[x]\n");
+        for next in (0..).map(line) {
+            if text.len() + next.len() > HOSTILE {
+                break;
+            }
+            text.push_str(&next);
+        }
+        added = added.max(peak(&text)? - without);
+    }
+    let what = "resident memory that the worst 1 MB shared file adds, peak";
+    Ok(vec![Row::alone(what, Unit::Megabytes, vec![added], Target::AtMost(16.0 * MB))])
+}
+
 /// Several starts; each identity has been asked for.
 fn resident(
     scene: &Scene,
