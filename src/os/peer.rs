@@ -21,7 +21,7 @@ pub(crate) struct ListeningSocket {
 
 /// The addresses of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoints {
+pub(crate) struct ConnectionEnds {
     pub(crate) client: SocketAddr,
     pub(crate) ours: SocketAddr,
 }
@@ -51,8 +51,8 @@ impl PeerUsers {
     }
 
     /// Returns the user of one connection, which takes the kernel a few microseconds.
-    pub(crate) fn of(&self, endpoints: Endpoints) -> PeerUser {
-        self.0.as_ref().map_or(PeerUser::Unknown, |kernel| sock_diag::peer_user(kernel, endpoints))
+    pub(crate) fn of(&self, ends: ConnectionEnds) -> PeerUser {
+        self.0.as_ref().map_or(PeerUser::Unknown, |kernel| sock_diag::peer_user(kernel, ends))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::os::peer::{Endpoints, PeerUser, PeerUsers};
+use crate::os::peer::{ConnectionEnds, PeerUser, PeerUsers};
 use crate::server::access::Client;
 
 /// The number of unauthorized connections that are evicted when the kernel refuses a connection, and at most for one
@@ -53,7 +53,7 @@ struct HeldSlot {
 /// The client's end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
-    endpoints: Option<Endpoints>,
+    ends: Option<ConnectionEnds>,
     /// Looked up when it matters. The user of a connection never changes.
     user: Option<PeerUser>,
 }
@@ -64,7 +64,7 @@ pub(crate) enum Holder {
     /// A program that has closed its end. Its slots are evicted first.
     Closed,
     User(u32),
-    /// A client whose user the kernel does not know, by the address of its entry in access control.
+    /// A client of another host or network namespace, by the address of its entry in access control.
     Client(usize),
     Address(Option<IpAddr>),
 }
@@ -175,13 +175,13 @@ impl ConnectionLimit {
 
 impl Peer {
     /// A client at these addresses, if the connection has any.
-    pub(crate) fn at(endpoints: Option<Endpoints>) -> Self {
-        Self { endpoints, user: None }
+    pub(crate) fn at(ends: Option<ConnectionEnds>) -> Self {
+        Self { ends, user: None }
     }
 
     fn look_up(&mut self, users: &PeerUsers) {
-        let endpoints = self.endpoints;
-        self.user.get_or_insert_with(|| endpoints.map_or(PeerUser::Unknown, |endpoints| users.of(endpoints)));
+        let ends = self.ends;
+        self.user.get_or_insert_with(|| ends.map_or(PeerUser::Unknown, |ends| users.of(ends)));
     }
 
     fn holder(&self, client: Option<&Arc<Client>>) -> Holder {
@@ -189,7 +189,7 @@ impl Peer {
             (Some(PeerUser::Closed), _) => Holder::Closed,
             (Some(PeerUser::User(uid)), _) => Holder::User(uid),
             (_, Some(client)) => Holder::Client(Arc::as_ptr(client).addr()),
-            (_, None) => Holder::Address(self.endpoints.map(|endpoints| endpoints.client.ip())),
+            (_, None) => Holder::Address(self.ends.map(|ends| ends.client.ip())),
         }
     }
 }
@@ -329,7 +329,7 @@ mod tests {
             if is_authorized {
                 open.authorize(None);
             }
-            let slot = HeldSlot { open, peer: Peer { endpoints: None, user: Some(PeerUser::User(user)) } };
+            let slot = HeldSlot { open, peer: Peer { ends: None, user: Some(PeerUser::User(user)) } };
             connections.by_number.insert(number, slot);
         }
         let before: Vec<u64> = connections.by_number.keys().copied().collect();
@@ -373,13 +373,13 @@ mod tests {
         let (one, other) = (client("one"), client("other"));
         let address = |ip: &str| {
             let address = format!("{ip}:1").parse().unwrap();
-            Some(Endpoints { client: address, ours: address })
+            Some(ConnectionEnds { client: address, ours: address })
         };
-        let of = |endpoints, client| Peer { endpoints, user: Some(PeerUser::Unknown) }.holder(client);
+        let of = |ends, client| Peer { ends, user: Some(PeerUser::Unknown) }.holder(client);
         assert_eq!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.2"), Some(&one)));
         assert_ne!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.1"), Some(&other)));
         assert_ne!(of(address("10.0.0.1"), None), of(address("10.0.0.2"), None));
-        let known = Peer { endpoints: address("10.0.0.1"), user: Some(PeerUser::User(1)) };
+        let known = Peer { ends: address("10.0.0.1"), user: Some(PeerUser::User(1)) };
         assert_eq!(known.holder(Some(&one)), known.holder(None));
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
-use crate::os::peer::Endpoints;
+use crate::os::peer::ConnectionEnds;
 use crate::server::access::Refusal;
 use crate::server::burst::Burst;
 use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot, Peer};
@@ -59,7 +59,7 @@ pub(crate) trait Listener: Send + 'static {
     fn address(&self) -> Option<SocketAddr>;
 
     /// Accepts the next connection, with its addresses if it has any. Dropping the future loses no connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Option<Endpoints>)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Option<ConnectionEnds>)>> + Send;
 }
 
 impl Listener for TcpListener {
@@ -69,10 +69,10 @@ impl Listener for TcpListener {
         self.local_addr().ok()
     }
 
-    async fn accept(&mut self) -> io::Result<(Self::Stream, Option<Endpoints>)> {
+    async fn accept(&mut self) -> io::Result<(Self::Stream, Option<ConnectionEnds>)> {
         let (stream, client) = Self::accept(self).await?;
-        let endpoints = stream.local_addr().ok().map(|ours| Endpoints { client, ours });
-        Ok((stream, endpoints))
+        let ends = stream.local_addr().ok().map(|ours| ConnectionEnds { client, ours });
+        Ok((stream, ends))
     }
 }
 
@@ -126,14 +126,15 @@ async fn accept<L: Listener>(
             biased;
             () = stop.cancelled() => break,
             Some(_) = tasks.join_next() => continue,
-            accepted = listener.accept(), if !burst.is_turn_over() => accepted,
+            // `Burst` limits the turn, which tokio would end earlier.
+            accepted = tokio::task::unconstrained(listener.accept()), if !burst.is_turn_over() => accepted,
             // No connection waits, or many came: the open ones have their turn.
             () = tokio::task::yield_now(), if burst.has_begun() => {
                 burst.end_turn();
                 continue;
             }
         };
-        let (stream, endpoints) = match accepted {
+        let (stream, ends) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
@@ -148,7 +149,7 @@ async fn accept<L: Listener>(
         if refused.take_if(|last| last.elapsed() > RECOVERED_AFTER).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let mut peer = Peer::at(endpoints);
+        let mut peer = Peer::at(ends);
         if !burst.admits(|| limit.holder(&mut peer)) {
             continue;
         }
@@ -178,7 +179,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 pub(crate) fn builder() -> http1::Builder {
     let mut http = http1::Builder::new();
     // `HeaderTimer` replaces hyper's header timeout. A client that has closed its sending side still reads. hyper
-    // cannot tell one that hung up, but its request waits a few seconds at most.
+    // cannot tell if it has hung up, but its request waits a few seconds at most.
     http.header_read_timeout(None).max_buf_size(MAX_HEAD).half_close(true);
     http
 }

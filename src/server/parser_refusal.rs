@@ -1,15 +1,17 @@
 //! The answers to requests that hyper's parser refuses. hyper answers them with a bare status; here they get the body of
 //! every other error.
 
-use std::future::ready;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use http::StatusCode;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use crate::server::access::Refusal;
 use crate::server::connections::builder;
@@ -22,16 +24,27 @@ const STATUS: usize = "HTTP/1.1 ".len();
 /// the answer. A client that sends more has no interest in it.
 const MAX_UNREAD: u64 = 256 * 1024;
 
-/// The stream of a connection. It withholds the answers of hyper's parser.
+/// The reads after which a request without an end is read at intervals: nearly every request needs one. Each further
+/// read would parse the whole head again.
+const MANY_READS: u8 = 4;
+
+/// The interval of these reads.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The stream of a connection. It withholds the answers of hyper's parser, and slows down clients that send their request
+/// in small pieces.
 pub(crate) struct ParserFilter<S> {
     stream: S,
+    /// The reads since the last answer.
+    reads: u8,
+    pause: Option<Pin<Box<Sleep>>>,
     /// The status of the withheld answer.
     withheld: Option<StatusCode>,
 }
 
 impl<S> ParserFilter<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, withheld: None }
+        Self { stream, reads: 0, pause: None, withheld: None }
     }
 
     /// Returns the stream, and the reason of the parser if it refused a request. The parser answers some requests not at
@@ -65,12 +78,20 @@ impl<S> ParserFilter<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for ParserFilter<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        if self.reads >= MANY_READS {
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(PAUSE)));
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.reads = self.reads.saturating_add(1);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for ParserFilter<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.reads = 0;
         if self.withholds(bytes) {
             return Poll::Ready(Ok(bytes.len()));
         }
@@ -82,6 +103,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParserFilter<S> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.reads = 0;
         if self.withholds(slices.first().map_or(&[], |slice| slice)) {
             return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
         }
@@ -111,10 +133,34 @@ where
 {
     // hyper writes an answer only to a request, so it reads one in place of the client's.
     let request = &b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"[..];
-    let service = service_fn(|_| ready(answer()));
+    let service = service_fn(|_| std::future::ready(answer()));
     let connection = TokioIo::new(tokio::io::join(request, &mut stream));
     if builder().serve_connection(connection, service).await.is_ok() {
         let mut unread = stream.take(MAX_UNREAD);
         let _ = tokio::io::copy(&mut unread, &mut tokio::io::sink()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_pieces_of_a_request_at_intervals() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut stream = ParserFilter::new(server);
+        let began = Instant::now();
+        for after in [0, 0, 0, 0, 50, 100] {
+            client.write_all(b"x").await.unwrap();
+            stream.read_u8().await.unwrap();
+            assert_eq!(began.elapsed(), Duration::from_millis(after));
+        }
+        stream.write_all(b"an answer").await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        stream.read_u8().await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_millis(100));
     }
 }

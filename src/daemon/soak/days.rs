@@ -22,7 +22,7 @@ use crate::lease::supervisor::Generation;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
-use crate::os::peer::Endpoints;
+use crate::os::peer::ConnectionEnds;
 use crate::os::rng::Rng;
 use crate::server::access::Client;
 use crate::server::connections::Listener;
@@ -182,7 +182,7 @@ impl Listener for DuplexListener {
         None
     }
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<Endpoints>)> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<ConnectionEnds>)> {
         match self.0.recv().await {
             Some(stream) => Ok((stream, None)),
             None => std::future::pending().await,

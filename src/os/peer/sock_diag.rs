@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
-use crate::os::peer::{Endpoints, ListeningSocket, PeerUser};
+use crate::os::peer::{ConnectionEnds, ListeningSocket, PeerUser};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
@@ -44,7 +44,7 @@ pub(crate) fn open() -> io::Result<OwnedFd> {
 }
 
 /// Returns the user of the client's end of a connection.
-pub(crate) fn peer_user(kernel: impl AsFd, Endpoints { client, ours }: Endpoints) -> PeerUser {
+pub(crate) fn peer_user(kernel: impl AsFd, ConnectionEnds { client, ours }: ConnectionEnds) -> PeerUser {
     match find(kernel, client, ours) {
         Ok(Some(FoundSocket { state: TCP_LISTEN, .. }) | None) | Err(_) => PeerUser::Unknown,
         // A socket without an inode belongs to no program any more.
@@ -148,14 +148,14 @@ mod tests {
             let target = if address == "[::1]:0" { "[::1]" } else { "127.0.0.1" };
             let client = TcpStream::connect(format!("{target}:{port}")).unwrap();
             let (accepted, peer) = listener.accept().unwrap();
-            let endpoints = Endpoints { client: peer, ours: accepted.local_addr().unwrap() };
-            assert_eq!(peer_user(&kernel, endpoints), PeerUser::User(ours), "{address}");
+            let ends = ConnectionEnds { client: peer, ours: accepted.local_addr().unwrap() };
+            assert_eq!(peer_user(&kernel, ends), PeerUser::User(ours), "{address}");
             client.shutdown(Shutdown::Write).unwrap();
-            assert_eq!(peer_user(&kernel, endpoints), PeerUser::User(ours), "{address}: it can still read");
+            assert_eq!(peer_user(&kernel, ends), PeerUser::User(ours), "{address}: it can still read");
             drop(client);
-            assert_eq!(peer_user(&kernel, endpoints), PeerUser::Closed, "{address}");
+            assert_eq!(peer_user(&kernel, ends), PeerUser::Closed, "{address}");
             drop(accepted);
-            assert_ne!(peer_user(&kernel, endpoints), PeerUser::User(ours), "{address}");
+            assert_ne!(peer_user(&kernel, ends), PeerUser::User(ours), "{address}");
         }
     }
 
