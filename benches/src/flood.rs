@@ -41,7 +41,8 @@ fn flood() -> Result<()> {
         "heads" => in_turn(address, b"GET /credentials HTTP/1.1\r\nX: ", |stream| stream.write_all(b"x").is_ok()),
         "idle" => in_turn(address, &request(&token), |stream| {
             let mut answer = [0; 4096];
-            matches!(stream.read(&mut answer), Ok(1..) | Err(_)) && stream.take_error().is_ok_and(|error| error.is_none())
+            matches!(stream.read(&mut answer), Ok(1..) | Err(_))
+                && stream.take_error().is_ok_and(|error| error.is_none())
         }),
         _ => Err(usage()),
     }
