@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use testkit::harness::{Broker, Home, KeepAlive, Response, TIMEOUT, keys_file, open_many_files, skip, until, wrapped};
@@ -259,9 +259,8 @@ fn idle_connections_with_a_token_make_room() {
     let home = Home::new();
     let config = home.write("credenza.toml", format!("[server]\nmax_connections = {SLOTS}\n"));
     let broker = home.serve(&["--config", config.to_str().unwrap()], &KEYS);
-    let token = home.token();
     broker.wait_for_key("AKIAENV");
-    let mut idle: Vec<KeepAlive> = (0..SLOTS).map(|_| KeepAlive::to(&broker, &token)).collect();
+    let mut idle: Vec<KeepAlive> = (0..SLOTS).map(|_| KeepAlive::to(&broker)).collect();
     for client in &mut idle {
         assert_eq!(client.request(), 200);
     }

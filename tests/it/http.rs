@@ -1,11 +1,11 @@
 //! Every path, code and body of the endpoint, and its access control.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use testkit::harness::{HUSH, Home, KEYS, Response, keys_file, profile, send};
+use testkit::harness::{HUSH, Home, KEYS, Response, TIMEOUT, keys_file, profile, send};
 use testkit::server::{Reply, Server};
 
 #[test]
@@ -127,22 +127,22 @@ fn access_control_checks_host_and_headers() {
     for host in ["127.0.0.1", "LOCALHOST", &with_port[0], "[::1]", "::1", &with_port[1], "127.0.0.1:1"] {
         assert_eq!(with(&format!("GET /credentials HTTP/1.1\r\nHost: {host}\r\n")).status, 200, "{host}");
     }
-    let refused: &[(&str, u16, &str)] = &[
-        ("GET /credentials HTTP/1.1\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
-        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", 403, "ForbiddenHost"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", 403, "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: a\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: 1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nCF-Connecting-IP: 1.2.3.4\r\n", 403, "Forwarded"),
-        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Envoy-Internal: true\r\n", 403, "Forwarded"),
-        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", 403, "ForbiddenHost"),
+    let refused: &[(&str, &str)] = &[
+        ("GET /credentials HTTP/1.1\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n", "ForbiddenHost"),
+        ("GET http://evil.example/credentials HTTP/1.1\r\nHost: localhost\r\n", "ForbiddenHost"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nForwarded: for=1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nVia: 1.1 x\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nReferer: http://localhost/\r\n", "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: cross-site\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-Host: a\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Real-IP: 1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nCF-Connecting-IP: 1.2.3.4\r\n", "Forwarded"),
+        ("GET /credentials HTTP/1.1\r\nHost: localhost\r\nX-Envoy-Internal: true\r\n", "Forwarded"),
+        ("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n", "ForbiddenHost"),
     ];
     for (head, code) in refused {
         let answer = with(head);

@@ -1,10 +1,10 @@
 //! The IMDS server: every path, code and header, and its access control.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use testkit::harness::{Broker, Home, Response, send, until};
+use testkit::harness::{Broker, Home, Response, TIMEOUT, send, until};
 
 const TEMPORARY: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "ASIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env"), ("AWS_SESSION_TOKEN", "hush-token")];
