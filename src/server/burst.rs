@@ -8,17 +8,17 @@ use tokio::time::Instant;
 use crate::server::connection_limit::Holder;
 
 /// The most connections that are accepted in one turn. Then the open connections have their turn.
-const TURN: usize = 256;
+const TURN: usize = 64;
 
 /// A turn with so many new connections belongs to a burst.
-const FULL_TURN: usize = 64;
+const FULL_TURN: usize = 32;
 
 /// The number of connections in a burst after which the share of a holder is halved. The share begins above what the
 /// daemon can serve, so that a thousand programs may start at once.
 const HALVED_AFTER: usize = 256;
 
 /// The number of halvings, down to 4 connections in a millisecond.
-const HALVINGS: usize = 6;
+const HALVINGS: usize = 4;
 
 /// The time for which a holder has its share.
 const WINDOW: Duration = Duration::from_millis(1);

@@ -126,8 +126,7 @@ async fn accept<L: Listener>(
             biased;
             () = stop.cancelled() => break,
             Some(_) = tasks.join_next() => continue,
-            // `Burst` limits the turn, which tokio would end earlier.
-            accepted = tokio::task::unconstrained(listener.accept()), if !burst.is_turn_over() => accepted,
+            accepted = listener.accept(), if !burst.is_turn_over() => accepted,
             // No connection waits, or many came: the open ones have their turn.
             () = tokio::task::yield_now(), if burst.has_begun() => {
                 burst.end_turn();

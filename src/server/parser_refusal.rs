@@ -29,7 +29,7 @@ const MAX_UNREAD: u64 = 256 * 1024;
 const MANY_READS: u8 = 4;
 
 /// The interval of these reads.
-const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The stream of a connection. It withholds the answers of hyper's parser, and slows down clients that send their request
 /// in small pieces.
@@ -153,7 +153,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(64);
         let mut stream = ParserFilter::new(server);
         let began = Instant::now();
-        for after in [0, 0, 0, 0, 50, 100] {
+        for after in [0, 0, 0, 0, 200, 400] {
             client.write_all(b"x").await.unwrap();
             stream.read_u8().await.unwrap();
             assert_eq!(began.elapsed(), Duration::from_millis(after));
@@ -161,6 +161,6 @@ mod tests {
         stream.write_all(b"an answer").await.unwrap();
         client.write_all(b"x").await.unwrap();
         stream.read_u8().await.unwrap();
-        assert_eq!(began.elapsed(), Duration::from_millis(100));
+        assert_eq!(began.elapsed(), Duration::from_millis(400));
     }
 }
