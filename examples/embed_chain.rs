@@ -29,8 +29,8 @@ async fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         // A source that is configured and fails ends the search: the next one would be another principal.
-        Outcome::Failed { source, failure } => {
-            eprintln!("source {}: {failure}", chain.source_name(source));
+        Outcome::Failed { source, error } => {
+            eprintln!("source {}: {error}", chain.source_name(source));
             ExitCode::FAILURE
         }
         Outcome::Vanished { .. } | Outcome::NotConfigured => {

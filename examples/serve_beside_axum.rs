@@ -45,7 +45,7 @@ impl App {
             Outcome::Found { winner, credentials } => {
                 Ok(held.insert(Held { source: self.chain.source_name(winner), credentials }).clone())
             }
-            Outcome::Failed { failure, .. } => Err(failure.to_string()),
+            Outcome::Failed { error, .. } => Err(error.to_string()),
             Outcome::Vanished { .. } | Outcome::NotConfigured => Err("no source is configured".to_owned()),
         }
     }

@@ -52,12 +52,12 @@ pub(crate) struct SigninTokens {
 pub(crate) struct SigninError {
     /// True if a person has to log in again.
     pub(crate) ends_the_session: bool,
-    pub(crate) failure: SourceError,
+    pub(crate) error: SourceError,
 }
 
 impl From<SourceError> for SigninError {
-    fn from(failure: SourceError) -> Self {
-        Self { ends_the_session: false, failure }
+    fn from(error: SourceError) -> Self {
+        Self { ends_the_session: false, error }
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn refresh(
     let read_error = |response: &Response| read_error(response, grant);
     let response = call(context, settings, ACTION, request, read_error).await.map_err(|call| SigninError {
         ends_the_session: call.code.as_deref().is_some_and(|code| ENDING.contains(&code)),
-        failure: call.error,
+        error: call.error,
     })?;
     read(&response.body).map_err(|why| {
         let message = format!("{ACTION} (POST {}): {why}", endpoint.url);

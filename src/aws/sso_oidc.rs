@@ -210,10 +210,7 @@ async fn post<T: DeserializeOwned>(
     let read_error = |response: &Response| read_error(response, operation);
     let response =
         call(context, settings, operation.name, || Ok(post.unsigned()), read_error).await.map_err(|call| {
-            OidcError {
-                code: call.code.as_deref().map_or(OidcErrorCode::Other, OidcErrorCode::of),
-                failure: call.error,
-            }
+            OidcError { code: call.code.as_deref().map_or(OidcErrorCode::Other, OidcErrorCode::of), error: call.error }
         })?;
     // The message of the parser may quote a secret.
     serde_json::from_slice(&response.body).map_err(|error| {

@@ -82,10 +82,10 @@ fn explain(
         let result = match &step.said {
             AttemptResult::Found => "found".to_owned(),
             AttemptResult::NotConfigured(reason) => format!("not configured: {reason}"),
-            AttemptResult::Failed(failure @ SourceError { detail: Some(output), .. }) => {
-                format!("failing: {failure}; it said: {output}")
+            AttemptResult::Failed(error @ SourceError { detail: Some(output), .. }) => {
+                format!("failing: {error}; it said: {output}")
             }
-            AttemptResult::Failed(failure) => format!("failing: {failure}"),
+            AttemptResult::Failed(error) => format!("failing: {error}"),
             AttemptResult::NotAsked => "not asked".to_owned(),
         };
         let _ = writeln!(text, "  {}. {:<12} {result}{wins}", position + 1, step.source);

@@ -130,8 +130,8 @@ async fn first_lease(registry: &LeaseRegistry, key: &LeaseKey) -> Result<(Arc<Le
             (_, Some(LeaseError::NotConfigured), _) => {
                 return Err(CommandError::not_configured(key.identity(), &published.attempts));
             }
-            (_, Some(LeaseError::Failed { source, error: failure, .. }), _) => {
-                return Err(CommandError::source_failed(key.identity(), source, failure.clone()));
+            (_, Some(LeaseError::Failed { source, error, .. }), _) => {
+                return Err(CommandError::source_failed(key.identity(), source, error.clone()));
             }
             _ => handle.changed().await.map_err(|_| broker_ended())?,
         }

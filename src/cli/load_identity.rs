@@ -31,8 +31,8 @@ pub(crate) async fn load_identity(context: &Context, identity: &Identity) -> Res
         Outcome::Found { winner, credentials } => {
             Ok(LoadedIdentity { credentials, source: chain.source_name(winner), winner, chain })
         }
-        Outcome::Failed { source, failure } => {
-            Err(CommandError::source_failed(&identity.name, &chain.source_name(source), failure))
+        Outcome::Failed { source, error } => {
+            Err(CommandError::source_failed(&identity.name, &chain.source_name(source), error))
         }
         Outcome::NotConfigured | Outcome::Vanished { .. } => {
             Err(CommandError::not_configured(&identity.name, &outcome.steps))

@@ -94,7 +94,7 @@ async fn request_consent(
     open_browser: bool,
     screen: &mut LoginScreen<'_>,
 ) -> Result<Consent, CommandError> {
-    let (registration, device) = authorize_device(context, site).await.map_err(|error| site.failed(error.failure))?;
+    let (registration, device) = authorize_device(context, site).await.map_err(|error| site.failed(error.error))?;
     let page = device.verification_uri_complete.as_deref().unwrap_or(&device.verification_uri);
     screen.show_code(&site.session, page, &device.user_code);
     if open_browser {
@@ -150,11 +150,11 @@ async fn poll(
                     )));
                 }
                 OidcErrorCode::Expired => return Err(site.code_expired()),
-                OidcErrorCode::Other if error.failure.kind.is_transient() => {
+                OidcErrorCode::Other if error.error.kind.is_transient() => {
                     tracing::debug!(%error, "the login request failed; retrying");
                 }
                 OidcErrorCode::InvalidGrant | OidcErrorCode::InvalidClient | OidcErrorCode::Other => {
-                    return Err(site.failed(error.failure));
+                    return Err(site.failed(error.error));
                 }
             },
         }

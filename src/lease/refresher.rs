@@ -178,7 +178,7 @@ impl Refresher {
                 Ok(next) => (RefreshState::Waiting { next }, None),
                 Err(error) => self.record_failure(winner, error, now),
             },
-            Outcome::Failed { source, failure } => self.record_failure(source, failure, now),
+            Outcome::Failed { source, error } => self.record_failure(source, error, now),
             Outcome::Vanished { source, reason } => {
                 self.vanished_since.get_or_insert_with(Instant::now);
                 let message = format!("this source supplied the lease and is no longer configured: {reason}");

@@ -53,12 +53,12 @@ pub(crate) trait CachedLogin: Sync {
 pub(crate) struct RefreshRefused {
     /// True if no further refresh with this refresh token can succeed.
     pub(crate) ends_the_session: bool,
-    pub(crate) failure: SourceError,
+    pub(crate) error: SourceError,
 }
 
 impl From<SourceError> for RefreshRefused {
-    fn from(failure: SourceError) -> Self {
-        Self { ends_the_session: false, failure }
+    fn from(error: SourceError) -> Self {
+        Self { ends_the_session: false, error }
     }
 }
 
@@ -153,16 +153,16 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
                 attempts.failed = None;
                 self.refreshed(entry, &now.token.token).await
             }
-            Err(RefreshRefused { ends_the_session: true, failure }) => {
+            Err(RefreshRefused { ends_the_session: true, error }) => {
                 attempts.refused = Some(refresh_token);
-                self.refused(&now.token, &failure).await
+                self.refused(&now.token, &error).await
             }
-            Err(RefreshRefused { failure, .. }) => {
-                attempts.failed = Some((Instant::now(), failure.clone()));
+            Err(RefreshRefused { error, .. }) => {
+                attempts.failed = Some((Instant::now(), error.clone()));
                 if is_valid {
-                    tracing::warn!(session = %self.session, error = %failure, ends = %timestamp(now.token.expires), "the token of a login was not refreshed; it is still valid");
+                    tracing::warn!(session = %self.session, error = %error, ends = %timestamp(now.token.expires), "the token of a login was not refreshed; it is still valid");
                 }
-                self.without_refresh(now, Some(failure))
+                self.without_refresh(now, Some(error))
             }
         }
     }

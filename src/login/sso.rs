@@ -143,10 +143,9 @@ impl cache::CachedLogin for CachedSsoSession<'_> {
         let Some((refresh_token, registration)) = entry.refresh_token() else {
             return Err(SourceError::misconfigured("the token cache has no refresh token").into());
         };
-        let issued =
-            sso_oidc::refresh(self.context, self.settings, &registration, refresh_token).await.map_err(|refused| {
-                RefreshRefused { ends_the_session: refused.ends_the_session(), failure: refused.failure }
-            })?;
+        let issued = sso_oidc::refresh(self.context, self.settings, &registration, refresh_token)
+            .await
+            .map_err(|refused| RefreshRefused { ends_the_session: refused.ends_the_session(), error: refused.error })?;
         let expires = self.context.clock.now() + issued.expires_in;
         entry.set_token(self.session, AccessToken { token: issued.access_token, expires }, issued.refresh_token);
         Ok(entry)

@@ -83,7 +83,7 @@ pub enum Outcome {
         /// The position of the source.
         source: usize,
         /// The error of the source.
-        failure: SourceError,
+        error: SourceError,
     },
     /// The source that supplied the lease is not configured any more. The chain stops there.
     Vanished {

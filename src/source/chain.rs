@@ -104,8 +104,8 @@ impl Chain {
                     let vanished = Outcome::Vanished { source: position, reason: reason.clone() };
                     (AttemptResult::NotConfigured(reason), (supplier == Some(position)).then_some(vanished))
                 }
-                Lookup::Failed(failure) => {
-                    (AttemptResult::Failed(failure.clone()), Some(Outcome::Failed { source: position, failure }))
+                Lookup::Failed(error) => {
+                    (AttemptResult::Failed(error.clone()), Some(Outcome::Failed { source: position, error }))
                 }
             };
             steps.push(Attempt { source: Arc::clone(name), said, links });

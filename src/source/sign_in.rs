@@ -130,7 +130,7 @@ impl CachedLogin for CachedSignIn<'_> {
     async fn refresh(&self, mut entry: CacheEntry) -> Result<CacheEntry, RefreshRefused> {
         // A wrong key in the file stays wrong: a retry cannot help.
         let permanent =
-            |message: String| RefreshRefused { ends_the_session: true, failure: SourceError::misconfigured(message) };
+            |message: String| RefreshRefused { ends_the_session: true, error: SourceError::misconfigured(message) };
         let stored = cache_file::grant(&entry).map_err(|error| permanent(error.to_string()))?;
         let key =
             DpopKey::from_pem(stored.key).map_err(|error| permanent(format!("the {} {error}", cache_file::KEY)))?;
@@ -139,7 +139,7 @@ impl CachedLogin for CachedSignIn<'_> {
         let grant = SigninGrant { client_id: stored.client_id, refresh_token: stored.refresh_token, key: &key };
         let issued = signin::refresh(self.context, &settings, &grant).await;
         let issued =
-            issued.map_err(|SigninError { ends_the_session, failure }| RefreshRefused { ends_the_session, failure })?;
+            issued.map_err(|SigninError { ends_the_session, error }| RefreshRefused { ends_the_session, error })?;
         let expires = self.context.clock.now() + issued.expires_in;
         cache_file::renew(&mut entry, &issued.credentials, expires, issued.refresh_token);
         Ok(entry)

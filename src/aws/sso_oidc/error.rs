@@ -7,7 +7,7 @@ use crate::model::error::SourceError;
 #[derive(Clone, Debug)]
 pub(crate) struct OidcError {
     pub(crate) code: OidcErrorCode,
-    pub(crate) failure: SourceError,
+    pub(crate) error: SourceError,
 }
 
 /// The error codes of SSO-OIDC that callers distinguish.
@@ -57,13 +57,13 @@ impl OidcError {
 }
 
 impl From<SourceError> for OidcError {
-    fn from(failure: SourceError) -> Self {
-        Self { code: OidcErrorCode::Other, failure }
+    fn from(error: SourceError) -> Self {
+        Self { code: OidcErrorCode::Other, error }
     }
 }
 
 impl fmt::Display for OidcError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.failure.fmt(f)
+        self.error.fmt(f)
     }
 }

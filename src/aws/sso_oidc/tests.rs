@@ -73,7 +73,7 @@ async fn maps_error_codes_to_kinds() {
         };
         oidc.script(TOKEN, refusal(400, text, "words"));
         let refused = refresh(&context, &settings, &registration, &"hush-refresh".into()).await.unwrap_err();
-        assert_eq!((refused.code, refused.failure.kind), (code, kind), "{text}");
+        assert_eq!((refused.code, refused.error.kind), (code, kind), "{text}");
         let message = refused.to_string();
         assert!(message.starts_with("CreateToken (POST http://127.0.0.1:"), "{message}");
         assert!(message.contains(&format!(": {text}: words; ")) && !message.contains("hush"), "{message}");

@@ -48,10 +48,10 @@ async fn assume(sts: &Sts, caller: &Credentials, role: &AssumeRoleRequest) -> Re
 async fn failed(replies: Vec<Reply>) -> (SourceError, usize) {
     let sts = sts();
     sts.script(replies);
-    let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
-    assert!(!failure.to_string().contains("hush"), "{failure}");
-    assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE} (POST {}/): ", sts.url())), "{failure}");
-    (failure, sts.actions().len())
+    let error = assume(&sts, &caller(), &role()).await.unwrap_err();
+    assert!(!error.to_string().contains("hush"), "{error}");
+    assert!(error.to_string().starts_with(&format!("AssumeRole {ROLE} (POST {}/): ", sts.url())), "{error}");
+    (error, sts.actions().len())
 }
 
 fn pairs(form: &Form) -> Vec<(&str, &str)> {
@@ -137,9 +137,9 @@ async fn signs_role_chains_with_session_token_of_each_role() {
     let names = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token,";
     assert!(seen.header("authorization").unwrap().contains(names));
     let long = AssumeRoleRequest { duration: Some(Duration::from_secs(7200)), ..role() };
-    let failure = assume(&sts, &first, &long).await.unwrap_err();
-    assert!(failure.to_string().contains("1 hour session limit"), "{failure}");
-    assert_eq!(failure.kind, ErrorKind::Misconfigured);
+    let error = assume(&sts, &first, &long).await.unwrap_err();
+    assert!(error.to_string().contains("1 hour session limit"), "{error}");
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
 }
 
 #[tokio::test]
@@ -161,17 +161,17 @@ async fn sends_web_identity_without_signature() {
     ];
     assert_eq!(pairs(&forms[0]), expected);
     let other = Secret::from("hush-other");
-    let failure = assume_role_with_web_identity(&context(), &settings, &role, &other).await.unwrap_err();
+    let refused = assume_role_with_web_identity(&context(), &settings, &role, &other).await.unwrap_err();
     let told = format!(
         "AssumeRoleWithWebIdentity {ROLE} (POST {}/): status 400 Bad Request: InvalidIdentityToken: The ID Token provided \
          is not a valid JWT.; check that the token comes from the identity provider that the role trusts",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
+    assert_eq!((refused.kind, &*refused.to_string()), (ErrorKind::Denied, &*told));
     sts.script([error(400, "ExpiredTokenException", "Token hush.web.token expired")]);
-    let failure = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
+    let refused = assume_role_with_web_identity(&context(), &settings, &role, &TOKEN.into()).await.unwrap_err();
     let told = "Token [redacted] expired; the token in the token file has expired: check the program";
-    assert!(failure.to_string().contains(told), "{failure}");
+    assert!(refused.to_string().contains(told), "{refused}");
 }
 
 #[tokio::test]
@@ -186,10 +186,10 @@ async fn exchanges_long_lived_keys_for_a_session() {
     let forms = sts.forms();
     let expected = [("Action", "GetSessionToken"), ("Version", "2011-06-15"), ("DurationSeconds", "43200")];
     assert_eq!(pairs(&forms[0]), expected);
-    let failure = get_session_token(&context(), &settings, &found, hours, None).await.unwrap_err();
+    let error = get_session_token(&context(), &settings, &found, hours, None).await.unwrap_err();
     let told = "AccessDenied: Cannot call GetSessionToken with session credentials; check the policies of the caller; \
                 temporary credentials cannot ask for a session token";
-    assert!(failure.kind == ErrorKind::Denied && failure.to_string().ends_with(told), "{failure}");
+    assert!(error.kind == ErrorKind::Denied && error.to_string().ends_with(told), "{error}");
 }
 
 #[tokio::test]
@@ -209,20 +209,20 @@ async fn shows_message_of_sts_for_denied_keys_and_roles() {
         (&token, "InvalidClientTokenId", "with its own session token"),
         (&without, "InvalidClientTokenId", "with its own session token"),
     ] {
-        let failure = assume(&sts, caller, &role()).await.unwrap_err();
-        assert_eq!(failure.kind, ErrorKind::Denied, "{failure}");
-        assert!(failure.to_string().contains(&format!("status 403 Forbidden: {code}: ")), "{failure}");
-        assert!(failure.to_string().contains(advice) && !failure.to_string().contains("hush"), "{failure}");
+        let error = assume(&sts, caller, &role()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Denied, "{error}");
+        assert!(error.to_string().contains(&format!("status 403 Forbidden: {code}: ")), "{error}");
+        assert!(error.to_string().contains(advice) && !error.to_string().contains("hush"), "{error}");
     }
     sts.forbid(ROLE);
-    let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
+    let error = assume(&sts, &caller(), &role()).await.unwrap_err();
     let told = format!(
         "AssumeRole {ROLE} (POST {}/): status 403 Forbidden: AccessDenied: User: AKIAEXAMPLE is not authorized to perform: \
          sts:AssumeRole on resource: {ROLE}; check that the caller may sts:AssumeRole this role, and that the role's trust \
          policy admits it (with this external id and MFA, if it asks for them)",
         sts.url()
     );
-    assert_eq!((failure.kind, &*failure.to_string()), (ErrorKind::Denied, &*told));
+    assert_eq!((error.kind, &*error.to_string()), (ErrorKind::Denied, &*told));
     assert_eq!(sts.actions().len(), 7, "errors that are permanent are not retried");
 }
 
@@ -230,8 +230,8 @@ async fn shows_message_of_sts_for_denied_keys_and_roles() {
 async fn signs_for_region_of_the_settings() {
     let sts = sts();
     let settings = at(&sts.url()).with_region(Some("us-east-1".into()));
-    let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
-    assert!(failure.to_string().contains("valid region, not 'us-east-1'"), "{failure}");
+    let error = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
+    assert!(error.to_string().contains("valid region, not 'us-east-1'"), "{error}");
 }
 
 #[tokio::test]
@@ -249,9 +249,9 @@ async fn maps_codes_and_statuses_to_kinds() {
         (403, "OfAnotherKind", ErrorKind::Denied),
         (400, "OfAnotherKind", ErrorKind::Misconfigured),
     ] {
-        let (failure, requests) = failed(vec![error(status, code, "m")]).await;
-        assert_eq!((failure.kind, requests), (kind, 1), "{failure}");
-        assert!(failure.to_string().contains(&format!(": {code}: m; ")), "{failure}");
+        let (error, requests) = failed(vec![error(status, code, "m")]).await;
+        assert_eq!((error.kind, requests), (kind, 1), "{error}");
+        assert!(error.to_string().contains(&format!(": {code}: m; ")), "{error}");
     }
     for (status, code) in [
         (400, "Throttling"),
@@ -261,10 +261,10 @@ async fn maps_codes_and_statuses_to_kinds() {
         (500, "InternalFailure"),
         (503, "ServiceUnavailable"),
     ] {
-        let (failure, requests) = failed(vec![error(status, code, "m"); 3]).await;
-        assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 3), "{failure}");
+        let (error, requests) = failed(vec![error(status, code, "m"); 3]).await;
+        assert_eq!((error.kind, requests), (ErrorKind::Unavailable, 3), "{error}");
         let told = format!(": {code}: m; the service may recover: try again later");
-        assert!(failure.to_string().ends_with(&told), "{failure}");
+        assert!(error.to_string().ends_with(&told), "{error}");
     }
 }
 
@@ -285,20 +285,17 @@ async fn retries_transient_errors() {
 #[tokio::test]
 async fn does_not_retry_before_retry_after() {
     let throttled = error(429, "Throttling", "Rate exceeded").with("retry-after", "7");
-    let (failure, requests) = failed(vec![throttled]).await;
-    assert_eq!(
-        (requests, failure.kind, failure.retry_after),
-        (1, ErrorKind::Unavailable, Some(Duration::from_secs(7)))
-    );
+    let (error, requests) = failed(vec![throttled]).await;
+    assert_eq!((requests, error.kind, error.retry_after), (1, ErrorKind::Unavailable, Some(Duration::from_secs(7))));
 }
 
 #[tokio::test]
 async fn names_action_and_url_without_answer() {
     let nobody = format!("http://{}/", nobody());
-    let failure = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
-    assert!(failure.to_string().starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{failure}");
-    assert!(failure.to_string().contains("; check that this machine reaches it: over the network"), "{failure}");
-    assert_eq!(failure.kind, ErrorKind::Unavailable);
+    let error = assume_role(&context(), &at(&nobody), &caller(), &role()).await.unwrap_err();
+    assert!(error.to_string().starts_with(&format!("AssumeRole {ROLE}: POST {nobody}: ")), "{error}");
+    assert!(error.to_string().contains("; check that this machine reaches it: over the network"), "{error}");
+    assert_eq!(error.kind, ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -315,15 +312,15 @@ async fn shows_status_of_answers_that_sts_did_not_send() {
         (400, "<Error><Code>A</Code></Error>", "status 400 Bad Request: A", ErrorKind::Misconfigured),
         (400, namespaced, "status 400 Bad Request: a\\u{1b}[2J", ErrorKind::Misconfigured),
     ] {
-        let (failure, _) = failed(vec![Reply::of(status, body); 3]).await;
+        let (error, _) = failed(vec![Reply::of(status, body); 3]).await;
         let hint = match kind {
             ErrorKind::Denied => "ask the administrator of the account whether this caller may do it",
             ErrorKind::Unavailable => "the service may recover: try again later",
             _ if status == 307 => "set the endpoint that the redirect names (endpoint_url, AWS_ENDPOINT_URL)",
             _ => "check the settings of the profile, and which service answers at this endpoint",
         };
-        assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
-        assert_eq!(failure.kind, kind, "{failure}");
+        assert!(error.to_string().ends_with(&format!("): {told}; {hint}")), "{error}");
+        assert_eq!(error.kind, kind, "{error}");
     }
 }
 
@@ -359,10 +356,10 @@ async fn rejects_successful_answer_without_credentials() {
         ),
     ];
     for (body, told) in cases {
-        let (failure, requests) = failed(vec![Reply::ok(body)]).await;
+        let (error, requests) = failed(vec![Reply::ok(body)]).await;
         let hint = "check which service answers at this endpoint (endpoint_url, AWS_ENDPOINT_URL)";
-        assert!(failure.to_string().ends_with(&format!("): {told}; {hint}")), "{failure}");
-        assert_eq!((failure.kind, requests), (ErrorKind::Unavailable, 1), "{failure}");
+        assert!(error.to_string().ends_with(&format!("): {told}; {hint}")), "{error}");
+        assert_eq!((error.kind, requests), (ErrorKind::Unavailable, 1), "{error}");
     }
 }
 
@@ -393,23 +390,23 @@ async fn hints_at_wrong_clock() {
         let sts = sts();
         sts.set_clock_off(seconds);
         match (assume(&sts, &caller(), &role()).await, told) {
-            (Err(failure), Some(told)) => {
-                assert!(failure.to_string().contains("Signature expired or not yet current"), "{failure}");
-                assert!(failure.to_string().ends_with(&format!("; {told}")), "{failure}");
-                assert_eq!(failure.kind, ErrorKind::Denied);
+            (Err(error), Some(told)) => {
+                assert!(error.to_string().contains("Signature expired or not yet current"), "{error}");
+                assert!(error.to_string().ends_with(&format!("; {told}")), "{error}");
+                assert_eq!(error.kind, ErrorKind::Denied);
             }
             (Ok(_), None) => {}
             other => panic!("{other:?}"),
         }
         // The hint appears with any error code.
         sts.script([error(400, "ValidationError", "m")]);
-        let failure = assume(&sts, &caller(), &role()).await.unwrap_err();
-        assert_eq!(failure.to_string().contains("minutes"), told.is_some(), "{failure}");
+        let error = assume(&sts, &caller(), &role()).await.unwrap_err();
+        assert_eq!(error.to_string().contains("minutes"), told.is_some(), "{error}");
     }
     for date in ["", "soon", "Sun, 06 Nov 1994 08:49:37 GMT"] {
         let server = Server::start(move |_| Reply::of(400, "").with("date", date));
-        let failure = assume_role(&context(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
-        assert_eq!(failure.to_string().contains("minutes"), date.len() > 5, "{failure}");
+        let error = assume_role(&context(), &at(&server.url("")), &caller(), &role()).await.unwrap_err();
+        assert_eq!(error.to_string().contains("minutes"), date.len() > 5, "{error}");
     }
 }
 
@@ -418,9 +415,9 @@ async fn rejects_parameters_that_a_request_cannot_carry() {
     let sts = sts();
     let long = format!("arn:{}", "a".repeat(crate::aws::arn::LONGEST));
     for arn in ["", "arn:aws:iam::1:role/a\nHost: evil", "arn:aws:iam::1:role/a b", &long] {
-        let failure = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
+        let error = assume(&sts, &caller(), &AssumeRoleRequest { role_arn: arn.into(), ..role() }).await.unwrap_err();
         let told = "role_arn is empty, too long, or has spaces or line breaks; ";
-        assert!(failure.to_string().starts_with(told), "{failure}");
+        assert!(error.to_string().starts_with(told), "{error}");
         let web = WebIdentityRequest { role_arn: arn.into(), ..web_identity() };
         let outcome = assume_role_with_web_identity(&context(), &at(&sts.url()), &web, &TOKEN.into()).await;
         assert_eq!(outcome.unwrap_err().kind, ErrorKind::Misconfigured);
@@ -436,20 +433,20 @@ async fn rejects_parameters_that_a_request_cannot_carry() {
         (AssumeRoleRequest { policy_arns: vec!["a\nb".into()], ..role() }, "the ARN of a policy contains a control"),
         (AssumeRoleRequest { tags: vec![("".into(), "x".into())], ..role() }, "the key of a session tag is empty"),
     ] {
-        let failure = assume(&sts, &caller(), &role).await.unwrap_err();
-        assert!(failure.to_string().starts_with(told) && !failure.to_string().contains("hu"), "{failure}");
-        assert_eq!(failure.kind, ErrorKind::Misconfigured);
+        let error = assume(&sts, &caller(), &role).await.unwrap_err();
+        assert!(error.to_string().starts_with(told) && !error.to_string().contains("hu"), "{error}");
+        assert_eq!(error.kind, ErrorKind::Misconfigured);
     }
     let key = Credentials { access_key_id: "AKIA\u{e9}\nx".into(), ..caller() };
-    let failure = assume(&sts, &key, &role()).await.unwrap_err();
-    assert_eq!(failure.kind, ErrorKind::Misconfigured, "{failure}");
+    let error = assume(&sts, &key, &role()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured, "{error}");
     let settings = at(&sts.url()).with_region(Some("eu-west-1/x\n".into()));
-    let failure = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
-    assert!(failure.to_string().starts_with("the region \"eu-west-1/x\\n\" is not valid"), "{failure}");
+    let error = assume_role(&context(), &settings, &caller(), &role()).await.unwrap_err();
+    assert!(error.to_string().starts_with("the region \"eu-west-1/x\\n\" is not valid"), "{error}");
     let https = sts.url().replace("http:", "https:");
     let refused = Settings { ca_bundle: Some(Err(SettingError::new("not this file"))), ..at(&https) };
-    let failure = assume_role(&context(), &refused, &caller(), &role()).await.unwrap_err();
-    assert_eq!(failure, SourceError::misconfigured("not this file"));
+    let error = assume_role(&context(), &refused, &caller(), &role()).await.unwrap_err();
+    assert_eq!(error, SourceError::misconfigured("not this file"));
     assert!(sts.actions().is_empty());
 }
 

@@ -75,10 +75,10 @@ impl Stage {
         login(&self.context, &self.settings, &self.session, Some("dev")).await
     }
 
-    async fn failure(&self) -> SourceError {
-        let failure = self.login().await.unwrap_err();
-        assert!(!failure.to_string().contains("hush"), "{failure}");
-        failure
+    async fn error(&self) -> SourceError {
+        let error = self.login().await.unwrap_err();
+        assert!(!error.to_string().contains("hush"), "{error}");
+        error
     }
 }
 
@@ -101,10 +101,10 @@ async fn says_what_to_do_about_unreadable_cache_file() {
     let cases: [(&dyn Fn(), &str); 2] = [(&fifo, "it is a FIFO"), (&large, "it is larger than 64 kB")];
     for (make, told) in cases {
         make();
-        let failure = stage.failure().await;
-        assert!(failure.to_string().starts_with("the cached token of SSO session work cannot be read: /"), "{failure}");
+        let error = stage.error().await;
+        assert!(error.to_string().starts_with("the cached token of SSO session work cannot be read: /"), "{error}");
         let hint = "; remove it and run: credenza login --sso-session work";
-        assert!(failure.to_string().contains(told) && failure.to_string().ends_with(hint), "{failure}");
+        assert!(error.to_string().contains(told) && error.to_string().ends_with(hint), "{error}");
         fs::remove_file(&folder).unwrap();
     }
 }
@@ -203,10 +203,10 @@ async fn shares_error_among_concurrent_callers() {
     stage.cached("hush-access", BEFORE);
     let all: [_; 4] = std::array::from_fn(|_| stage.login());
     for login in together(all).await {
-        let failure = login.unwrap_err();
-        assert_eq!(failure.kind, ErrorKind::Unavailable);
+        let error = login.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
         let says = "SSO session work has expired (ended 2026-11-25T11:00:00Z) and cannot be refreshed now: CreateToken";
-        assert!(failure.to_string().contains(says), "{failure}");
+        assert!(error.to_string().contains(says), "{error}");
     }
 }
 
@@ -237,11 +237,11 @@ async fn does_not_retry_refused_refresh_token() {
     }
     assert_eq!(stage.oidc.asked(TOKEN), 1);
     stage.cached("hush-access", BEFORE);
-    let failure = stage.failure().await;
-    assert_eq!(failure.kind, ErrorKind::LoginRequired);
+    let error = stage.error().await;
+    assert_eq!(error.kind, ErrorKind::LoginRequired);
     let message =
         "the SSO session work has expired (ended 2026-11-25T11:00:00Z); run: credenza login --sso-session work";
-    assert_eq!(&*failure.to_string(), message);
+    assert_eq!(&*error.to_string(), message);
     assert_eq!(stage.oidc.asked(TOKEN), 1);
     // A new login ends the error.
     stage.oidc.known("client", "hush-client", "hush-other", "hush-access");
@@ -314,10 +314,10 @@ async fn keeps_token_in_memory_when_write_fails() {
 #[tokio::test]
 async fn requires_login_without_usable_cache_file() {
     let stage = Stage::new();
-    let failure = stage.failure().await;
-    assert_eq!(failure.kind, ErrorKind::LoginRequired);
-    assert!(failure.to_string().starts_with("not logged in at SSO session work (there is no /"), "{failure}");
-    assert!(failure.to_string().ends_with("; run: credenza login --sso-session work"), "{failure}");
+    let error = stage.error().await;
+    assert_eq!(error.kind, ErrorKind::LoginRequired);
+    assert!(error.to_string().starts_with("not logged in at SSO session work (there is no /"), "{error}");
+    assert!(error.to_string().ends_with("; run: credenza login --sso-session work"), "{error}");
     for (content, says) in [
         ("", "it is empty"),
         ("{\"accessToken\": \"hush", "it ends in the middle"),
@@ -325,16 +325,16 @@ async fn requires_login_without_usable_cache_file() {
         ("[]", "not a JSON object"),
     ] {
         stage.write(content);
-        let failure = stage.failure().await;
-        assert!(failure.kind == ErrorKind::LoginRequired && failure.to_string().contains(says), "{failure}");
+        let error = stage.error().await;
+        assert!(error.kind == ErrorKind::LoginRequired && error.to_string().contains(says), "{error}");
     }
     let legacy = Stage::new().legacy();
     legacy.cached("hush-access", BEFORE);
     let message = "the SSO login at https://d.awsapps.com/start has expired (ended 2026-11-25T11:00:00Z); run: credenza login --profile dev";
-    assert_eq!(legacy.failure().await.to_string(), message);
+    assert_eq!(legacy.error().await.to_string(), message);
     let homeless = Context { environment: Environment::default(), ..stage.context.clone() };
-    let failure = login(&homeless, &stage.settings, &stage.session, None).await.unwrap_err();
-    assert!(failure.to_string().contains("set HOME"), "{failure}");
+    let error = login(&homeless, &stage.settings, &stage.session, None).await.unwrap_err();
+    assert!(error.to_string().contains("set HOME"), "{error}");
 }
 
 #[tokio::test]
@@ -342,23 +342,23 @@ async fn refuses_file_that_another_user_may_have_written() {
     let stage = Stage::new();
     stage.cached("hush-access", LATER);
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o646)).unwrap();
-    let failure = stage.failure().await;
-    assert_eq!(failure.kind, ErrorKind::Misconfigured);
-    let says = failure.to_string();
+    let error = stage.error().await;
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    let says = error.to_string();
     assert!(says.contains("may be written by all users") && says.contains("run: credenza login"), "{says}");
     // A file that other users can read is a warning.
     fs::set_permissions(stage.path(), fs::Permissions::from_mode(0o644)).unwrap();
     assert!(stage.login().await.is_ok());
     if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(stage.path(), Some(12345), None).unwrap();
-        let failure = stage.failure().await;
-        assert!(failure.to_string().contains("belongs to user 12345"), "{failure}");
+        let error = stage.error().await;
+        assert!(error.to_string().contains("belongs to user 12345"), "{error}");
         let context = Context { trust: TrustPolicy::of_process([12345].into(), [].into()), ..stage.context.clone() };
         assert!(login(&context, &stage.settings, &stage.session, None).await.is_ok());
     }
     fs::remove_file(stage.path()).unwrap();
     fs::create_dir(stage.path()).unwrap();
-    assert_eq!(stage.failure().await.kind, ErrorKind::Unsettled);
+    assert_eq!(stage.error().await.kind, ErrorKind::Unsettled);
 }
 
 #[tokio::test]
@@ -375,8 +375,8 @@ async fn shows_error_of_sso_oidc() {
         for _ in 0..3 {
             stage.oidc.script(TOKEN, reply.clone());
         }
-        let failure = stage.failure().await;
-        assert!(failure.kind == kind && failure.to_string().contains(says), "{says}: {failure:?}");
+        let error = stage.error().await;
+        assert!(error.kind == kind && error.to_string().contains(says), "{says}: {error:?}");
     }
 }
 
@@ -406,7 +406,7 @@ async fn new_login_wakes_waiting_refresher() {
     stage.cached("hush-access", BEFORE);
     stage.oidc.set(|state| state.refresh_tokens.clear());
     let waits = async {
-        assert_eq!(stage.failure().await.kind, ErrorKind::LoginRequired);
+        assert_eq!(stage.error().await.kind, ErrorKind::LoginRequired);
         stage.cached("hush-next", LATER);
         stage.context.files.changed().await;
         stage.context.files.forget();

@@ -135,9 +135,7 @@ async fn shares_the_deadline_among_sources_with_next() {
     };
     let began = Instant::now();
     let outcome = chain(OnFailure::Stop).load(&Context::default(), None, Duration::from_secs(10)).await;
-    assert!(
-        matches!(&outcome.verdict, Outcome::Failed { source: 0, failure } if failure.kind == ErrorKind::Unavailable)
-    );
+    assert!(matches!(&outcome.verdict, Outcome::Failed { source: 0, error } if error.kind == ErrorKind::Unavailable));
     assert_eq!(began.elapsed().as_secs(), 10);
     let outcome = chain(OnFailure::Next).load(&Context::default(), None, Duration::from_secs(10)).await;
     assert!(matches!(outcome.verdict, Outcome::Found { winner: 1, .. }), "{outcome:?}");

@@ -57,10 +57,10 @@ fn errors_name_file_and_line() {
             "sso_region: the region \"eu west\" is not valid; write one such as eu-west-1",
         ),
     ] {
-        let failure = of_profile(config).unwrap_err();
+        let error = of_profile(config).unwrap_err();
         let says = format!("/c, line {line}: profile p: {says}");
-        assert!(failure.to_string().contains(&says), "{says}: {failure}");
-        assert_eq!(failure.kind, crate::model::error::ErrorKind::Misconfigured);
+        assert!(error.to_string().contains(&says), "{says}: {error}");
+        assert_eq!(error.kind, crate::model::error::ErrorKind::Misconfigured);
     }
 }
 
