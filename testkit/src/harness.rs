@@ -36,6 +36,22 @@ pub fn program() -> &'static str {
     &PROGRAM
 }
 
+/// Lets programs of the tests get the signals that this process ignores. A shell without job control ignores SIGINT and
+/// SIGQUIT in a background job, nohup ignores SIGHUP, and a child inherits that. It does not inherit a handler.
+pub fn let_children_get_signals() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+        for signal in [signal_hook::consts::SIGHUP, signal_hook::consts::SIGINT, signal_hook::consts::SIGQUIT] {
+            if mask & (1 << (signal - 1)) != 0 {
+                signal_hook::flag::register(signal, std::sync::Arc::default()).unwrap();
+            }
+        }
+    });
+}
+
 /// Returns true after it has said that the machine cannot run a test. With `CI=true` the test fails instead.
 pub fn skip(reason: &str) -> bool {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci != "true"), "this test has to run here, and cannot: {reason}");

@@ -710,9 +710,12 @@ fn follows_255_roles_within_a_threads_stack() {
     }
     writeln!(config, "[profile one-more]\nrole_arn = {ROLE}\nsource_profile = p0").unwrap();
     home.write(".aws/config", config);
+    // 255 requests on a busy machine.
+    let patient = home.write("credenza.toml", "[defaults]\nload_timeout = \"1m\"\n");
     let within = |arguments: &[&str]| {
+        let arguments = [arguments, &["--config", patient.to_str().unwrap()]].concat();
         let limited = ["sh", "-c", &format!("ulimit -s {SMALL_STACK} && exec \"$0\" \"$@\"")];
-        let output = wrapped(&limited, &home.command(arguments)).envs(variables(&sts)).output().unwrap();
+        let output = wrapped(&limited, &home.command(&arguments)).envs(variables(&sts)).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
     let (code, stdout, stderr) = within(&["get", "--profile", "p0"]);

@@ -34,6 +34,7 @@ impl Home {
 
     /// Returns a command of the program in this home, without the environment of the test.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        super::let_children_get_signals();
         let mut command = Command::new(program());
         command
             .env_clear()
