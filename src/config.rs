@@ -45,7 +45,7 @@ pub(crate) struct Config {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
-    /// Further users and folders whose files are trusted, beside root and the user of the broker. A trusted file may
+    /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
     /// Settings that are allowed and may surprise the user, for the log.
@@ -243,7 +243,7 @@ fn ensure_default(
     warnings
 }
 
-/// The users and folders of `[files]` whose files are trusted.
+/// The users and folders of `[files]` with trusted files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TrustedFiles {
     pub(crate) owners: Vec<Account>,

@@ -45,7 +45,7 @@ pub struct Context {
     pub(crate) deadline: Deadline,
     /// The identity that is loaded, for the programs of its sources.
     pub(crate) identity: Option<IdentityName>,
-    /// The users and folders whose files may decide about programs and endpoints.
+    /// The users and folders with files that may decide about programs and endpoints.
     pub(crate) trust: TrustPolicy,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct ChildSettings<'a> {
     pub(crate) token: &'a Secret,
     /// The file of the auth token, for clients that read only a file.
     pub(crate) token_file: &'a Path,
-    /// A config file whose default profile has no credentials.
+    /// A config file with a default profile that has no credentials.
     pub(crate) config_file: &'a Path,
     /// A credentials file without a default profile.
     pub(crate) credentials_file: &'a Path,

@@ -124,7 +124,7 @@ impl AuthTokenFile {
         Ok(Secret::new(token))
     }
 
-    /// Refuses a file of another user, and one that is reached by a symlink of another user.
+    /// Refuses a file of another user, and a file that a symlink of another user leads to.
     fn check_owner(&self, found: &WalkedFile) -> Result<(), AuthTokenError> {
         let judged = found.facts.without_folders_above().trusted(&TrustPolicy::default());
         judged.map_err(|distrust| self.unfit(distrust.about(&self.path)))

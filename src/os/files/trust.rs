@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::model::text::Escaped;
 
-/// The users and folders whose files are trusted. Root is always among the users.
+/// The users and folders with trusted files. Root is always among the users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TrustPolicy {
     /// The user of this process.
