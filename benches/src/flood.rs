@@ -56,9 +56,8 @@ fn in_turn(address: SocketAddr, first: &[u8], keeps: impl Fn(&mut TcpStream) -> 
             if slot.as_mut().is_some_and(&keeps) {
                 continue;
             }
-            *slot = connect(address).and_then(|mut stream| {
+            *slot = connect(address).inspect(|mut stream| {
                 let _ = stream.write(first);
-                Some(stream)
             });
         }
     }

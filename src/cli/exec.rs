@@ -33,6 +33,7 @@ use crate::os::signals::Signals;
 use crate::server::access::Client;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::listeners;
+use crate::shared_config::render::BesideProfiles;
 use crate::source::profile::child_files;
 
 /// The connection limit for one program and its children: the default of the daemon.
@@ -61,7 +62,7 @@ pub(crate) async fn exec(
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
-    let child_files = child_files(&identity.sources, keeps_profiles, &context).await.map_err(CommandError::new)?;
+    let sources = identity.sources.clone();
     let hides_boto_config = preferred_credentials::of_boto_config(&context).await.is_some();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
@@ -92,17 +93,25 @@ pub(crate) async fn exec(
             if let Some(warning) = context.mfa.unused_code() {
                 tracing::warn!("{warning}");
             }
+            let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
+            let kept = keeps_profiles.then_some(BesideProfiles { region, endpoint });
+            let child_files = child_files(&sources, kept, &context).await.map_err(CommandError::new)?;
             let config_file = folder.write("config", &child_files.config).map_err(CommandError::new)?;
             let credentials_file = folder.write("credentials", &child_files.credentials).map_err(CommandError::new)?;
-            let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
             let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: true };
+            let region_endpoint = region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id);
+            // Variables take precedence over all profiles, so that the kept ones would lose their region and endpoint.
+            let region_endpoint = match keeps_profiles {
+                true => RegionEndpoint { region: None, endpoint: None, ..region_endpoint },
+                false => region_endpoint,
+            };
             let child_settings = ChildSettings {
                 uri: &uri,
                 token: &token,
                 token_file: &token_file.path,
                 config_file: &config_file,
                 credentials_file: &credentials_file,
-                region_endpoint: region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id),
+                region_endpoint,
                 hides_boto_config,
             };
             run(&context, changes(&parent, &child_settings), command, signals).await

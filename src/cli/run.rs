@@ -90,10 +90,10 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         Command::Serve | Command::Exec { .. } => Files::watched(),
         _ => (Files::unwatched(), Watcher::none()),
     };
-    // A daemon reads its files again and again. These commands read them once, as the AWS CLI does.
+    // A daemon reads its files again and again. Other commands read them once, as the AWS CLI does.
     let files = match invocation.command {
-        Command::Exec { .. } | Command::Get { .. } => files.with_fifos(),
-        _ => files,
+        Command::Serve => files,
+        _ => files.with_fifos(),
     };
     let shared_files = NamedPaths {
         credentials: invocation.overrides.credentials_file.clone(),
@@ -103,6 +103,9 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     let loader = ConfigLoader::new(location, invocation.overrides, files.fresh());
     let loaded = match invocation.command {
         Command::Serve | Command::Check => loader.load_for_daemon().await,
+        Command::Status { .. } | Command::Env { .. } | Command::Get { from_daemon: true, .. } => {
+            loader.load_for_client().await
+        }
         _ => loader.load().await,
     };
     let config = match loaded {

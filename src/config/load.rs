@@ -71,13 +71,23 @@ impl ConfigLoader {
     /// If a named file is missing, or the file cannot be read, has an untrusted owner, or has errors.
     pub(crate) async fn load(&self) -> Result<Config, LoadError> {
         self.files.forget();
-        let config = self.parse().await?;
+        let config = self.parse(false).await?;
         resolve_accounts(&config)?;
         Ok(config)
     }
 
-    async fn parse(&self) -> Result<Config, LoadError> {
-        match self.find().await? {
+    /// Loads the configuration for a client of the daemon. It may not read a closed file of the system: then the defaults
+    /// apply, which are those of the system's daemon.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) async fn load_for_client(&self) -> Result<Config, LoadError> {
+        self.files.forget();
+        self.parse(true).await
+    }
+
+    async fn parse(&self, skips_closed: bool) -> Result<Config, LoadError> {
+        match self.find(skips_closed).await? {
             None => Config::parse(b"", &self.overrides)
                 .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
             Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
@@ -103,7 +113,7 @@ impl ConfigLoader {
         self.files.changed().await;
     }
 
-    async fn find(&self) -> Result<Option<(&Path, FileContents)>, LoadError> {
+    async fn find(&self, skips_closed: bool) -> Result<Option<(&Path, FileContents)>, LoadError> {
         let (paths, named) = match &self.location {
             ConfigLocation::Named(path) => (std::slice::from_ref(path), true),
             ConfigLocation::FirstOf(paths) => (paths.as_slice(), false),
@@ -118,6 +128,7 @@ impl ConfigLoader {
                     return Ok(Some((path, contents)));
                 }
                 Err(error) if error.is_missing() && !named => {}
+                Err(error) if skips_closed && !named && error.may_pass() && path.starts_with("/etc") => {}
                 Err(error) => {
                     // Often only the service can read the file in `/etc`. Other users can create a file in their home.
                     let hint = match paths.first().filter(|own| *own != path) {

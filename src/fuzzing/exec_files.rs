@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::shared_config::render::render;
+use crate::shared_config::render::{BesideProfiles, render};
 use crate::shared_config::section::Property;
 use crate::shared_config::{FileContent, SharedConfig, SharedFile};
 
@@ -22,7 +22,7 @@ pub fn check(data: &[u8]) {
     let trusted = |property: &Property| if is_trusted(property.file()) { Ok(()) } else { Err("is foreign".into()) };
     let keeps_profiles = flags & 4 != 0;
     for name in files.profiles().take(8) {
-        let written = render(&files, files.profile(name), keeps_profiles, &trusted);
+        let written = render(&files, files.profile(name), keeps_profiles.then(BesideProfiles::default), &trusted);
         assert!(written.left_out.iter().all(|left_out| !left_out.to_string().contains("hunter2")));
         let config = sections(&written.config);
         let credentials = sections(&written.credentials);

@@ -58,7 +58,7 @@ fn check_values(section: &Section) {
 
 /// Panics unless the rendered text parses as the same settings without credentials.
 fn check_rendering(files: &SharedConfig, profile: &Section) {
-    let render = |files, profile| render(files, Some(profile), false, &|_| Ok(())).config.to_string();
+    let render = |files, profile| render(files, Some(profile), None, &|_| Ok(())).config.to_string();
     let text = render(files, profile);
     let again = parse(text.as_bytes(), None).unwrap_or_else(|error| panic!("{error}: {text:?}"));
     assert_eq!(again.warnings(), [], "{text:?}");

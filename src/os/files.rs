@@ -87,7 +87,7 @@ impl Files {
         Self::over(None, FileReader::default())
     }
 
-    /// Returns these files, but a FIFO of this user may be read, once: for commands that start no daemon.
+    /// Returns these files, but a FIFO of this user may be read, once: for commands that end.
     #[must_use]
     pub(crate) fn with_fifos(self) -> Self {
         let registry = self.service.and_then(|service| service.registry.clone());

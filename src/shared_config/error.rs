@@ -22,9 +22,6 @@ pub(crate) struct ParseError {
 pub(crate) enum ExpectedSyntax {
     #[error("a section header such as [default] before the first property")]
     Header,
-    /// A line that starts with white space has nothing above it to continue.
-    #[error("a property above this line, which starts with white space and so would continue it")]
-    Property,
     #[error("NAME = VALUE (only `=` separates the two)")]
     Equals,
     #[error("NAME = VALUE, as this line belongs to a property with an empty value")]

@@ -23,8 +23,9 @@ pub(crate) enum LineKind<'a> {
     Header(&'a str),
     /// A property: its name, not empty, and its value without the comment after it.
     Property(&'a str, &'a str),
-    /// A continuation: a line that starts with white space. Comment characters belong to its text.
-    Continuation(&'a str),
+    /// A line that starts with white space: a continuation, or a property if no line above it is less indented. Its
+    /// indent in characters, and its text, to which comment characters belong.
+    Indented(usize, &'a str),
 }
 
 /// A line that breaks the grammar.
@@ -54,6 +55,11 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, LexErro
     })
 }
 
+/// Reads an indented line as a property.
+pub(crate) fn property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
+    split(line).map(|(name, value)| (name, trim(without_comment(value))))
+}
+
 /// Reads a continuation below an empty value as a sub-property. Comment characters belong to its value.
 pub(crate) fn sub_property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
     match split(line) {
@@ -64,17 +70,18 @@ pub(crate) fn sub_property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
 
 fn kind(line: &str) -> Result<Option<LineKind<'_>>, ExpectedSyntax> {
     let trimmed = trim(line);
-    if trimmed.is_empty() || line.starts_with(['#', ';']) {
+    // As in botocore, a comment may be indented.
+    if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
         return Ok(None);
     }
+    let indent = line.len() - line.trim_start_matches(BLANK).len();
     if line.starts_with([' ', '\t']) {
-        return Ok(Some(LineKind::Continuation(trimmed)));
+        return Ok(Some(LineKind::Indented(indent, trimmed)));
     }
     if let Some(inside) = line.strip_prefix('[') {
         return header(inside).map(Some);
     }
-    let (name, value) = split(line)?;
-    Ok(Some(LineKind::Property(name, trim(without_comment(value)))))
+    property(line).map(|(name, value)| Some(LineKind::Property(name, value)))
 }
 
 /// Returns true if a comment follows the value of a `credential_process` on its line.
@@ -121,14 +128,15 @@ mod tests {
 
     #[test]
     fn tells_kinds_of_lines_apart() {
-        use LineKind::{Continuation, Header, Property};
+        use LineKind::{Header, Indented, Property};
         let cases: &[(&str, Result<Option<LineKind<'_>>, ExpectedSyntax>)] = &[
             ("", Ok(None)),
             (" \t\r", Ok(None)),
             ("# [x]", Ok(None)),
             (";", Ok(None)),
-            (" # a", Ok(Some(Continuation("# a")))),
-            ("\t[x]", Ok(Some(Continuation("[x]")))),
+            (" # a", Ok(None)),
+            ("\t ;a", Ok(None)),
+            ("\t [x]", Ok(Some(Indented(2, "[x]")))),
             ("[ x\t]\r", Ok(Some(Header("x")))),
             ("[x]#]", Ok(Some(Header("x")))),
             ("[x] y", Err(ExpectedSyntax::Comment)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::shared_config::SharedFile;
 use crate::shared_config::error::{ExpectedSyntax, IgnoredItem, ParseError, ParseWarning};
-use crate::shared_config::lexer::{LexError, Line, LineKind, lines, sub_property, text};
+use crate::shared_config::lexer::{LexError, Line, LineKind, lines, property, sub_property, text};
 use crate::shared_config::raw_section::{RawProperty, RawSection, SectionKind};
 use crate::shared_config::section::Section;
 
@@ -53,6 +53,9 @@ struct Parser<'a> {
     current: Option<usize>,
     /// The index of the section with the last property. A continuation belongs to this property.
     above: Option<usize>,
+    /// The indent of the last property. As in botocore, a line that is indented further continues it, and another line is
+    /// the next property.
+    indent: usize,
     /// The number of properties, sub-properties and continuation lines.
     properties: usize,
     ignored: Vec<(u32, IgnoredItem)>,
@@ -71,6 +74,7 @@ impl<'a> Parser<'a> {
             index: HashMap::new(),
             current: None,
             above: None,
+            indent: 0,
             properties: 0,
             ignored: Vec::new(),
             dropped: (0, 0),
@@ -87,15 +91,23 @@ impl<'a> Parser<'a> {
             _ if self.properties == MAX_PROPERTIES => Err(ExpectedSyntax::FewerProperties),
             LineKind::Property(name, value) => {
                 self.properties += 1;
+                self.indent = 0;
                 self.property(number, name, value)?;
                 if is_cut && self.above != Some(IGNORED) {
                     self.ignore(number, IgnoredItem::Command);
                 }
                 Ok(())
             }
-            LineKind::Continuation(text) => {
+            LineKind::Indented(indent, text) => {
                 self.properties += 1;
-                self.continuation(number, text)
+                match self.above {
+                    Some(section) if indent > self.indent => self.continuation(number, section, text),
+                    _ => {
+                        self.indent = indent;
+                        let (name, value) = property(text)?;
+                        self.property(number, name, value)
+                    }
+                }
             }
         }
     }
@@ -107,7 +119,10 @@ impl<'a> Parser<'a> {
                 self.sections.len() - 1
             }),
             Err(ignored) => {
-                self.ignore(line, ignored);
+                // The AWS CLI reads these sections of its own.
+                if !matches!(&ignored, IgnoredItem::OtherSection(name) if ["plugins", "preview"].contains(&&**name)) {
+                    self.ignore(line, ignored);
+                }
                 IGNORED
             }
         }
@@ -128,10 +143,9 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn continuation(&mut self, line: u32, text: &'a str) -> Result<(), ExpectedSyntax> {
-        let missing = if self.current.is_some() { ExpectedSyntax::Property } else { ExpectedSyntax::Header };
-        let section = self.above.ok_or(missing)?;
-        let property = self.sections[section].properties.last_mut().ok_or(missing)?;
+    /// Adds a line to the last property of a section.
+    fn continuation(&mut self, line: u32, section: usize, text: &'a str) -> Result<(), ExpectedSyntax> {
+        let Some(property) = self.sections[section].properties.last_mut() else { return Err(ExpectedSyntax::Header) };
         if !property.value.is_empty() {
             property.continuations.push(text);
             return Ok(());

@@ -44,6 +44,9 @@ const CONFIGPARSER_DEFAULT: &str = "DEFAULT";
 /// The name under which the user's default profile is kept for profiles that name it as their source.
 const KEPT_DEFAULT: &str = "credenza-default";
 
+/// The `services` section with the S3 endpoint of the broker's credentials.
+const BROKER_SERVICES: &str = "credenza-default";
+
 const UNWRITABLE: &str = "other programs would not read it as it stands in the file (a control character, a line break, \
                           white space before `#` or `;`, or a colon in a name)";
 
@@ -56,6 +59,14 @@ pub(crate) struct ChildFiles {
     pub(crate) config: Zeroizing<String>,
     pub(crate) credentials: Zeroizing<String>,
     pub(crate) left_out: Vec<LeftOut>,
+}
+
+/// The region and the S3 endpoint of the broker's credentials, for a `[default]` beside other profiles. A variable would
+/// take precedence over the region and endpoint of every profile, and their keys would go to the broker's endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BesideProfiles<'a> {
+    pub(crate) region: Option<&'a str>,
+    pub(crate) endpoint: Option<&'a str>,
 }
 
 /// A setting or a profile that the child does not get. `Display` shows no name of a property, which may hold a secret.
@@ -74,20 +85,21 @@ pub(crate) struct LeftOut {
 /// of an untrusted file is written if it is on the allow list. So a program with these files and the address of a broker
 /// gets credentials only from the broker.
 ///
-/// With `keeps_profiles`, the other profiles of trusted files are written as they are, each into the file that it is
+/// With `kept`, the other profiles of trusted files are written as they are, each into the file that it is
 /// from, with all `[sso-session]` and `[services]` sections. A profile that cannot be written whole is left out: without
 /// a part, it might be another principal.
 pub(crate) fn render(
     files: &SharedConfig,
     profile: Option<&Section>,
-    keeps_profiles: bool,
+    kept: Option<BesideProfiles<'_>>,
     trusted: TrustOfFile<'_>,
 ) -> ChildFiles {
     let (config, credentials, left_out) = (Ini::new(), Ini::new(), Vec::new());
     let mut renderer = Renderer { files, trusted, config, credentials, left_out };
     renderer.write_default(profile);
-    if keeps_profiles {
+    if let Some(default) = kept {
         renderer.keep_profiles();
+        renderer.write_region_and_endpoint(default);
     }
     let Renderer { config, credentials, left_out, .. } = renderer;
     ChildFiles { config: text(&config), credentials: text(&credentials), left_out }
@@ -111,6 +123,26 @@ impl<'a> Renderer<'a> {
         {
             let settings = self.settings(services, true);
             self.config.entry(Some(header)).or_insert(settings);
+        }
+    }
+
+    /// The endpoint that the profile itself has stays in its `services` or `endpoint_url`.
+    fn write_region_and_endpoint(&mut self, BesideProfiles { region, endpoint }: BesideProfiles<'_>) {
+        let mut services = BROKER_SERVICES.to_owned();
+        while self.files.services(&services).is_some() {
+            services.push('-');
+        }
+        let Some(default) = self.config.section_mut(Some(DEFAULT)) else { return };
+        if let Some(region) = region {
+            default.insert("region", region);
+        }
+        if let Some(endpoint) =
+            endpoint.filter(|_| !default.contains_key("services") && !default.contains_key("endpoint_url"))
+        {
+            default.insert("services", services.as_str());
+            let mut s3 = Properties::new();
+            s3.insert("s3", format!("\n  endpoint_url={endpoint}"));
+            self.config.entry(Some(format!("services {services}"))).or_insert(s3);
         }
     }
 
@@ -282,7 +314,30 @@ mod tests {
 
     fn rendered_of(config: &str, keeps_profiles: bool, trusted: TrustOfFile<'_>) -> ChildFiles {
         let files = files(config);
-        render(&files, files.profile("p"), keeps_profiles, trusted)
+        render(&files, files.profile("p"), keeps_profiles.then(BesideProfiles::default), trusted)
+    }
+
+    #[test]
+    fn broker_has_its_region_and_endpoint_in_its_own_profile() {
+        let broker = Some(BesideProfiles { region: Some("r1"), endpoint: Some("http://h:9") });
+        let of = |config: &str| {
+            let files = files(config);
+            render(&files, files.profile("p"), broker, &|_| Ok(())).config.to_string()
+        };
+        let other = "[services credenza-default]\ns3 =\n  endpoint_url=http://o\n";
+        let text = of(&format!("[profile p]\nregion = r2\n[profile prod]\nregion = r3\n{other}"));
+        for part in [
+            "region=r1\n",
+            "services=credenza-default-\n",
+            "[services credenza-default-]\ns3=\n  endpoint_url=http://h:9\n",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(text.contains("[profile prod]\nregion=r3\n") && !text.contains("r2\n[default]"), "{text}");
+        for own in ["endpoint_url = http://p\n", "services = s\n[services s]\ns3 =\n  endpoint_url = http://p\n"] {
+            let text = of(&format!("[profile p]\n{own}"));
+            assert!(text.contains("http://p") && !text.contains("http://h:9"), "{text}");
+        }
     }
 
     #[test]
@@ -432,7 +487,7 @@ sso_oidc=
         let parsed =
             |config| SharedConfig::parse(Some(content("/c", config)), Some(content("/k", credentials))).unwrap();
         let files = parsed(config);
-        let written = render(&files, files.profile("p"), true, &|_| Ok(()));
+        let written = render(&files, files.profile("p"), Some(BesideProfiles::default()), &|_| Ok(()));
         let expected = "[default]\nregion=r\n\n[profile both]\n\n[profile chain]\nrole_arn=c\n\
                         source_profile=credenza-default\n\n[profile credenza-default]\nrole_arn=d\n[profile empty]\n\n\
                         [profile p]\naws_access_key_id=AKIAP\nregion=r\n\n[sso-session w]\nsso_region=r\n\n\
@@ -455,10 +510,11 @@ sso_oidc=
         assert_eq!(left_out.len(), starts.len(), "{left_out:?}");
         assert!(left_out.iter().zip(starts).all(|(text, start)| text.starts_with(start)), "{left_out:?}");
         // A profile with one property of an untrusted file is left out.
-        let untrusted = render(&files, files.profile("p"), true, &|property| match property.file() {
-            SharedFile::Config => Err("is foreign".into()),
-            SharedFile::Credentials => Ok(()),
-        });
+        let untrusted =
+            render(&files, files.profile("p"), Some(BesideProfiles::default()), &|property| match property.file() {
+                SharedFile::Config => Err("is foreign".into()),
+                SharedFile::Credentials => Ok(()),
+            });
         assert_eq!(&*untrusted.credentials, "[both]\naws_access_key_id=AKIAB\n");
         assert!(!untrusted.config.contains("role_arn") && !untrusted.config.contains("AKIAP"), "{}", *untrusted.config);
         let told: Vec<String> = untrusted.left_out.iter().map(ToString::to_string).collect();

@@ -126,8 +126,10 @@ impl Chain {
         for (_, source) in first.into_iter().chain(others.map(|(_, source)| source)) {
             let region = source.region(context).await;
             // Accept only a host label: SDKs make host names of it, and `x@evil.example/` would lead to another host.
-            if let Some(region) = region.filter(|region| check_region(region).is_ok()) {
-                return Some(region);
+            let Some(region) = region else { continue };
+            match check_region(&region).map(drop) {
+                Ok(()) => return Some(region),
+                Err(error) => tracing::warn!(source = source.name(), "the region is not used: {error}"),
             }
         }
         None

@@ -15,7 +15,7 @@ use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
-use crate::shared_config::render::{ChildFiles, render};
+use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
@@ -258,12 +258,12 @@ const MAX_LEFT_OUT: usize = 10;
 /// is not trusted; or the files cannot be read.
 pub(crate) async fn child_files(
     sources: &[SourceSpec],
-    keeps_profiles: bool,
+    kept: Option<BesideProfiles<'_>>,
     context: &Context,
 ) -> Result<ChildFiles, SourceError> {
     let profile = sources.iter().find_map(|spec| ConfigCredentials::of_spec(&spec.kind));
     // If the chain has no profile, use the settings of the user's profile, if the files can be read.
-    let (source, is_required) = (profile.clone().unwrap_or_default(), profile.is_some() || keeps_profiles);
+    let (source, is_required) = (profile.clone().unwrap_or_default(), profile.is_some() || kept.is_some());
     let opened = match source.open(context).await {
         Err(_) if !is_required => return Ok(ChildFiles::default()),
         opened => opened?,
@@ -282,7 +282,7 @@ pub(crate) async fn child_files(
                 .at(property.location().in_profile(opened.profile))
         })?;
     }
-    let child = render(files, section, keeps_profiles, &|property| opened.profiles.trusted(context, property));
+    let child = render(files, section, kept, &|property| opened.profiles.trusted(context, property));
     for left_out in child.left_out.iter().take(MAX_LEFT_OUT) {
         tracing::warn!("{left_out}");
     }

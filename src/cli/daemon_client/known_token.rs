@@ -50,8 +50,9 @@ pub(crate) fn known_tokens(server: &ServerConfig, context: &Context) -> Result<V
         }
         AuthTokenConfig::Kept(None) => {
             let mut paths = auth_token::default_places(&context.environment, &context.trust);
-            paths.push(SYSTEM_TOKEN.into());
-            paths.dedup();
+            if !paths.iter().any(|path| path == Path::new(SYSTEM_TOKEN)) {
+                paths.push(SYSTEM_TOKEN.into());
+            }
             let (mut tokens, mut refused) = (Vec::new(), Vec::new());
             for path in paths.iter().filter(|path| path.exists()) {
                 let shown = Escaped(&path.to_string_lossy()).to_string();

@@ -164,7 +164,12 @@ mod tests {
         mode(first, 0o777);
         mode(second, 0o777);
         let error = found([first, second]).unwrap_err().to_string();
-        let of = |path: &Path| format!("{}: it may be written by all users (mode 0777; run chmod o-w)", path.display());
+        let of = |path: &Path| {
+            format!(
+                "{}: it may be written by all users (mode 0777; run chmod o-w, or name its folder in trusted_folders)",
+                path.display()
+            )
+        };
         assert_eq!(error, format!("{}; {}; set TMPDIR to a folder of your own", of(first), of(second)));
         mode(first, 0o755);
         if policy.ours == 0 {

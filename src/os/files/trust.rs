@@ -227,7 +227,10 @@ impl fmt::Display for TrustReason {
                 f,
                 "belongs to user {uid}, not to this user ({ours}), root or one of trusted_owners (chown it, or add that user there)"
             ),
-            Self::Open { mode } => write!(f, "may be written by all users (mode {mode:04o}; run chmod o-w)"),
+            Self::Open { mode } => write!(
+                f,
+                "may be written by all users (mode {mode:04o}; run chmod o-w, or name its folder in trusted_folders)"
+            ),
             Self::OpenToGroup { mode, gid, is_known } => {
                 let others = if *is_known { "has other members" } else { "has unknown members" };
                 write!(f, "may be written by group {gid}, which {others} (mode {mode:04o}; run chmod g-w)")

@@ -181,10 +181,21 @@ const CASES: &[GrammarCase] = &[
     ("a \\ last in each line", "[default]\na=b\\\n c\\\nd=e", "", "default.a=b\\\\nc\\ @c2\ndefault.d=e @c4"),
     // Continuation: beyond it.
     ("outside a section", " a=b", "", "c1: Header"),
-    ("with no property above", "[default]\n a=b", "", "c2: Property"),
-    ("not across headers", "[default]\na=b\n[profile x]\n c", "", "c4: Property"),
-    ("not across repeated headers", "[default]\na=b\n[default]\n c", "", "c4: Property"),
-    ("not across ignored headers", "[default]\na=b\n[x]\n c", "", "c4: Property"),
+    (
+        "indented under a header",
+        "[default]\n  a=b #c\n  s3=\n    d=e\n  f=g\n   h\n i=j",
+        "",
+        "default.a=b @c2\ndefault.f=g\\nh @c5\ndefault.i=j @c7\ndefault.s3= @c3\ndefault.s3.d=e @4",
+    ),
+    (
+        "indented comments",
+        "[default]\n  # x\na=b\n  ; c = d\ns3=\n # x\n d=e",
+        "",
+        "default.a=b @c3\ndefault.s3= @c5\ndefault.s3.d=e @7",
+    ),
+    ("not across headers", "[default]\na=b\n[profile x]\n c", "", "c4: Equals"),
+    ("not across repeated headers", "[default]\na=b\n[default]\n c", "", "c4: Equals"),
+    ("not across ignored headers", "[default]\na=b\n[x]\n c", "", "c4: Equals"),
     // Sub property.
     (
         "below an empty value",

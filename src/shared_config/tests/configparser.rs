@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::shared_config::render::render;
+use crate::shared_config::render::{BesideProfiles, render};
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig, SharedFile};
 
@@ -120,11 +120,12 @@ fn configparser_reads_what_was_written() {
         let (config, credentials, [trusts_config, trusts_credentials, keeps]) =
             files.new_tree(&mut runner).unwrap().current();
         let Some(read) = parse(&format!("[profile p]\n{config}"), &format!("[p]\n{credentials}")) else { continue };
-        let written = render(&read, read.profile("p"), keeps, &|property| match property.file() {
-            SharedFile::Config if trusts_config => Ok(()),
-            SharedFile::Credentials if trusts_credentials => Ok(()),
-            _ => Err("is foreign".into()),
-        });
+        let written =
+            render(&read, read.profile("p"), keeps.then(BesideProfiles::default), &|property| match property.file() {
+                SharedFile::Config if trusts_config => Ok(()),
+                SharedFile::Credentials if trusts_credentials => Ok(()),
+                _ => Err("is foreign".into()),
+            });
         for (text, file) in [(&written.config, SharedFile::Config), (&written.credentials, SharedFile::Credentials)] {
             kept += text.matches('=').count();
             expected.push(sections(text, file));

@@ -141,7 +141,7 @@ fn is_read_alike(name: &str, (value, sub_properties): &(String, BTreeMap<String,
 fn check_rendered(files: &SharedConfig) {
     for name in files.profiles() {
         let profile = files.profile(name).unwrap();
-        let text = render(files, Some(profile), false, &|_| Ok(())).config;
+        let text = render(files, Some(profile), None, &|_| Ok(())).config;
         let again = parse(text.as_bytes(), b"").unwrap();
         assert_eq!(again.warnings(), [], "{:?}", *text);
         let settings = |section: &Section| {

@@ -275,7 +275,8 @@ impl<'a> Planner<'a> {
             return Err(error_at(at, section, message).with_hint("remove it"));
         }
         let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
-        let method = Method::Process { command: command.into(), account_id };
+        // As in botocore, the lines of a command are one command.
+        let method = Method::Process { command: command.replace('\n', " ").as_str().into(), account_id };
         Ok(Some(link(at, section, method)))
     }
 }

@@ -32,7 +32,7 @@ const ROWS: &[(&str, &str)] = &[
     ("f stranger 644", "belongs to user 64002"),
     ("f nobody 644", "belongs to user 65534"),
     // Modes of the file.
-    ("f us 666", "may be written by all users (mode 0666; run chmod o-w)"),
+    ("f us 666", "may be written by all users (mode 0666; run chmod o-w, or"),
     ("f us 602", "may be written by all users"),
     ("f us 1666", "may be written by all users"),
     ("f root 666", "may be written by all users"),

@@ -49,6 +49,9 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
     Ok(Some(link(id.1, section, Method::Keys(credentials))))
 }
 
+/// The properties by which awsume marks its profiles.
+const OF_AWSUME: [&str; 3] = ["manager", "autoawsume", "awsumepy_command"];
+
 /// Returns the earliest end of the session that login tools have written beside the keys, with its location.
 ///
 /// # Errors
@@ -60,6 +63,11 @@ fn session_end(
     let mut first: Option<(SystemTime, Location)> = None;
     for name in SESSION_ENDS {
         let Some((text, at)) = value(section, name).filter(|(_, at)| is_of_keys(at)) else { continue };
+        // awsume writes `expiration` in local time, of a zone that the file does not name.
+        let is_of_awsume = || OF_AWSUME.iter().any(|name| section.get(name).is_some());
+        if name == "expiration" && parse_session_end(text, false) == Err("has no time zone") && is_of_awsume() {
+            continue;
+        }
         // aws-mfa writes `expiration` in UTC without a time zone.
         let end = parse_session_end(text, name == "expiration").map_err(|why| {
             error_at(at, section, format!("{name} {why}, so that the end of the session is unknown"))
