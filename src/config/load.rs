@@ -10,6 +10,7 @@ use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::contents::{FileContents, LARGE};
 use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::trusted_folder;
 
 /// The paths of `credenza.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,15 @@ impl ConfigLocation {
             return Self::Named(environment.expand(named));
         }
         // The XDG specification ignores relative paths.
-        let configured = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let configured = environment.get("XDG_CONFIG_HOME").map(PathBuf::from).filter(|folder| {
+            // After `su` or `sudo -E` it may be the folder of another user, without a file of ours.
+            let refused = trusted_folder(folder, &TrustPolicy::default()).err().filter(|_| folder.exists());
+            if let Some(reason) = &refused {
+                let folder = Escaped(&folder.to_string_lossy()).to_string();
+                tracing::warn!(folder, "XDG_CONFIG_HOME is not used: {reason}");
+            }
+            folder.is_absolute() && refused.is_none()
+        });
         let folder = configured.or_else(|| environment.home().map(|home| home.join(".config")));
         let own = folder.map(|folder| folder.join("credenza/credenza.toml"));
         Self::FirstOf(own.into_iter().chain([PathBuf::from("/etc/credenza/credenza.toml")]).collect())

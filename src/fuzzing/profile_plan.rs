@@ -14,7 +14,7 @@ pub fn check(data: &[u8]) {
     let trusted = describe_all(&|_| Ok(()));
     assert_eq!(trusted, describe_all(&|_| Ok(())));
     for (trusted, distrusted) in
-        trusted.iter().zip(describe_all(&|_| Err(UntrustedFile { owner: 7, reason: "belongs to user 7".into() })))
+        trusted.iter().zip(describe_all(&|_| Err(UntrustedFile { owner: Some(7), reason: "belongs to user 7".into() })))
     {
         assert!(!trusted.chars().any(char::is_control), "{trusted:?}");
         assert!(*trusted == distrusted || distrusted.starts_with("wrong: "), "{trusted} {distrusted}");

@@ -17,6 +17,8 @@ use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use crate::http::error::HttpErrorCause;
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
+use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::walk;
 
 /// The maximum number of parsed bundles. A process uses one bundle, or one for each of a few companies. Further bundles
 /// are parsed at each use.
@@ -163,12 +165,12 @@ impl RootLocations {
     fn all(&self) -> Result<RootCertStore, HttpErrorCause> {
         let (mut roots, mut problem) = (RootCertStore::empty(), None);
         for path in &self.files {
-            if let Err(error) = add_file(&mut roots, path) {
+            if let Err(error) = check_trust(path).and_then(|()| add_file(&mut roots, path)) {
                 problem.get_or_insert(format!("SSL_CERT_FILE, {}: {error}", Escaped(&path.to_string_lossy())));
             }
         }
         for path in &self.directories {
-            if let Err(error) = add_directory(&mut roots, path) {
+            if let Err(error) = check_trust(path).and_then(|()| add_directory(&mut roots, path)) {
                 problem.get_or_insert(format!("SSL_CERT_DIR, {}: {error}", Escaped(&path.to_string_lossy())));
             }
         }
@@ -197,6 +199,13 @@ impl RootLocations {
         tracing::debug!("the system has no certificate authorities; the built-in ones are used");
         RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
     }
+}
+
+/// Refuses authorities of another user: after `su` or `sudo -E` the variables may be that user's, and its authority could
+/// read all that is sent.
+fn check_trust(path: &Path) -> io::Result<()> {
+    let found = walk(path)?;
+    found.facts.trusted(&TrustPolicy::default()).map_err(|distrust| io::Error::other(distrust.about(path)))
 }
 
 /// Adds the usable certificates of a file, and skips broken certificates.

@@ -33,6 +33,8 @@ pub(crate) struct PathStep {
     pub(crate) mode: u32,
     /// The members of the group if the group may write. `None` if they are unknown.
     pub(crate) members: Option<Box<[u32]>>,
+    /// True if the group may write, and an ACL names further users and groups, or may do so.
+    pub(crate) has_acl: bool,
     pub(crate) mount: MountKind,
 }
 
@@ -72,7 +74,7 @@ pub(crate) enum TrustReason {
     /// All users may write it.
     Open { mode: u32 },
     /// Members of its group other than trusted owners may write it.
-    OpenToGroup { mode: u32, gid: u32, is_known: bool },
+    OpenToGroup { mode: u32, gid: u32, is_known: bool, has_acl: bool },
     /// It is on procfs or sysfs.
     Kernel,
     /// It is on a FUSE file system that another user mounted.
@@ -139,6 +141,14 @@ impl PathFacts {
         Self(self.0.iter().enumerate().filter(is_kept).map(|(_, step)| step.clone()).collect())
     }
 
+    /// Returns the owner of an untrusted file that no other user can write or exchange, but root, this user and trusted
+    /// owners.
+    pub(crate) fn sole_owner(&self, policy: &TrustPolicy) -> Option<u32> {
+        let owner = self.owner();
+        let owners = policy.owners.iter().copied().chain([owner]).collect();
+        self.trusted(&TrustPolicy { owners, ..policy.clone() }).is_ok().then_some(owner)
+    }
+
     /// Accepts a file that only root, the user of this process and trusted owners can have written or put at its path.
     ///
     /// # Errors
@@ -185,7 +195,12 @@ impl PathStep {
         }
         let is_private = |members: &[u32]| members.iter().all(|&member| member == uid || policy.is_owner(member));
         if mode & 0o020 != 0 && !self.members.as_deref().is_some_and(is_private) {
-            return Err(TrustReason::OpenToGroup { mode, gid: self.gid, is_known: self.members.is_some() });
+            return Err(TrustReason::OpenToGroup {
+                mode,
+                gid: self.gid,
+                is_known: self.members.is_some(),
+                has_acl: self.has_acl,
+            });
         }
         Ok(())
     }
@@ -231,7 +246,10 @@ impl fmt::Display for TrustReason {
                 f,
                 "may be written by all users (mode {mode:04o}; run chmod o-w, or name its folder in trusted_folders)"
             ),
-            Self::OpenToGroup { mode, gid, is_known } => {
+            Self::OpenToGroup { mode, has_acl: true, .. } => {
+                write!(f, "may be written by users that its ACL names (mode {mode:04o}; run chmod g-w, or setfacl -b)")
+            }
+            Self::OpenToGroup { mode, gid, is_known, .. } => {
                 let others = if *is_known { "has other members" } else { "has unknown members" };
                 write!(f, "may be written by group {gid}, which {others} (mode {mode:04o}; run chmod g-w)")
             }

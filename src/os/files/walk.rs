@@ -18,6 +18,17 @@ use crate::os::groups;
 /// The maximum number of symlinks on a path, as in Linux.
 const MAX_LINKS: usize = 40;
 
+/// The maximum number of folders and symlinks on a path. The kernel limits a path to 4096 bytes, but not what its symlinks
+/// add; the steps of such a path would take gigabytes.
+const MAX_STEPS: usize = 512;
+
+/// The maximum length of a path in bytes, as in Linux.
+const MAX_PATH_LEN: usize = 4096;
+
+/// The extended attribute with the ACL of a file (acl(5)). The group bits of its mode are then the mask of the ACL, and do
+/// not tell which users may write.
+const ACL: &str = "system.posix_acl_access";
+
 /// The magic numbers of statfs(2).
 const PROCFS: u64 = 0x9fa0;
 const SYSFS: u64 = 0x6265_6572;
@@ -97,6 +108,9 @@ pub(crate) fn walk(path: &Path) -> Result<WalkedFile, WalkError> {
 impl Walk {
     /// Goes to the next part of the path. Returns the file at its end.
     fn step(&mut self) -> Result<Option<WalkedFile>, Errno> {
+        if self.steps.len() >= MAX_STEPS || self.path.as_os_str().len() > MAX_PATH_LEN {
+            return Err(Errno::NAMETOOLONG);
+        }
         let Some(name) = self.ahead.pop_front() else {
             // The path ends at a folder.
             let handle = self.folder.try_clone().map_err(|_| Errno::MFILE)?;
@@ -173,7 +187,7 @@ impl Walk {
             _ => mount_kind(handle, stat.st_dev),
         };
         self.device = Some((stat.st_dev, mount));
-        self.steps.push(step(self.path.as_path().into(), stat, kind, mount));
+        self.steps.push(step(self.path.as_path().into(), handle, stat, kind, mount));
     }
 
     /// Returns true if the walk has reached the folder of the open files of this process.
@@ -188,7 +202,7 @@ impl Walk {
         let handle = rustix::fs::openat(&self.folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let stat = rustix::fs::fstat(&handle)?;
         let mount = mount_kind(&handle, stat.st_dev);
-        let facts = PathFacts([step(self.path.join(name).into(), &stat, StepKind::File, mount)].into());
+        let facts = PathFacts([step(self.path.join(name).into(), &handle, &stat, StepKind::File, mount)].into());
         Ok(Some(WalkedFile { handle, entry: None, stat, facts }))
     }
 }
@@ -260,11 +274,19 @@ pub(crate) fn overflow_user() -> Option<u32> {
     *OVERFLOW
 }
 
-fn step(path: Box<Path>, stat: &Stat, kind: StepKind, mount: MountKind) -> PathStep {
+fn step(path: Box<Path>, handle: &OwnedFd, stat: &Stat, kind: StepKind, mount: MountKind) -> PathStep {
     let mode = stat.st_mode & 0o7777;
     let may_group_write = kind != StepKind::Symlink && mode & 0o020 != 0 && mode & 0o002 == 0;
-    let members = may_group_write.then(|| groups::members(stat.st_gid)).flatten();
-    PathStep { path, kind, uid: stat.st_uid, gid: stat.st_gid, mode, members, mount }
+    let has_acl = may_group_write && has_acl(handle);
+    let members = (may_group_write && !has_acl).then(|| groups::members(stat.st_gid)).flatten();
+    PathStep { path, kind, uid: stat.st_uid, gid: stat.st_gid, mode, members, has_acl, mount }
+}
+
+/// Returns true if a file has an ACL, or if that cannot be found out.
+fn has_acl(handle: &OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let read = rustix::fs::getxattr(path, ACL, &mut [0u8; 4][..]);
+    !matches!(read, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {

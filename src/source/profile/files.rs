@@ -89,8 +89,9 @@ impl ProfileFiles {
         let facts = self.parsed.as_ref().as_ref().map_or(&[][..], |parsed| &parsed.facts);
         let facts = facts.iter().find(|(path, _)| **path == **property.path()).map(|(_, facts)| facts);
         // Every property comes from one of the parsed files.
-        let facts = facts.ok_or_else(|| UntrustedFile { owner: u32::MAX, reason: "has an unknown owner".into() })?;
-        let untrusted = |distrust| UntrustedFile { owner: facts.owner(), reason: format!("{distrust}") };
+        let facts = facts.ok_or_else(|| UntrustedFile { owner: None, reason: "has an unknown owner".into() })?;
+        let untrusted =
+            |distrust| UntrustedFile { owner: facts.sole_owner(&context.trust), reason: format!("{distrust}") };
         facts.trusted(&context.trust).map_err(untrusted)
     }
 

@@ -151,7 +151,7 @@ impl<'a> Planner<'a> {
         if other.is_some() {
             return Ok(PlanStep::End(other));
         }
-        let keys = keys(section)?;
+        let keys = keys(section, self.trusted)?;
         let in_credentials_file = |section: &Section| {
             [ACCESS_KEY_ID, SECRET_ACCESS_KEY]
                 .iter()
@@ -196,7 +196,7 @@ impl<'a> Planner<'a> {
             return Err(SourceError { kind: ErrorKind::Unsettled, ..error });
         };
         if name == section.name() {
-            return keys(section)?.map(PlanBase::Link).ok_or_else(|| {
+            return keys(section, self.trusted)?.map(PlanBase::Link).ok_or_else(|| {
                 error("source_profile names the profile itself, which has no keys")
                     .with_hint("add them, or name another profile")
             });
@@ -274,7 +274,8 @@ impl<'a> Planner<'a> {
             let message = "credential_process contains a NUL character, which no command can have";
             return Err(error_at(at, section, message).with_hint("remove it"));
         }
-        let account_id = value(section, ACCOUNT_ID).map(|(id, _)| id.into());
+        let account_id =
+            value(section, ACCOUNT_ID).filter(|(_, at)| (self.trusted)(at).is_ok()).map(|(id, _)| id.into());
         // As in botocore, the lines of a command are one command.
         let method = Method::Process { command: command.replace('\n', " ").as_str().into(), account_id };
         Ok(Some(link(at, section, method)))

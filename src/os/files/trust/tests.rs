@@ -13,7 +13,7 @@ const TRUSTED: u32 = 64003;
 const NOBODY: u32 = 65534;
 
 /// The path from its first folder on: `d` is a folder, `l` a symlink and `f` the file. An owner (root, us, stranger,
-/// trusted or nobody) and a mode follow. `:private`, `:shared` and `:unknown` say what is known of its group, `@proc`
+/// trusted or nobody) and a mode follow. `:private`, `:shared` and `:unknown` say what is known of its group, `:acl` that it has an ACL, `@proc`
 /// and `@fuse=OWNER` where it is mounted. The result is the start of the reason, or nothing if the file is trusted.
 const ROWS: &[(&str, &str)] = &[
     // Owners of the file.
@@ -46,6 +46,8 @@ const ROWS: &[(&str, &str)] = &[
     ("f root 660:shared", "may be written by group 7"),
     ("f trusted 660:shared", "may be written by group 7"),
     ("f us 640:shared", ""),
+    ("f us 664:acl", "may be written by users that its ACL names (mode 0664; run chmod g-w, or setfacl -b)"),
+    ("d us 775:acl/f us 600", "is in the folder "),
     // Owners of folders.
     ("d us 755/f us 600", ""),
     ("d us 700/f us 600", ""),
@@ -176,7 +178,16 @@ fn steps(row: &str, start: &Path) -> Vec<PathStep> {
             path.clone_from(&at);
         }
         let mode = words.get(2).map_or(0o777, |mode| u32::from_str_radix(mode, 8).unwrap());
-        PathStep { path: at.into(), kind, uid: user(words[1]).unwrap(), gid: 7, mode, members, mount }
+        PathStep {
+            path: at.into(),
+            kind,
+            uid: user(words[1]).unwrap(),
+            gid: 7,
+            mode,
+            members,
+            has_acl: group == "acl",
+            mount,
+        }
     });
     steps.collect()
 }
@@ -277,4 +288,43 @@ fn kernel_files_are_not_trusted_and_foreign_links_not_followed() {
         let error = reads(&link).unwrap_err().to_string();
         assert!(error.contains("of user 64002 leads to a file of user 0, so it is not followed"), "{error}");
     }
+}
+
+#[test]
+fn group_bits_of_an_acl_do_not_count_as_a_private_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file");
+    fs::write(&path, "x").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o664)).unwrap();
+    // Version 2, then tag, permissions and id of each entry (linux/posix_acl_xattr.h): user 64002 may write.
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 6, STRANGER), (4, 6, u32::MAX), (0x10, 6, u32::MAX), (0x20, 4, u32::MAX)];
+    let mut acl = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in entries {
+        acl.extend([&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    if rustix::fs::setxattr(&path, "system.posix_acl_access", &acl, flags).is_err() {
+        assert!(testkit::harness::skip("the file system of temporary files has no ACLs"));
+        return;
+    }
+    let error = walk(&path).unwrap().facts.trusted(&TrustPolicy::default()).unwrap_err().to_string();
+    assert!(error.starts_with("may be written by users that its ACL names"), "{error}");
+}
+
+#[test]
+fn symlinks_cannot_make_a_path_of_any_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut here = folder.path().to_owned();
+    for _ in 0..400 {
+        here.push("x");
+    }
+    fs::create_dir_all(&here).unwrap();
+    let inside = "x/".repeat(399);
+    symlink(format!("{inside}../x/b"), folder.path().join("a")).unwrap();
+    symlink(folder.path().join("c"), here.join("b")).unwrap();
+    symlink(format!("{inside}x/d"), folder.path().join("c")).unwrap();
+    fs::write(here.join("d"), "x").unwrap();
+    let error = FileReader::default().read(&folder.path().join("a"), SMALL).unwrap_err().to_string();
+    assert!(error.to_lowercase().contains("name too long"), "{error}");
 }

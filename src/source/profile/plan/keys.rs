@@ -10,6 +10,7 @@ use crate::model::time::parse_session_end;
 use crate::shared_config::SharedFile;
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::plan::link::{Method, ProfileLink};
+use crate::source::profile::plan::trust::{PropertyTrust, check_pair};
 use crate::source::profile::plan::{
     ACCESS_KEY_ID, ACCOUNT_ID, LEGACY_TOKEN, REWRITE, SECRET_ACCESS_KEY, SESSION_ENDS, SESSION_TOKEN, error_at, link,
     location, value,
@@ -17,7 +18,7 @@ use crate::source::profile::plan::{
 
 /// Returns the keys of a profile. Both halves come from one file; the credentials file takes precedence. But if each
 /// file has only one half, as some users keep them, the two halves are the pair.
-pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError> {
+pub(crate) fn keys(section: &Section, trusted: PropertyTrust<'_>) -> Result<Option<ProfileLink>, SourceError> {
     let half = |at, set: &str, unset: &str| {
         Err(error_at(at, section, format!("{set} is set without {unset}")).with_hint("add it, or remove this half"))
     };
@@ -34,6 +35,7 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
         );
         return Err(error_at(id.1, section, message).with_hint("keep both halves in one file"));
     }
+    check_pair(section, trusted, [(ACCESS_KEY_ID, id.1), (SECRET_ACCESS_KEY, secret.1)])?;
     // Ignore a session token or the end of a session from another file: they belong to other keys.
     let is_of_keys = |at: &Property| at.file() == id.1.file() || at.file() == secret.1.file();
     let token = [SESSION_TOKEN, LEGACY_TOKEN]
@@ -41,10 +43,11 @@ pub(crate) fn keys(section: &Section) -> Result<Option<ProfileLink>, SourceError
         .filter_map(|name| value(section, name))
         .find(|(_, token)| is_of_keys(token))
         .map(|(token, _)| token);
+    let account = value(section, ACCOUNT_ID).filter(|(_, at)| is_of_keys(at) || trusted(at).is_ok());
     let (ends, ends_at) = session_end(section, is_of_keys)?.unzip();
     let credentials = Credentials::new(id.0, secret.0).and_then(|keys| keys.with_session_token(token));
     let credentials = credentials.map_err(|error: InvalidText| error_at(id.1, section, error).with_hint(REWRITE))?;
-    let credentials = credentials.with_account_id(value(section, ACCOUNT_ID).map(|(id, _)| id));
+    let credentials = credentials.with_account_id(account.map(|(id, _)| id));
     let credentials = Credentials { expiration: ends, location: ends_at, ..credentials };
     Ok(Some(link(id.1, section, Method::Keys(credentials))))
 }

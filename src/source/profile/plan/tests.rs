@@ -238,9 +238,23 @@ fn untrusted_file_decides_nothing_about_ours() {
         ("[profile dev]\nexternal_id = x\n".into(), format!("[dev]\n{ROLE}source_profile = dev\n{KEYS}"), None, false),
         ("[profile dev]\nregion = x\n".into(), format!("[dev]\n{KEYS}"), None, true),
         (format!("[profile dev]\n{KEYS}"), String::new(), None, true),
+        // Half a pair of ours.
+        ("[profile dev]\naws_access_key_id = A\n".into(), "[dev]\naws_secret_access_key = hush\n".into(), None, false),
+        (
+            "[profile dev]\naws_access_key_id = A\n".into(),
+            "[dev]\naws_secret_access_key = hush\n".into(),
+            Some(7),
+            true,
+        ),
+        (
+            "[profile dev]\naws_access_key_id = A\n".into(),
+            "[dev]\naws_secret_access_key = hush\n".into(),
+            Some(8),
+            false,
+        ),
     ] {
         let files = parse(&config, &credentials);
-        let untrusted = |owner| Err(UntrustedFile { owner, reason: format!("belongs to user {owner}") });
+        let untrusted = |owner| Err(UntrustedFile { owner: Some(owner), reason: format!("belongs to user {owner}") });
         let trusted = |property: &Property| match property.file() {
             SharedFile::Config => untrusted(7),
             SharedFile::Credentials => owner.map_or(Ok(()), untrusted),
@@ -256,6 +270,24 @@ fn untrusted_file_decides_nothing_about_ours() {
             }
         }
     }
+}
+
+#[test]
+fn untrusted_file_decides_no_account_and_no_role_that_others_may_write() {
+    // Several users may write the config file /c, so that it has no sole owner.
+    let open = |property: &Property| match property.file() {
+        SharedFile::Config => Err(UntrustedFile { owner: None, reason: "may be written by all users".into() }),
+        SharedFile::Credentials => Ok(()),
+    };
+    let files = parse("[profile dev]\naws_account_id = 666666666666\n", &format!("[dev]\n{KEYS}"));
+    let link = plan(&files, files.profile("dev").unwrap(), &open).unwrap().unwrap();
+    assert!(matches!(&link.method, Method::Keys(keys) if keys.account_id.is_none()), "{link:?}");
+    let files = parse("[profile dev]\naws_account_id = 666666666666\n", "[dev]\ncredential_process = p\n");
+    let link = plan(&files, files.profile("dev").unwrap(), &open).unwrap().unwrap();
+    assert!(matches!(&link.method, Method::Process { account_id: None, .. }), "{link:?}");
+    let files = parse(&format!("[profile dev]\n{ROLE}source_profile = base\n[profile base]\n{KEYS}"), "");
+    let error = plan(&files, files.profile("dev").unwrap(), &open).unwrap_err().to_string();
+    assert!(error.contains("role_arn is not used: /c may be written by all users"), "{error}");
 }
 
 #[test]

@@ -22,8 +22,8 @@ const OF_SSO: [&str; 5] = [SSO_ACCOUNT_ID, SSO_ROLE_NAME, SSO_SESSION, "sso_star
 /// The reason why the file of a property is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UntrustedFile {
-    /// The user id of the owner of the file.
-    pub(crate) owner: u32,
+    /// The owner of the file, if no other user can write or exchange it.
+    pub(crate) owner: Option<u32>,
     /// The end of a sentence after the path: `belongs to user 1001, …`.
     pub(crate) reason: String,
 }
@@ -55,13 +55,13 @@ impl Planner<'_> {
     pub(super) fn check_roles(&self, roles: &[RoleStep<'_>], base: &ProfileLink) -> Result<(), SourceError> {
         // The owner of the keys at the end of the chain, if they are in an untrusted file.
         let keys = match &base.method {
-            Method::Keys(_) => self.files.profile(&base.profile).map(|section| self.owner_of(section)),
+            Method::Keys(_) => self.files.profile(&base.profile).and_then(|section| self.owner_of(section)),
             _ => None,
         };
         for RoleStep { section, .. } in roles {
             for (name, at) in OF_ROLE.iter().filter_map(|name| Some((name, section.get(name)?))) {
                 let Err(untrusted) = (self.trusted)(at) else { continue };
-                if keys.flatten() != Some(untrusted.owner) {
+                if untrusted.owner.is_none() || keys != untrusted.owner {
                     return Err(not_used(section, name, at, &untrusted)
                         .with_hint("keep the role and the keys under it in files of one owner"));
                 }
@@ -72,8 +72,24 @@ impl Planner<'_> {
 
     /// Returns the owner of the untrusted files that both halves of a key pair are in.
     fn owner_of(&self, section: &Section) -> Option<u32> {
-        let owner = |name| (self.trusted)(section.get(name)?).err().map(|untrusted| untrusted.owner);
+        let owner = |name| (self.trusted)(section.get(name)?).err()?.owner;
         owner(ACCESS_KEY_ID).filter(|id| owner(SECRET_ACCESS_KEY) == Some(*id))
+    }
+}
+
+/// Checks that both halves of a key pair are in trusted files, or in files of one owner. Else another user could complete
+/// half a pair of ours.
+pub(super) fn check_pair(
+    section: &Section,
+    trusted: PropertyTrust<'_>,
+    [(id_name, id), (secret_name, secret)]: [(&str, &Property); 2],
+) -> Result<(), SourceError> {
+    let is_one_file = id.path() == secret.path();
+    match (trusted(id), trusted(secret)) {
+        (Ok(()), Ok(())) => Ok(()),
+        (Err(a), Err(b)) if is_one_file || a.owner.is_some() && a.owner == b.owner => Ok(()),
+        (Err(untrusted), _) => Err(not_used(section, id_name, id, &untrusted)),
+        (_, Err(untrusted)) => Err(not_used(section, secret_name, secret, &untrusted)),
     }
 }
 
