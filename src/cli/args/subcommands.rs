@@ -93,7 +93,7 @@ and keys: [default] is the broker. With --keep-profiles it can use your other pr
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
         mfa_code: Option<Secret>,
 
-        /// Leave your other profiles readable for the command, beside [default]
+        /// Leave your other profiles readable for the command, beside the default profile
         #[arg(long, env = "CREDENZA_KEEP_PROFILES", value_parser = BoolishValueParser::new())]
         keep_profiles: bool,
 

@@ -240,7 +240,7 @@ impl fmt::Display for TrustReason {
             }
             Self::Foreign { uid, ours, .. } => write!(
                 f,
-                "belongs to user {uid}, not to this user ({ours}), root or one of trusted_owners (chown it, or add that user there)"
+                "belongs to user {uid}, not to this user ({ours}), root or a trusted owner (chown it, or add that user to trusted_owners in [files])"
             ),
             Self::Open { mode } => write!(
                 f,

@@ -118,8 +118,8 @@ const CASES: &[GrammarCase] = &[
     ("at the start", "# a\n; b\n[default]\n#c=d\n;[x\na=b", "", "default.a=b @c6"),
     ("between a value and its continuation", "[default]\na=b\n#c\n d", "", "default.a=b\\nd @c2"),
     // Whole line comment: beyond it.
-    ("behind white space", "[default]\na=b\n # c", "", "default.a=b\\n# c @c2"),
-    ("behind white space, with nothing above", " # a\n[default]", "", "c1: Header"),
+    ("behind white space", "[default]\na=b\n # c", "", "default.a=b @c2"),
+    ("behind white space, with nothing above", " # a\n[default]", "", "default"),
     // Comment after header.
     ("with white space", "[default] # [x]\n[profile x]\t;y", "", "default\nx"),
     ("without", "[default]#x]\n[profile x];y", "", "default\nx"),
@@ -146,7 +146,7 @@ const CASES: &[GrammarCase] = &[
         "[default]\ncredential_process = sh -c \"a; b;c\" \t\r\n[profile x]\ncredential_process = # none\n\
          [profile y]\ncredential_process = a\n ; b",
         "",
-        "default.credential_process=sh -c \"a; b;c\" @c2\nx.credential_process= @c4\ny.credential_process=a\\n; b @c6",
+        "default.credential_process=sh -c \"a; b;c\" @c2\nx.credential_process= @c4\ny.credential_process=a @c6",
     ),
     ("no white space", "[default]\na=b#c;d", "", "default.a=b#c;d @c2"),
     ("right behind the =", "[default]\na=#b\nc =;d", "", "default.a=#b @c2\ndefault.c=;d @c3"),
@@ -175,7 +175,7 @@ const CASES: &[GrammarCase] = &[
     // Continuation.
     ("behind a space or a tab", "[default]\na=b\n c\n\td", "", "default.a=b\\nc\\nd @c2"),
     ("trimmed", "[default]\na=b\n \t c \t", "", "default.a=b\\nc @c2"),
-    ("comment characters", "[default]\na=b\n # c\n d ; e", "", "default.a=b\\n# c\\nd ; e @c2"),
+    ("comment characters", "[default]\na=b\n # c\n d ; e", "", "default.a=b\\nd ; e @c2"),
     ("what looks like something else", "[default]\na=b\n [x]\n c=d", "", "default.a=b\\n[x]\\nc=d @c2"),
     ("behind blank lines", "[default]\na=b\n\n \t\n c", "", "default.a=b\\nc @c2"),
     ("a \\ last in each line", "[default]\na=b\\\n c\\\nd=e", "", "default.a=b\\\\nc\\ @c2\ndefault.d=e @c4"),

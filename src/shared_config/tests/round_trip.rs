@@ -96,7 +96,11 @@ fn written() -> impl Strategy<Value = Written> {
     prop_oneof![
         Just(Written::Value(vec![String::new()])),
         proptest::collection::vec(value(), 1..2).prop_map(Written::Value),
-        proptest::collection::vec(value(), 1..4).prop_map(Written::Value),
+        proptest::collection::vec(value(), 1..4).prop_map(|mut lines| {
+            // A line that begins with these characters is a comment, but not after the `=`.
+            lines[1..].iter_mut().for_each(|line| *line = line.replacen(['#', ';'], "_", 1));
+            Written::Value(lines)
+        }),
         proptest::collection::vec((property_name(), value()), 1..4).prop_map(Written::SubProperties),
     ]
 }
