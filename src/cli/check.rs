@@ -141,10 +141,30 @@ fn explain_credentials(text: &mut String, context: &Context, credentials: &Crede
         }
     }
     let _ = writeln!(text);
+    let halves = [("access key id", &*credentials.access_key_id), ("secret", credentials.secret_access_key.expose())];
+    for (half, value) in halves {
+        if let Some(doubt) = doubt(value) {
+            let _ = writeln!(text, "     the {half} {doubt}: it is served as it stands, and no service will accept it");
+        }
+    }
     if credentials.session_token.is_none() {
         let _ = writeln!(text, "     {LONG_LIVED_NOTICE}");
     }
     usable
+}
+
+/// Returns the reason why half a key pair cannot be right, for people who copied more than the key.
+fn doubt(value: &str) -> Option<&'static str> {
+    let is_zero_width = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    let is_between = |open, close| value.starts_with(open) && value.ends_with(close);
+    match value {
+        _ if is_between('"', '"') || is_between('\'', '\'') => Some("is in quotes, which are part of it"),
+        _ if value.contains(char::is_whitespace) => Some("contains white space"),
+        _ if value.contains(is_zero_width) => Some("contains a character without width"),
+        _ if value.starts_with("ENC[") => Some("is encrypted (SOPS)"),
+        _ if is_between('<', '>') || value.starts_with("${") || value.starts_with("{{") => Some("is a placeholder"),
+        _ => None,
+    }
 }
 
 fn is_usable(credentials: &Credentials, context: &Context) -> bool {
@@ -169,4 +189,29 @@ fn explain_imds(text: &mut String, context: &Context, imds: &ImdsConfig, verdict
         let _ = writeln!(text, "     {ALLOW_V1_NOTICE}");
     }
     problem.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubts_keys_that_were_copied_with_more() {
+        for value in [
+            "\"AKIA1\"",
+            "'x'",
+            "a b",
+            "a\u{200b}",
+            "\u{feff}a",
+            "ENC[AES256_GCM,data:x]",
+            "<YOUR_KEY>",
+            "${KEY}",
+            "{{ key }}",
+        ] {
+            assert!(doubt(value).is_some(), "{value}");
+        }
+        for value in ["AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPx=", "a\"b", "x<y>z", "$ecret"] {
+            assert_eq!(doubt(value), None, "{value}");
+        }
+    }
 }

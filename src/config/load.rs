@@ -132,7 +132,11 @@ impl ConfigLoader {
                 Ok(contents) => {
                     // This file decides which files are read, where keys come from, and which other files are trusted.
                     contents.facts.trusted(&TrustPolicy::default()).map_err(|distrust| {
-                        LoadError::File(format!("{}: {}; it is not read", Escaped(&path.to_string_lossy()), distrust.about(path)))
+                        LoadError::File(format!(
+                            "{}: {}; it is not read",
+                            Escaped(&path.to_string_lossy()),
+                            distrust.about(path)
+                        ))
                     })?;
                     return Ok(Some((path, contents)));
                 }
