@@ -136,9 +136,10 @@ fn configuration_that_a_stranger_can_exchange_is_refused() {
 
 #[test]
 fn nothing_is_opened_before_it_is_judged() {
-    let home = Home::new();
+    let Some(home) = stage() else { return };
     let fifo = home.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    chown(&fifo, Some(STRANGER), None).unwrap();
     let woken = Arc::new(AtomicBool::new(false));
     let writer = std::thread::spawn({
         let (fifo, woken) = (fifo.clone(), Arc::clone(&woken));
