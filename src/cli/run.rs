@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::cli::args;
 use crate::cli::args::Invocation;
@@ -15,7 +16,7 @@ use crate::config::identity::Identity;
 use crate::config::load;
 use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
 use crate::context::Context;
-use crate::os::children::own_orphans;
+use crate::os::children::{own_orphans, wait_for_runs};
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
@@ -25,6 +26,10 @@ use crate::shared_config::locate::NamedPaths;
 /// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
 /// the other sources.
 const MAX_BLOCKING_THREADS: usize = 64;
+
+/// The maximum time to kill the programs of sources before the exit. The search takes milliseconds, unless the kernel is
+/// busy.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The variables that name the folders of this program: those of its configuration and its auth token.
 const FOLDER_VARIABLES: [&str; 4] = ["XDG_CONFIG_HOME", "RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"];
@@ -67,6 +72,7 @@ pub fn main() -> ExitCode {
     let code = runtime.block_on(run(invocation, environment, service));
     // Do not wait for threads: a thread may hang in a dead file system.
     runtime.shutdown_background();
+    wait_for_runs(KILL_TIMEOUT);
     code
 }
 

@@ -4,12 +4,14 @@
 //! source runs, this process is the *child subreaper*: it gets these orphans instead, and can find and reap them.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, WaitOptions, geteuid, getpid, kill_process, set_child_subreaper, waitpid};
 use tokio::process::{Child, Command};
 
 /// The variable that marks a program and all processes that inherit its environment. Its value differs for each run.
@@ -18,6 +20,9 @@ const MARK: &str = "CREDENZA_RUN";
 /// The maximum number of times that [`ProgramRun::kill`] searches for processes. A process may start another one
 /// between a search and its own end. Two searches suffice for a program that does not race against them.
 const MAX_SEARCHES: usize = 5;
+
+/// The maximum length of an environment that is searched for the mark, in bytes. An environment may have gigabytes.
+const MAX_ENVIRONMENT: u64 = 256 << 10;
 
 /// The children that this process knows.
 struct Children {
@@ -30,6 +35,9 @@ struct Children {
 }
 
 static CHILDREN: Mutex<Children> = Mutex::new(Children { started: BTreeSet::new(), runs: 0, starts: 0 });
+
+/// Notified when a [`ProgramRun`] ends.
+static RUN_ENDED: Condvar = Condvar::new();
 
 /// True if all children of this process are its own or orphans: it is `credenza`, not a program that embeds the library.
 static OWNS_ORPHANS: AtomicBool = AtomicBool::new(false);
@@ -102,7 +110,7 @@ impl ProgramRun {
     /// Kills the program with this id, its descendants, and all orphans of this run.
     ///
     /// An orphan of this run has its mark. An orphan without a mark is one of this run if this process has started
-    /// nothing else meanwhile.
+    /// nothing else meanwhile. Blocks: it reads the environment of each process of this user.
     pub(crate) fn kill(&self, program: u32) {
         for _ in 0..MAX_SEARCHES {
             let found = self.processes(program);
@@ -119,7 +127,7 @@ impl ProgramRun {
     /// Returns all processes of this run that live.
     fn processes(&self, program: u32) -> Vec<u32> {
         let mut found = vec![program];
-        found.extend(self.mark.iter().flat_map(|mark| marked(mark)));
+        found.extend(self.mark.iter().flat_map(|mark| marked(mark, geteuid().as_raw())));
         if OWNS_ORPHANS.load(Ordering::Relaxed) {
             let children = children();
             let is_alone = self.alone_after.is_some_and(|starts| children.starts <= starts + 1);
@@ -143,7 +151,13 @@ impl Drop for ProgramRun {
         if children.runs == 0 && OWNS_ORPHANS.load(Ordering::Relaxed) {
             let _ = set_child_subreaper(None);
         }
+        RUN_ENDED.notify_all();
     }
+}
+
+/// Waits until all runs have ended and their processes are killed, but not longer than `timeout`.
+pub(crate) fn wait_for_runs(timeout: Duration) {
+    let _ = RUN_ENDED.wait_timeout_while(children(), timeout, |children| children.runs > 0);
 }
 
 /// Reaps all orphans that have ended: as PID 1 of a container, or after a run, no other process does.
@@ -173,18 +187,61 @@ fn children_of(id: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// Returns the processes with this variable in their environment, as far as this user may read it.
-fn marked(variable: &str) -> Vec<u32> {
+/// Returns the processes of a user with this variable in their environment.
+fn marked(variable: &str, uid: u32) -> Vec<u32> {
     let has_mark = |id: &u32| {
-        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        let environment = environment(*id, uid).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|found| found == variable.as_bytes())
     };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(has_mark).collect()
 }
 
+/// Returns the start of a process's environment. Returns `None` if the process belongs to another user: root could read
+/// it, but that user decides about its size.
+fn environment(id: u32, uid: u32) -> Option<Vec<u8>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let process = rustix::fs::open(format!("/proc/{id}"), flags, Mode::empty()).ok()?;
+    if rustix::fs::fstat(&process).ok()?.st_uid != uid {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(&process, "environ", flags, Mode::empty()).ok()?);
+    let mut environment = Vec::new();
+    file.take(MAX_ENVIRONMENT).read_to_end(&mut environment).ok()?;
+    Some(environment)
+}
+
 /// Returns the state of a process: `R`, `S`, … or `Z` if it has ended and is not reaped.
 fn state(id: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_marked_processes_of_this_user_only() {
+        let mut child =
+            std::process::Command::new("sleep").arg("1000").env_clear().env("MARKED", "here").spawn().unwrap();
+        let found = |uid: u32| marked("MARKED=here", uid).contains(&child.id());
+        let ours = geteuid().as_raw();
+        let (own, foreign) = (found(ours), found(ours.wrapping_add(1)));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(own && !foreign);
+    }
+
+    #[test]
+    fn reads_only_the_start_of_an_environment() {
+        let long = "x".repeat(100 << 10);
+        let variables = ["A", "B", "C"].map(|name| (name, &*long)).into_iter().chain([("MARKED", "late")]);
+        let mut child = std::process::Command::new("sleep").arg("1000").env_clear().envs(variables).spawn().unwrap();
+        let read = environment(child.id(), geteuid().as_raw());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(read.map(|read| read.len() as u64), Some(MAX_ENVIRONMENT));
+    }
 }

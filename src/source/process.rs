@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use crate::cache::credentials::CachePolicy;
@@ -239,8 +240,11 @@ impl Source for ProcessCredentials {
     }
 }
 
-/// A running program. Dropping it kills the program and the processes that it started.
-struct RunningProgram {
+/// A running program. Dropping it kills the program and the processes that it started, on a thread that may block.
+struct RunningProgram(Option<ProgramProcesses>);
+
+/// The processes of a program. Dropping it kills them, and blocks.
+struct ProgramProcesses {
     child: StartedChild,
     group: Option<Pid>,
     run: ProgramRun,
@@ -268,13 +272,16 @@ impl From<io::Error> for ReadEnd {
 impl RunningProgram {
     fn new(child: StartedChild, run: ProgramRun, leads_group: bool) -> Self {
         let group = child.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).filter(|_| leads_group);
-        Self { child, group, run }
+        Self(Some(ProgramProcesses { child, group, run }))
     }
 
     /// Reads the output until the program has ended. It does not wait for other processes that hold the pipes.
     async fn wait(mut self, terminal: &Terminal) -> io::Result<ProgramOutput> {
         let (mut output, mut errors) = (Zeroizing::new(Vec::with_capacity(MAX_OUTPUT)), Vec::new());
-        let child = &mut self.child.child;
+        let Some(ProgramProcesses { child, group, .. }) = &mut self.0 else {
+            return Err(io::Error::other("the program has ended"));
+        };
+        let child = &mut child.child;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let mut reading = Box::pin(async {
             tokio::try_join!(head(stdout, &mut output), tail(stderr, &mut errors, terminal)).map(drop)
@@ -298,7 +305,7 @@ impl RunningProgram {
                     None => child.wait().await?,
                 };
                 // Do not kill the process group: all pipes are closed, so processes that still run were meant to stay.
-                self.group = None;
+                *group = None;
                 Ok(ProgramOutput { status: Some(status), output, stderr: errors })
             }
             None => Ok(ProgramOutput { status, output, stderr: errors }),
@@ -307,6 +314,19 @@ impl RunningProgram {
 }
 
 impl Drop for RunningProgram {
+    fn drop(&mut self) {
+        let Some(processes) = self.0.take() else { return };
+        match Handle::try_current() {
+            Ok(runtime) if processes.child.child.id().is_some() => {
+                drop(runtime.spawn_blocking(move || drop(processes)));
+            }
+            // A program that has ended is not searched for.
+            _ => drop(processes),
+        }
+    }
+}
+
+impl Drop for ProgramProcesses {
     fn drop(&mut self) {
         // The group id is safe to signal. The kernel does not reuse it while a process of the group lives, or before
         // the child is waited for.
