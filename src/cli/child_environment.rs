@@ -50,9 +50,9 @@ pub(crate) struct ChildSettings<'a> {
     pub(crate) config_file: &'a Path,
     /// A credentials file without a default profile.
     pub(crate) credentials_file: &'a Path,
+    /// An empty file in place of the configuration of boto 2. botocore prefers its keys to the broker.
+    pub(crate) boto_config: &'a Path,
     pub(crate) region_endpoint: RegionEndpoint<'a>,
-    /// Hides a configuration of boto 2 with keys, which botocore prefers to the broker.
-    pub(crate) hides_boto_config: bool,
 }
 
 /// Changes of variables: a new value, or `None` to unset the variable.
@@ -71,9 +71,7 @@ pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> Env
     set("AWS_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &settings.config_file.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &settings.credentials_file.to_string_lossy());
-    if settings.hides_boto_config {
-        set(BOTO_CONFIG, &settings.config_file.to_string_lossy());
-    }
+    set(BOTO_CONFIG, &settings.boto_config.to_string_lossy());
     // The variables of Credenza itself are for shells: the child does not inherit them.
     let changes = settings.region_endpoint.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
     child.extend(changes.map(|(name, value)| (name.to_owned(), value)));
@@ -107,15 +105,12 @@ pub(crate) fn no_proxy(parent: &Environment, broker: IpAddr) -> String {
 mod tests {
     use super::*;
 
-    fn child_changes(
-        parent: &Environment,
-        region_endpoint: RegionEndpoint<'_>,
-        hides_boto_config: bool,
-    ) -> EnvironmentChanges {
-        let [token_file, config_file, credentials_file] = ["/d/token", "/d/config", "/d/credentials"].map(Path::new);
+    fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>) -> EnvironmentChanges {
+        let [token_file, config_file, credentials_file, boto_config] =
+            ["/d/token", "/d/config", "/d/credentials", "/d/boto"].map(Path::new);
         let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
         let settings =
-            ChildSettings { uri, token, token_file, config_file, credentials_file, region_endpoint, hides_boto_config };
+            ChildSettings { uri, token, token_file, config_file, credentials_file, boto_config, region_endpoint };
         changes(parent, &settings)
     }
 
@@ -136,7 +131,7 @@ mod tests {
                 ]),
         );
         let region = RegionEndpoint { region: Some("eu-west-1"), endpoint: None, disables_imds: true };
-        let mut child = child_changes(&parent, region, true);
+        let mut child = child_changes(&parent, region);
         for name in CLEARED.iter().chain(&["CREDENZA_URL", "NOTIFY_SOCKET", "LISTEN_FDS", "WATCHDOG_USEC"]) {
             assert_eq!(child.remove(*name), Some(None), "{name}");
         }
@@ -150,7 +145,7 @@ mod tests {
             ("AWS_REGION", "eu-west-1"),
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
-            ("BOTO_CONFIG", "/d/config"),
+            ("BOTO_CONFIG", "/d/boto"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
             ("no_proxy", "example,127.0.0.1,localhost"),
         ];
@@ -174,14 +169,10 @@ mod tests {
     fn unknown_region_keeps_the_users_region() {
         let parent = Environment::new([("AWS_REGION", "before")]);
         let region_endpoint = RegionEndpoint { endpoint: Some("http://h"), ..RegionEndpoint::default() };
-        let child = child_changes(&parent, region_endpoint, false);
+        let child = child_changes(&parent, region_endpoint);
         assert!(!child.contains_key("AWS_REGION"));
         let parent = Environment::new([("AWS_REGION", "before"), ("CREDENZA_SET", "AWS_REGION")]);
-        assert_eq!(
-            child_changes(&parent, region_endpoint, false)["AWS_REGION"],
-            None,
-            "the region of other credentials"
-        );
+        assert_eq!(child_changes(&parent, region_endpoint)["AWS_REGION"], None, "the region of other credentials");
         assert_eq!(child["AWS_ENDPOINT_URL_S3"].as_deref(), Some("http://h"));
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::daemon_client::{DaemonClient, credentials_path};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
-use crate::cli::preferred_credentials;
+use crate::cli::preferred_credentials::{self, BotoConfig};
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::imds::ImdsConfig;
 use crate::config::server::ServerConfig;
@@ -81,8 +81,14 @@ async fn warn_of_preferred_credentials(context: &Context, dialect: ShellDialect)
              {FIX}"
         );
     }
-    if let Some(location) = preferred_credentials::of_boto_config(context).await {
-        tracing::warn!("boto3 and the AWS CLI use these keys of boto 2, not the daemon's: {location}; {FIX}");
+    match preferred_credentials::of_boto_config(context).await {
+        Some(BotoConfig::Keys(location)) => {
+            tracing::warn!("boto3 and the AWS CLI use these keys of boto 2, not the daemon's: {location}; {FIX}");
+        }
+        Some(BotoConfig::Unreadable(error)) => tracing::warn!(
+            "boto3 and the AWS CLI may use keys of boto 2, not the daemon's: {error}; run programs with `credenza exec`"
+        ),
+        None => {}
     }
     let names = CLEARED.iter().chain(&[TOKEN]).copied();
     let set = preferred_credentials::of_variables(&context.environment, names);

@@ -16,7 +16,6 @@ use crate::cli::child_environment::{ChildSettings, EnvironmentChanges, changes};
 use crate::cli::error::CommandError;
 use crate::cli::exec::folder::PrivateFolder;
 use crate::cli::exit_code;
-use crate::cli::preferred_credentials;
 use crate::cli::region_endpoint;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
@@ -63,7 +62,6 @@ pub(crate) async fn exec(
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
     let sources = identity.sources.clone();
-    let hides_boto_config = preferred_credentials::of_boto_config(&context).await.is_some();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
         context: context.clone(),
@@ -98,6 +96,7 @@ pub(crate) async fn exec(
             let child_files = child_files(&sources, kept, &context).await.map_err(CommandError::new)?;
             let config_file = folder.write("config", &child_files.config).map_err(CommandError::new)?;
             let credentials_file = folder.write("credentials", &child_files.credentials).map_err(CommandError::new)?;
+            let boto_config = folder.write("boto", "").map_err(CommandError::new)?;
             let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: true };
             let region_endpoint = region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id);
             // Variables take precedence over all profiles, so that the kept ones would lose their region and endpoint.
@@ -111,8 +110,8 @@ pub(crate) async fn exec(
                 token_file: &token_file.path,
                 config_file: &config_file,
                 credentials_file: &credentials_file,
+                boto_config: &boto_config,
                 region_endpoint,
-                hides_boto_config,
             };
             run(&context, changes(&parent, &child_settings), command, signals).await
         };
