@@ -104,13 +104,14 @@ fn temporary_folder(folders: impl Iterator<Item = PathBuf>, policy: &TrustPolicy
     Err(io::Error::other(format!("{}; set TMPDIR to a folder of your own", refused.join("; "))))
 }
 
-/// Removes our folders without a lock. Errors are ignored: the next `exec` tries again.
+/// Removes our folders without a lock. Another user may have moved any folder of ours here, so it must have the name and
+/// the mode of a folder of `exec`. Errors are ignored: the next `exec` tries again.
 fn remove_abandoned(parent: &Path, uid: u32) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         // Check the name first. The metadata of another entry may block, if it is a mount of a dead file system.
-        if !entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
-            || !entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid)
+        if !entry.file_name().to_str().is_some_and(is_folder_name)
+            || !entry.metadata().is_ok_and(|meta| meta.is_dir() && meta.uid() == uid && meta.mode() & 0o777 == 0o700)
         {
             continue;
         }
@@ -121,6 +122,13 @@ fn remove_abandoned(parent: &Path, uid: u32) {
             drop(lock);
         }
     }
+}
+
+/// Returns true if `exec` gives a folder such a name.
+fn is_folder_name(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|random| {
+        random.len() == 16 && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 /// Locks the folder. Returns `None` if another process holds the lock.
@@ -200,12 +208,24 @@ mod tests {
         let uid = rustix::process::geteuid().as_raw();
         let held = PrivateFolder::create_in(parent.path()).unwrap();
         held.write("config", "x").unwrap();
-        let left = parent.path().join(format!("{PREFIX}left"));
-        fs::create_dir(&left).unwrap();
-        fs::write(left.join("token"), "x").unwrap();
-        let file = parent.path().join(format!("{PREFIX}file"));
+        let folder = |name: &str, mode: u32| {
+            let path = parent.path().join(format!("{PREFIX}{name}"));
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("token"), "x").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            path
+        };
+        let left = folder("0123456789abcdef", 0o700);
+        let moved = [
+            folder("1123456789abcdef", 0o755),
+            folder("2123456789abcdef", 0o500),
+            folder("0123456789abcdefa", 0o700),
+            folder("0123456789abcde", 0o700),
+            folder("0123456789abcdeg", 0o700),
+        ];
+        let file = parent.path().join(format!("{PREFIX}3123456789abcdef"));
         fs::write(&file, "x").unwrap();
-        let link = parent.path().join(format!("{PREFIX}link"));
+        let link = parent.path().join(format!("{PREFIX}4123456789abcdef"));
         let target = parent.path().join("target");
         fs::create_dir(&target).unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
@@ -213,6 +233,7 @@ mod tests {
         assert!(left.exists(), "the folder of another user");
         remove_abandoned(parent.path(), uid);
         assert!(!left.exists());
+        assert!(moved.iter().all(|folder| folder.join("token").exists()), "folders of another program");
         assert!(held.path().join("config").exists() && file.exists() && link.exists() && target.exists());
         let path = held.path().to_owned();
         drop(held);
