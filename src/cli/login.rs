@@ -98,9 +98,9 @@ async fn request_consent(
     let page = device.verification_uri_complete.as_deref().unwrap_or(&device.verification_uri);
     screen.show_code(&site.session, page, &device.user_code);
     if open_browser {
-        match browser::open(&context.environment, context.uid(), page) {
+        match browser::open(&context.environment, &context.trust, page) {
             Ok(program) => tracing::debug!(program, "started a program to open the page"),
-            Err(reason) => screen.browser_not_opened(reason),
+            Err(reason) => screen.browser_not_opened(&reason),
         }
     }
     let tokens = poll(context, site, &registration, &device, screen).await?;

@@ -1,33 +1,67 @@
 //! Opens a page in the user's browser.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
 use crate::http::url::Url;
+use crate::model::text::Escaped;
 use crate::os::environment::Environment;
+use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::walk;
+
+/// The folders with programs if `PATH` is not set.
+const DEFAULT_PATH: &str = "/usr/bin:/bin";
+
+/// The error for a program that is missing or does not start.
+const CANNOT_RUN: &str = "the program that opens pages cannot be run";
 
 /// Starts the program of `BROWSER`, else the opener of the desktop, to open a page. Returns the program without waiting
 /// for it.
 ///
 /// # Errors
 /// The reason why no program was started. The user can open the page elsewhere.
-pub(crate) fn open(environment: &Environment, uid: u32, page: &str) -> Result<String, &'static str> {
+pub(crate) fn open(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<String, String> {
     // Accept only a URL: the program might open a file or read an option.
     if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
-        return Err("the page is not an https URL");
+        return Err("the page is not an https URL".into());
     }
-    let words = opener(environment, uid, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
+    let words = opener(environment, trust.ours, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
     let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
-    let mut command = Command::new(program);
+    let path = trusted_program(environment, program, trust)?;
+    let mut command = Command::new(path);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C must not end a browser that the program has started.
     command.process_group(0);
     for name in environment.names().filter(|name| name.starts_with("CREDENZA_")) {
         command.env_remove(name);
     }
-    command.spawn().map(|_| program.clone()).map_err(|_| "the program that opens pages cannot be run")
+    command.spawn().map(|_| program.clone()).map_err(|_| CANNOT_RUN.into())
+}
+
+/// Returns the path of a program that no other user can change. After `su` or `sudo -E`, `BROWSER` and `PATH` may name a
+/// program of another user.
+fn trusted_program(environment: &Environment, program: &str, trust: &TrustPolicy) -> Result<PathBuf, String> {
+    let path = find(environment, program).and_then(|path| std::path::absolute(path).ok()).ok_or(CANNOT_RUN)?;
+    let found = walk(&path).map_err(|_| CANNOT_RUN)?;
+    found.facts.trusted(trust).map_err(|distrust| {
+        let shown = path.to_string_lossy();
+        format!("the program {} is not trusted: {}", Escaped(&shown), distrust.about(&path))
+    })?;
+    Ok(path)
+}
+
+/// Finds a program in the folders of `PATH`, or at its path if it has a slash.
+fn find(environment: &Environment, program: &str) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(program.into());
+    }
+    let folders = environment.get("PATH").unwrap_or(DEFAULT_PATH);
+    let is_program =
+        |path: &PathBuf| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+    folders.split(':').map(|folder| Path::new(folder).join(program)).find(is_program)
 }
 
 /// Returns the command line that opens a page.
@@ -84,8 +118,36 @@ mod tests {
         let environment = Environment::new([("BROWSER", "/nowhere/browser")]);
         for page in ["http://d.example/", "file:///etc/passwd", "--help", "javascript:x", "https://a b/", " https://a/"]
         {
-            assert_eq!(open(&environment, 7, page), Err("the page is not an https URL"), "{page}");
+            let opened = open(&environment, &TrustPolicy::default(), page);
+            assert_eq!(opened, Err("the page is not an https URL".into()), "{page}");
         }
-        assert_eq!(open(&environment, 7, PAGE), Err("the program that opens pages cannot be run"));
+        assert_eq!(open(&environment, &TrustPolicy::default(), PAGE), Err(CANNOT_RUN.into()));
+    }
+
+    #[tokio::test]
+    async fn starts_no_program_of_another_user() {
+        let folder = tempfile::tempdir().unwrap();
+        let (program, ran) = (folder.path().join("browser"), folder.path().join("ran"));
+        std::fs::write(&program, format!("#!/bin/sh\necho > {}\n", ran.display())).unwrap();
+        let mode = |mode| std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
+        let path = format!("/nowhere:{}:/usr/bin:/bin", folder.path().display());
+        let trust = TrustPolicy::default();
+        for browser in ["browser", program.to_str().unwrap()] {
+            let environment = Environment::new([("BROWSER", browser), ("PATH", &path)]);
+            mode(0o777);
+            let expected = format!(
+                "the program {} is not trusted: it may be written by all users (mode 0777; run chmod o-w)",
+                program.display()
+            );
+            assert_eq!(open(&environment, &trust, PAGE), Err(expected), "{browser}");
+            // An untrusted program in PATH is not skipped for another one.
+            mode(0o755);
+            assert_eq!(trusted_program(&environment, browser, &trust), Ok(program.clone()));
+            let foreign = TrustPolicy { ours: trust.ours.wrapping_add(64001), ..trust.clone() };
+            if trust.ours != 0 {
+                assert!(trusted_program(&environment, browser, &foreign).is_err(), "{browser}");
+            }
+        }
+        assert!(!ran.exists());
     }
 }
