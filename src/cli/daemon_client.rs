@@ -186,7 +186,7 @@ impl DaemonClient {
             .tokens
             .iter()
             .filter_map(|token| token.file.as_deref())
-            .map(|file| file.display().to_string())
+            .map(|file| Escaped(&file.to_string_lossy()).to_string())
             .collect();
         let token = if files.is_empty() {
             "the given auth token".into()
@@ -248,7 +248,9 @@ impl DaemonClient {
 
     fn foreign_listener(&self, uid: u32, token: &KnownToken) -> DaemonClientError {
         let owner = match &token.file {
-            Some(path) => format!("the token file {} belongs to user {}", path.display(), token.owner),
+            Some(path) => {
+                format!("the token file {} belongs to user {}", Escaped(&path.to_string_lossy()), token.owner)
+            }
             None => format!("the token belongs to user {}", token.owner),
         };
         DaemonClientError::ForeignListener(CommandError::new(format!(
@@ -397,6 +399,19 @@ mod tests {
             (&[], "127.0.0.1:9733"),
         ] {
             assert_eq!(of(listens), expected, "{listens:?}");
+        }
+    }
+
+    #[test]
+    fn messages_escape_the_token_file() {
+        let token = KnownToken { token: "t".into(), file: Some("/d/a\u{1b}[2J".into()), owner: 7 };
+        let client =
+            DaemonClient { address: "127.0.0.1:1".parse().unwrap(), tokens: vec![token], used: AtomicUsize::new(0) };
+        let DaemonClientError::ForeignListener(foreign) = client.foreign_listener(8, &client.tokens[0]) else {
+            panic!()
+        };
+        for message in [client.refuses_token().to_string(), foreign.to_string()] {
+            assert!(message.contains("/d/a\\u{1b}[2J") && !message.contains('\u{1b}'), "{message:?}");
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::http::url::{Url, UrlHost};
 use crate::model::identity_name::IdentityName;
+use crate::model::text::Escaped;
 
 /// The variable that contains an auth token. SDKs prefer this variable to the token file.
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
@@ -50,8 +51,9 @@ pub(crate) async fn env(
             "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",
         ));
     };
-    let token_file = std::path::absolute(token_file)
-        .map_err(|error| CommandError::new(format!("token file {}: {error}", token_file.display())))?;
+    let token_file = std::path::absolute(token_file).map_err(|error| {
+        CommandError::new(format!("token file {}: {error}", Escaped(&token_file.to_string_lossy())))
+    })?;
     let status = daemon.identity_status(identity).await?;
     let environment = &context.environment;
     let region_endpoint = RegionEndpoint {
@@ -109,7 +111,10 @@ fn shell_lines(
     dialect: ShellDialect,
 ) -> Result<Zeroizing<String>, CommandError> {
     let token_file = token_file.to_str().ok_or_else(|| {
-        CommandError::new(format!("token file {}: its path is not UTF-8; choose another", token_file.display()))
+        CommandError::new(format!(
+            "token file {}: its path is not UTF-8; choose another",
+            Escaped(&token_file.to_string_lossy())
+        ))
     })?;
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
     let uri = format!("http://{address}{}", credentials_path(identity));

@@ -16,6 +16,7 @@ use crate::config::identity::Identity;
 use crate::config::load;
 use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
 use crate::context::Context;
+use crate::model::text::Escaped;
 use crate::os::children::{own_orphans, wait_for_runs};
 use crate::os::environment::Environment;
 use crate::os::files::Files;
@@ -53,7 +54,9 @@ pub fn main() -> ExitCode {
     if let Command::Manual(folder) = &invocation.command {
         return match args::write_manual(folder) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("cannot write manual pages to {}: {error}", folder.display()), 1),
+            Err(error) => {
+                fail(&format!("cannot write manual pages to {}: {error}", Escaped(&folder.to_string_lossy())), 1)
+            }
         };
     }
     harden(&invocation.command);

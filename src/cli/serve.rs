@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::daemon::{Daemon, DaemonParts, ImdsParts, addresses};
 use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::model::secret::Secret;
+use crate::model::text::{Escaped, Quoted};
 use crate::os::files::watcher::Watcher;
 use crate::os::rlimit::room;
 use crate::os::signals;
@@ -238,10 +239,10 @@ fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthToken
 /// Logs that the daemon is ready. A terminal also gets the variables for its shell.
 fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
     let Some(address) = preferred_address(bound) else { return };
-    tracing::info!(token_file = token_file.map(|path| path.display().to_string()), "ready to answer");
+    tracing::info!(token_file = token_file.map(|path| Escaped(&path.to_string_lossy()).to_string()), "ready to answer");
     if std::io::stdout().is_terminal() {
         let token = match token_file {
-            Some(path) => format!("TOKEN_FILE={}", path.display()),
+            Some(path) => format!("TOKEN_FILE={}", Quoted(&path.to_string_lossy())),
             None => "TOKEN=…   # the given token".to_owned(),
         };
         // Ignore errors: `println!` would panic if the terminal is gone.

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
 use crate::model::secret::Secret;
+use crate::model::text::Escaped;
 use crate::os::files::trust::{PathFacts, TrustPolicy};
 use crate::os::files::walk::{WalkedFile, overflow_user, walk};
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
@@ -66,7 +67,7 @@ impl AuthTokenFile {
         let (token, has_line_break) = read().map_err(given)?;
         if has_line_break {
             tracing::warn!(
-                token_file = %self.path.display(),
+                token_file = %Escaped(&self.path.to_string_lossy()),
                 "the token file ends with a line break, and some SDKs refuse a token file with one; write it with printf '%s'"
             );
         }
@@ -98,7 +99,7 @@ impl AuthTokenFile {
         if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
             return Err(self.unfit(format!(
                 "the symlink {} of user {} leads to a file of user {}",
-                link.path.display(),
+                Escaped(&link.path.to_string_lossy()),
                 link.uid,
                 found.facts.owner()
             )));
@@ -180,7 +181,7 @@ impl AuthTokenFile {
         let closed_to = |group: &u32| meta.mode() & 0o001 == 0 && (meta.gid() != *group || meta.mode() & 0o010 == 0);
         if let Some(group) = self.group.filter(closed_to) {
             tracing::warn!(
-                token_file = %self.path.display(), group,
+                token_file = %Escaped(&self.path.to_string_lossy()), group,
                 "the group cannot enter the folder of the token file; give the folder this group (chgrp) and \
                  mode 0750 (chmod)"
             );
@@ -358,6 +359,21 @@ mod tests {
         }
         fs::set_permissions(&file.path, fs::Permissions::from_mode(0o400)).unwrap();
         assert_eq!(file.keep_or_make().unwrap().expose(), good);
+    }
+
+    #[test]
+    fn messages_escape_the_path() {
+        let folder = folder();
+        let file = file(folder.path().join("a\u{1b}[2J"));
+        fs::write(&file.path, "short").unwrap();
+        let unfit = file.keep_or_make().unwrap_err();
+        let given = AuthTokenError::Given { path: file.path.clone(), reason: String::new() };
+        let open = AuthTokenError::OpenFolder { path: file.path.clone(), reason: String::new() };
+        let io = file.io("read it", io::ErrorKind::Other.into());
+        let not_given = file.not_given("it", 7, io::ErrorKind::Other.into());
+        for error in [unfit, given, open, io, not_given].map(|error| error.to_string()) {
+            assert!(error.contains("/a\\u{1b}[2J") && !error.contains('\u{1b}'), "{error:?}");
+        }
     }
 
     #[test]

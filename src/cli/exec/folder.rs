@@ -62,7 +62,7 @@ impl PrivateFolder {
         }
         Err(io::Error::other(format!(
             "another process removes new folders in {} at once; set TMPDIR to a folder of your own",
-            parent.display()
+            Escaped(&parent.to_string_lossy())
         )))
     }
 
@@ -76,7 +76,7 @@ impl PrivateFolder {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         match file.and_then(|mut file| file.write_all(text.as_bytes())) {
             Ok(()) => Ok(path),
-            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
+            Err(error) => Err(format!("cannot write {}: {error}", Escaped(&path.to_string_lossy()))),
         }
     }
 }
@@ -94,7 +94,7 @@ fn temporary_folder(folders: impl Iterator<Item = PathBuf>, policy: &TrustPolicy
         match trusted_folder(&folder, policy) {
             Ok(real) => {
                 if let Some(first) = refused.first() {
-                    tracing::warn!(instead = %real.display(), "TMPDIR is not used: {first}");
+                    tracing::warn!(instead = %Escaped(&real.to_string_lossy()), "TMPDIR is not used: {first}");
                 }
                 return Ok(real);
             }
@@ -117,7 +117,7 @@ fn remove_abandoned(parent: &Path, uid: u32) {
         }
         let path = entry.path();
         if let Some(lock) = lock(&path).filter(|lock| is_at(lock, &path)) {
-            tracing::debug!(folder = %path.display(), "removed the folder of a killed process");
+            tracing::debug!(folder = %Escaped(&path.to_string_lossy()), "removed the folder of a killed process");
             let _ = fs::remove_dir_all(&path);
             drop(lock);
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::model::secret::Secret;
+use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::runtime_folder;
@@ -45,7 +46,7 @@ pub(crate) fn at_first_of(places: &[PathBuf], group: Option<u32>) -> Result<(Sec
         match file.keep_or_make() {
             Ok(token) => return Ok((token, file)),
             Err(AuthTokenError::Io { error, .. }) if no_place(&error) => {
-                tried.push(format!("{} ({error})", path.display()));
+                tried.push(format!("{} ({error})", Escaped(&path.to_string_lossy())));
             }
             Err(error) => return Err(error),
         }
