@@ -2,15 +2,14 @@
 
 pub(crate) mod error;
 pub(crate) mod locations;
+mod make;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use std::os::fd::AsRawFd;
-
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{FileType, OFlags};
 use zeroize::Zeroizing;
 
 use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
@@ -40,10 +39,9 @@ impl AuthTokenFile {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        self.make_folder(folder)?;
-        self.check_folder(folder)?;
+        let folder = self.open_folder(folder)?;
         match self.keep() {
-            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => self.make(folder),
+            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => self.make(&folder),
             kept => kept,
         }
     }
@@ -148,126 +146,6 @@ impl AuthTokenFile {
         self.group.filter(closed).map_or(Ok(()), |group| self.open_to(file, group))
     }
 
-    fn make_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
-        if folder.exists() {
-            return Ok(());
-        }
-        if let Some(parent) = folder.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .map_err(|error| self.io("make its folder", error))?;
-        }
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            Err(error) => return Err(self.io("make its folder", error)),
-        }
-        if let Some(group) = self.group {
-            let given = fs::metadata(folder).map_err(|error| self.io("read the metadata of its folder", error))?.gid();
-            if given != group {
-                std::os::unix::fs::chown(folder, None, Some(group))
-                    .map_err(|error| self.not_given("its folder", group, error))?;
-            }
-            let open = fs::Permissions::from_mode(0o750);
-            fs::set_permissions(folder, open).map_err(|error| self.io("give the group access to its folder", error))?;
-        }
-        Ok(())
-    }
-
-    /// Warns if an existing folder is closed to the group that may read the file.
-    fn warn_of_closed_folder(&self, meta: &fs::Metadata) {
-        let closed_to = |group: &u32| meta.mode() & 0o001 == 0 && (meta.gid() != *group || meta.mode() & 0o010 == 0);
-        if let Some(group) = self.group.filter(closed_to) {
-            tracing::warn!(
-                token_file = %Escaped(&self.path.to_string_lossy()), group,
-                "the group cannot enter the folder of the token file; give the folder this group (chgrp) and \
-                 mode 0750 (chmod)"
-            );
-        }
-    }
-
-    /// Refuses a folder in which another user could replace the token. Folders above it may be open: a shared volume of
-    /// a Pod is. Another user could then exchange the folder, but not for a folder that passes this check.
-    fn check_folder(&self, folder: &Path) -> Result<(), AuthTokenError> {
-        let meta = fs::metadata(folder).map_err(|error| self.io("read the metadata of its folder", error))?;
-        let open = |reason: String| Err(AuthTokenError::OpenFolder { path: folder.to_owned(), reason });
-        if !meta.is_dir() {
-            return open("it is not a folder".into());
-        }
-        let found = walk(folder).map_err(|error| self.io("open its folder", error.into()))?;
-        if let Err(distrust) = found.facts.without_folders_above().trusted(&TrustPolicy::default()) {
-            return open(distrust.about(folder));
-        }
-        // The group of the clients has members, now or later.
-        if self.group == Some(meta.gid()) && meta.mode() & 0o020 != 0 {
-            return open(format!("its mode {:04o} lets the group of the clients write to it", meta.mode() & 0o7777));
-        }
-        self.warn_of_closed_folder(&meta);
-        Ok(())
-    }
-
-    /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon has written a token
-    /// first, that token is returned.
-    fn make(&self, folder: &Path) -> Result<Secret, AuthTokenError> {
-        let token = random_hex().map_err(|error| self.io("generate a random token", error))?;
-        let made = match self.make_nameless(folder, &token) {
-            Some(made) => made,
-            None => self.make_aside(folder, &token),
-        };
-        match made {
-            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
-            Err(error) => Err(error),
-            Ok(()) => Ok(Secret::new(token.as_str())),
-        }
-    }
-
-    /// Writes a file without a name and links it into place, so that a killed process leaves no file behind. Returns
-    /// `None` if the file system or the kernel does not support that.
-    fn make_nameless(&self, folder: &Path, token: &str) -> Option<Result<(), AuthTokenError>> {
-        let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-        let file = File::from(rustix::fs::open(folder, flags, mode).ok()?);
-        if let Err(error) = self.fill(&file, token) {
-            return Some(Err(error));
-        }
-        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
-        match rustix::fs::linkat(CWD, itself, CWD, &self.path, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => Some(Ok(())),
-            Err(error @ rustix::io::Errno::EXIST) => Some(Err(self.io("put it into place", error.into()))),
-            Err(_) => None,
-        }
-    }
-
-    /// Writes a temporary file and renames it into place.
-    fn make_aside(&self, folder: &Path, token: &str) -> Result<(), AuthTokenError> {
-        let aside = random_hex().map_err(|error| self.io("generate a random name", error))?;
-        let aside = folder.join(format!(".token.{}", &aside[..16]));
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
-        let file = file.map_err(|error| self.io("write it", error))?;
-        let written = self.fill(&file, token).and_then(|()| {
-            match rustix::fs::renameat_with(CWD, &aside, CWD, &self.path, RenameFlags::NOREPLACE) {
-                // This file system has no rename that refuses to replace a file. The exclusive creation of `aside` must
-                // suffice.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(&aside, &self.path),
-                renamed => renamed.map_err(Into::into),
-            }
-            .map_err(|error| self.io("rename the temporary file", error))
-        });
-        if written.is_err() {
-            let _ = fs::remove_file(&aside);
-        }
-        written
-    }
-
-    fn fill(&self, mut file: &File, token: &str) -> Result<(), AuthTokenError> {
-        file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
-        if let Some(group) = self.group {
-            self.open_to(file, group)?;
-        }
-        file.sync_all().map_err(|error| self.io("write it", error))
-    }
-
     fn open_to(&self, file: &File, group: u32) -> Result<(), AuthTokenError> {
         // A new file has the user's own group already, and a sandbox may refuse the call.
         if file.metadata().map_err(|error| self.io("read its metadata", error))?.gid() != group {
@@ -290,20 +168,10 @@ impl AuthTokenFile {
     }
 }
 
-/// Returns 256 random bits in hexadecimal.
-fn random_hex() -> io::Result<Zeroizing<String>> {
-    use std::fmt::Write as _;
-    let mut bytes = Zeroizing::new([0u8; 32]);
-    getrandom::fill(&mut *bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    for byte in *bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use rustix::fs::CWD;
+
     use super::*;
     use crate::os::environment::Environment;
 
@@ -437,9 +305,10 @@ mod tests {
         let token = "0123456789abcdef0123456789abcdef";
         for name in ["nameless", "aside"] {
             let file = file(folder.path().join(name));
+            let handle = file.open_folder(folder.path()).unwrap();
             let make = || match name {
-                "nameless" => file.make_nameless(folder.path(), token).expect("the file systems of tests know it"),
-                _ => file.make_aside(folder.path(), token),
+                "nameless" => file.make_nameless(&handle, token).expect("the file systems of tests know it"),
+                _ => file.make_aside(&handle, token),
             };
             make().unwrap();
             assert_eq!(fs::read_to_string(&file.path).unwrap(), token);

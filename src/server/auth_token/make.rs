@@ -1,0 +1,331 @@
+//! Makes the token file and its folder.
+//!
+//! Another user may write the folder above, and exchange ours for a symlink at any moment: a shared volume of a Pod is
+//! open like that. Each folder is therefore opened once, and everything is made relative to its handle.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use crate::model::secret::Secret;
+use crate::os::files::trust::TrustPolicy;
+use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
+use crate::server::auth_token::AuthTokenFile;
+use crate::server::auth_token::error::AuthTokenError;
+
+/// A folder on the path of the token, open.
+struct OpenFolder {
+    handle: OwnedFd,
+    /// True if this process has made it.
+    is_new: bool,
+}
+
+impl AuthTokenFile {
+    /// Opens the folder of the token. Makes it if it is missing, and gives the new folder to the group.
+    ///
+    /// # Errors
+    /// If another user could replace the token in it, or has exchanged it meanwhile.
+    pub(super) fn open_folder(&self, folder: &Path) -> Result<OwnedFd, AuthTokenError> {
+        let OpenFolder { handle, is_new } = self.find_or_make(folder, 0o700).map_err(|error| match error {
+            AuthTokenError::Io { error, .. } if error.kind() == io::ErrorKind::NotADirectory && folder.exists() => {
+                open(folder, "it is not a folder")
+            }
+            error => error,
+        })?;
+        let found = walk(folder).map_err(|error| self.io("open its folder", error.into()))?;
+        let stat = self.stat(&handle)?;
+        if !is_same(&found.stat, &stat) {
+            return Err(open(folder, "another user has exchanged it"));
+        }
+        self.check_folder(folder, &found, &stat)?;
+        if is_new {
+            self.give_folder(&handle, &stat)?;
+        }
+        self.warn_of_closed_folder(&self.stat(&handle)?);
+        Ok(handle)
+    }
+
+    fn find_or_make(&self, folder: &Path, mode: u32) -> Result<OpenFolder, AuthTokenError> {
+        let io = |error: Errno| self.io("make its folder", error.into());
+        match walk(folder) {
+            Ok(found) => return self.open_found(folder, &found),
+            Err(WalkError::Missing { .. }) => {}
+            Err(error) => return Err(self.io("open its folder", error.into())),
+        }
+        let (Some(above), Some(name)) = (folder.parent(), folder.file_name()) else { return Err(io(Errno::NOENT)) };
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let above = self.find_or_make(above, 0o755)?.handle;
+        match rustix::fs::mkdirat(&above, name, mode.into()) {
+            Ok(()) => Ok(OpenFolder { handle: self.open_made(folder, &above, name)?, is_new: true }),
+            // Another start has made it.
+            Err(Errno::EXIST) => {
+                let found = walk(folder).map_err(|error| self.io("open its folder", error.into()))?;
+                self.open_found(folder, &found)
+            }
+            Err(error) => Err(io(error)),
+        }
+    }
+
+    /// Opens a folder that exists. The symlinks on its path are judged before anything is made behind them.
+    fn open_found(&self, folder: &Path, found: &WalkedFile) -> Result<OpenFolder, AuthTokenError> {
+        if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
+            let (link, user) = (link.path.display(), link.uid);
+            return Err(open(folder, format!("the symlink {link} of user {user} leads to a folder of another user")));
+        }
+        let handle = match found.open(OFlags::DIRECTORY) {
+            // This user may enter the folder but not read it, or there is no procfs.
+            Err(Errno::ACCESS | Errno::NOENT) => reopen(found),
+            opened => opened,
+        };
+        let handle = handle.map_err(|error| self.io("open its folder", error.into()))?;
+        Ok(OpenFolder { handle, is_new: false })
+    }
+
+    /// Opens the folder that this process has just made. Another user may have put something else in its place.
+    fn open_made(&self, folder: &Path, above: &OwnedFd, name: &OsStr) -> Result<OwnedFd, AuthTokenError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = match rustix::fs::openat(above, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => {
+                return Err(open(folder, "another user has exchanged it for a symlink or a file"));
+            }
+            opened => opened.map_err(|error| self.io("open its folder", error.into()))?,
+        };
+        let Stat { st_uid, st_mode, .. } = self.stat(&handle)?;
+        if st_uid != rustix::process::geteuid().as_raw() || st_mode & 0o022 != 0 {
+            let mode = st_mode & 0o7777;
+            return Err(open(folder, format!("a new folder belongs to user {st_uid} and has mode {mode:04o}")));
+        }
+        Ok(handle)
+    }
+
+    /// Lets the group enter the folder that this process has made.
+    fn give_folder(&self, folder: &OwnedFd, stat: &Stat) -> Result<(), AuthTokenError> {
+        let Some(group) = self.group else { return Ok(()) };
+        if stat.st_gid != group {
+            std::os::unix::fs::fchown(folder, None, Some(group))
+                .map_err(|error| self.not_given("its folder", group, error))?;
+        }
+        rustix::fs::fchmod(folder, 0o750.into())
+            .map_err(|error| self.io("give the group access to its folder", error.into()))
+    }
+
+    /// Warns if an existing folder is closed to the group that may read the file.
+    fn warn_of_closed_folder(&self, stat: &Stat) {
+        let closed_to = |group: &u32| stat.st_mode & 0o001 == 0 && (stat.st_gid != *group || stat.st_mode & 0o010 == 0);
+        if let Some(group) = self.group.filter(closed_to) {
+            tracing::warn!(
+                token_file = %self.path.display(), group,
+                "the group cannot enter the folder of the token file; give the folder this group (chgrp) and \
+                 mode 0750 (chmod)"
+            );
+        }
+    }
+
+    /// Refuses a folder in which another user could replace the token. Folders above it may be open: a shared volume of
+    /// a Pod is. Another user could then exchange the folder, but not for a folder that passes this check.
+    fn check_folder(&self, folder: &Path, found: &WalkedFile, stat: &Stat) -> Result<(), AuthTokenError> {
+        if let Err(distrust) = found.facts.without_folders_above().trusted(&TrustPolicy::default()) {
+            return Err(open(folder, distrust.about(folder)));
+        }
+        // The group of the clients has members, now or later.
+        if self.group == Some(stat.st_gid) && stat.st_mode & 0o020 != 0 {
+            let mode = stat.st_mode & 0o7777;
+            return Err(open(folder, format!("its mode {mode:04o} lets the group of the clients write to it")));
+        }
+        Ok(())
+    }
+
+    /// Makes a token of 256 random bits. The file appears with its whole content. If another daemon has written a token
+    /// first, that token is returned.
+    pub(super) fn make(&self, folder: &OwnedFd) -> Result<Secret, AuthTokenError> {
+        let token = random_hex().map_err(|error| self.io("generate a random token", error))?;
+        let made = match self.make_nameless(folder, &token) {
+            Some(made) => made,
+            None => self.make_aside(folder, &token),
+        };
+        match made {
+            Err(AuthTokenError::Io { error, .. }) if error.kind() == io::ErrorKind::AlreadyExists => self.keep(),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Secret::new(token.as_str())),
+        }
+    }
+
+    /// Writes a file without a name and links it into place, so that a killed process leaves no file behind. Returns
+    /// `None` if the file system or the kernel does not support that.
+    pub(super) fn make_nameless(&self, folder: &OwnedFd, token: &str) -> Option<Result<(), AuthTokenError>> {
+        let (flags, mode) = (OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = File::from(rustix::fs::openat(folder, ".", flags, mode).ok()?);
+        if let Err(error) = self.fill(&file, token) {
+            return Some(Err(error));
+        }
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, itself, folder, self.name(), AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => Some(Ok(())),
+            Err(error @ Errno::EXIST) => Some(Err(self.io("put it into place", error.into()))),
+            Err(_) => None,
+        }
+    }
+
+    /// Writes a temporary file and renames it into place.
+    pub(super) fn make_aside(&self, folder: &OwnedFd, token: &str) -> Result<(), AuthTokenError> {
+        let aside = random_hex().map_err(|error| self.io("generate a random name", error))?;
+        let aside = format!(".token.{}", &aside[..16]);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(folder, &aside, flags, Mode::RUSR | Mode::WUSR);
+        let file = File::from(file.map_err(|error| self.io("write it", error.into()))?);
+        let written = self.fill(&file, token).and_then(|()| {
+            match rustix::fs::renameat_with(folder, &aside, folder, self.name(), RenameFlags::NOREPLACE) {
+                // This file system has no rename that refuses to replace a file. The exclusive creation of `aside` must
+                // suffice.
+                Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(folder, &aside, folder, self.name()),
+                renamed => renamed,
+            }
+            .map_err(|error| self.io("rename the temporary file", error.into()))
+        });
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(folder, &aside, AtFlags::empty());
+        }
+        written
+    }
+
+    fn fill(&self, mut file: &File, token: &str) -> Result<(), AuthTokenError> {
+        file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
+        if let Some(group) = self.group {
+            self.open_to(file, group)?;
+        }
+        file.sync_all().map_err(|error| self.io("write it", error))
+    }
+
+    fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    fn stat(&self, folder: &OwnedFd) -> Result<Stat, AuthTokenError> {
+        rustix::fs::fstat(folder).map_err(|error| self.io("read the metadata of its folder", error.into()))
+    }
+}
+
+fn open(folder: &Path, reason: impl Into<String>) -> AuthTokenError {
+    AuthTokenError::OpenFolder { path: folder.to_owned(), reason: reason.into() }
+}
+
+/// Opens the folder again by its real path, for reading if this user may read it.
+fn reopen(found: &WalkedFile) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if found.kind() != FileType::Directory {
+        return Err(Errno::NOTDIR);
+    }
+    let path = &found.facts.file().ok_or(Errno::NOENT)?.path;
+    let handle = rustix::fs::open(&**path, flags | OFlags::PATH, Mode::empty())?;
+    if !is_same(&rustix::fs::fstat(&handle)?, &found.stat) {
+        return Err(Errno::STALE);
+    }
+    Ok(rustix::fs::openat(&handle, ".", flags, Mode::empty()).unwrap_or(handle))
+}
+
+fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Returns 256 random bits in hexadecimal.
+fn random_hex() -> io::Result<Zeroizing<String>> {
+    use std::fmt::Write as _;
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    for byte in *bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+
+    use super::*;
+
+    const STRANGER: u32 = 64_001;
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    /// Returns the mode, the owner, the group and the number of entries of the folder.
+    fn state(folder: &Path) -> (u32, u32, u32, usize) {
+        let meta = fs::metadata(folder).unwrap();
+        (meta.mode(), meta.uid(), meta.gid(), fs::read_dir(folder).unwrap().count())
+    }
+
+    #[test]
+    fn refuses_exchanged_new_folder_and_changes_none() {
+        let folder = folder();
+        let foreign = folder.path().join("foreign");
+        fs::create_dir(&foreign).unwrap();
+        fs::set_permissions(&foreign, Permissions::from_mode(0o700)).unwrap();
+        let before = state(&foreign);
+        let group = Some(rustix::process::getegid().as_raw());
+        let new = folder.path().join("new");
+        let file = AuthTokenFile { path: new.join("token"), group };
+        let above = OwnedFd::from(File::open(folder.path()).unwrap());
+
+        // Between mkdir and open.
+        symlink(&foreign, &new).unwrap();
+        let error = file.open_made(&new, &above, OsStr::new("new")).unwrap_err();
+        assert!(error.to_string().contains("another user has exchanged it"), "{error}");
+        fs::remove_file(&new).unwrap();
+        fs::create_dir(&new).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o777)).unwrap();
+        let error = file.open_made(&new, &above, OsStr::new("new")).unwrap_err();
+        assert!(error.to_string().contains("0777"), "{error}");
+        fs::remove_dir(&new).unwrap();
+
+        // After the check.
+        let handle = file.open_folder(&new).unwrap();
+        let ours = folder.path().join("ours");
+        fs::rename(&new, &ours).unwrap();
+        symlink(&foreign, &new).unwrap();
+        let stat = rustix::fs::fstat(&handle).unwrap();
+        file.give_folder(&handle, &stat).unwrap();
+        file.make_nameless(&handle, TOKEN).expect("the file systems of tests know it").unwrap();
+        fs::rename(ours.join("token"), ours.join("first")).unwrap();
+        file.make_aside(&handle, TOKEN).unwrap();
+        assert_eq!(state(&foreign), before);
+        assert_eq!(fs::read_dir(&ours).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn makes_nothing_behind_a_foreign_symlink() {
+        if !rustix::process::geteuid().is_root() {
+            assert!(testkit::harness::skip("only root can make symlinks of other users"));
+            return;
+        }
+        let folder = folder();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let before = state(root.path());
+        let link = folder.path().join("link");
+        symlink(root.path(), &link).unwrap();
+        lchown(&link, Some(STRANGER), Some(STRANGER)).unwrap();
+        for path in ["link/token", "link/new/token", "link/new/er/token"] {
+            let error = AuthTokenFile { path: folder.path().join(path), group: Some(STRANGER) }.keep_or_make();
+            assert!(matches!(error, Err(AuthTokenError::OpenFolder { .. })), "{path}");
+        }
+        assert_eq!(state(root.path()), before);
+
+        // A symlink of root is followed.
+        lchown(&link, Some(0), Some(0)).unwrap();
+        AuthTokenFile { path: link.join("new/token"), group: None }.keep_or_make().unwrap();
+        assert!(root.path().join("new/token").exists());
+    }
+}
