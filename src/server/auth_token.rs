@@ -1,5 +1,6 @@
 //! The auth token: the broker's own token, made at the first start and kept. Only users that may read its file know it.
 
+mod acl;
 pub(crate) mod error;
 pub(crate) mod locations;
 mod make;
@@ -87,6 +88,7 @@ impl AuthTokenFile {
         self.check_owner(&found)?;
         let meta = file.metadata().map_err(|error| self.io("read its metadata", error))?;
         self.check_mode(&meta)?;
+        self.check_acl(&file)?;
         let token = self.content(&file, false)?;
         self.open_to_a_new_group(&file, &meta)?;
         Ok(token)
@@ -138,6 +140,16 @@ impl AuthTokenFile {
         Ok(())
     }
 
+    /// Refuses a file with an ACL if a group may read it: the bits of the group are then the mask of the ACL, and each
+    /// user of the ACL could read the token too.
+    fn check_acl(&self, file: &File) -> Result<(), AuthTokenError> {
+        let has_acl = || acl::is_present(file, acl::ACCESS).map_err(|error| self.io("read its ACL", error));
+        if self.group.is_some() && has_acl()? {
+            return Err(self.unfit("it has an ACL, which may let other users read it (run setfacl -b)"));
+        }
+        Ok(())
+    }
+
     /// Lets a newly configured group read the file. The caller has checked that the file holds a token: a symlink could
     /// point to another file of the user.
     fn open_to_a_new_group(&self, file: &File, meta: &fs::Metadata) -> Result<(), AuthTokenError> {
@@ -147,6 +159,8 @@ impl AuthTokenFile {
     }
 
     fn open_to(&self, file: &File, group: u32) -> Result<(), AuthTokenError> {
+        // First, because the mode opens an inherited ACL.
+        acl::remove(file, acl::ACCESS).map_err(|error| self.io("remove its ACL", error))?;
         // A new file has the user's own group already, and a sandbox may refuse the call.
         if file.metadata().map_err(|error| self.io("read its metadata", error))?.gid() != group {
             std::os::unix::fs::fchown(file, None, Some(group)).map_err(|error| self.not_given("it", group, error))?;

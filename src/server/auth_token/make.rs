@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use crate::model::secret::Secret;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
-use crate::server::auth_token::AuthTokenFile;
 use crate::server::auth_token::error::AuthTokenError;
+use crate::server::auth_token::{AuthTokenFile, acl};
 
 /// A folder on the path of the token, open.
 struct OpenFolder {
@@ -46,6 +46,8 @@ impl AuthTokenFile {
         self.check_folder(folder, &found, &stat)?;
         if is_new {
             self.give_folder(&handle, &stat)?;
+        } else {
+            self.check_folder_acl(folder, &handle, &stat)?;
         }
         self.warn_of_closed_folder(&self.stat(&handle)?);
         Ok(handle)
@@ -104,9 +106,13 @@ impl AuthTokenFile {
         Ok(handle)
     }
 
-    /// Lets the group enter the folder that this process has made.
+    /// Lets the group enter the folder that this process has made, and no user of an inherited ACL.
     fn give_folder(&self, folder: &OwnedFd, stat: &Stat) -> Result<(), AuthTokenError> {
+        // The default ACL would be inherited by the token file.
+        let removed = [acl::ACCESS, acl::DEFAULT].into_iter().try_for_each(|name| acl::remove(folder, name));
+        // Without a group the mode 0700 closes the ACL.
         let Some(group) = self.group else { return Ok(()) };
+        removed.map_err(|error| self.io("remove the ACL of its folder", error))?;
         if stat.st_gid != group {
             std::os::unix::fs::fchown(folder, None, Some(group))
                 .map_err(|error| self.not_given("its folder", group, error))?;
@@ -137,6 +143,17 @@ impl AuthTokenFile {
         if self.group == Some(stat.st_gid) && stat.st_mode & 0o020 != 0 {
             let mode = stat.st_mode & 0o7777;
             return Err(open(folder, format!("its mode {mode:04o} lets the group of the clients write to it")));
+        }
+        Ok(())
+    }
+
+    /// Refuses an existing folder with an ACL if a group may read the token, or if the ACL may let other users write.
+    fn check_folder_acl(&self, folder: &Path, handle: &OwnedFd, stat: &Stat) -> Result<(), AuthTokenError> {
+        let has = |name| acl::is_present(handle, name).map_err(|error| self.io("read the ACL of its folder", error));
+        // The bits of the group are the mask of the ACL.
+        let is_open = self.group.is_some() || stat.st_mode & 0o020 != 0;
+        if is_open && has(acl::ACCESS)? || self.group.is_some() && has(acl::DEFAULT)? {
+            return Err(open(folder, "it has an ACL, which may give other users access to it (run setfacl -b)"));
         }
         Ok(())
     }
@@ -196,8 +213,10 @@ impl AuthTokenFile {
 
     fn fill(&self, mut file: &File, token: &str) -> Result<(), AuthTokenError> {
         file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
-        if let Some(group) = self.group {
-            self.open_to(file, group)?;
+        match self.group {
+            Some(group) => self.open_to(file, group)?,
+            // The mode 0600 closes an inherited ACL. It is removed for a group that is configured later.
+            None => drop(acl::remove(file, acl::ACCESS)),
         }
         file.sync_all().map_err(|error| self.io("write it", error))
     }
@@ -250,6 +269,8 @@ mod tests {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 
+    use rustix::fs::XattrFlags;
+
     use super::*;
 
     const STRANGER: u32 = 64_001;
@@ -259,6 +280,94 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
         folder
+    }
+
+    /// Returns an ACL with all rights for a user other than the owner, as the kernel stores it (version 2).
+    fn acl_for_stranger() -> Vec<u8> {
+        const NONE: u32 = u32::MAX;
+        let mut acl = 2u32.to_le_bytes().to_vec();
+        for (tag, rights, id) in [(1u16, 7u16, NONE), (2, 7, STRANGER), (4, 0, NONE), (0x10, 7, NONE), (0x20, 0, NONE)]
+        {
+            acl.extend_from_slice(&tag.to_le_bytes());
+            acl.extend_from_slice(&rights.to_le_bytes());
+            acl.extend_from_slice(&id.to_le_bytes());
+        }
+        acl
+    }
+
+    fn set_acl(path: &Path, name: &str) -> bool {
+        let set = rustix::fs::setxattr(path, name, &acl_for_stranger(), XattrFlags::empty());
+        set.is_ok() || !testkit::harness::skip("the file system of the temporary folder has no ACLs")
+    }
+
+    fn has_acl(path: &Path) -> bool {
+        let file = File::open(path).unwrap();
+        [acl::ACCESS, acl::DEFAULT].into_iter().any(|name| acl::is_present(&file, name).unwrap())
+    }
+
+    #[test]
+    fn inherited_acl_gives_no_access_to_token() {
+        let folder = folder();
+        if !set_acl(folder.path(), acl::DEFAULT) {
+            return;
+        }
+        let group = Some(rustix::process::getegid().as_raw());
+        for (name, group, modes) in [("group", group, (0o750, 0o640)), ("alone", None, (0o700, 0o600))] {
+            let file = AuthTokenFile { path: folder.path().join(name).join("token"), group };
+            let token = file.keep_or_make().unwrap();
+            let made = file.path.parent().unwrap();
+            assert!(!has_acl(made) && !has_acl(&file.path), "{name}");
+            let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+            assert_eq!((mode(made), mode(&file.path)), modes, "{name}");
+            assert_eq!(file.keep_or_make().unwrap(), token, "{name}");
+        }
+    }
+
+    #[test]
+    fn both_methods_remove_inherited_acl_for_group() {
+        let folder = folder();
+        let group = Some(rustix::process::getegid().as_raw());
+        let file = AuthTokenFile { path: folder.path().join("token"), group };
+        let handle = file.open_folder(folder.path()).unwrap();
+        if !set_acl(folder.path(), acl::DEFAULT) {
+            return;
+        }
+        file.make_nameless(&handle, TOKEN).expect("the file systems of tests know it").unwrap();
+        assert!(!has_acl(&file.path));
+        fs::remove_file(&file.path).unwrap();
+        file.make_aside(&handle, TOKEN).unwrap();
+        assert!(!has_acl(&file.path));
+    }
+
+    #[test]
+    fn refuses_existing_folder_and_file_with_acl() {
+        let folder = folder();
+        let group = Some(rustix::process::getegid().as_raw());
+        let file = AuthTokenFile { path: folder.path().join("token"), group };
+        file.keep_or_make().unwrap();
+        if !set_acl(&file.path, acl::ACCESS) {
+            return;
+        }
+        fs::set_permissions(&file.path, Permissions::from_mode(0o640)).unwrap();
+        let error = file.keep_or_make().unwrap_err();
+        assert!(matches!(&error, AuthTokenError::Unfit { .. }), "{error}");
+        assert!(error.to_string().contains("setfacl -b"), "{error}");
+        fs::remove_file(&file.path).unwrap();
+
+        let alone = AuthTokenFile { group: None, ..file.clone() };
+        for (name, mode, is_refused_alone) in
+            [(acl::DEFAULT, 0o750, false), (acl::ACCESS, 0o750, false), (acl::ACCESS, 0o770, true)]
+        {
+            assert!(set_acl(folder.path(), name));
+            fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            let error = file.keep_or_make().unwrap_err();
+            assert!(matches!(&error, AuthTokenError::OpenFolder { .. }), "{error}");
+            assert!(mode == 0o770 || error.to_string().contains("setfacl -b"), "{error}");
+            assert!(!file.path.exists(), "no token is made");
+            assert_eq!(alone.keep_or_make().is_err(), is_refused_alone, "{name} {mode:o}");
+            let _ = fs::remove_file(&file.path);
+            rustix::fs::removexattr(folder.path(), name).unwrap();
+        }
     }
 
     /// Returns the mode, the owner, the group and the number of entries of the folder.
