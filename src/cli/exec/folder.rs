@@ -175,7 +175,7 @@ mod tests {
         let of = |path: &Path| {
             format!(
                 "{}: it may be written by all users (mode 0777; run chmod o-w, or name its folder in trusted_folders)",
-                path.display()
+                Escaped(&path.to_string_lossy())
             )
         };
         assert_eq!(error, format!("{}; {}; set TMPDIR to a folder of your own", of(first), of(second)));

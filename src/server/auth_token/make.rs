@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
+use crate::model::text::Escaped;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
 use crate::server::auth_token::error::AuthTokenError;
@@ -77,7 +78,7 @@ impl AuthTokenFile {
     /// Opens a folder that exists. The symlinks on its path are judged before anything is made behind them.
     fn open_found(&self, folder: &Path, found: &WalkedFile) -> Result<OpenFolder, AuthTokenError> {
         if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
-            let (link, user) = (link.path.display(), link.uid);
+            let (link, user) = (Escaped(&link.path.to_string_lossy()).to_string(), link.uid);
             return Err(open(folder, format!("the symlink {link} of user {user} leads to a folder of another user")));
         }
         let handle = match found.open(OFlags::DIRECTORY) {
@@ -126,7 +127,7 @@ impl AuthTokenFile {
         let closed_to = |group: &u32| stat.st_mode & 0o001 == 0 && (stat.st_gid != *group || stat.st_mode & 0o010 == 0);
         if let Some(group) = self.group.filter(closed_to) {
             tracing::warn!(
-                token_file = %self.path.display(), group,
+                token_file = %Escaped(&self.path.to_string_lossy()), group,
                 "the group cannot enter the folder of the token file; give the folder this group (chgrp) and \
                  mode 0750 (chmod)"
             );
