@@ -135,11 +135,9 @@ mod tests {
         for browser in ["browser", program.to_str().unwrap()] {
             let environment = Environment::new([("BROWSER", browser), ("PATH", &path)]);
             mode(0o777);
-            let expected = format!(
-                "the program {} is not trusted: it may be written by all users (mode 0777; run chmod o-w)",
-                program.display()
-            );
-            assert_eq!(open(&environment, &trust, PAGE), Err(expected), "{browser}");
+            let error = open(&environment, &trust, PAGE).unwrap_err();
+            let start = format!("the program {} is not trusted: it may be written by all users", program.display());
+            assert!(error.starts_with(&start), "{browser}: {error}");
             // An untrusted program in PATH is not skipped for another one.
             mode(0o755);
             assert_eq!(trusted_program(&environment, browser, &trust), Ok(program.clone()));
