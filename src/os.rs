@@ -2,11 +2,11 @@
 //!
 //! The modules above use it through [`Context`](crate::context::Context), so that tests can replace its impure parts.
 
+pub(crate) mod accounts;
 pub(crate) mod children;
 pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;
-pub(crate) mod groups;
 pub(crate) mod peer;
 pub(crate) mod rlimit;
 pub(crate) mod rng;

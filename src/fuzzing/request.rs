@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fuzzing::broker;
 use crate::fuzzing::broker::TOKEN;
-use crate::server::connections::builder;
+use crate::server::parser_refusal::builder;
 
 pub fn check(data: &[u8]) {
     let response = send(data);

@@ -16,8 +16,9 @@ use zeroize::Zeroizing;
 use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
+use crate::os::accounts::overflow_user;
 use crate::os::files::trust::{PathFacts, TrustPolicy};
-use crate::os::files::walk::{WalkedFile, overflow_user, walk};
+use crate::os::files::walk::{WalkedFile, walk};
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
 pub(crate) use crate::server::auth_token::locations::{at_first_of, default_places};
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::CONNECTION;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,9 +32,6 @@ use crate::server::response::{AnswerFuture, HttpAnswer};
 
 /// The header timeout: the longest time for a request head. It also closes idle connections.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// The maximum size of a request head, in bytes; a longer head is answered with 431.
-const MAX_HEAD: usize = 16 * 1024;
 
 /// The time for requests in flight to end when the daemon stops.
 const GRACE_PERIOD: Duration = Duration::from_secs(5);
@@ -173,16 +169,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Returns the HTTP settings of every connection.
-#[must_use]
-pub(crate) fn builder() -> http1::Builder {
-    let mut http = http1::Builder::new();
-    // `HeaderTimer` replaces hyper's header timeout. A client that has closed its sending side still reads. hyper
-    // cannot tell if it has hung up, but its request waits a few seconds at most.
-    http.header_read_timeout(None).max_buf_size(MAX_HEAD).half_close(true);
-    http
-}
-
 /// Serves one connection until it is closed.
 async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot, stop: CancellationToken)
 where
@@ -219,7 +205,7 @@ where
             }
         }
     });
-    let mut connection = builder().serve_connection(TokioIo::new(ParserFilter::new(stream)), service);
+    let mut connection = parser_refusal::builder().serve_connection(TokioIo::new(ParserFilter::new(stream)), service);
     let signal = async {
         tokio::select! {
             () = slot.open.evicted.notified() => ConnectionSignal::Evicted,

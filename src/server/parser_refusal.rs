@@ -8,14 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::StatusCode;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::server::access::Refusal;
-use crate::server::connections::builder;
 use crate::server::response::HttpAnswer;
+
+/// The maximum size of a request head, in bytes; a longer head is answered with 431.
+const MAX_HEAD: usize = 16 * 1024;
 
 /// The offset of the status in a response.
 const STATUS: usize = "HTTP/1.1 ".len();
@@ -124,6 +127,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ParserFilter<S> {
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// Returns the HTTP settings of every connection.
+pub(crate) fn builder() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // `HeaderTimer` replaces hyper's header timeout. A client that has closed its sending side still reads. hyper
+    // cannot tell if it has hung up, but its request waits a few seconds at most.
+    http.header_read_timeout(None).max_buf_size(MAX_HEAD).half_close(true);
+    http
 }
 
 /// Sends an answer on a connection that had no readable request, and ends the connection.

@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::model::text::Escaped;
+use crate::os::accounts::overflow_user;
 use crate::os::files::trust::PathFacts;
-use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
+use crate::os::files::walk::{WalkError, WalkedFile, walk};
 
 /// The maximum size of a shared file, in bytes. 10,000 profiles with keys fit.
 pub(crate) const SHARED: u64 = 2 << 20;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::model::text::Escaped;
+use crate::os::accounts::overflow_user;
 
 /// The users and folders with trusted files. Root is always among the users.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl TrustPolicy {
     #[must_use]
     pub(crate) fn of_process(owners: Arc<[u32]>, folders: Arc<[PathBuf]>) -> Self {
         let ours = rustix::process::geteuid().as_raw();
-        Self { ours, owners, folders, overflow: super::walk::overflow_user() }
+        Self { ours, owners, folders, overflow: overflow_user() }
     }
 
     /// Returns true if files of this user are trusted.

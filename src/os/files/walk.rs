@@ -7,13 +7,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::LazyLock;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::os::accounts;
 use crate::os::files::trust::{MountKind, PathFacts, PathStep, StepKind, TrustPolicy};
-use crate::os::groups;
 
 /// The maximum number of symlinks on a path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -260,25 +259,11 @@ pub(crate) fn runtime_folder(named: Option<PathBuf>, policy: &TrustPolicy) -> Op
     named.and_then(real).or_else(|| real(PathBuf::from(format!("/run/user/{}", policy.ours))))
 }
 
-/// Returns the user id that stands for all users without a mapping, if this process is in a user namespace that does
-/// not map all users (user_namespaces(7)).
-pub(crate) fn overflow_user() -> Option<u32> {
-    static OVERFLOW: LazyLock<Option<u32>> = LazyLock::new(|| {
-        let read = |path| std::fs::read_to_string(path).ok();
-        let is_whole = |map: &str| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
-        if read("/proc/self/uid_map").is_none_or(|map| is_whole(&map)) {
-            return None;
-        }
-        read("/proc/sys/kernel/overflowuid").and_then(|text| text.trim().parse().ok()).or(Some(65534))
-    });
-    *OVERFLOW
-}
-
 fn step(path: Box<Path>, handle: &OwnedFd, stat: &Stat, kind: StepKind, mount: MountKind) -> PathStep {
     let mode = stat.st_mode & 0o7777;
     let may_group_write = kind != StepKind::Symlink && mode & 0o020 != 0 && mode & 0o002 == 0;
     let has_acl = may_group_write && has_acl(handle);
-    let members = (may_group_write && !has_acl).then(|| groups::members(stat.st_gid)).flatten();
+    let members = (may_group_write && !has_acl).then(|| accounts::members(stat.st_gid)).flatten();
     PathStep { path, kind, uid: stat.st_uid, gid: stat.st_gid, mode, members, has_acl, mount }
 }
 

@@ -15,8 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
+use crate::os::accounts::overflow_user;
 use crate::os::files::trust::TrustPolicy;
-use crate::os::files::walk::{WalkError, WalkedFile, overflow_user, walk};
+use crate::os::files::walk::{WalkError, WalkedFile, walk};
 use crate::server::auth_token::error::AuthTokenError;
 use crate::server::auth_token::{AuthTokenFile, acl};
 

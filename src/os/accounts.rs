@@ -1,7 +1,8 @@
-//! The members of a group, from the files of this host.
+//! Users and groups of this host, as file trust sees them.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::sync::LazyLock;
 
 /// Returns the user ids of all members of a group, or `None` if they are unknown: `/etc/group` does not have the group,
 /// or a member has no line in `/etc/passwd`.
@@ -31,6 +32,20 @@ fn members_in(passwd: &str, group: &str, gid: u32) -> Option<Box<[u32]>> {
 fn fields(line: &str) -> Option<[&str; 4]> {
     let mut fields = line.split(':');
     Some([fields.next()?, fields.next()?, fields.next()?, fields.next()?])
+}
+
+/// Returns the user id that stands for all users without a mapping, if this process is in a user namespace that does
+/// not map all users (user_namespaces(7)).
+pub(crate) fn overflow_user() -> Option<u32> {
+    static OVERFLOW: LazyLock<Option<u32>> = LazyLock::new(|| {
+        let read = |path| std::fs::read_to_string(path).ok();
+        let is_whole = |map: &str| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+        if read("/proc/self/uid_map").is_none_or(|map| is_whole(&map)) {
+            return None;
+        }
+        read("/proc/sys/kernel/overflowuid").and_then(|text| text.trim().parse().ok()).or(Some(65534))
+    });
+    *OVERFLOW
 }
 
 #[cfg(test)]
