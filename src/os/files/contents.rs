@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
@@ -24,6 +25,9 @@ pub(crate) const LARGE: u64 = 1 << 20;
 
 /// The maximum size of other files in bytes: secrets, tokens, logins. The largest are a few kilobytes long.
 pub(crate) const SMALL: u64 = 64 << 10;
+
+/// The time for the first byte of a FIFO, in seconds: the deadline of a load.
+const FIFO_SECONDS: i64 = 10;
 
 /// The device number of `/dev/null` on Linux. Users set a path to `/dev/null` for "no file", so it is read as empty.
 const DEV_NULL: (u32, u32) = (1, 3);
@@ -157,8 +161,20 @@ fn find(path: &Path) -> Result<Option<WalkedFile>, FileErrorReason> {
 fn failed(error: Errno) -> FileErrorReason {
     match error {
         Errno::LOOP => FileErrorReason::Io("looping symlinks".into()),
+        Errno::TIMEDOUT => FileErrorReason::NotRegular("a FIFO to which nothing is written"),
         error => FileErrorReason::Io(io::Error::from(error).to_string().into()),
     }
+}
+
+/// Waits until something is written to a FIFO, and lets reads wait for more. A FIFO with a name has a limited time: there
+/// may be no writer at all.
+fn wait_for_writer(file: &File, has_writer: bool) -> Result<(), Errno> {
+    let timeout = Timespec { tv_sec: FIFO_SECONDS, tv_nsec: 0 };
+    let mut polled = [PollFd::new(file, PollFlags::IN)];
+    if poll(&mut polled, Some(&timeout).filter(|_| !has_writer))? == 0 {
+        return Err(Errno::TIMEDOUT);
+    }
+    rustix::fs::fcntl_setfl(file, OFlags::empty())
 }
 
 /// Reads a file. Its kind is known, so that opening it neither blocks nor acts; a FIFO is read only if this user or
@@ -167,13 +183,17 @@ fn read_whole(found: &WalkedFile, limit: u64, may_be_fifo: bool) -> Result<FileC
     let is_ours = || found.stat.st_uid == rustix::process::geteuid().as_raw() || found.stat.st_uid == 0;
     let flags = match found.kind() {
         FileType::RegularFile => OFlags::NONBLOCK,
-        FileType::Fifo if may_be_fifo && is_ours() => OFlags::empty(),
+        // Without `NONBLOCK`, the call would wait for a writer for ever.
+        FileType::Fifo if may_be_fifo && is_ours() => OFlags::NONBLOCK,
         FileType::Directory => return Err(FileErrorReason::NotRegular("a directory")),
         FileType::Fifo => return Err(FileErrorReason::NotRegular("a FIFO")),
         FileType::Socket => return Err(FileErrorReason::NotRegular("a socket")),
         _ => return Err(FileErrorReason::NotRegular("a device")),
     };
     let file = File::from(found.open(flags).map_err(failed)?);
+    if found.is_fifo() {
+        wait_for_writer(&file, found.is_own_descriptor()).map_err(failed)?;
+    }
     let failed = |error: io::Error| FileErrorReason::Io(error.to_string().into());
     let len = file.metadata().map_err(failed)?.len();
     // Reserve the size of the file: a buffer that grows would leave copies in memory. A FIFO has no size. One byte more

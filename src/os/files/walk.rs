@@ -211,6 +211,11 @@ impl WalkedFile {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
+    /// Returns true for a file that came with the process, such as `<(command)`.
+    pub(crate) fn is_own_descriptor(&self) -> bool {
+        self.entry.is_none()
+    }
+
     pub(crate) fn is_fifo(&self) -> bool {
         self.kind() == FileType::Fifo
     }
