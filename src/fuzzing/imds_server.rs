@@ -45,7 +45,8 @@ impl Fixture {
             leases: broker::leases(broker::temporary_lease),
             identity: IDENTITY.into(),
             hosts: AllowedHosts::default(),
-            session_tokens: tokens("an auth token"),
+            // A token of another fixture, or of an earlier run in the corpus, must not be valid here.
+            session_tokens: tokens(&format!("{:x}", getrandom::u64().expect("the kernel has random numbers"))),
             allow_v1,
             long_lived_warning: Once::new(),
         };
