@@ -102,40 +102,53 @@ async fn refresh(
     digest_of: &Arc<UsedDigest>,
 ) -> (ParsedFiles, u64) {
     let mut set = Arc::clone(set).lock_owned().await;
-    if let Some(pause) = set.pause() {
-        tokio::time::sleep(pause).await;
+    loop {
+        let (registry, digest_of) = (registry.clone(), Arc::clone(digest_of));
+        let refreshed = blocking(move || match set.refresh(registry.as_deref()) {
+            Ok(parsed) => {
+                let (parsed, digest) = (parsed.clone(), digest_of(&parsed.value));
+                Ok((parsed, digest))
+            }
+            Err(pause) => Err((set, pause)),
+        });
+        match refreshed.await {
+            Ok(refreshed) => return refreshed,
+            Err((paused, pause)) => {
+                set = paused;
+                tokio::time::sleep(pause).await;
+            }
+        }
     }
-    let digest_of = Arc::clone(digest_of);
-    blocking(move || {
-        let parsed = set.refresh(registry.as_deref()).clone();
-        let digest = digest_of(&parsed.value);
-        (parsed, digest)
-    })
-    .await
 }
 
 impl ParsedSet {
-    /// Returns the time until the set may be parsed again. `None` if now.
-    fn pause(&self) -> Option<Duration> {
-        let parsed = self.parsed.as_ref()?;
-        let is_current = parsed.is_settled && parsed.snapshots.iter().all(FileSnapshot::is_current);
-        // A command reads its files a few times and ends, so only a daemon, which watches them, pauses.
-        let is_watched = parsed.snapshots.iter().all(|snapshot| snapshot.path().is_some());
-        let since = parsed.foreign_since.filter(|_| is_watched && !is_current)?;
-        FOREIGN_PAUSE.checked_sub(since.elapsed())
-    }
-
-    /// Blocks on the file system.
-    fn refresh(&mut self, registry: Option<&WatchRegistry>) -> &ParsedFiles {
-        let before = self.parsed.take();
+    /// Returns the parsed files as they are now. Blocks on the file system.
+    ///
+    /// # Errors
+    /// The time until the set may be parsed again, if a file of another user has changed too soon.
+    fn refresh(&mut self, registry: Option<&WatchRegistry>) -> Result<&ParsedFiles, Duration> {
         let is_current = |before: &ParsedFiles| {
             before.is_settled && before.snapshots.iter().all(|snapshot| snapshot.is_current_after_stat(registry))
         };
-        let parsed = match before {
-            Some(before) if is_current(&before) => before,
+        let is_current = self.parsed.as_ref().is_some_and(is_current);
+        if !is_current && let Some(pause) = self.pause() {
+            return Err(pause);
+        }
+        let parsed = match self.parsed.take() {
+            Some(before) if is_current => before,
             before => self.read(registry, before),
         };
-        self.parsed.insert(parsed)
+        Ok(self.parsed.insert(parsed))
+    }
+
+    /// Returns the time until the set may be parsed again. `None` if now.
+    fn pause(&self) -> Option<Duration> {
+        let parsed = self.parsed.as_ref()?;
+        // A command reads its files a few times and ends, so only a daemon, which watches them, pauses.
+        let is_watched = parsed.snapshots.iter().all(|snapshot| snapshot.path().is_some());
+        FOREIGN_PAUSE
+            .checked_sub(parsed.foreign_since.filter(|_| is_watched)?.elapsed())
+            .filter(|pause| !pause.is_zero())
     }
 
     /// Reads all files. They are parsed only if their content has changed since the last parse.

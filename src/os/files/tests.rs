@@ -60,6 +60,34 @@ impl WatchedFolder {
     }
 }
 
+#[tokio::test]
+async fn foreign_file_is_parsed_once_a_second() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(testkit::harness::skip("only root can give a file to another user"));
+        return;
+    }
+    let folder = watched_folder();
+    let key = [FileRequest { path: folder.at("f"), required: true }];
+    let parses = Arc::new(AtomicUsize::new(0));
+    for (owner, is_paused) in [(0, false), (64002, true)] {
+        folder.write("f", "0");
+        std::os::unix::fs::chown(folder.at("f"), Some(owner), None).unwrap();
+        let before = parses.load(Ordering::SeqCst);
+        let began = std::time::Instant::now();
+        let mut number = 0;
+        while began.elapsed() < Duration::from_millis(1500) {
+            number += 1;
+            folder.write("f", &number.to_string());
+            let parses = Arc::clone(&parses);
+            let parse = move |_: Vec<Result<FileContents, FileError>>| parses.fetch_add(1, Ordering::SeqCst);
+            folder.files.parsed(&key, parse, |_| 0).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let parses = parses.load(Ordering::SeqCst) - before;
+        assert_eq!(parses <= 3, is_paused, "{parses} parses of a file of user {owner}");
+    }
+}
+
 type Change = fn(&WatchedFolder);
 
 #[tokio::test]
