@@ -1,5 +1,6 @@
 //! Timestamps as text.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
@@ -18,14 +19,14 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
 }
 
-/// Reads an RFC 3339 timestamp of any offset.
+/// Reads an RFC 3339 timestamp of any offset, also of one without colon (`+0100`), as Python's `%z` writes it.
 ///
 /// # Errors
 /// The reason why the text is invalid. A missing time zone is an error, because a wrong guess would serve expired keys
 /// for hours.
 pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
     const FORM: &str = "is not a timestamp of the form 2026-11-23T16:00:00Z";
-    let text = text.trim();
+    let text = &*with_colon(text.trim());
     if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
         return if at.unix_timestamp() < 0 { Err("lies before 1970") } else { Ok(at.into()) };
     }
@@ -35,8 +36,18 @@ pub(crate) fn parse_timestamp(text: &str) -> Result<SystemTime, &'static str> {
     }
 }
 
-/// Reads the end of a session as login tools write it: RFC 3339, also with a space for the `T`, an offset without colon
-/// or `UTC`; or the seconds or milliseconds since 1970. Without a time zone it is UTC if `is_utc`, else an error.
+/// Puts the colon into an offset without one.
+fn with_colon(text: &str) -> Cow<'_, str> {
+    let offset = text.len().checked_sub(5).and_then(|start| text.get(start..)).unwrap_or_default();
+    let is_offset = offset.starts_with(['+', '-']) && offset[1..].bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_at_checked(text.len().saturating_sub(2)) {
+        Some((before, minutes)) if is_offset => format!("{before}:{minutes}").into(),
+        _ => text.into(),
+    }
+}
+
+/// Reads the end of a session as login tools write it: as [`parse_timestamp`], also with a space for the `T`, or `UTC` for
+/// the offset; or the seconds or milliseconds since 1970. Without a time zone it is UTC if `is_utc`, else an error.
 ///
 /// # Errors
 /// The reason why the text is no moment.
@@ -51,10 +62,6 @@ pub(crate) fn parse_session_end(text: &str, is_utc: bool) -> Result<SystemTime, 
     let mut written = text.strip_suffix("UTC").map_or_else(|| text.to_owned(), |text| format!("{}Z", text.trim()));
     if let Some((day, time)) = written.split_once(' ') {
         written = format!("{day}T{}", time.replace(' ', ""));
-    }
-    let digits = written.len().checked_sub(5).and_then(|start| written.get(start..)).unwrap_or_default();
-    if digits.starts_with(['+', '-']) && digits[1..].bytes().all(|byte| byte.is_ascii_digit()) {
-        written.insert(written.len() - 2, ':');
     }
     match parse_timestamp(&written) {
         Err("has no time zone") if is_utc => parse_timestamp(&format!("{written}Z")),
@@ -102,6 +109,7 @@ mod tests {
         for (text, seconds) in [
             ("2026-11-23T16:00:00Z", 1_795_449_600),
             (" 2026-11-23T17:00:00+01:00 ", 1_795_449_600),
+            ("2026-11-23T17:00:00+0100", 1_795_449_600),
             ("2026-11-23T16:00:00z", 1_795_449_600),
             ("1970-01-01T00:00:00Z", 0),
         ] {

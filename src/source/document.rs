@@ -16,7 +16,7 @@ use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
 use crate::model::text::excerpt;
-use crate::model::time::{parse_session_end, parse_timestamp};
+use crate::model::time::parse_timestamp;
 
 /// The codes of a refused request. Other codes are transient.
 const DENIED_CODES: [&str; 3] = ["AssumeRoleUnauthorizedAccess", "AccessDenied", "AccessDeniedException"];
@@ -140,9 +140,7 @@ impl CredentialDocument {
     /// Returns the expiration. Absent, null and empty mean unknown.
     fn expiration(&self) -> Result<Option<SystemTime>, String> {
         let Some(text) = self.text(DocumentField::Expiration)? else { return Ok(None) };
-        // A number is no timestamp of this protocol. Python's `%z` writes an offset without colon.
-        let moment = if text.contains('-') { parse_session_end(text, false) } else { parse_timestamp(text) };
-        moment.map(Some).map_err(|why| format!("Expiration {why}"))
+        parse_timestamp(text).map(Some).map_err(|why| format!("Expiration {why}"))
     }
 
     /// Returns `AccountId` as the endpoint says it, else the account of `RoleArn`.

@@ -61,6 +61,7 @@ fn ignores_unknown_fields_and_far_expirations() {
     for (more, seconds) in [
         (r#""Other":{"a":[1,{"b":null}]},"Expiration":"2026-11-23T16:00:00.123Z""#, Some(1_795_449_600)),
         (r#""Expiration":"2001-09-09T01:46:40Z""#, Some(1_000_000_000)),
+        (r#""Expiration":"2001-09-09T02:46:40+0100""#, Some(1_000_000_000)),
         (r#""Expiration":"2099-12-31T23:59:59Z""#, Some(4_102_444_799)),
         (r#""Expiration":"2100-01-01T00:00:00Z""#, Some(4_102_444_800)),
         (r#""Expiration":"9999-12-31T23:59:59Z""#, Some(253_402_300_799)),
