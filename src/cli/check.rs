@@ -153,7 +153,7 @@ fn explain_credentials(text: &mut String, context: &Context, credentials: &Crede
     usable
 }
 
-/// Returns the reason why half a key pair cannot be right, for people who copied more than the key.
+/// Returns the reason why half a key pair cannot be right. Users copy quotes, blanks and placeholders with a key.
 fn doubt(value: &str) -> Option<&'static str> {
     let is_zero_width = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
     let is_between = |open, close| value.starts_with(open) && value.ends_with(close);

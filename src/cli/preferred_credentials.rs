@@ -38,7 +38,7 @@ pub(crate) async fn of_default_profile(context: &Context) -> Option<Location> {
     }
 }
 
-/// A configuration of boto 2 with keys, or one that may have keys.
+/// A configuration of boto 2 that has keys, or may have keys because it cannot be read.
 #[derive(Debug)]
 pub(crate) enum BotoConfig {
     Keys(Location),

@@ -80,6 +80,11 @@ fn command_uses_kept_profiles_by_their_names() {
         home.run(&[&keep[..], &["sh", "-c", "cat $AWS_CONFIG_FILE $AWS_SHARED_CREDENTIALS_FILE"]].concat(), &[]);
     assert!(files.stdout.contains("source_profile=credenza-default\n"), "{files:?}");
     assert!(files.stdout.starts_with("[default]\nregion=eu-west-3\n"), "{files:?}");
+    // Variables would send the keys of all profiles to the endpoint of the broker's.
+    let url = ["exec", "--url", "http://key:hush@minio.example", "--region", "r1", "--keep-profiles", "--"];
+    let shown = home.run(&[&url[..], &["sh", "-c", "env; cat $AWS_CONFIG_FILE"]].concat(), &[]).stdout;
+    assert!(!shown.contains("AWS_REGION=") && !shown.contains("AWS_ENDPOINT_URL_S3="), "{shown}");
+    assert!(shown.contains("region=r1\n") && shown.contains("endpoint_url=http://minio.example"), "{shown}");
     let without = home.run(&["exec", "--profile", "dev", "--", own, "get", "--profile", "other"], &[]);
     assert!(without.code == Some(1) && without.stderr.contains("there is no profile other"), "{without:?}");
     // A file that others can write gives no profile.

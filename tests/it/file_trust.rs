@@ -210,6 +210,9 @@ fn another_users_runtime_folder_gives_no_token() {
         command.args(["--listen", "127.0.0.1:1"]).env_remove("CREDENZA_TOKEN_FILE");
         let output = command.env("XDG_RUNTIME_DIR", &runtime).env("XDG_STATE_HOME", &state).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
+        // With a token, the command would report that no daemon answers.
+        let has_token = Path::new("/run/credenza/token").exists();
+        assert!(said.contains("there is no token file at") || has_token, "{said}");
         assert!(!output.status.success() && !said.contains("stranger/credenza"), "{said}");
     }
 }
@@ -220,4 +223,43 @@ fn huge_file_is_refused_unread() {
     let path = home.write("huge", "[a]\n".repeat(524_289));
     let ended = home.run(&["get"], &[("AWS_SHARED_CREDENTIALS_FILE", path.to_str().unwrap())]);
     assert_refused(&ended, 1, "it is larger than 2 MB");
+}
+
+#[test]
+fn another_users_configuration_folder_hides_no_configuration() {
+    let Some(home) = stage() else { return };
+    home.write(
+        ".config/credenza/credenza.toml",
+        "[identities.default]\nsources = [{ access_key_id = \"AKIAOWN\", secret_access_key = \"hush\" }]\n",
+    );
+    let folder = home.path().join("stranger");
+    let keys = [("AWS_ACCESS_KEY_ID", "AKIAOTHER"), ("AWS_SECRET_ACCESS_KEY", "hush")];
+    let ended = home.run(&["get"], &[&keys[..], &[("XDG_CONFIG_HOME", folder.to_str().unwrap())]].concat());
+    assert!(ended.stdout.contains("AKIAOWN"), "{ended:?}");
+    assert!(ended.stderr.contains("XDG_CONFIG_HOME is not used: it belongs to user 64002"), "{ended:?}");
+}
+
+#[test]
+fn a_stranger_decides_no_login_and_no_authority() {
+    let Some(home) = stage() else { return };
+    let session = "[sso-session s]\nsso_start_url = https://evil.example/start\nsso_region = eu-west-1\n";
+    let config = home.write("stranger/config", session);
+    let bundle = home.write("stranger/ca.pem", "-----BEGIN CERTIFICATE-----\n");
+    for path in [&config, &bundle] {
+        chown(path, Some(STRANGER), None).unwrap();
+    }
+    let config = config.to_str().unwrap();
+    for target in [&["--sso-session", "s"][..], &["--all"]] {
+        let ended = home.run(&[&["login", "--no-browser"], target].concat(), &[("AWS_CONFIG_FILE", config)]);
+        assert_refused(&ended, 1, "sso_start_url is not used: the file is in the folder");
+    }
+    home.write(".aws/credentials", "[base]\naws_access_key_id = AKIAVICTIM\naws_secret_access_key = hush\n");
+    home.write(".aws/config", "[default]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = base\n");
+    let variables = [
+        ("AWS_CA_BUNDLE", bundle.to_str().unwrap()),
+        ("AWS_ENDPOINT_URL_STS", "https://127.0.0.1:1"),
+        ("AWS_REGION", "eu-west-1"),
+    ];
+    assert_refused(&home.run(&["get"], &variables), 1, "the CA bundle of AWS_CA_BUNDLE cannot be used");
+    assert!(home.run(&["get"], &variables).stderr.contains("belongs to user 64002"));
 }

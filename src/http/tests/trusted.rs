@@ -1,6 +1,7 @@
 //! The certificates that are trusted.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,14 @@ async fn unusable_named_authorities_are_an_error() {
     assert!(cause.to_string().contains("the value of SSL_CERT_FILE is not UTF-8 text"), "{cause}");
     std::fs::write(many.join("a.pem"), authority.pem()).unwrap();
     assert!(SystemRoots::of(&Environment::new([("SSL_CERT_DIR", &*list)])).config().await.is_ok());
+    // The authority of another user could read all requests.
+    std::fs::write(&file, authority.pem()).unwrap();
+    for (variable, path) in [("SSL_CERT_FILE", &file), ("SSL_CERT_DIR", &many)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let variables = Environment::new([(variable, path.to_str().unwrap())]);
+        let cause = SystemRoots::of(&variables).config().await.unwrap_err().to_string();
+        assert!(cause.contains(variable) && cause.contains("it may be written by all users"), "{cause}");
+    }
 }
 
 #[tokio::test]

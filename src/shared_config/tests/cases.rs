@@ -26,6 +26,7 @@ const CASES: &[GrammarCase] = &[
     ),
     // Config sections: beyond it.
     ("a bare name", "[x]\na=b", "", "! c1 OtherSection x"),
+    ("sections of the AWS CLI", "[plugins]\na=b\n[preview]\n", "", ""),
     ("another word", "[plugins x]\na=b", "", "! c1 OtherSection plugins x"),
     ("a word alone", "[profile]\na=b", "", "! c1 OtherSection profile"),
     ("upper case", "[Default]\n[PROFILE x]", "", "! c1 OtherSection Default\n! c2 OtherSection PROFILE x"),

@@ -132,6 +132,15 @@ fn orders_methods_like_botocore() {
 }
 
 #[test]
+fn lines_of_a_process_are_one_command() {
+    let files = parse("[profile dev]\ncredential_process = tool\n  --one\n  --two\n", "");
+    match plan(&files, files.profile("dev").unwrap(), &|_| Ok(())).unwrap().unwrap().method {
+        Method::Process { command, .. } => assert_eq!(command.expose(), "tool --one --two"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn reads_the_end_of_a_session_beside_its_keys() {
     let keys = |config: &str, credentials: &str| {
         let files = parse(&format!("[profile dev]\n{config}"), &format!("[dev]\n{KEYS}{credentials}"));
@@ -146,6 +155,11 @@ fn reads_the_end_of_a_session_beside_its_keys() {
         assert_eq!(keys("", &format!("{name} = 2026-11-23 18:00:00+02:00\n")), at(end, 4), "{name}");
     }
     assert_eq!(keys("", "expiration = 2026-11-23 16:00:00\n"), at(end, 4), "aws-mfa writes UTC");
+    for mark in ["manager = awsume", "autoawsume = true"] {
+        let text = format!("{mark}\nexpiration = 2026-11-23 16:00:00\n");
+        assert_eq!(keys("", &text), (None, None), "awsume writes local time of an unknown zone");
+        assert_eq!(keys("", &format!("{mark}\nexpiration = {end}\n")), at(end, 5));
+    }
     let two = "expiration = 2026-11-23T17:00:00Z\naws_expiration = 2026-11-23T16:00:00Z\n";
     assert_eq!(keys("", two), at(end, 5), "the earliest end counts");
     for without in ["expiration =\n", ""] {
