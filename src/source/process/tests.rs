@@ -1,8 +1,11 @@
 use std::time::Instant;
 
+use rustix::process::Pid;
+
 use super::*;
 use crate::model::error::ErrorKind;
 use crate::os::environment::Environment;
+use crate::os::tty::Terminal;
 
 const GOOD: &str = r#"echo '{"Version":1,"AccessKeyId":"A","SecretAccessKey":"hush"}'"#;
 
