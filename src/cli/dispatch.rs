@@ -117,7 +117,7 @@ async fn show_status(
     watch: bool,
 ) -> Result<ExitCode, CommandError> {
     if ready {
-        let ready = status::ready(daemon_client::address(&config.server.listen)).await?;
+        let ready = status::ready(daemon_client::address::address(&config.server.listen)).await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let load = async || status::document(&config.server, context).await;

@@ -6,7 +6,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::cli::child_environment::{CLEARED, NO_PROXY, has_proxy, no_proxy};
-use crate::cli::daemon_client::{DaemonClient, credentials_path};
+use crate::cli::daemon_client::DaemonClient;
+use crate::cli::daemon_client::address::credentials_path;
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};

@@ -75,9 +75,9 @@ pub(crate) async fn from_daemon(
 ) -> Result<Zeroizing<String>, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
     nesting::check_daemon(&context.environment, daemon.address, identity).map_err(CommandError::new)?;
-    let not_a_daemon = |reason| daemon_client::not_a_daemon(daemon.address, reason);
+    let not_a_daemon = |reason| daemon_client::exchange::not_a_daemon(daemon.address, reason);
     let Some(dialect) = format.dialect() else {
-        let body = daemon.get(&daemon_client::credentials_path(identity)).await?;
+        let body = daemon.get(&daemon_client::address::credentials_path(identity)).await?;
         let credentials = CredentialsBody::read(&body).and_then(|body| body.credentials()).map_err(not_a_daemon)?;
         return Ok(match format {
             OutputFormat::Ecs => line(&body),
@@ -106,11 +106,11 @@ async fn body_and_status(
     daemon: &DaemonClient,
     identity: &IdentityName,
 ) -> Result<(CredentialsBody, Value), CommandError> {
-    let path = daemon_client::credentials_path(identity);
+    let path = daemon_client::address::credentials_path(identity);
     let mut before = daemon.get(&path).await?;
     for _ in 0..MAX_TRIES {
-        let body =
-            CredentialsBody::read(&before).map_err(|reason| daemon_client::not_a_daemon(daemon.address, reason))?;
+        let body = CredentialsBody::read(&before)
+            .map_err(|reason| daemon_client::exchange::not_a_daemon(daemon.address, reason))?;
         let status = daemon.identity_status(identity).await?;
         let after = daemon.get(&path).await?;
         // The body is unchanged after the status was read, and both are about one lease.

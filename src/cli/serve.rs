@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::daemon_client::preferred_address;
+use crate::cli::daemon_client::address::preferred_address;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::config::Config;

@@ -9,7 +9,8 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::cli::daemon_client::{DaemonClient, get_without_token, not_a_daemon};
+use crate::cli::daemon_client::DaemonClient;
+use crate::cli::daemon_client::exchange::{get_without_token, not_a_daemon};
 use crate::cli::error::CommandError;
 use crate::cli::output::relative_time;
 use crate::config::server::ServerConfig;

@@ -1,0 +1,169 @@
+//! One exchange with a daemon: verifies the listener, sends the request and limits time and size of the response.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::cli::daemon_client::known_token::KnownToken;
+use crate::cli::error::CommandError;
+use crate::model::secret::Secret;
+use crate::model::text::Escaped;
+use crate::os::peer;
+
+/// The timeout of a request. A daemon on this host answers much faster.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The maximum length of a response body in bytes. The status of a thousand identities is a few megabytes long.
+const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
+
+/// Connects to the daemon, and to no other program.
+///
+/// The listening sockets must be equal before and after the connect. Each must belong to the owner of the token
+/// file or to root.
+pub(super) async fn connect(address: SocketAddr, token: &KnownToken) -> Result<TcpStream, DaemonClientError> {
+    let listeners = || {
+        peer::at(address).map_err(|error| {
+            unknown_listener(address, &format!("neither sock_diag nor /proc/net/tcp can be read: {error}"))
+        })
+    };
+    let before = listeners()?;
+    let stream = TcpStream::connect(address).await.map_err(DaemonClientError::from)?;
+    let after = listeners()?;
+    if after.is_empty() {
+        return Err(unknown_listener(address, "no socket of this host and network namespace listens there"));
+    }
+    if before != after {
+        return Err(unknown_listener(address, "the listener has just changed; try again"));
+    }
+    for listener in after {
+        if listener.uid != token.owner && listener.uid != 0 {
+            return Err(foreign_listener(address, listener.uid, token));
+        }
+        if peer::is_ambiguous(listener.uid).map_err(|error| unknown_listener(address, &error.to_string()))? {
+            return Err(unknown_listener(address, "its user has no id in this user namespace"));
+        }
+    }
+    Ok(stream)
+}
+
+pub(super) fn foreign_listener(address: SocketAddr, uid: u32, token: &KnownToken) -> DaemonClientError {
+    let owner = match &token.file {
+        Some(path) => {
+            format!("the token file {} belongs to user {}", Escaped(&path.to_string_lossy()), token.owner)
+        }
+        None => format!("the token belongs to user {}", token.owner),
+    };
+    DaemonClientError::ForeignListener(CommandError::new(format!(
+        "{address}: user {uid} listens there, and {owner}, so the token was not sent; stop that program, or set the daemon's \
+         address with --listen and its token with --token-file"
+    )))
+}
+
+fn unknown_listener(address: SocketAddr, reason: &str) -> DaemonClientError {
+    DaemonClientError::NotSent(CommandError::new(format!(
+        "{address}: cannot find out which user listens there: {reason}; the token was not sent"
+    )))
+}
+
+/// Sends a GET request without a token. The listener is not checked, because no secret is sent.
+///
+/// # Errors
+/// If no daemon answers.
+pub(crate) async fn get_without_token(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), CommandError> {
+    with_timeout(address, async {
+        let stream = TcpStream::connect(address).await.map_err(DaemonClientError::from)?;
+        Ok(request(stream, address, path, None).await?)
+    })
+    .await
+    .map_err(CommandError::from)
+}
+
+/// The program at the address does not answer like a daemon.
+pub(crate) fn not_a_daemon(address: SocketAddr, reason: impl std::fmt::Display) -> CommandError {
+    CommandError::new(format!("{address}: not a Credenza daemon: {reason}; set the daemon's address with --listen"))
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+pub(super) enum DaemonClientError {
+    /// The connection or the HTTP exchange failed.
+    NoAnswer(BoxError),
+    /// The request was not sent.
+    NotSent(CommandError),
+    /// The request was not sent, because the listener belongs to another user than the token.
+    ForeignListener(CommandError),
+}
+
+/// An error after [`with_timeout`], as the user sees it.
+pub(super) enum ExchangeError {
+    ForeignListener(CommandError),
+    Other(CommandError),
+}
+
+impl From<ExchangeError> for CommandError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::ForeignListener(error) | ExchangeError::Other(error) => error,
+        }
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for DaemonClientError {
+    fn from(error: E) -> Self {
+        Self::NoAnswer(error.into())
+    }
+}
+
+pub(super) async fn with_timeout<T>(
+    address: SocketAddr,
+    request: impl Future<Output = Result<T, DaemonClientError>>,
+) -> Result<T, ExchangeError> {
+    let no_answer = |reason: String| {
+        CommandError::new(format!(
+            "no daemon answers at {address}: {reason}; start one with `credenza serve`, or set its address with --listen"
+        ))
+    };
+    match tokio::time::timeout(TIMEOUT, request).await {
+        Ok(result) => result.map_err(|error| match error {
+            DaemonClientError::NoAnswer(error) => ExchangeError::Other(no_answer(error.to_string())),
+            DaemonClientError::NotSent(error) => ExchangeError::Other(error),
+            DaemonClientError::ForeignListener(error) => ExchangeError::ForeignListener(error),
+        }),
+        Err(_) => Err(ExchangeError::Other(no_answer(format!("no response within {} s", TIMEOUT.as_secs())))),
+    }
+}
+
+pub(super) async fn request(
+    stream: TcpStream,
+    address: SocketAddr,
+    path: &str,
+    token: Option<&Secret>,
+) -> Result<(StatusCode, Bytes), BoxError> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    if let Some(token) = token {
+        let mut value = http::HeaderValue::from_str(token.expose())?;
+        value.set_sensitive(true);
+        request = request.header(header::AUTHORIZATION, value);
+    }
+    let exchange = async {
+        let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_BODY_LEN).collect().await?.to_bytes();
+        Ok((status, body))
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        response = &mut exchange => response,
+        ended = &mut connection => {
+            ended?;
+            exchange.await
+        }
+    }
+}
