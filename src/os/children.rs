@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, WaitOptions, geteuid, getpid, kill_process, set_child_subreaper, waitpid};
 use tokio::process::{Child, Command};
+use zeroize::Zeroizing;
 
 /// The variable that marks a program and all processes that inherit its environment. Its value differs for each run.
 const MARK: &str = "CREDENZA_RUN";
@@ -199,7 +200,7 @@ fn marked(variable: &str, uid: u32) -> Vec<u32> {
 
 /// Returns the start of a process's environment. Returns `None` if the process belongs to another user: root could read
 /// it, but that user decides about its size.
-fn environment(id: u32, uid: u32) -> Option<Vec<u8>> {
+fn environment(id: u32, uid: u32) -> Option<Zeroizing<Vec<u8>>> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let process = rustix::fs::open(format!("/proc/{id}"), flags, Mode::empty()).ok()?;
     if rustix::fs::fstat(&process).ok()?.st_uid != uid {
@@ -207,7 +208,8 @@ fn environment(id: u32, uid: u32) -> Option<Vec<u8>> {
     }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(&process, "environ", flags, Mode::empty()).ok()?);
-    let mut environment = Vec::new();
+    // It may hold secrets. A buffer that grows would leave copies of them in memory.
+    let mut environment = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_ENVIRONMENT).unwrap_or_default() + 1));
     file.take(MAX_ENVIRONMENT).read_to_end(&mut environment).ok()?;
     Some(environment)
 }

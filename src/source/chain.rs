@@ -129,7 +129,7 @@ impl Chain {
             let Some(region) = region else { continue };
             match check_region(&region).map(drop) {
                 Ok(()) => return Some(region),
-                Err(error) => tracing::warn!(source = source.name(), "the region is not used: {error}"),
+                Err(error) => tracing::warn!(source = source.name(), "no region is passed on: {error}"),
             }
         }
         None

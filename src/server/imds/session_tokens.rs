@@ -30,8 +30,8 @@ const PURPOSE: &[u8] = b"credenza IMDS session token 1";
 
 /// Issues and verifies session tokens.
 ///
-/// The key is derived from the auth token, so that session tokens survive a restart. Some SDKs keep a session token for
-/// six hours and do not replace it when it is refused. With another auth token all earlier session tokens are refused.
+/// The key is derived from the auth token, so that session tokens survive a restart. The SDK for Rust
+/// keeps a refused session token for six hours. With another auth token all earlier session tokens are refused.
 /// Expirations are on the wall clock, the only one that runs on between two processes.
 pub(crate) struct ImdsSessionTokens {
     key: hmac::Key,
