@@ -1,5 +1,6 @@
 //! Files as refreshers see them: read safely, recorded, and read again after a change.
 
+pub(crate) mod acl;
 pub(crate) mod contents;
 pub(crate) mod parse_cache;
 mod snapshot;

@@ -1,6 +1,5 @@
 //! The auth token: the broker's own token, made at the first start and kept. Only users that may read its file know it.
 
-mod acl;
 pub(crate) mod error;
 pub(crate) mod locations;
 mod make;
@@ -16,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::model::auth_token::{LONGEST, NOT_VISIBLE, check};
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
-use crate::os::accounts::overflow_user;
+use crate::os::files::acl;
 use crate::os::files::trust::{PathFacts, TrustPolicy};
 use crate::os::files::walk::{WalkedFile, walk};
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
@@ -97,14 +96,7 @@ impl AuthTokenFile {
 
     fn open(&self) -> Result<(File, WalkedFile), AuthTokenError> {
         let found = walk(&self.path).map_err(|error| self.io("open it", error.into()))?;
-        if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
-            return Err(self.unfit(format!(
-                "the symlink {} of user {} leads to a file of user {}",
-                Escaped(&link.path.to_string_lossy()),
-                link.uid,
-                found.facts.owner()
-            )));
-        }
+        found.check_symlinks().map_err(|reason| self.unfit(reason))?;
         if found.kind() != FileType::RegularFile {
             return Err(self.unfit("it is not a regular file"));
         }

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::model::text::Escaped;
-use crate::os::accounts::overflow_user;
 use crate::os::files::trust::PathFacts;
 use crate::os::files::walk::{WalkError, WalkedFile, walk};
 
@@ -72,10 +71,8 @@ pub(crate) enum FileErrorReason {
     #[error("it is {0}, not a regular file")]
     NotRegular(&'static str),
     /// Another user's symlink leads to a file that this user does not own.
-    #[error(
-        "the symlink {link} of user {uid} leads to a file of user {owner}, so it is not followed (remove the symlink)"
-    )]
-    ForeignSymlink { link: Box<str>, uid: u32, owner: u32 },
+    #[error("{0}, so it is not followed (remove the symlink)")]
+    ForeignSymlink(Box<str>),
     #[error("it is larger than {}", size_text(*.0))]
     TooLarge(u64),
     /// An error of the operating system.
@@ -149,11 +146,7 @@ fn find(path: &Path) -> Result<Option<WalkedFile>, FileErrorReason> {
         WalkError::Missing { .. } => FileErrorReason::Missing("there is no such file"),
         WalkError::Io(error) => failed(error),
     })?;
-    let (ours, overflow) = (rustix::process::geteuid().as_raw(), overflow_user());
-    if let Some(link) = found.facts.foreign_symlink(ours, overflow) {
-        let path = Escaped(&link.path.to_string_lossy()).to_string().into();
-        return Err(FileErrorReason::ForeignSymlink { link: path, uid: link.uid, owner: found.facts.owner() });
-    }
+    found.check_symlinks().map_err(|reason| FileErrorReason::ForeignSymlink(reason.into()))?;
     let device = (rustix::fs::major(found.stat.st_rdev), rustix::fs::minor(found.stat.st_rdev));
     Ok((found.kind() != FileType::CharacterDevice || device != DEV_NULL).then_some(found))
 }

@@ -11,7 +11,10 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use crate::model::text::Escaped;
 use crate::os::accounts;
+use crate::os::accounts::overflow_user;
+use crate::os::files::acl;
 use crate::os::files::trust::{MountKind, PathFacts, PathStep, StepKind, TrustPolicy};
 
 /// The maximum number of symlinks on a path, as in Linux.
@@ -23,10 +26,6 @@ const MAX_STEPS: usize = 512;
 
 /// The maximum length of a path in bytes, as in Linux.
 const MAX_PATH_LEN: usize = 4096;
-
-/// The extended attribute with the ACL of a file (acl(5)). The group bits of its mode are then the mask of the ACL, and do
-/// not tell which users may write.
-const ACL: &str = "system.posix_acl_access";
 
 /// The magic numbers of statfs(2).
 const PROCFS: u64 = 0x9fa0;
@@ -207,6 +206,19 @@ impl Walk {
 }
 
 impl WalkedFile {
+    /// Checks that no symlink of another user led to a file that this user does not own. Call it before the file is
+    /// opened.
+    ///
+    /// # Errors
+    /// The reason, as a sentence about the symlink.
+    pub(crate) fn check_symlinks(&self) -> Result<(), String> {
+        let ours = rustix::process::geteuid().as_raw();
+        self.facts.foreign_symlink(ours, overflow_user()).map_or(Ok(()), |link| {
+            let path = Escaped(&link.path.to_string_lossy()).to_string();
+            Err(format!("the symlink {path} of user {} leads to a file of user {}", link.uid, self.facts.owner()))
+        })
+    }
+
     pub(crate) fn kind(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
@@ -267,16 +279,9 @@ pub(crate) fn runtime_folder(named: Option<PathBuf>, policy: &TrustPolicy) -> Op
 fn step(path: Box<Path>, handle: &OwnedFd, stat: &Stat, kind: StepKind, mount: MountKind) -> PathStep {
     let mode = stat.st_mode & 0o7777;
     let may_group_write = kind != StepKind::Symlink && mode & 0o020 != 0 && mode & 0o002 == 0;
-    let has_acl = may_group_write && has_acl(handle);
+    let has_acl = may_group_write && acl::may_be_present(handle);
     let members = (may_group_write && !has_acl).then(|| accounts::members(stat.st_gid)).flatten();
     PathStep { path, kind, uid: stat.st_uid, gid: stat.st_gid, mode, members, has_acl, mount }
-}
-
-/// Returns true if a file has an ACL, or if that cannot be found out.
-fn has_acl(handle: &OwnedFd) -> bool {
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    let read = rustix::fs::getxattr(path, ACL, &mut [0u8; 4][..]);
-    !matches!(read, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn names(path: &Path) -> impl Iterator<Item = OsString> {

@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
-use crate::os::accounts::overflow_user;
+use crate::os::files::acl;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, walk};
+use crate::server::auth_token::AuthTokenFile;
 use crate::server::auth_token::error::AuthTokenError;
-use crate::server::auth_token::{AuthTokenFile, acl};
 
 /// A folder on the path of the token, open.
 struct OpenFolder {
@@ -78,10 +78,7 @@ impl AuthTokenFile {
 
     /// Opens a folder that exists. The symlinks on its path are judged before anything is made behind them.
     fn open_found(&self, folder: &Path, found: &WalkedFile) -> Result<OpenFolder, AuthTokenError> {
-        if let Some(link) = found.facts.foreign_symlink(rustix::process::geteuid().as_raw(), overflow_user()) {
-            let (link, user) = (Escaped(&link.path.to_string_lossy()).to_string(), link.uid);
-            return Err(open(folder, format!("the symlink {link} of user {user} leads to a folder of another user")));
-        }
+        found.check_symlinks().map_err(|reason| open(folder, reason))?;
         let handle = match found.open(OFlags::DIRECTORY) {
             // This user may enter the folder but not read it, or there is no procfs.
             Err(Errno::ACCESS | Errno::NOENT) => reopen(found),
