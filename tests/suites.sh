@@ -39,9 +39,9 @@ define demo cargo "$python" python3-venv
 define restarts cargo "$python" python3-venv curl
 
 # Two cores and three lanes: clients mostly wait, and builds give way to them.
-builds() { lane fmt clippy release bench-instructions simulation bench-works doc deny workflows; }
+builds() { lane fmt clippy release bench-instructions doc deny workflows; }
 program() { lane unit clients demo && after release && lane image systemd; }
-matrix() { lane six; }
+matrix() { lane six simulation bench-works; }
 # Its eight clients ask without a pause, and no request may fail: a test of the program, not of a busy machine.
 alone() { lane restarts; }
 # Their processes have the lowest priority.
