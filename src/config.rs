@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
-use crate::config::profiles::{ProfilePattern, ServedProfiles};
+use crate::config::profiles::ServedProfiles;
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::sources::built_in_chain;
@@ -34,6 +34,7 @@ use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
 use crate::model::identity_name::IdentityName;
+use crate::model::name_pattern::NamePattern;
 use crate::source::spec::{SourceKind, SourceSpec};
 
 /// A valid configuration. The identity `default` always exists.
@@ -66,7 +67,7 @@ pub(crate) struct Overrides {
     pub(crate) sources: Option<Vec<SourceSpec>>,
     /// Replaces the region of every source of the identity `default`.
     pub(crate) region: Option<Box<str>>,
-    pub(crate) serve_profiles: Option<Vec<ProfilePattern>>,
+    pub(crate) serve_profiles: Option<Vec<NamePattern>>,
     /// The credentials file of the served profiles.
     pub(crate) credentials_file: Option<PathBuf>,
     /// The config file of the served profiles.

@@ -7,6 +7,7 @@ pub(crate) mod credentials;
 pub(crate) mod error;
 pub(crate) mod identity_name;
 pub(crate) mod location;
+pub(crate) mod name_pattern;
 pub(crate) mod outcome;
 pub(crate) mod schedule;
 pub(crate) mod secret;
