@@ -3,6 +3,7 @@
 //! The parser is pure: it takes bytes and [`Overrides`] (flags and variables). It returns a configuration, the first
 //! syntax error, or all semantic errors of the file. [`load`] reads the file and checks its owner.
 
+pub(crate) mod clients;
 pub(crate) mod identity;
 pub(crate) mod imds;
 pub(crate) mod listen;
@@ -24,6 +25,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
 use crate::config::profiles::ServedProfiles;
@@ -33,6 +35,7 @@ use crate::config::sources::built_in_chain;
 use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
+use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
 use crate::source::spec::{SourceKind, SourceSpec};
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
+    /// The clients. `None` means that the auth token opens every identity.
+    pub(crate) clients: Option<BTreeMap<ClientName, ClientConfig>>,
     /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
@@ -154,6 +159,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
     let sources = overrides.sources.clone().map(|sources| with_profile_files(profiles.as_ref(), sources));
     let profiles = served_profiles(profiles, defaults, overrides);
+    let clients = root.take("clients").map(|entry| clients::read(entry, errors));
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -165,7 +171,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, profiles, trusted_files, warnings };
+    let config = Config { server, imds, identities, profiles, clients, trusted_files, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

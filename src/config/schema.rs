@@ -12,8 +12,8 @@ pub(crate) struct TableKeys {
 
 pub(crate) const ROOT: TableKeys = TableKeys {
     table: "the top level",
-    names: &["server", "defaults", "imds", "files", "profiles", "identities"],
-    later: &["clients"],
+    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients"],
+    later: &[],
 };
 
 pub(crate) const SERVER: TableKeys = TableKeys {
@@ -27,6 +27,7 @@ pub(crate) const SERVER: TableKeys = TableKeys {
         "auth_token",
         "auth_token_file",
         "max_connections",
+        "token_overlap",
     ],
     later: &[],
 };
@@ -58,6 +59,12 @@ pub(crate) const IDENTITY: TableKeys = TableKeys {
         "load_timeout",
     ],
     later: &[],
+};
+
+pub(crate) const CLIENT: TableKeys = TableKeys {
+    table: "[clients.NAME]",
+    names: &["token", "token_file", "token_files", "identities", "users"],
+    later: &["metrics"],
 };
 
 pub(crate) const SOURCE: TableKeys = TableKeys {
@@ -95,7 +102,8 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
     later: &[],
 };
 
-pub(crate) const ALL: [&TableKeys; 8] = [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 9] =
+    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &CLIENT, &SOURCE];
 
 impl TableKeys {
     /// Returns an error message if this table does not have the key.

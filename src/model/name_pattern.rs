@@ -69,11 +69,7 @@ mod tests {
                 assert!(!pattern.matches(other), "{pattern:?} {other}");
             }
         }
-        assert!(
-            NamePattern::new(" ").is_err()
-                && NamePattern::new("a\n").is_ok()
-                && NamePattern::new("a\nb").is_err()
-        );
+        assert!(NamePattern::new(" ").is_err() && NamePattern::new("a\n").is_ok() && NamePattern::new("a\nb").is_err());
     }
 
     proptest! {

@@ -19,7 +19,8 @@ use tower_service::Service;
 use crate::lease::registry::{LeaseHandle, LeaseState};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
-use crate::server::access::{AllowedHosts, Authorized, Client, Clients, Refusal, authorize};
+use crate::server::access::{AllowedHosts, Authorized, Refusal, authorize};
+use crate::server::clients::{Client, ClientsWatch};
 use crate::server::error::{ErrorResponse, json, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
@@ -31,7 +32,7 @@ const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct RouteState {
     pub(crate) leases: LeaseLookup,
-    pub(crate) clients: Clients,
+    pub(crate) clients: ClientsWatch,
     pub(crate) hosts: AllowedHosts,
     pub(crate) started: SystemTime,
 }
@@ -66,7 +67,8 @@ impl Routes {
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let authorized_as = match authorize(&parts, &self.state.hosts, &self.state.clients) {
+        let authorized_as = authorize(&parts, &self.state.hosts, &self.state.clients.borrow(), None);
+        let authorized_as = match authorized_as {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {
                 tracing::debug!(path = %Escaped(parts.uri.path()), ?refusal, "refused");
@@ -158,7 +160,7 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let anyone = Client { name: "anyone".into(), identities: None };
+    let anyone = Client::of_all("anyone");
     let (client, named) = match request.extensions().get() {
         Some(Authorized::Client(client)) => (&**client, true),
         _ => (&anyone, false),
