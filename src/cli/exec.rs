@@ -60,7 +60,7 @@ pub(crate) async fn exec(
         .map_err(|error| CommandError::new(format!("cannot create a folder for the auth token: {error}")))?;
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
-    let client = Client { name: "exec".into(), identities: AllowedIdentities::Only(identity.name.clone()) };
+    let client = Client::new("exec".into(), AllowedIdentities::Only(identity.name.clone()));
     let sources = identity.sources.clone();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {

@@ -67,7 +67,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         Some(AuthToken { token, .. }) => ImdsSessionTokens::signed_with(token),
         None => ImdsSessionTokens::of_this_process().map_err(CommandError::new)?,
     };
-    let opened = ClientTable::open(context.files.fresh(), context.trust.clone(), settings).await;
+    let opened = ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), settings).await;
     let (table, clients) = opened.map_err(|error| CommandError::new(error).with_code(exit_code::BAD_CONFIGURATION))?;
     let listeners = listeners(sockets, server).await?;
     let imds_listeners = match &config.imds {
@@ -109,12 +109,13 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let (client_commands, client_receiver) = mpsc::channel(8);
     let reloader =
         Reloader { loader, context: reload_context, config, supervisor: commands, clients: client_commands, manager };
+    let registry = broker.registry();
     let reporting = service_status::report(manager, broker.registry(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
     let served = tokio::select! {
         served = &mut running => served,
         () = reloader.run(signals, stop) => running.await,
-        () = table.run(client_receiver) => running.await,
+        () = table.run(client_receiver, registry) => running.await,
         () = reporting => running.await,
     };
     served.map_err(CommandError::new)?;

@@ -103,8 +103,10 @@ impl ConfigLoader {
         match self.find(skips_closed).await? {
             None => Config::parse(b"", &self.overrides)
                 .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
-            Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
-                .map_err(|errors| LoadError::Content(path.into(), errors)),
+            Some((path, contents)) => match Config::parse(&contents.bytes, &self.overrides) {
+                Ok(config) => Ok(Config { file: Some(path.into()), ..config }),
+                Err(errors) => Err(LoadError::Content(path.into(), errors)),
+            },
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) const SERVER: TableKeys = TableKeys {
         "auth_token_file",
         "max_connections",
         "token_overlap",
+        "switchable",
+        "switch_lifetime",
     ],
     later: &[],
 };

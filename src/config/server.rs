@@ -22,6 +22,12 @@ const DEFAULT_TOKEN_OVERLAP: Duration = Duration::from_secs(5 * 60);
 
 const TOKEN_OVERLAP_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
+/// The default of `switch_lifetime`. Most SDKs renew credentials 5 to 15 minutes before their end, so that a shorter
+/// lifetime would make them ask at each request.
+const DEFAULT_SWITCH_LIFETIME: Duration = Duration::from_secs(20 * 60);
+
+const SWITCH_LIFETIME_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
+
 const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,10 @@ pub(crate) struct ServerConfig {
     pub(crate) max_connections: usize,
     /// The period for which an old token is accepted after its file has changed.
     pub(crate) token_overlap: Duration,
+    /// True if `credenza use` reaches every client within [`ServerConfig::switch_lifetime`], from the start.
+    pub(crate) switchable: bool,
+    /// The longest lifetime that an answer for `default` tells while it means, or may mean, another identity.
+    pub(crate) switch_lifetime: Duration,
 }
 
 impl ServerConfig {
@@ -87,6 +97,9 @@ pub(crate) fn read(
         section.take("max_connections").and_then(|entry| entry.number(errors, MAX_CONNECTIONS_ALLOWED));
     let token_overlap =
         section.take("token_overlap").and_then(|entry| entry.read(errors, value::duration(&TOKEN_OVERLAP_ALLOWED)));
+    let switchable = section.take("switchable").and_then(|entry| entry.boolean(errors));
+    let switch_lifetime =
+        section.take("switch_lifetime").and_then(|entry| entry.read(errors, value::duration(&SWITCH_LIFETIME_ALLOWED)));
     section.close();
     ServerConfig {
         listen: overrides.listen.clone().or(listen).map_or(Listen::Default, Listen::Addresses),
@@ -96,6 +109,8 @@ pub(crate) fn read(
         token_group: overrides.token_group.clone().or(token_group),
         max_connections: max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
         token_overlap: token_overlap.unwrap_or(DEFAULT_TOKEN_OVERLAP),
+        switchable: switchable.unwrap_or(false),
+        switch_lifetime: switch_lifetime.unwrap_or(DEFAULT_SWITCH_LIFETIME),
     }
 }
 

@@ -99,8 +99,9 @@ impl Reloader {
             replaced.await.unwrap_or(Ok(())).map_err(|error| refused(error.to_string()))?;
         }
         let config = &mut self.config;
-        // The overlap of tokens is part of the clients.
-        let server = ServerConfig { token_overlap: config.server.token_overlap, ..new.server.clone() };
+        // These settings are part of the clients.
+        let ServerConfig { token_overlap, switchable, switch_lifetime, .. } = config.server;
+        let server = ServerConfig { token_overlap, switchable, switch_lifetime, ..new.server.clone() };
         if server != config.server || new.imds != config.imds || new.trusted_files != config.trusted_files {
             tracing::warn!("[server], [imds] or [files] has changed: restart the daemon to apply it");
         }
