@@ -43,9 +43,19 @@ pub(crate) fn overflow_user() -> Option<u32> {
         if read("/proc/self/uid_map").is_none_or(|map| is_whole(&map)) {
             return None;
         }
-        read("/proc/sys/kernel/overflowuid").and_then(|text| text.trim().parse().ok()).or(Some(65534))
+        Some(overflow_id())
     });
     *OVERFLOW
+}
+
+/// Returns the user id under which the kernel shows a user without a mapping: to a process of another user namespace, and
+/// to programs with 16-bit ids. It is that of `nobody` on most hosts. No user is proved by it, in no namespace.
+pub(crate) fn overflow_id() -> u32 {
+    static ID: LazyLock<u32> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
+    });
+    *ID
 }
 
 #[cfg(test)]

@@ -21,11 +21,17 @@ pub(crate) enum Protocol {
 }
 
 impl Protocol {
-    /// Answers one request. Calls `authorized` if the request has the token of a client, or a session token of the IMDS
-    /// server, which has no clients.
+    /// Returns true if the user behind each TCP connection is looked up. That of a Unix peer is always known.
+    pub(crate) fn wants_peer_users(&self) -> bool {
+        false
+    }
+
+    /// Answers one request. `peer_user` is the proven user of the connection. Calls `authorized` if the request has the
+    /// token of a client, or a session token of the IMDS server, which has no clients.
     pub(crate) fn answer<B>(
         &self,
         request: http::Request<B>,
+        _peer_user: Option<u32>,
         authorized: impl FnOnce(Option<&Arc<Client>>),
     ) -> AnswerFuture
     where
