@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
+use crate::config::listen::ListenAddress;
 use crate::config::profiles::{ProfilePattern, ServedProfiles};
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
@@ -55,7 +56,7 @@ pub(crate) struct Config {
 /// The values of flags and variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Overrides {
-    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) listen: Option<Vec<ListenAddress>>,
     pub(crate) allow_remote: Option<bool>,
     pub(crate) imds_listen: Option<Vec<SocketAddr>>,
     pub(crate) imds_identity: Option<IdentityName>,

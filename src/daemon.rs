@@ -8,7 +8,6 @@ mod soak;
 use std::net::SocketAddr;
 use std::sync::{Arc, Once};
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +22,7 @@ use crate::server::connections;
 use crate::server::connections::{Listener, ListenerEnded};
 use crate::server::imds::ImdsServer;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
+use crate::server::listeners::BoundListener;
 use crate::server::lookup::LeaseLookup;
 use crate::server::protocol::Protocol;
 use crate::server::routes::{RouteState, Routes};
@@ -36,7 +36,7 @@ pub(crate) enum ComponentEnded {
 }
 
 #[derive(Debug)]
-pub(crate) struct DaemonParts<L = TcpListener> {
+pub(crate) struct DaemonParts<L = BoundListener> {
     pub(crate) context: Context,
     pub(crate) watcher: Watcher,
     pub(crate) generation: Generation,
@@ -51,7 +51,7 @@ pub(crate) struct DaemonParts<L = TcpListener> {
 }
 
 #[derive(Debug)]
-pub(crate) struct ImdsParts<L = TcpListener> {
+pub(crate) struct ImdsParts<L = BoundListener> {
     pub(crate) listeners: Vec<L>,
     /// The identity that every program gets.
     pub(crate) identity: IdentityName,
@@ -65,7 +65,7 @@ pub(crate) struct ImdsParts<L = TcpListener> {
 type BoundListeners<L> = (Vec<L>, Protocol);
 
 #[derive(Debug)]
-pub(crate) struct Daemon<L = TcpListener> {
+pub(crate) struct Daemon<L = BoundListener> {
     supervisor: Supervisor,
     watcher: Watcher,
     container: BoundListeners<L>,
@@ -142,7 +142,7 @@ impl<L: Listener> Daemon<L> {
     }
 }
 
-/// Returns the addresses of listeners, in their order.
-pub(crate) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+/// Returns the addresses of TCP listeners, in their order.
+pub(crate) fn addresses(listeners: &[BoundListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(Listener::address).collect()
 }

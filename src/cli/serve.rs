@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use signal_hook::consts::SIGHUP;
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +16,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::config::Config;
 use crate::config::imds::ImdsConfig;
-use crate::config::listen::Listen;
+use crate::config::listen::{Listen, ListenAddress};
 use crate::config::load;
 use crate::config::load::{ConfigLoader, LoadError};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
@@ -27,11 +26,12 @@ use crate::daemon::{Daemon, DaemonParts, ImdsParts, addresses};
 use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::model::secret::Secret;
 use crate::model::text::{Escaped, Quoted};
+use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
 use crate::os::rlimit::room;
 use crate::os::signals;
 use crate::os::signals::Signals;
-use crate::os::systemd::ServiceManager;
+use crate::os::systemd::{PassedSocket, ServiceManager};
 use crate::server::access::Client;
 use crate::server::auth_token;
 use crate::server::auth_token::AuthTokenFile;
@@ -39,6 +39,7 @@ use crate::server::auth_token::error::AuthTokenError;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 use crate::server::listeners;
+use crate::server::listeners::BoundListener;
 use crate::source::spec::TextSource;
 
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
@@ -52,7 +53,7 @@ pub(crate) struct ServeInputs {
     pub(crate) config: Config,
     pub(crate) manager: ServiceManager,
     /// The sockets of the service manager; empty without socket activation.
-    pub(crate) sockets: Vec<std::net::TcpListener>,
+    pub(crate) sockets: Vec<PassedSocket>,
 }
 
 /// Serves until a signal ends the daemon.
@@ -65,19 +66,20 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     let server = &config.server;
-    let is_for_imds = |socket: &std::net::TcpListener| {
+    let is_for_imds = |socket: &PassedSocket| {
+        let PassedSocket::Tcp(socket) = socket else { return false };
         let address = socket.local_addr().ok();
         config.imds.as_ref().zip(address).is_some_and(|(imds, address)| imds.listen.contains(&address))
     };
     let (imds_sockets, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_for_imds);
-    let listeners = listeners(sockets, server).await?;
+    let listeners = listeners(sockets, server, &context.environment).await?;
     let imds_listeners = match &config.imds {
         Some(imds) => Some(imds_listeners(imds_sockets, imds).await?),
         None => None,
     };
-    let bound = addresses(&listeners);
+    let bound = listen_addresses(&listeners);
     let imds_bound = imds_listeners.as_deref().map(addresses).unwrap_or_default();
-    context.http_client.listening_on(&[&bound[..], &imds_bound].concat());
+    context.http_client.listening_on(&[addresses(&listeners), imds_bound.clone()].concat());
     let protocols = 1 + usize::from(imds_listeners.is_some());
     let (token, file) = token(&config, &context)?;
     let imds = config.imds.as_ref().zip(imds_listeners).map(|(imds, listeners)| ImdsParts {
@@ -100,7 +102,10 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
-        tracing::info!(%address, "listening on http://{address}");
+        match address {
+            ListenAddress::Tcp(_) => tracing::info!(%address, "listening on http://{address}"),
+            ListenAddress::Unix(_) => tracing::info!(%address, "listening on {address}"),
+        }
     }
     if let Some(imds) = &config.imds {
         announce_imds(&imds_bound, imds);
@@ -178,31 +183,41 @@ async fn reload_on_change(
 
 /// Returns the sockets of the service manager, else binds the configured addresses.
 async fn listeners(
-    sockets: Vec<std::net::TcpListener>,
+    sockets: Vec<PassedSocket>,
     server: &ServerConfig,
-) -> Result<Vec<TcpListener>, CommandError> {
+    environment: &Environment,
+) -> Result<Vec<BoundListener>, CommandError> {
+    let listen = server.listen.expanded(|path| environment.expand(path));
     if sockets.is_empty() {
-        return listeners::bind(&server.listen, server.allow_remote).await.map_err(CommandError::new);
+        return listeners::bind(&listen, server.allow_remote).await.map_err(CommandError::new);
     }
     let adopted = listeners::adopt(sockets, server.allow_remote).map_err(CommandError::new)?;
-    if let Listen::Addresses(configured) = &server.listen
-        && *configured != addresses(&adopted)
+    let handed_over = listen_addresses(&adopted);
+    if let Listen::Addresses(configured) = &listen
+        && *configured != handed_over
     {
         tracing::warn!(
-            configured = ?configured, handed_over = ?addresses(&adopted),
+            configured = texts(configured),
+            handed_over = texts(&handed_over),
             "the service manager passes the sockets, so the daemon uses their addresses and not the configured ones"
         );
     }
     Ok(adopted)
 }
 
+fn listen_addresses(listeners: &[BoundListener]) -> Vec<ListenAddress> {
+    listeners.iter().filter_map(BoundListener::listen_address).collect()
+}
+
+fn texts(addresses: &[ListenAddress]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the sockets of the service manager for the IMDS server, else binds the configured addresses.
-async fn imds_listeners(
-    sockets: Vec<std::net::TcpListener>,
-    imds: &ImdsConfig,
-) -> Result<Vec<TcpListener>, CommandError> {
+async fn imds_listeners(sockets: Vec<PassedSocket>, imds: &ImdsConfig) -> Result<Vec<BoundListener>, CommandError> {
     let listeners = if sockets.is_empty() {
-        listeners::bind(&Listen::Addresses(imds.listen.clone()), false).await
+        let addresses = imds.listen.iter().copied().map(ListenAddress::Tcp).collect();
+        listeners::bind(&Listen::Addresses(addresses), false).await
     } else {
         listeners::adopt(sockets, false)
     };
@@ -236,22 +251,32 @@ fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthToken
     }
 }
 
-/// Logs that the daemon is ready. A terminal also gets the variables for its shell.
-fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
-    let Some(address) = preferred_address(bound) else { return };
+/// Logs that the daemon is ready. A terminal also gets the variables for its shell, or a command for a Unix socket.
+fn announce(bound: &[ListenAddress], token_file: Option<&Path>) {
     tracing::info!(token_file = token_file.map(|path| Escaped(&path.to_string_lossy()).to_string()), "ready to answer");
-    if std::io::stdout().is_terminal() {
-        let token = match token_file {
-            Some(path) => format!("TOKEN_FILE={}", Quoted(&path.to_string_lossy())),
-            None => "TOKEN=…   # the given token".to_owned(),
-        };
-        // Ignore errors: `println!` would panic if the terminal is gone.
-        let _ = writeln!(
-            std::io::stdout(),
-            "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\n\
-             export AWS_CONTAINER_AUTHORIZATION_{token}"
-        );
+    if !std::io::stdout().is_terminal() {
+        return;
     }
+    let addresses: Vec<_> = bound.iter().filter_map(ListenAddress::tcp).collect();
+    let text = match (preferred_address(&addresses), bound.first()) {
+        (Some(address), _) => {
+            let token = match token_file {
+                Some(path) => format!("TOKEN_FILE={}", Quoted(&path.to_string_lossy())),
+                None => "TOKEN=…   # the given token".to_owned(),
+            };
+            format!(
+                "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\n\
+                 export AWS_CONTAINER_AUTHORIZATION_{token}"
+            )
+        }
+        (None, Some(socket)) => format!(
+            "credenza get --from-daemon --listen {}   # SDKs need an address with a port: --listen",
+            Quoted(&socket.to_string())
+        ),
+        (None, None) => return,
+    };
+    // Ignore errors: `println!` would panic if the terminal is gone.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Logs the addresses of the IMDS server, and which programs it serves.

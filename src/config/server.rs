@@ -1,10 +1,9 @@
 //! Reads `[server]`.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use crate::config::listen::{Listen, RemoteAddress, is_local};
+use crate::config::listen::{Listen, ListenAddress, RemoteAddress};
 use crate::config::schema::SERVER;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
@@ -34,9 +33,7 @@ impl ServerConfig {
     /// Returns an error if other hosts can reach a listen address and `allow_remote` is off.
     pub(crate) fn remote_address(&self) -> Option<RemoteAddress> {
         match &self.listen {
-            Listen::Addresses(addresses) if !self.allow_remote => {
-                addresses.iter().find(|address| !is_local(address.ip())).copied().map(RemoteAddress)
-            }
+            Listen::Addresses(addresses) if !self.allow_remote => addresses.iter().find_map(ListenAddress::remote),
             Listen::Addresses(_) | Listen::Default => None,
         }
     }
@@ -79,7 +76,7 @@ pub(crate) fn read(
     }
 }
 
-fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigErrors) -> Option<Vec<SocketAddr>> {
+fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigErrors) -> Option<Vec<ListenAddress>> {
     let (at, path) = (entry.at(), entry.path.clone());
     let entries = entry.list(errors, "entry")?;
     if entries.is_empty() {
@@ -88,12 +85,12 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
     let mut addresses = Vec::new();
     for entry in entries {
         let address = entry.read(errors, |text| {
-            let address = value::address(text)?;
-            if !allow_remote && !is_local(address.ip()) {
-                return Err(RemoteAddress(address).to_string());
+            let address = value::listen_address(text)?;
+            if let Some(remote) = address.remote().filter(|_| !allow_remote) {
+                return Err(remote.to_string());
             }
             // Port 0 may be repeated: each listener gets a different free port.
-            if address.port() != 0 && addresses.contains(&address) {
+            if address.tcp().is_none_or(|address| address.port() != 0) && addresses.contains(&address) {
                 return Err("listed twice; remove one of them".into());
             }
             Ok(address)

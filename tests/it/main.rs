@@ -24,6 +24,7 @@ mod sign_in;
 mod sso;
 mod terminal;
 mod transport;
+mod unix_socket;
 mod walls;
 
 /// Cargo gives the path to integration tests only, so the harness finds the program by itself.
