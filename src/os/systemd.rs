@@ -7,15 +7,24 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 
+/// A listening socket from the service manager.
+#[derive(Debug)]
+pub(crate) enum PassedSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// A socket from the service manager that is not usable.
 #[derive(Debug, thiserror::Error)]
-#[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP socket: {error}")]
+#[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP or Unix socket: {error}")]
 pub(crate) struct SocketError {
     number: usize,
     #[source]
@@ -26,19 +35,37 @@ pub(crate) struct SocketError {
 /// before the first thread.
 ///
 /// # Errors
-/// If a socket is not a listening TCP socket.
-pub(crate) fn sockets() -> Result<Vec<TcpListener>, SocketError> {
+/// If a socket is not a listening TCP or Unix socket.
+pub(crate) fn sockets() -> Result<Vec<PassedSocket>, SocketError> {
     let mut passed = ListenFd::from_env();
     let mut sockets = Vec::with_capacity(passed.len());
     for number in 0..passed.len() {
         let wrong = |error| SocketError { number, error };
-        let Some(socket) = passed.take_tcp_listener(number).map_err(wrong)? else { continue };
+        let socket = match passed.take_unix_listener(number) {
+            Ok(socket) => socket.map(PassedSocket::Unix),
+            // Every other socket must be one of TCP.
+            Err(_) => passed.take_tcp_listener(number).map_err(wrong)?.map(PassedSocket::Tcp),
+        };
+        let Some(socket) = socket else { continue };
         // Close the socket in programs that sources start: they must not hold the port.
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| wrong(error.into()))?;
-        socket.set_nonblocking(true).map_err(wrong)?;
+        match &socket {
+            PassedSocket::Tcp(socket) => socket.set_nonblocking(true),
+            PassedSocket::Unix(socket) => socket.set_nonblocking(true),
+        }
+        .map_err(wrong)?;
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+impl AsFd for PassedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
 }
 
 /// The service manager as the receiver of notifications.

@@ -54,8 +54,8 @@ pub(crate) trait Listener: Send + 'static {
     /// Returns the address of the listener, if it has one.
     fn address(&self) -> Option<SocketAddr>;
 
-    /// Accepts the next connection, with its addresses if it has any. Dropping the future loses no connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Option<ConnectionEnds>)>> + Send;
+    /// Accepts the next connection. Dropping the future loses no connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Listener for TcpListener {
@@ -65,10 +65,10 @@ impl Listener for TcpListener {
         self.local_addr().ok()
     }
 
-    async fn accept(&mut self) -> io::Result<(Self::Stream, Option<ConnectionEnds>)> {
+    async fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, client) = Self::accept(self).await?;
         let ends = stream.local_addr().ok().map(|ours| ConnectionEnds { client, ours });
-        Ok((stream, ends))
+        Ok((stream, Peer::at(ends)))
     }
 }
 
@@ -129,7 +129,7 @@ async fn accept<L: Listener>(
                 continue;
             }
         };
-        let (stream, ends) = match accepted {
+        let (stream, mut peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
@@ -144,16 +144,16 @@ async fn accept<L: Listener>(
         if refused.take_if(|last| last.elapsed() > RECOVERED_AFTER).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let mut peer = Peer::at(ends);
         if !burst.admits(|| limit.holder(&mut peer)) {
             continue;
         }
+        let peer_user = limit.proven_user(&mut peer, protocol.wants_peer_users());
         let slot = tokio::select! {
             () = stop.cancelled() => break,
             slot = limit.take_slot(peer) => slot,
         };
         if let Some(slot) = slot {
-            tasks.spawn(serve_connection(stream, protocol.clone(), slot, stop.clone()));
+            tasks.spawn(serve_connection(stream, peer_user, protocol.clone(), slot, stop.clone()));
         }
     }
     drop(listener);
@@ -169,9 +169,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Serves one connection until it is closed.
-async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot, stop: CancellationToken)
-where
+/// Serves one connection until it is closed. `peer_user` is the proven user of the client.
+async fn serve_connection<S>(
+    stream: S,
+    peer_user: Option<u32>,
+    protocol: Protocol,
+    slot: ConnectionSlot,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (open, requests) = (Arc::clone(&slot.open), protocol.clone());
@@ -180,7 +185,7 @@ where
         let has_body = !request.body().is_end_stream();
         // A second request in one turn of this task is pipelined. The other connections have their turn first.
         let is_pipelined = open.answered.load(Ordering::Relaxed);
-        let answer = requests.answer(request, |client| open.authorize(client));
+        let answer = requests.answer(request, peer_user, |client| open.authorize(client));
         // No handler reads bodies, and no SDK sends one. A connection that has proved nothing gets one answer.
         let closes = has_body || !open.is_authorized();
         match answer {
@@ -342,7 +347,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(4096);
         let slot = Arc::new(ConnectionLimit::new(1)).take_slot(Peer::at(None)).await.unwrap();
         let began = Instant::now();
-        let serving = tokio::spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+        let serving = tokio::spawn(serve_connection(server, None, protocol(), slot, CancellationToken::new()));
         for (path, status) in [("/nothing", "404"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");

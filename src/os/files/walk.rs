@@ -232,6 +232,11 @@ impl WalkedFile {
         self.kind() == FileType::Fifo
     }
 
+    /// Returns the file as it was found, opened with `O_PATH`.
+    pub(crate) fn into_handle(self) -> OwnedFd {
+        self.handle
+    }
+
     /// Opens the file for reading.
     ///
     /// # Errors
