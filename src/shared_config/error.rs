@@ -81,8 +81,8 @@ pub(crate) enum IgnoredItem {
     PropertyName,
     /// A sub-property with a forbidden character in its name.
     SubPropertyName,
-    /// The end of a `credential_process` after ` ;` or ` #`, which is a comment. Users write `sh -c "a ; b"` there by
-    /// mistake.
+    /// The end of a `credential_process` after ` ;` or ` #` outside quotes, which is a comment. Users write `a ; b` there
+    /// by mistake.
     Command,
     /// The number of further ignored items from this line on. A longer list would not help the user.
     More(usize),
@@ -114,7 +114,7 @@ impl fmt::Display for IgnoredItem {
             Self::PropertyName => write!(f, "a property is ignored: {ALLOWED}"),
             Self::SubPropertyName => write!(f, "a sub-property is ignored: {ALLOWED}"),
             Self::Command => f.write_str(
-                "the credential_process ends before ` ;` or ` #`: the rest of the line is a comment, as in the SDKs for Go, Java and \
+                "the credential_process ends before ` ;` or ` #` outside quotes: the rest of the line is a comment, as in the SDKs for Go, Java and \
                  Rust (boto3 runs the whole line); remove the white space before the `;` or `#`, or put the command into a \
                  script; write a comment on a line above",
             ),

@@ -595,12 +595,17 @@ fn children_inherit_the_original_limit_of_open_files() {
 #[test]
 fn warns_of_a_process_that_a_comment_cuts_off() {
     let home = Home::new();
-    home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
+    let whole = "[profile whole]\ncredential_process = sh -c \"true ; cat keys.json # x\"\n";
+    home.write(".aws/config", format!("[profile cut]\ncredential_process = true ; cat keys.json\n{whole}"));
+    home.write("keys.json", r#"{"Version": 1, "AccessKeyId": "AKIAWHOLE", "SecretAccessKey": "hush"}"#);
+    let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #` outside quotes";
     for command in ["get", "check"] {
         let ended = home.run(&[command, "--profile", "cut"], &[]);
-        let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #`";
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     }
+    let mut whole = home.command(&["get", "--profile", "whole"]);
+    let whole = whole.current_dir(home.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&whole.stdout).contains("AKIAWHOLE"), "{whole:?}");
 }
 
 #[test]
