@@ -14,6 +14,7 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
+use crate::shared_config::error::ParseWarning;
 use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
@@ -122,7 +123,18 @@ impl ConfigCredentials {
         };
         let name = profile.to_owned();
         let digest = move |files: &SharedConfig| digest(dependencies(files, &name), USED_PROPERTIES);
-        Ok(OpenedProfile { profiles: ProfileFiles::open(context, &named, digest).await?, profile, is_named })
+        let profiles = ProfileFiles::open(context, &named, digest).await?;
+        if let Ok(files) = profiles.files()
+            && !files.warnings().is_empty()
+        {
+            let in_use = dependencies(files, profile);
+            let is_in_use = |warning: &ParseWarning| {
+                warning.is_about_section(profile)
+                    || in_use.iter().any(|section| warning.is_about_section(section.name()))
+            };
+            profiles.log_warnings(is_in_use);
+        }
+        Ok(OpenedProfile { profiles, profile, is_named })
     }
 
     /// Plans and builds the source of the profile. The inner error is the reason why the source is *not configured*.

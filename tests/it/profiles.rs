@@ -609,6 +609,26 @@ fn warns_of_a_process_that_a_comment_cuts_off() {
 }
 
 #[test]
+fn warns_only_of_profiles_in_use() {
+    let home = Home::new();
+    let used = "[profile used]\nsource profile = x\nregion = r\n";
+    home.write(".aws/config", format!("[defualt]\n[profile other]\ncredential_process = a ; b\n{used}"));
+    home.write(".aws/credentials", profile("used", "AKIA1") + "[profile other]\n" + &profile("plain", "AKIA2"));
+    let told = |arguments: &[&str]| {
+        let ended = home.run(arguments, &[]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stderr.matches("WARN").count()
+    };
+    for (profile, warnings) in [("used", 1), ("plain", 0)] {
+        assert_eq!(told(&["get", "--profile", profile]), warnings, "{profile}");
+        assert_eq!(told(&["get", "--profile", profile, "--format", "env"]), warnings, "{profile}");
+        assert_eq!(told(&["exec", "--profile", profile, "--", "true"]), warnings, "{profile}");
+        assert_eq!(told(&["check", "--profile", profile]), 4, "{profile}");
+    }
+    assert_eq!(told(&["profiles"]), 4);
+}
+
+#[test]
 fn stops_the_credential_process_with_the_command() {
     let home = Home::new();
     // One process stays in the group, one leaves its session, one loses its parent, and one its environment, too.
