@@ -8,6 +8,7 @@ pub(crate) mod allow_list;
 pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;
+pub(crate) mod other_tools;
 pub(crate) mod parser;
 pub(crate) mod raw_section;
 pub(crate) mod render;

@@ -16,6 +16,7 @@ use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::error::ParseWarning;
 use crate::shared_config::locate::NamedPaths;
+use crate::shared_config::other_tools;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
@@ -135,6 +136,15 @@ impl ConfigCredentials {
             profiles.log_warnings(is_in_use);
         }
         Ok(OpenedProfile { profiles, profile, is_named })
+    }
+
+    /// Returns hints about properties of the profiles in use that only other tools read.
+    pub(crate) async fn hints(&self, context: &Context) -> Vec<String> {
+        let Ok(opened) = self.open(context).await else { return Vec::new() };
+        let Ok(files) = opened.profiles.files() else { return Vec::new() };
+        let is_profile =
+            |section: &&Section| files.profile(section.name()).is_some_and(|profile| std::ptr::eq(profile, *section));
+        dependencies(files, opened.profile).into_iter().filter(is_profile).flat_map(other_tools::hints).collect()
     }
 
     /// Plans and builds the source of the profile. The inner error is the reason why the source is *not configured*.

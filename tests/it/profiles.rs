@@ -629,6 +629,20 @@ fn warns_only_of_profiles_in_use() {
 }
 
 #[test]
+fn check_names_properties_of_other_tools() {
+    let home = Home::new();
+    let config =
+        "[profile dev]\ninclude_profile = other\ns3 =\n  endpoint_url = http://h\n[profile other]\nmfa_process = x\n";
+    home.write(".aws/config", config);
+    home.write(".aws/credentials", profile("dev", "AKIA1"));
+    let checked = home.run(&["check", "--profile", "dev"], &[]);
+    for told in ["line 2: profile dev: include_profile is not used", "line 4: profile dev: endpoint_url below s3"] {
+        assert!(checked.code == Some(0) && checked.stdout.contains(told), "{told}\n{checked:?}");
+    }
+    assert!(!checked.stdout.contains("mfa_process"), "{checked:?}");
+}
+
+#[test]
 fn stops_the_credential_process_with_the_command() {
     let home = Home::new();
     // One process stays in the group, one leaves its session, one loses its parent, and one its environment, too.
