@@ -711,8 +711,11 @@ fn check_explains_each_link_of_a_role_chain() {
 fn lists_profiles_without_secrets() {
     let home = Home::new();
     home.write(".aws/credentials", base() + &profile("other", "AKIAOTHER"));
-    let broken = DEV.replace("dev", "broken").replace("base", "gone");
-    home.write(".aws/config", format!("{DEV}s3 =\n  addressing_style = path\n{broken}[profile empty]\n"));
+    let broken = DEV.replace("dev", "broken").replace("base", "missing");
+    let failing = "[profile gone]\nservices = none\naws_access_key_id = A\naws_secret_access_key = hush\n\
+                   [profile ended]\nexpiration = 2020-01-01T00:00:00Z\naws_access_key_id = A\naws_secret_access_key = hush\n\
+                   aws_session_token = hush\n[profile over]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = ended\n";
+    home.write(".aws/config", format!("{DEV}s3 =\n  addressing_style = path\n{broken}[profile empty]\n{failing}"));
     let text = home.run(&["profiles"], &[]);
     assert_eq!(text.code, Some(0), "{text:?}");
     for line in [
@@ -720,6 +723,9 @@ fn lists_profiles_without_secrets() {
         &format!("dev     role {ROLE} ← profile base (keys)"),
         "broken  wrong: ",
         "empty   no credentials",
+        "gone    fails: services names [services none], which does not exist",
+        "ended   fails: the session of these keys ended at 2020-01-01T00:00:00Z",
+        "over    fails: the session of these keys ended at 2020-01-01T00:00:00Z",
     ] {
         assert!(text.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", text.stdout);
     }
