@@ -56,6 +56,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
+    // Programs call the other commands again and again, for one profile of many.
+    context.warns_of_all_profiles =
+        matches!(command, Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_));
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }

@@ -15,6 +15,8 @@ use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 
+use crate::os::accounts::overflow_user;
+
 /// A listening socket from the service manager.
 #[derive(Debug)]
 pub(crate) enum PassedSocket {
@@ -24,29 +26,42 @@ pub(crate) enum PassedSocket {
 
 /// A socket from the service manager that is not usable.
 #[derive(Debug, thiserror::Error)]
-#[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP or Unix socket: {error}")]
-pub(crate) struct SocketError {
-    number: usize,
-    #[source]
-    error: io::Error,
+pub(crate) enum SocketError {
+    #[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP or Unix socket: {error}")]
+    Unusable {
+        number: usize,
+        #[source]
+        error: io::Error,
+    },
+    /// That user may hold the socket too, and take the requests of clients.
+    #[error(
+        "socket {number} of the service manager (LISTEN_FDS) belongs to user {uid}, not to this user ({ours}) or root; \
+         unset LISTEN_FDS, or use `su -` or `sudo` for another user"
+    )]
+    Foreign { number: usize, uid: u32, ours: u32 },
 }
 
 /// Takes the sockets that the service manager passed. It removes their environment variables, so call it once and
 /// before the first thread.
 ///
 /// # Errors
-/// If a socket is not a listening TCP or Unix socket.
+/// If a socket is not a listening TCP or Unix socket, or another user has made it.
 pub(crate) fn sockets() -> Result<Vec<PassedSocket>, SocketError> {
     let mut passed = ListenFd::from_env();
     let mut sockets = Vec::with_capacity(passed.len());
     for number in 0..passed.len() {
-        let wrong = |error| SocketError { number, error };
+        let wrong = |error| SocketError::Unusable { number, error };
         let socket = match passed.take_unix_listener(number) {
             Ok(socket) => socket.map(PassedSocket::Unix),
             // Every other socket must be one of TCP.
             Err(_) => passed.take_tcp_listener(number).map_err(wrong)?.map(PassedSocket::Tcp),
         };
         let Some(socket) = socket else { continue };
+        let uid = rustix::fs::fstat(socket.as_fd()).map_err(|error| wrong(error.into()))?.st_uid;
+        let ours = rustix::process::geteuid().as_raw();
+        if !may_pass(uid, ours, overflow_user()) {
+            return Err(SocketError::Foreign { number, uid, ours });
+        }
         // Close the socket in programs that sources start: they must not hold the port.
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| wrong(error.into()))?;
         match &socket {
@@ -66,6 +81,12 @@ impl AsFd for PassedSocket {
             Self::Unix(socket) => socket.as_fd(),
         }
     }
+}
+
+/// Returns true if a socket of this user may be of a service manager. In a user namespace, the service manager of the host
+/// has no id of its own.
+fn may_pass(uid: u32, ours: u32, overflow: Option<u32>) -> bool {
+    uid == 0 || uid == ours || Some(uid) == overflow
 }
 
 /// The service manager as the receiver of notifications.

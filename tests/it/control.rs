@@ -117,10 +117,7 @@ fn revoked_grant_ends_at_once() {
     assert_eq!(controlled.key("/credentials", &token), "ASIAweb");
     let revoked = controlled.good("DELETE", "/grants/agent", &Value::Null);
     assert_eq!(controlled.key("/credentials", &token), "401 InvalidAuthorizationToken");
-    assert_eq!(
-        (revoked["is_session"].clone(), text(&revoked, "keys_live_until")),
-        (json!(true), EXPIRATION)
-    );
+    assert_eq!((revoked["is_session"].clone(), text(&revoked, "keys_live_until")), (json!(true), EXPIRATION));
     let condition = &revoked["deny_policy"]["Statement"][0]["Condition"]["DateLessThan"];
     assert!(condition["aws:TokenIssueTime"].as_str().unwrap().starts_with("20"), "{revoked}");
     assert_eq!(controlled.ask("DELETE", "/grants/agent", &Value::Null).0, 404);

@@ -156,6 +156,16 @@ fn checks_passed_sockets_like_addresses() {
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     }
 
+    // A socket that another user has made.
+    if rustix::process::geteuid().is_root() {
+        let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+        std::os::unix::fs::fchown(&foreign, Some(64002), None).unwrap();
+        let output = with_socket(&home, OwnedFd::from(foreign), &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let told = "socket 0 of the service manager (LISTEN_FDS) belongs to user 64002, not to this user (0) or root";
+        assert!(output.status.code() == Some(1) && said.contains(told), "{said}");
+    }
+
     // Its address wins over the configured one, which is logged.
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
