@@ -97,6 +97,19 @@ fn refuses_to_start_with_odd_token_files() {
 }
 
 #[test]
+fn says_what_a_given_token_file_must_hold() {
+    let home = Home::new();
+    let file = home.write("given", "two words");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["env"], &["get", "--from-daemon"]] {
+        let ended = home.run(&[command, &["--auth-token-file", "given"]].concat(), &[]);
+        let told =
+            ended.stderr.contains("given: ") && ended.stderr.contains("write 32 to 4096 visible ASCII characters");
+        assert!(ended.code == Some(1) && told && !ended.stderr.contains("next start"), "{ended:?}");
+    }
+}
+
+#[test]
 fn works_without_home_except_for_files() {
     let home = Home::new();
     assert_eq!(home.run(&["get"], &[("HOME", ""), KEYS[0], KEYS[1]]).key(), "AKIAENV");
