@@ -388,6 +388,21 @@ mod tests {
         assert_eq!(evicted(&flood(251), 7, 512), (0..5).collect::<Vec<_>>(), "down to half");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_its_program_has_closed_goes_first() {
+        let of = |user| Peer { ends: None, user: Some(user) };
+        let (limit, mut slots) = (Arc::new(ConnectionLimit::new(3)), Vec::new());
+        for user in [PeerUser::User(1), PeerUser::User(1), PeerUser::Closed] {
+            slots.push(limit.take_slot(of(user)).await.unwrap());
+        }
+        let evicted = || slots.iter().map(|slot| slot.open.is_evicted()).collect::<Vec<_>>();
+        let new = tokio::time::timeout(RETRY * 10, limit.take_slot(of(PeerUser::Closed))).await;
+        assert!(matches!(new, Ok(None)), "a new one waits for no slot");
+        assert_eq!(evicted(), [false; 3]);
+        assert!(limit.try_take_slot(&mut of(PeerUser::User(2))).is_none());
+        assert_eq!(evicted(), [false, false, true]);
+    }
+
     #[test]
     fn users_unknown_to_the_kernel_count_by_client_or_address() {
         let client = |name: &str| Arc::new(Client::of_all(name));

@@ -305,9 +305,11 @@ fn log_end(ended: hyper::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::AtomicUsize;
     use std::time::SystemTime;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::{mpsc, watch};
 
     use super::*;
@@ -339,6 +341,93 @@ mod tests {
             hosts,
             started: SystemTime::UNIX_EPOCH,
         })))
+    }
+
+    /// A listener with connections that all wait already. It counts the accepted ones.
+    struct Waiting(VecDeque<(DuplexStream, Option<ConnectionEnds>)>, Arc<AtomicUsize>);
+
+    impl Listener for Waiting {
+        type Stream = DuplexStream;
+
+        fn address(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Option<ConnectionEnds>)> {
+            let Some(next) = self.0.pop_front() else { return std::future::pending().await };
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(next)
+        }
+    }
+
+    /// Returns both ends of a connection with so many requests on it.
+    async fn requested(requests: usize) -> (DuplexStream, DuplexStream) {
+        let (mut client, server) = duplex(1 << 15);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");
+        client.write_all(request.repeat(requests).as_bytes()).await.unwrap();
+        (client, server)
+    }
+
+    /// Returns the number of answers in one read.
+    async fn answers(client: &mut DuplexStream) -> usize {
+        let mut bytes = vec![0; 1 << 16];
+        let length = client.read(&mut bytes).await.unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).matches("HTTP/1.1 200").count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pipelined_requests_leave_others_their_turn() {
+        let limit = Arc::new(ConnectionLimit::new(2));
+        let (mut greedy, first) = requested(100).await;
+        let (mut modest, second) = requested(1).await;
+        let mut serving = JoinSet::new();
+        for server in [first, second] {
+            let slot = limit.take_slot(Peer::at(None)).await.unwrap();
+            serving.spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+        }
+        assert_eq!(answers(&mut modest).await, 1);
+        let before = answers(&mut greedy).await;
+        assert!(before <= 3, "{before} answers came before that of the other connection");
+        serving.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_connections_leaves_open_ones_their_turn() {
+        let (mut client, server) = requested(1).await;
+        let flood = (0..1000).map(|_| (duplex(1).1, None));
+        let accepted = Arc::<AtomicUsize>::default();
+        let listener = Waiting([(server, None)].into_iter().chain(flood).collect(), Arc::clone(&accepted));
+        let mut serving = JoinSet::new();
+        let limit = Arc::new(ConnectionLimit::new(2000));
+        serving.spawn(accept(listener, protocol(), limit, CancellationToken::new()));
+        assert_eq!(answers(&mut client).await, 1);
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert!(accepted <= 200, "{accepted} connections were accepted before the first was answered");
+        serving.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_one_host_is_closed_beside_another_host() {
+        let ours = "192.0.2.9:1".parse().unwrap();
+        let from =
+            |host: u8| Some(ConnectionEnds { client: (std::net::Ipv4Addr::new(192, 0, 2, host), 1).into(), ours });
+        let (mut clients, mut waiting) = (Vec::new(), VecDeque::new());
+        for number in 0..2002 {
+            let (client, server) = requested(1).await;
+            clients.push(client);
+            waiting.push_back((server, from(if number == 1000 { 2 } else { 1 })));
+        }
+        let (limit, stop) = (Arc::new(ConnectionLimit::new(3000)), CancellationToken::new());
+        let mut serving = JoinSet::new();
+        serving.spawn(accept(Waiting(waiting, Arc::default()), protocol(), limit, stop));
+        let mut answered = Vec::new();
+        for client in &mut clients {
+            answered.push(answers(client).await == 1);
+        }
+        assert!(answered[..256].iter().all(|is_answered| *is_answered), "a burst begins with no limit");
+        assert!(answered[1000], "the other host is served");
+        assert!(!answered[2001] && answered.iter().filter(|is_answered| **is_answered).count() < 1500);
+        serving.shutdown().await;
     }
 
     #[tokio::test(start_paused = true)]

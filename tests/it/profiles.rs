@@ -435,6 +435,8 @@ fn mfa_code_goes_into_the_session_of_keys() {
         direct.stderr.contains("--mfa-code is not used") && direct.stderr.contains("long_lived_keys"),
         "{direct:?}"
     );
+    let exec = home.run(&["exec", "--profile", "base", "--mfa-code", "123456", "--", "true"], &variables(&sts));
+    assert!(exec.code == Some(0) && exec.stderr.contains("--mfa-code is not used"), "{exec:?}");
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let session = get(&home, &sts, &["--config", "credenza.toml", "--profile", "base", "--mfa-code", "123456"]);
     assert_eq!((session.key(), session.stderr.contains("--mfa-code is not used")), ("ASIA1".into(), false));
@@ -565,6 +567,8 @@ fn runs_credential_processes() {
     broker.wait_for_log("load failed");
     let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 503);
     assert!(!answer.message().contains("hush-no"), "{}", answer.message());
+    let status = broker.get("/status").body;
+    assert!(status.contains("the credential_process failed") && !status.contains("hush-no"), "{status}");
     drop(broker);
     // The program has a longer deadline than other sources.
     let began = Instant::now();
