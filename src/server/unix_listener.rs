@@ -102,7 +102,7 @@ impl UnixSocketListener {
                     return Ok(Self { _file: Some(file), ..prepared });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    remove_left_socket(&folder, name, path).await?
+                    remove_left_socket(&folder, name, path).await?;
                 }
                 Err(error) => return Err(UnixSocketError::Io("make the socket", error)),
             }

@@ -148,7 +148,7 @@ fn checks_passed_sockets_like_addresses() {
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for (socket, words) in [
         (OwnedFd::from(remote), ["other hosts could reach this address", "allow_remote"]),
-        (OwnedFd::from(datagram), ["not a listening TCP socket", ""]),
+        (OwnedFd::from(datagram), ["not a listening TCP or Unix socket", ""]),
     ] {
         let output = with_socket(&home, socket, &[]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);

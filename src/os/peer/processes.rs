@@ -186,13 +186,15 @@ fn users_without_an_id_in_our_namespace_are_not_proven() {
 
 #[test]
 fn another_network_namespace_has_no_row() {
-    const OURS: &str = "10.213.7.1";
+    // Another run of this test may be going on.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let (ours, theirs) = (format!("10.{}.{low}.1", 128 + high % 64), format!("10.{}.{low}.2", 128 + high % 64));
     let namespace = ["unshare", "--net", "sh", "-c", "read -r go; exec \"$@\"", "sh"];
     if !can_be_others() || !can(&["unshare", "--net"]) {
         return;
     }
     let (_folder, path, unix) = socket();
-    let mut tcp_client = Process::start(&namespace, 0, "tcp 10.213.7.1:9");
+    let mut tcp_client = Process::start(&namespace, 0, &format!("tcp {ours}:9"));
     let mut unix_client = Process::start(&namespace, 0, &format!("unix {}", path.display()));
     unix_client.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     unix_client.said("connected");
@@ -202,8 +204,8 @@ fn another_network_namespace_has_no_row() {
     let name = format!("credenza{}", pid % 1_000_000);
     let inside = format!("nsenter -t {pid} -n");
     let script = format!(
-        "ip link add {name} type veth peer name inner netns {pid} && ip addr add {OURS}/30 dev {name} && \
-         ip link set {name} up && {inside} ip addr add 10.213.7.2/30 dev inner && {inside} ip link set inner up"
+        "ip link add {name} type veth peer name inner netns {pid} && ip addr add {ours}/30 dev {name} && \
+         ip link set {name} up && {inside} ip addr add {theirs}/30 dev inner && {inside} ip link set inner up"
     );
     // The child has its namespace once it waits for a line.
     let own = fs::read_link("/proc/self/ns/net").unwrap();
@@ -215,7 +217,7 @@ fn another_network_namespace_has_no_row() {
         assert!(testkit::harness::skip("a pair of network interfaces (veth) is not possible here"));
         return;
     }
-    let tcp = TcpListener::bind((OURS, 9)).unwrap();
+    let tcp = TcpListener::bind((&*ours, 9)).unwrap();
     tcp_client.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     tcp_client.said("connected");
     let (stream, client) = tcp.accept().unwrap();
