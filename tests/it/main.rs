@@ -5,7 +5,7 @@
 mod bad_input;
 mod clients;
 mod commands;
-mod control;
+mod control_socket;
 mod daemon_client;
 mod documents;
 mod examples;
