@@ -7,7 +7,7 @@ use crate::cli::args::command::Command;
 use crate::cli::error::CommandError;
 use crate::cli::login::LoginResult;
 use crate::cli::serve::ServeInputs;
-use crate::cli::{check, daemon_client, env, exec, get, login, profiles, region_endpoint, serve, status};
+use crate::cli::{check, daemon_client, env, exec, get, login, narrow, profiles, region_endpoint, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load::ConfigLoader;
@@ -71,9 +71,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Get { identity, format, from_daemon: true, .. } => {
             print(&get::from_daemon(&config.server, &context, &identity, format).await?)
         }
-        Command::Get { identity, format, from_daemon: false, mfa_code } => {
+        Command::Get { identity, format, from_daemon: false, mfa_code, policies } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
+            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, None).await?;
             match until_signal(get::get(&context, &identity, format)).await? {
                 Ok(text) => print(&text?),
                 Err(code) => Ok(code),
@@ -82,9 +82,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Env { identity, format } => {
             print(&env::env(&config.server, config.imds.as_ref(), &context, &identity, format).await?)
         }
-        Command::Exec { identity, mfa_code, keep_profiles, command } => {
+        Command::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
+            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, lifetime).await?;
             Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
         }
         Command::Check => {

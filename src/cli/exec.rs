@@ -26,6 +26,7 @@ use crate::daemon::{Daemon, DaemonParts, addresses};
 use crate::lease::Lease;
 use crate::lease::registry::{LeaseError, LeaseHandle, LeaseKey, LeaseRegistry, RefreshState, WakeReason};
 use crate::lease::supervisor::Generation;
+use crate::model::credentials::SessionDetails;
 use crate::os::children::StartedChild;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
@@ -38,6 +39,10 @@ use crate::source::profile::child_files;
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
+
+/// The limits of a session that GetFederationToken has given.
+const FEDERATED_NOTICE: &str = "the keys of an IAM user are narrowed by GetFederationToken: the command may call neither IAM nor STS, except \
+     GetCallerIdentity, so that tools that assume roles fail";
 
 /// Runs the command until it ends and returns its exit code.
 ///
@@ -92,6 +97,10 @@ pub(crate) async fn exec(
             };
             if let Some(warning) = context.mfa.unused_code() {
                 tracing::warn!("{warning}");
+            }
+            let is_federated = |session: &SessionDetails| !session.is_of_role && session.session_name.is_some();
+            if lease.session.as_deref().is_some_and(is_federated) {
+                tracing::warn!("{FEDERATED_NOTICE}");
             }
             let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
             let kept = keeps_profiles.then_some(BesideProfiles { region, endpoint });

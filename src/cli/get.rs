@@ -15,6 +15,7 @@ use crate::config::identity::Identity;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::lease::Lease;
+use crate::lease::refresher::RefreshPolicy;
 use crate::model::credentials::Credentials;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -46,7 +47,7 @@ pub(crate) async fn get(
         tracing::warn!(source = %loaded.source, expired = %timestamp(end), "these credentials have already expired");
     }
     if format == OutputFormat::Ecs {
-        let lease = Lease::new(credentials, loaded.source, now, identity.long_lived_expiration);
+        let lease = Lease::new(credentials, loaded.source, now, RefreshPolicy::from(identity).limits);
         return Ok(line(&lease.body));
     }
     let Some(dialect) = format.dialect() else {

@@ -12,6 +12,7 @@ use crate::config::users::Account;
 use crate::model::auth_token::check;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::model::session_limits::check_policy_arn;
 use crate::model::text::usable;
 
 /// The maximum length of a host, user or group name in bytes. It is the maximum of DNS; user and group names are
@@ -113,6 +114,12 @@ pub(crate) fn account(text: &str) -> Result<Account, String> {
     } else {
         Err("neither a name nor a number of a user or group; write it like www-data or 1000".into())
     }
+}
+
+/// Parses the ARN of a managed policy.
+pub(crate) fn policy_arn(text: &str) -> Result<Box<str>, String> {
+    let text = usable("ARN", text).map_err(|error| error.to_string())?;
+    check_policy_arn(text).map(|()| text.into())
 }
 
 pub(crate) fn region(text: &str) -> Result<Box<str>, String> {

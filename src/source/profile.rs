@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod plan;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
@@ -19,6 +20,7 @@ use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::other_tools;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
+use crate::source::narrow::RoleNarrowing;
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::profile::plan::depth::Depths;
@@ -56,11 +58,13 @@ pub struct ConfigCredentials {
     profile: Option<Box<str>>,
     credentials_file: Option<PathBuf>,
     config_file: Option<PathBuf>,
+    /// Narrows the request for the role of the profile.
+    narrowing: Option<Arc<RoleNarrowing>>,
 }
 
 impl Default for ConfigCredentials {
     fn default() -> Self {
-        Self { name: "profile".into(), profile: None, credentials_file: None, config_file: None }
+        Self { name: "profile".into(), profile: None, credentials_file: None, config_file: None, narrowing: None }
     }
 }
 
@@ -91,6 +95,11 @@ impl ConfigCredentials {
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config_file = Some(path.into());
         self
+    }
+
+    /// Returns this source with the role of its profile narrowed. Other credentials of the profile stay as they are.
+    pub(crate) fn narrowed(self, narrowing: Option<Arc<RoleNarrowing>>) -> Self {
+        Self { narrowing, ..self }
     }
 
     /// Makes a source with those settings that are given.
@@ -156,7 +165,12 @@ impl ConfigCredentials {
         };
         let trusted = |property: &Property| opened.profiles.check(context, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
-            Some(link) => {
+            Some(mut link) => {
+                if let Some(narrowing) = &self.narrowing
+                    && let Method::Role { role, .. } | Method::WebIdentity { role, .. } = &mut link.method
+                {
+                    narrowing.apply(role).map_err(|error| error.at(link.location.clone()))?;
+                }
                 let files = opened.profiles.files()?;
                 let s3_endpoint = |name: &str| opened.profiles.settings(context, files.profile(name)).s3_endpoint;
                 Ok(build::build(link, &opened.settings(context)?, &s3_endpoint))

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 
 use clap::ArgAction;
 
+use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::*;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
@@ -59,12 +60,24 @@ fn every_flag_has_a_variable_and_hides_its_value() {
 
 #[test]
 fn parses_every_command() {
-    let get =
-        |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
+    let get = |identity: &str, format| Command::Get {
+        identity: identity.into(),
+        format,
+        from_daemon: false,
+        mfa_code: None,
+        policies: PolicyOptions::default(),
+    };
     let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
     let exec = |identity: &str, command: &[&str]| {
         let command = command.iter().map(Into::into).collect();
-        Command::Exec { identity: identity.into(), mfa_code: None, keep_profiles: false, command }
+        Command::Exec {
+            identity: identity.into(),
+            mfa_code: None,
+            keep_profiles: false,
+            policies: PolicyOptions::default(),
+            lifetime: None,
+            command,
+        }
     };
     for (line, expected) in [
         ("", Command::Serve),
@@ -75,7 +88,13 @@ fn parses_every_command() {
         ("get --format powershell", get("default", OutputFormat::Powershell)),
         (
             "get --from-daemon --identity a --token-file t --listen 127.0.0.1:1",
-            Command::Get { identity: "a".into(), format: OutputFormat::Process, from_daemon: true, mfa_code: None },
+            Command::Get {
+                identity: "a".into(),
+                format: OutputFormat::Process,
+                from_daemon: true,
+                mfa_code: None,
+                policies: PolicyOptions::default(),
+            },
         ),
         ("env", env("default", ShellDialect::Env)),
         ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
