@@ -68,6 +68,8 @@ pub(crate) struct Overrides {
     pub(crate) imds_allow_v1: Option<bool>,
     pub(crate) token: Option<AuthTokenConfig>,
     pub(crate) token_group: Option<Account>,
+    /// The path of the control socket.
+    pub(crate) control_socket: Option<PathBuf>,
     /// Replaces the source chain of the identity `default`.
     pub(crate) sources: Option<Vec<SourceSpec>>,
     /// Replaces the region of every source of the identity `default`.

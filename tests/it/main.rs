@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod commands;
+mod control;
 mod daemon_client;
 mod documents;
 mod examples;
