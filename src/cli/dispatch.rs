@@ -4,13 +4,16 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use crate::cli::args::command::Command;
+use crate::cli::control::complete_names;
+use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
 use crate::cli::error::CommandError;
+use crate::cli::exit_code;
 use crate::cli::login::LoginResult;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{check, daemon_client, env, exec, get, login, narrow, profiles, region_endpoint, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
-use crate::config::load::ConfigLoader;
+use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
 use crate::model::identity_name::IdentityName;
@@ -106,9 +109,45 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
             })
         }
-        // These commands need no configuration, so start-up has run them already.
-        Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
+        // Start-up has run these commands: they need no configuration, or only a part of it.
+        Command::Completions(_) | Command::Manual(_) | Command::Control(_) => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Runs a command of the control socket. The inputs load the configuration.
+///
+/// # Errors
+/// The error of the command, with its exit code.
+pub(crate) async fn dispatch_control(
+    command: ControlCommand,
+    inputs: impl Future<Output = Result<ControlInputs, LoadError>>,
+) -> Result<ExitCode, CommandError> {
+    let is_completion = matches!(command, ControlCommand::CompleteNames(_));
+    let work = async {
+        let inputs = inputs.await.map_err(|error| {
+            let code = match error {
+                LoadError::Usage(_) => exit_code::BAD_USAGE,
+                _ => exit_code::BAD_CONFIGURATION,
+            };
+            CommandError::new(error).with_code(code)
+        })?;
+        control(command, &inputs).await
+    };
+    if is_completion {
+        // A prompt waits for the names: an error or a slow daemon gives none.
+        let names = tokio::time::timeout(complete_names::TIMEOUT, work).await;
+        return print(&names.ok().and_then(Result::ok).unwrap_or_default().text);
+    }
+    let CommandOutput { text, notes } = match until_signal(work).await? {
+        Ok(output) => output?,
+        Err(code) => return Ok(code),
+    };
+    let code = print(&text)?;
+    for note in notes {
+        // Ignore errors: the reader may have closed the pipe.
+        let _ = writeln!(io::stderr(), "credenza: {note}");
+    }
+    Ok(code)
 }
 
 async fn show_status(

@@ -87,25 +87,30 @@ impl Mfa {
             MfaPrompt::Given(code) => code.clone(),
             _ => {
                 deadline.extend(PROMPT_TIMEOUT);
-                let no_terminal = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
-                let terminal = open_terminal().map_err(no_terminal)?;
-                // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
-                let _echo_off = EchoOff::of(&terminal);
-                let serial = Escaped(serial).to_string();
-                let typed = tokio::task::spawn_blocking(move || ask(terminal, &serial)).await;
-                typed
-                    .ok()
-                    .and_then(Result::ok)
-                    .ok_or_else(|| failed("the terminal does not respond", "give --mfa-code"))?
+                let no_code = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
+                ask_at_the_terminal(serial).await.map_err(no_code)?
             }
         };
-        // STS wants six digits. Other input may be a password, and is never sent.
-        if code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()) {
-            Ok(code)
-        } else {
-            Err(failed("a code has six digits", "run the command again"))
-        }
+        // Other input may be a password, and is never sent.
+        if is_code(&code) { Ok(code) } else { Err(failed("a code has six digits", "run the command again")) }
     }
+}
+
+/// Returns true for a code as STS wants it: six digits.
+pub(crate) fn is_code(text: &Secret) -> bool {
+    text.expose().len() == 6 && text.expose().bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Asks for the code of a device or an identity at the terminal of this process, without echo.
+///
+/// # Errors
+/// If there is no terminal, or it does not respond.
+pub(crate) async fn ask_at_the_terminal(about: &str) -> std::io::Result<Secret> {
+    let terminal = open_terminal()?;
+    // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
+    let _echo_off = EchoOff::of(&terminal);
+    let about = Escaped(about).to_string();
+    tokio::task::spawn_blocking(move || ask(terminal, &about)).await.map_err(std::io::Error::other)?
 }
 
 /// Turns off the echo of a terminal until it is dropped, as botocore and the AWS CLI do.
@@ -139,8 +144,8 @@ fn open_terminal() -> std::io::Result<File> {
 }
 
 /// Asks at the terminal itself, since standard input and output may be redirected.
-fn ask(mut terminal: File, serial: &str) -> std::io::Result<Secret> {
-    write!(terminal, "MFA code of {serial}: ")?;
+fn ask(mut terminal: File, about: &str) -> std::io::Result<Secret> {
+    write!(terminal, "MFA code of {about}: ")?;
     terminal.flush()?;
     let mut line = String::new();
     BufReader::new(terminal).read_line(&mut line)?;
