@@ -1,7 +1,7 @@
 //! The commands of the control socket, with a daemon that answers as the test wants.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -413,8 +413,40 @@ fn uses_no_file_or_socket_of_another_user() {
     third.args(["--reuid=65532", "--clear-groups", testkit::harness::program(), "grants", "--control-socket"]);
     let third = third.arg(home.path().join("credenza/control.sock")).env_clear().output().unwrap();
     let said = String::from_utf8_lossy(&third.stderr);
+    if said.contains("setpriv: failed") && skip(&format!("another user cannot run the program: {said}")) {
+        return;
+    }
     assert!(!third.status.success() && said.contains("it belongs to user 65533, not to this user (65532)"), "{said}");
     assert_eq!(server.take().len(), 1);
+}
+
+#[test]
+fn sends_nothing_to_a_listener_of_another_user() {
+    const LISTEN: &str = "$| = 1; my $l = IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 5) or die $!; print \"ready\\n\"; \
+        while (my $c = $l->accept) { print \"sent: $_\" while <$c> }";
+    let home = Home::new();
+    let path = home.write("l/x", "").with_file_name("control.sock");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    if chown(path.parent().unwrap(), Some(ANOTHER_USER), None).is_err() && skip("this user cannot become another one") {
+        return;
+    }
+    let mut other = Command::new("setpriv");
+    other
+        .args([&format!("--reuid={ANOTHER_USER}"), "--clear-groups", "perl", "-MIO::Socket::UNIX", "-e", LISTEN])
+        .arg(&path);
+    let mut other = other.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    chown(path.parent().unwrap(), Some(0), None).unwrap();
+    chown(&path, Some(0), None).unwrap();
+    let ended = run(&home, &["mfa", "prod", "--mfa-code", "806317", "--control-socket", path.to_str().unwrap()]);
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("user 65533 listens there, and it belongs to user 0"),
+        "{ended:?}"
+    );
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(lines.next().is_none(), "something was sent");
 }
 
 #[test]
@@ -439,6 +471,27 @@ fn finds_the_socket_by_flag_variable_and_configuration() {
         refused.code == Some(2) && refused.stderr.contains("--listen has no meaning for `credenza grants`"),
         "{refused:?}"
     );
+}
+
+#[test]
+fn status_asks_the_control_socket_if_there_are_clients() {
+    let home = Home::new();
+    let server = server(&home, daemon);
+    let path = home.path().join("run/control.sock");
+    for (config, arguments) in [
+        ("[clients.web]\nidentities = [\"web\"]\nusers = [\"root\"]\n", &["status"][..]),
+        ("", &["status", "--control-socket", path.to_str().unwrap()]),
+    ] {
+        home.write(".config/credenza/credenza.toml", config);
+        let ended = run(&home, arguments);
+        assert!(ended.code == Some(0) && ended.stdout.contains("\na b: ?\n"), "{ended:?}");
+        assert_eq!(server.take().iter().map(Seen::line).collect::<Vec<_>>(), ["GET /status"]);
+        let json = run(&home, &[arguments, &["--json"]].concat()).json();
+        assert_eq!(json["clients"][0], "web");
+        server.take();
+    }
+    assert_eq!(run(&home, &["status"]).code, Some(1), "without clients it needs the auth token");
+    assert!(server.take().is_empty());
 }
 
 /// A broken file must not keep the owner from revoking a grant, or from reading the daemon's opinion of the file.

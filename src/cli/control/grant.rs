@@ -104,14 +104,13 @@ fn output(
     if url.is_none() && answer.socket.is_none() {
         return Err(wrong("it names neither a URL nor a socket"));
     }
-    let file = file.map(|file| file.write(&answer.token)).transpose()?;
+    let path = file.as_ref().map(ClientFile::path);
     let now = inputs.context.clock.now();
     let mut output = match request.dialect {
-        None => json_document(answer, file.as_deref()),
-        Some(dialect) => CommandOutput {
-            text: shell_lines(inputs, answer, url.as_ref(), file.as_deref(), dialect)?,
-            notes: Vec::new(),
-        },
+        None => json_document(answer, path),
+        Some(dialect) => {
+            CommandOutput { text: shell_lines(inputs, answer, url.as_ref(), path, dialect)?, notes: Vec::new() }
+        }
     };
     output.notes.push(format!(
         "grant {} of identity {} ends at {}, and with the daemon: a restart ends it",
@@ -122,6 +121,8 @@ fn output(
     if let (None, Some(socket)) = (&url, &answer.socket) {
         output.notes.push(format!("no address listens, only the Unix socket {}", Escaped(socket)));
     }
+    // Last, so that an error leaves no token behind.
+    file.map_or(Ok(()), |file| file.write(&answer.token))?;
     Ok(output)
 }
 
