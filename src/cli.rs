@@ -18,6 +18,7 @@ pub(crate) mod get;
 pub(crate) mod load_identity;
 pub(crate) mod logging;
 pub(crate) mod login;
+pub(crate) mod narrow;
 pub(crate) mod output;
 pub(crate) mod preferred_credentials;
 pub(crate) mod profiles;

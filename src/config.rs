@@ -23,11 +23,12 @@ pub(crate) mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
+use crate::config::listen::ListenAddress;
 use crate::config::profiles::ServedProfiles;
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
@@ -54,6 +55,8 @@ pub(crate) struct Config {
     /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
+    /// The file that was read.
+    pub(crate) file: Option<Box<Path>>,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -61,7 +64,7 @@ pub(crate) struct Config {
 /// The values of flags and variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Overrides {
-    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) listen: Option<Vec<ListenAddress>>,
     pub(crate) allow_remote: Option<bool>,
     pub(crate) imds_listen: Option<Vec<SocketAddr>>,
     pub(crate) imds_identity: Option<IdentityName>,
@@ -142,14 +145,14 @@ impl Config {
         let value = syntax::parse(&index).map_err(|error| vec![error])?;
         let mut errors = ConfigErrors::default();
         let root = TableSection::open(TableEntry::root(value), &ROOT, &mut errors);
-        match root.map(|root| read(root, overrides, &mut errors)) {
+        match root.map(|root| read(root, overrides, &index, &mut errors)) {
             Some(config) if errors.count() == 0 => Ok(config),
             _ => Err(errors.finish(&index)),
         }
     }
 }
 
-fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigErrors) -> Config {
+fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
     let trusted_files = files.map(|section| TrustedFiles::read(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
@@ -161,7 +164,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
     let sources = overrides.sources.clone().map(|sources| with_profile_files(profiles.as_ref(), sources));
     let profiles = served_profiles(profiles, defaults, overrides);
-    let clients = root.take("clients").map(|entry| clients::read(entry, errors));
+    let clients = root.take("clients").map(|entry| clients::read(entry, index, errors));
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -173,7 +176,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, profiles, clients, trusted_files, warnings };
+    let config = Config { server, imds, identities, profiles, clients, trusted_files, file: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

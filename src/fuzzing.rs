@@ -16,6 +16,7 @@ pub mod login_cache;
 pub mod process_output;
 pub mod profile_plan;
 pub mod request;
+pub mod session_policy;
 pub mod shared_config;
 pub mod sts;
 pub mod timestamp;

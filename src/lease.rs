@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use crate::model::credentials::{Credentials, LoginEnd};
+use crate::model::credentials::{Credentials, LoginEnd, SessionDetails};
 use crate::model::time::timestamp;
 
 /// The longest lifetime that counts as an expiration; a later expiration means "never". Temporary credentials live for
@@ -51,15 +51,41 @@ pub(crate) struct Lease {
     pub(crate) account_id: Option<Box<str>>,
     /// The S3 endpoint that belongs to the keys.
     pub(crate) endpoint: Option<Box<str>>,
+    /// The facts about the session at STS, if there is one.
+    pub(crate) session: Option<Arc<SessionDetails>>,
+}
+
+/// The limits of the time for which a lease is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LeaseLimits {
+    /// The lifetime of credentials without an expiration. Each load extends it.
+    pub(crate) long_lived: Duration,
+    /// The longest lifetime that clients are told. Each load extends it.
+    pub(crate) max_lifetime: Option<Duration>,
+    /// The end of all leases, whatever the credentials have.
+    pub(crate) until: Option<SystemTime>,
+}
+
+impl From<Duration> for LeaseLimits {
+    fn from(long_lived: Duration) -> Self {
+        Self { long_lived, max_lifetime: None, until: None }
+    }
 }
 
 impl Lease {
     /// Renders a lease at `now`. Credentials without an expiration are served until `now + long_lived`, and each load
     /// extends this time.
-    pub(crate) fn new(credentials: &Credentials, source: Arc<str>, now: SystemTime, long_lived: Duration) -> Self {
+    pub(crate) fn new(
+        credentials: &Credentials,
+        source: Arc<str>,
+        now: SystemTime,
+        limits: impl Into<LeaseLimits>,
+    ) -> Self {
+        let LeaseLimits { long_lived, max_lifetime, until } = limits.into();
         let expiration =
             credentials.expiration.filter(|end| end.duration_since(now).map_or(true, |left| left < LONGEST_LIFETIME));
-        let serve_until = truncate_to_seconds(expiration.unwrap_or(now + long_lived));
+        let ends = [Some(expiration.unwrap_or(now + long_lived)), max_lifetime.map(|longest| now + longest), until];
+        let serve_until = truncate_to_seconds(ends.into_iter().flatten().min().unwrap_or(now));
         Self {
             body: render(credentials, serve_until, now),
             serve_until,
@@ -71,7 +97,25 @@ impl Lease {
             login_ends: credentials.login_ends.clone(),
             account_id: credentials.account_id.clone(),
             endpoint: credentials.endpoint.clone(),
+            session: credentials.session.clone(),
         }
+    }
+
+    /// Returns the body with an `Expiration` of `end` at the latest, for a client that may not hold the credentials longer.
+    pub(crate) fn body_until(&self, end: SystemTime) -> Bytes {
+        const FIELD: &[u8] = b"\"Expiration\":\"";
+        let end = truncate_to_seconds(end);
+        if end >= self.serve_until {
+            return self.body.clone();
+        }
+        let mut body = Zeroizing::new(self.body.to_vec());
+        let text = timestamp(end);
+        // Quotes within the values are escaped, so that the field is found only once.
+        if let Some(at) = body.windows(FIELD.len()).position(|window| window == FIELD) {
+            let value = at + FIELD.len();
+            body[value..value + text.len()].copy_from_slice(text.as_bytes());
+        }
+        Bytes::from_owner(body)
     }
 
     /// Returns true if the lease may be served at `now`.
@@ -171,12 +215,47 @@ mod tests {
     }
 
     #[test]
+    fn body_until_tells_an_earlier_expiration_only() {
+        let expiration = |body: &[u8]| {
+            let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+            (body["Expiration"].as_str().unwrap().to_owned(), body["Token"].as_str().unwrap().to_owned())
+        };
+        let token = "a\"Expiration\":\"2099-01-01T00:00:00Z\"";
+        let temporary = keys().with_session_token(Some(token)).unwrap().with_expiration(Some(now() + HOUR));
+        for (lease, token) in [(lease(&temporary), token), (lease(&keys()), "")] {
+            for (end, told) in [
+                (now() + HOUR / 2 + Duration::from_millis(900), "2026-11-23T16:30:00Z"),
+                (now() + HOUR * 2, "2026-11-23T17:00:00Z"),
+                (now() + HOUR, "2026-11-23T17:00:00Z"),
+            ] {
+                assert_eq!(expiration(&lease.body_until(end)), (told.to_owned(), token.to_owned()));
+            }
+        }
+    }
+
+    #[test]
     fn long_lived_keys_have_empty_token_and_rolling_expiration() {
         let lease = lease(&keys());
         let body: serde_json::Value = serde_json::from_slice(&lease.body).unwrap();
         assert_eq!((&body["Token"], &body["Expiration"]), (&"".into(), &"2026-11-23T17:00:00Z".into()));
         assert!(body.get("AccountId").is_none());
         assert!(lease.is_long_lived && lease.expiration.is_none());
+    }
+
+    #[test]
+    fn limits_cap_what_clients_are_told() {
+        let of = |expiration: Option<Duration>, max_lifetime, until: Option<Duration>| {
+            let credentials = keys().with_expiration(expiration.map(|lifetime| now() + lifetime));
+            let limits = LeaseLimits { max_lifetime, until: until.map(|until| now() + until), ..HOUR.into() };
+            Lease::new(&credentials, "test".into(), now(), limits).serve_until.duration_since(now()).unwrap()
+        };
+        let half = Some(HOUR / 2);
+        assert_eq!(of(Some(HOUR * 12), half, None), HOUR / 2);
+        assert_eq!(of(Some(HOUR / 4), half, None), HOUR / 4);
+        assert_eq!(of(None, half, None), HOUR / 2);
+        assert_eq!(of(Some(HOUR), half, Some(HOUR / 3)), HOUR / 3);
+        assert_eq!(of(Some(HOUR), None, Some(HOUR * 2)), HOUR);
+        assert_eq!(of(None, None, Some(Duration::ZERO)), Duration::ZERO);
     }
 
     #[test]

@@ -50,10 +50,11 @@ mod tests;
 
 pub use crate::context::Context;
 pub use crate::login::sso::session::SsoSession;
-pub use crate::model::credentials::{Credentials, LoginEnd};
+pub use crate::model::credentials::{Credentials, LoginEnd, SessionDetails};
 pub use crate::model::error::{ErrorKind, SourceError};
 pub use crate::model::location::Location;
 pub use crate::model::outcome::{Attempt, AttemptResult, ChainLoad, Lookup, Outcome};
+pub use crate::model::policy::{PolicyError, SessionPolicy};
 pub use crate::model::secret::Secret;
 pub use crate::model::text::InvalidText;
 pub use crate::source::assume_role::AssumeRole;

@@ -89,7 +89,7 @@ fn debug_output_shows_no_secret() {
         Box::new(credentials),
         Box::new(StaticCredentials::new("A", "hush")),
         Box::new(UrlCredentials::new("http://A:hush@h")),
-        Box::new(build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys)),
+        Box::new(build::chain(&identity.chain())),
         Box::new(config),
         Box::new(errors),
         Box::new(shared(&text[..40])),

@@ -18,6 +18,16 @@ pub(crate) fn account_of_role(arn: &str) -> Option<&str> {
     (arn == "arn" && is_role && is_account_id(account)).then_some(account)
 }
 
+/// The account of a federated user: `arn:aws:sts::123456789012:federated-user/NAME`.
+pub(crate) fn account_of_federated_user(arn: &str) -> Option<&str> {
+    match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", _, "sts", _, account, user] if user.starts_with("federated-user/") && is_account_id(account) => {
+            Some(account)
+        }
+        _ => None,
+    }
+}
+
 /// Returns true if the text is the id of an AWS account: twelve digits.
 #[must_use]
 pub(crate) fn is_account_id(text: &str) -> bool {

@@ -91,16 +91,21 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     let mut values = ArgumentValues::new(matches, stdin);
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { identity, format, from_daemon, mfa_code }) => {
+        Some(Subcommand::Get { identity, format, from_daemon, mfa_code, policies }) => {
             let code = matches.subcommand_matches("get").and_then(|get| get.value_source("mfa_code"));
             if from_daemon && code == Some(ValueSource::CommandLine) {
                 return Err("--mfa-code has no meaning with --from-daemon; remove one of them".into());
             }
-            Command::Get { identity, format, from_daemon, mfa_code }
+            if from_daemon && !policies.is_empty() {
+                let message = "--policy and --policy-arn (or their variables) have no meaning with --from-daemon: the \
+                               daemon narrows by its configuration; remove them";
+                return Err(message.into());
+            }
+            Command::Get { identity, format, from_daemon, mfa_code, policies }
         }
         Some(Subcommand::Env { identity, format }) => Command::Env { identity, format },
-        Some(Subcommand::Exec { identity, mfa_code, keep_profiles, command }) => {
-            Command::Exec { identity, mfa_code, keep_profiles, command }
+        Some(Subcommand::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command }) => {
+            Command::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command }
         }
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },

@@ -16,6 +16,7 @@ use crate::model::outcome::{AttemptResult, ChainLoad, Outcome};
 use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::source::build;
+use crate::source::profile::ConfigCredentials;
 
 #[derive(Debug)]
 pub(crate) struct CheckReport {
@@ -34,13 +35,18 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
     let mut imds_outcome = None;
     for identity in config.identities.values().chain(&profile) {
         let (text, context) = (&mut report.text, &context.for_identity(&identity.name));
-        let chain = build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys);
+        let chain = build::chain(&identity.chain());
         let outcome = chain.survey(context, identity.load_timeout).await;
         let region = match &outcome.verdict {
             Outcome::Found { winner, .. } => chain.region(context, Some(*winner)).await,
             _ => None,
         };
         report.is_good &= explain(text, context, identity, &outcome, region.as_deref());
+        for profile in identity.sources.iter().filter_map(|source| ConfigCredentials::of_spec(&source.kind)) {
+            for hint in profile.hints(context).await {
+                let _ = writeln!(text, "     {hint}");
+            }
+        }
         if config.imds.as_ref().is_some_and(|imds| imds.identity == identity.name) {
             imds_outcome = Some(outcome.verdict);
         }
@@ -142,6 +148,9 @@ fn explain_credentials(text: &mut String, context: &Context, credentials: &Crede
         if let Some(value) = value {
             let _ = write!(text, ", {what} {value}");
         }
+    }
+    if let Some(size) = credentials.session.as_ref().and_then(|session| session.packed_policy_size) {
+        let _ = write!(text, ", policies and tags take {size} % of what STS accepts");
     }
     let _ = writeln!(text);
     let halves = [("access key id", &*credentials.access_key_id), ("secret", credentials.secret_access_key.expose())];

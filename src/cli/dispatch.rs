@@ -1,7 +1,6 @@
 //! Runs one command and turns its result into output and an exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,7 +11,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::login::LoginResult;
 use crate::cli::serve::ServeInputs;
-use crate::cli::{check, daemon_client, env, exec, get, login, profiles, region_endpoint, serve, status};
+use crate::cli::{check, daemon_client, env, exec, get, login, narrow, profiles, region_endpoint, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load::{ConfigLoader, LoadError};
@@ -23,13 +22,13 @@ use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::os::systemd;
-use crate::os::systemd::ServiceManager;
+use crate::os::systemd::{PassedSocket, ServiceManager};
 use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
 
 pub(crate) struct ServiceInputs {
     pub(crate) manager: ServiceManager,
-    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) sockets: Vec<PassedSocket>,
 }
 
 impl ServiceInputs {
@@ -63,6 +62,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
+    // Programs call the other commands again and again, for one profile of many.
+    context.warns_of_all_profiles =
+        matches!(command, Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_));
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
@@ -75,9 +77,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Get { identity, format, from_daemon: true, .. } => {
             print(&get::from_daemon(&config.server, &context, &identity, format).await?)
         }
-        Command::Get { identity, format, from_daemon: false, mfa_code } => {
+        Command::Get { identity, format, from_daemon: false, mfa_code, policies } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
+            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, None).await?;
             match until_signal(get::get(&context, &identity, format)).await? {
                 Ok(text) => print(&text?),
                 Err(code) => Ok(code),
@@ -86,9 +88,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Env { identity, format } => {
             print(&env::env(&config.server, config.imds.as_ref(), &context, &identity, format).await?)
         }
-        Command::Exec { identity, mfa_code, keep_profiles, command } => {
+        Command::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = find(&config, &identity)?;
+            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, lifetime).await?;
             Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
         }
         Command::Check => {
@@ -155,7 +157,9 @@ pub(crate) async fn dispatch_control(
 
 async fn show_status(inputs: &ControlInputs, ready: bool, json: bool, watch: bool) -> Result<ExitCode, CommandError> {
     if ready {
-        let ready = status::ready(daemon_client::address::address(&inputs.config.server.listen)).await?;
+        let ready =
+            status::ready(&daemon_client::address::address(&inputs.config.server.listen, &inputs.context.environment))
+                .await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let load = async || status::document(inputs).await;

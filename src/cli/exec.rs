@@ -4,6 +4,7 @@ pub(crate) mod folder;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::daemon::{Daemon, DaemonParts, addresses};
 use crate::lease::Lease;
 use crate::lease::registry::{LeaseError, LeaseHandle, LeaseKey, LeaseRegistry, RefreshState, WakeReason};
 use crate::lease::supervisor::Generation;
+use crate::model::credentials::SessionDetails;
 use crate::os::children::StartedChild;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
@@ -37,6 +39,10 @@ use crate::source::profile::child_files;
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
+
+/// The limits of a session that GetFederationToken has given.
+const FEDERATED_NOTICE: &str = "the keys of an IAM user are narrowed by GetFederationToken: the command may call neither IAM nor STS, except \
+     GetCallerIdentity, so that tools that assume roles fail";
 
 /// Runs the command until it ends and returns its exit code.
 ///
@@ -52,7 +58,7 @@ pub(crate) async fn exec(
     identity.eager = true;
     let parent = context.environment;
     context.environment = region_endpoint::without_own_variables(&parent);
-    let listen = Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]);
+    let listen = Listen::Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()]);
     let listeners = listeners::bind(&listen, false).await.map_err(CommandError::new)?;
     let uri = addresses(&listeners).first().map(|address| format!("http://{address}/credentials")).unwrap_or_default();
     context.http_client.listening_on(&addresses(&listeners));
@@ -60,7 +66,7 @@ pub(crate) async fn exec(
         .map_err(|error| CommandError::new(format!("cannot create a folder for the auth token: {error}")))?;
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
-    let client = Client { name: "exec".into(), identities: AllowedIdentities::Only(identity.name.clone()) };
+    let client = Client::new("exec".into(), AllowedIdentities::Only(identity.name.clone()));
     let sources = identity.sources.clone();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
@@ -72,6 +78,7 @@ pub(crate) async fn exec(
         clients: Clients::fixed([(token.clone(), client)]),
         max_connections: MAX_CONNECTIONS,
         imds: None,
+        control: None,
     };
     let stop = CancellationToken::new();
     let broker = Daemon::new(parts, stop.clone());
@@ -90,6 +97,10 @@ pub(crate) async fn exec(
             };
             if let Some(warning) = context.mfa.unused_code() {
                 tracing::warn!("{warning}");
+            }
+            let is_federated = |session: &SessionDetails| !session.is_of_role && session.session_name.is_some();
+            if lease.session.as_deref().is_some_and(is_federated) {
+                tracing::warn!("{FEDERATED_NOTICE}");
             }
             let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
             let kept = keeps_profiles.then_some(BesideProfiles { region, endpoint });

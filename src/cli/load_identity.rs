@@ -25,7 +25,7 @@ pub(crate) struct LoadedIdentity {
 /// If a source fails, or none is configured.
 pub(crate) async fn load_identity(context: &Context, identity: &Identity) -> Result<LoadedIdentity, CommandError> {
     let context = &context.for_identity(&identity.name);
-    let chain = build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys);
+    let chain = build::chain(&identity.chain());
     let outcome = chain.load(context, None, identity.load_timeout).await;
     match outcome.verdict {
         Outcome::Found { winner, credentials } => {

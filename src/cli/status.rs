@@ -3,7 +3,6 @@
 pub(crate) mod watch;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use http::StatusCode;
@@ -16,6 +15,7 @@ use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::exchange::{get_without_token, not_a_daemon};
 use crate::cli::error::CommandError;
 use crate::cli::output::relative_time;
+use crate::config::listen::ListenAddress;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 
@@ -23,7 +23,7 @@ use crate::model::time::parse_timestamp;
 ///
 /// # Errors
 /// If no daemon answers.
-pub(crate) async fn ready(address: SocketAddr) -> Result<bool, CommandError> {
+pub(crate) async fn ready(address: &ListenAddress) -> Result<bool, CommandError> {
     Ok(get_without_token(address, "/readyz").await?.0 == StatusCode::OK)
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn document(inputs: &ControlInputs) -> Result<Value, CommandErr
     }
     let daemon = DaemonClient::find(&inputs.config.server, &inputs.context)?;
     let body = daemon.get("/status").await?;
-    serde_json::from_slice(&body).map_err(|error| not_a_daemon(daemon.address, error))
+    serde_json::from_slice(&body).map_err(|error| not_a_daemon(&daemon.address, error))
 }
 
 pub(crate) fn text(document: &Value) -> String {

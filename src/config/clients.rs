@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::config::schema::CLIENT;
 use crate::config::sources::text_or_file;
+use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
 use crate::config::value;
@@ -16,6 +17,8 @@ use crate::source::spec::TextSource;
 pub(crate) struct ClientConfig {
     /// The tokens: one of `token`, `token_file` and `token_files`. A client that is known by its user alone has none.
     pub(crate) tokens: Vec<TextSource>,
+    /// The line of `token` in the file, from 1.
+    pub(crate) token_line: Option<usize>,
     /// The identities that the client may have; never empty.
     pub(crate) identities: Vec<NamePattern>,
     /// The users that the client may have. An empty list means any user.
@@ -23,12 +26,16 @@ pub(crate) struct ClientConfig {
 }
 
 /// Reads `[clients]`. A table without clients serves only the owner's control socket.
-pub(crate) fn read(entry: TableEntry<'_>, errors: &mut ConfigErrors) -> BTreeMap<ClientName, ClientConfig> {
+pub(crate) fn read(
+    entry: TableEntry<'_>,
+    index: &LineIndex<'_>,
+    errors: &mut ConfigErrors,
+) -> BTreeMap<ClientName, ClientConfig> {
     let mut clients = BTreeMap::new();
     for (name, at, entry) in entry.named(errors) {
         let path = entry.path.clone();
         let name = ClientName::parse(&name).map_err(|error| errors.push(at, &path, error));
-        let client = client(entry, at, errors);
+        let client = client(entry, at, index, errors);
         if let (Ok(name), Some(client)) = (name, client) {
             if let Some(twin) = twin(&clients, &client) {
                 errors.push(at, &path, format!("has the token of client {twin}; give each client a token of its own"));
@@ -39,7 +46,7 @@ pub(crate) fn read(entry: TableEntry<'_>, errors: &mut ConfigErrors) -> BTreeMap
     clients
 }
 
-fn client(entry: TableEntry<'_>, at: usize, errors: &mut ConfigErrors) -> Option<ClientConfig> {
+fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Option<ClientConfig> {
     let (path, before) = (entry.path.clone(), errors.count());
     let mut section = TableSection::open(entry, &CLIENT, errors)?;
     let has_identities = section.at("identities").is_some();
@@ -49,6 +56,7 @@ fn client(entry: TableEntry<'_>, at: usize, errors: &mut ConfigErrors) -> Option
     let users_at = section.at("users");
     let users = section.take("users").and_then(|entry| entry.list(errors, "user")).unwrap_or_default();
     let users: Vec<_> = users.into_iter().filter_map(|user| user.account(errors)).collect();
+    let token_line = section.at("token").map(|(at, _)| index.line(at));
     let tokens = tokens(&mut section, errors);
     section.close();
     // A key with an error of its own may be the missing one.
@@ -66,7 +74,7 @@ fn client(entry: TableEntry<'_>, at: usize, errors: &mut ConfigErrors) -> Option
             _ => {}
         }
     }
-    Some(ClientConfig { tokens, identities, users })
+    Some(ClientConfig { tokens, token_line, identities, users })
 }
 
 fn tokens(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<TextSource> {

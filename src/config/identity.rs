@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::config::schema::IDENTITY;
 use crate::config::sources::built_in_chain;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
-use crate::config::{sources, value};
+use crate::config::{roles, sources, value};
 use crate::model::identity_name::IdentityName;
-use crate::source::spec::{LongLivedKeys, OnFailure, SourceSpec};
+use crate::model::narrowing::Narrowing;
+use crate::model::session_name::Placeholder;
+use crate::source::spec::{ChainSpec, LongLivedKeys, OnFailure, RoleSpec, SourceSpec};
 
 /// The default period after which credentials without an expiry are loaded again: the default of a role session.
 const DEFAULT_LONG_LIVED_EXPIRATION: Duration = Duration::from_secs(3600);
@@ -27,6 +29,10 @@ const SESSION_DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(9
 /// The default deadline of a load. It limits the time that a client waits for the first credentials.
 const DEFAULT_LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The range of the lifetime that clients are told. Below half an hour SDKs would renew all the time: they begin 15
+/// minutes ahead.
+const MAX_LIFETIME_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1800)..=Duration::from_secs(36 * 3600);
+
 const LOAD_TIMEOUT_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
 
 /// A name under which one set of credentials is served. A reload compares the old and the new identity to find changes.
@@ -44,9 +50,31 @@ pub(crate) struct Identity {
     /// The period after which credentials without an expiry are loaded again.
     pub(crate) long_lived_expiration: Duration,
     pub(crate) load_timeout: Duration,
+    /// The longest lifetime that clients are told, whatever the credentials have.
+    pub(crate) max_lifetime: Option<Duration>,
+    /// The role that is assumed with the credentials of the sources. Its session is what clients get.
+    pub(crate) assume: Option<RoleSpec>,
+    /// The narrowing of this identity for one client, grant or command.
+    pub(crate) narrowing: Option<Narrowing>,
 }
 
 impl Identity {
+    pub(crate) fn chain(&self) -> ChainSpec<'_> {
+        ChainSpec {
+            identity: &self.name,
+            sources: &self.sources,
+            on_failure: self.on_failure,
+            long_lived_keys: self.long_lived_keys,
+            assume: self.assume.as_ref(),
+            narrowing: self.narrowing.as_ref(),
+        }
+    }
+
+    /// Returns true if a session of this identity names its client or its user, so that clients do not share it.
+    pub(crate) fn names(&self, placeholder: Placeholder) -> bool {
+        self.chain().names(placeholder)
+    }
+
     /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` selects the profile of one of the sources.
     pub(crate) fn uses_environment_profile(&self) -> bool {
         self.sources.iter().any(SourceSpec::is_of_the_environments_profile)
@@ -68,6 +96,8 @@ pub(crate) fn read(
     });
     let before = errors.count();
     let mut section = TableSection::open(entry, &IDENTITY, errors)?;
+    let (assume, max_lifetime) = (section.take("assume"), section.take("max_lifetime"));
+    let max_lifetime = max_lifetime.and_then(|entry| entry.read(errors, value::duration(&MAX_LIFETIME_ALLOWED)));
     let sources = match section.take("sources") {
         Some(entry) => sources::read(entry, &name.to_string(), errors),
         None if name.as_str() == IdentityName::DEFAULT => built_in_chain(),
@@ -79,7 +109,13 @@ pub(crate) fn read(
             Vec::new()
         }
     };
-    Some(IdentityDefaults::read(section, errors).or(defaults).identity(name, sources))
+    let is_chained = sources.iter().any(|source: &SourceSpec| source.kind.is_role_session());
+    let assume = assume.and_then(|entry| roles::assume(entry, is_chained, errors));
+    Some(Identity {
+        assume,
+        max_lifetime,
+        ..IdentityDefaults::read(section, errors).or(defaults).identity(name, sources)
+    })
 }
 
 /// The accepted words of the key `long_lived_keys`.
@@ -142,6 +178,9 @@ impl IdentityDefaults {
             },
             long_lived_expiration: self.long_lived_expiration.unwrap_or(DEFAULT_LONG_LIVED_EXPIRATION),
             load_timeout: self.load_timeout.unwrap_or(DEFAULT_LOAD_TIMEOUT),
+            max_lifetime: None,
+            assume: None,
+            narrowing: None,
         }
     }
 }

@@ -110,8 +110,10 @@ impl ConfigLoader {
     async fn parse(&self, skips_closed: bool) -> Result<Config, LoadError> {
         match self.find(skips_closed).await? {
             None => self.without_file(),
-            Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
-                .map_err(|errors| LoadError::Content(path.into(), errors)),
+            Some((path, contents)) => match Config::parse(&contents.bytes, &self.overrides) {
+                Ok(config) => Ok(Config { file: Some(path.into()), ..config }),
+                Err(errors) => Err(LoadError::Content(path.into(), errors)),
+            },
         }
     }
 
@@ -156,7 +158,10 @@ impl ConfigLoader {
                 Err(error) => {
                     // Often only the service can read the file in `/etc`. Other users can create a file in their home.
                     let hint = match paths.first().filter(|own| *own != path) {
-                        Some(own) => format!("; create {}, even an empty one: it takes precedence", own.display()),
+                        Some(own) => {
+                            let own = Escaped(&own.to_string_lossy()).to_string();
+                            format!("; create {own}, even an empty one: it takes precedence")
+                        }
                         None => String::new(),
                     };
                     return Err(LoadError::File(format!("{error}{hint}")));

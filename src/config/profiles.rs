@@ -12,7 +12,7 @@ use crate::model::name_pattern::NamePattern;
 use crate::source::spec::SourceKind;
 
 /// The default period after which an identity without requests is dropped: twice the default of a role session.
-const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 3600);
+pub(crate) const DEFAULT_IDLE: Duration = Duration::from_secs(2 * 3600);
 
 const IDLE_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 24 * 3600);
 

@@ -1,23 +1,29 @@
 //! Reads sources that get credentials from a service or a program: a role, a process, SSO.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
-use crate::config::value;
+use crate::config::{schema, value};
+use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
+use crate::model::session_limits::{ROLE_DURATION, check_policies, check_role_duration, check_tag, check_tags};
+use crate::model::session_name::{self, SessionTextKind};
 use crate::model::text::usable;
 use crate::source::spec::{
     Program, REWRITE_ACCOUNT_ID, RoleSpec, SourceKind, SourceSpec, is_account_id, is_sendable_role, looks_like_arn,
     wrong_account_id,
 };
 
-/// The range that AssumeRole accepts.
-const DURATION_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(900)..=Duration::from_secs(12 * 3600);
-
 /// The keys that need a `role_arn`.
-const ROLE_KEYS: [&str; 8] =
-    ["external_id", "session_name", "duration", "mfa_serial", "policy_file", "policy_arns", "tags", "source_identity"];
+const ROLE_KEYS: [&str; 9] = [
+    "external_id",
+    "session_name",
+    "duration",
+    "mfa_serial",
+    "policy",
+    "policy_file",
+    "policy_arns",
+    "tags",
+    "source_identity",
+];
 
 /// The keys that AssumeRole accepts and AssumeRoleWithWebIdentity does not.
 const ASSUME_ROLE_KEYS: [&str; 4] = ["external_id", "mfa_serial", "tags", "source_identity"];
@@ -63,17 +69,9 @@ pub(crate) fn role<'t>(
             }
         }
     }
-    let role = RoleSpec {
-        arn: arn.unwrap_or_default(),
-        session_name: text_line(section, "session_name", errors),
-        external_id: text_line(section, "external_id", errors),
-        duration: section.take("duration").and_then(|entry| entry.read(errors, value::duration(&DURATION_ALLOWED))),
-        mfa_serial: text_line(section, "mfa_serial", errors),
-        policy_file: section.take("policy_file").and_then(|entry| entry.read(errors, value::path)),
-        policy_arns: policy_arns(section, errors),
-        tags: tags(section, errors),
-        source_identity: text_line(section, "source_identity", errors),
-    };
+    let duration_at = section.at("duration");
+    let mfa_serial = text_line(section, "mfa_serial", errors);
+    let role = RoleSpec { arn: arn.unwrap_or_default(), mfa_serial, ..session(section, errors) };
     match (base_entry, token_file) {
         (Some(entry), Some(_)) => {
             entry.refuse(errors, format!("{label} has web_identity_token_file as well; keep one of the two"))
@@ -81,6 +79,7 @@ pub(crate) fn role<'t>(
         (None, Some(token_file)) => Some(SourceKind::WebIdentity { role, token_file }),
         (Some(entry), None) => {
             let base = base(entry, label, errors)?;
+            check_chained(&role, base.kind.is_role_session(), duration_at, errors);
             Some(SourceKind::AssumeRole { role, base: Box::new(base) })
         }
         (None, None) => {
@@ -91,6 +90,79 @@ pub(crate) fn role<'t>(
             }
             None
         }
+    }
+}
+
+/// Reads `assume` of an identity: the role that is assumed with the credentials of its sources. `is_chained` is true if
+/// one of these sources is certainly a role.
+pub(crate) fn assume(entry: TableEntry<'_>, is_chained: bool, errors: &mut ConfigErrors) -> Option<RoleSpec> {
+    let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
+    let mut section = TableSection::open(entry, &schema::ASSUME, errors)?;
+    let role_arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));
+    let duration_at = section.at("duration");
+    let role = session(&mut section, errors);
+    section.close();
+    check_chained(&role, is_chained, duration_at, errors);
+    if role_arn.is_none() && errors.count() == before {
+        errors.push(at, &path, "there is no role_arn; add the role to assume");
+    }
+    Some(RoleSpec { arn: role_arn?, ..role })
+}
+
+/// Reads the properties of a role's session.
+fn session(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> RoleSpec {
+    let arns_at = ["policy_arns", "policy"].iter().find_map(|key| section.at(key));
+    let (policy, policy_file) = policy(section, errors);
+    let before = errors.count();
+    let policy_arns = policy_arns(section, errors);
+    if let Some((at, path)) = arns_at.filter(|_| errors.count() == before)
+        && let Err(why) = check_policies(policy.as_ref(), &policy_arns)
+    {
+        errors.push(at, &path, why);
+    }
+    RoleSpec {
+        session_name: session_text(section, "session_name", errors),
+        external_id: text_line(section, "external_id", errors),
+        duration: section.take("duration").and_then(|entry| entry.read(errors, value::duration(&ROLE_DURATION))),
+        policy,
+        policy_file,
+        policy_arns,
+        tags: tags(section, errors),
+        source_identity: session_text(section, "source_identity", errors),
+        ..RoleSpec::default()
+    }
+}
+
+/// Reads `policy` or `policy_file`, not both.
+fn policy(
+    section: &mut TableSection<'_>,
+    errors: &mut ConfigErrors,
+) -> (Option<SessionPolicy>, Option<std::path::PathBuf>) {
+    let (inline, file) = (section.take("policy"), section.take("policy_file"));
+    if let (Some(_), Some(file)) = (&inline, &file) {
+        file.refuse::<()>(errors, "policy is set as well; keep one of the two");
+        return (None, None);
+    }
+    let policy = inline.and_then(|entry| {
+        entry.read(errors, |text| SessionPolicy::parse(text).map_err(|error| format!("{error} (within the policy)")))
+    });
+    (policy, file.and_then(|entry| entry.read(errors, value::path)))
+}
+
+/// Reads a session name or a source identity, with or without placeholders.
+fn session_text(section: &mut TableSection<'_>, key: &'static str, errors: &mut ConfigErrors) -> Option<Box<str>> {
+    section.take(key)?.read(errors, |text| {
+        let text = usable("text", text).map_err(|error| error.to_string())?;
+        session_name::check(text, SessionTextKind::Name).map(|()| text.into())
+    })
+}
+
+/// Refuses a duration that STS does not give in a role chain.
+fn check_chained(role: &RoleSpec, is_chained: bool, at: Option<(usize, String)>, errors: &mut ConfigErrors) {
+    if let Some((duration, (at, path))) = role.duration.zip(at)
+        && let Err(why) = check_role_duration(duration, is_chained)
+    {
+        errors.push(at, &path, why.strip_prefix("duration: ").unwrap_or(&why));
     }
 }
 
@@ -159,24 +231,38 @@ fn arn(text: &str) -> Result<Box<str>, String> {
 
 fn policy_arns(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Box<str>> {
     let entries = section.take("policy_arns").and_then(|entry| entry.list(errors, "policy")).unwrap_or_default();
-    entries.into_iter().filter_map(|entry| entry.read(errors, arn)).collect()
+    entries.into_iter().filter_map(|entry| entry.read(errors, value::policy_arn)).collect()
 }
 
 fn tags(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<(Box<str>, Box<str>)> {
+    let (tags_at, before) = (section.at("tags"), errors.count());
     let entries = section.take("tags").map(|entry| entry.named(errors)).unwrap_or_default();
     let read = |(key, at, entry): (std::borrow::Cow<'_, str>, usize, TableEntry<'_>), errors: &mut ConfigErrors| {
         let path = entry.path.clone();
-        let value = entry
-            .read(errors, |text| if text.is_empty() { Ok("".into()) } else { usable("text", text).map(Box::from) });
-        match usable("tag name", &key) {
+        let value = entry.read(errors, |text| {
+            if text.is_empty() {
+                return Ok("".into());
+            }
+            let text = usable("text", text).map_err(|error| error.to_string())?;
+            session_name::check(text, SessionTextKind::TagValue).map(|()| Box::from(text))
+        });
+        let checked = usable("tag name", &key).map_err(|error| error.to_string());
+        let checked = checked.and_then(|key| check_tag(key, "").map(|()| key));
+        match checked {
             Ok(key) => Some((key.into(), value?)),
             Err(error) => {
-                errors.push(at, &path, error.to_string());
+                errors.push(at, &path, error.strip_prefix("tags: ").unwrap_or(&error));
                 None
             }
         }
     };
     let mut tags: Vec<_> = entries.into_iter().filter_map(|entry| read(entry, errors)).collect();
     tags.sort();
+    let without_values: Vec<_> = tags.iter().map(|(key, _)| (Box::clone(key), Box::default())).collect();
+    if let Some((at, path)) = tags_at.filter(|_| errors.count() == before)
+        && let Err(why) = check_tags(&without_values)
+    {
+        errors.push(at, &path, why.strip_prefix("tags: ").unwrap_or(&why));
+    }
     tags
 }

@@ -28,6 +28,8 @@ pub(crate) const SERVER: TableKeys = TableKeys {
         "auth_token_file",
         "max_connections",
         "token_overlap",
+        "switchable",
+        "switch_lifetime",
     ],
     later: &[],
 };
@@ -57,6 +59,25 @@ pub(crate) const IDENTITY: TableKeys = TableKeys {
         "session_duration",
         "long_lived_expiration",
         "load_timeout",
+        "max_lifetime",
+        "assume",
+    ],
+    later: &[],
+};
+
+/// The role that is assumed with the credentials of an identity's sources.
+pub(crate) const ASSUME: TableKeys = TableKeys {
+    table: "assume",
+    names: &[
+        "role_arn",
+        "external_id",
+        "session_name",
+        "duration",
+        "policy",
+        "policy_file",
+        "policy_arns",
+        "tags",
+        "source_identity",
     ],
     later: &[],
 };
@@ -91,6 +112,7 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
         "session_name",
         "duration",
         "mfa_serial",
+        "policy",
         "policy_file",
         "policy_arns",
         "tags",
@@ -102,8 +124,8 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
     later: &[],
 };
 
-pub(crate) const ALL: [&TableKeys; 9] =
-    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &CLIENT, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 10] =
+    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
 
 impl TableKeys {
     /// Returns an error message if this table does not have the key.

@@ -8,6 +8,7 @@ use proptest::sample::select;
 use crate::config::listen::Listen;
 use crate::config::load::ConfigLocation;
 use crate::config::*;
+use crate::model::session_name::Placeholder;
 use crate::os::environment::Environment;
 use crate::source::spec::{LongLivedKeys, OnFailure, Program, RoleSpec, TextSource};
 
@@ -195,7 +196,7 @@ sources = [
     { url_file = "/u" }, { profile = "dev" }, { source = "profile", config_file = "/c" },
     { source = "imds", allow_v1 = true }, { source = "environment", region = "eu" },
     { process = "a | b" }, { process = ["a", "b c"] }, { sso_session = "work", account_id = "123456789012", role_name = "r" },
-    { role_arn = "arn:aws:iam::1:role/a", source = "profile base", external_id = "x", session_name = "s",
+    { role_arn = "arn:aws:iam::1:role/a", source = "profile base", external_id = "x", session_name = "{client}",
       duration = "1h", policy_file = "/p", policy_arns = ["arn:aws:iam::aws:policy/p"], tags = { b = "2", a = "" },
       source_identity = "me", mfa_serial = "m" },
     { role_arn = "arn:aws:iam::1:role/a", source = { role_arn = "arn:aws:iam::1:role/b", source = "imds" } },
@@ -228,7 +229,7 @@ sources = [
         SourceKind::Sso { session: "work".into(), account_id: "123456789012".into(), role_name: "r".into() }.into(),
         SourceKind::AssumeRole {
             role: RoleSpec {
-                session_name: Some("s".into()),
+                session_name: Some("{client}".into()),
                 external_id: Some("x".into()),
                 duration: Some(Duration::from_secs(3600)),
                 mfa_serial: Some("m".into()),
@@ -342,7 +343,7 @@ fn identity_takes_precedence_over_defaults() {
 fn flags_beat_the_file_and_the_file_beats_defaults() {
     const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\nallow_remote = false\ntoken_file = \"/file\"\n\
                         token_group = 1\n[identities.default]\nsources = [\"imds\"]\non_failure = \"next\"\n";
-    let address = |text: &str| text.parse().unwrap();
+    let address = |text: &str| value::listen_address(text).unwrap();
     let overrides = Overrides {
         listen: Some(vec![address("127.0.0.1:2")]),
         allow_remote: Some(true),
@@ -479,6 +480,87 @@ fn finds_config_in_named_or_default_paths() {
 const PIECES: &str = "[~]~[[~]]~{~}~=~,~.~\n~\r\n~\"~'~\"\"\"~\\~#~ ~\u{feff}~é~0x~1e9~-~true~server~identities~default~\
     sources~listen~url~source~imds~\"imds\"~a~b~a = 1\n~[a]\n~[[a]]\n~[a.b]\n~a.b = 1\n~sources = [\n";
 
+const POLICY: &str = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
+
+#[test]
+fn reads_assume_and_max_lifetime() {
+    let text = format!(
+        r#"[identities.a]
+sources = ["environment"]
+max_lifetime = "30m"
+assume = {{ role_arn = "arn:aws:iam::1:role/r", policy = '{POLICY}', duration = "2h", session_name = "{{client}}",
+           tags = {{ who = "{{user}}/{{identity}}" }}, source_identity = "{{client}}", external_id = "x" }}
+"#
+    );
+    let config = valid(&text);
+    let identity = &config.identities["a"];
+    let role = identity.assume.as_ref().unwrap();
+    assert_eq!(identity.max_lifetime, Some(Duration::from_secs(1800)));
+    assert_eq!((&*role.arn, role.policy.as_ref().unwrap().as_str()), ("arn:aws:iam::1:role/r", POLICY));
+    assert_eq!((role.duration, role.external_id.as_deref()), (Some(Duration::from_secs(7200)), Some("x")));
+    assert!(identity.names(Placeholder::Client) && identity.names(Placeholder::User));
+    assert!(!config.identities["default"].names(Placeholder::Client));
+}
+
+#[test]
+fn refuses_what_sts_would_refuse_in_a_session() {
+    let tags: Vec<String> = (0..51).map(|number| format!("k{number} = \"v\"")).collect();
+    let arns = vec!["\"arn:aws:iam::aws:policy/ReadOnlyAccess\""; 11].join(", ");
+    let long = format!("\"arn:aws:iam::aws:policy/{}\"", "a".repeat(2000));
+    for (keys, expected) in [
+        ("policy = '{'", "line 1, column 2: a key in double quotes is expected (within the policy)"),
+        ("policy = '{\"Statement\":[]}'", "Statement is empty"),
+        (&*format!("policy = '{POLICY}', policy_file = \"/p\""), "policy is set as well"),
+        (&format!("policy_arns = [{arns}]"), "accepts 10 managed policies, and there are 11"),
+        (&format!("policy = '{POLICY}', policy_arns = [{long}]"), "2048 together"),
+        ("policy_arns = [\"arn:aws:iam::1:role/r\"]", "not the ARN of a managed policy"),
+        ("session_name = \"{clients}\"", "braces stand around {client}, {user} or {identity}"),
+        ("session_name = \"a\"", "accepts 2 to 64 characters"),
+        ("session_name = \"a b\"", "letters, digits and the characters"),
+        ("source_identity = \"a/b\"", "letters, digits and the characters"),
+        ("tags = { k = \"{nobody}\" }", "braces stand around"),
+        ("tags = { \"aws:k\" = \"v\" }", "belong to AWS"),
+        ("tags = { K = \"v\", k = \"v\" }", "upper and lower case"),
+        (&format!("tags = {{ {} }}", tags.join(", ")), "accepts 50, and there are 51"),
+        ("duration = \"13h\"", "must lie between 15m and 12h"),
+    ] {
+        let role = format!("role_arn = \"arn:aws:iam::1:role/r\", {keys}");
+        for identity in [
+            format!("sources = [{{ source = \"environment\", {role} }}]"),
+            format!("sources = [\"environment\"]\nassume = {{ {role} }}"),
+        ] {
+            let errors = parse(&format!("[identities.a]\n{identity}\n")).unwrap_err();
+            let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert!(shown.len() == 1 && shown[0].contains(expected), "{keys}: {shown:?}");
+        }
+    }
+    let chained = "role that is assumed with the session of another role lasts 1h at most";
+    for (identity, expected) in [
+        (
+            r#"sources = ["environment"]
+            assume = { duration = "1h" }"#,
+            "there is no role_arn",
+        ),
+        (
+            r#"sources = ["imds"]
+            assume = { role_arn = "arn:aws:iam::1:role/r", duration = "61m" }"#,
+            chained,
+        ),
+        (
+            r#"sources = [{ role_arn = "arn:aws:iam::1:role/r", duration = "2h", source = { sso_session = "w", account_id = "123456789012", role_name = "r" } }]"#,
+            chained,
+        ),
+        (
+            r#"sources = ["environment"]
+            max_lifetime = "29m""#,
+            "30m",
+        ),
+    ] {
+        let errors = parse(&format!("[identities.a]\n{identity}\n")).unwrap_err();
+        assert!(errors.len() == 1 && errors[0].to_string().contains(expected), "{identity}: {errors:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -541,6 +623,7 @@ fn sample_shows_exactly_the_known_keys() {
             sources.iter().filter(|source| source.as_table().is_some()).for_each(|source| {
                 show(schema::SOURCE.table, source);
             });
+            identity.as_table().unwrap().get("assume").into_iter().for_each(|role| show(schema::ASSUME.table, role));
         }
     }
     let known = schema::ALL.iter().flat_map(|keys| keys.names.iter().map(|name| (keys.table, (*name).to_owned())));
@@ -554,7 +637,8 @@ fn defaults_in_the_sample_are_the_real_ones() {
     assert_eq!(default, &real.identities["default"]);
     // The sample writes both addresses. The default omits IPv6 on a host without it.
     let port = crate::config::listen::PORT;
-    let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| address.parse().unwrap());
+    let addresses =
+        [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| value::listen_address(&address).unwrap());
     assert_eq!(shown.server.listen, Listen::Addresses(addresses.to_vec()));
     // The token and its group have no fixed default.
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();

@@ -55,7 +55,7 @@ pub(crate) fn leases(lease: fn(&str) -> Lease) -> LeaseLookup {
         .map(|name| {
             let key = LeaseKey::Identity((*name).into());
             let second = Duration::from_secs(1);
-            let policy = RefreshPolicy { long_lived: second, load_timeout: second, eager: true, is_profile: false };
+            let policy = RefreshPolicy { limits: second.into(), load_timeout: second, eager: true, is_profile: false };
             let lease = Some(Arc::new(lease(name)));
             let (_, handle) = Refresher::new(key.clone(), merge_credentials([]), Context::default(), policy, lease);
             (key, handle)

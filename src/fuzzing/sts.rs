@@ -1,9 +1,10 @@
 //! The XML response of STS with credentials.
 
-use crate::aws::sts::credentials;
+use crate::aws::sts::answer::{caller_identity, credentials};
 use crate::fuzzing::document::parts;
 
 pub fn check(data: &[u8]) {
+    assert_eq!(caller_identity(data), caller_identity(data));
     let parsed = credentials(data);
     assert_eq!(parsed, credentials(data));
     match parsed {

@@ -21,7 +21,7 @@ macro_rules! targets {
 
 targets! {
     access auth_token config document exec_files http_url identity_path imds_response imds_server login_cache
-    process_output profile_plan request shared_config sts timestamp url_source
+    process_output profile_plan request session_policy shared_config sts timestamp url_source
 }
 
 /// The number of changed inputs for each target: they take about a second together.

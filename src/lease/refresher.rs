@@ -16,7 +16,7 @@ use tracing::Instrument;
 use crate::config::identity::Identity;
 use crate::context::Context;
 use crate::lease::registry::{LeaseError, LeaseHandle, LeaseKey, LeaseState, RefreshState, RefresherWaker, WakeReason};
-use crate::lease::{LONG_LIVED_NOTICE, Lease};
+use crate::lease::{LONG_LIVED_NOTICE, Lease, LeaseLimits};
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::{ChainLoad, Outcome};
@@ -34,8 +34,8 @@ const LOGIN_NOTICE: Duration = Duration::from_secs(3600);
 /// The settings of a refresher: how long it serves and how it loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefreshPolicy {
-    /// The time for which credentials without an expiration are served before the next load.
-    pub(crate) long_lived: Duration,
+    /// The limits of the time for which a lease is served.
+    pub(crate) limits: LeaseLimits,
     pub(crate) load_timeout: Duration,
     /// True if the first load starts at once; false if the first request starts it.
     pub(crate) eager: bool,
@@ -46,7 +46,11 @@ pub(crate) struct RefreshPolicy {
 impl From<&Identity> for RefreshPolicy {
     fn from(identity: &Identity) -> Self {
         Self {
-            long_lived: identity.long_lived_expiration,
+            limits: LeaseLimits {
+                long_lived: identity.long_lived_expiration,
+                max_lifetime: identity.max_lifetime,
+                until: identity.narrowing.as_ref().and_then(|narrowing| narrowing.until),
+            },
             load_timeout: identity.load_timeout,
             eager: identity.eager,
             is_profile: identity.is_profile,
@@ -126,7 +130,7 @@ impl Refresher {
     /// Renews the lease until the task is aborted. Each log line carries the identity.
     pub(crate) async fn run(self) -> Infallible {
         // Make the span at level error, so that every log line has the identity at any log level.
-        let span = tracing::error_span!("refresher", identity = %self.key.identity());
+        let span = tracing::error_span!("refresher", identity = %self.key.identity(), client = self.key.client());
         self.load_repeatedly().instrument(span).await
     }
 
@@ -155,11 +159,28 @@ impl Refresher {
 
     /// Loads the chain once, publishes the outcome and returns the time of the next load.
     async fn load(&mut self) -> SystemTime {
+        let now = self.context.clock.now();
+        if let Some(until) = self.policy.limits.until.filter(|until| now >= *until) {
+            return self.end(until, now);
+        }
         self.update(|state| state.refresh = self.policy.start_load());
         self.context.files.forget();
         let supplier = self.supplier.filter(|_| self.vanished_since.is_none_or(|since| since.elapsed() < SETTLE));
         let load = self.chain.load(&self.context, supplier, self.policy.load_timeout).await;
         self.publish_outcome(load)
+    }
+
+    /// Withdraws the lease, because its time is over. It is never loaded again.
+    fn end(&mut self, until: SystemTime, now: SystemTime) -> SystemTime {
+        let source = self.lease.take().map_or_else(|| self.chain.source_name(0), |lease| Arc::clone(&lease.source));
+        let message = format!("the time of this session was over at {}", timestamp(until));
+        let error = SourceError::new(ErrorKind::Denied, message).with_hint("start it again, with a longer time");
+        let next = now + LONGEST_PAUSE;
+        self.update(|state| {
+            let error = Some(LeaseError::Failed { source, error, since: until, times: 1 });
+            (state.lease, state.error, state.refresh) = (None, error, RefreshState::BackingOff { next });
+        });
+        next
     }
 
     /// Applies the outcome of a load to the lease and publishes the new state. It is not async, so a cancelled
@@ -204,7 +225,7 @@ impl Refresher {
     /// # Errors
     /// If the credentials have expired.
     fn accept(&mut self, winner: usize, credentials: &Credentials, now: SystemTime) -> Result<SystemTime, SourceError> {
-        let lease = Lease::new(credentials, self.chain.source_name(winner), now, self.policy.long_lived);
+        let lease = Lease::new(credentials, self.chain.source_name(winner), now, self.policy.limits);
         if !lease.is_usable(now) {
             let expired = timestamp(lease.serve_until);
             return Err(SourceError::unavailable(format!("the source returned credentials that expired at {expired}"))
@@ -229,7 +250,11 @@ impl Refresher {
             }
             return Ok(due.max(now + schedule::after_the_same(remaining)));
         }
-        let next = schedule::refresh_at(now, lease.serve_until, self.context.rng.draw());
+        // At the end of all leases there is nothing to renew.
+        let next = match self.policy.limits.until {
+            Some(until) if lease.serve_until + Duration::from_secs(1) > until => until,
+            _ => schedule::refresh_at(now, lease.serve_until, self.context.rng.draw()),
+        };
         self.log_renewal(&lease, next);
         self.supplier = Some(winner);
         self.lease = Some(Arc::new(lease));

@@ -4,6 +4,8 @@
 //! reason, and sends no data to it.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -16,20 +18,65 @@ use tokio::time::Instant;
 use crate::lease::Lease;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
+use crate::model::narrowing::Narrowing;
 use crate::model::outcome::Attempt;
+use crate::model::session_name::OWNER;
 
-/// The key of a lease. It is an enum, so that narrowed identities and shared base credentials can become further
-/// variants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The key of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LeaseKey {
+    /// The lease that all clients of an identity share.
     Identity(IdentityName),
+    /// The lease of one client, grant or command.
+    Narrowed(Arc<NarrowedIdentity>),
+}
+
+/// An identity that is narrowed for one client, grant or command.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NarrowedIdentity {
+    pub(crate) identity: IdentityName,
+    pub(crate) narrowing: Narrowing,
 }
 
 impl LeaseKey {
-    pub(crate) fn identity(&self) -> &IdentityName {
-        let Self::Identity(name) = self;
-        name
+    /// Makes the key of an identity that is narrowed.
+    pub(crate) fn narrowed(identity: IdentityName, narrowing: Narrowing) -> Self {
+        Self::Narrowed(Arc::new(NarrowedIdentity { identity, narrowing }))
     }
+
+    pub(crate) fn identity(&self) -> &IdentityName {
+        match self {
+            Self::Identity(name) => name,
+            Self::Narrowed(narrowed) => &narrowed.identity,
+        }
+    }
+
+    /// The client that the lease belongs to alone.
+    pub(crate) fn client(&self) -> Option<&str> {
+        match self {
+            Self::Identity(_) => None,
+            Self::Narrowed(narrowed) => narrowed.narrowing.client.as_deref(),
+        }
+    }
+}
+
+impl Hash for LeaseKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The two kinds never meet in one map, so that the hash leaves the kind out. Every request computes it.
+        match self {
+            Self::Identity(name) => name.hash(state),
+            Self::Narrowed(narrowed) => narrowed.hash(state),
+        }
+    }
+}
+
+/// The names that the sessions of an identity contain. Clients with different names do not share a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PerClient {
+    /// True if the sessions name their client.
+    pub(crate) client: bool,
+    /// True if the sessions name the user of their client.
+    pub(crate) user: bool,
 }
 
 /// The state that a refresher publishes.
@@ -129,13 +176,14 @@ pub(crate) struct RegistryHealth {
 pub(crate) struct LeaseHandle {
     state: watch::Receiver<Arc<LeaseState>>,
     waker: Arc<RefresherWaker>,
+    per_client: PerClient,
 }
 
-/// A request to start the refresher of a served profile.
+/// A request to start the refresher of a served profile, or of a narrowed identity.
 #[derive(Debug)]
-pub(crate) struct ProfileDemand {
-    pub(crate) name: IdentityName,
-    /// Receives the handle of the new refresher. The supervisor drops the sender if the profile no longer exists.
+pub(crate) struct LeaseDemand {
+    pub(crate) key: LeaseKey,
+    /// Receives the handle of the new refresher. The supervisor drops the sender if the identity no longer exists.
     pub(crate) reply: oneshot::Sender<LeaseHandle>,
 }
 
@@ -162,7 +210,12 @@ impl LeaseHandle {
     pub(crate) fn new(first: LeaseState) -> (watch::Sender<Arc<LeaseState>>, Arc<RefresherWaker>, Self) {
         let (sender, state) = watch::channel(Arc::new(first));
         let waker = Arc::new(RefresherWaker::default());
-        (sender, Arc::clone(&waker), Self { state, waker })
+        (sender, Arc::clone(&waker), Self { state, waker, per_client: PerClient::default() })
+    }
+
+    /// Returns the handle of an identity with these names in its sessions.
+    pub(crate) fn with_names(self, per_client: PerClient) -> Self {
+        Self { per_client, ..self }
     }
 
     pub(crate) fn state(&self) -> Arc<LeaseState> {
@@ -231,7 +284,39 @@ impl WakeReasons {
 /// The handles of all running refreshers. Every request looks a handle up, and FNV takes half the time of SipHash.
 /// SipHash would protect from keys that an attacker chooses, but these keys come from the configuration and the owner's
 /// profiles.
-pub(crate) type LeaseHandles = FnvHashMap<LeaseKey, LeaseHandle>;
+pub(crate) type HandlesByKey = FnvHashMap<LeaseKey, LeaseHandle>;
+
+/// The handles of identities, to which this derefs, and apart from them those of narrowed identities. Lists and
+/// readiness are about identities.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaseHandles {
+    pub(crate) identities: HandlesByKey,
+    pub(crate) narrowed: HandlesByKey,
+}
+
+impl LeaseHandles {
+    fn of(&self, key: &LeaseKey) -> Option<&LeaseHandle> {
+        match key {
+            LeaseKey::Identity(_) => self.identities.get(key),
+            LeaseKey::Narrowed(_) => self.narrowed.get(key),
+        }
+    }
+}
+
+impl Deref for LeaseHandles {
+    type Target = HandlesByKey;
+
+    fn deref(&self) -> &HandlesByKey {
+        &self.identities
+    }
+}
+
+impl FromIterator<(LeaseKey, LeaseHandle)> for LeaseHandles {
+    fn from_iter<I: IntoIterator<Item = (LeaseKey, LeaseHandle)>>(handles: I) -> Self {
+        let (identities, narrowed) = handles.into_iter().partition(|(key, _)| matches!(key, LeaseKey::Identity(_)));
+        Self { identities, narrowed }
+    }
+}
 
 /// The published leases of all identities.
 #[derive(Clone, Debug)]
@@ -241,38 +326,70 @@ pub(crate) struct LeaseRegistry {
     pub(crate) config_error: watch::Receiver<Option<Arc<str>>>,
     /// The profiles that are served on demand; `None` until the shared files have been read.
     pub(crate) known_profiles: watch::Receiver<Option<Arc<BTreeSet<IdentityName>>>>,
-    /// Sends requests for served profiles to the supervisor.
-    pub(crate) profile_demand: mpsc::Sender<ProfileDemand>,
+    /// Sends requests for served profiles and narrowed identities to the supervisor.
+    pub(crate) profile_demand: mpsc::Sender<LeaseDemand>,
 }
 
 impl LeaseRegistry {
     /// Returns the handle of an identity with a running refresher.
     pub(crate) fn lookup(&self, key: &LeaseKey) -> Option<LeaseHandle> {
-        self.handles.borrow().get(key).cloned()
+        self.handles.borrow().of(key).cloned()
     }
 
-    /// Returns the response body of an identity's lease if it may be served at `now`.
+    /// Returns the key of the lease that this client gets of an identity: that of all clients, or its own if a session
+    /// of the identity names its client or user.
+    pub(crate) fn key_for(&self, identity: &IdentityName, client: &str, user: Option<&str>) -> LeaseKey {
+        let key = LeaseKey::Identity(identity.clone());
+        let per_client = self.handles.borrow().of(&key).map(|handle| handle.per_client).unwrap_or_default();
+        // The shared lease is the one of the owner.
+        if !per_client.user && (!per_client.client || client == OWNER) {
+            return key;
+        }
+        let narrowing = Narrowing {
+            client: per_client.client.then(|| client.into()),
+            user: user.filter(|_| per_client.user).map(Into::into),
+            ..Narrowing::default()
+        };
+        LeaseKey::narrowed(identity.clone(), narrowing)
+    }
+
+    /// Returns the response body of a lease if it may be served at `now`. `None` for the shared lease of an identity
+    /// whose clients do not share: see [`LeaseRegistry::key_for`].
     pub(crate) fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
         let handles = self.handles.borrow();
-        let handle = handles.get(key)?;
+        let handle = handles.of(key).filter(|handle| handle.per_client == PerClient::default())?;
         handle.record_use(now);
         handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
-    /// Returns the handle of an identity, and starts the refresher of a served profile first if necessary. It waits for
-    /// the first read of the shared files and for the supervisor, not for a load.
-    pub(crate) async fn find(&self, name: &IdentityName) -> Option<LeaseHandle> {
-        let key = LeaseKey::Identity(name.clone());
-        if let Some(handle) = self.lookup(&key) {
+    /// Returns true if there is an identity or a served profile of this name. Until the shared files have been read every
+    /// name may be that of a profile.
+    pub(crate) fn knows(&self, name: &IdentityName) -> bool {
+        let is_profile = || self.known_profiles.borrow().as_ref().is_none_or(|known| known.contains(name));
+        self.handles.borrow().contains_key(&LeaseKey::Identity(name.clone())) || is_profile()
+    }
+
+    /// Returns the handle of a lease, and starts the refresher of a served profile or a narrowed identity first if
+    /// necessary. It waits for the first read of the shared files and for the supervisor, not for a load.
+    pub(crate) async fn find(&self, key: &LeaseKey) -> Option<LeaseHandle> {
+        if let Some(handle) = self.lookup(key) {
             return Some(handle);
         }
-        let mut known_profiles = self.known_profiles.clone();
-        let known_profiles = known_profiles.wait_for(Option::is_some).await.ok()?.clone()?;
-        if !known_profiles.contains(name) {
-            return None;
+        let is_running = match key {
+            LeaseKey::Identity(_) => false,
+            LeaseKey::Narrowed(narrowed) => {
+                self.handles.borrow().contains_key(&LeaseKey::Identity(narrowed.identity.clone()))
+            }
+        };
+        if !is_running {
+            let mut known_profiles = self.known_profiles.clone();
+            let known_profiles = known_profiles.wait_for(Option::is_some).await.ok()?.clone()?;
+            if !known_profiles.contains(key.identity()) {
+                return None;
+            }
         }
         let (reply, handle) = oneshot::channel();
-        self.profile_demand.send(ProfileDemand { name: name.clone(), reply }).await.ok()?;
+        self.profile_demand.send(LeaseDemand { key: key.clone(), reply }).await.ok()?;
         handle.await.ok()
     }
 
@@ -307,6 +424,12 @@ impl LeaseRegistry {
                 health.stuck = Some(name.clone());
             }
         }
+        for (key, handle) in &self.handles.borrow().narrowed {
+            let name = key.identity();
+            if handle.state().is_stuck(now, instant) && health.stuck.as_ref().is_none_or(|first| name < first) {
+                health.stuck = Some(name.clone());
+            }
+        }
         health
     }
 }
@@ -323,7 +446,7 @@ mod tests {
         for (name, state) in refreshers {
             let (sender, _, handle) = LeaseHandle::new(state.clone());
             senders.push(sender);
-            handles.insert(LeaseKey::Identity((*name).into()), handle);
+            handles.identities.insert(LeaseKey::Identity((*name).into()), handle);
         }
         let handles = watch::Sender::new(Arc::new(handles)).subscribe();
         let known_profiles = watch::Sender::new(Some(Arc::default())).subscribe();

@@ -17,16 +17,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::identity::Identity;
-use crate::config::profiles::ServedProfiles;
+use crate::config::profiles::{DEFAULT_IDLE, ServedProfiles};
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseRegistry, ProfileDemand, WakeReason};
+use crate::lease::registry::{
+    LeaseDemand, LeaseHandle, LeaseHandles, LeaseKey, LeaseRegistry, NarrowedIdentity, PerClient, WakeReason,
+};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
+use crate::model::narrowing::Narrowing;
+use crate::model::session_name::Placeholder;
 use crate::source::build;
-use crate::source::spec::LongLivedKeys;
+use crate::source::spec::{LongLivedKeys, RoleSpec, SourceSpec};
 
 #[derive(Debug)]
 pub(crate) enum SupervisorCommand {
@@ -51,10 +55,10 @@ impl Generation {
     }
 }
 
-/// The pause between two searches for idle profiles. It is short compared to the default idle time of two hours.
+/// The pause between two searches for idle leases. It is short compared to the default idle time of two hours.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The capacity of the queue of requests for profiles without a refresher; further requests wait until there is room.
+/// The capacity of the queue of requests for leases without a refresher; further requests wait until there is room.
 const MAX_DEMANDS: usize = 64;
 
 /// A result of [`ServedProfileNames::list`]: the names or an error, with the list for the next call.
@@ -71,9 +75,11 @@ pub(crate) struct Supervisor {
     context: Context,
     profiles: Option<ServedProfiles>,
     running: BTreeMap<IdentityName, RunningRefresher>,
+    /// The refreshers of single clients, grants and commands.
+    narrowed: BTreeMap<Arc<NarrowedIdentity>, RunningRefresher>,
     tasks: JoinSet<Infallible>,
     listing: Option<ProfileListing>,
-    demands: mpsc::Receiver<ProfileDemand>,
+    demands: mpsc::Receiver<LeaseDemand>,
     handles: watch::Sender<Arc<LeaseHandles>>,
     known_profiles: watch::Sender<Option<Arc<BTreeSet<IdentityName>>>>,
     config_error: watch::Sender<Option<Arc<str>>>,
@@ -101,6 +107,7 @@ impl Supervisor {
             context,
             profiles: None,
             running: BTreeMap::new(),
+            narrowed: BTreeMap::new(),
             tasks: JoinSet::new(),
             listing: None,
             demands,
@@ -127,6 +134,7 @@ impl Supervisor {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let has_profiles = self.running.values().any(|running| running.identity.is_profile);
+            let has_idle = has_profiles || !self.narrowed.is_empty();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -140,8 +148,8 @@ impl Supervisor {
                 () = &mut step_watcher => {}
                 Some(command) = commands.recv() => self.execute(command),
                 (list, names) = next_listing(&mut self.listing) => self.update_profiles(list, names),
-                Some(demand) = self.demands.recv() => self.start_profile(demand),
-                _ = sweep.tick(), if has_profiles => self.stop_idle_profiles(),
+                Some(demand) = self.demands.recv() => self.start_demanded(demand),
+                _ = sweep.tick(), if has_idle => self.stop_idle(),
             }
         }
     }
@@ -157,7 +165,7 @@ impl Supervisor {
             }
             SupervisorCommand::Reload => {
                 self.context.credential_cache.forget();
-                for running in self.running.values() {
+                for running in self.running.values().chain(self.narrowed.values()) {
                     running.handle.wake(WakeReason::Reload);
                 }
             }
@@ -174,12 +182,13 @@ impl Supervisor {
                 Some(old) if old.identity == identity => old,
                 Some(old) => {
                     tracing::info!(identity = %name, "the configuration of this identity changed");
-                    let lease = old.handle.state().lease.clone().filter(|lease| may_inherit(lease, &identity));
-                    let running = self.spawn(&name, identity, lease);
+                    let lease =
+                        old.handle.state().lease.clone().filter(|lease| may_inherit(lease, &old.identity, &identity));
+                    let running = self.spawn(LeaseKey::Identity(name.clone()), identity, lease);
                     old.task.abort();
                     running
                 }
-                None => self.spawn(&name, identity, None),
+                None => self.spawn(LeaseKey::Identity(name.clone()), identity, None),
             };
             self.running.insert(name, running);
         }
@@ -206,6 +215,7 @@ impl Supervisor {
         } else if self.profiles.is_none() {
             self.known_profiles.send_replace(Some(Arc::default()));
         }
+        self.stop_changed_narrowings();
         self.publish();
         for (name, gone) in before {
             tracing::info!(identity = %name, "this identity is no longer configured");
@@ -224,6 +234,9 @@ impl Supervisor {
                 };
                 self.stop_matching(gone, "the profile no longer exists in the shared files");
                 self.known_profiles.send_replace(Some(Arc::new(names)));
+                if self.stop_changed_narrowings() {
+                    self.publish();
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot list the profiles; the known ones are still served");
@@ -237,30 +250,84 @@ impl Supervisor {
         }));
     }
 
-    /// Starts the refresher of a served profile at its first request, and replies with its handle.
-    fn start_profile(&mut self, ProfileDemand { name, reply }: ProfileDemand) {
-        if let Some(running) = self.running.get(&name) {
+    /// Starts the refresher of a served profile or a narrowed identity at its first request, and replies with its
+    /// handle.
+    fn start_demanded(&mut self, LeaseDemand { key, reply }: LeaseDemand) {
+        let running = match &key {
+            LeaseKey::Identity(name) => self.running.get(name),
+            LeaseKey::Narrowed(narrowed) => self.narrowed.get(narrowed),
+        };
+        if let Some(running) = running {
             let _ = reply.send(running.handle.clone());
             return;
         }
-        let is_known = self.known_profiles.borrow().as_ref().is_some_and(|known| known.contains(&name));
-        let Some(served) = self.profiles.as_ref().filter(|_| is_known) else { return };
-        let identity = served.identity(&name);
-        let running = self.spawn(&name, identity, None);
+        let Some(identity) = self.identity(key.identity()) else { return };
+        let running = match &key {
+            LeaseKey::Identity(_) => self.spawn(key.clone(), identity, None),
+            LeaseKey::Narrowed(narrowed) => {
+                let narrowing = Some(narrowed.narrowing.clone());
+                self.spawn(key.clone(), Identity { narrowing, eager: false, ..identity }, None)
+            }
+        };
         running.handle.record_use(self.context.clock.now());
         let _ = reply.send(running.handle.clone());
-        self.running.insert(name, running);
+        match key {
+            LeaseKey::Identity(name) => drop(self.running.insert(name, running)),
+            LeaseKey::Narrowed(narrowed) => drop(self.narrowed.insert(narrowed, running)),
+        }
         self.publish();
     }
 
-    /// Stops the refreshers of profiles without a request for the configured idle time.
-    fn stop_idle_profiles(&mut self) {
-        let Some(served) = &self.profiles else { return };
-        let (now, idle) = (self.context.clock.now(), served.idle);
+    /// Returns the configured identity of this name, or that of a served profile.
+    fn identity(&self, name: &IdentityName) -> Option<Identity> {
+        if let Some(running) = self.running.get(name) {
+            return Some(running.identity.clone());
+        }
+        let is_known = self.known_profiles.borrow().as_ref().is_some_and(|known| known.contains(name));
+        self.profiles.as_ref().filter(|_| is_known).map(|served| served.identity(name))
+    }
+
+    /// Stops the refreshers of profiles and narrowed identities without a request for the idle time, and those of
+    /// narrowings that are over.
+    fn stop_idle(&mut self) {
+        let now = self.context.clock.now();
+        let idle = self.profiles.as_ref().map_or(DEFAULT_IDLE, |served| served.idle);
         self.stop_matching(
             |_, running| running.identity.is_profile && running.handle.idle_time(now) >= idle,
             "this profile was not requested for a long time; the next request loads it again",
         );
+        let is_over = |narrowing: &Narrowing| narrowing.until.is_some_and(|until| until <= now);
+        let stopped = self
+            .stop_narrowed(|narrowed, running| is_over(&narrowed.narrowing) || running.handle.idle_time(now) >= idle);
+        if stopped {
+            self.publish();
+        }
+    }
+
+    /// Stops the refreshers of narrowed identities that are configured otherwise now, or no longer. Returns true if
+    /// there were any; the caller publishes.
+    fn stop_changed_narrowings(&mut self) -> bool {
+        let names: BTreeSet<IdentityName> = self.narrowed.keys().map(|narrowed| narrowed.identity.clone()).collect();
+        let current: BTreeMap<IdentityName, Option<Identity>> =
+            names.into_iter().map(|name| (name.clone(), self.identity(&name))).collect();
+        self.stop_narrowed(|narrowed, running| {
+            let identity = current.get(&narrowed.identity).cloned().flatten();
+            identity.is_none_or(|identity| {
+                let (narrowing, eager) = (running.identity.narrowing.clone(), running.identity.eager);
+                running.identity != Identity { narrowing, eager, ..identity }
+            })
+        })
+    }
+
+    /// Stops these refreshers of narrowed identities. Returns true if there were any; the caller publishes.
+    fn stop_narrowed(&mut self, matches: impl Fn(&NarrowedIdentity, &RunningRefresher) -> bool) -> bool {
+        let stopped: Vec<_> = self.narrowed.extract_if(.., |narrowed, running| matches(narrowed, running)).collect();
+        for (narrowed, running) in &stopped {
+            let client = narrowed.narrowing.client.as_deref();
+            tracing::debug!(identity = %narrowed.identity, client, "the session of this client is dropped");
+            running.task.abort();
+        }
+        !stopped.is_empty()
     }
 
     fn stop_matching(&mut self, matches: impl Fn(&IdentityName, &RunningRefresher) -> bool, why: &str) {
@@ -277,26 +344,34 @@ impl Supervisor {
     }
 
     fn publish(&self) {
-        let handles =
-            self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running.handle.clone()));
+        let identities = self.running.iter().map(|(name, running)| (LeaseKey::Identity(name.clone()), running));
+        let narrowed =
+            self.narrowed.iter().map(|(narrowed, running)| (LeaseKey::Narrowed(Arc::clone(narrowed)), running));
+        let handles = identities.chain(narrowed).map(|(key, running)| (key, running.handle.clone()));
         self.handles.send_replace(Arc::new(handles.collect()));
     }
 
-    fn spawn(&mut self, name: &IdentityName, identity: Identity, inherited: Option<Arc<Lease>>) -> RunningRefresher {
-        let key = LeaseKey::Identity(name.clone());
+    fn spawn(&mut self, key: LeaseKey, identity: Identity, inherited: Option<Arc<Lease>>) -> RunningRefresher {
+        let names = match &key {
+            LeaseKey::Identity(_) => {
+                PerClient { client: identity.names(Placeholder::Client), user: identity.names(Placeholder::User) }
+            }
+            LeaseKey::Narrowed(_) => PerClient::default(),
+        };
         let (refresher, handle) = Refresher::new(
             key,
-            build::chain(&identity.sources, identity.on_failure, identity.long_lived_keys),
-            self.context.for_refresher().for_identity(name),
+            build::chain(&identity.chain()),
+            self.context.for_refresher().for_identity(&identity.name),
             RefreshPolicy::from(&identity),
             inherited,
         );
         let task = self.tasks.spawn(refresher.run());
-        RunningRefresher { identity, handle, task }
+        RunningRefresher { identity, handle: handle.with_names(names), task }
     }
 
     fn report_end(&self, id: tokio::task::Id, why: String) -> RefresherEnded {
-        let name = self.running.iter().find(|(_, running)| running.task.id() == id).map(|(name, _)| name.clone());
+        let mut running = self.running.values().chain(self.narrowed.values());
+        let name = running.find(|running| running.task.id() == id).map(|running| running.identity.name.clone());
         RefresherEnded(name.unwrap_or_else(|| IdentityName::new("?")), why)
     }
 }
@@ -308,9 +383,26 @@ impl std::fmt::Debug for Supervisor {
 }
 
 /// Returns true if the old lease may be served until the first load of the new chain has ended. It may not if the new
-/// configuration exchanges long-lived keys for sessions: then the keys must not be served any longer.
-fn may_inherit(lease: &Lease, identity: &Identity) -> bool {
-    !(lease.is_long_lived && matches!(identity.long_lived_keys, LongLivedKeys::Session { .. }))
+/// configuration gives clients less: if it exchanges long-lived keys for sessions, assumes another role, or limits
+/// sessions by other policies.
+fn may_inherit(lease: &Lease, old: &Identity, identity: &Identity) -> bool {
+    let is_exchanged = lease.is_long_lived && matches!(identity.long_lived_keys, LongLivedKeys::Session { .. });
+    let is_assumed = identity.assume.is_some() && identity.assume != old.assume;
+    let is_narrowed = identity.narrowing != old.narrowing;
+    let policies = policies(identity);
+    !is_exchanged && !is_assumed && !is_narrowed && (policies.is_empty() || policies == self::policies(old))
+}
+
+/// Returns the session policies of the roles in the sources.
+fn policies(identity: &Identity) -> Vec<RoleSpec> {
+    let roles = identity.sources.iter().filter_map(SourceSpec::role).filter(|role| role.has_policy());
+    let policy_of = |role: &RoleSpec| RoleSpec {
+        policy: role.policy.clone(),
+        policy_file: role.policy_file.clone(),
+        policy_arns: role.policy_arns.clone(),
+        ..RoleSpec::default()
+    };
+    roles.map(policy_of).collect()
 }
 
 async fn list_profiles(list: ServedProfileNames) -> ListedProfiles {

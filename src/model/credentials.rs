@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::model::location::Location;
+use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
 use crate::model::text::{InvalidText, usable};
 
@@ -31,6 +32,27 @@ pub struct Credentials {
     pub login_ends: Option<Arc<LoginEnd>>,
     /// The setting that these credentials come from, for messages.
     pub location: Option<Location>,
+    /// The facts about the session at STS that these credentials belong to, if this process requested it.
+    pub session: Option<Arc<SessionDetails>>,
+}
+
+/// The facts about a session that STS has given: what was requested, and what STS said about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionDetails {
+    /// True if this is the session of a role. A role that is assumed with it lasts an hour at most.
+    pub is_of_role: bool,
+    /// The name of the session in CloudTrail, or that of the federated user.
+    pub session_name: Option<Box<str>>,
+    /// The source identity, which CloudTrail shows.
+    pub source_identity: Option<Box<str>>,
+    /// The session policy of the request.
+    pub policy: Option<SessionPolicy>,
+    /// The managed policies of the request.
+    pub policy_arns: Vec<Box<str>>,
+    /// The size of the policies and tags, in percent of what STS accepts.
+    pub packed_policy_size: Option<u32>,
+    /// The id of the request at STS.
+    pub request_id: Option<Box<str>>,
 }
 
 /// The end of a login, and the command for the next login.
@@ -57,6 +79,7 @@ impl Credentials {
             endpoint: None,
             login_ends: None,
             location: None,
+            session: None,
         })
     }
 

@@ -14,6 +14,17 @@ pub(crate) fn members(gid: u32) -> Option<Box<[u32]>> {
     members_in(&read("/etc/passwd"), &read("/etc/group"), gid)
 }
 
+/// Returns the name of the user of this process; its number, if no line of `/etc/passwd` names it.
+pub(crate) fn own_user() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    name_in(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid).unwrap_or_else(|| uid.to_string())
+}
+
+fn name_in(passwd: &str, uid: u32) -> Option<String> {
+    let mut lines = passwd.lines().filter_map(fields);
+    lines.find(|[_, _, id, _]| id.parse() == Ok(uid)).map(|[name, ..]| name.to_owned())
+}
+
 fn members_in(passwd: &str, group: &str, gid: u32) -> Option<Box<[u32]>> {
     let mut lines = group.lines().filter_map(fields).filter(|[_, _, id, _]| id.parse() == Ok(gid)).peekable();
     lines.peek()?;
@@ -48,15 +59,27 @@ pub(crate) fn overflow_user() -> Option<u32> {
     *OVERFLOW
 }
 
-/// Returns the user id that a user namespace shows for users without a mapping. Several users may stand behind it.
+/// Returns the user id under which the kernel shows a user without a mapping: to a process of another user namespace, and
+/// to programs with 16-bit ids. It is that of `nobody` on most hosts. No user is proved by it, in no namespace.
 pub(crate) fn overflow_id() -> u32 {
-    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
-    text.trim().parse().unwrap_or(65534)
+    static ID: LazyLock<u32> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
+    });
+    *ID
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_the_first_user_of_an_id() {
+        let passwd = "root:x:0:0:::\ntoor:x:0:0:::\nann:x:1000:1000:::\n";
+        for (uid, expected) in [(0, Some("root")), (1000, Some("ann")), (7, None)] {
+            assert_eq!(name_in(passwd, uid).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn counts_primary_and_listed_members_and_doubts_unknown_ones() {

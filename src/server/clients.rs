@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, LazyLock};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -20,6 +21,8 @@ const FEW: usize = 4;
 pub(crate) struct Client {
     pub(crate) name: ClientName,
     pub(crate) identities: AllowedIdentities,
+    /// The end of a grant. No answer tells a later expiration.
+    pub(crate) ends: Option<SystemTime>,
 }
 
 /// The identities that a client may have.
@@ -54,7 +57,16 @@ impl AllowedIdentities {
 impl Client {
     /// Makes a client that may have all identities.
     pub(crate) fn of_all(name: &str) -> Self {
-        Self { name: name.into(), identities: AllowedIdentities::All }
+        Self::new(name.into(), AllowedIdentities::All)
+    }
+
+    pub(crate) fn new(name: ClientName, identities: AllowedIdentities) -> Self {
+        Self { name, identities, ends: None }
+    }
+
+    /// Returns true if the grant of this client is over.
+    pub(crate) fn has_ended(&self, now: SystemTime) -> bool {
+        self.ends.is_some_and(|end| end <= now)
     }
 
     pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
@@ -96,6 +108,39 @@ pub(crate) struct Clients {
     by_user: Vec<(u32, Arc<Client>)>,
     /// True if a proof has users, so that the users of connections are needed.
     needs_users: bool,
+    /// The identity that `default` means, if it is or may be another one.
+    pub(crate) default_identity: Option<DefaultIdentity>,
+}
+
+/// The identity that `default` means for clients that may have more than one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DefaultIdentity {
+    /// The identity in the place of `default`, and its end. `None` while `default` means itself.
+    pub(crate) switched: Option<(IdentityName, Option<SystemTime>)>,
+    /// The longest lifetime that an answer tells, so that clients notice the next switch.
+    pub(crate) lifetime: Duration,
+}
+
+/// The identity that a request gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) identity: IdentityName,
+    /// The latest expiration that the answer may tell.
+    pub(crate) latest: Option<SystemTime>,
+}
+
+impl DefaultIdentity {
+    /// Returns the identity that is meant at `now`, and the latest expiration to tell.
+    pub(crate) fn target(&self, now: SystemTime) -> Target {
+        let switched = self.switched.as_ref().filter(|(_, end)| end.is_none_or(|end| now < end));
+        let latest = now + self.lifetime;
+        match switched {
+            Some((identity, end)) => {
+                Target { identity: identity.clone(), latest: Some(end.map_or(latest, |end| end.min(latest))) }
+            }
+            None => Target { identity: IdentityName::default(), latest: Some(latest) },
+        }
+    }
 }
 
 struct ClientToken {
@@ -150,6 +195,23 @@ impl Clients {
         let known = self.find(token)?;
         let is_its_user = known.users.as_ref().is_none_or(|users| user.is_some_and(|user| users.contains(&user)));
         is_its_user.then_some(&known.client)
+    }
+
+    /// Returns true if this client gets another identity than `default`, or another expiration, by that name.
+    pub(crate) fn switches(&self, client: &Client, name: &IdentityName) -> bool {
+        self.default_identity.is_some()
+            && name.as_str() == IdentityName::DEFAULT
+            && !matches!(client.identities, AllowedIdentities::Only(_))
+    }
+
+    /// Returns the identity that a request of this client by this name gets at `now`.
+    pub(crate) fn target(&self, client: &Client, name: IdentityName, now: SystemTime) -> Target {
+        let mut target = match &self.default_identity {
+            Some(default) if self.switches(client, &name) => default.target(now),
+            _ => Target { identity: name, latest: None },
+        };
+        target.latest = target.latest.into_iter().chain(client.ends).min();
+        target
     }
 
     /// Returns the client that is known by its user alone.
@@ -229,7 +291,7 @@ mod tests {
     fn client_of_one_name_gets_it_without_asking_for_it() {
         let client = |patterns: &[&str]| {
             let patterns: Vec<_> = patterns.iter().map(|pattern| NamePattern::new(pattern).unwrap()).collect();
-            Client { name: "c".into(), identities: AllowedIdentities::of_patterns(&patterns) }
+            Client::new("c".into(), AllowedIdentities::of_patterns(&patterns))
         };
         for (patterns, own, allowed, refused) in [
             (&["web"][..], "web", &["web"][..], &["default", "we", "webs"][..]),
@@ -247,6 +309,34 @@ mod tests {
                 assert!(!client.may_have(&(*name).into()), "{patterns:?} {name}");
             }
         }
+    }
+
+    #[test]
+    fn default_means_the_chosen_identity_until_its_end() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let now = SystemTime::UNIX_EPOCH + HOUR;
+        let lifetime = HOUR / 3;
+        let switched = |end| Some(DefaultIdentity { switched: Some(("web".into(), end)), lifetime });
+        let all = Client::of_all("all");
+        let one = Client::new("one".into(), AllowedIdentities::Only("default".into()));
+        let grant = Client { ends: Some(now + HOUR / 6), ..Client::of_all("grant") };
+        for (default_identity, client, name, identity, latest) in [
+            (None, &all, "default", "default", None),
+            (switched(None), &all, "default", "web", Some(lifetime)),
+            (switched(Some(now + HOUR / 4)), &all, "default", "web", Some(HOUR / 4)),
+            (switched(Some(now)), &all, "default", "default", Some(lifetime)),
+            (switched(None), &all, "job", "job", None),
+            (switched(None), &one, "default", "default", None),
+            (switched(None), &grant, "default", "web", Some(HOUR / 6)),
+            (None, &grant, "job", "job", Some(HOUR / 6)),
+            (Some(DefaultIdentity { switched: None, lifetime }), &all, "default", "default", Some(lifetime)),
+        ] {
+            let clients = Clients { default_identity, ..Clients::default() };
+            let target = clients.target(client, name.into(), now);
+            let expected = Target { identity: identity.into(), latest: latest.map(|after| now + after) };
+            assert_eq!(target, expected, "{clients:?} {client:?} {name}");
+        }
+        assert!(grant.has_ended(now + HOUR) && !grant.has_ended(now) && !all.has_ended(now));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
+use crate::lease::registry::LeaseKey;
 use crate::lease::{LONG_LIVED_REFUSAL, Lease};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
@@ -40,6 +41,9 @@ pub(crate) const ALLOW_V1_NOTICE: &str = "allow_v1: the metadata service answers
 
 /// The longest wait for a region. SDKs give up after a second.
 const REGION_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// The name of this protocol's programs among clients.
+const CLIENT: &str = "imds";
 
 #[derive(Debug)]
 pub(crate) struct ImdsServer {
@@ -191,7 +195,7 @@ impl ImdsServer {
 
     /// Waits for the lease; refuses long-lived keys.
     async fn lease(&self) -> Result<Arc<Lease>, ImdsReply> {
-        let lease = self.leases.lease(&self.identity).await.map_err(|error| {
+        let lease = self.leases.lease_of(&self.key()).await.map_err(|error| {
             // Use one code for permanent and transient errors, as EC2 does. The SDK for Go retries it for minutes.
             let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
             ImdsReply::error(status, error.message)
@@ -203,7 +207,7 @@ impl ImdsServer {
     /// Refuses the list of roles if the lease is of long-lived keys, so that SDKs see no role. Without a lease the list
     /// is served, because a lease may follow.
     fn check_held_lease(&self) -> Result<(), ImdsReply> {
-        match self.leases.held_lease(&self.identity) {
+        match self.leases.held_lease(&self.key()) {
             Some(lease) => self.refuse_long_lived(&lease),
             None => Ok(()),
         }
@@ -219,15 +223,20 @@ impl ImdsServer {
         Err(ImdsReply::error(StatusCode::NOT_FOUND, format!("identity {}: {LONG_LIVED_REFUSAL}", self.identity)))
     }
 
+    /// Returns the key of the lease for all programs that reach this server.
+    fn key(&self) -> LeaseKey {
+        self.leases.registry.key_for(&self.identity, CLIENT, None)
+    }
+
     async fn region(&self) -> Option<Box<str>> {
         let deadline = Instant::now() + REGION_TIMEOUT;
-        let mut handle = tokio::time::timeout_at(deadline, self.leases.registry.find(&self.identity)).await.ok()??;
+        let mut handle = tokio::time::timeout_at(deadline, self.leases.registry.find(&self.key())).await.ok()??;
         self.leases.load_regions(&mut [&mut handle], deadline).await;
         handle.state().region.clone().flatten()
     }
 
     fn account(&self) -> Option<Box<str>> {
-        self.leases.held_lease(&self.identity)?.account_id.clone()
+        self.leases.held_lease(&self.key())?.account_id.clone()
     }
 }
 

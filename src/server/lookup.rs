@@ -33,12 +33,17 @@ impl LeaseLookup {
 
     /// Returns the body of a lease that is usable now, without waiting.
     pub(crate) fn held_body(&self, name: IdentityName) -> Option<Bytes> {
-        self.registry.body(&LeaseKey::Identity(name), self.clock.now())
+        self.held_body_of(&LeaseKey::Identity(name))
+    }
+
+    /// Like [`LeaseLookup::held_body`], for any key.
+    pub(crate) fn held_body_of(&self, key: &LeaseKey) -> Option<Bytes> {
+        self.registry.body(key, self.clock.now())
     }
 
     /// Returns a lease that is usable now, without waiting.
-    pub(crate) fn held_lease(&self, name: &IdentityName) -> Option<Arc<Lease>> {
-        let handle = self.registry.lookup(&LeaseKey::Identity(name.clone()))?;
+    pub(crate) fn held_lease(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
+        let handle = self.registry.lookup(key)?;
         handle.state().usable(self.clock.now()).map(Arc::clone)
     }
 
@@ -47,7 +52,16 @@ impl LeaseLookup {
     /// # Errors
     /// The response that explains why there is no usable lease.
     pub(crate) async fn lease(&self, name: &IdentityName) -> Result<Arc<Lease>, ErrorResponse> {
-        let find = async || match tokio::time::timeout(MAX_WAIT, self.registry.find(name)).await {
+        self.lease_of(&LeaseKey::Identity(name.clone())).await
+    }
+
+    /// Like [`LeaseLookup::lease`], for any key.
+    ///
+    /// # Errors
+    /// The response that explains why there is no usable lease.
+    pub(crate) async fn lease_of(&self, key: &LeaseKey) -> Result<Arc<Lease>, ErrorResponse> {
+        let name = key.identity();
+        let find = async || match tokio::time::timeout(MAX_WAIT, self.registry.find(key)).await {
             Ok(handle) => handle.ok_or_else(|| ErrorResponse::identity_not_found(name)),
             Err(_) => Err(ErrorResponse::no_lease(name, &LeaseState::default(), self.clock.now())),
         };

@@ -12,15 +12,13 @@ use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
 use crate::model::outcome::{Lookup, TraceStep};
+use crate::model::policy::SessionPolicy;
+use crate::model::session_limits::MAX_CHAINED_DURATION;
 use crate::model::time::timestamp;
-use crate::source::spec::{RoleSpec, TextSource};
-use crate::source::static_keys::read_optional;
+use crate::source::policy_file::policy_of;
+use crate::source::spec::RoleSpec;
 use crate::source::store::check_store;
 use crate::source::{BoxFuture, Source};
-
-/// The maximum duration of a session in a role chain, even if the request asks for more (AWS IAM User Guide, "Role
-/// chaining").
-const MAX_CHAINED_DURATION: Duration = Duration::from_secs(3600);
 
 /// The maximum number of times that a load starts again from the base after a refusal. Each role of a chain may have
 /// used cached credentials that AWS no longer accepts.
@@ -39,6 +37,7 @@ pub struct AssumeRole {
     settings: Option<Settings>,
     region: Option<Box<str>>,
     is_chained: bool,
+    is_base_optional: bool,
 }
 
 /// The base credentials of a role.
@@ -73,7 +72,8 @@ impl AssumeRole {
 
     fn with_base(role: RoleSpec, base: RoleBase) -> Self {
         let name = format!("role {}", DisplayArn(&role.arn)).into();
-        Self { name, location: None, role, base, settings: None, region: None, is_chained: false }
+        let (settings, region) = (None, None);
+        Self { name, location: None, role, base, settings, region, is_chained: false, is_base_optional: false }
     }
 
     /// Returns this role with a location for its errors. Errors of the base have their own location.
@@ -99,6 +99,11 @@ impl AssumeRole {
         Self { is_chained, ..self }
     }
 
+    /// Makes this role *not configured* if its base is. The base is then one of several sources of an identity.
+    pub(crate) fn with_optional_base(self) -> Self {
+        Self { is_base_optional: true, ..self }
+    }
+
     /// Returns the roles from this one down to the base, and the source of the base credentials.
     fn chain(&self) -> (Vec<&Self>, &dyn Source) {
         let mut roles = vec![self];
@@ -116,6 +121,9 @@ impl AssumeRole {
 
     /// Assumes the role with the credentials of the base.
     async fn assume(&self, context: &Context, base: Lookup) -> Lookup {
+        if self.is_base_optional && matches!(base, Lookup::NotConfigured(_)) {
+            return base;
+        }
         let settings = self.settings(context).await;
         let located = |error| settings.locate(error, self.location.as_ref());
         let session = async { self.request(context, &settings, &self.caller(context, base)?).await.map_err(located) };
@@ -129,9 +137,9 @@ impl AssumeRole {
         caller: &Credentials,
     ) -> Result<Credentials, SourceError> {
         check_store(caller, settings, &format!("cannot assume {}", DisplayArn(&self.role.arn)))?;
-        let policy = read_optional(context, self.role.policy_file.clone().map(TextSource::File).as_ref()).await?;
-        let policy = policy.as_ref().map(|policy| policy.as_str());
-        let key = cache_key("assume role", &self.role, policy, settings, |parts| parts.with_caller(caller));
+        let policy = policy_of(context, &self.role).await?;
+        let sent = policy.as_ref().map(SessionPolicy::as_str);
+        let key = cache_key("assume role", &self.role, sent, settings, |parts| parts.with_caller(caller));
         let request = || async {
             let mfa = match &self.role.mfa_serial {
                 Some(serial) => {
@@ -146,7 +154,7 @@ impl AssumeRole {
                 external_id: self.role.external_id.clone(),
                 duration: self.duration(),
                 mfa,
-                policy: policy.map(Into::into),
+                policy: policy.clone(),
                 policy_arns: self.role.policy_arns.clone(),
                 tags: self.role.tags.clone(),
                 source_identity: self.role.source_identity.clone(),
@@ -303,6 +311,7 @@ pub(crate) fn cache_key(
         external_id,
         duration,
         mfa_serial,
+        policy: _,
         policy_file: _,
         policy_arns,
         tags,

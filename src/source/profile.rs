@@ -7,6 +7,7 @@ pub(crate) mod files;
 pub(crate) mod plan;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
@@ -14,13 +15,16 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
+use crate::shared_config::error::ParseWarning;
 use crate::shared_config::locate::NamedPaths;
+use crate::shared_config::other_tools;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
+use crate::source::narrow::RoleNarrowing;
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::profile::plan::depth::Depths;
-use crate::source::profile::plan::link::ProfileLink;
+use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::trust::PropertyTrust;
 use crate::source::spec::{SourceKind, SourceSpec};
 use crate::source::{BoxFuture, Source};
@@ -54,11 +58,13 @@ pub struct ConfigCredentials {
     profile: Option<Box<str>>,
     credentials_file: Option<PathBuf>,
     config_file: Option<PathBuf>,
+    /// Narrows the request for the role of the profile.
+    narrowing: Option<Arc<RoleNarrowing>>,
 }
 
 impl Default for ConfigCredentials {
     fn default() -> Self {
-        Self { name: "profile".into(), profile: None, credentials_file: None, config_file: None }
+        Self { name: "profile".into(), profile: None, credentials_file: None, config_file: None, narrowing: None }
     }
 }
 
@@ -89,6 +95,11 @@ impl ConfigCredentials {
     pub fn config_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.config_file = Some(path.into());
         self
+    }
+
+    /// Returns this source with the role of its profile narrowed. Other credentials of the profile stay as they are.
+    pub(crate) fn narrowed(self, narrowing: Option<Arc<RoleNarrowing>>) -> Self {
+        Self { narrowing, ..self }
     }
 
     /// Makes a source with those settings that are given.
@@ -122,7 +133,27 @@ impl ConfigCredentials {
         };
         let name = profile.to_owned();
         let digest = move |files: &SharedConfig| digest(dependencies(files, &name), USED_PROPERTIES);
-        Ok(OpenedProfile { profiles: ProfileFiles::open(context, &named, digest).await?, profile, is_named })
+        let profiles = ProfileFiles::open(context, &named, digest).await?;
+        if let Ok(files) = profiles.files()
+            && !files.warnings().is_empty()
+        {
+            let in_use = dependencies(files, profile);
+            let is_in_use = |warning: &ParseWarning| {
+                warning.is_about_section(profile)
+                    || in_use.iter().any(|section| warning.is_about_section(section.name()))
+            };
+            profiles.log_warnings(is_in_use);
+        }
+        Ok(OpenedProfile { profiles, profile, is_named })
+    }
+
+    /// Returns hints about properties of the profiles in use that only other tools read.
+    pub(crate) async fn hints(&self, context: &Context) -> Vec<String> {
+        let Ok(opened) = self.open(context).await else { return Vec::new() };
+        let Ok(files) = opened.profiles.files() else { return Vec::new() };
+        let is_profile =
+            |section: &&Section| files.profile(section.name()).is_some_and(|profile| std::ptr::eq(profile, *section));
+        dependencies(files, opened.profile).into_iter().filter(is_profile).flat_map(other_tools::hints).collect()
     }
 
     /// Plans and builds the source of the profile. The inner error is the reason why the source is *not configured*.
@@ -134,7 +165,12 @@ impl ConfigCredentials {
         };
         let trusted = |property: &Property| opened.profiles.check(context, property);
         Ok(match plan::plan(opened.profiles.files()?, section, &trusted)? {
-            Some(link) => {
+            Some(mut link) => {
+                if let Some(narrowing) = &self.narrowing
+                    && let Method::Role { role, .. } | Method::WebIdentity { role, .. } = &mut link.method
+                {
+                    narrowing.apply(role).map_err(|error| error.at(link.location.clone()))?;
+                }
                 let files = opened.profiles.files()?;
                 let s3_endpoint = |name: &str| opened.profiles.settings(context, files.profile(name)).s3_endpoint;
                 Ok(build::build(link, &opened.settings(context)?, &s3_endpoint))
@@ -217,13 +253,15 @@ impl OpenedProfile<'_> {
     }
 }
 
-/// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error.
+/// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error. `failure` returns
+/// the reason why the plan gives no credentials, as far as it is known without a load.
 ///
 /// The time is linear in the length of the text, because a chain that is too long is not followed from each of its
 /// profiles.
 pub(crate) fn describe<'f>(
     files: &'f SharedConfig,
     trusted: PropertyTrust<'f>,
+    failure: &'f dyn Fn(&Section, &ProfileLink) -> Option<String>,
 ) -> impl Iterator<Item = (&'f Section, String)> {
     let mut depths = Depths::new(files);
     files.profiles().filter_map(|name| files.profile(name)).map(move |section| {
@@ -231,13 +269,40 @@ pub(crate) fn describe<'f>(
             true => Err(plan::chain_too_long(section)),
             false => plan::plan(files, section, trusted),
         };
-        (section, description(planned))
+        (section, description(planned, |link| failure(section, link)))
     })
 }
 
-fn description(planned: Result<Option<ProfileLink>, SourceError>) -> String {
+/// Returns the reason why a planned profile gives no credentials: its S3 endpoint must not be used, or the session of its
+/// keys has ended. `None` if only a load can tell.
+pub(crate) fn failure(
+    context: &Context,
+    profiles: &ProfileFiles,
+    section: &Section,
+    link: &ProfileLink,
+) -> Option<String> {
+    if let Some(Err(error)) = profiles.settings(context, Some(section)).s3_endpoint {
+        return Some(SourceError::from(error).message.into());
+    }
+    let mut base = link;
+    while let Method::Role { base: next, .. } = &base.method {
+        base = next;
+    }
+    match &base.method {
+        Method::Keys(keys) => build::ended_session(keys, context),
+        _ => None,
+    }
+}
+
+fn description(
+    planned: Result<Option<ProfileLink>, SourceError>,
+    failure: impl Fn(&ProfileLink) -> Option<String>,
+) -> String {
     match planned {
-        Ok(Some(link)) => link.to_string(),
+        Ok(Some(link)) => match failure(&link) {
+            Some(reason) => format!("fails: {reason}"),
+            None => link.to_string(),
+        },
         Ok(None) => "no credentials".into(),
         Err(error) => format!("wrong: {error}"),
     }

@@ -10,8 +10,32 @@ use std::time::Duration;
 pub(crate) use crate::aws::arn::{
     REWRITE_ACCOUNT_ID, is_account_id, is_sendable_role, looks_like_arn, wrong_account_id,
 };
+use crate::model::identity_name::IdentityName;
+use crate::model::narrowing::Narrowing;
+use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
+use crate::model::session_name::{self, Placeholder};
 pub(crate) use crate::source::url::parse as parse_url;
+
+/// The source chain of an identity, as configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChainSpec<'a> {
+    pub(crate) identity: &'a IdentityName,
+    pub(crate) sources: &'a [SourceSpec],
+    pub(crate) on_failure: OnFailure,
+    pub(crate) long_lived_keys: LongLivedKeys,
+    /// The role that is assumed with the credentials of the sources.
+    pub(crate) assume: Option<&'a RoleSpec>,
+    pub(crate) narrowing: Option<&'a Narrowing>,
+}
+
+impl ChainSpec<'_> {
+    /// Returns true if a session of the chain has this placeholder.
+    pub(crate) fn names(&self, placeholder: Placeholder) -> bool {
+        let assume = self.assume.is_some_and(|role| role.names(placeholder));
+        assume || self.sources.iter().any(|source| source.names(placeholder))
+    }
+}
 
 /// One source of a chain, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,7 +112,9 @@ pub struct RoleSpec {
     pub duration: Option<Duration>,
     /// The MFA device. The user types its code.
     pub mfa_serial: Option<Box<str>>,
-    /// A file with a session policy in JSON. Each load reads the file again, and the file is watched.
+    /// The session policy. The session may do what the role and this policy both allow.
+    pub policy: Option<SessionPolicy>,
+    /// A file with the session policy in JSON. Each load reads the file again, and the file is watched.
     pub policy_file: Option<PathBuf>,
     /// Managed policies that limit the session.
     pub policy_arns: Vec<Box<str>>,
@@ -107,6 +133,31 @@ pub enum TextSource {
     File(PathBuf),
 }
 
+impl RoleSpec {
+    /// Returns true if the role has a session policy or managed policies of its own.
+    pub(crate) fn has_policy(&self) -> bool {
+        self.policy.is_some() || self.policy_file.is_some() || !self.policy_arns.is_empty()
+    }
+
+    /// Returns true if a text of the session has this placeholder.
+    pub(crate) fn names(&self, placeholder: Placeholder) -> bool {
+        let texts =
+            self.session_name.iter().chain(&self.source_identity).chain(self.tags.iter().map(|(_, value)| value));
+        texts.into_iter().any(|text| session_name::names(text, placeholder))
+    }
+}
+
+impl SourceKind {
+    /// Returns true if the credentials are certainly those of a role. A role that is assumed with them lasts an hour at
+    /// most.
+    pub(crate) fn is_role_session(&self) -> bool {
+        matches!(
+            self,
+            Self::AssumeRole { .. } | Self::WebIdentity { .. } | Self::Sso { .. } | Self::Container | Self::Imds { .. }
+        )
+    }
+}
+
 impl From<SourceKind> for SourceSpec {
     fn from(kind: SourceKind) -> Self {
         Self { kind, region: None }
@@ -114,6 +165,23 @@ impl From<SourceKind> for SourceSpec {
 }
 
 impl SourceSpec {
+    /// The role that gives the credentials of this source.
+    pub(crate) fn role(&self) -> Option<&RoleSpec> {
+        match &self.kind {
+            SourceKind::AssumeRole { role, .. } | SourceKind::WebIdentity { role, .. } => Some(role),
+            _ => None,
+        }
+    }
+
+    /// Returns true if a role of this source has this placeholder.
+    pub(crate) fn names(&self, placeholder: Placeholder) -> bool {
+        match &self.kind {
+            SourceKind::AssumeRole { role, base } => role.names(placeholder) || base.names(placeholder),
+            SourceKind::WebIdentity { role, .. } => role.names(placeholder),
+            _ => false,
+        }
+    }
+
     /// Returns true if `AWS_PROFILE` or `AWS_DEFAULT_PROFILE` names the profile of this source or of its base.
     pub(crate) fn is_of_the_environments_profile(&self) -> bool {
         match &self.kind {

@@ -12,10 +12,7 @@ use crate::model::error::SourceError;
 /// if AWS is not there. An endpoint of AWS itself, such as that of a VPC, is no other store. `cannot` is the end of the
 /// message: `cannot be exchanged for a session`.
 pub(crate) fn check_store(keys: &Credentials, settings: &Settings, cannot: &str) -> Result<(), SourceError> {
-    let Some(endpoint) = keys.endpoint.as_deref().filter(|endpoint| !is_of_aws(Url::parse(endpoint).ok().as_ref()))
-    else {
-        return Ok(());
-    };
+    let Some(endpoint) = other_store(keys) else { return Ok(()) };
     match &settings.endpoints.sts {
         // The request reports a setting that must not be used.
         Some(Err(_)) => return Ok(()),
@@ -27,6 +24,11 @@ pub(crate) fn check_store(keys: &Credentials, settings: &Settings, cannot: &str)
         "if that store has an STS, name it in AWS_ENDPOINT_URL_STS or in the services section of the profile; else set \
          long_lived_keys = \"direct\" for this identity, or use the keys without a role",
     ))
+}
+
+/// Returns the endpoint of the store that the keys belong to, if it is not AWS.
+pub(crate) fn other_store(keys: &Credentials) -> Option<&str> {
+    keys.endpoint.as_deref().filter(|endpoint| !is_of_aws(Url::parse(endpoint).ok().as_ref()))
 }
 
 fn is_of_aws(url: Option<&Url>) -> bool {

@@ -10,12 +10,15 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::Lookup;
+use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
 use crate::model::text::{Escaped, InvalidText, usable};
 use crate::os::environment::Environment;
 use crate::source::assume_role::{cache_key, session_name};
+use crate::source::narrow::RoleNarrowing;
+use crate::source::policy_file::policy_of;
 use crate::source::spec::{RoleSpec, TextSource};
-use crate::source::static_keys::{read, read_optional};
+use crate::source::static_keys::read;
 use crate::source::{BoxFuture, Source};
 
 const ROLE_ARN: &str = "AWS_ROLE_ARN";
@@ -69,6 +72,15 @@ impl WebIdentityCredentials {
         Self { region, ..self }
     }
 
+    /// Returns this source with its role narrowed.
+    ///
+    /// # Errors
+    /// If the role has a session policy of its own.
+    pub(crate) fn narrowed(mut self, narrowing: &RoleNarrowing) -> Result<Self, SourceError> {
+        narrowing.apply(&mut self.role)?;
+        Ok(self)
+    }
+
     pub(crate) async fn assume(&self, context: &Context) -> Result<Credentials, SourceError> {
         let token = read(context, &TextSource::File(self.token_file.clone())).await;
         let token = token.map_err(|error| error.while_trying("web_identity_token_file").with_hint(TOKEN_FILE_HINT))?;
@@ -84,16 +96,16 @@ impl WebIdentityCredentials {
             )
             .with_hint("check that it holds the token alone, in one line"),
         })?;
-        let policy = read_optional(context, self.role.policy_file.clone().map(TextSource::File).as_ref()).await?;
-        let policy = policy.as_ref().map(|policy| policy.as_str());
+        let policy = policy_of(context, &self.role).await?;
+        let sent = policy.as_ref().map(SessionPolicy::as_str);
         let (token, settings) = (Secret::new(token.as_str()), self.settings(context).await);
-        let key = cache_key("web identity", &self.role, policy, &settings, |parts| parts.with(token.expose()));
+        let key = cache_key("web identity", &self.role, sent, &settings, |parts| parts.with(token.expose()));
         let request = || async {
             let request = sts::WebIdentityRequest {
                 role_arn: self.role.arn.clone(),
                 session_name: session_name(&self.role, context.clock.now()),
                 duration: self.role.duration,
-                policy: policy.map(Into::into),
+                policy: policy.clone(),
                 policy_arns: self.role.policy_arns.clone(),
             };
             sts::assume_role_with_web_identity(context, &settings, &request, &token).await

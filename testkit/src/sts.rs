@@ -32,6 +32,20 @@ pub struct Role {
 struct Key {
     secret: String,
     token: Option<String>,
+    owner: Owner,
+}
+
+/// The principal of a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    User,
+    Root,
+    /// The session of a role, with a maximum of one hour for the next.
+    Role,
+    /// A federated user. It may call GetCallerIdentity only.
+    Federated,
+    /// The session of GetSessionToken. It may call AssumeRole and GetCallerIdentity only.
+    Session,
 }
 
 pub struct State {
@@ -54,7 +68,7 @@ impl Sts {
 
     /// Accepts signatures for this region; knows one long-lived key pair and no role.
     pub fn start(region: &str) -> Self {
-        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None };
+        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None, owner: Owner::User };
         Self::over(State {
             region: region.into(),
             keys: HashMap::from([(Self::ACCESS_KEY_ID.into(), key)]),
@@ -84,7 +98,14 @@ impl Sts {
 
     /// Adds a key pair, or changes the secret of a known key.
     pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
-        let key = Key { secret: secret.into(), token: token.map(Into::into) };
+        let owner = if token.is_some() { Owner::Role } else { Owner::User };
+        let key = Key { secret: secret.into(), token: token.map(Into::into), owner };
+        self.set(|state| state.keys.insert(access_key_id.into(), key));
+    }
+
+    /// Adds the key pair of the root user of the account.
+    pub fn know_root(&self, access_key_id: &str, secret: &str) {
+        let key = Key { secret: secret.into(), token: None, owner: Owner::Root };
         self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
@@ -189,6 +210,14 @@ impl State {
                 let caller = self.caller(request)?;
                 self.session_token(&form, &caller)
             }
+            "GetFederationToken" => {
+                let caller = self.caller(request)?;
+                self.federation_token(&form, &caller)
+            }
+            "GetCallerIdentity" => {
+                let caller = self.caller(request)?;
+                self.caller_identity(&form, &caller)
+            }
             other => Err((400, "InvalidAction", format!("Could not find operation {other} for version 2011-06-15"))),
         }
     }
@@ -207,8 +236,16 @@ impl State {
             ],
             true,
         )?;
-        let chained = self.keys[caller].token.is_some();
+        let owner = self.keys[caller].owner;
+        if matches!(owner, Owner::Root | Owner::Federated) {
+            return Err((403, "AccessDenied", "Roles may not be assumed by root accounts or federated users.".into()));
+        }
+        let chained = owner == Owner::Role;
         let seconds = duration(form, 3600, 900..=43_200)?;
+        let packed = packed_size(form)?;
+        if let Some(name) = value(form, "SourceIdentity") {
+            check_name("sourceIdentity", name, 2..=64)?;
+        }
         if chained && seconds > 3600 {
             let message =
                 "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
@@ -225,8 +262,8 @@ impl State {
             let message = format!("User: {caller} is not authorized to perform: sts:AssumeRole on resource: {arn}");
             return Err((403, "AccessDenied", message));
         }
-        let user = assumed_role(arn, name);
-        Ok(self.issue("AssumeRole", seconds, &user))
+        let user = format!("{}{packed}", assumed_role(arn, name));
+        Ok(self.issue("AssumeRole", Owner::Role, seconds, &user))
     }
 
     fn web_identity(&mut self, form: &Form) -> Result<String, Refusal> {
@@ -240,8 +277,10 @@ impl State {
             let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
             return Err((403, "AccessDenied", message.into()));
         }
-        let user = format!("<SubjectFromWebIdentityToken>s</SubjectFromWebIdentityToken>{}", assumed_role(arn, name));
-        Ok(self.issue("AssumeRoleWithWebIdentity", seconds, &user))
+        let packed = packed_size(form)?;
+        let user = assumed_role(arn, name);
+        let user = format!("<SubjectFromWebIdentityToken>s</SubjectFromWebIdentityToken>{user}{packed}");
+        Ok(self.issue("AssumeRoleWithWebIdentity", Owner::Role, seconds, &user))
     }
 
     fn session_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
@@ -250,15 +289,51 @@ impl State {
         if self.keys[caller].token.is_some() {
             return Err((403, "AccessDenied", "Cannot call GetSessionToken with session credentials".into()));
         }
-        Ok(self.issue("GetSessionToken", seconds, ""))
+        Ok(self.issue("GetSessionToken", Owner::Session, seconds, ""))
+    }
+
+    fn federation_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
+        only(form, &["Name", "DurationSeconds", "ExternalId"], true)?;
+        if self.keys[caller].owner != Owner::User {
+            return Err((403, "AccessDenied", "Cannot call GetFederationToken with session credentials".into()));
+        }
+        if value(form, "ExternalId").is_some() {
+            return Err((400, "ValidationError", "unexpected parameter ExternalId".into()));
+        }
+        let name = need(form, "Name")?;
+        check_name("name", name, 2..=32)?;
+        let (seconds, packed) = (duration(form, 43_200, 900..=129_600)?, packed_size(form)?);
+        let account = Sts::ACCOUNT;
+        let user = format!(
+            "<FederatedUser><FederatedUserId>{account}:{name}</FederatedUserId>\
+             <Arn>arn:aws:sts::{account}:federated-user/{name}</Arn></FederatedUser>{packed}"
+        );
+        Ok(self.issue("GetFederationToken", Owner::Federated, seconds, &user))
+    }
+
+    fn caller_identity(&self, form: &Form, caller: &str) -> Result<String, Refusal> {
+        only(form, &[], false)?;
+        let account = Sts::ACCOUNT;
+        let (arn, id) = match self.keys[caller].owner {
+            Owner::User | Owner::Session => (format!("arn:aws:iam::{account}:user/me"), "AIDAEXAMPLE".to_owned()),
+            Owner::Root => (format!("arn:aws:iam::{account}:root"), account.to_owned()),
+            Owner::Role => (format!("arn:aws:sts::{account}:assumed-role/r/s"), "AROAEXAMPLE:s".to_owned()),
+            Owner::Federated => (format!("arn:aws:sts::{account}:federated-user/f"), format!("{account}:f")),
+        };
+        Ok(format!(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \
+             <GetCallerIdentityResult>\n    <Arn>{arn}</Arn>\n    <UserId>{id}</UserId>\n    \
+             <Account>{account}</Account>\n  </GetCallerIdentityResult>\n  <ResponseMetadata>\n    \
+             <RequestId>r</RequestId>\n  </ResponseMetadata>\n</GetCallerIdentityResponse>\n"
+        ))
     }
 
     /// Issues credentials and accepts them from then on.
-    fn issue(&mut self, action: &str, seconds: u64, user: &str) -> String {
+    fn issue(&mut self, action: &str, owner: Owner, seconds: u64, user: &str) -> String {
         self.issued += 1;
         let n = self.issued;
         let (id, secret, token) = (format!("ASIA{n}"), format!("hush-secret-{n}"), format!("hush/token+{n}=="));
-        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()) });
+        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()), owner });
         let end = (self.now() + Duration::from_secs(seconds)).replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
         let end = self.expiration.clone().unwrap_or(end);
         format!(
@@ -367,9 +442,65 @@ fn only(form: &Form, names: &[&str], policy: bool) -> Result<(), Refusal> {
 
 fn session_name(form: &Form) -> Result<&str, Refusal> {
     let name = need(form, "RoleSessionName")?;
-    let fits = (2..=64).contains(&name.len())
+    check_name("roleSessionName", name, 2..=64).map(|()| name)
+}
+
+fn check_name(what: &str, name: &str, length: std::ops::RangeInclusive<usize>) -> Result<(), Refusal> {
+    let fits = length.contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
-    if fits { Ok(name) } else { Err((400, "ValidationError", format!("Value '{name}' at 'roleSessionName' failed"))) }
+    if fits { Ok(()) } else { Err((400, "ValidationError", format!("Value '{name}' at '{what}' failed"))) }
+}
+
+/// Checks policies and tags like STS, and returns the element with their size. The packed size is made up here: AWS does
+/// not tell how it packs. A policy with `TooLarge` in it is too large.
+fn packed_size(form: &Form) -> Result<String, Refusal> {
+    let of = |prefix: &str, field: &str| -> Vec<&str> {
+        let members = form.iter().filter(|(name, _)| name.starts_with(prefix) && name.ends_with(field));
+        members.map(|(_, value)| value.as_str()).collect()
+    };
+    let invalid = |what: String| (400, "ValidationError", what);
+    let (policy, arns) = (value(form, "Policy"), of("PolicyArns.member.", ".arn"));
+    let (keys, values) = (of("Tags.member.", ".Key"), of("Tags.member.", ".Value"));
+    if let Some(policy) = policy {
+        if policy.contains("TooLarge") {
+            let message = "Serialized token too large for session".to_owned();
+            return Err((400, "PackedPolicyTooLarge", message));
+        }
+        let is_policy = policy.starts_with('{')
+            && policy.ends_with('}')
+            && policy.contains("\"Effect\"")
+            && policy.contains("\"Statement\"")
+            && !policy.contains("\"Principal\"");
+        if !is_policy {
+            return Err((400, "MalformedPolicyDocument", "Syntax errors in policy.".into()));
+        }
+        if !policy.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}')) {
+            return Err(invalid("Value at 'policy' failed".into()));
+        }
+    }
+    let characters =
+        policy.map_or(0, |policy| policy.chars().count()) + arns.iter().map(|arn| arn.len()).sum::<usize>();
+    if characters > 2048 || arns.len() > 10 || arns.iter().any(|arn| arn.len() < 20 || !arn.contains(":policy/")) {
+        return Err(invalid("Value at 'policyArns' or 'policy' failed".into()));
+    }
+    let is_tag = |text: &&str| {
+        text.chars()
+            .all(|c| c.is_alphanumeric() || c == ' ' || matches!(c, '_' | '.' | ':' | '/' | '=' | '+' | '-' | '@'))
+    };
+    let lower: std::collections::HashSet<String> = keys.iter().map(|key| key.to_lowercase()).collect();
+    let fits = keys.len() <= 50
+        && keys.len() == values.len()
+        && lower.len() == keys.len()
+        && keys.iter().all(|key| (1..=128).contains(&key.chars().count()) && !key.to_lowercase().starts_with("aws:"))
+        && values.iter().all(|value| value.chars().count() <= 256)
+        && keys.iter().chain(&values).all(is_tag);
+    if !fits {
+        return Err(invalid("Value at 'tags' failed".into()));
+    }
+    match characters + keys.len() {
+        0 => Ok(String::new()),
+        size => Ok(format!("<PackedPolicySize>{}</PackedPolicySize>", (size / 24).clamp(1, 99))),
+    }
 }
 
 fn duration(form: &Form, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, Refusal> {

@@ -1,6 +1,7 @@
 """Profiles that assume roles at foreign STS implementations: SeaweedFS, with an S3 that checks the keys, and moto."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from programs import environment, once, write
 from seaweedfs import CHAIN, ROLE, WEB_ROLE, Key, SeaweedFS, new_key
 from sts import Issued, Sts
 
+READ_ONLY = """{
+  "Version": "2012-10-17",
+  "Statement": [{ "Effect": "Allow", "Action": ["s3:ListAllMyBuckets", "s3:ListBucket", "s3:GetObject"], "Resource": "*" }]
+}
+"""
+WHO = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
 LISTED = f"buckets: {BUCKET}"
 SESSION = '[defaults]\nlong_lived_keys = "session"\nsession_duration = "1h"\n'
 
@@ -80,7 +87,21 @@ def test_reports_refusals_of_seaweedfs_with_their_location(binary, home, seaweed
     assert "another-secret" not in refused.stderr
 
 
-# moto, which has GetSessionToken.
+def test_seaweedfs_applies_a_session_policy(binary, home, seaweedfs):
+    """The role may do everything, and the session only what the policy allows as well."""
+    profiles(home, seaweedfs.keys[0])
+    policy = write(home / "read-only.json", READ_ONLY)
+    issued = keys(get(binary, home, seaweedfs.endpoint, "--profile", "role", "--policy", str(policy)))
+    s3 = seaweedfs.s3(issued)
+    assert BUCKET in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        s3.put_object(Bucket=BUCKET, Key="narrowed", Body=b"x")
+    whole = keys(get(binary, home, seaweedfs.endpoint, "--profile", "role"))
+    seaweedfs.s3(whole).put_object(Bucket=BUCKET, Key="narrowed", Body=b"x")
+    seaweedfs.s3(whole).delete_object(Bucket=BUCKET, Key="narrowed")
+
+
+# moto, which has GetSessionToken and GetFederationToken.
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +136,22 @@ def test_moto_gives_roles_and_sessions(binary: Path, home: Path, moto: Moto, tmp
     for flags in (["--profile", "role"], ["--profile", "base", "--config", str(toml)]):
         refused = get(binary, home, moto.endpoint, *flags)
         assert refused.returncode == 1 and "SignatureDoesNotMatch" in refused.stderr, refused
+
+
+def test_moto_narrows_roles_and_users(binary: Path, home: Path, moto: Moto):
+    roles = f"arn:aws:iam::{ACCOUNT}:role/"
+    profiles(home, moto.key)
+    file = home / ".aws/config"
+    write(file, file.read_text().replace("arn:aws:iam::role/", roles))
+    policy = str(write(home / "read-only.json", READ_ONLY))
+    for profile, arn in (("role", "assumed-role/S3Role/credenza-default"), ("base", "federated-user/credenza-default")):
+        issued = keys(get(binary, home, moto.endpoint, "--profile", profile, "--policy", policy))
+        assert issued.access_key_id != moto.key.access_key_id and issued.token
+        if profile == "role":
+            assert moto.client("sts", issued).get_caller_identity()["Arn"] == f"arn:aws:sts::{ACCOUNT}:{arn}"
+    command = [str(binary), "exec", "--profile", "role", "--policy", policy, "--for", "30m", "--", sys.executable, "-c", WHO]
+    ended = once(command, environment(home, AWS_ENDPOINT_URL_STS=moto.endpoint), home)
+    assert ended.returncode == 0 and "assumed-role/S3Role/credenza-default" in ended.stdout, ended
 
 
 # Long-lived keys that never leave the broker.

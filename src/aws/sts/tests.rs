@@ -89,12 +89,12 @@ async fn sends_every_parameter() {
     let (serial, code) = ("arn:aws:iam::123456789012:mfa/me", "123456");
     let mfa = Some((serial.into(), code.into()));
     sts.allow(ROLE, Role { external_id: Some("e/1".into()), mfa, ..Role::default() });
-    let policy = "{\n \"Version\": \"2012-10-17\" }";
+    let policy = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*"}}"#;
     let role = AssumeRoleRequest {
         external_id: Some("e/1".into()),
         duration: Some(Duration::from_secs(900)),
         mfa: Some(MfaCode { serial: serial.into(), code: code.into() }),
-        policy: Some(policy.into()),
+        policy: Some(SessionPolicy::parse(policy).unwrap()),
         policy_arns: vec!["arn:aws:iam::aws:policy/A".into(), "arn:aws:iam::aws:policy/B".into()],
         tags: vec![("team".into(), "a b".into()), ("empty".into(), "".into())],
         source_identity: Some("who".into()),
@@ -138,7 +138,7 @@ async fn signs_role_chains_with_session_token_of_each_role() {
     assert!(seen.header("authorization").unwrap().contains(names));
     let long = AssumeRoleRequest { duration: Some(Duration::from_secs(7200)), ..role() };
     let error = assume(&sts, &first, &long).await.unwrap_err();
-    assert!(error.to_string().contains("1 hour session limit"), "{error}");
+    assert!(error.to_string().contains("the session of another role lasts 1h at most"), "{error}");
     assert_eq!(error.kind, ErrorKind::Misconfigured);
 }
 
@@ -487,4 +487,116 @@ async fn signs_each_attempt_with_its_own_time() {
         sts.server().seen().iter().map(|seen| seen.header("x-amz-date").unwrap().to_owned()).collect();
     dates.dedup();
     assert_eq!(dates.len(), 3, "{dates:?}");
+}
+
+fn read_only() -> SessionPolicy {
+    SessionPolicy::parse(r#"{"Statement":{"Effect":"Allow","Action":"s3:Get*","Resource":"*"}}"#).unwrap()
+}
+
+fn federated_user() -> FederationTokenRequest {
+    FederationTokenRequest { name: "web".into(), policy: Some(read_only()), ..FederationTokenRequest::default() }
+}
+
+#[tokio::test]
+async fn federates_an_iam_user() {
+    let sts = sts();
+    let user = FederationTokenRequest {
+        duration: Some(Duration::from_secs(129_600)),
+        policy_arns: vec!["arn:aws:iam::aws:policy/A".into()],
+        tags: vec![("team".into(), "a b".into())],
+        ..federated_user()
+    };
+    let found = get_federation_token(&context(), &at(&sts.url()), &caller(), &user).await.unwrap();
+    assert!((129_590..=129_601).contains(&lasts(&found)));
+    assert_eq!(found.account_id.as_deref(), Some(Sts::ACCOUNT));
+    let session = found.session.clone().unwrap();
+    assert_eq!((session.session_name.as_deref(), session.packed_policy_size), (Some("web"), Some(3)));
+    assert_eq!((session.is_of_role, session.request_id.as_deref()), (false, Some("r")));
+    let (forms, policy) = (sts.forms(), read_only());
+    let expected = [
+        ("Action", "GetFederationToken"),
+        ("Version", "2011-06-15"),
+        ("Name", "web"),
+        ("PolicyArns.member.1.arn", "arn:aws:iam::aws:policy/A"),
+        ("Policy", policy.as_str()),
+        ("DurationSeconds", "129600"),
+        ("Tags.member.1.Key", "team"),
+        ("Tags.member.1.Value", "a b"),
+    ];
+    assert_eq!(pairs(&forms[0]), expected);
+    let identity = get_caller_identity(&context(), &at(&sts.url()), &found).await.unwrap();
+    assert_eq!(&*identity.arn, "arn:aws:sts::123456789012:federated-user/f");
+    // It may assume no role.
+    let error = assume(&sts, &found, &role()).await.unwrap_err();
+    assert!(error.to_string().contains("federated users"), "{error}");
+}
+
+#[tokio::test]
+async fn names_the_caller() {
+    let sts = sts();
+    sts.know_root("AKIAROOT", Sts::SECRET_ACCESS_KEY);
+    for (id, arn, is_root) in [
+        (Sts::ACCESS_KEY_ID, "arn:aws:iam::123456789012:user/me", false),
+        ("AKIAROOT", "arn:aws:iam::123456789012:root", true),
+    ] {
+        let caller = Credentials::new(id, Sts::SECRET_ACCESS_KEY).unwrap();
+        let identity = get_caller_identity(&context(), &at(&sts.url()), &caller).await.unwrap();
+        assert_eq!((&*identity.account, &*identity.arn, identity.is_root()), (Sts::ACCOUNT, arn, is_root));
+        assert!(!identity.user_id.is_empty());
+    }
+    for answer in ["<a/>", "<GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult>"] {
+        sts.script([Reply::ok(answer)]);
+        let error = get_caller_identity(&context(), &at(&sts.url()), &caller()).await.unwrap_err();
+        assert!(error.to_string().contains("the answer has no"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn too_large_policies_name_what_to_shorten() {
+    let sts = sts();
+    let text = r#"{"Statement":{"Effect":"Allow","Action":"s3:TooLarge","Resource":"*"}}"#;
+    let role = AssumeRoleRequest { policy: Some(SessionPolicy::parse(text).unwrap()), ..role() };
+    let error = assume(&sts, &caller(), &role).await.unwrap_err();
+    assert!(error.to_string().contains("PackedPolicyTooLarge"), "{error}");
+    assert!(error.to_string().contains("shorten the session policy") && error.to_string().contains("tags"), "{error}");
+}
+
+/// STS would refuse each of these.
+#[tokio::test]
+async fn checks_the_limits_of_sts_before_asking() {
+    let sts = sts();
+    let settings = at(&sts.url());
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let arns = |count: usize| vec![Box::from("arn:aws:iam::aws:policy/ReadOnlyAccess"); count];
+    let tags = |count: usize| (0..count).map(|number| (format!("k{number}").into(), "v".into())).collect::<Vec<_>>();
+    for (request, told) in [
+        (AssumeRoleRequest { duration: seconds(899), ..role() }, "900 to 43200 seconds"),
+        (AssumeRoleRequest { duration: seconds(43_201), ..role() }, "900 to 43200 seconds"),
+        (AssumeRoleRequest { policy_arns: arns(11), ..role() }, "10 managed policies"),
+        (AssumeRoleRequest { tags: tags(51), ..role() }, "50, and there are 51"),
+        (AssumeRoleRequest { session_name: "a b".into(), ..role() }, "session_name"),
+        (AssumeRoleRequest { source_identity: Some("a".into()), ..role() }, "2 to 64"),
+    ] {
+        let error = assume(&sts, &caller(), &request).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Misconfigured && error.to_string().contains(told), "{error}");
+    }
+    let web = WebIdentityRequest { duration: seconds(1), ..web_identity() };
+    assert!(assume_role_with_web_identity(&context(), &settings, &web, &TOKEN.into()).await.is_err());
+    let session = caller().with_session_token(Some("t")).unwrap();
+    let minio = Credentials::new("minioadmin", "hush").unwrap();
+    let federate = async |caller: &Credentials, user: FederationTokenRequest| {
+        get_federation_token(&context(), &settings, caller, &user).await.unwrap_err().to_string()
+    };
+    assert!(federate(&session, federated_user()).await.contains("AKIA"));
+    assert!(federate(&minio, federated_user()).await.contains("AKIA"));
+    for (user, told) in [
+        (FederationTokenRequest { policy: None, ..federated_user() }, "no rights"),
+        (FederationTokenRequest { name: "a".repeat(33).into(), ..federated_user() }, "2 to 32"),
+        (FederationTokenRequest { duration: seconds(129_601), ..federated_user() }, "900 to 129600"),
+        (FederationTokenRequest { tags: tags(51), ..federated_user() }, "50, and there are 51"),
+    ] {
+        let error = federate(&caller(), user).await;
+        assert!(error.contains(told), "{error}");
+    }
+    assert!(sts.actions().is_empty(), "{:?}", sts.actions());
 }

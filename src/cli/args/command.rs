@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap_complete::Shell;
 
 use crate::cli::args::options;
+use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::control::ControlCommand;
 use crate::cli::login::LoginRequest;
@@ -23,6 +25,7 @@ pub(crate) enum Command {
         format: OutputFormat,
         from_daemon: bool,
         mfa_code: Option<Secret>,
+        policies: PolicyOptions,
     },
     Env {
         identity: IdentityName,
@@ -33,6 +36,9 @@ pub(crate) enum Command {
         mfa_code: Option<Secret>,
         /// Leaves the other profiles of the user readable.
         keep_profiles: bool,
+        policies: PolicyOptions,
+        /// The time after which the credentials end. `None` means with the program.
+        lifetime: Option<Duration>,
         /// The program and its arguments; never empty.
         command: Vec<OsString>,
     },

@@ -1,7 +1,9 @@
 //! The global flags with their variables and help.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser};
@@ -10,6 +12,7 @@ use tracing_subscriber::filter::Targets;
 use crate::cli::args::control::socket_path;
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
+use crate::config::listen::ListenAddress;
 use crate::config::users::Account;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
@@ -171,11 +174,11 @@ pub(crate) struct ServerOptions {
         help = "Listen on this address; repeat for more [default: 127.0.0.1:9733 and [::1]:9733]",
         long,
         env = "CREDENZA_LISTEN",
-        value_name = "ADDRESS:PORT",
-        value_parser = value::address,
+        value_name = "ADDRESS:PORT|unix:PATH",
+        value_parser = value::listen_address,
         value_delimiter = ','
     )]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<ListenAddress>,
 
     /// Allow addresses that other hosts can reach
     #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new())]
@@ -200,6 +203,32 @@ pub(crate) struct ServerOptions {
     /// Read the auth token from a file and write none (- is standard input)
     #[arg(long, env = "CREDENZA_AUTH_TOKEN_FILE", value_name = "FILE", value_parser = value::path)]
     auth_token_file: Option<PathBuf>,
+}
+
+/// The times that `--for` accepts: any that STS could give, and seconds for tests of a program.
+const FOR_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(36 * 3600);
+
+/// Parses the time of `--for`.
+pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
+    value::duration(&FOR_ALLOWED)(text)
+}
+
+/// The flags that narrow the session of one command.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PolicyOptions {
+    /// Allow only what this session policy (JSON) allows as well
+    #[arg(long, env = "CREDENZA_POLICY", value_name = "FILE", value_parser = value::path)]
+    pub(crate) policy: Option<PathBuf>,
+
+    /// Allow only what this managed policy allows as well; repeat for more
+    #[arg(long, env = "CREDENZA_POLICY_ARN", value_name = "ARN", value_parser = value::policy_arn, value_delimiter = ',')]
+    pub(crate) policy_arn: Vec<Box<str>>,
+}
+
+impl PolicyOptions {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.policy.is_none() && self.policy_arn.is_empty()
+    }
 }
 
 /// The flags of the IMDS server.

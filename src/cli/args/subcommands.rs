@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap_complete::Shell;
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
+use crate::cli::args::options::{PolicyOptions, lifetime};
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::value;
@@ -56,6 +58,9 @@ that its identity does not have, and keeps your own.")]
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
         mfa_code: Option<Secret>,
+
+        #[command(flatten)]
+        policies: PolicyOptions,
     },
 
     /// Print the variables that make AWS SDKs use a running daemon, and unset those with precedence over it
@@ -86,8 +91,11 @@ Examples:
   credenza exec -- aws s3 ls
   credenza exec --identity minio -- rclone ls :s3,env_auth:bucket
   credenza exec --profile admin --keep-profiles -- terraform plan
+  credenza exec --identity prod --policy read-only.json --for 30m -- ./agent
 The command starts when credentials are loaded. Credenza exits with its exit code. The command sees none of your profiles \
-and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names.")]
+and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the policy allows as well: \
+a role and a web identity are narrowed by STS itself, the long-lived keys of an IAM user by GetFederationToken (whose \
+sessions may call neither IAM nor STS), and anything else is refused.")]
     Exec {
         /// Serve the credentials of this identity
         #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
@@ -100,6 +108,13 @@ and keys: [default] is the broker. With --keep-profiles it can use your other pr
         /// Leave your other profiles readable for the command, beside the default profile
         #[arg(long, env = "CREDENZA_KEEP_PROFILES", value_parser = BoolishValueParser::new())]
         keep_profiles: bool,
+
+        #[command(flatten)]
+        policies: PolicyOptions,
+
+        /// End the credentials after this time, such as 90s, 30m or 8h [default: with the command]
+        #[arg(long = "for", env = "CREDENZA_FOR", value_name = "TIME", value_parser = lifetime)]
+        lifetime: Option<Duration>,
 
         /// The command and its arguments, after --
         #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]

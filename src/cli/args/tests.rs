@@ -4,12 +4,14 @@ use std::time::Duration;
 use clap::ArgAction;
 use clap_complete::Shell;
 
+use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::*;
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
 use crate::config::server::AuthTokenConfig;
 use crate::config::users::Account;
+use crate::config::value::listen_address;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
 /// The variable with the arguments of a child process. The child runs this test program, since a test must not change
@@ -61,12 +63,24 @@ fn every_flag_has_a_variable_and_hides_its_value() {
 
 #[test]
 fn parses_every_command() {
-    let get =
-        |identity: &str, format| Command::Get { identity: identity.into(), format, from_daemon: false, mfa_code: None };
+    let get = |identity: &str, format| Command::Get {
+        identity: identity.into(),
+        format,
+        from_daemon: false,
+        mfa_code: None,
+        policies: PolicyOptions::default(),
+    };
     let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
     let exec = |identity: &str, command: &[&str]| {
         let command = command.iter().map(Into::into).collect();
-        Command::Exec { identity: identity.into(), mfa_code: None, keep_profiles: false, command }
+        Command::Exec {
+            identity: identity.into(),
+            mfa_code: None,
+            keep_profiles: false,
+            policies: PolicyOptions::default(),
+            lifetime: None,
+            command,
+        }
     };
     for (line, expected) in [
         ("", Command::Serve),
@@ -77,7 +91,13 @@ fn parses_every_command() {
         ("get --format powershell", get("default", OutputFormat::Powershell)),
         (
             "get --from-daemon --identity a --token-file t --listen 127.0.0.1:1",
-            Command::Get { identity: "a".into(), format: OutputFormat::Process, from_daemon: true, mfa_code: None },
+            Command::Get {
+                identity: "a".into(),
+                format: OutputFormat::Process,
+                from_daemon: true,
+                mfa_code: None,
+                policies: PolicyOptions::default(),
+            },
         ),
         ("env", env("default", ShellDialect::Env)),
         ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
@@ -112,11 +132,11 @@ fn parses_commands_of_the_control_socket() {
         assert_eq!(invocation.command, Command::Control(expected), "{line}");
         assert_eq!(invocation.overrides.control_socket.as_deref(), Some(Path::new("/s")));
     }
-    let line = "grant build --identity dev --for 90s --policy p --policy-arn arn:a,arn:b --client-file f --replace --format fish";
+    let line = "grant build --identity dev --for 90s --policy p --policy-arn arn:aws:iam::aws:policy/A,arn:aws:iam::aws:policy/B --client-file f --replace --format fish";
     let Command::Control(ControlCommand::Grant(grant)) = valid(line).command else { panic!() };
     assert_eq!((grant.name.as_str(), grant.identity.as_str(), grant.period.as_secs()), ("build", "dev", 90));
-    assert_eq!((grant.policy_arns.len(), grant.replace, grant.dialect), (2, true, Some(ShellDialect::Fish)));
-    assert_eq!((grant.policy, grant.client_file), (Some("p".into()), Some("f".into())));
+    assert_eq!((grant.policies.policy_arn.len(), grant.replace, grant.dialect), (2, true, Some(ShellDialect::Fish)));
+    assert_eq!((grant.policies.policy, grant.client_file), (Some("p".into()), Some("f".into())));
     let Command::Control(ControlCommand::Grant(grant)) = valid("grant a --identity b --for 1s --json").command else {
         panic!()
     };
@@ -165,6 +185,7 @@ fn usage_errors_say_what_to_do() {
         ("exec ls", "ls"),
         ("get --format xml", "process"),
         ("--listen localhost:1", "127.0.0.1:9733"),
+        ("--listen unix:relative", "not the absolute path of a Unix socket"),
         ("--log-level inof", "info, debug"),
         ("--log-format xml", "json"),
         ("--profil dev", "'--profile'"),
@@ -213,13 +234,17 @@ fn source_flags_build_a_chain() {
 
 #[test]
 fn parses_server_flags() {
-    let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2", "[::1]:3"].map(|text| text.parse().unwrap()).to_vec();
-    let line = "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3 --allow-remote --token-file t --token-group 5";
+    let addresses = ["127.0.0.1:1", "[::1]:2", "[::1]:3", "unix:/s"].map(|text| listen_address(text).unwrap()).to_vec();
+    let line =
+        "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3,unix:/s --allow-remote --token-file t --token-group 5";
     let overrides = valid(line).overrides;
     assert_eq!(overrides.listen.as_deref(), Some(&addresses[1..]), "clap uses the values after the command");
     assert_eq!((overrides.allow_remote, overrides.token_group), (Some(true), Some(Account::Id(5))));
     assert_eq!(overrides.token, Some(AuthTokenConfig::Kept(Some("t".into()))));
-    assert_eq!(valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3").overrides.listen, Some(addresses));
+    assert_eq!(
+        valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3,unix:/s").overrides.listen,
+        Some(addresses)
+    );
     assert_eq!(valid("").overrides, Overrides::default());
     let read = valid("--auth-token-file t").overrides.token;
     assert_eq!(read, Some(AuthTokenConfig::Given(TextSource::File("t".into()))));
@@ -351,7 +376,8 @@ fn flags_beat_variables_and_variables_beat_the_file() {
         ("--token-file /f", &format!("AUTH_TOKEN={TOKEN}"), "token=Some(\"/f\")"),
         ("--auth-token-file /f", "TOKEN_FILE=/v", "token=/f"),
         ("", &format!("AUTH_TOKEN={TOKEN}|TOKEN_FILE=/v"), "remove --token-file"),
-        ("", "LISTEN=127.0.0.1:1,[::1]:2", "[127.0.0.1:1, [::1]:2]"),
+        ("", "LISTEN=127.0.0.1:1,[::1]:2", "[Tcp(127.0.0.1:1), Tcp([::1]:2)]"),
+        ("", "LISTEN=unix:/s,[::1]:2", "[Unix(\"/s\"), Tcp([::1]:2)]"),
         ("get", "IDENTITY=minio|PROFILE=dev", "CREDENZA_PROFILE would configure the identity default"),
         ("get --profile flag", "PROFILE=variable|LISTEN=127.0.0.1:1", "Some(\"flag\") | Get"),
     ] {

@@ -32,7 +32,7 @@ pub(crate) async fn explain(text: &mut String, context: &Context, config: &Confi
             let _ = writeln!(text, "  client {}: no configured identity has a name that it may have", client.name);
         }
     }
-    match ClientTable::open(context.files.clone(), context.trust.clone(), settings).await {
+    match ClientTable::open(context.files.clone(), context.trust.clone(), context.clock.clone(), settings).await {
         Ok((table, _)) => {
             for (path, problem) in table.problems() {
                 let _ = writeln!(text, "  {}: {problem}", Escaped(&path.to_string_lossy()));
@@ -89,7 +89,7 @@ mod tests {
 
     fn setting(name: &str, pattern: &str, has_token: bool, users: Option<&[u32]>) -> ClientSetting {
         let patterns = [NamePattern::new(pattern).unwrap()];
-        let client = Client { name: name.into(), identities: AllowedIdentities::of_patterns(&patterns) };
+        let client = Client::new(name.into(), AllowedIdentities::of_patterns(&patterns));
         let tokens = if has_token { vec![ClientTokenSource::File("/t".into())] } else { Vec::new() };
         ClientSetting { client, tokens, users: users.map(Into::into) }
     }

@@ -4,11 +4,12 @@ use crate::cli::error::CommandError;
 use crate::config::Config;
 use crate::config::clients::ClientConfig;
 use crate::config::load;
-use crate::config::server::AuthTokenConfig;
+use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::value;
 use crate::context::Context;
 use crate::model::client_name::ClientName;
 use crate::model::secret::Secret;
+use crate::model::text::Escaped;
 use crate::server::auth_token;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::auth_token::error::AuthTokenError;
@@ -31,28 +32,43 @@ pub(crate) fn settings(
     config: &Config,
     context: &Context,
 ) -> Result<(ClientSettings, Option<AuthToken>), CommandError> {
-    let overlap = config.server.token_overlap;
+    let ServerConfig { token_overlap: overlap, switchable, switch_lifetime, .. } = config.server;
     if let Some(clients) = &config.clients {
         let users = load::resolve_accounts(config).map_err(CommandError::new)?.client_users;
         let setting = |(name, client): (&ClientName, &ClientConfig)| ClientSetting {
-            client: Client { name: name.clone(), identities: AllowedIdentities::of_patterns(&client.identities) },
-            tokens: client.tokens.iter().map(|token| token_source(token, context)).collect(),
+            client: Client::new(name.clone(), AllowedIdentities::of_patterns(&client.identities)),
+            tokens: client
+                .tokens
+                .iter()
+                .map(|token| token_source(token, &place(config, name, client), context))
+                .collect(),
             users: users.get(name).cloned(),
         };
-        return Ok((ClientSettings { clients: clients.iter().map(setting).collect(), overlap }, None));
+        let clients = clients.iter().map(setting).collect();
+        return Ok((ClientSettings { clients, overlap, switchable, switch_lifetime }, None));
     }
     let auth_token = auth_token(config, context)?;
     let source = match &auth_token.file {
-        Some(file) => ClientTokenSource::Kept(auth_token.token.clone(), file.path.clone()),
-        None => ClientTokenSource::Given(auth_token.token.clone()),
+        Some(file) => ClientTokenSource::Kept(auth_token.token.clone(), file.clone()),
+        None => {
+            ClientTokenSource::Given(auth_token.token.clone(), "auth_token, --auth-token or CREDENZA_AUTH_TOKEN".into())
+        }
     };
     let owner = ClientSetting { client: Client::of_all(ClientName::OWNER), tokens: vec![source], users: None };
-    Ok((ClientSettings { clients: vec![owner], overlap }, Some(auth_token)))
+    let clients = vec![owner];
+    Ok((ClientSettings { clients, overlap, switchable, switch_lifetime }, Some(auth_token)))
 }
 
-fn token_source(token: &TextSource, context: &Context) -> ClientTokenSource {
+/// Returns the place of a client's token in the configuration, for messages.
+fn place(config: &Config, name: &ClientName, client: &ClientConfig) -> String {
+    let file = config.file.as_ref().map_or_else(|| "the configuration".into(), |file| file.to_string_lossy());
+    let line = client.token_line.map(|line| format!(", line {line}")).unwrap_or_default();
+    format!("{}{line}: clients.{name}.token", Escaped(&file))
+}
+
+fn token_source(token: &TextSource, place: &str, context: &Context) -> ClientTokenSource {
     match token {
-        TextSource::Literal(token) => ClientTokenSource::Given(token.clone()),
+        TextSource::Literal(token) => ClientTokenSource::Given(token.clone(), place.into()),
         TextSource::File(path) => ClientTokenSource::File(context.environment.expand(path)),
     }
 }

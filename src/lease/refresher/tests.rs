@@ -82,7 +82,7 @@ fn start() -> SystemTime {
 }
 
 fn policy() -> RefreshPolicy {
-    RefreshPolicy { long_lived: HOUR, load_timeout: SECOND * 10, eager: true, is_profile: false }
+    RefreshPolicy { limits: HOUR.into(), load_timeout: SECOND * 10, eager: true, is_profile: false }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the fixture aborts its task when it is dropped")]
@@ -378,4 +378,34 @@ async fn takes_end_of_new_login_with_unchanged_credentials() {
 async fn panic_of_a_source_ends_the_task() {
     let mut fixture = fixture([Reply::Panics]);
     assert!((&mut fixture.task).await.unwrap_err().is_panic());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ends_with_its_narrowing() {
+    let limits = LeaseLimits { until: Some(start() + SECOND * 90), ..HOUR.into() };
+    let script = vec![(Duration::ZERO, Reply::Temporary("A1", HOUR))];
+    let fixture = fixture_of(RefreshPolicy { limits, ..policy() }, None, script, Reply::Absent);
+    pass(SECOND * 89).await;
+    assert_eq!((fixture.serves().as_deref(), fixture.loads()), (Some("A1"), 1));
+    let told = fixture.handle.state().lease.as_ref().unwrap().serve_until;
+    assert_eq!(told, start() + SECOND * 90);
+    pass(SECOND * 2).await;
+    assert_eq!((fixture.serves(), fixture.kind()), (None, Some(ErrorKind::Denied)));
+    pass(HOUR).await;
+    assert_eq!(fixture.loads(), 1, "nothing is loaded afterwards");
+    assert!(fixture.handle.state().lease.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tells_the_longest_lifetime_and_renews_before_it() {
+    let limits = LeaseLimits { max_lifetime: Some(HOUR / 2), ..HOUR.into() };
+    let script = vec![(Duration::ZERO, Reply::Fixed("A1", start() + HOUR * 12))];
+    let fixture = fixture_of(RefreshPolicy { limits, ..policy() }, None, script, Reply::Absent);
+    for _ in 0..(8 * 60) {
+        pass(SECOND * 60).await;
+        let state = fixture.handle.state();
+        let lease = state.usable(fixture.clock.now()).expect("it is always usable");
+        assert!(lease.serve_until <= fixture.clock.now() + HOUR / 2);
+        assert!(lease.serve_until >= fixture.clock.now() + SECOND * 300, "SDKs renew five minutes ahead");
+    }
 }

@@ -108,7 +108,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
     let find = async |name: &'static str| {
         let found = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
-                match registry.find(&name.into()).await {
+                match registry.find(&LeaseKey::Identity(name.into())).await {
                     Some(handle) => return handle,
                     None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
@@ -118,15 +118,15 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
     };
     let is_running = |name: &str| registry.lookup(&LeaseKey::Identity(name.into())).is_some();
     let client = async {
-        assert!(registry.find(&"other".into()).await.is_none(), "no pattern matches it");
-        assert!(registry.find(&"team-x".into()).await.is_none(), "there is no such profile");
+        assert!(registry.find(&LeaseKey::Identity("other".into())).await.is_none(), "no pattern matches it");
+        assert!(registry.find(&LeaseKey::Identity("team-x".into())).await.is_none(), "there is no such profile");
         assert!(!is_running("team-a"), "no client has requested it");
-        let dev = registry.find(&"dev".into()).await.unwrap();
+        let dev = registry.find(&LeaseKey::Identity("dev".into())).await.unwrap();
         until("the configured identity", &|| {
             dev.state().lease.as_ref().is_some_and(|it| &*it.access_key_id == "CONFIGURED")
         })
         .await;
-        let name = IdentityName::from("team-a");
+        let name = LeaseKey::Identity("team-a".into());
         let (a, again) = tokio::join!(registry.find(&name), registry.find(&name));
         let (a, again) = (a.unwrap(), again.unwrap());
         again.wake(WakeReason::LeaseWanted);
@@ -137,7 +137,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
         assert!(!a.has_ended(), "the others keep their refreshers");
         write(&["team-b", "team-new"]);
         until("a removed profile stops", &|| !is_running("team-a")).await;
-        assert!(registry.find(&"team-a".into()).await.is_none());
+        assert!(registry.find(&LeaseKey::Identity("team-a".into())).await.is_none());
         write(&["[broken", "team-b"]);
         assert!(is_running("team-new"));
 
@@ -164,19 +164,102 @@ async fn stops_profile_that_is_idle() {
     let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
     let (_commands, receiver) = mpsc::channel(1);
     let client = async {
-        let dev = registry.find(&"dev".into()).await.unwrap();
-        let used = registry.find(&"used".into()).await.unwrap();
+        let dev = registry.find(&LeaseKey::Identity("dev".into())).await.unwrap();
+        let used = registry.find(&LeaseKey::Identity("used".into())).await.unwrap();
         for _ in 0..130 {
             used.record_use(clock.now());
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
         assert!(dev.has_ended() && !used.has_ended());
         assert!(
-            registry.find(&"dev".into()).await.is_some_and(|handle| !handle.has_ended()),
+            registry.find(&LeaseKey::Identity("dev".into())).await.is_some_and(|handle| !handle.has_ended()),
             "and the next request starts it again"
         );
         stop.cancel();
     };
     let (ended, ()) = tokio::join!(supervisor.run(receiver, stop.clone()), client);
     ended.unwrap();
+}
+
+/// A configuration with an identity that names its clients, and one that does not.
+fn per_client(session_name: &str) -> Generation {
+    let assume = format!(
+        "[identities.a]\nsources = [{{ access_key_id = \"A\", secret_access_key = \"s\" }}]\n\
+         assume = {{ role_arn = \"arn:aws:iam::123456789012:role/r\", session_name = \"{session_name}\" }}\n"
+    );
+    identities(&format!("{assume}{}", keys("b", "B1")))
+}
+
+#[tokio::test]
+async fn clients_share_a_lease_unless_its_sessions_name_them() {
+    let (mut supervisor, registry) = Supervisor::new(context(), per_client("{client}"));
+    let (a, b) = (IdentityName::from("a"), IdentityName::from("b"));
+    let of = |identity: &IdentityName| -> BTreeSet<LeaseKey> {
+        (0..100).map(|number| registry.key_for(identity, &format!("c{number}"), Some("ann"))).collect()
+    };
+    assert_eq!(of(&b), BTreeSet::from([LeaseKey::Identity(b.clone())]));
+    assert_eq!(of(&a).len(), 100);
+    assert_eq!(registry.key_for(&a, "web", Some("ann")), registry.key_for(&a, "web", None));
+    assert_eq!(registry.key_for(&a, "owner", Some("ann")), LeaseKey::Identity(a.clone()));
+    assert_eq!(registry.key_for(&"unknown".into(), "web", None), LeaseKey::Identity("unknown".into()));
+    supervisor.replace(per_client("{user}"));
+    assert_eq!(of(&a).len(), 1, "one user has one session");
+    assert_ne!(registry.key_for(&a, "web", Some("ann")), registry.key_for(&a, "web", Some("bob")));
+    assert!(matches!(registry.key_for(&a, "owner", Some("ann")), LeaseKey::Narrowed(_)));
+    supervisor.replace(per_client("fixed"));
+    assert_eq!(of(&a), BTreeSet::from([LeaseKey::Identity(a.clone())]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn narrowed_lease_starts_on_demand_and_ends_when_idle_or_changed() {
+    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
+    let (commands, receiver) = mpsc::channel(1);
+    let narrowed = |client: &str| {
+        LeaseKey::narrowed("a".into(), Narrowing { client: Some(client.into()), ..Narrowing::default() })
+    };
+    let client = async {
+        let unknown = LeaseKey::narrowed("unknown".into(), Narrowing::default());
+        assert!(registry.find(&unknown).await.is_none());
+        let (idle, used) =
+            (registry.find(&narrowed("idle")).await.unwrap(), registry.find(&narrowed("used")).await.unwrap());
+        assert!(registry.lookup(&narrowed("idle")).is_some());
+        assert_eq!(registry.handles.borrow().len(), 2, "lists show identities only: a and default");
+        used.wake(WakeReason::LeaseWanted);
+        while registry.body(&narrowed("used"), clock.now()).is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let until = Some(clock.now() + Duration::from_secs(600));
+        let key = LeaseKey::narrowed("a".into(), Narrowing { until, ..Narrowing::default() });
+        let ending = registry.find(&key).await.unwrap();
+        for minute in 0..130 {
+            used.record_use(clock.now());
+            ending.record_use(clock.now());
+            assert!(minute < 12 || ending.has_ended(), "its time is over");
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert!(idle.has_ended() && !used.has_ended());
+        commands.send(SupervisorCommand::Replace(identities(&keys("a", "A1")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!used.has_ended(), "nothing has changed");
+        commands.send(SupervisorCommand::Replace(identities(&keys("a", "A2")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(used.has_ended() && registry.lookup(&narrowed("used")).is_none());
+        let again = registry.find(&narrowed("used")).await.unwrap();
+        commands.send(SupervisorCommand::Replace(identities(&keys("b", "B1")))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(again.has_ended() && registry.find(&narrowed("used")).await.is_none());
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(supervisor.run(receiver, stop.clone()), client);
+    ended.unwrap();
+}
+
+#[tokio::test]
+async fn drops_a_lease_that_is_now_to_be_narrowed() {
+    let assume = "assume = { role_arn = \"arn:aws:iam::123456789012:role/r\" }\n";
+    let (mut supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    until_key(&registry, "a", "A1").await;
+    supervisor.replace(identities(&format!("{}{assume}", keys("a", "A1"))));
+    assert!(registry.lookup(&LeaseKey::Identity("a".into())).unwrap().state().lease.is_none());
 }

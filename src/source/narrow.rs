@@ -1,0 +1,295 @@
+//! Narrows the sessions of an identity: by a session policy, by a duration, by the names of a client.
+//!
+//! A role and a web identity are narrowed in their own request to STS, and the long-lived keys of an IAM user by
+//! GetFederationToken. All other credentials are refused: a narrowed identity never gives more than was asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::aws::settings::Settings;
+use crate::aws::sts;
+use crate::aws::sts::limits::is_key_of_iam_user;
+use crate::cache::credentials::CachePolicy;
+use crate::cache::key::CacheKeyBuilder;
+use crate::context::Context;
+use crate::model::credentials::Credentials;
+use crate::model::error::SourceError;
+use crate::model::narrowing::Narrowing;
+use crate::model::outcome::{Lookup, TraceStep};
+use crate::model::policy::SessionPolicy;
+use crate::model::session_limits::{FEDERATION_DURATION, ROLE_DURATION};
+use crate::model::session_name::{SessionNames, SessionTextKind, fill};
+use crate::source::environment::EnvironmentCredentials;
+use crate::source::spec::{RoleSpec, SourceKind, SourceSpec};
+use crate::source::store::other_store;
+use crate::source::web_identity::WebIdentityCredentials;
+use crate::source::{BoxFuture, Source};
+
+/// The duration of a session without a configured one: the default of AssumeRole.
+const DEFAULT_DURATION: Duration = Duration::from_secs(3600);
+
+/// The session name of a narrowed session without a client.
+const NAME_OF_IDENTITY: &str = "credenza-{identity}";
+
+/// The hint for credentials that cannot be narrowed.
+const ASSUME_ANOTHER_ROLE: &str = "add assume = { role_arn = \"…\" } to the identity in credenza.toml: that role is \
+                                   assumed with these credentials, and narrowed";
+
+/// The narrowing of an identity, with the names of its sessions.
+#[derive(Debug)]
+pub(crate) struct RoleNarrowing {
+    narrowing: Narrowing,
+    names: SessionNames,
+}
+
+impl RoleNarrowing {
+    pub(crate) fn new(narrowing: Narrowing, names: SessionNames) -> Self {
+        Self { narrowing, names }
+    }
+
+    pub(crate) fn has_policy(&self) -> bool {
+        self.narrowing.has_policy()
+    }
+
+    /// Narrows the request for a role.
+    ///
+    /// # Errors
+    /// If the role has a policy of its own. A second policy would take its place, and could allow more.
+    pub(crate) fn apply(&self, role: &mut RoleSpec) -> Result<(), SourceError> {
+        let Narrowing { policy, policy_arns, duration, client, .. } = &self.narrowing;
+        if self.has_policy() {
+            if role.has_policy() {
+                let message = "the role has a session policy of its own, and a further one would replace it";
+                let hint = "leave the further policy out, or use an identity without a policy";
+                return Err(SourceError::misconfigured(message).with_hint(hint));
+            }
+            role.policy.clone_from(policy);
+            role.policy_arns.clone_from(policy_arns);
+        }
+        if let Some(duration) = duration {
+            let longest = role.duration.unwrap_or(DEFAULT_DURATION).max(*ROLE_DURATION.start());
+            role.duration = Some((*duration).clamp(*ROLE_DURATION.start(), longest));
+        }
+        if role.session_name.is_none() && (client.is_some() || self.has_policy()) {
+            role.session_name = Some(self.name(SessionTextKind::Name)?);
+        }
+        Ok(())
+    }
+
+    fn name(&self, kind: SessionTextKind) -> Result<Box<str>, SourceError> {
+        let text = if self.narrowing.client.is_some() { "{client}" } else { NAME_OF_IDENTITY };
+        fill(text, &self.names, kind).map_err(SourceError::misconfigured)
+    }
+
+    /// Returns true if STS has narrowed the session of these credentials in this way.
+    fn is_applied(&self, credentials: &Credentials) -> bool {
+        let Narrowing { policy, policy_arns, .. } = &self.narrowing;
+        credentials
+            .session
+            .as_ref()
+            .is_some_and(|session| session.policy == *policy && session.policy_arns == *policy_arns)
+    }
+}
+
+/// Returns the source with its placeholders filled.
+///
+/// # Errors
+/// If a placeholder has no value.
+pub(crate) fn filled(spec: &SourceSpec, names: &SessionNames) -> Result<SourceSpec, SourceError> {
+    let kind = match &spec.kind {
+        SourceKind::AssumeRole { role, base } => {
+            SourceKind::AssumeRole { role: filled_role(role, names)?, base: Box::new(filled(base, names)?) }
+        }
+        SourceKind::WebIdentity { role, token_file } => {
+            SourceKind::WebIdentity { role: filled_role(role, names)?, token_file: token_file.clone() }
+        }
+        kind => kind.clone(),
+    };
+    Ok(SourceSpec { kind, region: spec.region.clone() })
+}
+
+/// Returns the role with its placeholders filled.
+///
+/// # Errors
+/// If a placeholder has no value.
+pub(crate) fn filled_role(role: &RoleSpec, names: &SessionNames) -> Result<RoleSpec, SourceError> {
+    let fill = |what: &str, text: &str, kind| {
+        fill(text, names, kind).map_err(|why| SourceError::misconfigured(format!("{what}: {why}")))
+    };
+    let optional =
+        |what, text: &Option<Box<str>>| text.as_deref().map(|text| fill(what, text, SessionTextKind::Name)).transpose();
+    let tags = role.tags.iter().map(|(key, value)| Ok((key.clone(), fill("tags", value, SessionTextKind::TagValue)?)));
+    Ok(RoleSpec {
+        session_name: optional("session_name", &role.session_name)?,
+        source_identity: optional("source_identity", &role.source_identity)?,
+        tags: tags.collect::<Result<_, SourceError>>()?,
+        ..role.clone()
+    })
+}
+
+/// A source whose credentials leave only as a narrowed session.
+#[derive(Debug)]
+pub(crate) struct NarrowedSource {
+    source: Box<dyn Source>,
+    narrowing: Arc<RoleNarrowing>,
+}
+
+impl NarrowedSource {
+    /// Makes a source over one that narrows its own requests for roles.
+    pub(crate) fn new(source: Box<dyn Source>, narrowing: Arc<RoleNarrowing>) -> Self {
+        Self { source, narrowing }
+    }
+
+    async fn narrowed(&self, context: &Context, lookup: Lookup) -> Lookup {
+        match lookup {
+            Lookup::Found(keys) if !self.narrowing.is_applied(&keys) => {
+                let settings = self.source.settings(context).await;
+                let session = self.federate(context, &settings, &keys).await;
+                Lookup::from_result(session.map_err(|error| settings.locate(error, keys.location.as_ref())))
+            }
+            lookup => lookup,
+        }
+    }
+
+    /// Exchanges the long-lived keys of an IAM user for the session of a federated user.
+    async fn federate(
+        &self,
+        context: &Context,
+        settings: &Settings,
+        keys: &Credentials,
+    ) -> Result<Credentials, SourceError> {
+        self.check_keys(keys)?;
+        let Narrowing { policy, policy_arns, duration, .. } = &self.narrowing.narrowing;
+        let duration = duration.unwrap_or(DEFAULT_DURATION);
+        let user = sts::FederationTokenRequest {
+            name: self.narrowing.name(SessionTextKind::FederatedName)?,
+            duration: Some(duration.clamp(*FEDERATION_DURATION.start(), *FEDERATION_DURATION.end())),
+            policy: policy.clone(),
+            policy_arns: policy_arns.clone(),
+            tags: Vec::new(),
+        };
+        let mut key = CacheKeyBuilder::new("federation token")
+            .with_caller(keys)
+            .with(user.name.as_bytes())
+            .with(duration.as_secs().to_be_bytes())
+            .with_optional(policy.as_ref().map(SessionPolicy::as_str))
+            .with_value(&settings.cache_parts());
+        for arn in policy_arns {
+            key = key.with(arn.as_bytes());
+        }
+        let request = || async {
+            let caller = sts::get_caller_identity(context, settings, keys).await?;
+            if caller.is_root() {
+                let message = "these are keys of the root user of their account, which are not narrowed";
+                return Err(SourceError::misconfigured(message).with_hint("use the keys of an IAM user, or a role"));
+            }
+            sts::get_federation_token(context, settings, keys, &user).await
+        };
+        let session =
+            context.credential_cache.obtain(&context.clock, key.cache_key(), CachePolicy::ISSUED, request).await?;
+        // A session must not outlive its keys, if they expire.
+        let expiration = keys.expiration.into_iter().chain(session.expiration).min();
+        Ok(Credentials { expiration, location: keys.location.clone(), ..session })
+    }
+
+    /// Refuses all but the long-lived keys of an IAM user.
+    fn check_keys(&self, keys: &Credentials) -> Result<(), SourceError> {
+        let why = if let Some(endpoint) = other_store(keys) {
+            format!("the keys belong to {endpoint}, which is not AWS")
+        } else if is_key_of_iam_user(keys) {
+            return Ok(());
+        } else if keys.is_long_lived() {
+            "the keys are not those of an IAM user (AKIA…)".into()
+        } else {
+            "the credentials are already a session, of IAM Identity Center, a container, an instance or a program, and \
+             a session cannot narrow itself"
+                .into()
+        };
+        Err(SourceError::misconfigured(format!("no session policy can be applied: {why}"))
+            .with_hint(ASSUME_ANOTHER_ROLE))
+    }
+}
+
+impl Source for NarrowedSource {
+    fn name(&self) -> &str {
+        self.source.name()
+    }
+
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            let lookup = self.source.load(context).await;
+            self.narrowed(context, lookup).await
+        })
+    }
+
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        self.source.region(context)
+    }
+
+    fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
+        self.source.settings(context)
+    }
+
+    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
+        Box::pin(async move {
+            let (mut steps, keys) = self.source.trace(context).await;
+            if steps.is_empty() {
+                steps.push(TraceStep::new(self.name(), &keys));
+            }
+            let lookup = self.narrowed(context, keys).await;
+            steps.push(TraceStep::new("session with the session policy", &lookup));
+            (steps, lookup)
+        })
+    }
+}
+
+/// The `AWS_…` variables, with the role of their web identity narrowed.
+#[derive(Debug)]
+pub(crate) struct NarrowedEnvironment(pub(crate) Arc<RoleNarrowing>);
+
+impl Source for NarrowedEnvironment {
+    fn name(&self) -> &str {
+        "environment"
+    }
+
+    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            match EnvironmentCredentials::keys_only().load(context).await {
+                Lookup::NotConfigured(_) => {}
+                lookup => return lookup,
+            }
+            match WebIdentityCredentials::of_environment(&context.environment) {
+                Ok(Some(role)) => match role.narrowed(&self.0) {
+                    Ok(role) => Lookup::from_result(role.assume(context).await),
+                    Err(error) => error.into(),
+                },
+                Ok(None) => EnvironmentCredentials::new().load(context).await,
+                Err(error) => error.into(),
+            }
+        })
+    }
+
+    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
+        Box::pin(async move { EnvironmentCredentials::new().region(context).await })
+    }
+}
+
+/// A source that was not built, because its identity cannot be narrowed as configured.
+#[derive(Debug)]
+pub(crate) struct RefusedSource {
+    pub(crate) name: Box<str>,
+    pub(crate) error: SourceError,
+}
+
+impl Source for RefusedSource {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn load<'a>(&'a self, _: &'a Context) -> BoxFuture<'a, Lookup> {
+        Box::pin(std::future::ready(Lookup::Failed(self.error.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests;
