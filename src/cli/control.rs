@@ -10,7 +10,6 @@ pub(crate) mod complete_names;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod mfa;
-pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod socket;
@@ -24,7 +23,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::cli::control::complete_names::NameKind;
-use crate::cli::control::grant::GrantRequest;
+use crate::cli::control::grant::GrantCommand;
 use crate::cli::error::CommandError;
 use crate::config::Config;
 use crate::config::load::{self, ConfigLoader, LoadError};
@@ -39,7 +38,7 @@ use crate::os::files::trust::TrustPolicy;
 /// A command of the control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ControlCommand {
-    Grant(GrantRequest),
+    Grant(GrantCommand),
     Grants {
         json: bool,
     },

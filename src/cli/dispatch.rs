@@ -1,6 +1,7 @@
 //! Runs one command and turns its result into output and an exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::args::command::Command;
@@ -48,6 +49,8 @@ pub(crate) struct Resources {
     pub(crate) service: ServiceInputs,
     /// The shared files that flags and variables name.
     pub(crate) shared_files: NamedPaths,
+    /// The control socket that a flag or a variable names.
+    pub(crate) control_socket: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -55,7 +58,7 @@ pub(crate) struct Resources {
 /// # Errors
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
-    let Resources { mut context, watcher, loader, config, service, shared_files } = resources;
+    let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
@@ -100,7 +103,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Profiles { json } => print(&profiles::profiles(&context, &shared_files, json).await?),
-        Command::Status { ready, json, watch } => show_status(&config, &context, ready, json, watch).await,
+        Command::Status { ready, json, watch } => {
+            show_status(&ControlInputs { context, config, named: control_socket }, ready, json, watch).await
+        }
         Command::Login(request) => {
             let mut screen = io::stderr();
             let is_terminal = screen.is_terminal();
@@ -150,19 +155,14 @@ pub(crate) async fn dispatch_control(
     Ok(code)
 }
 
-async fn show_status(
-    config: &Config,
-    context: &Context,
-    ready: bool,
-    json: bool,
-    watch: bool,
-) -> Result<ExitCode, CommandError> {
+async fn show_status(inputs: &ControlInputs, ready: bool, json: bool, watch: bool) -> Result<ExitCode, CommandError> {
     if ready {
         let ready =
-            status::ready(&daemon_client::address::address(&config.server.listen, &context.environment)).await?;
+            status::ready(&daemon_client::address::address(&inputs.config.server.listen, &inputs.context.environment))
+                .await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let load = async || status::document(&config.server, context).await;
+    let load = async || status::document(inputs).await;
     if watch {
         let show = if json { status::json_line } else { status::text_or_error };
         status::watch::watch(load, show).await?;

@@ -148,7 +148,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         return fail(&remote.to_string(), exit_code::BAD_USAGE);
     }
     let context = Context { trust, ..Context::new(environment, files) };
-    let resources = Resources { context, watcher, loader, config, service, shared_files };
+    let resources = Resources { context, watcher, loader, config, service, shared_files, control_socket };
     match dispatch(invocation.command, resources).await {
         Ok(code) => code,
         Err(error) => fail(&error.to_string(), error.code),

@@ -65,7 +65,7 @@ impl Command {
             Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::UNUSED_BY_CLIENTS),
             Self::Env { .. } => ("env", options::UNUSED_BY_CLIENTS),
             Self::Exec { .. } => ("exec", options::SERVER),
-            Self::Status { .. } => ("status", options::UNUSED_BY_CLIENTS),
+            Self::Status { .. } => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),

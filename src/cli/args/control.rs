@@ -8,18 +8,18 @@ use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 
+use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::ArgumentValues;
 use crate::cli::control::ControlCommand;
-use crate::cli::control::grant::GrantRequest;
+use crate::cli::control::grant::GrantCommand;
 use crate::cli::output::formats::ShellDialect;
 use crate::config::value;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::text::usable;
 
-/// The periods of `--for`. The daemon knows the limits of each identity; the maximum only finds typing errors.
-const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(366 * 24 * 3600);
+/// The periods of `--for`. The daemon limits a grant to 30 days.
+const PERIODS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 #[derive(clap::Args)]
 pub(crate) struct GrantArguments {
@@ -35,19 +35,8 @@ pub(crate) struct GrantArguments {
     #[arg(long = "for", env = "CREDENZA_FOR", value_name = "PERIOD", value_parser = period)]
     period: Duration,
 
-    /// Narrow the session by the IAM policy in this file (JSON)
-    #[arg(long, env = "CREDENZA_POLICY", value_name = "FILE", value_parser = value::path)]
-    policy: Option<PathBuf>,
-
-    /// Narrow the session by this managed policy; repeat for more
-    #[arg(
-        long = "policy-arn",
-        env = "CREDENZA_POLICY_ARN",
-        value_name = "ARN",
-        value_parser = policy_arn,
-        value_delimiter = ','
-    )]
-    policy_arns: Vec<Box<str>>,
+    #[command(flatten)]
+    policies: PolicyOptions,
 
     /// Write the token to this new file, and name the file instead of the token
     #[arg(long, env = "CREDENZA_CLIENT_FILE", value_name = "PATH", value_parser = value::path)]
@@ -155,12 +144,11 @@ impl GrantArguments {
         if self.output.json && [flag("json"), flag("format")] == [Some(ValueSource::CommandLine); 2] {
             return Err("--json and --format are both given; remove one of them".into());
         }
-        Ok(ControlCommand::Grant(GrantRequest {
+        Ok(ControlCommand::Grant(GrantCommand {
             name: self.grant_name,
             identity: self.identity,
             period: self.period,
-            policy: self.policy,
-            policy_arns: self.policy_arns,
+            policies: self.policies,
             client_file: self.client_file,
             replace: self.replace,
             dialect: (!self.output.json).then_some(self.format),
@@ -234,13 +222,4 @@ fn period(text: &str) -> Result<Duration, String> {
 
 fn client_name(text: &str) -> Result<ClientName, &'static str> {
     ClientName::parse(text)
-}
-
-fn policy_arn(text: &str) -> Result<Box<str>, String> {
-    let text = usable("ARN", text).map_err(|error| error.to_string())?;
-    if text.starts_with("arn:") {
-        Ok(text.into())
-    } else {
-        Err("not an ARN; write it like arn:aws:iam::aws:policy/ReadOnlyAccess".into())
-    }
 }

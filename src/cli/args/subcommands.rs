@@ -148,7 +148,8 @@ Examples:
   credenza status --ready || echo not yet
   credenza status --watch
   credenza status --watch --json | jq -c '.identities.default.state'
-It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file.")]
+It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file. If \
+there are [clients], or with --control-socket, it asks the control socket, which shows grants as well.")]
     Status {
         /// Print nothing; exit with 0 if every eager identity is ready, else with 1; needs no token
         #[arg(long, env = "CREDENZA_READY", value_parser = BoolishValueParser::new())]

@@ -132,11 +132,11 @@ fn parses_commands_of_the_control_socket() {
         assert_eq!(invocation.command, Command::Control(expected), "{line}");
         assert_eq!(invocation.overrides.control_socket.as_deref(), Some(Path::new("/s")));
     }
-    let line = "grant build --identity dev --for 90s --policy p --policy-arn arn:a,arn:b --client-file f --replace --format fish";
+    let line = "grant build --identity dev --for 90s --policy p --policy-arn arn:aws:iam::aws:policy/A,arn:aws:iam::aws:policy/B --client-file f --replace --format fish";
     let Command::Control(ControlCommand::Grant(grant)) = valid(line).command else { panic!() };
     assert_eq!((grant.name.as_str(), grant.identity.as_str(), grant.period.as_secs()), ("build", "dev", 90));
-    assert_eq!((grant.policy_arns.len(), grant.replace, grant.dialect), (2, true, Some(ShellDialect::Fish)));
-    assert_eq!((grant.policy, grant.client_file), (Some("p".into()), Some("f".into())));
+    assert_eq!((grant.policies.policy_arn.len(), grant.replace, grant.dialect), (2, true, Some(ShellDialect::Fish)));
+    assert_eq!((grant.policies.policy, grant.client_file), (Some("p".into()), Some("f".into())));
     let Command::Control(ControlCommand::Grant(grant)) = valid("grant a --identity b --for 1s --json").command else {
         panic!()
     };

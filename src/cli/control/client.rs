@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_BODY_LEN: usize = 1 << 20;
 
 /// The maximum length of the status in bytes. That of a thousand identities is a few megabytes long.
-pub(crate) const MAX_STATUS_LEN: usize = 16 << 20;
+const MAX_STATUS_LEN: usize = 16 << 20;
 
 /// The expected length of an answer with a token in bytes. A buffer of this length does not move, so that it leaves no
 /// copy of the token.
@@ -32,12 +32,12 @@ const ANSWER_LEN: usize = 16 << 10;
 
 /// A request to the daemon.
 pub(crate) struct ControlRequest {
-    pub(crate) method: Method,
+    method: Method,
     /// Path and query.
-    pub(crate) target: String,
+    target: String,
     /// The JSON document. It may contain a code.
-    pub(crate) body: Option<Zeroizing<Vec<u8>>>,
-    pub(crate) max_body_len: usize,
+    body: Option<Zeroizing<Vec<u8>>>,
+    max_body_len: usize,
 }
 
 /// Leaves out the body, which may contain a code.
@@ -64,6 +64,11 @@ type Answer = Result<Zeroizing<Vec<u8>>, ControlRefusal>;
 impl ControlRequest {
     pub(crate) fn get(target: impl Into<String>) -> Self {
         Self { method: Method::GET, target: target.into(), body: None, max_body_len: MAX_BODY_LEN }
+    }
+
+    /// Requests the status of all identities.
+    pub(crate) fn status() -> Self {
+        Self { max_body_len: MAX_STATUS_LEN, ..Self::get("/status") }
     }
 
     pub(crate) fn delete(target: impl Into<String>) -> Self {

@@ -48,17 +48,22 @@ impl ClientFile {
         Ok(created)
     }
 
-    /// Writes the token without a line break: several SDKs refuse one. Returns the absolute path.
+    /// Returns the absolute path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the token without a line break: several SDKs refuse one.
     ///
     /// # Errors
     /// If the file cannot be written; it is removed then.
-    pub(crate) fn write(mut self, token: &Secret) -> Result<PathBuf, CommandError> {
+    pub(crate) fn write(mut self, token: &Secret) -> Result<(), CommandError> {
         let written = self.file.write_all(token.expose().as_bytes()).and_then(|()| self.file.sync_all());
         written.map_err(|error| {
             CommandError::new(format!("cannot write the token to {}: {error}. Choose another path", shown(&self.path)))
         })?;
         self.is_written = true;
-        Ok(std::mem::take(&mut self.path))
+        Ok(())
     }
 }
 
@@ -101,7 +106,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         let policy = TrustPolicy::default();
-        let path = ClientFile::create(&at("token"), &policy).unwrap().write(&"hush".into()).unwrap();
+        let file = ClientFile::create(&at("token"), &policy).unwrap();
+        let path = file.path().to_owned();
+        file.write(&"hush".into()).unwrap();
         assert_eq!((path.as_path(), &*fs::read_to_string(&path).unwrap()), (&*at("token"), "hush"));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         symlink(at("nothing"), at("link")).unwrap();

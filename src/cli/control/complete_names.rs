@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::cli::control::ControlInputs;
-use crate::cli::control::client::{ControlRequest, MAX_STATUS_LEN, ask};
+use crate::cli::control::client::{ControlRequest, ask};
 use crate::cli::control::grants::ListedGrant;
 
 /// The maximum time for names: a user waits for them at the prompt.
@@ -41,8 +41,7 @@ pub(crate) async fn complete_names(inputs: &ControlInputs, kind: NameKind) -> St
 }
 
 async fn status_names(inputs: &ControlInputs, key: &str) -> BTreeSet<String> {
-    let request = ControlRequest { max_body_len: MAX_STATUS_LEN, ..ControlRequest::get("/status") };
-    let status: Value = ask(inputs, "", request).await.unwrap_or_default();
+    let status: Value = ask(inputs, "", ControlRequest::status()).await.unwrap_or_default();
     match &status[key] {
         Value::Object(named) => named.keys().cloned().collect(),
         Value::Array(list) => {

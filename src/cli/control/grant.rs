@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::cli::args::options::PolicyOptions;
 use crate::cli::child_environment::{CLEARED, NO_PROXY, has_proxy, no_proxy};
 use crate::cli::control::answer::{encoded, json, time_text};
 use crate::cli::control::client::{ControlRequest, ask, exchange};
 use crate::cli::control::client_file::ClientFile;
-use crate::cli::control::policy::read_policy;
 use crate::cli::control::{CommandOutput, ControlInputs};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
@@ -21,7 +22,9 @@ use crate::model::auth_token;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::model::session_limits::check_policies;
 use crate::model::text::Escaped;
+use crate::source::policy_file;
 
 const URI: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
@@ -29,13 +32,11 @@ const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 /// The grant that the user wants, and the form of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GrantRequest {
+pub(crate) struct GrantCommand {
     pub(crate) name: ClientName,
     pub(crate) identity: IdentityName,
     pub(crate) period: Duration,
-    /// The file of the session policy.
-    pub(crate) policy: Option<PathBuf>,
-    pub(crate) policy_arns: Vec<Box<str>>,
+    pub(crate) policies: PolicyOptions,
     /// The new file for the token.
     pub(crate) client_file: Option<PathBuf>,
     /// Ends an earlier grant of this name.
@@ -45,7 +46,7 @@ pub(crate) struct GrantRequest {
 }
 
 #[derive(Deserialize)]
-struct GrantAnswer {
+struct MadeGrant {
     name: Box<str>,
     identity: Box<str>,
     expires: Box<str>,
@@ -59,11 +60,18 @@ struct GrantAnswer {
 /// Makes a grant.
 ///
 /// # Errors
-/// If no daemon answers or it refuses, the policy is not JSON, or the file for the token cannot be made. No grant is left
+/// If no daemon answers or it refuses, STS would refuse the policy, or the file for the token cannot be made. No grant is left
 /// then.
-pub(crate) async fn grant(inputs: &ControlInputs, request: &GrantRequest) -> Result<CommandOutput, CommandError> {
-    let policy = match &request.policy {
-        Some(path) => Some(read_policy(&inputs.context, path).await?),
+pub(crate) async fn grant(inputs: &ControlInputs, request: &GrantCommand) -> Result<CommandOutput, CommandError> {
+    let policy = match &request.policies.policy {
+        Some(path) => Some(policy_file::read(&inputs.context, path).await.map_err(CommandError::new)?),
+        None => None,
+    };
+    check_policies(policy.as_ref(), &request.policies.policy_arn).map_err(CommandError::new)?;
+    let policy: Option<Value> = match policy {
+        Some(policy) => Some(serde_json::from_str(policy.as_str()).map_err(|error| {
+            CommandError::new(format!("the session policy cannot be sent: {error}. Make it simpler"))
+        })?),
         None => None,
     };
     // First, so that a wrong path makes no grant.
@@ -71,10 +79,10 @@ pub(crate) async fn grant(inputs: &ControlInputs, request: &GrantRequest) -> Res
         request.client_file.as_deref().map(|path| ClientFile::create(path, &inputs.context.trust)).transpose()?;
     let body = serde_json::json!({
         "name": request.name.as_str(), "identity": request.identity.as_str(), "seconds": request.period.as_secs(),
-        "replace": request.replace, "policy": policy, "policy_arns": request.policy_arns,
+        "replace": request.replace, "policy": policy, "policy_arns": request.policies.policy_arn,
     });
     let what = format!("cannot make the grant {}", request.name);
-    let answer: GrantAnswer = ask(inputs, &what, ControlRequest::post("/grants", &body)).await?;
+    let answer: MadeGrant = ask(inputs, &what, ControlRequest::post("/grants", &body)).await?;
     match output(inputs, request, file, &answer) {
         Ok(output) => Ok(output),
         Err(error) => {
@@ -91,9 +99,9 @@ pub(crate) async fn grant(inputs: &ControlInputs, request: &GrantRequest) -> Res
 
 fn output(
     inputs: &ControlInputs,
-    request: &GrantRequest,
+    request: &GrantCommand,
     file: Option<ClientFile>,
-    answer: &GrantAnswer,
+    answer: &MadeGrant,
 ) -> Result<CommandOutput, CommandError> {
     let wrong = |reason: &str| {
         CommandError::new(format!("grant {}: the daemon's answer cannot be used: {reason}. Update both", request.name))
@@ -104,14 +112,13 @@ fn output(
     if url.is_none() && answer.socket.is_none() {
         return Err(wrong("it names neither a URL nor a socket"));
     }
-    let file = file.map(|file| file.write(&answer.token)).transpose()?;
+    let path = file.as_ref().map(ClientFile::path);
     let now = inputs.context.clock.now();
     let mut output = match request.dialect {
-        None => json_document(answer, file.as_deref()),
-        Some(dialect) => CommandOutput {
-            text: shell_lines(inputs, answer, url.as_ref(), file.as_deref(), dialect)?,
-            notes: Vec::new(),
-        },
+        None => json_document(answer, path),
+        Some(dialect) => {
+            CommandOutput { text: shell_lines(inputs, answer, url.as_ref(), path, dialect)?, notes: Vec::new() }
+        }
     };
     output.notes.push(format!(
         "grant {} of identity {} ends at {}, and with the daemon: a restart ends it",
@@ -122,10 +129,12 @@ fn output(
     if let (None, Some(socket)) = (&url, &answer.socket) {
         output.notes.push(format!("no address listens, only the Unix socket {}", Escaped(socket)));
     }
+    // Last, so that an error leaves no token behind.
+    file.map_or(Ok(()), |file| file.write(&answer.token))?;
     Ok(output)
 }
 
-fn json_document(answer: &GrantAnswer, file: Option<&Path>) -> CommandOutput {
+fn json_document(answer: &MadeGrant, file: Option<&Path>) -> CommandOutput {
     #[derive(Serialize)]
     struct GrantDocument<'a> {
         name: &'a str,
@@ -153,7 +162,7 @@ fn json_document(answer: &GrantAnswer, file: Option<&Path>) -> CommandOutput {
 /// Returns lines for a shell, as `env` prints them. Without `--client-file` they contain the token.
 fn shell_lines(
     inputs: &ControlInputs,
-    answer: &GrantAnswer,
+    answer: &MadeGrant,
     url: Option<&(&str, Url)>,
     file: Option<&Path>,
     dialect: ShellDialect,

@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use rustix::fs::FileType;
 
+use crate::cli::serve::control::NAME;
 use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::context::Context;
 use crate::model::text::Escaped;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, walk};
 use crate::server::auth_token;
-
-/// The name of the socket in the folder of the auth token.
-const NAME: &str = "control.sock";
 
 /// The folder of the daemon of the system, which runs as root or as its own user.
 const SYSTEM_FOLDER: &str = "/run/credenza";
