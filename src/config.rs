@@ -3,6 +3,7 @@
 //! The parser is pure: it takes bytes and [`Overrides`] (flags and variables). It returns a configuration, the first
 //! syntax error, or all semantic errors of the file. [`load`] reads the file and checks its owner.
 
+pub(crate) mod clients;
 pub(crate) mod identity;
 pub(crate) mod imds;
 pub(crate) mod listen;
@@ -22,18 +23,21 @@ pub(crate) mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
-use crate::config::profiles::{ProfilePattern, ServedProfiles};
+use crate::config::profiles::ServedProfiles;
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::sources::built_in_chain;
 use crate::config::syntax::LineIndex;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
+use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
+use crate::model::name_pattern::NamePattern;
 use crate::source::spec::{SourceKind, SourceSpec};
 
 /// A valid configuration. The identity `default` always exists.
@@ -45,9 +49,13 @@ pub(crate) struct Config {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
+    /// The clients. `None` means that the auth token opens every identity.
+    pub(crate) clients: Option<BTreeMap<ClientName, ClientConfig>>,
     /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
+    /// The file that was read.
+    pub(crate) file: Option<Box<Path>>,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -66,7 +74,7 @@ pub(crate) struct Overrides {
     pub(crate) sources: Option<Vec<SourceSpec>>,
     /// Replaces the region of every source of the identity `default`.
     pub(crate) region: Option<Box<str>>,
-    pub(crate) serve_profiles: Option<Vec<ProfilePattern>>,
+    pub(crate) serve_profiles: Option<Vec<NamePattern>>,
     /// The credentials file of the served profiles.
     pub(crate) credentials_file: Option<PathBuf>,
     /// The config file of the served profiles.
@@ -134,14 +142,14 @@ impl Config {
         let value = syntax::parse(&index).map_err(|error| vec![error])?;
         let mut errors = ConfigErrors::default();
         let root = TableSection::open(TableEntry::root(value), &ROOT, &mut errors);
-        match root.map(|root| read(root, overrides, &mut errors)) {
+        match root.map(|root| read(root, overrides, &index, &mut errors)) {
             Some(config) if errors.count() == 0 => Ok(config),
             _ => Err(errors.finish(&index)),
         }
     }
 }
 
-fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigErrors) -> Config {
+fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
     let trusted_files = files.map(|section| TrustedFiles::read(section, errors)).unwrap_or_default();
     let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
@@ -153,6 +161,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let profiles = profiles.and_then(|section| profiles::read(section, defaults, errors));
     let sources = overrides.sources.clone().map(|sources| with_profile_files(profiles.as_ref(), sources));
     let profiles = served_profiles(profiles, defaults, overrides);
+    let clients = root.take("clients").map(|entry| clients::read(entry, index, errors));
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -164,7 +173,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, errors: &mut ConfigEr
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, profiles, trusted_files, warnings };
+    let config = Config { server, imds, identities, profiles, clients, trusted_files, file: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

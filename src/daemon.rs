@@ -16,9 +16,9 @@ use crate::context::Context;
 use crate::lease::registry::LeaseRegistry;
 use crate::lease::supervisor::{Generation, RefresherEnded, Supervisor, SupervisorCommand};
 use crate::model::identity_name::IdentityName;
-use crate::model::secret::Secret;
 use crate::os::files::watcher::Watcher;
-use crate::server::access::{AllowedHosts, Client, Clients};
+use crate::server::access::AllowedHosts;
+use crate::server::clients::ClientsWatch;
 use crate::server::connections;
 use crate::server::connections::{Listener, ListenerEnded};
 use crate::server::imds::ImdsServer;
@@ -44,7 +44,7 @@ pub(crate) struct DaemonParts<L = TcpListener> {
     pub(crate) listeners: Vec<L>,
     /// Further host names that requests may use, in addition to those of the listeners.
     pub(crate) allowed_hosts: Vec<Box<str>>,
-    pub(crate) clients: Vec<(Secret, Client)>,
+    pub(crate) clients: ClientsWatch,
     /// The connection limit of each protocol.
     pub(crate) max_connections: usize,
     pub(crate) imds: Option<ImdsParts<L>>,
@@ -96,12 +96,7 @@ impl<L: Listener> Daemon<L> {
             };
             (imds.listeners, Protocol::Imds(Arc::new(server)))
         });
-        let state = RouteState {
-            leases,
-            clients: Clients::new(parts.clients),
-            hosts: hosts(&parts.listeners),
-            started: clock.now(),
-        };
+        let state = RouteState { leases, clients: parts.clients, hosts: hosts(&parts.listeners), started: clock.now() };
         Self {
             supervisor,
             watcher: parts.watcher,

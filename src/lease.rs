@@ -101,6 +101,23 @@ impl Lease {
         }
     }
 
+    /// Returns the body with an `Expiration` of `end` at the latest, for a client that may not hold the credentials longer.
+    pub(crate) fn body_until(&self, end: SystemTime) -> Bytes {
+        const FIELD: &[u8] = b"\"Expiration\":\"";
+        let end = truncate_to_seconds(end);
+        if end >= self.serve_until {
+            return self.body.clone();
+        }
+        let mut body = Zeroizing::new(self.body.to_vec());
+        let text = timestamp(end);
+        // Quotes within the values are escaped, so that the field is found only once.
+        if let Some(at) = body.windows(FIELD.len()).position(|window| window == FIELD) {
+            let value = at + FIELD.len();
+            body[value..value + text.len()].copy_from_slice(text.as_bytes());
+        }
+        Bytes::from_owner(body)
+    }
+
     /// Returns true if the lease may be served at `now`.
     pub(crate) fn is_usable(&self, now: SystemTime) -> bool {
         now < self.serve_until
@@ -195,6 +212,25 @@ mod tests {
             "SecretAccessKey": "s\"\\é/", "Token": "tok", "Expiration": "2026-11-23T22:00:00Z", "AccountId": "123456789012",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn body_until_tells_an_earlier_expiration_only() {
+        let expiration = |body: &[u8]| {
+            let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+            (body["Expiration"].as_str().unwrap().to_owned(), body["Token"].as_str().unwrap().to_owned())
+        };
+        let token = "a\"Expiration\":\"2099-01-01T00:00:00Z\"";
+        let temporary = keys().with_session_token(Some(token)).unwrap().with_expiration(Some(now() + HOUR));
+        for (lease, token) in [(lease(&temporary), token), (lease(&keys()), "")] {
+            for (end, told) in [
+                (now() + HOUR / 2 + Duration::from_millis(900), "2026-11-23T16:30:00Z"),
+                (now() + HOUR * 2, "2026-11-23T17:00:00Z"),
+                (now() + HOUR, "2026-11-23T17:00:00Z"),
+            ] {
+                assert_eq!(expiration(&lease.body_until(end)), (told.to_owned(), token.to_owned()));
+            }
+        }
     }
 
     #[test]

@@ -5,8 +5,11 @@
 pub(crate) mod access;
 pub(crate) mod auth_token;
 pub(crate) mod burst;
+pub(crate) mod client_table;
+pub(crate) mod clients;
 pub(crate) mod connection_limit;
 pub(crate) mod connections;
+pub(crate) mod control;
 pub(crate) mod error;
 pub(crate) mod header_timeout;
 pub(crate) mod imds;

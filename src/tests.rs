@@ -19,7 +19,7 @@ use crate::model::outcome::Lookup;
 use crate::model::secret::Secret;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
-use crate::server::access::{Client, Clients};
+use crate::server::clients::{Client, Clients};
 use crate::shared_config::{FileContent, SharedConfig};
 use crate::source::build;
 use crate::source::static_keys::StaticCredentials;
@@ -82,7 +82,6 @@ fn debug_output_shows_no_secret() {
     let contents = runtime.block_on(files.read(&folder.path().join("f"))).unwrap();
     let arguments = ["credenza", "--access-key-id", "A", "--secret-access-key", "hush", "--url", "http://A:hush@h"];
     let identity = &config.identities["a"];
-    let client = Client { name: "c".into(), identities: None };
     let shown: Vec<Box<dyn Debug>> = vec![
         Box::new(Secret::from("hush")),
         Box::new(Lease::new(&credentials, "s".into(), SystemTime::UNIX_EPOCH, Duration::from_secs(3600))),
@@ -96,7 +95,7 @@ fn debug_output_shows_no_secret() {
         Box::new(shared(&text[..40])),
         Box::new(shared(text)),
         Box::new(contents),
-        Box::new(Clients::new([(Secret::from("hush"), client)])),
+        Box::new(Clients::fixed([(Secret::from("hush"), Client::of_all("c"))])),
         Box::new(Context { environment: Environment::new([("AWS_SECRET_ACCESS_KEY", "hush")]), ..Context::default() }),
         Box::new(args::parse(arguments, &mut std::io::empty()).unwrap()),
     ];

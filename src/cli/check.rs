@@ -1,5 +1,7 @@
 //! `credenza check`: tries every source and explains each result.
 
+pub(crate) mod clients;
+
 use std::fmt::Write as _;
 
 use crate::cli::output::{duration_text, relative_time};
@@ -18,8 +20,8 @@ use crate::source::build;
 #[derive(Debug)]
 pub(crate) struct CheckReport {
     pub(crate) text: String,
-    /// True if every identity can be served, and the IMDS server can serve its identity. An identity that is not eager
-    /// may be unconfigured.
+    /// True if every identity can be served, the IMDS server can serve its identity, and every client can prove who it is.
+    /// An identity that is not eager may be unconfigured.
     pub(crate) is_good: bool,
 }
 
@@ -46,6 +48,7 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
     if let Some((imds, verdict)) = config.imds.as_ref().zip(imds_outcome) {
         report.is_good &= explain_imds(&mut report.text, context, imds, &verdict);
     }
+    report.is_good &= clients::explain(&mut report.text, context, config).await;
     if config.profiles.is_some() {
         report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
     }

@@ -6,7 +6,7 @@ use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::outcome::Attempt;
 
-/// The reason why a command failed. The program prints it to standard error and exits with 1.
+/// The reason why a command failed. The program prints it to standard error and exits with 1, or with the given code.
 #[derive(Debug)]
 pub(crate) struct CommandError {
     message: Box<str>,
@@ -14,12 +14,14 @@ pub(crate) struct CommandError {
     source_error: Option<Box<SourceError>>,
     /// A further hint, printed after the hint of the source.
     hint: Option<&'static str>,
+    /// The exit code of the program.
+    pub(crate) code: u8,
 }
 
 impl CommandError {
     #[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
     pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string().into(), source_error: None, hint: None }
+        Self { message: message.to_string().into(), source_error: None, hint: None, code: 1 }
     }
 
     pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
@@ -40,6 +42,10 @@ impl CommandError {
 
     pub(crate) fn with_hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
+    }
+
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
     }
 }
 

@@ -30,8 +30,8 @@ use crate::os::children::StartedChild;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
-use crate::server::access::Client;
 use crate::server::auth_token::AuthTokenFile;
+use crate::server::clients::{AllowedIdentities, Client, Clients};
 use crate::server::listeners;
 use crate::shared_config::render::BesideProfiles;
 use crate::source::profile::child_files;
@@ -65,7 +65,7 @@ pub(crate) async fn exec(
         .map_err(|error| CommandError::new(format!("cannot create a folder for the auth token: {error}")))?;
     let token_file = AuthTokenFile { path: folder.path().join("token"), group: None };
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
-    let client = Client { name: "exec".into(), identities: Some(vec![identity.name.clone()]) };
+    let client = Client::new("exec".into(), AllowedIdentities::Only(identity.name.clone()));
     let sources = identity.sources.clone();
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
@@ -74,7 +74,7 @@ pub(crate) async fn exec(
         generation: Generation { identities: [(identity.name.clone(), identity)].into(), profiles: None },
         listeners,
         allowed_hosts: Vec::new(),
-        clients: vec![(token.clone(), client)],
+        clients: Clients::fixed([(token.clone(), client)]),
         max_connections: MAX_CONNECTIONS,
         imds: None,
     };

@@ -144,7 +144,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     let resources = Resources { context, watcher, loader, config, service, shared_files };
     match dispatch(invocation.command, resources).await {
         Ok(code) => code,
-        Err(error) => fail(&error.to_string(), 1),
+        Err(error) => fail(&error.to_string(), error.code),
     }
 }
 

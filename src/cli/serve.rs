@@ -1,13 +1,12 @@
 //! `credenza serve`: runs the daemon.
 
+pub(crate) mod clients;
+pub(crate) mod reload;
 pub(crate) mod service_status;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
 
-use signal_hook::consts::SIGHUP;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -15,34 +14,26 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::daemon_client::address::preferred_address;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code;
+use crate::cli::serve::clients::AuthToken;
+use crate::cli::serve::reload::Reloader;
 use crate::config::Config;
 use crate::config::imds::ImdsConfig;
 use crate::config::listen::Listen;
-use crate::config::load;
-use crate::config::load::{ConfigLoader, LoadError};
-use crate::config::server::{AuthTokenConfig, ServerConfig};
-use crate::config::value;
+use crate::config::load::ConfigLoader;
+use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::daemon::{Daemon, DaemonParts, ImdsParts, addresses};
-use crate::lease::supervisor::{Generation, SupervisorCommand};
-use crate::model::secret::Secret;
+use crate::lease::supervisor::Generation;
 use crate::model::text::{Escaped, Quoted};
 use crate::os::files::watcher::Watcher;
 use crate::os::rlimit::room;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
-use crate::server::access::Client;
-use crate::server::auth_token;
-use crate::server::auth_token::AuthTokenFile;
-use crate::server::auth_token::error::AuthTokenError;
+use crate::server::client_table::ClientTable;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 use crate::server::listeners;
-use crate::source::spec::TextSource;
-
-/// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
-const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct ServeInputs {
@@ -70,6 +61,14 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         config.imds.as_ref().zip(address).is_some_and(|(imds, address)| imds.listen.contains(&address))
     };
     let (imds_sockets, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_for_imds);
+    let (settings, auth_token) = clients::settings(&config, &context)?;
+    // IMDS session tokens outlive a restart with the auth token, their key, and end with the process without one.
+    let session_tokens = match &auth_token {
+        Some(AuthToken { token, .. }) => ImdsSessionTokens::signed_with(token),
+        None => ImdsSessionTokens::of_this_process().map_err(CommandError::new)?,
+    };
+    let opened = ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), settings).await;
+    let (table, clients) = opened.map_err(|error| CommandError::new(error).with_code(exit_code::BAD_CONFIGURATION))?;
     let listeners = listeners(sockets, server).await?;
     let imds_listeners = match &config.imds {
         Some(imds) => Some(imds_listeners(imds_sockets, imds).await?),
@@ -79,14 +78,14 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let imds_bound = imds_listeners.as_deref().map(addresses).unwrap_or_default();
     context.http_client.listening_on(&[&bound[..], &imds_bound].concat());
     let protocols = 1 + usize::from(imds_listeners.is_some());
-    let (token, file) = token(&config, &context)?;
     let imds = config.imds.as_ref().zip(imds_listeners).map(|(imds, listeners)| ImdsParts {
         listeners,
         identity: imds.identity.clone(),
         allow_v1: imds.allow_v1,
-        session_tokens: ImdsSessionTokens::signed_with(&token),
+        session_tokens,
     });
     let clock = context.clock.clone();
+    let reload_context = context.clone();
     let stop = CancellationToken::new();
     let parts = DaemonParts {
         context,
@@ -94,7 +93,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         generation: Generation::of(&config),
         listeners,
         allowed_hosts: server.allowed_hosts.clone(),
-        clients: vec![(token, Client { name: "everybody".into(), identities: None })],
+        clients,
         max_connections: room::make_room(server.max_connections, protocols),
         imds,
     };
@@ -105,75 +104,23 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     if let Some(imds) = &config.imds {
         announce_imds(&imds_bound, imds);
     }
-    announce(&bound, file.as_ref().map(|file| file.path.as_path()));
+    announce(&bound, auth_token.as_ref());
     let (commands, receiver) = mpsc::channel(8);
+    let (client_commands, client_receiver) = mpsc::channel(8);
+    let reloader =
+        Reloader { loader, context: reload_context, config, supervisor: commands, clients: client_commands, manager };
+    let registry = broker.registry();
     let reporting = service_status::report(manager, broker.registry(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
     let served = tokio::select! {
         served = &mut running => served,
-        () = reload_on_change(signals, loader, config, commands, stop, manager) => running.await,
+        () = reloader.run(signals, stop) => running.await,
+        () = table.run(client_receiver, registry) => running.await,
         () = reporting => running.await,
     };
     served.map_err(CommandError::new)?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Turns signals and changes of the configuration into commands for the supervisor.
-async fn reload_on_change(
-    mut signals: Signals,
-    loader: ConfigLoader,
-    mut config: Config,
-    commands: mpsc::Sender<SupervisorCommand>,
-    stop: CancellationToken,
-    manager: ServiceManager,
-) {
-    let mut unreadable: Option<String> = None;
-    loop {
-        let is_sighup = tokio::select! {
-            arrived = signals.next() => {
-                if arrived.signal != SIGHUP {
-                    tracing::info!(signal = arrived.signal, "stopping; a second signal ends the daemon at once");
-                    manager.stopping();
-                    stop.cancel();
-                    signals.next().await;
-                    std::process::exit(exit_code::SECOND_SIGNAL);
-                }
-                true
-            }
-            () = loader.changed() => false,
-            () = tokio::time::sleep(RETRY_INTERVAL), if unreadable.is_some() => false,
-        };
-        manager.reloading();
-        let command = match loader.load_for_daemon().await {
-            Ok(new) => {
-                unreadable = None;
-                if new.server != config.server || new.imds != config.imds || new.trusted_files != config.trusted_files {
-                    tracing::warn!("[server], [imds] or [files] has changed: restart the daemon to apply it");
-                }
-                tracing::info!(identities = new.identities.len(), "configuration loaded");
-                let command = SupervisorCommand::Replace(Generation::of(&new));
-                config =
-                    Config { server: config.server, imds: config.imds, trusted_files: config.trusted_files, ..new };
-                command
-            }
-            Err(error) => {
-                let message = error.to_string();
-                if unreadable.as_ref() != Some(&message) || is_sighup {
-                    tracing::error!("the new configuration has an error, and the earlier one stays in use: {message}");
-                }
-                unreadable = matches!(error, LoadError::File(_)).then(|| message.clone());
-                SupervisorCommand::Refused(message.into())
-            }
-        };
-        let reload = is_sighup.then_some(SupervisorCommand::Reload);
-        for command in std::iter::once(command).chain(reload) {
-            if commands.send(command).await.is_err() {
-                return;
-            }
-        }
-        manager.ready();
-    }
 }
 
 /// Returns the sockets of the service manager, else binds the configured addresses.
@@ -209,40 +156,15 @@ async fn imds_listeners(
     listeners.map_err(CommandError::new)
 }
 
-/// Returns the auth token, and its file if there is one.
-fn token(config: &Config, context: &Context) -> Result<(Secret, Option<AuthTokenFile>), CommandError> {
-    let group = load::resolve_accounts(config).map_err(CommandError::new)?.token_group;
-    match &config.server.token {
-        AuthTokenConfig::Given(TextSource::Literal(given)) => {
-            Ok((value::auth_token(given.expose()).map_err(CommandError::new)?, None))
-        }
-        AuthTokenConfig::Given(TextSource::File(path)) => {
-            let file = AuthTokenFile { path: context.environment.expand(path), group: None };
-            Ok((file.read_given().map_err(CommandError::new)?, Some(file)))
-        }
-        AuthTokenConfig::Kept(Some(path)) => {
-            let file = AuthTokenFile { path: context.environment.expand(path), group };
-            let with_hint = |error: AuthTokenError| match error {
-                AuthTokenError::OpenFolder { .. } => CommandError::new(error),
-                _ => CommandError::new(format!("{error}; set another path with --token-file")),
-            };
-            Ok((file.keep_or_make().map_err(with_hint)?, Some(file)))
-        }
-        AuthTokenConfig::Kept(None) => {
-            let paths = auth_token::default_places(&context.environment, &context.trust);
-            let (token, file) = auth_token::at_first_of(&paths, group).map_err(CommandError::new)?;
-            Ok((token, Some(file)))
-        }
-    }
-}
-
-/// Logs that the daemon is ready. A terminal also gets the variables for its shell.
-fn announce(bound: &[SocketAddr], token_file: Option<&Path>) {
+/// Logs that the daemon is ready. A terminal also gets the variables for its shell, unless clients have tokens of their
+/// own.
+fn announce(bound: &[SocketAddr], auth_token: Option<&AuthToken>) {
     let Some(address) = preferred_address(bound) else { return };
-    tracing::info!(token_file = token_file.map(|path| Escaped(&path.to_string_lossy()).to_string()), "ready to answer");
-    if std::io::stdout().is_terminal() {
-        let token = match token_file {
-            Some(path) => format!("TOKEN_FILE={}", Quoted(&path.to_string_lossy())),
+    let file = auth_token.and_then(|token| token.file.as_ref()).map(|file| file.path.to_string_lossy());
+    tracing::info!(token_file = file.as_ref().map(|file| Escaped(file).to_string()), "ready to answer");
+    if auth_token.is_some() && std::io::stdout().is_terminal() {
+        let token = match file {
+            Some(path) => format!("TOKEN_FILE={}", Quoted(&path)),
             None => "TOKEN=…   # the given token".to_owned(),
         };
         // Ignore errors: `println!` would panic if the terminal is gone.

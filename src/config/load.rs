@@ -1,11 +1,15 @@
 //! Finds, reads and checks `credenza.toml`, at the start and after each change.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::users;
 use crate::config::{Config, ConfigError, Overrides};
+use crate::model::client_name::ClientName;
 use crate::model::text::Escaped;
+use crate::os::accounts::overflow_id;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::contents::{FileContents, LARGE};
@@ -99,8 +103,10 @@ impl ConfigLoader {
         match self.find(skips_closed).await? {
             None => Config::parse(b"", &self.overrides)
                 .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
-            Some((path, contents)) => Config::parse(&contents.bytes, &self.overrides)
-                .map_err(|errors| LoadError::Content(path.into(), errors)),
+            Some((path, contents)) => match Config::parse(&contents.bytes, &self.overrides) {
+                Ok(config) => Ok(Config { file: Some(path.into()), ..config }),
+                Err(errors) => Err(LoadError::Content(path.into(), errors)),
+            },
         }
     }
 
@@ -161,12 +167,14 @@ impl ConfigLoader {
 pub(crate) struct ResolvedAccounts {
     pub(crate) trusted_owners: Vec<u32>,
     pub(crate) token_group: Option<u32>,
+    /// The users of each client that names some.
+    pub(crate) client_users: BTreeMap<ClientName, Arc<[u32]>>,
 }
 
 /// Resolves the users and groups that a configuration names.
 ///
 /// # Errors
-/// All names that this host does not know.
+/// All names that this host does not know, and users of clients that prove nothing.
 pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, LoadError> {
     let mut unknown = Vec::new();
     let mut id = |key: &str, found: Result<u32, users::UnknownAccount>| {
@@ -176,11 +184,45 @@ pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, Load
     let trusted_owners = owners.filter_map(|owner| id("files.trusted_owners", users::user_id(owner))).collect();
     let token_group =
         config.server.token_group.as_ref().and_then(|group| id("server.token_group", users::group_id(group)));
+    let mut client_users = BTreeMap::new();
+    for (name, client) in config.clients.iter().flatten().filter(|(_, client)| !client.users.is_empty()) {
+        let key = format!("clients.{name}.users");
+        let users = client.users.iter().filter_map(|user| id(&key, users::user_id(user)));
+        client_users.insert(name.clone(), users.collect::<Vec<_>>().into());
+    }
+    unknown.extend(users_without_proof(config, &client_users, overflow_id()));
     if unknown.is_empty() {
-        Ok(ResolvedAccounts { trusted_owners, token_group })
+        Ok(ResolvedAccounts { trusted_owners, token_group, client_users })
     } else {
         Err(LoadError::File(unknown.join("\n")))
     }
+}
+
+/// Returns the errors of clients whose users cannot be told apart from others.
+fn users_without_proof(config: &Config, client_users: &BTreeMap<ClientName, Arc<[u32]>>, overflow: u32) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut without_token: BTreeMap<u32, &ClientName> = BTreeMap::new();
+    let has_token = |name| config.clients.iter().flatten().any(|(of, client)| of == name && !client.tokens.is_empty());
+    for (name, users) in client_users {
+        if users.contains(&overflow) {
+            errors.push(format!(
+                "clients.{name}.users: user {overflow} stands for every user that a namespace does not map; name another user"
+            ));
+        }
+        for user in users.iter().filter(|_| !has_token(name)) {
+            if let Some(other) = without_token.insert(*user, name).filter(|other| *other != name) {
+                errors.push(format!(
+                    "clients.{name}.users: user {user} alone is client {other} as well; give one of the two a token"
+                ));
+            }
+        }
+    }
+    if let (Some((name, _)), Some(address)) = (client_users.iter().next(), config.server.beyond_loopback()) {
+        errors.push(format!(
+            "clients.{name}.users: other hosts can reach {address}, and their users are unknown; listen on loopback, or remove users"
+        ));
+    }
+    errors
 }
 
 impl fmt::Display for LoadError {

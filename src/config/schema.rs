@@ -12,8 +12,8 @@ pub(crate) struct TableKeys {
 
 pub(crate) const ROOT: TableKeys = TableKeys {
     table: "the top level",
-    names: &["server", "defaults", "imds", "files", "profiles", "identities"],
-    later: &["clients"],
+    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients"],
+    later: &[],
 };
 
 pub(crate) const SERVER: TableKeys = TableKeys {
@@ -27,6 +27,9 @@ pub(crate) const SERVER: TableKeys = TableKeys {
         "auth_token",
         "auth_token_file",
         "max_connections",
+        "token_overlap",
+        "switchable",
+        "switch_lifetime",
     ],
     later: &[],
 };
@@ -79,6 +82,12 @@ pub(crate) const ASSUME: TableKeys = TableKeys {
     later: &[],
 };
 
+pub(crate) const CLIENT: TableKeys = TableKeys {
+    table: "[clients.NAME]",
+    names: &["token", "token_file", "token_files", "identities", "users"],
+    later: &["metrics"],
+};
+
 pub(crate) const SOURCE: TableKeys = TableKeys {
     table: "a source",
     names: &[
@@ -115,8 +124,8 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
     later: &[],
 };
 
-pub(crate) const ALL: [&TableKeys; 9] =
-    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 10] =
+    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
 
 impl TableKeys {
     /// Returns an error message if this table does not have the key.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::listen::{Listen, RemoteAddress, is_local};
 use crate::config::schema::SERVER;
@@ -14,6 +15,18 @@ use crate::source::spec::TextSource;
 /// The default connection limit: more than the processes of a busy host, fewer than the usual soft rlimit of 1,024 open
 /// files. Listeners, files and connections to services need some of those.
 const DEFAULT_MAX_CONNECTIONS: usize = 512;
+
+/// The default period for which an old token is accepted. SDKs read a token file at each request, and programs with the
+/// token in a variable need a restart.
+const DEFAULT_TOKEN_OVERLAP: Duration = Duration::from_secs(5 * 60);
+
+const TOKEN_OVERLAP_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
+
+/// The default of `switch_lifetime`. Most SDKs renew credentials 5 to 15 minutes before their end, so that a shorter
+/// lifetime would make them ask at each request.
+const DEFAULT_SWITCH_LIFETIME: Duration = Duration::from_secs(20 * 60);
+
+const SWITCH_LIFETIME_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(12 * 3600);
 
 const MAX_CONNECTIONS_ALLOWED: RangeInclusive<usize> = 1..=65536;
 
@@ -28,6 +41,12 @@ pub(crate) struct ServerConfig {
     /// The group that may read the token file.
     pub(crate) token_group: Option<Account>,
     pub(crate) max_connections: usize,
+    /// The period for which an old token is accepted after its file has changed.
+    pub(crate) token_overlap: Duration,
+    /// True if `credenza use` reaches every client within [`ServerConfig::switch_lifetime`], from the start.
+    pub(crate) switchable: bool,
+    /// The longest lifetime that an answer for `default` tells while it means, or may mean, another identity.
+    pub(crate) switch_lifetime: Duration,
 }
 
 impl ServerConfig {
@@ -38,6 +57,14 @@ impl ServerConfig {
                 addresses.iter().find(|address| !is_local(address.ip())).copied().map(RemoteAddress)
             }
             Listen::Addresses(_) | Listen::Default => None,
+        }
+    }
+
+    /// Returns an address that other hosts can reach, allowed or not.
+    pub(crate) fn beyond_loopback(&self) -> Option<SocketAddr> {
+        match &self.listen {
+            Listen::Addresses(addresses) => addresses.iter().find(|address| !is_local(address.ip())).copied(),
+            Listen::Default => None,
         }
     }
 }
@@ -68,6 +95,11 @@ pub(crate) fn read(
     let token = token(&mut section, errors);
     let max_connections =
         section.take("max_connections").and_then(|entry| entry.number(errors, MAX_CONNECTIONS_ALLOWED));
+    let token_overlap =
+        section.take("token_overlap").and_then(|entry| entry.read(errors, value::duration(&TOKEN_OVERLAP_ALLOWED)));
+    let switchable = section.take("switchable").and_then(|entry| entry.boolean(errors));
+    let switch_lifetime =
+        section.take("switch_lifetime").and_then(|entry| entry.read(errors, value::duration(&SWITCH_LIFETIME_ALLOWED)));
     section.close();
     ServerConfig {
         listen: overrides.listen.clone().or(listen).map_or(Listen::Default, Listen::Addresses),
@@ -76,6 +108,9 @@ pub(crate) fn read(
         token: overrides.token.clone().or(token).unwrap_or(AuthTokenConfig::Kept(None)),
         token_group: overrides.token_group.clone().or(token_group),
         max_connections: max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+        token_overlap: token_overlap.unwrap_or(DEFAULT_TOKEN_OVERLAP),
+        switchable: switchable.unwrap_or(false),
+        switch_lifetime: switch_lifetime.unwrap_or(DEFAULT_SWITCH_LIFETIME),
     }
 }
 

@@ -24,7 +24,7 @@ impl<'t> LineIndex<'t> {
     }
 
     /// The line of this offset, from 1.
-    fn line(&self, at: usize) -> usize {
+    pub(crate) fn line(&self, at: usize) -> usize {
         self.line_starts.partition_point(|start| *start <= at)
     }
 

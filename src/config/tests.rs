@@ -54,7 +54,8 @@ long_lived_expiration = 60
 load_timeout = "1h"
 [files]
 trusted_owners = ["a:b"]
-[clients]
+[clients.a]
+metrics = true
 [identities.""]
 sources = []
 [identities.minio]
@@ -79,17 +80,17 @@ eager = true
             (14, "defaults.long_lived_expiration", "must be a text in quotes, not a number"),
             (15, "defaults.load_timeout", "between 1s and 5m"),
             (17, "files.trusted_owners, entry 1", "neither a name nor a number"),
-            (18, "clients", "not supported yet"),
-            (19, "identities.\"\"", "1 to 256 bytes"),
-            (20, "identities.\"\".sources", "at least one"),
-            (22, "identities.minio.sources, source 1", "did you mean \"environment\"?"),
-            (22, "identities.minio.sources, source 2, url_fil", "did you mean `url_file`?"),
-            (22, "identities.minio.sources, source 3", "must be a table, not a number"),
-            (22, "identities.minio.sources, source 4", "does not name a source"),
-            (22, "identities.minio.sources, source 5", "half a key pair"),
-            (22, "identities.minio.sources, source 6, role_arn", "not the ARN of a role"),
-            (22, "identities.minio.sources, source 6, role_arn", "has no source; add the base credentials"),
-            (23, "identities.bare", "sources is missing"),
+            (19, "clients.a.metrics", "not supported yet"),
+            (20, "identities.\"\"", "1 to 256 bytes"),
+            (21, "identities.\"\".sources", "at least one"),
+            (23, "identities.minio.sources, source 1", "did you mean \"environment\"?"),
+            (23, "identities.minio.sources, source 2, url_fil", "did you mean `url_file`?"),
+            (23, "identities.minio.sources, source 3", "must be a table, not a number"),
+            (23, "identities.minio.sources, source 4", "does not name a source"),
+            (23, "identities.minio.sources, source 5", "half a key pair"),
+            (23, "identities.minio.sources, source 6, role_arn", "not the ARN of a role"),
+            (23, "identities.minio.sources, source 6, role_arn", "has no source; add the base credentials"),
+            (24, "identities.bare", "sources is missing"),
         ],
     );
 }
@@ -612,6 +613,9 @@ fn sample_shows_exactly_the_known_keys() {
         show(schema::ROOT.table, &value);
         for keys in [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
             show(keys.table, &root[keys.table.trim_matches(['[', ']'])]);
+        }
+        for client in root["clients"].as_table().unwrap().values() {
+            show(schema::CLIENT.table, client);
         }
         for identity in root["identities"].as_table().unwrap().values() {
             show(schema::IDENTITY.table, identity);

@@ -154,6 +154,7 @@ fn parse_seconds(text: &str) -> Option<u64> {
 
 fn format_duration(duration: Duration) -> String {
     match duration.as_secs() {
+        0 => "0s".to_owned(),
         seconds if seconds % 3600 == 0 => format!("{}h", seconds / 3600),
         seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
         seconds => format!("{seconds}s"),

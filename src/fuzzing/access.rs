@@ -1,18 +1,32 @@
 //! Access control: request heads against the rules of `authorize`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
 use crate::fuzzing::request_head;
-use crate::server::access::{AllowedHosts, Authorized, Client, Clients, authorize};
+use crate::server::access::{AllowedHosts, Authorized, authorize};
+use crate::server::clients::{Client, ClientProof, Clients};
 
 const TOKENS: [&str; 2] = ["a-token+/=~of-at-least-32-characters", "another-token-of-at-least-32-characters"];
 
+/// The user that the second token needs, and that is a client without a token.
+const USER: u32 = 1000;
+const BY_USER: &str = "by-user";
+
 static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
-    let clients = TOKENS.map(|token| (token.into(), Client { name: token[..7].into(), identities: None }));
-    Clients::new(clients)
+    let proof = |token: Option<&str>, users: Option<&[u32]>, name: &str| ClientProof {
+        token: token.map(Into::into),
+        users: users.map(Into::into),
+        client: Arc::new(Client::of_all(name)),
+    };
+    let [first, second] = TOKENS;
+    Clients::new([
+        proof(Some(first), None, &first[..7]),
+        proof(Some(second), Some(&[USER]), &second[..7]),
+        proof(None, Some(&[USER]), BY_USER),
+    ])
 });
 
 /// Checks the request head of [`request_head::parse`].
@@ -20,13 +34,19 @@ pub fn check(data: &[u8]) {
     let Some(request) = request_head::parse(data, <[u8]>::to_vec) else { return };
     let hosts = AllowedHosts::new(["169.254.170.2:80".parse().expect("an address")], ["broker.internal".into()]);
     let tokens: Vec<&[u8]> = request.headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
-    let owner = TOKENS.iter().find(|token| tokens == [token.as_bytes()]);
+    let user = data.len().is_multiple_of(2).then_some(USER);
+    let owner = match tokens[..] {
+        [] | [b""] => user.map(|_| BY_USER),
+        [token] if token == TOKENS[0].as_bytes() => Some(&TOKENS[0][..7]),
+        [token] if token == TOKENS[1].as_bytes() => user.map(|_| &TOKENS[1][..7]),
+        _ => None,
+    };
     let path = request.uri.path();
     let health = ["/healthz", "/readyz"].contains(&path) && [Method::GET, Method::HEAD].contains(&request.method);
-    match authorize(&request, &hosts, &CLIENTS) {
+    match authorize(&request, &hosts, &CLIENTS, user) {
         Ok(Authorized::Client(client)) => {
-            let owner = owner.unwrap_or_else(|| panic!("{} is authorized without its token", client.name));
-            assert_eq!(client.name.as_str(), &owner[..7]);
+            let owner = owner.unwrap_or_else(|| panic!("{} is authorized without its proof", client.name));
+            assert_eq!(client.name.as_str(), owner);
             assert_addressed_to_us(&request);
         }
         Ok(Authorized::Anyone) => {
@@ -34,7 +54,9 @@ pub fn check(data: &[u8]) {
             assert_addressed_to_us(&request);
         }
         Err(refusal) => {
-            let plain = request.uri.authority().is_none() && request.headers.len() == 2;
+            let plain = request.uri.authority().is_none()
+                && request.headers.get_all(header::HOST).iter().count() == 1
+                && request.headers.keys().all(|name| [header::HOST, header::AUTHORIZATION].contains(name));
             let is_localhost = request.headers.get(header::HOST).is_some_and(|host| host == "localhost");
             assert!(!(plain && is_localhost && owner.is_some()), "{refusal:?}");
         }

@@ -11,7 +11,8 @@ use crate::lease::refresher::{RefreshPolicy, Refresher};
 use crate::lease::registry::{LeaseHandles, LeaseKey, LeaseRegistry};
 use crate::model::credentials::Credentials;
 use crate::os::clock::Clock;
-use crate::server::access::{AllowedHosts, Client, Clients};
+use crate::server::access::AllowedHosts;
+use crate::server::clients::{Client, Clients};
 use crate::server::lookup::LeaseLookup;
 use crate::server::routes::{RouteState, Routes};
 use crate::source::chain::merge_credentials;
@@ -70,10 +71,10 @@ pub(crate) fn leases(lease: fn(&str) -> Lease) -> LeaseLookup {
 }
 
 fn make_routes() -> Routes {
-    let client = Client { name: "fuzz".into(), identities: None };
+    let client = Client::of_all("fuzz");
     let state = RouteState {
         leases: leases(lease),
-        clients: Clients::new([(TOKEN.into(), client)]),
+        clients: Clients::fixed([(TOKEN.into(), client)]),
         hosts: AllowedHosts::default(),
         started: NOW,
     };

@@ -362,6 +362,13 @@ impl LeaseRegistry {
         handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
+    /// Returns true if there is an identity or a served profile of this name. Until the shared files have been read every
+    /// name may be that of a profile.
+    pub(crate) fn knows(&self, name: &IdentityName) -> bool {
+        let is_profile = || self.known_profiles.borrow().as_ref().is_none_or(|known| known.contains(name));
+        self.handles.borrow().contains_key(&LeaseKey::Identity(name.clone())) || is_profile()
+    }
+
     /// Returns the handle of a lease, and starts the refresher of a served profile or a narrowed identity first if
     /// necessary. It waits for the first read of the shared files and for the supervisor, not for a load.
     pub(crate) async fn find(&self, key: &LeaseKey) -> Option<LeaseHandle> {

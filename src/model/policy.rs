@@ -137,7 +137,10 @@ fn check_policy(root: &Node) -> Result<(), Refused> {
         match &version.json {
             Json::Text(text) if VERSIONS.contains(&&**text) => {}
             _ => {
-                return refuse(version.at, "Version is neither \"2012-10-17\" nor \"2008-10-17\"; write \"2012-10-17\"");
+                return refuse(
+                    version.at,
+                    "Version is neither \"2012-10-17\" nor \"2008-10-17\"; write \"2012-10-17\"",
+                );
             }
         }
     }
@@ -207,7 +210,10 @@ fn one_of(
             return refuse(node.at, format!("the statement has {plain} and {negated}; keep one of the two"));
         }
         (None, None) => {
-            return refuse(statement.at, format!("the statement has neither {plain} nor {negated}; add one of the two"));
+            return refuse(
+                statement.at,
+                format!("the statement has neither {plain} nor {negated}; add one of the two"),
+            );
         }
         (Some(node), None) => (plain, node),
         (None, Some(node)) => (negated, node),

@@ -54,9 +54,15 @@ pub(crate) fn overflow_user() -> Option<u32> {
         if read("/proc/self/uid_map").is_none_or(|map| is_whole(&map)) {
             return None;
         }
-        read("/proc/sys/kernel/overflowuid").and_then(|text| text.trim().parse().ok()).or(Some(65534))
+        Some(overflow_id())
     });
     *OVERFLOW
+}
+
+/// Returns the user id that a user namespace shows for users without a mapping. Several users may stand behind it.
+pub(crate) fn overflow_id() -> u32 {
+    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+    text.trim().parse().unwrap_or(65534)
 }
 
 #[cfg(test)]

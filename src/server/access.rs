@@ -2,83 +2,13 @@
 //!
 //! All functions are pure. They run before the routes of every protocol; the IMDS protocol has no clients.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::model::identity_name::IdentityName;
-use crate::model::secret::Secret;
-
-/// The maximum number of client tokens that are compared one after another. With more clients a token is found by
-/// digest; a digest costs more than four comparisons.
-const FEW: usize = 4;
-
-/// A program that may request credentials.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Client {
-    /// The name in logs.
-    pub(crate) name: IdentityName,
-    /// The identities that the client may have. `None` means all.
-    pub(crate) identities: Option<Vec<IdentityName>>,
-}
-
-impl Client {
-    pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
-        self.identities.as_ref().is_none_or(|identities| identities.contains(identity))
-    }
-
-    /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
-    /// else `default`.
-    pub(crate) fn own_identity(&self) -> IdentityName {
-        static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
-        match self.identities.as_deref() {
-            Some([only]) => only.clone(),
-            _ => DEFAULT.clone(),
-        }
-    }
-}
-
-/// Clients by token. A token is found by a keyed digest and then compared in constant time. So the time of a lookup
-/// reveals nothing about other tokens.
-///
-/// The digest is SipHash with a key that is generated at the start. A client cannot predict the digest without the key,
-/// which suffices for a lookup. SipHash costs a tenth of an HMAC.
-pub(crate) struct Clients {
-    key: RandomState,
-    /// The clients, sorted by the digests of their tokens.
-    by_digest: Vec<(u64, Secret, Arc<Client>)>,
-}
-
-impl Clients {
-    pub(crate) fn new(clients: impl IntoIterator<Item = (Secret, Client)>) -> Self {
-        let key = RandomState::new();
-        let digested =
-            |(token, client): (Secret, Client)| (key.hash_one(token.expose().as_bytes()), token, Arc::new(client));
-        let mut by_digest: Vec<_> = clients.into_iter().map(digested).collect();
-        by_digest.sort_by_key(|(digest, ..)| *digest);
-        Self { key, by_digest }
-    }
-
-    fn find(&self, token: &[u8]) -> Option<&Arc<Client>> {
-        let holds = |held: &Secret, client| held.is(token).then_some(client);
-        if self.by_digest.len() <= FEW {
-            return self.by_digest.iter().find_map(|(_, held, client)| holds(held, client));
-        }
-        let wanted = self.key.hash_one(token);
-        let first = self.by_digest.partition_point(|(digest, ..)| *digest < wanted);
-        let same = self.by_digest[first..].iter().take_while(|(digest, ..)| *digest == wanted);
-        same.into_iter().find_map(|(_, held, client)| holds(held, client))
-    }
-}
-
-impl std::fmt::Debug for Clients {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.by_digest.iter().map(|(.., client)| &client.name)).finish()
-    }
-}
+use crate::server::clients::{Client, Clients};
 
 /// The host names and addresses that a request may use.
 #[derive(Clone, Debug, Default)]
@@ -144,15 +74,25 @@ pub(crate) enum Authorized {
     Client(Arc<Client>),
 }
 
-/// Returns the client of a request. Health checks need no token.
+/// Returns the client of a request. `user` is the proven user of the connection. A request with a token is judged by the
+/// token; a client that is known by its user alone sends none. Health checks need no client.
 ///
 /// # Errors
 /// The reason why the request is refused.
-pub(crate) fn authorize(request: &Parts, hosts: &AllowedHosts, clients: &Clients) -> Result<Authorized, Refusal> {
+pub(crate) fn authorize(
+    request: &Parts,
+    hosts: &AllowedHosts,
+    clients: &Clients,
+    user: Option<u32>,
+) -> Result<Authorized, Refusal> {
     let facts = check_headers(request, hosts)?;
     let path = request.uri.path();
     let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
-    let client = facts.token().and_then(|token| clients.find(token).ok_or(Refusal::WrongToken));
+    let client = match facts.token() {
+        Ok(token) => clients.with_token(token, user).ok_or(Refusal::WrongToken),
+        Err(Refusal::NoToken) => clients.of_user(user).ok_or(Refusal::NoToken),
+        Err(refusal) => Err(refusal),
+    };
     match client {
         Ok(client) => Ok(Authorized::Client(Arc::clone(client))),
         Err(_) if health => Ok(Authorized::Anyone),
@@ -282,11 +222,19 @@ pub(crate) enum Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::clients::ClientProof;
 
     const TOKEN: &str = "plain+/=~token-of-at-least-32-characters";
+    const USER: u32 = 1000;
 
+    /// A client with a token, and one that is known by its user.
     fn clients() -> Clients {
-        Clients::new([(Secret::from(TOKEN), Client { name: "all".into(), identities: None })])
+        let proof = |token: Option<&str>, users: Option<Arc<[u32]>>, name: &str| ClientProof {
+            token: token.map(Into::into),
+            users,
+            client: Arc::new(Client::of_all(name)),
+        };
+        Clients::new([proof(Some(TOKEN), None, "all"), proof(None, Some([USER].into()), "job")])
     }
 
     fn hosts() -> AllowedHosts {
@@ -303,7 +251,7 @@ mod tests {
     }
 
     fn ask(target: &str, headers: &[(&str, &str)]) -> Result<bool, Refusal> {
-        authorize(&request(target, headers), &hosts(), &clients())
+        authorize(&request(target, headers), &hosts(), &clients(), None)
             .map(|authorized| matches!(authorized, Authorized::Client(_)))
     }
 
@@ -372,6 +320,41 @@ mod tests {
     }
 
     #[test]
+    fn health_needs_no_token_for_reading_only() {
+        let mut request = request("/healthz", &[("host", "localhost")]);
+        request.method = Method::POST;
+        assert_eq!(authorize(&request, &hosts(), &clients(), None).unwrap_err(), Refusal::NoToken);
+    }
+
+    #[test]
+    fn judges_token_alone_and_user_without_one() {
+        let host = ("host", "localhost");
+        let name = |headers: &[(&str, &str)], user: Option<u32>| {
+            let mut all = vec![host];
+            all.extend(headers);
+            match authorize(&request("/credentials", &all), &hosts(), &clients(), user) {
+                Ok(Authorized::Client(client)) => Ok(client.name.as_str().to_owned()),
+                Ok(Authorized::Anyone) => Ok("anyone".to_owned()),
+                Err(refusal) => Err(refusal),
+            }
+        };
+        let (job, all) = (Ok("job".to_owned()), Ok("all".to_owned()));
+        for (headers, user, expected) in [
+            (&[][..], Some(USER), job.clone()),
+            (&[("authorization", "")], Some(USER), job),
+            (&[], Some(0), Err(Refusal::NoToken)),
+            (&[], None, Err(Refusal::NoToken)),
+            (&[("authorization", "wrong")], Some(USER), Err(Refusal::WrongToken)),
+            (&[("authorization", ""), ("authorization", "")], Some(USER), Err(Refusal::WrongToken)),
+            (&[("authorization", TOKEN)], Some(USER), all.clone()),
+            (&[("authorization", TOKEN)], None, all),
+            (&[("origin", "null")], Some(USER), Err(Refusal::Forwarded)),
+        ] {
+            assert_eq!(name(headers, user), expected, "{headers:?} {user:?}");
+        }
+    }
+
+    #[test]
     fn refuses_headers_of_proxies_and_browsers() {
         let foreign = "X-Forwarded-For X-Forwarded-Host X-Forwarded-Proto X-Forwarded-Port X-Forwarded Forwarded Via \
             X-Real-IP True-Client-IP Client-IP X-Client-IP X-Cluster-Client-IP Fastly-Client-IP Fly-Client-IP \
@@ -384,43 +367,9 @@ mod tests {
             for name in names.split_whitespace() {
                 let request = request("/healthz", &[("host", "localhost"), (name, "1.2.3.4")]);
                 let expected = if refused { Err(Refusal::Forwarded) } else { Ok(()) };
-                assert_eq!(authorize(&request, &hosts(), &clients()).map(|_| ()), expected, "{name}");
+                assert_eq!(authorize(&request, &hosts(), &clients(), None).map(|_| ()), expected, "{name}");
                 assert_eq!(check_addressed(&request, &hosts()), expected, "{name}");
             }
         }
-    }
-
-    #[test]
-    fn finds_each_client_by_its_token() {
-        let name = |number: usize| format!("client-{number}");
-        let token = |number: usize| format!("token-of-client-number-{number:04}-and-no-other");
-        let client =
-            |number| (Secret::from(token(number)), Client { name: name(number).as_str().into(), identities: None });
-        for count in [0, 1, FEW, FEW + 1, 200] {
-            let clients = Clients::new((0..count).map(client));
-            for number in 0..count {
-                let found = clients.find(token(number).as_bytes()).map(|client| client.name.clone());
-                assert_eq!(found, Some(name(number).as_str().into()));
-            }
-            assert!(clients.find(token(count).as_bytes()).is_none() && clients.find(b"").is_none());
-        }
-    }
-
-    #[test]
-    fn health_needs_no_token_for_reading_only() {
-        let mut request = request("/healthz", &[("host", "localhost")]);
-        request.method = Method::POST;
-        assert_eq!(authorize(&request, &hosts(), &clients()).unwrap_err(), Refusal::NoToken);
-    }
-
-    #[test]
-    fn client_of_one_identity_gets_it_by_default() {
-        let one = Client { name: "c".into(), identities: Some(vec!["a".into()]) };
-        assert_eq!(
-            (one.own_identity(), one.may_have(&"a".into()), one.may_have(&"b".into())),
-            ("a".into(), true, false)
-        );
-        let all = Client { name: "c".into(), identities: None };
-        assert_eq!((all.own_identity(), all.may_have(&"b".into())), (IdentityName::default(), true));
     }
 }

@@ -20,6 +20,7 @@ use crate::os::files::trust::{PathFacts, TrustPolicy};
 use crate::os::files::walk::{WalkedFile, walk};
 pub(crate) use crate::server::auth_token::error::AuthTokenError;
 pub(crate) use crate::server::auth_token::locations::{at_first_of, default_places};
+pub(crate) use crate::server::auth_token::make::random;
 
 /// The location of the token file and the group that may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]

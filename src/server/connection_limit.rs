@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::os::peer::{ConnectionEnds, PeerUser, PeerUsers};
-use crate::server::access::Client;
+use crate::server::clients::Client;
 
 /// The number of unauthorized connections that are evicted when the kernel refuses a connection, and at most for one
 /// new connection. More than one is evicted, because sources need file descriptors too, and because each eviction
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn users_unknown_to_the_kernel_count_by_client_or_address() {
-        let client = |name: &str| Arc::new(Client { name: name.into(), identities: None });
+        let client = |name: &str| Arc::new(Client::of_all(name));
         let (one, other) = (client("one"), client("other"));
         let address = |ip: &str| {
             let address = format!("{ip}:1").parse().unwrap();

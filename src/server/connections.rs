@@ -309,7 +309,8 @@ mod tests {
     use crate::lease::registry::LeaseRegistry;
     use crate::model::secret::Secret;
     use crate::os::clock::Clock;
-    use crate::server::access::{AllowedHosts, Client, Clients};
+    use crate::server::access::AllowedHosts;
+    use crate::server::clients::{Client, Clients};
     use crate::server::lookup::LeaseLookup;
     use crate::server::routes::{RouteState, Routes};
 
@@ -325,7 +326,7 @@ mod tests {
             profile_demand: mpsc::channel(1).0,
         };
         let leases = LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() };
-        let clients = Clients::new([(Secret::from(TOKEN), Client { name: "client".into(), identities: None })]);
+        let clients = Clients::fixed([(Secret::from(TOKEN), Client::of_all("client"))]);
         let hosts = AllowedHosts::default();
         Protocol::Container(Routes::new(Arc::new(RouteState {
             leases,

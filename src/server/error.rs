@@ -111,6 +111,35 @@ impl ErrorResponse {
         }
     }
 
+    /// Refuses a user at the control socket.
+    pub(crate) fn not_owner() -> Self {
+        let message = "only root and the user of the daemon may use its control socket; run the command as that user";
+        Self::new(StatusCode::FORBIDDEN, "NotOwner", message)
+    }
+
+    pub(crate) fn no_control_path() -> Self {
+        let message = "the control socket of this version has no such request; use the commands of the same version";
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// Tells the owner that there is no client or grant of this name.
+    pub(crate) fn no_such_name(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "UnknownName", message)
+    }
+
+    /// Tells the owner that a command cannot be executed as things stand.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", message)
+    }
+
+    pub(crate) fn configuration_refused(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "ConfigurationRefused", message)
+    }
+
     /// Tells the client that the daemon is stopping.
     pub(crate) fn stopping(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the broker is stopping");

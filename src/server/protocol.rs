@@ -6,7 +6,8 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::Either;
 
-use crate::server::access::{Client, Refusal};
+use crate::server::access::Refusal;
+use crate::server::clients::Client;
 use crate::server::error::ErrorResponse;
 use crate::server::imds::ImdsServer;
 use crate::server::imds::reply::ImdsReply;

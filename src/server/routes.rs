@@ -19,7 +19,8 @@ use tower_service::Service;
 use crate::lease::registry::{LeaseHandle, LeaseState};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
-use crate::server::access::{AllowedHosts, Authorized, Client, Clients, Refusal, authorize};
+use crate::server::access::{AllowedHosts, Authorized, Refusal, authorize};
+use crate::server::clients::{Client, Clients, ClientsWatch, Target};
 use crate::server::error::{ErrorResponse, json, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
@@ -31,7 +32,7 @@ const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct RouteState {
     pub(crate) leases: LeaseLookup,
-    pub(crate) clients: Clients,
+    pub(crate) clients: ClientsWatch,
     pub(crate) hosts: AllowedHosts,
     pub(crate) started: SystemTime,
 }
@@ -66,7 +67,9 @@ impl Routes {
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let authorized_as = match authorize(&parts, &self.state.hosts, &self.state.clients) {
+        let clients = self.state.clients.borrow();
+        let authorized_as = authorize(&parts, &self.state.hosts, &clients, None);
+        let authorized_as = match authorized_as {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {
                 tracing::debug!(path = %Escaped(parts.uri.path()), ?refusal, "refused");
@@ -76,7 +79,7 @@ impl Routes {
         if let Authorized::Client(client) = &authorized_as {
             tracing::debug!(path = %Escaped(parts.uri.path()), client = %client.name, "request");
             authorized(client);
-            if let Some(body) = self.state.held_body(&parts, client) {
+            if let Some(body) = self.state.held_body(&parts, client, &clients) {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
@@ -90,7 +93,7 @@ impl RouteState {
     /// Returns the body for a request for a lease that is usable now. Nearly all requests are of this kind, so they
     /// bypass the router, which is slower (docs/PERFORMANCE.md). The router answers all other requests, and every
     /// error.
-    fn held_body(&self, request: &Parts, client: &Client) -> Option<Bytes> {
+    fn held_body(&self, request: &Parts, client: &Client, clients: &Clients) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
         }
@@ -98,7 +101,8 @@ impl RouteState {
             "" => client.own_identity(),
             below => IdentityName::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
         };
-        if !client.may_have(&name) {
+        // The router tells a shorter expiration, too.
+        if !client.may_have(&name) || client.ends.is_some() || clients.switches(client, &name) {
             return None;
         }
         self.leases.held_body(name)
@@ -127,14 +131,21 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         Ok(Some(name)) => name,
         Err(error) => return error.into(),
     };
+    let now = state.leases.now();
+    let Target { identity, latest } = state.clients.borrow().target(&client, name, now);
     // Refuse before the lookup: a client must not learn if a forbidden identity exists.
-    if !client.may_have(&name) {
-        return ErrorResponse::identity_not_allowed(&name).into();
+    if !client.may_have(&identity) {
+        return ErrorResponse::identity_not_allowed(&identity).into();
     }
-    match state.leases.lease(&name).await {
-        Ok(lease) => json(StatusCode::OK, lease.body.clone()),
-        Err(error) => error.into(),
+    let lease = match state.leases.lease(&identity).await {
+        Ok(lease) => lease,
+        Err(error) => return error.into(),
+    };
+    // A grant may end while its request waits.
+    if client.has_ended(state.leases.now()) {
+        return ErrorResponse::from(Refusal::WrongToken).into();
     }
+    json(StatusCode::OK, latest.map_or_else(|| lease.body.clone(), |latest| lease.body_until(latest)))
 }
 
 /// Returns the rest of a path below `/credentials`, or below `/v2/credentials`, the path of the ECS agent.
@@ -158,7 +169,7 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let anyone = Client { name: "anyone".into(), identities: None };
+    let anyone = Client::of_all("anyone");
     let (client, named) = match request.extensions().get() {
         Some(Authorized::Client(client)) => (&**client, true),
         _ => (&anyone, false),

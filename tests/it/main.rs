@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read the wall clock and the environment")]
 
 mod bad_input;
+mod clients;
 mod commands;
 mod daemon_client;
 mod documents;

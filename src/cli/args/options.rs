@@ -11,10 +11,10 @@ use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
-use crate::config::profiles::ProfilePattern;
 use crate::config::users::Account;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
+use crate::model::name_pattern::NamePattern;
 use crate::model::secret::Secret;
 
 const KEYS: &[&str] = &[
@@ -140,10 +140,10 @@ pub(crate) struct SourceOptions {
         long,
         env = "CREDENZA_SERVE_PROFILES",
         value_name = "PATTERN,…",
-        value_parser = ProfilePattern::new,
+        value_parser = NamePattern::new,
         value_delimiter = ','
     )]
-    pub(crate) serve_profiles: Vec<ProfilePattern>,
+    pub(crate) serve_profiles: Vec<NamePattern>,
 
     /// Use this region instead of the sources' regions
     #[arg(long, env = "CREDENZA_REGION", value_name = "REGION", value_parser = value::region)]

@@ -24,7 +24,7 @@ use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
 use crate::os::peer::ConnectionEnds;
 use crate::os::rng::Rng;
-use crate::server::access::Client;
+use crate::server::clients::{Client, Clients};
 use crate::server::connections::Listener;
 
 const HOURS: u64 = 72;
@@ -111,7 +111,7 @@ impl Days {
             generation: Generation::of(&Config::parse(CONFIGURATION.as_bytes(), &Overrides::default()).unwrap()),
             listeners: vec![DuplexListener(calls)],
             allowed_hosts: Vec::new(),
-            clients: vec![(TOKEN.into(), Client { name: "soak".into(), identities: None })],
+            clients: Clients::fixed([(TOKEN.into(), Client::of_all("soak"))]),
             max_connections: 64,
             imds: None,
         };

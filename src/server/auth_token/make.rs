@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -210,6 +210,55 @@ impl AuthTokenFile {
         written
     }
 
+    /// Replaces the token in an existing file, at one moment and with its mode and group.
+    ///
+    /// # Errors
+    /// If the file is missing or a symlink, another user could exchange it, or it cannot be written.
+    pub(crate) fn replace(&self, token: &Secret) -> Result<(), AuthTokenError> {
+        let folder = match self.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let folder = self.open_folder(folder)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let old = rustix::fs::openat(&folder, self.name(), flags, Mode::empty()).map_err(|error| match error {
+            Errno::LOOP => self.unfit("it is a symlink: another program keeps the token"),
+            error => self.io("open it", error.into()),
+        })?;
+        let stat = self.stat(&old)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(self.unfit("it is not a regular file"));
+        }
+        let aside = random_hex().map_err(|error| self.io("generate a random name", error))?;
+        let aside = format!(".token.{}", &aside[..16]);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&folder, &aside, flags, Mode::RUSR | Mode::WUSR);
+        let mut file = File::from(file.map_err(|error| self.io("write it", error.into()))?);
+        let io = |error: Errno| self.io("write it", error.into());
+        let mut write = || {
+            drop(acl::remove(&file, acl::ACCESS));
+            file.write_all(token.expose().as_bytes()).map_err(|error| self.io("write it", error))?;
+            // The owner first: a change of the owner takes the mode back.
+            let made = rustix::fs::fstat(&file).map_err(io)?;
+            if (made.st_uid, made.st_gid) != (stat.st_uid, stat.st_gid) {
+                let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+                rustix::fs::fchown(&file, Some(owner), Some(group)).map_err(io)?;
+            }
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(stat.st_mode & 0o777)).map_err(io)?;
+            file.sync_all().map_err(|error| self.io("write it", error))?;
+            rustix::fs::renameat(&folder, &aside, &folder, self.name()).map_err(io)
+        };
+        let written = write();
+        if written.is_err() {
+            let _ = rustix::fs::unlinkat(&folder, &aside, AtFlags::empty());
+        }
+        written
+    }
+
+    pub(crate) fn not_random(&self, error: io::Error) -> AuthTokenError {
+        self.io("generate a random token", error)
+    }
+
     fn fill(&self, mut file: &File, token: &str) -> Result<(), AuthTokenError> {
         file.write_all(token.as_bytes()).map_err(|error| self.io("write it", error))?;
         match self.group {
@@ -249,6 +298,14 @@ fn reopen(found: &WalkedFile) -> Result<OwnedFd, Errno> {
 
 fn is_same(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Returns a new token: 256 random bits in hexadecimal.
+///
+/// # Errors
+/// If the kernel has no random numbers.
+pub(crate) fn random() -> io::Result<Secret> {
+    Ok(Secret::new(random_hex()?.as_str()))
 }
 
 /// Returns 256 random bits in hexadecimal.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use base64_simd::URL_SAFE_NO_PAD;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
 
@@ -41,6 +42,16 @@ impl ImdsSessionTokens {
     pub(crate) fn signed_with(auth_token: &Secret) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, auth_token.expose().as_bytes());
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, PURPOSE).as_ref()) }
+    }
+
+    /// Makes a key that ends with this process, for a daemon without an auth token.
+    ///
+    /// # Errors
+    /// If the kernel has no random numbers.
+    pub(crate) fn of_this_process() -> Result<Self, getrandom::Error> {
+        let mut secret = Zeroizing::new([0; TAG]);
+        getrandom::fill(&mut *secret)?;
+        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*secret) })
     }
 
     /// Issues a token that lives for `ttl`: 54 characters of the URL-safe base64 alphabet.

@@ -1,0 +1,112 @@
+//! Reloads the configuration on a change or a signal, and ends the daemon on other signals.
+
+use std::time::Duration;
+
+use signal_hook::consts::SIGHUP;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::exit_code;
+use crate::cli::serve::clients;
+use crate::config::Config;
+use crate::config::load::{ConfigLoader, LoadError};
+use crate::config::server::ServerConfig;
+use crate::context::Context;
+use crate::lease::supervisor::{Generation, SupervisorCommand};
+use crate::os::signals::Signals;
+use crate::os::systemd::ServiceManager;
+use crate::server::client_table::ClientCommand;
+
+/// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The parts of the daemon that a reload needs.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    pub(crate) loader: ConfigLoader,
+    pub(crate) context: Context,
+    /// The configuration in use.
+    pub(crate) config: Config,
+    pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
+    pub(crate) clients: mpsc::Sender<ClientCommand>,
+    pub(crate) manager: ServiceManager,
+}
+
+/// The reason why the configuration in use stays.
+struct RefusedConfig {
+    message: String,
+    /// True if another attempt may succeed without a change of the file.
+    may_pass: bool,
+}
+
+impl Reloader {
+    /// Turns signals and changes of the configuration into commands, until the daemon stops.
+    pub(crate) async fn run(mut self, mut signals: Signals, stop: CancellationToken) {
+        let mut refused: Option<RefusedConfig> = None;
+        loop {
+            let is_retried = refused.as_ref().is_some_and(|refused| refused.may_pass);
+            let is_sighup = tokio::select! {
+                arrived = signals.next() => {
+                    if arrived.signal != SIGHUP {
+                        tracing::info!(signal = arrived.signal, "stopping; a second signal ends the daemon at once");
+                        self.manager.stopping();
+                        stop.cancel();
+                        signals.next().await;
+                        std::process::exit(exit_code::SECOND_SIGNAL);
+                    }
+                    true
+                }
+                () = self.loader.changed() => false,
+                () = tokio::time::sleep(RETRY_INTERVAL), if is_retried => false,
+            };
+            self.manager.reloading();
+            let command = match self.load().await {
+                Ok(generation) => {
+                    refused = None;
+                    SupervisorCommand::Replace(generation)
+                }
+                Err(now) => {
+                    if refused.as_ref().is_none_or(|before| before.message != now.message) || is_sighup {
+                        let message = &now.message;
+                        tracing::error!(
+                            "the new configuration has an error, and the earlier one stays in use: {message}"
+                        );
+                    }
+                    SupervisorCommand::Refused(refused.insert(now).message.as_str().into())
+                }
+            };
+            let reload = is_sighup.then_some(SupervisorCommand::Reload);
+            for command in std::iter::once(command).chain(reload) {
+                if self.supervisor.send(command).await.is_err() {
+                    return;
+                }
+            }
+            self.manager.ready();
+        }
+    }
+
+    /// Loads the configuration and replaces the clients. Returns the new identities.
+    async fn load(&mut self) -> Result<Generation, RefusedConfig> {
+        let loaded = self.loader.load_for_daemon().await;
+        let new = loaded.map_err(|error| RefusedConfig {
+            message: error.to_string(),
+            may_pass: matches!(error, LoadError::File(_)),
+        })?;
+        let refused = |message: String| RefusedConfig { message, may_pass: false };
+        let (settings, _) = clients::settings(&new, &self.context).map_err(|error| refused(error.to_string()))?;
+        let (reply, replaced) = oneshot::channel();
+        if self.clients.send(ClientCommand::Replace(settings, reply)).await.is_ok() {
+            replaced.await.unwrap_or(Ok(())).map_err(|error| refused(error.to_string()))?;
+        }
+        let config = &mut self.config;
+        // These settings are part of the clients.
+        let ServerConfig { token_overlap, switchable, switch_lifetime, .. } = config.server;
+        let server = ServerConfig { token_overlap, switchable, switch_lifetime, ..new.server.clone() };
+        if server != config.server || new.imds != config.imds || new.trusted_files != config.trusted_files {
+            tracing::warn!("[server], [imds] or [files] has changed: restart the daemon to apply it");
+        }
+        tracing::info!(identities = new.identities.len(), "configuration loaded");
+        (config.identities, config.profiles, config.clients) = (new.identities, new.profiles, new.clients);
+        Ok(Generation::of(config))
+    }
+}

@@ -1,0 +1,437 @@
+//! The client table: reads the tokens of all clients, follows their files, and publishes who is a client.
+//!
+//! A changed token file gives a new token; the old one is accepted for the overlap. The request path sees only the
+//! published [`Clients`].
+
+pub(crate) mod grants;
+mod token_history;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::lease::registry::LeaseRegistry;
+use crate::model::auth_token::check;
+use crate::model::client_name::ClientName;
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+use crate::model::text::Escaped;
+use crate::model::time::timestamp;
+use crate::os::clock::Clock;
+use crate::os::files::Files;
+use crate::os::files::contents::FileContents;
+use crate::os::files::trust::TrustPolicy;
+use crate::server::auth_token;
+use crate::server::auth_token::{AuthTokenError, AuthTokenFile};
+use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState, Grants};
+use crate::server::client_table::token_history::TokenHistory;
+use crate::server::clients::{Client, ClientProof, Clients, ClientsWatch, DefaultIdentity};
+
+/// The clients of one configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSettings {
+    pub(crate) clients: Vec<ClientSetting>,
+    /// The period for which an old token is accepted after its file has changed.
+    pub(crate) overlap: Duration,
+    /// True if every answer for `default` tells a short lifetime, so that a switch reaches all clients soon.
+    pub(crate) switchable: bool,
+    /// The longest lifetime that an answer for `default` tells while it means, or may mean, another identity.
+    pub(crate) switch_lifetime: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClientSetting {
+    pub(crate) client: Client,
+    pub(crate) tokens: Vec<ClientTokenSource>,
+    /// The user ids that the client may have. `None` means any user.
+    pub(crate) users: Option<Arc<[u32]>>,
+}
+
+/// The source of a client's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClientTokenSource {
+    /// A token of the configuration, a flag or a variable, with the place to change it.
+    Given(Secret, Box<str>),
+    /// A file of the client. A missing or empty file opens nothing.
+    File(PathBuf),
+    /// The file of the auth token, with the token that was read at the start. If the file is missing or unfit, the token
+    /// stays: cleaning a folder must not lock every program out.
+    Kept(Secret, AuthTokenFile),
+}
+
+/// Two clients have one token, so that a request with it could come from either.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("clients {0} and {1} have the same token; give each client a token of its own")]
+pub(crate) struct SharedToken(ClientName, ClientName);
+
+#[derive(Debug)]
+pub(crate) enum ClientCommand {
+    /// Replaces the clients. The reply is the reason why the former ones stay.
+    Replace(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
+    /// Adds a grant. The reply has its token.
+    Grant(GrantOrder, oneshot::Sender<Result<(GrantState, Secret), GrantError>>),
+    Revoke(ClientName, oneshot::Sender<Result<GrantState, GrantError>>),
+    ListGrants(oneshot::Sender<Vec<GrantState>>),
+    /// Makes `default` mean another identity for a time, or itself again.
+    Use(Option<(IdentityName, Option<Duration>)>, oneshot::Sender<Option<SystemTime>>),
+    /// Returns the token of a client, and its file.
+    Token(ClientName, oneshot::Sender<Result<CurrentToken, TokenError>>),
+    /// Writes a new token to the file of a client.
+    Rotate(ClientName, oneshot::Sender<Result<RotatedToken, TokenError>>),
+}
+
+/// The token of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CurrentToken {
+    pub(crate) token: Secret,
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// A token that was replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RotatedToken {
+    pub(crate) file: PathBuf,
+    /// The moment from which the old token is refused.
+    pub(crate) old_until: SystemTime,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("there is no client {0}; `credenza check` lists the clients")]
+    UnknownClient(ClientName),
+    #[error("client {0} has no token: its user alone proves who it is")]
+    ByUser(ClientName),
+    #[error("the token of client {client} is in the configuration, which is not written here; change {place}")]
+    Given { client: ClientName, place: String },
+    #[error("client {0} has several token files; write the new token to one of them, and remove the old one later")]
+    SeveralFiles(ClientName),
+    #[error("client {0} has no usable token now: its file is missing or unfit")]
+    None(ClientName),
+    #[error(transparent)]
+    File(#[from] AuthTokenError),
+}
+
+#[derive(Debug)]
+pub(crate) struct ClientTable {
+    files: Files,
+    trust: TrustPolicy,
+    settings: ClientSettings,
+    histories: BTreeMap<ClientName, TokenHistory>,
+    /// The files with a problem that was logged, with the problem.
+    reported: BTreeMap<PathBuf, String>,
+    grants: Grants,
+    /// The identity that `default` means, with the end of the time on both clocks.
+    switched: Option<(IdentityName, Option<(SystemTime, Instant)>)>,
+    clock: Clock,
+    published: watch::Sender<Arc<Clients>>,
+}
+
+impl ClientTable {
+    /// Reads all tokens and publishes the clients.
+    ///
+    /// # Errors
+    /// If two clients have one token.
+    pub(crate) async fn open(
+        files: Files,
+        trust: TrustPolicy,
+        clock: Clock,
+        settings: ClientSettings,
+    ) -> Result<(Self, ClientsWatch), SharedToken> {
+        let (published, clients) = watch::channel(Arc::default());
+        let mut table = Self {
+            files,
+            trust,
+            settings,
+            histories: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            grants: Grants::default(),
+            switched: None,
+            clock,
+            published,
+        };
+        table.read().await;
+        match table.shared_token() {
+            Some(shared) => Err(shared),
+            None => Ok((table, clients)),
+        }
+    }
+
+    /// Returns the token files that give no token, with the reasons.
+    pub(crate) fn problems(&self) -> &BTreeMap<PathBuf, String> {
+        &self.reported
+    }
+
+    /// Follows the token files and executes commands, for ever.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<ClientCommand>, mut registry: LeaseRegistry) {
+        loop {
+            let switch_end = self.switched.as_ref().and_then(|(_, end)| Some(end.as_ref()?.1));
+            let ends = self.histories.values().filter_map(TokenHistory::next_end);
+            let next_end = ends.chain(self.grants.next_end()).chain(switch_end).min();
+            let ended = async {
+                match next_end {
+                    Some(end) => tokio::time::sleep_until(end).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.execute(command).await,
+                    None => return,
+                },
+                Ok(()) = registry.handles.changed() => self.drop_grants_without_identity(&registry),
+                Ok(()) = registry.known_profiles.changed() => self.drop_grants_without_identity(&registry),
+                () = self.files.changed() => self.read().await,
+                () = ended => self.publish(),
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: ClientCommand) {
+        // An asker that has gone misses its reply, and no more.
+        match command {
+            ClientCommand::Replace(settings, reply) => drop(reply.send(self.replace(settings).await)),
+            ClientCommand::Grant(order, reply) => drop(reply.send(self.grant(order))),
+            ClientCommand::Revoke(name, reply) => {
+                let revoked = self.grants.revoke(&name);
+                if let Ok(grant) = &revoked {
+                    tracing::info!(grant = %grant.name, identity = %grant.identity, "the grant is revoked");
+                    self.publish();
+                }
+                drop(reply.send(revoked));
+            }
+            ClientCommand::ListGrants(reply) => drop(reply.send(self.grants.list())),
+            ClientCommand::Use(identity, reply) => drop(reply.send(self.switch(identity))),
+            ClientCommand::Token(client, reply) => drop(reply.send(self.token(&client))),
+            ClientCommand::Rotate(client, reply) => drop(reply.send(self.rotate(&client).await)),
+        }
+    }
+
+    fn grant(&mut self, order: GrantOrder) -> Result<(GrantState, Secret), GrantError> {
+        if self.settings.clients.iter().any(|setting| setting.client.name == order.name) {
+            return Err(GrantError::NameOfClient(order.name));
+        }
+        let token = auth_token::random().map_err(|error| GrantError::NoToken(error.to_string()))?;
+        let grant = self.grants.add(order, token.clone(), self.clock.now(), Instant::now())?;
+        let until = timestamp(grant.ends);
+        tracing::info!(grant = %grant.name, identity = %grant.identity, until, "a grant is given");
+        self.publish();
+        Ok((grant, token))
+    }
+
+    fn drop_grants_without_identity(&mut self, registry: &LeaseRegistry) {
+        let gone = self.grants.retain(|name| registry.knows(name));
+        for name in &gone {
+            tracing::info!(grant = %name, "the grant has ended: its identity is no longer configured");
+        }
+        let is_switched_away = self.switched.as_ref().is_some_and(|(identity, _)| !registry.knows(identity));
+        if is_switched_away {
+            tracing::warn!("default means itself again: the identity in its place is no longer configured");
+            self.switched = None;
+        }
+        if is_switched_away || !gone.is_empty() {
+            self.publish();
+        }
+    }
+
+    /// Makes `default` mean this identity. Returns the end.
+    fn switch(&mut self, identity: Option<(IdentityName, Option<Duration>)>) -> Option<SystemTime> {
+        let (now, instant) = (self.clock.now(), Instant::now());
+        self.switched = identity
+            .map(|(identity, lifetime)| (identity, lifetime.map(|lifetime| (now + lifetime, instant + lifetime))));
+        let (identity, end) = match &self.switched {
+            Some((identity, end)) => (identity.clone(), end.map(|(end, _)| end)),
+            None => (IdentityName::default(), None),
+        };
+        tracing::info!(%identity, until = end.map(timestamp), "default means this identity");
+        self.publish();
+        end
+    }
+
+    /// Returns the file of a client's only token.
+    fn token_file(&self, client: &ClientName) -> Result<Option<AuthTokenFile>, TokenError> {
+        let setting = self.settings.clients.iter().find(|setting| setting.client.name == *client);
+        let setting = setting.ok_or_else(|| TokenError::UnknownClient(client.clone()))?;
+        match &setting.tokens[..] {
+            [] => Err(TokenError::ByUser(client.clone())),
+            [ClientTokenSource::Given(..)] => Ok(None),
+            [ClientTokenSource::File(path)] => Ok(Some(AuthTokenFile { path: path.clone(), group: None })),
+            [ClientTokenSource::Kept(_, file)] => Ok(Some(file.clone())),
+            _ => Err(TokenError::SeveralFiles(client.clone())),
+        }
+    }
+
+    fn token(&self, client: &ClientName) -> Result<CurrentToken, TokenError> {
+        let file = match self.token_file(client) {
+            Ok(file) => file.map(|file| file.path),
+            Err(TokenError::SeveralFiles(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let token = self.histories.get(client).and_then(TokenHistory::last);
+        Ok(CurrentToken { token: token.ok_or_else(|| TokenError::None(client.clone()))?, file })
+    }
+
+    /// Writes a new token to the file of a client. The old one is accepted for the overlap.
+    async fn rotate(&mut self, client: &ClientName) -> Result<RotatedToken, TokenError> {
+        let Some(file) = self.token_file(client)? else {
+            let tokens = self.settings.clients.iter().filter(|setting| setting.client.name == *client);
+            let place = tokens.flat_map(|setting| &setting.tokens).find_map(|token| match token {
+                ClientTokenSource::Given(_, place) => Some(place.to_string()),
+                ClientTokenSource::File(_) | ClientTokenSource::Kept(..) => None,
+            });
+            return Err(TokenError::Given { client: client.clone(), place: place.unwrap_or_default() });
+        };
+        let token = auth_token::random().map_err(|error| TokenError::File(file.not_random(error)))?;
+        let (written, path) = (token, file.path.clone());
+        let replaced = tokio::task::spawn_blocking(move || file.replace(&written)).await;
+        // A panic has no other way out, and a runtime that stops needs no answer.
+        match replaced {
+            Ok(replaced) => replaced?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => std::future::pending().await,
+        }
+        self.read().await;
+        Ok(RotatedToken { file: path, old_until: self.clock.now() + self.settings.overlap })
+    }
+
+    async fn replace(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let histories = self.histories.clone();
+        self.read_tokens().await;
+        if let Some(shared) = self.shared_token() {
+            (self.settings, self.histories) = (before, histories);
+            self.read().await;
+            return Err(shared);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    async fn read(&mut self) {
+        self.read_tokens().await;
+        self.publish();
+    }
+
+    /// Reads the tokens of all clients into their histories.
+    async fn read_tokens(&mut self) {
+        self.files.forget();
+        let mut reported = BTreeMap::new();
+        let settings = self.settings.clone();
+        let now = Instant::now();
+        let mut before = std::mem::take(&mut self.histories);
+        for ClientSetting { client, tokens, .. } in &settings.clients {
+            let mut current = Vec::new();
+            for source in tokens {
+                let (path, kept) = match source {
+                    ClientTokenSource::Given(token, _) => {
+                        current.push(token.clone());
+                        continue;
+                    }
+                    ClientTokenSource::File(path) => (path, None),
+                    ClientTokenSource::Kept(token, file) => (&file.path, Some(token)),
+                };
+                match self.read_token(path).await {
+                    Ok(token) => current.push(token),
+                    Err(problem) => {
+                        // The daemon follows its own file: the last good token stays.
+                        let last = || before.get(&client.name).and_then(TokenHistory::last);
+                        current.extend(kept.map(|first| last().unwrap_or_else(|| first.clone())));
+                        reported.insert(path.clone(), problem);
+                    }
+                }
+            }
+            let history = before.remove(&client.name);
+            let history = match history {
+                Some(mut history) => {
+                    if history.update(current, now, settings.overlap) {
+                        let overlap_s = settings.overlap.as_secs();
+                        tracing::info!(client = %client.name, overlap_s, "the token of this client changed");
+                    }
+                    history
+                }
+                None => TokenHistory::new(current),
+            };
+            self.histories.insert(client.name.clone(), history);
+        }
+        for (path, problem) in &reported {
+            if self.reported.get(path) != Some(problem) {
+                tracing::warn!(token_file = %Escaped(&path.to_string_lossy()), "{problem}");
+            }
+        }
+        self.reported = reported;
+    }
+
+    /// Reads a token. White space around it is no part of it.
+    ///
+    /// # Errors
+    /// The reason why the file gives no token.
+    async fn read_token(&self, path: &std::path::Path) -> Result<Secret, String> {
+        let contents = self.files.read(path).await.map_err(|error| format!("{error}; no request can use its token"))?;
+        let judged = contents.facts.without_folders_above().trusted(&self.trust);
+        judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(path)))?;
+        token_of(&contents).map_err(|reason| {
+            format!("no request can use its token: {reason}; write 32 to 4096 visible ASCII characters")
+        })
+    }
+
+    fn shared_token(&self) -> Option<SharedToken> {
+        let mut owners: HashMap<&str, &ClientName> = HashMap::new();
+        for (name, history) in &self.histories {
+            for token in history.current() {
+                if let Some(other) = owners.insert(token.expose(), name).filter(|other| *other != name) {
+                    return Some(SharedToken(other.clone(), name.clone()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Publishes the clients. A token of two clients opens nothing.
+    fn publish(&mut self) {
+        let (now, instant) = (self.clock.now(), Instant::now());
+        self.histories.values_mut().for_each(|history| history.drop_ended(instant));
+        for name in self.grants.drop_ended(now, instant) {
+            tracing::info!(grant = %name, "the grant has ended");
+        }
+        let is_over = |(end, end_at): &(SystemTime, Instant)| *end <= now || *end_at <= instant;
+        if let Some((identity, _)) = self.switched.take_if(|(_, end)| end.as_ref().is_some_and(is_over)) {
+            tracing::info!(%identity, "the time of this identity in the place of default is over");
+        }
+        let mut owners: HashMap<&str, usize> = HashMap::new();
+        for history in self.histories.values() {
+            history.valid().for_each(|token| *owners.entry(token.expose()).or_default() += 1);
+        }
+        let before = Arc::clone(&self.published.borrow());
+        let mut proofs = Vec::new();
+        for ClientSetting { client, tokens, users } in &self.settings.clients {
+            let client = before.same(client).unwrap_or_else(|| Arc::new(client.clone()));
+            let proof = |token| ClientProof { token, users: users.clone(), client: Arc::clone(&client) };
+            if tokens.is_empty() {
+                proofs.push(proof(None));
+            }
+            for token in self.histories.get(&client.name).into_iter().flat_map(TokenHistory::valid) {
+                if owners.get(token.expose()) == Some(&1) {
+                    proofs.push(proof(Some(token.clone())));
+                } else {
+                    tracing::error!(client = %client.name, "another client has the same token, so that it opens nothing; give each client a token of its own");
+                }
+            }
+        }
+        proofs.extend(self.grants.proofs());
+        let switched = self.switched.as_ref().map(|(identity, end)| (identity.clone(), end.map(|(end, _)| end)));
+        let default_identity = (switched.is_some() || self.settings.switchable)
+            .then_some(DefaultIdentity { switched, lifetime: self.settings.switch_lifetime });
+        self.published.send_replace(Arc::new(Clients { default_identity, ..Clients::new(proofs) }));
+    }
+}
+
+fn token_of(contents: &FileContents) -> Result<Secret, &'static str> {
+    let text = str::from_utf8(&contents.bytes).map_err(|_| "it is not text")?;
+    let token = text.trim();
+    check(token)?;
+    Ok(Secret::new(token))
+}

@@ -1,0 +1,175 @@
+//! Grants: tokens for one identity that end by themselves. They live in memory and end with the daemon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::model::client_name::ClientName;
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+use crate::server::clients::{AllowedIdentities, Client, ClientProof};
+
+/// The order for a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GrantOrder {
+    pub(crate) name: ClientName,
+    pub(crate) identity: IdentityName,
+    pub(crate) lifetime: Duration,
+    /// Replaces a grant of this name.
+    pub(crate) replace: bool,
+}
+
+/// A grant as it is listed: without its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GrantState {
+    pub(crate) name: ClientName,
+    pub(crate) identity: IdentityName,
+    pub(crate) ends: SystemTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum GrantError {
+    #[error("{0} is the name of a client; use another name")]
+    NameOfClient(ClientName),
+    #[error("there is a grant {0} already; revoke it, or replace it with --replace")]
+    NameInUse(ClientName),
+    #[error("there is no grant {0}; `credenza grants` lists them")]
+    Unknown(ClientName),
+    #[error("there are {0} grants, and no more are kept; revoke some")]
+    TooMany(usize),
+    #[error("cannot generate a token: {0}")]
+    NoToken(String),
+}
+
+/// The maximum number of grants. Each takes some hundred bytes.
+const MAX_GRANTS: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub(crate) struct Grants(BTreeMap<ClientName, Grant>);
+
+#[derive(Debug)]
+struct Grant {
+    token: Secret,
+    client: Arc<Client>,
+    identity: IdentityName,
+    ends: SystemTime,
+    /// The end on the monotonic clock. The end that comes first counts.
+    ends_at: Instant,
+}
+
+impl Grants {
+    /// Adds a grant with a new token.
+    ///
+    /// # Errors
+    /// If its name is in use, or there are too many grants.
+    pub(crate) fn add(
+        &mut self,
+        order: GrantOrder,
+        token: Secret,
+        now: SystemTime,
+        instant: Instant,
+    ) -> Result<GrantState, GrantError> {
+        let GrantOrder { name, identity, lifetime, replace } = order;
+        self.drop_ended(now, instant);
+        if self.0.contains_key(&name) && !replace {
+            return Err(GrantError::NameInUse(name));
+        }
+        if self.0.len() >= MAX_GRANTS && !self.0.contains_key(&name) {
+            return Err(GrantError::TooMany(MAX_GRANTS));
+        }
+        let ends = now + lifetime;
+        let client = Client::new(name.clone(), AllowedIdentities::Only(identity.clone()));
+        let client = Arc::new(Client { ends: Some(ends), ..client });
+        let state = GrantState { name: name.clone(), identity: identity.clone(), ends };
+        self.0.insert(name, Grant { token, client, identity, ends, ends_at: instant + lifetime });
+        Ok(state)
+    }
+
+    /// Removes a grant.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub(crate) fn revoke(&mut self, name: &ClientName) -> Result<GrantState, GrantError> {
+        let grant = self.0.remove(name).ok_or_else(|| GrantError::Unknown(name.clone()))?;
+        Ok(GrantState { name: name.clone(), identity: grant.identity, ends: grant.ends })
+    }
+
+    /// Keeps the grants whose identity exists.
+    pub(crate) fn retain(&mut self, exists: impl Fn(&IdentityName) -> bool) -> Vec<ClientName> {
+        let gone = self.0.extract_if(.., |_, grant| !exists(&grant.identity));
+        gone.map(|(name, _)| name).collect()
+    }
+
+    /// Removes the grants that are over. Returns their names.
+    pub(crate) fn drop_ended(&mut self, now: SystemTime, instant: Instant) -> Vec<ClientName> {
+        let ended = self.0.extract_if(.., |_, grant| grant.ends <= now || grant.ends_at <= instant);
+        ended.map(|(name, _)| name).collect()
+    }
+
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.0.values().map(|grant| grant.ends_at).min()
+    }
+
+    pub(crate) fn list(&self) -> Vec<GrantState> {
+        let state = |(name, grant): (&ClientName, &Grant)| GrantState {
+            name: name.clone(),
+            identity: grant.identity.clone(),
+            ends: grant.ends,
+        };
+        self.0.iter().map(state).collect()
+    }
+
+    pub(crate) fn proofs(&self) -> impl Iterator<Item = ClientProof> + '_ {
+        self.0.values().map(|grant| ClientProof {
+            token: Some(grant.token.clone()),
+            users: None,
+            client: Arc::clone(&grant.client),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn order(name: &str, lifetime: Duration, replace: bool) -> GrantOrder {
+        GrantOrder { name: name.into(), identity: "web".into(), lifetime, replace }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grant_ends_by_either_clock_or_by_revocation() {
+        let (now, instant) = (SystemTime::UNIX_EPOCH, Instant::now());
+        let mut grants = Grants::default();
+        let mut add = |grants: &mut Grants, order| grants.add(order, Secret::from("t"), now, instant);
+        assert_eq!(add(&mut grants, order("a", MINUTE, false)).unwrap().ends, now + MINUTE);
+        assert_eq!(add(&mut grants, order("a", MINUTE, false)), Err(GrantError::NameInUse("a".into())));
+        assert_eq!(add(&mut grants, order("a", MINUTE * 2, true)).unwrap().ends, now + MINUTE * 2);
+        add(&mut grants, order("b", MINUTE * 3, false)).unwrap();
+        assert_eq!(grants.next_end(), Some(instant + MINUTE * 2));
+        assert_eq!(grants.drop_ended(now + MINUTE, instant + MINUTE), []);
+        // The wall clock was set forward.
+        assert_eq!(grants.drop_ended(now + MINUTE * 2, instant + MINUTE), ["a".into()]);
+        // The wall clock was set back.
+        assert_eq!(grants.drop_ended(now, instant + MINUTE * 3), ["b".into()]);
+        add(&mut grants, order("c", MINUTE, false)).unwrap();
+        assert_eq!(grants.revoke(&"c".into()).unwrap().identity, "web".into());
+        assert_eq!(grants.revoke(&"c".into()), Err(GrantError::Unknown("c".into())));
+        assert_eq!(grants.proofs().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grant_is_a_client_of_one_identity() {
+        let mut grants = Grants::default();
+        grants.add(order("a", MINUTE, false), Secret::from("t"), SystemTime::UNIX_EPOCH, Instant::now()).unwrap();
+        let proof = grants.proofs().next().unwrap();
+        assert_eq!(proof.client.own_identity(), "web".into());
+        assert!(proof.client.may_have(&"web".into()) && !proof.client.may_have(&"default".into()));
+        assert_eq!(proof.client.ends, Some(SystemTime::UNIX_EPOCH + MINUTE));
+        assert_eq!(grants.retain(|name| name.as_str() != "web"), ["a".into()]);
+        assert!(grants.list().is_empty());
+    }
+}

@@ -1,0 +1,366 @@
+//! The control socket: a Unix socket by which the owner changes a running daemon. Only root and the user of the daemon
+//! reach it. The commands of `cli/control` are its clients.
+
+mod requests;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::BoxError;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::{BodyExt, Either, Limited};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use crate::lease::registry::LeaseKey;
+use crate::model::client_name::ClientName;
+use crate::model::identity_name::IdentityName;
+use crate::model::text::Escaped;
+use crate::model::time::timestamp;
+use crate::server::access::{AllowedHosts, check_addressed};
+use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState};
+use crate::server::client_table::{ClientCommand, TokenError};
+use crate::server::clients::ClientsWatch;
+use crate::server::control::requests::{GrantRequest, Query, RotateRequest, UseRequest};
+use crate::server::error::{ErrorResponse, unboxed_json};
+use crate::server::lookup::LeaseLookup;
+use crate::server::response::{AnswerFuture, HttpAnswer};
+use crate::server::status::StatusDocument;
+
+/// The maximum size of a request body, in bytes. A session policy has 2,048 characters.
+const MAX_BODY: usize = 64 * 1024;
+
+/// The maximum time for the body of a request to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A request to load the configuration again. The reply is the reason why the earlier one stays in use.
+pub(crate) type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+#[derive(Debug)]
+pub(crate) struct ControlServer {
+    pub(crate) leases: LeaseLookup,
+    pub(crate) started: SystemTime,
+    pub(crate) clients: ClientsWatch,
+    pub(crate) commands: mpsc::Sender<ClientCommand>,
+    pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    /// The addresses of the TCP listeners.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// The paths of the Unix listeners.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// The user of the daemon. Root has access as well.
+    pub(crate) owner: u32,
+}
+
+type ControlResult = Result<Bytes, ErrorResponse>;
+
+/// The capacity for an answer. Answers with a token are shorter, so that no copy is left in memory.
+const ANSWER_SIZE: usize = 8 * 1024;
+
+#[derive(Serialize)]
+struct GrantAnswer<'a> {
+    name: &'a str,
+    identity: &'a str,
+    expires: String,
+    url: Option<String>,
+    socket: Option<Cow<'a, str>>,
+    token: &'a str,
+}
+
+#[derive(Serialize)]
+struct TokenAnswer<'a> {
+    client: &'a str,
+    token_file: Option<Cow<'a, str>>,
+    token: &'a str,
+}
+
+impl ControlServer {
+    /// Answers one request. `user` is the proven user of the connection. Calls `authorized` for the owner.
+    pub(crate) fn answer<B>(
+        self: &Arc<Self>,
+        request: http::Request<B>,
+        user: Option<u32>,
+        authorized: impl FnOnce(),
+    ) -> AnswerFuture
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        if user != Some(0) && user != Some(self.owner) {
+            tracing::warn!(?user, "a user that does not own the daemon is refused at the control socket");
+            return AnswerFuture::Now(render(Err(ErrorResponse::not_owner())));
+        }
+        if let Err(refusal) = check_addressed(&parts, &AllowedHosts::default()) {
+            return AnswerFuture::Now(render(Err(refusal.into())));
+        }
+        authorized();
+        let server = Arc::clone(self);
+        AnswerFuture::Later(Box::pin(async move {
+            let body = Limited::new(body, MAX_BODY).collect();
+            let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+                Ok(Ok(body)) => body.to_bytes(),
+                Ok(Err(_)) => {
+                    return render(Err(ErrorResponse::bad_request(format!(
+                        "the body is not whole, or longer than {MAX_BODY} bytes"
+                    ))));
+                }
+                Err(_) => return render(Err(ErrorResponse::bad_request("the body did not arrive in time"))),
+            };
+            tracing::debug!(method = %parts.method, path = %Escaped(parts.uri.path()), "control request");
+            render(server.handle(&parts, &body).await)
+        }))
+    }
+
+    async fn handle(&self, request: &Parts, sent: &[u8]) -> ControlResult {
+        let path = request.uri.path();
+        let query = || Query::parse(request.uri.query().unwrap_or_default());
+        match (&request.method, path) {
+            (&Method::GET, "/status") => self.status().await,
+            (&Method::POST, "/reload") => self.reload().await,
+            (&Method::GET, "/grants") => body(&grants(&self.ask(ClientCommand::ListGrants).await?)),
+            (&Method::POST, "/grants") => self.grant(parse(sent)?).await,
+            (&Method::DELETE, path) if path.starts_with("/grants/") => self.revoke(&path["/grants/".len()..]).await,
+            (&Method::POST, "/use") => self.use_identity(parse(sent)?).await,
+            (&Method::GET, "/whoami") => self.whoami(&query()?).await,
+            (&Method::GET, "/token") => self.token(&query()?).await,
+            (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
+            _ => Err(ErrorResponse::no_control_path()),
+        }
+    }
+
+    /// Sends a command to the client table and waits for its reply.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> ClientCommand) -> Result<T, ErrorResponse> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = |()| ErrorResponse::stopping(&IdentityName::default());
+        self.commands.send(command(reply)).await.map_err(|_| stopping(()))?;
+        answer.await.map_err(|_| stopping(()))
+    }
+
+    async fn status(&self) -> ControlResult {
+        let registry = &self.leases.registry;
+        let mut identities: Vec<_> = {
+            let handles = registry.handles.borrow();
+            handles.iter().map(|(key, handle)| (key.identity().clone(), handle.clone())).collect()
+        };
+        identities.sort_by(|a, b| a.0.cmp(&b.0));
+        let document = StatusDocument::new(registry, self.started, self.leases.now(), &identities, |_| true);
+        let mut document =
+            serde_json::to_value(&document).map_err(|_| ErrorResponse::bad_request("the state has no JSON form"))?;
+        document["switch"] = self.switch();
+        document["grants"] = grants(&self.ask(ClientCommand::ListGrants).await?);
+        body(&document)
+    }
+
+    fn switch(&self) -> Value {
+        let clients = self.clients.borrow();
+        match clients.default_identity.as_ref().and_then(|default| default.switched.as_ref()) {
+            Some((identity, end)) => json!({"identity": identity.as_str(), "until": end.map(timestamp)}),
+            None => Value::Null,
+        }
+    }
+
+    async fn reload(&self) -> ControlResult {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || ErrorResponse::stopping(&IdentityName::default());
+        self.reloads.send(reply).await.map_err(|_| stopping())?;
+        match answer.await.map_err(|_| stopping())? {
+            Ok(()) => body(&json!({"result": "applied"})),
+            Err(message) => Err(ErrorResponse::configuration_refused(message)),
+        }
+    }
+
+    async fn grant(&self, request: GrantRequest) -> ControlResult {
+        let order: GrantOrder = request.order()?;
+        self.check_identity(&order.identity).await?;
+        let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
+        body(&GrantAnswer {
+            name: grant.name.as_str(),
+            identity: grant.identity.as_str(),
+            expires: timestamp(grant.ends),
+            url: self.addresses.first().map(|address| format!("http://{address}/credentials")),
+            socket: self.sockets.first().map(|path| path.to_string_lossy()),
+            token: token.expose(),
+        })
+    }
+
+    async fn revoke(&self, name: &str) -> ControlResult {
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let name = ClientName::parse(&name).map_err(ErrorResponse::bad_request)?;
+        let grant = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?.map_err(grant_error)?;
+        let now = self.leases.now();
+        let lease = self.leases.held_lease(&grant.identity);
+        // Keys that were handed out live on at the service, longer than the grant told.
+        let is_session = lease.as_ref().is_some_and(|lease| !lease.is_long_lived);
+        let end = lease.as_ref().and_then(|lease| lease.expiration);
+        body(&json!({
+            "name": grant.name.as_str(),
+            "identity": grant.identity.as_str(),
+            "keys_live_until": end.map(timestamp),
+            "is_session": is_session,
+            "deny_policy": is_session.then(|| deny_policy(now)),
+        }))
+    }
+
+    async fn use_identity(&self, request: UseRequest) -> ControlResult {
+        let (identity, lifetime) = request.parts()?;
+        let switched = identity.as_str() != IdentityName::DEFAULT;
+        if switched {
+            self.check_identity(&identity).await?;
+        }
+        let before = {
+            let clients = self.clients.borrow();
+            let target = clients.default_identity.as_ref().map(|default| default.target(self.leases.now()));
+            target.map_or_else(|| (IdentityName::default(), None), |target| (target.identity, target.latest))
+        };
+        let order = switched.then(|| (identity.clone(), lifetime));
+        let until = self.ask(|reply| ClientCommand::Use(order, reply)).await?;
+        // Clients hold what they got before until its told expiration.
+        let held = self.leases.held_lease(&before.0).map(|lease| lease.serve_until);
+        let held = held.map(|end| before.1.map_or(end, |latest| end.min(latest)));
+        body(&json!({
+            "identity": identity.as_str(),
+            "until": until.map(timestamp),
+            "held_until": held.map(timestamp),
+        }))
+    }
+
+    async fn whoami(&self, query: &Query<'_>) -> ControlResult {
+        let named = query.get("identity").map_or_else(IdentityName::default, IdentityName::new);
+        let clients = self.clients.borrow().default_identity.clone();
+        let identity = match clients {
+            Some(default) if named.as_str() == IdentityName::DEFAULT => default.target(self.leases.now()).identity,
+            _ => named,
+        };
+        let lease = self.leases.lease(&identity).await?;
+        body(&json!({
+            "identity": identity.as_str(),
+            "account": lease.account_id,
+            "arn": null,
+            "source": &*lease.source,
+            "expiration": lease.expiration.map(timestamp),
+        }))
+    }
+
+    async fn token(&self, query: &Query<'_>) -> ControlResult {
+        let client = client(query.get("client"))?;
+        let name = client.clone();
+        let current = self.ask(|reply| ClientCommand::Token(client, reply)).await?.map_err(token_error)?;
+        body(&TokenAnswer {
+            client: name.as_str(),
+            token_file: current.file.as_ref().map(|file| file.to_string_lossy()),
+            token: current.token.expose(),
+        })
+    }
+
+    async fn rotate(&self, request: RotateRequest) -> ControlResult {
+        let client = client(request.client.as_deref())?;
+        let name = client.clone();
+        let rotated = self.ask(|reply| ClientCommand::Rotate(client, reply)).await?.map_err(token_error)?;
+        body(&json!({
+            "client": name.as_str(),
+            "token_file": rotated.file.to_string_lossy(),
+            "old_until": timestamp(rotated.old_until),
+        }))
+    }
+
+    /// Checks that there is an identity of this name.
+    async fn check_identity(&self, identity: &IdentityName) -> Result<(), ErrorResponse> {
+        let registry = &self.leases.registry;
+        let is_configured = registry.lookup(&LeaseKey::Identity(identity.clone())).is_some();
+        if is_configured || registry.find(&LeaseKey::Identity(identity.clone())).await.is_some() {
+            return Ok(());
+        }
+        Err(ErrorResponse::identity_not_found(identity))
+    }
+}
+
+/// Returns the name of a client, or of the owner if there is none.
+fn client(name: Option<&str>) -> Result<ClientName, ErrorResponse> {
+    match name {
+        None | Some(ClientName::OWNER) => Ok(ClientName::OWNER.into()),
+        Some(name) => ClientName::parse(name).map_err(ErrorResponse::bad_request),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
+fn grant_error(error: GrantError) -> ErrorResponse {
+    match error {
+        GrantError::Unknown(_) => ErrorResponse::no_such_name(error.to_string()),
+        _ => ErrorResponse::conflict(error.to_string()),
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
+fn token_error(error: TokenError) -> ErrorResponse {
+    match error {
+        TokenError::UnknownClient(_) => ErrorResponse::no_such_name(error.to_string()),
+        _ => ErrorResponse::conflict(error.to_string()),
+    }
+}
+
+fn grants(grants: &[GrantState]) -> Value {
+    let grant = |grant: &GrantState| {
+        json!({
+            "name": grant.name.as_str(),
+            "identity": grant.identity.as_str(),
+            "expires": timestamp(grant.ends),
+            "policy_sha256": null,
+        })
+    };
+    grants.iter().map(grant).collect()
+}
+
+/// Returns a policy that ends all sessions of a role that were issued before `now` (IAM User Guide, "Revoking IAM role
+/// temporary security credentials").
+fn deny_policy(now: SystemTime) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Deny",
+            "Action": "*",
+            "Resource": "*",
+            "Condition": {"DateLessThan": {"aws:TokenIssueTime": timestamp(now)}},
+        }],
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorResponse> {
+    // The message of serde names the key and the place, and no value.
+    serde_json::from_slice(body)
+        .map_err(|error| ErrorResponse::bad_request(format!("the body is not as expected: {error}")))
+}
+
+/// Renders an answer into one buffer, which is overwritten when it is dropped: the answer may hold a token.
+fn body(value: &impl Serialize) -> Result<Bytes, ErrorResponse> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(ANSWER_SIZE));
+    serde_json::to_writer(&mut *bytes, value).map_err(|_| ErrorResponse::bad_request("the answer has no JSON form"))?;
+    Ok(Bytes::from_owner(bytes))
+}
+
+fn render(result: ControlResult) -> HttpAnswer {
+    Ok(match result {
+        Ok(body) => unboxed_json(StatusCode::OK, HeaderMap::new(), body).map(Either::Left),
+        Err(error) => Response::from(error).map(Either::Right),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deny_policy_ends_sessions_issued_before_now() {
+        let policy = deny_policy(SystemTime::UNIX_EPOCH);
+        assert_eq!(policy["Statement"][0]["Condition"]["DateLessThan"]["aws:TokenIssueTime"], "1970-01-01T00:00:00Z");
+        assert_eq!(policy["Statement"][0]["Effect"], "Deny");
+    }
+}

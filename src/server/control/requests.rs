@@ -1,0 +1,164 @@
+//! The requests at the control socket: bodies and queries, checked.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use crate::model::client_name::ClientName;
+use crate::model::identity_name::IdentityName;
+use crate::server::client_table::grants::GrantOrder;
+use crate::server::error::ErrorResponse;
+
+/// The longest lifetime of a grant and of a switch: 30 days.
+const LONGEST: u64 = 30 * 24 * 3600;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrantRequest {
+    name: Box<str>,
+    identity: Box<str>,
+    seconds: u64,
+    #[serde(default)]
+    replace: bool,
+    #[serde(default)]
+    policy: Option<serde_json::Value>,
+    #[serde(default)]
+    policy_arns: Vec<Box<str>>,
+}
+
+impl GrantRequest {
+    /// Returns the order.
+    ///
+    /// # Errors
+    /// If a part is not valid. A grant with a policy is refused: it must never open more than it should.
+    pub(crate) fn order(self) -> Result<GrantOrder, ErrorResponse> {
+        if self.policy.is_some() || !self.policy_arns.is_empty() {
+            return Err(ErrorResponse::conflict(
+                "grants cannot be narrowed by a policy yet; name an identity whose role has only the needed rights",
+            ));
+        }
+        Ok(GrantOrder {
+            name: ClientName::parse(&self.name).map_err(ErrorResponse::bad_request)?,
+            identity: identity(&self.identity)?,
+            lifetime: lifetime(self.seconds)?,
+            replace: self.replace,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UseRequest {
+    identity: Box<str>,
+    #[serde(default)]
+    seconds: Option<u64>,
+}
+
+impl UseRequest {
+    /// Returns the identity, and the time for which `default` means it.
+    ///
+    /// # Errors
+    /// If a part is not valid.
+    pub(crate) fn parts(&self) -> Result<(IdentityName, Option<Duration>), ErrorResponse> {
+        Ok((identity(&self.identity)?, self.seconds.map(lifetime).transpose()?))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotateRequest {
+    #[serde(default)]
+    pub(crate) client: Option<Box<str>>,
+}
+
+fn identity(text: &str) -> Result<IdentityName, ErrorResponse> {
+    if text.is_empty() {
+        let message = "the name of the identity is empty; `credenza status` lists the identities";
+        return Err(ErrorResponse::bad_request(message));
+    }
+    Ok(IdentityName::new(text))
+}
+
+fn lifetime(seconds: u64) -> Result<Duration, ErrorResponse> {
+    if (1..=LONGEST).contains(&seconds) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    Err(ErrorResponse::bad_request("the time must lie between 1 s and 30 days"))
+}
+
+/// The parameters of a query, percent-decoded.
+#[derive(Debug)]
+pub(crate) struct Query<'q>(Vec<(Cow<'q, str>, Cow<'q, str>)>);
+
+impl<'q> Query<'q> {
+    /// Parses a query.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, or a parameter occurs twice.
+    pub(crate) fn parse(text: &'q str) -> Result<Self, ErrorResponse> {
+        let decode = |part: &'q str| {
+            percent_decode_str(part).decode_utf8().map_err(|_| ErrorResponse::bad_request("the query is not UTF-8"))
+        };
+        let mut parameters: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
+        for part in text.split('&').filter(|part| !part.is_empty()) {
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            let key = decode(key)?;
+            if parameters.iter().any(|(known, _)| *known == key) {
+                return Err(ErrorResponse::bad_request("a parameter of the query occurs twice"));
+            }
+            parameters.push((key, decode(value)?));
+        }
+        Ok(Self(parameters))
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, value)| &**value).filter(|value| !value.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn refuses_orders_that_are_not_valid() {
+        let order = |body: serde_json::Value| {
+            let request: Result<GrantRequest, _> = serde_json::from_value(body);
+            request
+                .map_err(|error| error.to_string())
+                .and_then(|request| request.order().map_err(|error| error.message))
+        };
+        let good = json!({"name": "a", "identity": "web", "seconds": 60});
+        assert_eq!(order(good.clone()).unwrap().lifetime, Duration::from_secs(60));
+        for (key, value, expected) in [
+            ("name", json!("a b"), "not the name of a client"),
+            ("name", json!("owner"), "logs use this name"),
+            ("name", json!(1), "invalid type"),
+            ("identity", json!(""), "empty"),
+            ("seconds", json!(0), "between 1 s"),
+            ("seconds", json!(-1), "invalid value"),
+            ("seconds", json!(u64::MAX), "between 1 s"),
+            ("policy", json!({"Version": "2012-10-17"}), "cannot be narrowed"),
+            ("policy_arns", json!(["arn:aws:iam::aws:policy/ReadOnlyAccess"]), "cannot be narrowed"),
+            ("polici", json!({}), "unknown field"),
+        ] {
+            let mut body = good.clone();
+            body[key] = value;
+            let error = order(body).unwrap_err();
+            assert!(error.contains(expected), "{key}: {error}");
+        }
+    }
+
+    #[test]
+    fn decodes_query_once_and_refuses_doubles() {
+        let query = Query::parse("identity=a%2Fb%2525&verify=true&empty=").unwrap();
+        let shown = ["identity", "verify", "empty", "other"].map(|key| query.get(key));
+        assert_eq!(shown, [Some("a/b%25"), Some("true"), None, None]);
+        assert!(Query::parse("a=%ff").is_err() && Query::parse("a=1&a=2").is_err());
+        assert!(Query::parse("").unwrap().get("a").is_none());
+    }
+}
