@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
+use crate::config::listen::ListenAddress;
 use crate::config::profiles::ServedProfiles;
 use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
@@ -63,13 +64,15 @@ pub(crate) struct Config {
 /// The values of flags and variables. They take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Overrides {
-    pub(crate) listen: Option<Vec<SocketAddr>>,
+    pub(crate) listen: Option<Vec<ListenAddress>>,
     pub(crate) allow_remote: Option<bool>,
     pub(crate) imds_listen: Option<Vec<SocketAddr>>,
     pub(crate) imds_identity: Option<IdentityName>,
     pub(crate) imds_allow_v1: Option<bool>,
     pub(crate) token: Option<AuthTokenConfig>,
     pub(crate) token_group: Option<Account>,
+    /// The path of the control socket.
+    pub(crate) control_socket: Option<PathBuf>,
     /// Replaces the source chain of the identity `default`.
     pub(crate) sources: Option<Vec<SourceSpec>>,
     /// Replaces the region of every source of the identity `default`.

@@ -47,6 +47,8 @@ pub struct Context {
     pub(crate) identity: Option<IdentityName>,
     /// The users and folders with files that may decide about programs and endpoints.
     pub(crate) trust: TrustPolicy,
+    /// True if warnings about all profiles of the shared files are logged, and not only about those in use.
+    pub(crate) warns_of_all_profiles: bool,
 }
 
 impl Context {

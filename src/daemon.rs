@@ -6,9 +6,9 @@
 mod soak;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Once};
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,11 +18,14 @@ use crate::lease::supervisor::{Generation, RefresherEnded, Supervisor, Superviso
 use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::server::access::AllowedHosts;
+use crate::server::client_table::ClientCommand;
 use crate::server::clients::ClientsWatch;
 use crate::server::connections;
 use crate::server::connections::{Listener, ListenerEnded};
+use crate::server::control::{ControlServer, ReloadRequest};
 use crate::server::imds::ImdsServer;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
+use crate::server::listeners::BoundListener;
 use crate::server::lookup::LeaseLookup;
 use crate::server::protocol::Protocol;
 use crate::server::routes::{RouteState, Routes};
@@ -36,7 +39,7 @@ pub(crate) enum ComponentEnded {
 }
 
 #[derive(Debug)]
-pub(crate) struct DaemonParts<L = TcpListener> {
+pub(crate) struct DaemonParts<L = BoundListener> {
     pub(crate) context: Context,
     pub(crate) watcher: Watcher,
     pub(crate) generation: Generation,
@@ -48,10 +51,25 @@ pub(crate) struct DaemonParts<L = TcpListener> {
     /// The connection limit of each protocol.
     pub(crate) max_connections: usize,
     pub(crate) imds: Option<ImdsParts<L>>,
+    pub(crate) control: Option<ControlParts<L>>,
 }
 
+/// The parts of the control socket.
 #[derive(Debug)]
-pub(crate) struct ImdsParts<L = TcpListener> {
+pub(crate) struct ControlParts<L = BoundListener> {
+    pub(crate) listener: L,
+    pub(crate) commands: mpsc::Sender<ClientCommand>,
+    pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    /// The addresses that a grant names, the one that most SDKs accept first.
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) sockets: Vec<PathBuf>,
+}
+
+/// The maximum number of connections at the control socket. Only one user reaches it.
+const MAX_CONTROL_CONNECTIONS: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct ImdsParts<L = BoundListener> {
     pub(crate) listeners: Vec<L>,
     /// The identity that every program gets.
     pub(crate) identity: IdentityName,
@@ -65,11 +83,12 @@ pub(crate) struct ImdsParts<L = TcpListener> {
 type BoundListeners<L> = (Vec<L>, Protocol);
 
 #[derive(Debug)]
-pub(crate) struct Daemon<L = TcpListener> {
+pub(crate) struct Daemon<L = BoundListener> {
     supervisor: Supervisor,
     watcher: Watcher,
     container: BoundListeners<L>,
     imds: Option<BoundListeners<L>>,
+    control: Option<BoundListeners<L>>,
     registry: LeaseRegistry,
     max_connections: usize,
     stop: CancellationToken,
@@ -96,12 +115,26 @@ impl<L: Listener> Daemon<L> {
             };
             (imds.listeners, Protocol::Imds(Arc::new(server)))
         });
+        let control = parts.control.map(|control| {
+            let server = ControlServer {
+                leases: leases.clone(),
+                started: clock.now(),
+                clients: parts.clients.clone(),
+                commands: control.commands,
+                reloads: control.reloads,
+                addresses: control.addresses,
+                sockets: control.sockets,
+                owner: rustix::process::geteuid().as_raw(),
+            };
+            (vec![control.listener], Protocol::Control(Arc::new(server)))
+        });
         let state = RouteState { leases, clients: parts.clients, hosts: hosts(&parts.listeners), started: clock.now() };
         Self {
             supervisor,
             watcher: parts.watcher,
             container: (parts.listeners, Protocol::Container(Routes::new(Arc::new(state)))),
             imds,
+            control,
             registry,
             max_connections: parts.max_connections,
             stop,
@@ -117,27 +150,34 @@ impl<L: Listener> Daemon<L> {
     /// # Errors
     /// If a refresher or a listener ended by itself.
     pub(crate) async fn run(self, commands: mpsc::Receiver<SupervisorCommand>) -> Result<(), ComponentEnded> {
-        let Self { supervisor, watcher, container, imds, max_connections, stop, .. } = self;
+        let Self { supervisor, watcher, container, imds, control, max_connections, stop, .. } = self;
         let supervise = async {
             let ended = supervisor.run(commands, stop.clone()).await;
             stop.cancel();
             ended
         };
         let watch = stop.run_until_cancelled(watcher.run());
-        let serve = async |bound: Option<BoundListeners<L>>| {
+        let serve = async |bound: Option<BoundListeners<L>>, max_connections| {
             let Some((listeners, protocol)) = bound else { return Ok(()) };
             let ended = connections::serve(listeners, protocol, max_connections, stop.clone()).await;
             stop.cancel();
             ended
         };
-        let (supervised, container, imds, _) = tokio::join!(supervise, serve(Some(container)), serve(imds), watch);
+        let (supervised, container, imds, control, _) = tokio::join!(
+            supervise,
+            serve(Some(container), max_connections),
+            serve(imds, max_connections),
+            serve(control, MAX_CONTROL_CONNECTIONS),
+            watch
+        );
         supervised?;
         container?;
-        Ok(imds?)
+        imds?;
+        Ok(control?)
     }
 }
 
-/// Returns the addresses of listeners, in their order.
-pub(crate) fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+/// Returns the addresses of TCP listeners, in their order.
+pub(crate) fn addresses(listeners: &[BoundListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(Listener::address).collect()
 }

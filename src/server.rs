@@ -20,3 +20,4 @@ pub(crate) mod protocol;
 pub(crate) mod response;
 pub(crate) mod routes;
 pub(crate) mod status;
+pub(crate) mod unix_listener;

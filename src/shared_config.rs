@@ -8,6 +8,7 @@ pub(crate) mod allow_list;
 pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;
+pub(crate) mod other_tools;
 pub(crate) mod parser;
 pub(crate) mod raw_section;
 pub(crate) mod render;
@@ -19,7 +20,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::shared_config::error::{IgnoredItem, ParseError, ParseWarning};
+use crate::shared_config::error::{ParseError, ParseWarning};
 use crate::shared_config::parser::FileSections;
 use crate::shared_config::section::Section;
 
@@ -121,13 +122,7 @@ impl SharedConfig {
     /// Returns the warning about an ignored section that seems to have this name, for the error of a missing section.
     #[must_use]
     pub(crate) fn ignored_section(&self, name: &str) -> Option<&ParseWarning> {
-        let has_name = |text: &str| text.trim_end_matches(['\'', '"']).ends_with(name);
-        self.warnings.iter().find(|warning| match &warning.ignored {
-            IgnoredItem::OtherSection(text) | IgnoredItem::Prefixed(text) | IgnoredItem::SectionName(text) => {
-                has_name(text)
-            }
-            _ => false,
-        })
+        self.warnings.iter().find(|warning| warning.is_about_ignored_section(name))
     }
 
     /// Returns the warnings in the order of the lines, those of the config file first. A file has at most 101.

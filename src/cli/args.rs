@@ -139,6 +139,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         imds_allow_v1: values.rank("imds_allow_v1").map(|_| arguments.imds.imds_allow_v1),
         token: token(&mut values, arguments.server.token_file)?,
         token_group: arguments.server.token_group,
+        control_socket: None,
         sources,
         region,
         serve_profiles: Some(arguments.sources.serve_profiles).filter(|patterns| !patterns.is_empty()),

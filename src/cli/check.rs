@@ -16,6 +16,7 @@ use crate::model::outcome::{AttemptResult, ChainLoad, Outcome};
 use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::source::build;
+use crate::source::profile::ConfigCredentials;
 
 #[derive(Debug)]
 pub(crate) struct CheckReport {
@@ -41,6 +42,11 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
             _ => None,
         };
         report.is_good &= explain(text, context, identity, &outcome, region.as_deref());
+        for profile in identity.sources.iter().filter_map(|source| ConfigCredentials::of_spec(&source.kind)) {
+            for hint in profile.hints(context).await {
+                let _ = writeln!(text, "     {hint}");
+            }
+        }
         if config.imds.as_ref().is_some_and(|imds| imds.identity == identity.name) {
             imds_outcome = Some(outcome.verdict);
         }

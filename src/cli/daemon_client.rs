@@ -4,7 +4,6 @@ pub(crate) mod address;
 pub(crate) mod exchange;
 pub(crate) mod known_token;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +15,7 @@ use crate::cli::daemon_client::address::address;
 use crate::cli::daemon_client::exchange::{ExchangeError, connect, not_a_daemon, request, with_timeout};
 use crate::cli::daemon_client::known_token::{KnownToken, known_tokens};
 use crate::cli::error::CommandError;
+use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
@@ -24,7 +24,7 @@ use crate::model::text::Escaped;
 /// Sends requests with the auth token to a daemon, after a check that the daemon owns the listener.
 #[derive(Debug)]
 pub(crate) struct DaemonClient {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: ListenAddress,
     /// The tokens that the daemon may accept. There is at least one.
     tokens: Vec<KnownToken>,
     /// The position of the token that was used last.
@@ -68,7 +68,7 @@ impl DaemonClient {
     /// If the auth token cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
         let tokens = known_tokens(server, context)?;
-        Ok(Self { address: address(&server.listen), tokens, used: AtomicUsize::new(0) })
+        Ok(Self { address: address(&server.listen, &context.environment), tokens, used: AtomicUsize::new(0) })
     }
 
     /// Returns the file of the token that was used last, if it is in a file.
@@ -111,7 +111,7 @@ impl DaemonClient {
         if status == StatusCode::OK {
             return Ok(Ok(body));
         }
-        let document: Value = serde_json::from_slice(&body).map_err(|error| not_a_daemon(self.address, error))?;
+        let document: Value = serde_json::from_slice(&body).map_err(|error| not_a_daemon(&self.address, error))?;
         let text = |name: &str| document[name].as_str().unwrap_or_default().into();
         Ok(Err(DaemonRefusal { status, code: text("code"), message: text("message") }))
     }
@@ -119,10 +119,10 @@ impl DaemonClient {
     async fn get_with(&self, number: usize, path: &str) -> Result<(StatusCode, Bytes), ExchangeError> {
         let token = &self.tokens[number];
         let exchange = async {
-            let stream = connect(self.address, token).await?;
-            Ok(request(stream, self.address, path, Some(&token.token)).await?)
+            let stream = connect(&self.address, token).await?;
+            Ok(request(stream, &self.address, path, Some(&token.token)).await?)
         };
-        with_timeout(self.address, exchange).await
+        with_timeout(&self.address, exchange).await
     }
 
     fn refuses_token(&self) -> CommandError {
@@ -156,7 +156,7 @@ impl DaemonClient {
     /// As [`DaemonClient::get`].
     pub(crate) async fn identity_status(&self, identity: &IdentityName) -> Result<Value, CommandError> {
         let status = self.get("/status").await?;
-        let mut status: Value = serde_json::from_slice(&status).map_err(|error| not_a_daemon(self.address, error))?;
+        let mut status: Value = serde_json::from_slice(&status).map_err(|error| not_a_daemon(&self.address, error))?;
         Ok(status["identities"][identity.as_str()].take())
     }
 }
@@ -165,13 +165,18 @@ impl DaemonClient {
 mod tests {
     use super::*;
     use crate::cli::daemon_client::exchange::{DaemonClientError, foreign_listener};
+    use crate::config::value::listen_address;
 
     #[test]
     fn messages_escape_the_token_file() {
         let token = KnownToken { token: "t".into(), file: Some("/d/a\u{1b}[2J".into()), owner: 7 };
-        let client =
-            DaemonClient { address: "127.0.0.1:1".parse().unwrap(), tokens: vec![token], used: AtomicUsize::new(0) };
-        let DaemonClientError::ForeignListener(foreign) = foreign_listener(client.address, 8, &client.tokens[0]) else {
+        let client = DaemonClient {
+            address: listen_address("127.0.0.1:1").unwrap(),
+            tokens: vec![token],
+            used: AtomicUsize::new(0),
+        };
+        let DaemonClientError::ForeignListener(foreign) = foreign_listener(&client.address, 8, &client.tokens[0])
+        else {
             panic!()
         };
         for message in [client.refuses_token().to_string(), foreign.to_string()] {

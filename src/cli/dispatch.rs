@@ -1,7 +1,6 @@
 //! Runs one command and turns its result into output and an exit code.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::TcpListener;
 use std::process::ExitCode;
 
 use crate::cli::args::command::Command;
@@ -19,13 +18,13 @@ use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::os::systemd;
-use crate::os::systemd::ServiceManager;
+use crate::os::systemd::{PassedSocket, ServiceManager};
 use crate::os::tty::Terminal;
 use crate::shared_config::locate::NamedPaths;
 
 pub(crate) struct ServiceInputs {
     pub(crate) manager: ServiceManager,
-    pub(crate) sockets: Vec<TcpListener>,
+    pub(crate) sockets: Vec<PassedSocket>,
 }
 
 impl ServiceInputs {
@@ -57,6 +56,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
+    // Programs call the other commands again and again, for one profile of many.
+    context.warns_of_all_profiles =
+        matches!(command, Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_));
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
@@ -117,7 +119,8 @@ async fn show_status(
     watch: bool,
 ) -> Result<ExitCode, CommandError> {
     if ready {
-        let ready = status::ready(daemon_client::address::address(&config.server.listen)).await?;
+        let ready =
+            status::ready(&daemon_client::address::address(&config.server.listen, &context.environment)).await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let load = async || status::document(&config.server, context).await;

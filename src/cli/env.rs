@@ -40,6 +40,13 @@ pub(crate) async fn env(
     dialect: ShellDialect,
 ) -> Result<String, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
+    let Some(address) = daemon.address.tcp() else {
+        return Err(CommandError::new(format!(
+            "{}: SDKs know no Unix sockets; let the daemon listen on an address, too: --listen 127.0.0.1:9733 (listen). \
+             `credenza get --from-daemon` uses the socket",
+            daemon.address
+        )));
+    };
     // This request makes the daemon load an identity on demand. Region and endpoint are unknown before that.
     if let Err(refusal) = daemon.try_get(&credentials_path(identity)).await? {
         if !refusal.is_about_credentials() {
@@ -64,9 +71,9 @@ pub(crate) async fn env(
         disables_imds: !is_imds_server(environment.get(IMDS_ENDPOINT).unwrap_or(DEFAULT_IMDS), imds),
     };
     warn_of_preferred_credentials(context, dialect).await;
-    let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, daemon.address.ip()));
+    let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, address.ip()));
     let variables = region_endpoint_variables(region_endpoint, environment, dialect).collect();
-    Ok(shell_lines(daemon.address, identity, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
+    Ok(shell_lines(address, identity, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
 }
 
 /// Returns true if this URL is that of the daemon's IMDS server.

@@ -4,6 +4,7 @@ pub(crate) mod folder;
 
 use std::ffi::OsString;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub(crate) async fn exec(
     identity.eager = true;
     let parent = context.environment;
     context.environment = region_endpoint::without_own_variables(&parent);
-    let listen = Listen::Addresses(vec![([127, 0, 0, 1], 0).into()]);
+    let listen = Listen::Addresses(vec![SocketAddr::from(([127, 0, 0, 1], 0)).into()]);
     let listeners = listeners::bind(&listen, false).await.map_err(CommandError::new)?;
     let uri = addresses(&listeners).first().map(|address| format!("http://{address}/credentials")).unwrap_or_default();
     context.http_client.listening_on(&addresses(&listeners));
@@ -77,6 +78,7 @@ pub(crate) async fn exec(
         clients: Clients::fixed([(token.clone(), client)]),
         max_connections: MAX_CONNECTIONS,
         imds: None,
+        control: None,
     };
     let stop = CancellationToken::new();
     let broker = Daemon::new(parts, stop.clone());

@@ -75,8 +75,10 @@ pub(crate) async fn from_daemon(
     format: OutputFormat,
 ) -> Result<Zeroizing<String>, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
-    nesting::check_daemon(&context.environment, daemon.address, identity).map_err(CommandError::new)?;
-    let not_a_daemon = |reason| daemon_client::exchange::not_a_daemon(daemon.address, reason);
+    if let Some(address) = daemon.address.tcp() {
+        nesting::check_daemon(&context.environment, address, identity).map_err(CommandError::new)?;
+    }
+    let not_a_daemon = |reason| daemon_client::exchange::not_a_daemon(&daemon.address, reason);
     let Some(dialect) = format.dialect() else {
         let body = daemon.get(&daemon_client::address::credentials_path(identity)).await?;
         let credentials = CredentialsBody::read(&body).and_then(|body| body.credentials()).map_err(not_a_daemon)?;
@@ -111,7 +113,7 @@ async fn body_and_status(
     let mut before = daemon.get(&path).await?;
     for _ in 0..MAX_TRIES {
         let body = CredentialsBody::read(&before)
-            .map_err(|reason| daemon_client::exchange::not_a_daemon(daemon.address, reason))?;
+            .map_err(|reason| daemon_client::exchange::not_a_daemon(&daemon.address, reason))?;
         let status = daemon.identity_status(identity).await?;
         let after = daemon.get(&path).await?;
         // The body is unchanged after the status was read, and both are about one lease.

@@ -10,8 +10,9 @@ use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::section::{Property, Section};
-use crate::source::profile::describe;
 use crate::source::profile::files::ProfileFiles;
+use crate::source::profile::plan::link::ProfileLink;
+use crate::source::profile::{describe, failure};
 
 const REDACTED: &str = "[redacted]";
 
@@ -33,7 +34,8 @@ pub(crate) async fn profiles(context: &Context, named: &NamedPaths, json: bool) 
         return Ok(format!("{:#}\n", to_json(files)));
     }
     let trusted = |property: &Property| profiles.check(context, property);
-    let lines: Vec<_> = describe(files, &trusted)
+    let failure = |section: &Section, link: &ProfileLink| failure(context, &profiles, section, link);
+    let lines: Vec<_> = describe(files, &trusted, &failure)
         .map(|(section, description)| (Escaped(section.name()).to_string(), description))
         .collect();
     if lines.is_empty() {

@@ -1,13 +1,13 @@
 //! `credenza serve`: runs the daemon.
 
 pub(crate) mod clients;
+pub(crate) mod control;
 pub(crate) mod reload;
 pub(crate) mod service_status;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -18,22 +18,24 @@ use crate::cli::serve::clients::AuthToken;
 use crate::cli::serve::reload::Reloader;
 use crate::config::Config;
 use crate::config::imds::ImdsConfig;
-use crate::config::listen::Listen;
+use crate::config::listen::{Listen, ListenAddress};
 use crate::config::load::ConfigLoader;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
-use crate::daemon::{Daemon, DaemonParts, ImdsParts, addresses};
+use crate::daemon::{ControlParts, Daemon, DaemonParts, ImdsParts, addresses};
 use crate::lease::supervisor::Generation;
 use crate::model::text::{Escaped, Quoted};
+use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
 use crate::os::rlimit::room;
 use crate::os::signals;
 use crate::os::signals::Signals;
-use crate::os::systemd::ServiceManager;
+use crate::os::systemd::{PassedSocket, ServiceManager};
 use crate::server::client_table::ClientTable;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 use crate::server::listeners;
+use crate::server::listeners::BoundListener;
 
 #[derive(Debug)]
 pub(crate) struct ServeInputs {
@@ -43,7 +45,7 @@ pub(crate) struct ServeInputs {
     pub(crate) config: Config,
     pub(crate) manager: ServiceManager,
     /// The sockets of the service manager; empty without socket activation.
-    pub(crate) sockets: Vec<std::net::TcpListener>,
+    pub(crate) sockets: Vec<PassedSocket>,
 }
 
 /// Serves until a signal ends the daemon.
@@ -56,7 +58,8 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     let server = &config.server;
-    let is_for_imds = |socket: &std::net::TcpListener| {
+    let is_for_imds = |socket: &PassedSocket| {
+        let PassedSocket::Tcp(socket) = socket else { return false };
         let address = socket.local_addr().ok();
         config.imds.as_ref().zip(address).is_some_and(|(imds, address)| imds.listen.contains(&address))
     };
@@ -69,20 +72,31 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     };
     let opened = ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), settings).await;
     let (table, clients) = opened.map_err(|error| CommandError::new(error).with_code(exit_code::BAD_CONFIGURATION))?;
-    let listeners = listeners(sockets, server).await?;
+    let listeners = listeners(sockets, server, &context.environment).await?;
+    let named = config.server.control_socket.as_ref();
+    let control = control::listen(named, server, auth_token.as_ref(), &context).await?;
     let imds_listeners = match &config.imds {
         Some(imds) => Some(imds_listeners(imds_sockets, imds).await?),
         None => None,
     };
-    let bound = addresses(&listeners);
+    let bound = listen_addresses(&listeners);
     let imds_bound = imds_listeners.as_deref().map(addresses).unwrap_or_default();
-    context.http_client.listening_on(&[&bound[..], &imds_bound].concat());
+    context.http_client.listening_on(&[addresses(&listeners), imds_bound.clone()].concat());
     let protocols = 1 + usize::from(imds_listeners.is_some());
     let imds = config.imds.as_ref().zip(imds_listeners).map(|(imds, listeners)| ImdsParts {
         listeners,
         identity: imds.identity.clone(),
         allow_v1: imds.allow_v1,
         session_tokens,
+    });
+    let (client_commands, client_receiver) = mpsc::channel(8);
+    let (reloads, reload_receiver) = mpsc::channel(8);
+    let control = control.map(|listener| ControlParts {
+        listener,
+        commands: client_commands.clone(),
+        reloads,
+        addresses: preferred_address(&addresses(&listeners)).into_iter().collect(),
+        sockets: bound.iter().filter_map(ListenAddress::unix).collect(),
     });
     let clock = context.clock.clone();
     let reload_context = context.clone();
@@ -96,19 +110,29 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         clients,
         max_connections: room::make_room(server.max_connections, protocols),
         imds,
+        control,
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
-        tracing::info!(%address, "listening on http://{address}");
+        match address {
+            ListenAddress::Tcp(_) => tracing::info!(%address, "listening on http://{address}"),
+            ListenAddress::Unix(_) => tracing::info!(%address, "listening on {address}"),
+        }
     }
     if let Some(imds) = &config.imds {
         announce_imds(&imds_bound, imds);
     }
     announce(&bound, auth_token.as_ref());
     let (commands, receiver) = mpsc::channel(8);
-    let (client_commands, client_receiver) = mpsc::channel(8);
-    let reloader =
-        Reloader { loader, context: reload_context, config, supervisor: commands, clients: client_commands, manager };
+    let reloader = Reloader {
+        loader,
+        context: reload_context,
+        config,
+        supervisor: commands,
+        clients: client_commands,
+        reloads: reload_receiver,
+        manager,
+    };
     let registry = broker.registry();
     let reporting = service_status::report(manager, broker.registry(), clock);
     let mut running = std::pin::pin!(broker.run(receiver));
@@ -125,55 +149,75 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
 
 /// Returns the sockets of the service manager, else binds the configured addresses.
 async fn listeners(
-    sockets: Vec<std::net::TcpListener>,
+    sockets: Vec<PassedSocket>,
     server: &ServerConfig,
-) -> Result<Vec<TcpListener>, CommandError> {
+    environment: &Environment,
+) -> Result<Vec<BoundListener>, CommandError> {
+    let listen = server.listen.expanded(|path| environment.expand(path));
     if sockets.is_empty() {
-        return listeners::bind(&server.listen, server.allow_remote).await.map_err(CommandError::new);
+        return listeners::bind(&listen, server.allow_remote).await.map_err(CommandError::new);
     }
     let adopted = listeners::adopt(sockets, server.allow_remote).map_err(CommandError::new)?;
-    if let Listen::Addresses(configured) = &server.listen
-        && *configured != addresses(&adopted)
+    let handed_over = listen_addresses(&adopted);
+    if let Listen::Addresses(configured) = &listen
+        && *configured != handed_over
     {
         tracing::warn!(
-            configured = ?configured, handed_over = ?addresses(&adopted),
+            configured = texts(configured),
+            handed_over = texts(&handed_over),
             "the service manager passes the sockets, so the daemon uses their addresses and not the configured ones"
         );
     }
     Ok(adopted)
 }
 
+fn listen_addresses(listeners: &[BoundListener]) -> Vec<ListenAddress> {
+    listeners.iter().filter_map(BoundListener::listen_address).collect()
+}
+
+fn texts(addresses: &[ListenAddress]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the sockets of the service manager for the IMDS server, else binds the configured addresses.
-async fn imds_listeners(
-    sockets: Vec<std::net::TcpListener>,
-    imds: &ImdsConfig,
-) -> Result<Vec<TcpListener>, CommandError> {
+async fn imds_listeners(sockets: Vec<PassedSocket>, imds: &ImdsConfig) -> Result<Vec<BoundListener>, CommandError> {
     let listeners = if sockets.is_empty() {
-        listeners::bind(&Listen::Addresses(imds.listen.clone()), false).await
+        let addresses = imds.listen.iter().copied().map(ListenAddress::Tcp).collect();
+        listeners::bind(&Listen::Addresses(addresses), false).await
     } else {
         listeners::adopt(sockets, false)
     };
     listeners.map_err(CommandError::new)
 }
 
-/// Logs that the daemon is ready. A terminal also gets the variables for its shell, unless clients have tokens of their
-/// own.
-fn announce(bound: &[SocketAddr], auth_token: Option<&AuthToken>) {
-    let Some(address) = preferred_address(bound) else { return };
-    let file = auth_token.and_then(|token| token.file.as_ref()).map(|file| file.path.to_string_lossy());
-    tracing::info!(token_file = file.as_ref().map(|file| Escaped(file).to_string()), "ready to answer");
-    if auth_token.is_some() && std::io::stdout().is_terminal() {
-        let token = match file {
-            Some(path) => format!("TOKEN_FILE={}", Quoted(&path)),
-            None => "TOKEN=…   # the given token".to_owned(),
-        };
-        // Ignore errors: `println!` would panic if the terminal is gone.
-        let _ = writeln!(
-            std::io::stdout(),
-            "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\n\
-             export AWS_CONTAINER_AUTHORIZATION_{token}"
-        );
+/// Logs that the daemon is ready. A terminal also gets the variables for its shell, or a command for a Unix socket, unless
+/// clients have tokens of their own.
+fn announce(bound: &[ListenAddress], auth_token: Option<&AuthToken>) {
+    let file = auth_token.and_then(|token| token.file.as_ref()).map(|file| file.path.as_path());
+    tracing::info!(token_file = file.map(|path| Escaped(&path.to_string_lossy()).to_string()), "ready to answer");
+    if auth_token.is_none() || !std::io::stdout().is_terminal() {
+        return;
     }
+    let addresses: Vec<_> = bound.iter().filter_map(ListenAddress::tcp).collect();
+    let text = match (preferred_address(&addresses), bound.first()) {
+        (Some(address), _) => {
+            let token = match file {
+                Some(path) => format!("TOKEN_FILE={}", Quoted(&path.to_string_lossy())),
+                None => "TOKEN=…   # the given token".to_owned(),
+            };
+            format!(
+                "export AWS_CONTAINER_CREDENTIALS_FULL_URI=http://{address}/credentials\n\
+                 export AWS_CONTAINER_AUTHORIZATION_{token}"
+            )
+        }
+        (None, Some(socket)) => format!(
+            "credenza get --from-daemon --listen {}   # SDKs need an address with a port: --listen",
+            Quoted(&socket.to_string())
+        ),
+        (None, None) => return,
+    };
+    // Ignore errors: `println!` would panic if the terminal is gone.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Logs the addresses of the IMDS server, and which programs it serves.

@@ -3,7 +3,6 @@
 pub(crate) mod watch;
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use http::StatusCode;
@@ -13,6 +12,7 @@ use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::exchange::{get_without_token, not_a_daemon};
 use crate::cli::error::CommandError;
 use crate::cli::output::relative_time;
+use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::text::Escaped;
@@ -22,7 +22,7 @@ use crate::model::time::parse_timestamp;
 ///
 /// # Errors
 /// If no daemon answers.
-pub(crate) async fn ready(address: SocketAddr) -> Result<bool, CommandError> {
+pub(crate) async fn ready(address: &ListenAddress) -> Result<bool, CommandError> {
     Ok(get_without_token(address, "/readyz").await?.0 == StatusCode::OK)
 }
 
@@ -33,7 +33,7 @@ pub(crate) async fn ready(address: SocketAddr) -> Result<bool, CommandError> {
 pub(crate) async fn document(server: &ServerConfig, context: &Context) -> Result<Value, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
     let body = daemon.get("/status").await?;
-    serde_json::from_slice(&body).map_err(|error| not_a_daemon(daemon.address, error))
+    serde_json::from_slice(&body).map_err(|error| not_a_daemon(&daemon.address, error))
 }
 
 pub(crate) fn text(document: &Value) -> String {

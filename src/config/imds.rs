@@ -94,7 +94,7 @@ fn addresses(entry: TableEntry<'_>, server: Option<&ServerConfig>, errors: &mut 
 
 fn is_taken(address: SocketAddr, listen: &Listen) -> bool {
     match listen {
-        Listen::Addresses(addresses) => addresses.contains(&address),
+        Listen::Addresses(addresses) => addresses.iter().any(|taken| taken.tcp() == Some(address)),
         Listen::Default => {
             let loopback = [std::net::Ipv4Addr::LOCALHOST.into(), std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)];
             address.port() == PORT && loopback.contains(&address.ip())

@@ -151,7 +151,10 @@ impl ConfigLoader {
                 Err(error) => {
                     // Often only the service can read the file in `/etc`. Other users can create a file in their home.
                     let hint = match paths.first().filter(|own| *own != path) {
-                        Some(own) => format!("; create {}, even an empty one: it takes precedence", own.display()),
+                        Some(own) => {
+                            let own = Escaped(&own.to_string_lossy()).to_string();
+                            format!("; create {own}, even an empty one: it takes precedence")
+                        }
                         None => String::new(),
                     };
                     return Err(LoadError::File(format!("{error}{hint}")));

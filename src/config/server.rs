@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::listen::{Listen, RemoteAddress, is_local};
+use crate::config::listen::{Listen, ListenAddress, RemoteAddress, is_local};
 use crate::config::schema::SERVER;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::users::Account;
@@ -43,6 +43,8 @@ pub(crate) struct ServerConfig {
     pub(crate) max_connections: usize,
     /// The period for which an old token is accepted after its file has changed.
     pub(crate) token_overlap: Duration,
+    /// The path of the control socket, from a flag or a variable. `None` means a path beside the auth token.
+    pub(crate) control_socket: Option<PathBuf>,
     /// True if `credenza use` reaches every client within [`ServerConfig::switch_lifetime`], from the start.
     pub(crate) switchable: bool,
     /// The longest lifetime that an answer for `default` tells while it means, or may mean, another identity.
@@ -53,9 +55,7 @@ impl ServerConfig {
     /// Returns an error if other hosts can reach a listen address and `allow_remote` is off.
     pub(crate) fn remote_address(&self) -> Option<RemoteAddress> {
         match &self.listen {
-            Listen::Addresses(addresses) if !self.allow_remote => {
-                addresses.iter().find(|address| !is_local(address.ip())).copied().map(RemoteAddress)
-            }
+            Listen::Addresses(addresses) if !self.allow_remote => addresses.iter().find_map(ListenAddress::remote),
             Listen::Addresses(_) | Listen::Default => None,
         }
     }
@@ -63,7 +63,10 @@ impl ServerConfig {
     /// Returns an address that other hosts can reach, allowed or not.
     pub(crate) fn beyond_loopback(&self) -> Option<SocketAddr> {
         match &self.listen {
-            Listen::Addresses(addresses) => addresses.iter().find(|address| !is_local(address.ip())).copied(),
+            Listen::Addresses(addresses) => {
+                let mut tcp = addresses.iter().filter_map(ListenAddress::tcp);
+                tcp.find(|address| !is_local(address.ip()))
+            }
             Listen::Default => None,
         }
     }
@@ -109,12 +112,13 @@ pub(crate) fn read(
         token_group: overrides.token_group.clone().or(token_group),
         max_connections: max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
         token_overlap: token_overlap.unwrap_or(DEFAULT_TOKEN_OVERLAP),
+        control_socket: overrides.control_socket.clone(),
         switchable: switchable.unwrap_or(false),
         switch_lifetime: switch_lifetime.unwrap_or(DEFAULT_SWITCH_LIFETIME),
     }
 }
 
-fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigErrors) -> Option<Vec<SocketAddr>> {
+fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigErrors) -> Option<Vec<ListenAddress>> {
     let (at, path) = (entry.at(), entry.path.clone());
     let entries = entry.list(errors, "entry")?;
     if entries.is_empty() {
@@ -123,12 +127,12 @@ fn addresses(entry: TableEntry<'_>, allow_remote: bool, errors: &mut ConfigError
     let mut addresses = Vec::new();
     for entry in entries {
         let address = entry.read(errors, |text| {
-            let address = value::address(text)?;
-            if !allow_remote && !is_local(address.ip()) {
-                return Err(RemoteAddress(address).to_string());
+            let address = value::listen_address(text)?;
+            if let Some(remote) = address.remote().filter(|_| !allow_remote) {
+                return Err(remote.to_string());
             }
             // Port 0 may be repeated: each listener gets a different free port.
-            if address.port() != 0 && addresses.contains(&address) {
+            if address.tcp().is_none_or(|address| address.port() != 0) && addresses.contains(&address) {
                 return Err("listed twice; remove one of them".into());
             }
             Ok(address)

@@ -343,7 +343,7 @@ fn identity_takes_precedence_over_defaults() {
 fn flags_beat_the_file_and_the_file_beats_defaults() {
     const FILE: &str = "[server]\nlisten = [\"127.0.0.1:1\"]\nallow_remote = false\ntoken_file = \"/file\"\n\
                         token_group = 1\n[identities.default]\nsources = [\"imds\"]\non_failure = \"next\"\n";
-    let address = |text: &str| text.parse().unwrap();
+    let address = |text: &str| value::listen_address(text).unwrap();
     let overrides = Overrides {
         listen: Some(vec![address("127.0.0.1:2")]),
         allow_remote: Some(true),
@@ -637,7 +637,8 @@ fn defaults_in_the_sample_are_the_real_ones() {
     assert_eq!(default, &real.identities["default"]);
     // The sample writes both addresses. The default omits IPv6 on a host without it.
     let port = crate::config::listen::PORT;
-    let addresses = [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| address.parse().unwrap());
+    let addresses =
+        [format!("127.0.0.1:{port}"), format!("[::1]:{port}")].map(|address| value::listen_address(&address).unwrap());
     assert_eq!(shown.server.listen, Listen::Addresses(addresses.to_vec()));
     // The token and its group have no fixed default.
     let ServerConfig { token, token_group, listen, .. } = shown.server.clone();

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::listen::is_local;
+use crate::config::listen::{ListenAddress, MAX_SOCKET_PATH_LEN, UNIX, is_local};
 use crate::config::users::Account;
 use crate::model::auth_token::check;
 use crate::model::identity_name::IdentityName;
@@ -24,6 +24,34 @@ const MAX_IDENTITY_LEN: usize = 256;
 
 pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "not an address with a port; write it like 127.0.0.1:9733 or [::1]:9733".into())
+}
+
+/// Parses an address with a port, or the path of a Unix socket after `unix:`.
+pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    match text.strip_prefix(UNIX) {
+        Some(path) => socket_path(path).map(ListenAddress::Unix),
+        None => text.parse().map(ListenAddress::Tcp).map_err(|_| {
+            "not an address with a port; write it like 127.0.0.1:9733, [::1]:9733 or unix:/run/credenza/credenza.sock"
+                .into()
+        }),
+    }
+}
+
+/// Parses the path of a Unix socket. Clients have to write it, so that it is no longer than the kernel allows.
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if text.chars().any(char::is_control) {
+        return Err("the path of a Unix socket has no control characters; remove them".into());
+    }
+    if !(path.is_absolute() || text.starts_with("~/")) || path.file_name().is_none() || text.ends_with('/') {
+        return Err(
+            "not the absolute path of a Unix socket; write it like unix:/run/credenza/credenza.sock or unix:~/s".into(),
+        );
+    }
+    if text.len() > MAX_SOCKET_PATH_LEN {
+        return Err(format!("a Unix socket has a path of at most {MAX_SOCKET_PATH_LEN} bytes; choose a shorter one"));
+    }
+    Ok(path)
 }
 
 /// Parses an address for the IMDS server: loopback, or an address that SDKs know.
@@ -193,6 +221,40 @@ mod tests {
         let allowed = Duration::from_secs(60)..=Duration::from_secs(43200);
         assert_eq!(duration(&allowed)("1m"), Ok(Duration::from_secs(60)));
         assert_eq!(duration(&allowed)("59s").unwrap_err(), "must lie between 1m and 12h");
+    }
+
+    #[test]
+    fn parses_listen_addresses() {
+        let unix = |path: &str| Ok(ListenAddress::Unix(path.into()));
+        let long = format!("/{}", "x".repeat(MAX_SOCKET_PATH_LEN - 1));
+        for (text, expected) in [
+            ("127.0.0.1:9733", Ok(ListenAddress::Tcp(([127, 0, 0, 1], 9733).into()))),
+            ("unix:/run/credenza/credenza.sock", unix("/run/credenza/credenza.sock")),
+            ("unix:///run/s", unix("/run/s")),
+            ("unix:~/s", unix("~/s")),
+            (&format!("unix:{long}"), unix(&long)),
+            (&format!("unix:{long}x"), Err("at most 107 bytes")),
+            (&format!("unix:/{}", "é".repeat(54)), Err("at most 107 bytes")),
+            ("unix:/a\0", Err("control characters")),
+            ("unix:/a\n", Err("control characters")),
+            ("unix:", Err("absolute path")),
+            ("unix:s", Err("absolute path")),
+            ("unix:@s", Err("absolute path")),
+            ("unix:~", Err("absolute path")),
+            ("unix:~s/s", Err("absolute path")),
+            ("unix:/", Err("absolute path")),
+            ("unix:/a/", Err("absolute path")),
+            ("unix:/a/..", Err("absolute path")),
+            ("/run/s", Err("unix:/run/credenza/credenza.sock")),
+            ("Unix:/s", Err("unix:/run/credenza/credenza.sock")),
+        ] {
+            match (listen_address(text), expected) {
+                (Ok(address), Ok(expected)) => assert_eq!(address, expected),
+                (Err(error), Err(words)) => assert!(error.contains(words), "{text:?}: {error}"),
+                (parsed, _) => panic!("{text:?}: {parsed:?}"),
+            }
+        }
+        assert!(imds_address("unix:/s").is_err());
     }
 
     #[test]

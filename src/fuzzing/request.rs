@@ -36,8 +36,9 @@ fn send(data: &[u8]) -> Vec<u8> {
     let routes = broker::routes();
     broker::run(async move {
         let (mut client, server) = tokio::io::duplex(1 << 16);
-        let service =
-            service_fn(move |request: http::Request<hyper::body::Incoming>| routes.answer(request, |_| ()).wait());
+        let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+            routes.answer(request, None, |_| ()).wait()
+        });
         let serve = async move {
             // Bytes that are not HTTP end the connection with an error.
             let _ = builder().serve_connection(TokioIo::new(server), service).await;

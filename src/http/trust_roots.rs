@@ -1,8 +1,10 @@
 //! Certificate authorities that are trusted.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -170,7 +172,7 @@ impl RootLocations {
             }
         }
         for path in &self.directories {
-            if let Err(error) = check_trust(path).and_then(|()| add_directory(&mut roots, path)) {
+            if let Err(error) = check_trust(path).and_then(|()| add_trusted_files(&mut roots, path)) {
                 problem.get_or_insert(format!("SSL_CERT_DIR, {}: {error}", Escaped(&path.to_string_lossy())));
             }
         }
@@ -220,6 +222,27 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
 /// Adds the certificates of all regular files of a directory, which may hold other files and dangling links, too.
 fn add_directory(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     add(roots, load_certs_from_paths(None, Some(path)), path)
+}
+
+/// Adds the certificates of the trusted regular files of a directory. In a directory with the sticky bit, such as `/tmp`,
+/// another user may have put a file beside ours. Fails if a file is not trusted, after the other files are added.
+fn add_trusted_files(roots: &mut RootCertStore, directory: &Path) -> io::Result<()> {
+    let (mut seen, mut refused) = (HashSet::new(), Ok(()));
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        // `openssl rehash` adds a symlink to each file.
+        let Ok(metadata) = fs::metadata(&path) else { continue };
+        if !metadata.is_file() || !seen.insert((metadata.dev(), metadata.ino())) {
+            continue;
+        }
+        if let Err(error) = check_trust(&path) {
+            let name = Escaped(&path.file_name().unwrap_or_default().to_string_lossy()).to_string();
+            refused = refused.and(Err(io::Error::other(format!("{name}: {error}"))));
+        } else if let Err(error) = add_file(roots, &path) {
+            tracing::debug!(%error, "a file of SSL_CERT_DIR cannot be read");
+        }
+    }
+    refused
 }
 
 /// Adds the usable certificates. Fails only if `path` itself could not be read.

@@ -59,10 +59,14 @@ pub(crate) fn overflow_user() -> Option<u32> {
     *OVERFLOW
 }
 
-/// Returns the user id that a user namespace shows for users without a mapping. Several users may stand behind it.
+/// Returns the user id under which the kernel shows a user without a mapping: to a process of another user namespace, and
+/// to programs with 16-bit ids. It is that of `nobody` on most hosts. No user is proved by it, in no namespace.
 pub(crate) fn overflow_id() -> u32 {
-    let text = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
-    text.trim().parse().unwrap_or(65534)
+    static ID: LazyLock<u32> = LazyLock::new(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
+    });
+    *ID
 }
 
 #[cfg(test)]

@@ -1,14 +1,21 @@
 //! The users that own the listeners of a port and the connections of this host.
 //!
-//! sock_diag(7) reports them. If it is not available, `/proc/net/tcp` and `tcp6` are read (proc_net_tcp.txt in the
-//! kernel's documentation). That takes milliseconds, because the kernel lists all connections.
+//! sock_diag(7) reports them for TCP. If it is not available, the listeners are read from `/proc/net/tcp` and `tcp6`
+//! (proc_net_tcp.txt in the kernel's documentation). That takes milliseconds, because the kernel lists all connections.
+//! For Unix sockets the kernel keeps the user of the moment of connect(2) (`SO_PEERCRED`, unix(7)).
 
+#[cfg(test)]
+mod processes;
 pub(crate) mod sock_diag;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+
+use tokio::net::UnixStream;
+
+use crate::os::accounts::overflow_id;
 
 /// A listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +57,32 @@ impl PeerUsers {
         Self(kernel.ok())
     }
 
-    /// Returns the user of one connection, which takes the kernel a few microseconds.
+    /// Returns the user that certainly holds the client's end of a TCP connection, for access control. Call it when the
+    /// connection is accepted, and before anything is read.
+    ///
+    /// A client of another host or network namespace has none.
+    pub(crate) fn proven(&self, ends: ConnectionEnds) -> Option<u32> {
+        let uid = self.0.as_ref().and_then(|kernel| sock_diag::established_user(kernel, ends));
+        uid.and_then(known)
+    }
+
+    /// Returns the user of one connection for fair shares, which takes the kernel a few microseconds.
     pub(crate) fn of(&self, ends: ConnectionEnds) -> PeerUser {
         self.0.as_ref().map_or(PeerUser::Unknown, |kernel| sock_diag::peer_user(kernel, ends))
     }
+}
+
+/// Returns the user of the other end of a Unix stream: of the client at its connect(2), or of the server at its
+/// listen(2). A process of another pid namespace has a user, too.
+///
+/// The crate `rustix` cannot represent the process id 0 of another pid namespace, so tokio asks the kernel.
+pub(crate) fn peercred(stream: &UnixStream) -> Option<u32> {
+    stream.peer_cred().ok().and_then(|peer| known(peer.uid()))
+}
+
+/// Returns the user if the id is that of one user. The overflow id stands for every user without a mapping.
+fn known(uid: u32) -> Option<u32> {
+    (uid != overflow_id()).then_some(uid)
 }
 
 /// Returns the sockets that a connection to this address could reach, sorted.
@@ -151,9 +180,27 @@ fn parse(text: &str) -> Option<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    /// Does work as another user, which only root may do. The user of a thread is that of the sockets that it makes.
+    pub(super) fn as_user<T: Send + 'static>(user: u32, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let is_ours = user == rustix::process::geteuid().as_raw();
+        if !is_ours && !rustix::process::geteuid().is_root() {
+            assert!(testkit::harness::skip("sockets of other users need root"));
+            return None;
+        }
+        let thread = std::thread::spawn(move || {
+            if !is_ours {
+                rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(user)).unwrap();
+            }
+            work()
+        });
+        Some(thread.join().unwrap())
+    }
 
     #[test]
     fn finds_own_listener_on_both_families_and_wildcards() {
@@ -197,6 +244,30 @@ mod tests {
         assert_eq!(of(six, "127.0.0.1:9733"), [7, 9]);
         assert_eq!(of(six, "[::1]:9733"), [7, 8]);
         assert!(read("head\n0: nonsense\n".as_bytes(), "127.0.0.1:1".parse().unwrap(), &mut Vec::new()).is_err());
+    }
+
+    #[tokio::test]
+    async fn peercred_gives_the_user_at_the_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        // Other users must reach the socket.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("socket");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let ours = rustix::process::geteuid().as_raw();
+        for user in [ours, 64_001, overflow_id()] {
+            let path = path.clone();
+            let Some(client) = as_user(user, move || std::os::unix::net::UnixStream::connect(path).unwrap()) else {
+                continue;
+            };
+            // The thread of the other user has ended: the end belongs to a process of ours now.
+            let (accepted, _) = listener.accept().await.unwrap();
+            assert_eq!(peercred(&accepted), Some(user).filter(|user| *user != overflow_id()), "{user}");
+            drop(client);
+            assert_eq!(peercred(&accepted), Some(user).filter(|user| *user != overflow_id()), "{user}");
+        }
+        let client = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(peercred(&client), Some(ours), "a client sees the user that listens");
     }
 
     #[test]

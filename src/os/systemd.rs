@@ -7,38 +7,86 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_setfd};
 use sd_notify::NotifyState;
 
+use crate::os::accounts::overflow_user;
+
+/// A listening socket from the service manager.
+#[derive(Debug)]
+pub(crate) enum PassedSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
 /// A socket from the service manager that is not usable.
 #[derive(Debug, thiserror::Error)]
-#[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP socket: {error}")]
-pub(crate) struct SocketError {
-    number: usize,
-    #[source]
-    error: io::Error,
+pub(crate) enum SocketError {
+    #[error("socket {number} of the service manager (LISTEN_FDS) is not a listening TCP or Unix socket: {error}")]
+    Unusable {
+        number: usize,
+        #[source]
+        error: io::Error,
+    },
+    /// That user may hold the socket too, and take the requests of clients.
+    #[error(
+        "socket {number} of the service manager (LISTEN_FDS) belongs to user {uid}, not to this user ({ours}) or root; \
+         unset LISTEN_FDS, or use `su -` or `sudo` for another user"
+    )]
+    Foreign { number: usize, uid: u32, ours: u32 },
 }
 
 /// Takes the sockets that the service manager passed. It removes their environment variables, so call it once and
 /// before the first thread.
 ///
 /// # Errors
-/// If a socket is not a listening TCP socket.
-pub(crate) fn sockets() -> Result<Vec<TcpListener>, SocketError> {
+/// If a socket is not a listening TCP or Unix socket, or another user has made it.
+pub(crate) fn sockets() -> Result<Vec<PassedSocket>, SocketError> {
     let mut passed = ListenFd::from_env();
     let mut sockets = Vec::with_capacity(passed.len());
     for number in 0..passed.len() {
-        let wrong = |error| SocketError { number, error };
-        let Some(socket) = passed.take_tcp_listener(number).map_err(wrong)? else { continue };
+        let wrong = |error| SocketError::Unusable { number, error };
+        let socket = match passed.take_unix_listener(number) {
+            Ok(socket) => socket.map(PassedSocket::Unix),
+            // Every other socket must be one of TCP.
+            Err(_) => passed.take_tcp_listener(number).map_err(wrong)?.map(PassedSocket::Tcp),
+        };
+        let Some(socket) = socket else { continue };
+        let uid = rustix::fs::fstat(socket.as_fd()).map_err(|error| wrong(error.into()))?.st_uid;
+        let ours = rustix::process::geteuid().as_raw();
+        if !may_pass(uid, ours, overflow_user()) {
+            return Err(SocketError::Foreign { number, uid, ours });
+        }
         // Close the socket in programs that sources start: they must not hold the port.
         fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|error| wrong(error.into()))?;
-        socket.set_nonblocking(true).map_err(wrong)?;
+        match &socket {
+            PassedSocket::Tcp(socket) => socket.set_nonblocking(true),
+            PassedSocket::Unix(socket) => socket.set_nonblocking(true),
+        }
+        .map_err(wrong)?;
         sockets.push(socket);
     }
     Ok(sockets)
+}
+
+impl AsFd for PassedSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+/// Returns true if a socket of this user may be of a service manager. In a user namespace, the service manager of the host
+/// has no id of its own.
+fn may_pass(uid: u32, ours: u32, overflow: Option<u32>) -> bool {
+    uid == 0 || uid == ours || Some(uid) == overflow
 }
 
 /// The service manager as the receiver of notifications.

@@ -53,10 +53,6 @@ impl AuthTokenFile {
     /// # Errors
     /// If the file is missing, holds no valid token, or another user may have written it.
     pub(crate) fn read_given(&self) -> Result<Secret, AuthTokenError> {
-        let given = |error| match error {
-            AuthTokenError::Unfit { path, reason } => AuthTokenError::Given { path, reason },
-            error => error,
-        };
         let read = || {
             let (file, found) = self.open()?;
             self.check_owner(&found)?;
@@ -64,7 +60,7 @@ impl AuthTokenFile {
             let has_line_break = file.metadata().is_ok_and(|meta| meta.len() > token.expose().len() as u64);
             Ok((token, has_line_break))
         };
-        let (token, has_line_break) = read().map_err(given)?;
+        let (token, has_line_break) = read().map_err(AuthTokenError::of_given_file)?;
         if has_line_break {
             tracing::warn!(
                 token_file = %Escaped(&self.path.to_string_lossy()),

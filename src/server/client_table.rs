@@ -425,7 +425,9 @@ impl ClientTable {
         let switched = self.switched.as_ref().map(|(identity, end)| (identity.clone(), end.map(|(end, _)| end)));
         let default_identity = (switched.is_some() || self.settings.switchable)
             .then_some(DefaultIdentity { switched, lifetime: self.settings.switch_lifetime });
-        self.published.send_replace(Arc::new(Clients { default_identity, ..Clients::new(proofs) }));
+        let mut clients = Clients::new(proofs);
+        clients.default_identity = default_identity;
+        self.published.send_replace(Arc::new(clients));
     }
 }
 

@@ -53,6 +53,7 @@ struct HeldSlot {
 /// The client's end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {
+    /// The addresses of a TCP connection.
     ends: Option<ConnectionEnds>,
     /// Looked up when it matters. The user of a connection never changes.
     user: Option<PeerUser>,
@@ -133,6 +134,21 @@ impl ConnectionLimit {
         }
     }
 
+    /// Returns the proven user of a new connection. That of a TCP connection is looked up only if it is wanted. Call it
+    /// once, before anything is read: a later look-up could find another socket with the same addresses.
+    pub(crate) fn proven_user(&self, peer: &mut Peer, is_wanted: bool) -> Option<u32> {
+        match (peer.ends, peer.user) {
+            // The kernel keeps the user of a Unix peer.
+            (None, Some(PeerUser::User(uid))) => Some(uid),
+            (Some(ends), _) if is_wanted => {
+                let proven = self.users.proven(ends);
+                peer.user = proven.map(PeerUser::User).or(peer.user);
+                proven
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the party that a new connection counts for.
     pub(crate) fn holder(&self, peer: &mut Peer) -> Holder {
         peer.look_up(&self.users);
@@ -177,6 +193,11 @@ impl Peer {
     /// A client at these addresses, if the connection has any.
     pub(crate) fn at(ends: Option<ConnectionEnds>) -> Self {
         Self { ends, user: None }
+    }
+
+    /// A client of a Unix socket, whose user the kernel has kept.
+    pub(crate) fn of_unix(user: Option<u32>) -> Self {
+        Self { ends: None, user: Some(user.map_or(PeerUser::Unknown, PeerUser::User)) }
     }
 
     fn look_up(&mut self, users: &PeerUsers) {
@@ -365,6 +386,21 @@ mod tests {
         assert_eq!(evicted(&flood(100), 7, 512), (0..16).collect::<Vec<_>>());
         assert_eq!(evicted(&flood(300), 7, 512), [0], "it has less than half");
         assert_eq!(evicted(&flood(251), 7, 512), (0..5).collect::<Vec<_>>(), "down to half");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connection_that_its_program_has_closed_goes_first() {
+        let of = |user| Peer { ends: None, user: Some(user) };
+        let (limit, mut slots) = (Arc::new(ConnectionLimit::new(3)), Vec::new());
+        for user in [PeerUser::User(1), PeerUser::User(1), PeerUser::Closed] {
+            slots.push(limit.take_slot(of(user)).await.unwrap());
+        }
+        let evicted = || slots.iter().map(|slot| slot.open.is_evicted()).collect::<Vec<_>>();
+        let new = tokio::time::timeout(RETRY * 10, limit.take_slot(of(PeerUser::Closed))).await;
+        assert!(matches!(new, Ok(None)), "a new one waits for no slot");
+        assert_eq!(evicted(), [false; 3]);
+        assert!(limit.try_take_slot(&mut of(PeerUser::User(2))).is_none());
+        assert_eq!(evicted(), [false, false, true]);
     }
 
     #[test]

@@ -54,8 +54,8 @@ pub(crate) trait Listener: Send + 'static {
     /// Returns the address of the listener, if it has one.
     fn address(&self) -> Option<SocketAddr>;
 
-    /// Accepts the next connection, with its addresses if it has any. Dropping the future loses no connection.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Option<ConnectionEnds>)>> + Send;
+    /// Accepts the next connection. Dropping the future loses no connection.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 impl Listener for TcpListener {
@@ -65,10 +65,10 @@ impl Listener for TcpListener {
         self.local_addr().ok()
     }
 
-    async fn accept(&mut self) -> io::Result<(Self::Stream, Option<ConnectionEnds>)> {
+    async fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
         let (stream, client) = Self::accept(self).await?;
         let ends = stream.local_addr().ok().map(|ours| ConnectionEnds { client, ours });
-        Ok((stream, ends))
+        Ok((stream, Peer::at(ends)))
     }
 }
 
@@ -129,7 +129,7 @@ async fn accept<L: Listener>(
                 continue;
             }
         };
-        let (stream, ends) = match accepted {
+        let (stream, mut peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) if concerns_one_connection(&error) => continue,
             Err(error) => {
@@ -144,16 +144,16 @@ async fn accept<L: Listener>(
         if refused.take_if(|last| last.elapsed() > RECOVERED_AFTER).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let mut peer = Peer::at(ends);
         if !burst.admits(|| limit.holder(&mut peer)) {
             continue;
         }
+        let peer_user = limit.proven_user(&mut peer, protocol.wants_peer_users());
         let slot = tokio::select! {
             () = stop.cancelled() => break,
             slot = limit.take_slot(peer) => slot,
         };
         if let Some(slot) = slot {
-            tasks.spawn(serve_connection(stream, protocol.clone(), slot, stop.clone()));
+            tasks.spawn(serve_connection(stream, peer_user, protocol.clone(), slot, stop.clone()));
         }
     }
     drop(listener);
@@ -169,9 +169,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Serves one connection until it is closed.
-async fn serve_connection<S>(stream: S, protocol: Protocol, slot: ConnectionSlot, stop: CancellationToken)
-where
+/// Serves one connection until it is closed. `peer_user` is the proven user of the client.
+async fn serve_connection<S>(
+    stream: S,
+    peer_user: Option<u32>,
+    protocol: Protocol,
+    slot: ConnectionSlot,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (open, requests) = (Arc::clone(&slot.open), protocol.clone());
@@ -180,7 +185,7 @@ where
         let has_body = !request.body().is_end_stream();
         // A second request in one turn of this task is pipelined. The other connections have their turn first.
         let is_pipelined = open.answered.load(Ordering::Relaxed);
-        let answer = requests.answer(request, |client| open.authorize(client));
+        let answer = requests.answer(request, peer_user, |client| open.authorize(client));
         // No handler reads bodies, and no SDK sends one. A connection that has proved nothing gets one answer.
         let closes = has_body || !open.is_authorized();
         match answer {
@@ -300,9 +305,11 @@ fn log_end(ended: hyper::Result<()>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::AtomicUsize;
     use std::time::SystemTime;
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::{mpsc, watch};
 
     use super::*;
@@ -336,13 +343,100 @@ mod tests {
         })))
     }
 
+    /// A listener with connections that all wait already. It counts the accepted ones.
+    struct Waiting(VecDeque<(DuplexStream, Option<ConnectionEnds>)>, Arc<AtomicUsize>);
+
+    impl Listener for Waiting {
+        type Stream = DuplexStream;
+
+        fn address(&self) -> Option<SocketAddr> {
+            None
+        }
+
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Option<ConnectionEnds>)> {
+            let Some(next) = self.0.pop_front() else { return std::future::pending().await };
+            self.1.fetch_add(1, Ordering::Relaxed);
+            Ok(next)
+        }
+    }
+
+    /// Returns both ends of a connection with so many requests on it.
+    async fn requested(requests: usize) -> (DuplexStream, DuplexStream) {
+        let (mut client, server) = duplex(1 << 15);
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");
+        client.write_all(request.repeat(requests).as_bytes()).await.unwrap();
+        (client, server)
+    }
+
+    /// Returns the number of answers in one read.
+    async fn answers(client: &mut DuplexStream) -> usize {
+        let mut bytes = vec![0; 1 << 16];
+        let length = client.read(&mut bytes).await.unwrap_or(0);
+        String::from_utf8_lossy(&bytes[..length]).matches("HTTP/1.1 200").count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pipelined_requests_leave_others_their_turn() {
+        let limit = Arc::new(ConnectionLimit::new(2));
+        let (mut greedy, first) = requested(100).await;
+        let (mut modest, second) = requested(1).await;
+        let mut serving = JoinSet::new();
+        for server in [first, second] {
+            let slot = limit.take_slot(Peer::at(None)).await.unwrap();
+            serving.spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+        }
+        assert_eq!(answers(&mut modest).await, 1);
+        let before = answers(&mut greedy).await;
+        assert!(before <= 3, "{before} answers came before that of the other connection");
+        serving.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_connections_leaves_open_ones_their_turn() {
+        let (mut client, server) = requested(1).await;
+        let flood = (0..1000).map(|_| (duplex(1).1, None));
+        let accepted = Arc::<AtomicUsize>::default();
+        let listener = Waiting([(server, None)].into_iter().chain(flood).collect(), Arc::clone(&accepted));
+        let mut serving = JoinSet::new();
+        let limit = Arc::new(ConnectionLimit::new(2000));
+        serving.spawn(accept(listener, protocol(), limit, CancellationToken::new()));
+        assert_eq!(answers(&mut client).await, 1);
+        let accepted = accepted.load(Ordering::Relaxed);
+        assert!(accepted <= 200, "{accepted} connections were accepted before the first was answered");
+        serving.shutdown().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flood_of_one_host_is_closed_beside_another_host() {
+        let ours = "192.0.2.9:1".parse().unwrap();
+        let from =
+            |host: u8| Some(ConnectionEnds { client: (std::net::Ipv4Addr::new(192, 0, 2, host), 1).into(), ours });
+        let (mut clients, mut waiting) = (Vec::new(), VecDeque::new());
+        for number in 0..2002 {
+            let (client, server) = requested(1).await;
+            clients.push(client);
+            waiting.push_back((server, from(if number == 1000 { 2 } else { 1 })));
+        }
+        let (limit, stop) = (Arc::new(ConnectionLimit::new(3000)), CancellationToken::new());
+        let mut serving = JoinSet::new();
+        serving.spawn(accept(Waiting(waiting, Arc::default()), protocol(), limit, stop));
+        let mut answered = Vec::new();
+        for client in &mut clients {
+            answered.push(answers(client).await == 1);
+        }
+        assert!(answered[..256].iter().all(|is_answered| *is_answered), "a burst begins with no limit");
+        assert!(answered[1000], "the other host is served");
+        assert!(!answered[2001] && answered.iter().filter(|is_answered| **is_answered).count() < 1500);
+        serving.shutdown().await;
+    }
+
     #[tokio::test(start_paused = true)]
     #[allow(clippy::disallowed_methods, reason = "awaited below")]
     async fn closes_connection_when_request_head_is_late() {
         let (mut client, server) = tokio::io::duplex(4096);
         let slot = Arc::new(ConnectionLimit::new(1)).take_slot(Peer::at(None)).await.unwrap();
         let began = Instant::now();
-        let serving = tokio::spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+        let serving = tokio::spawn(serve_connection(server, None, protocol(), slot, CancellationToken::new()));
         for (path, status) in [("/nothing", "404"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");

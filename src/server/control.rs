@@ -276,7 +276,7 @@ impl ControlServer {
     async fn check_identity(&self, identity: &IdentityName) -> Result<(), ErrorResponse> {
         let registry = &self.leases.registry;
         let is_configured = registry.lookup(&LeaseKey::Identity(identity.clone())).is_some();
-        if is_configured || registry.find(&LeaseKey::Identity(identity.clone())).await.is_some() {
+        if is_configured || registry.find(identity).await.is_some() {
             return Ok(());
         }
         Err(ErrorResponse::identity_not_found(identity))

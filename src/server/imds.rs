@@ -207,7 +207,7 @@ impl ImdsServer {
     /// Refuses the list of roles if the lease is of long-lived keys, so that SDKs see no role. Without a lease the list
     /// is served, because a lease may follow.
     fn check_held_lease(&self) -> Result<(), ImdsReply> {
-        match self.leases.held_lease_of(&self.key()) {
+        match self.leases.held_lease(&self.key()) {
             Some(lease) => self.refuse_long_lived(&lease),
             None => Ok(()),
         }
@@ -236,7 +236,7 @@ impl ImdsServer {
     }
 
     fn account(&self) -> Option<Box<str>> {
-        self.leases.held_lease_of(&self.key())?.account_id.clone()
+        self.leases.held_lease(&self.key())?.account_id.clone()
     }
 }
 

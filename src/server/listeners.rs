@@ -1,22 +1,27 @@
-//! Binds the listeners: on loopback and on the addresses that SDKs know, and on other addresses only with
-//! `allow_remote`.
+//! Binds the listeners: on loopback and on the addresses that SDKs know, on other addresses only with `allow_remote`, and
+//! on Unix sockets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio_util::either::Either;
 
-use crate::config::listen::{Listen, PORT, RemoteAddress, WELL_KNOWN, is_local};
+use crate::config::listen::{Listen, ListenAddress, PORT, RemoteAddress, WELL_KNOWN};
+use crate::os::systemd::PassedSocket;
+use crate::server::connection_limit::Peer;
+use crate::server::connections::Listener;
+use crate::server::unix_listener::{SocketAccess, UnixSocketError, UnixSocketListener};
 
 /// The maximum number of connections that wait in the kernel to be accepted. They are accepted in order, so that a
 /// client waits behind a flood: the queue must not be longer than 20 ms. If it is full, a client retries only after a
 /// second.
-const BACKLOG: i32 = 512;
+pub(crate) const BACKLOG: i32 = 512;
 
 /// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default
 /// it grows to megabytes for a client that sends many requests and reads no response, even without a token.
-const BUFFER: usize = 32 * 1024;
+pub(crate) const BUFFER: usize = 32 * 1024;
 
 /// The time after which a client that does not read its response is disconnected. Otherwise the connection would stay
 /// open for ever.
@@ -40,27 +45,73 @@ pub(crate) enum ListenError {
     Denied(SocketAddr),
     #[error("{0}: cannot listen there: {1}")]
     Io(SocketAddr, #[source] io::Error),
+    #[error("{0}: {1}")]
+    Unix(ListenAddress, #[source] UnixSocketError),
 }
 
-/// Binds all addresses, or none.
+/// A listener of either kind.
+#[derive(Debug)]
+pub(crate) enum BoundListener {
+    Tcp(TcpListener),
+    Unix(UnixSocketListener),
+}
+
+impl BoundListener {
+    /// Returns the address with its port, or the path. A socket of the service manager may have neither.
+    pub(crate) fn listen_address(&self) -> Option<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(ListenAddress::Tcp),
+            Self::Unix(listener) => listener.path().map(ListenAddress::Unix),
+        }
+    }
+}
+
+impl Listener for BoundListener {
+    type Stream = Either<TcpStream, UnixStream>;
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.address(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    async fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
+        match self {
+            Self::Tcp(listener) => Listener::accept(listener).await.map(|(stream, peer)| (Either::Left(stream), peer)),
+            Self::Unix(listener) => listener.accept().await.map(|(stream, peer)| (Either::Right(stream), peer)),
+        }
+    }
+}
+
+/// Binds all addresses, or none. The paths of Unix sockets are expanded.
 ///
 /// # Errors
 /// The first address that the daemon cannot listen on, with the reason.
-pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
+pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<BoundListener>, ListenError> {
     let (addresses, lenient) = match listen {
         Listen::Addresses(addresses) => (addresses.clone(), false),
         Listen::Default => {
             let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-            (loopback.map(|address| SocketAddr::new(address, PORT)).to_vec(), true)
+            (loopback.map(|address| SocketAddr::new(address, PORT).into()).to_vec(), true)
         }
     };
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
-        check_address(address, allow_remote)?;
+        check_address(&address, allow_remote)?;
+        let address = match address {
+            ListenAddress::Tcp(address) => address,
+            ListenAddress::Unix(path) => {
+                let listener = UnixSocketListener::bind(&path, SocketAccess::All).await;
+                let listener = listener.map_err(|error| ListenError::Unix(ListenAddress::Unix(path), error))?;
+                listeners.push(BoundListener::Unix(listener));
+                continue;
+            }
+        };
         match TcpListener::bind(address).await {
             Ok(listener) => {
                 prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
-                listeners.push(listener);
+                listeners.push(BoundListener::Tcp(listener));
             }
             Err(error) if lenient && address.is_ipv6() && is_missing_ipv6(&error) => {
                 tracing::debug!(%address, %error, "this host has no IPv6");
@@ -75,25 +126,32 @@ pub(crate) async fn bind(listen: &Listen, allow_remote: bool) -> Result<Vec<TcpL
 ///
 /// # Errors
 /// The first socket that the daemon may not listen on, with the reason.
-pub(crate) fn adopt(sockets: Vec<std::net::TcpListener>, allow_remote: bool) -> Result<Vec<TcpListener>, ListenError> {
-    let adopt = |socket: std::net::TcpListener| {
-        let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
-        check_address(address, allow_remote)?;
-        let listener = TcpListener::from_std(socket).map_err(|error| ListenError::Io(address, error))?;
-        prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
-        Ok(listener)
+pub(crate) fn adopt(sockets: Vec<PassedSocket>, allow_remote: bool) -> Result<Vec<BoundListener>, ListenError> {
+    let nowhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+    let adopt = |socket| match socket {
+        PassedSocket::Tcp(socket) => {
+            let address = socket.local_addr().map_err(|error| ListenError::Io(nowhere, error))?;
+            check_address(&address.into(), allow_remote)?;
+            let listener = TcpListener::from_std(socket).map_err(|error| ListenError::Io(address, error))?;
+            prepare(&listener, address).map_err(|error| ListenError::Io(address, error))?;
+            Ok(BoundListener::Tcp(listener))
+        }
+        PassedSocket::Unix(socket) => {
+            let address = ListenAddress::Unix("socket of the service manager".into());
+            let adopted = UnixSocketListener::adopt(socket);
+            adopted
+                .map(BoundListener::Unix)
+                .map_err(|error| ListenError::Unix(address, UnixSocketError::Io("listen there", error)))
+        }
     };
     sockets.into_iter().map(adopt).collect()
 }
 
 /// Checks that an address may be listened on; warns if other hosts can reach it.
-fn check_address(address: SocketAddr, allow_remote: bool) -> Result<(), ListenError> {
-    if is_local(address.ip()) {
-        return Ok(());
-    }
+fn check_address(address: &ListenAddress, allow_remote: bool) -> Result<(), ListenError> {
+    let Some(remote) = address.remote() else { return Ok(()) };
     if !allow_remote {
-        return Err(RemoteAddress(address).into());
+        return Err(remote.into());
     }
     tracing::warn!(%address, "other hosts can reach this address: only the token protects it, and it is sent unencrypted");
     Ok(())
@@ -140,6 +198,7 @@ fn classify(address: SocketAddr, error: io::Error) -> ListenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::listen::is_local;
 
     #[test]
     fn knows_local_addresses() {
@@ -158,21 +217,22 @@ mod tests {
         let socket = |address: &str| {
             let socket = std::net::TcpListener::bind(address).unwrap();
             socket.set_nonblocking(true).unwrap();
-            socket
+            PassedSocket::Tcp(socket)
         };
-        let local = socket("127.0.0.1:0");
+        let local = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = local.local_addr().unwrap();
-        let adopted = adopt(vec![local], false).unwrap();
-        assert_eq!(adopted[0].local_addr().unwrap(), address);
+        local.set_nonblocking(true).unwrap();
+        let adopted = adopt(vec![PassedSocket::Tcp(local)], false).unwrap();
+        assert_eq!(adopted[0].address(), Some(address));
         assert!(matches!(adopt(vec![socket("0.0.0.0:0")], false), Err(ListenError::Remote(_))));
         assert!(adopt(vec![socket("0.0.0.0:0")], true).is_ok());
     }
 
     #[tokio::test]
     async fn errors_say_what_to_do() {
-        let bind = async |address: SocketAddr| bind(&Listen::Addresses(vec![address]), false).await;
+        let bind = async |address: SocketAddr| bind(&Listen::Addresses(vec![address.into()]), false).await;
         let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let taken = first[0].local_addr().unwrap();
+        let taken = first[0].address().unwrap();
         assert!(matches!(bind(taken).await, Err(ListenError::InUse(address)) if address == taken));
         assert!(matches!(bind("0.0.0.0:0".parse().unwrap()).await, Err(ListenError::Remote(_))));
         let error = bind("169.254.170.23:0".parse().unwrap()).await.unwrap_err().to_string();

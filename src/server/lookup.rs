@@ -42,12 +42,7 @@ impl LeaseLookup {
     }
 
     /// Returns a lease that is usable now, without waiting.
-    pub(crate) fn held_lease(&self, name: &IdentityName) -> Option<Arc<Lease>> {
-        self.held_lease_of(&LeaseKey::Identity(name.clone()))
-    }
-
-    /// Like [`LeaseLookup::held_lease`], for any key.
-    pub(crate) fn held_lease_of(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
+    pub(crate) fn held_lease(&self, key: &LeaseKey) -> Option<Arc<Lease>> {
         let handle = self.registry.lookup(key)?;
         handle.state().usable(self.clock.now()).map(Arc::clone)
     }

@@ -1,4 +1,4 @@
-//! The protocol of a listener. Both protocols serve one lease registry.
+//! The protocol of a listener. All protocols serve one lease registry.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use http_body_util::Either;
 
 use crate::server::access::Refusal;
 use crate::server::clients::Client;
+use crate::server::control::ControlServer;
 use crate::server::error::ErrorResponse;
 use crate::server::imds::ImdsServer;
 use crate::server::imds::reply::ImdsReply;
@@ -19,14 +20,25 @@ pub(crate) enum Protocol {
     /// Container credentials, health and status.
     Container(Routes),
     Imds(Arc<ImdsServer>),
+    /// Commands of the owner.
+    Control(Arc<ControlServer>),
 }
 
 impl Protocol {
-    /// Answers one request. Calls `authorized` if the request has the token of a client, or a session token of the IMDS
-    /// server, which has no clients.
+    /// Returns true if the user behind each TCP connection is looked up. That of a Unix peer is always known.
+    pub(crate) fn wants_peer_users(&self) -> bool {
+        match self {
+            Self::Container(routes) => routes.needs_users(),
+            Self::Imds(_) | Self::Control(_) => false,
+        }
+    }
+
+    /// Answers one request. `peer_user` is the proven user of the connection. Calls `authorized` if the request has the
+    /// token of a client, a session token of the IMDS server, which has no clients, or the owner at the control socket.
     pub(crate) fn answer<B>(
         &self,
         request: http::Request<B>,
+        peer_user: Option<u32>,
         authorized: impl FnOnce(Option<&Arc<Client>>),
     ) -> AnswerFuture
     where
@@ -34,15 +46,18 @@ impl Protocol {
         B::Error: Into<axum::BoxError>,
     {
         match self {
-            Self::Container(routes) => routes.answer(request, |client| authorized(Some(client))),
+            Self::Container(routes) => routes.answer(request, peer_user, |client| authorized(Some(client))),
             Self::Imds(server) => server.answer(&request.into_parts().0, || authorized(None)),
+            Self::Control(server) => server.answer(request, peer_user, || authorized(None)),
         }
     }
 
     /// Answers a request that could not be read.
     pub(crate) fn refuse(&self, refusal: Refusal) -> HttpAnswer {
         match self {
-            Self::Container(_) => Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)),
+            Self::Container(_) | Self::Control(_) => {
+                Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right))
+            }
             Self::Imds(_) => ImdsReply::from(refusal).into_response(),
         }
     }

@@ -60,15 +60,25 @@ impl Routes {
         Self { state, router }
     }
 
-    /// Answers one request. Calls `authorized` if the request has the token of a client.
-    pub(crate) fn answer<B>(&self, request: http::Request<B>, authorized: impl FnOnce(&Arc<Client>)) -> AnswerFuture
+    /// Returns true if access control must know the users of connections.
+    pub(crate) fn needs_users(&self) -> bool {
+        self.state.clients.borrow().needs_users()
+    }
+
+    /// Answers one request. `user` is the proven user of the connection. Calls `authorized` if a client sent it.
+    pub(crate) fn answer<B>(
+        &self,
+        request: http::Request<B>,
+        user: Option<u32>,
+        authorized: impl FnOnce(&Arc<Client>),
+    ) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
         let clients = self.state.clients.borrow();
-        let authorized_as = authorize(&parts, &self.state.hosts, &clients, None);
+        let authorized_as = authorize(&parts, &self.state.hosts, &clients, user);
         let authorized_as = match authorized_as {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {

@@ -62,7 +62,32 @@ pub(crate) struct ParseWarning {
     pub(crate) path: Arc<Path>,
     /// The line number, counted from 1.
     pub(crate) line: u32,
+    /// The name of the section that the ignored part belongs to. `None` for a whole section, and for the file.
+    pub(crate) section: Option<Box<str>>,
     pub(crate) ignored: IgnoredItem,
+}
+
+impl ParseWarning {
+    /// Returns true if the warning is about the whole file.
+    pub(crate) fn is_about_file(&self) -> bool {
+        matches!(self.ignored, IgnoredItem::More(_))
+    }
+
+    /// Returns true if the warning is about a part of the section of this name, or about an ignored section that seems to
+    /// have this name.
+    pub(crate) fn is_about_section(&self, name: &str) -> bool {
+        self.section.as_deref() == Some(name) || self.is_about_ignored_section(name)
+    }
+
+    /// Returns true if the warning is about an ignored section that seems to have this name.
+    pub(crate) fn is_about_ignored_section(&self, name: &str) -> bool {
+        match &self.ignored {
+            IgnoredItem::OtherSection(text) | IgnoredItem::Prefixed(text) | IgnoredItem::SectionName(text) => {
+                text.trim_end_matches(['\'', '"']).ends_with(name)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The ignored part and the reason. Section names are as written. Property names are not kept, because a line such as
@@ -81,8 +106,8 @@ pub(crate) enum IgnoredItem {
     PropertyName,
     /// A sub-property with a forbidden character in its name.
     SubPropertyName,
-    /// The end of a `credential_process` after ` ;` or ` #`, which is a comment. Users write `sh -c "a ; b"` there by
-    /// mistake.
+    /// The end of a `credential_process` after ` ;` or ` #` outside quotes, which is a comment. Users write `a ; b` there
+    /// by mistake.
     Command,
     /// The number of further ignored items from this line on. A longer list would not help the user.
     More(usize),
@@ -90,7 +115,7 @@ pub(crate) enum IgnoredItem {
 
 impl fmt::Display for ParseWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, path, line, ignored } = self;
+        let Self { file, path, line, section: _, ignored } = self;
         write!(f, "{file} {}, line {line}: {ignored}", ForeignText(&path.to_string_lossy()))
     }
 }
@@ -114,7 +139,7 @@ impl fmt::Display for IgnoredItem {
             Self::PropertyName => write!(f, "a property is ignored: {ALLOWED}"),
             Self::SubPropertyName => write!(f, "a sub-property is ignored: {ALLOWED}"),
             Self::Command => f.write_str(
-                "the credential_process ends before ` ;` or ` #`: the rest of the line is a comment, as in the SDKs for Go, Java and \
+                "the credential_process ends before ` ;` or ` #` outside quotes: the rest of the line is a comment, as in the SDKs for Go, Java and \
                  Rust (boto3 runs the whole line); remove the white space before the `;` or `#`, or put the command into a \
                  script; write a comment on a line above",
             ),

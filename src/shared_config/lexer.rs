@@ -6,6 +6,9 @@ use crate::shared_config::error::ExpectedSyntax;
 /// never begins a continuation or a comment.
 const BLANK: [char; 3] = [' ', '\t', '\r'];
 
+/// The property with a command of a shell. Within its quotes no comment begins, as in botocore.
+const COMMAND: &str = "credential_process";
+
 /// A line that is neither blank nor a comment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {
@@ -57,7 +60,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, LexErro
 
 /// Reads an indented line as a property.
 pub(crate) fn property(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
-    split(line).map(|(name, value)| (name, trim(without_comment(value))))
+    split(line).map(|(name, value)| (name, trim(without_comment(name, value))))
 }
 
 /// Reads a continuation below an empty value as a sub-property. Comment characters belong to its value.
@@ -87,7 +90,7 @@ fn kind(line: &str) -> Result<Option<LineKind<'_>>, ExpectedSyntax> {
 /// Returns true if a comment follows the value of a `credential_process` on its line.
 fn is_cut(line: &str, kind: LineKind<'_>) -> bool {
     let LineKind::Property(name, value) = kind else { return false };
-    name.eq_ignore_ascii_case("credential_process")
+    name.eq_ignore_ascii_case(COMMAND)
         && !value.is_empty()
         && value.as_bytes().as_ptr_range().end != trim(line).as_bytes().as_ptr_range().end
 }
@@ -111,11 +114,23 @@ fn split(line: &str) -> Result<(&str, &str), ExpectedSyntax> {
 }
 
 /// Cuts off a comment after a value: it begins with a `#` or `;` that follows white space. Any other `#` or `;` belongs
-/// to the value.
-fn without_comment(value: &str) -> &str {
-    let bytes = value.as_bytes();
-    let comment = bytes.windows(2).position(|pair| matches!(pair, [b' ' | b'\t', b'#' | b';']));
-    comment.map_or(value, |start| &value[..start])
+/// to the value, and so does all text in the quotes of a command.
+fn without_comment<'a>(name: &str, value: &'a str) -> &'a str {
+    let has_quotes = name.eq_ignore_ascii_case(COMMAND);
+    let (mut quote, mut before) = (None, None);
+    let mut bytes = value.bytes().enumerate();
+    while let Some((index, byte)) = bytes.next() {
+        match (quote, byte) {
+            (None, b'#' | b';') if matches!(before, Some(b' ' | b'\t')) => return &value[..index],
+            (None, b'"' | b'\'') if has_quotes => quote = Some(byte),
+            // The next character is escaped.
+            (None | Some(b'"'), b'\\') if has_quotes => drop(bytes.next()),
+            (Some(open), _) if open == byte => quote = None,
+            _ => {}
+        }
+        before = Some(byte);
+    }
+    value
 }
 
 fn trim(text: &str) -> &str {
@@ -156,6 +171,23 @@ mod tests {
         for (line, expected) in cases {
             assert_eq!(&kind(line), expected, "{line:?}");
         }
+    }
+
+    #[test]
+    fn keeps_comment_characters_in_the_quotes_of_a_command() {
+        for (command, kept) in [
+            (r#"sh -c "a ; b # c" 'd ; e' # f"#, r#"sh -c "a ; b # c" 'd ; e'"#),
+            (r#"a "\" ; b" ; c"#, r#"a "\" ; b""#),
+            (r#"a \" ; b"#, r#"a \""#),
+            (r"a '\' ; b", r"a '\'"),
+            (r#"a "it's ; " ; b"#, r#"a "it's ; ""#),
+            ("a \"open ; b", "a \"open ; b"),
+            ("a\\", "a\\"),
+        ] {
+            let line = format!("Credential_Process = {command}");
+            assert_eq!(property(&line), Ok(("Credential_Process", kept)), "{command}");
+        }
+        assert_eq!(property("a = \"b ; c\""), Ok(("a", "\"b")), "only commands have quotes");
     }
 
     #[test]

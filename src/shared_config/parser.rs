@@ -58,7 +58,8 @@ struct Parser<'a> {
     indent: usize,
     /// The number of properties, sub-properties and continuation lines.
     properties: usize,
-    ignored: Vec<(u32, IgnoredItem)>,
+    /// The ignored parts, each with its line and the name of its section.
+    ignored: Vec<(u32, Option<Box<str>>, IgnoredItem)>,
     /// The number of warnings beyond the maximum, and the line of the first dropped warning.
     dropped: (usize, u32),
 }
@@ -93,8 +94,8 @@ impl<'a> Parser<'a> {
                 self.properties += 1;
                 self.indent = 0;
                 self.property(number, name, value)?;
-                if is_cut && self.above != Some(IGNORED) {
-                    self.ignore(number, IgnoredItem::Command);
+                if let Some(section) = self.above.filter(|section| is_cut && *section != IGNORED) {
+                    self.ignore(number, Some(section), IgnoredItem::Command);
                 }
                 Ok(())
             }
@@ -121,7 +122,7 @@ impl<'a> Parser<'a> {
             Err(ignored) => {
                 // The AWS CLI reads these sections of its own.
                 if !matches!(&ignored, IgnoredItem::OtherSection(name) if ["plugins", "preview"].contains(&&**name)) {
-                    self.ignore(line, ignored);
+                    self.ignore(line, None, ignored);
                 }
                 IGNORED
             }
@@ -131,7 +132,7 @@ impl<'a> Parser<'a> {
     fn property(&mut self, line: u32, name: &'a str, value: &'a str) -> Result<(), ExpectedSyntax> {
         let mut section = self.current.ok_or(ExpectedSyntax::Header)?;
         if section != IGNORED && !is_name(name) {
-            self.ignore(line, IgnoredItem::PropertyName);
+            self.ignore(line, Some(section), IgnoredItem::PropertyName);
             section = IGNORED;
         }
         self.above = Some(section);
@@ -154,14 +155,17 @@ impl<'a> Parser<'a> {
         if is_name(name) {
             property.sub_properties.push((name, line, value));
         } else if section != IGNORED {
-            self.ignore(line, IgnoredItem::SubPropertyName);
+            self.ignore(line, Some(section), IgnoredItem::SubPropertyName);
         }
         Ok(())
     }
 
-    fn ignore(&mut self, line: u32, ignored: IgnoredItem) {
+    fn ignore(&mut self, line: u32, section: Option<usize>, ignored: IgnoredItem) {
         match (self.ignored.len(), self.dropped) {
-            (..MAX_WARNINGS, _) => self.ignored.push((line, ignored)),
+            (..MAX_WARNINGS, _) => {
+                let section = section.map(|section| self.sections[section].name.clone().into());
+                self.ignored.push((line, section, ignored));
+            }
             (_, (0, _)) => self.dropped = (1, line),
             (_, (count, first)) => self.dropped = (count + 1, first),
         }
@@ -173,7 +177,7 @@ impl<'a> Parser<'a> {
         self.sections.retain(|section| match section.kind {
             SectionKind::Ignored => false,
             SectionKind::Default if default_is_replaced => {
-                self.ignored.push((section.line, IgnoredItem::Default));
+                self.ignored.push((section.line, Some("default".into()), IgnoredItem::Default));
                 false
             }
             _ => true,
@@ -186,11 +190,12 @@ impl<'a> Parser<'a> {
                 SectionKind::Services => sections.services.push(section),
             }
         }
-        self.ignored.sort_by_key(|(line, _)| *line);
+        self.ignored.sort_by_key(|(line, ..)| *line);
         if let (count @ 1.., first) = self.dropped {
-            self.ignored.push((first, IgnoredItem::More(count)));
+            self.ignored.push((first, None, IgnoredItem::More(count)));
         }
-        let warning = |(line, ignored)| ParseWarning { file: self.file, path: Arc::clone(path), line, ignored };
+        let warning =
+            |(line, section, ignored)| ParseWarning { file: self.file, path: Arc::clone(path), line, section, ignored };
         sections.warnings = self.ignored.into_iter().map(warning).collect();
         sections
     }

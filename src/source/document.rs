@@ -59,7 +59,13 @@ pub(crate) fn printed(output: &[u8]) -> Result<Credentials, String> {
         Some(FieldValue::Number(version)) => {
             return Err(format!("its output has Version {version}, and only 1 is supported"));
         }
-        _ => return Err("its output has no \"Version\": 1".into()),
+        Some(_) => {
+            return Err(
+                "its output has a Version that is not the number 1; print \"Version\": 1 without quotes or point"
+                    .into(),
+            );
+        }
+        None => return Err("its output has no \"Version\": 1".into()),
     }
     document.credentials(DocumentField::SessionToken).map_err(|why| format!("in its output, {why}"))
 }

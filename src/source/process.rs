@@ -28,6 +28,10 @@ use crate::source::{BoxFuture, Source};
 /// The default time limit for one run. The user may have to touch a security key or type a password in this time.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The shell of a command line. A name without a path would be looked up in `PATH`, which may be another user's after
+/// `su`.
+const SHELL: &str = "/bin/sh";
+
 /// The hint for a program that gives no credentials.
 const RUN_BY_HAND: &str = "run it by hand: it has to print the JSON of credential_process";
 
@@ -192,8 +196,8 @@ impl ProcessCredentials {
     fn command(&self) -> Result<Command, SourceError> {
         match &self.program {
             Program::Line(line) => {
-                let mut command = Command::new("sh");
-                command.arg("-c").arg(line.expose());
+                let mut command = Command::new(SHELL);
+                command.arg0("sh").arg("-c").arg(line.expose());
                 Ok(command)
             }
             Program::Words(words) => {

@@ -15,7 +15,9 @@ use crate::model::error::{ErrorKind, SourceError};
 use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
+use crate::shared_config::error::ParseWarning;
 use crate::shared_config::locate::NamedPaths;
+use crate::shared_config::other_tools;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
 use crate::source::narrow::RoleNarrowing;
@@ -131,7 +133,27 @@ impl ConfigCredentials {
         };
         let name = profile.to_owned();
         let digest = move |files: &SharedConfig| digest(dependencies(files, &name), USED_PROPERTIES);
-        Ok(OpenedProfile { profiles: ProfileFiles::open(context, &named, digest).await?, profile, is_named })
+        let profiles = ProfileFiles::open(context, &named, digest).await?;
+        if let Ok(files) = profiles.files()
+            && !files.warnings().is_empty()
+        {
+            let in_use = dependencies(files, profile);
+            let is_in_use = |warning: &ParseWarning| {
+                warning.is_about_section(profile)
+                    || in_use.iter().any(|section| warning.is_about_section(section.name()))
+            };
+            profiles.log_warnings(is_in_use);
+        }
+        Ok(OpenedProfile { profiles, profile, is_named })
+    }
+
+    /// Returns hints about properties of the profiles in use that only other tools read.
+    pub(crate) async fn hints(&self, context: &Context) -> Vec<String> {
+        let Ok(opened) = self.open(context).await else { return Vec::new() };
+        let Ok(files) = opened.profiles.files() else { return Vec::new() };
+        let is_profile =
+            |section: &&Section| files.profile(section.name()).is_some_and(|profile| std::ptr::eq(profile, *section));
+        dependencies(files, opened.profile).into_iter().filter(is_profile).flat_map(other_tools::hints).collect()
     }
 
     /// Plans and builds the source of the profile. The inner error is the reason why the source is *not configured*.
@@ -231,13 +253,15 @@ impl OpenedProfile<'_> {
     }
 }
 
-/// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error.
+/// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error. `failure` returns
+/// the reason why the plan gives no credentials, as far as it is known without a load.
 ///
 /// The time is linear in the length of the text, because a chain that is too long is not followed from each of its
 /// profiles.
 pub(crate) fn describe<'f>(
     files: &'f SharedConfig,
     trusted: PropertyTrust<'f>,
+    failure: &'f dyn Fn(&Section, &ProfileLink) -> Option<String>,
 ) -> impl Iterator<Item = (&'f Section, String)> {
     let mut depths = Depths::new(files);
     files.profiles().filter_map(|name| files.profile(name)).map(move |section| {
@@ -245,13 +269,40 @@ pub(crate) fn describe<'f>(
             true => Err(plan::chain_too_long(section)),
             false => plan::plan(files, section, trusted),
         };
-        (section, description(planned))
+        (section, description(planned, |link| failure(section, link)))
     })
 }
 
-fn description(planned: Result<Option<ProfileLink>, SourceError>) -> String {
+/// Returns the reason why a planned profile gives no credentials: its S3 endpoint must not be used, or the session of its
+/// keys has ended. `None` if only a load can tell.
+pub(crate) fn failure(
+    context: &Context,
+    profiles: &ProfileFiles,
+    section: &Section,
+    link: &ProfileLink,
+) -> Option<String> {
+    if let Some(Err(error)) = profiles.settings(context, Some(section)).s3_endpoint {
+        return Some(SourceError::from(error).message.into());
+    }
+    let mut base = link;
+    while let Method::Role { base: next, .. } = &base.method {
+        base = next;
+    }
+    match &base.method {
+        Method::Keys(keys) => build::ended_session(keys, context),
+        _ => None,
+    }
+}
+
+fn description(
+    planned: Result<Option<ProfileLink>, SourceError>,
+    failure: impl Fn(&ProfileLink) -> Option<String>,
+) -> String {
     match planned {
-        Ok(Some(link)) => link.to_string(),
+        Ok(Some(link)) => match failure(&link) {
+            Some(reason) => format!("fails: {reason}"),
+            None => link.to_string(),
+        },
         Ok(None) => "no credentials".into(),
         Err(error) => format!("wrong: {error}"),
     }

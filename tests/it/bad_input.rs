@@ -97,6 +97,40 @@ fn refuses_to_start_with_odd_token_files() {
 }
 
 #[test]
+fn warns_of_a_line_break_after_a_given_token() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let home = Home::new();
+    for (end, is_warned) in [("\n", true), ("", false)] {
+        let file = home.write("given", format!("{TOKEN}{end}"));
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let broker = home.serve(&["--auth-token-file", "given"], &KEYS);
+        assert_eq!(broker.get_with("/credentials", TOKEN).key().as_deref(), Some("AKIAENV"));
+        assert_eq!(
+            broker.log().contains("ends with a line break, and some SDKs refuse"),
+            is_warned,
+            "{}",
+            broker.log()
+        );
+        let address = broker.address().to_string();
+        let client = home.run(&["get", "--from-daemon", "--listen", &address, "--auth-token-file", "given"], &[]);
+        assert_eq!(client.key(), "AKIAENV");
+    }
+}
+
+#[test]
+fn says_what_a_given_token_file_must_hold() {
+    let home = Home::new();
+    let file = home.write("given", "two words");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["status"], &["env"], &["get", "--from-daemon"]] {
+        let ended = home.run(&[command, &["--auth-token-file", "given"]].concat(), &[]);
+        let told =
+            ended.stderr.contains("given: ") && ended.stderr.contains("write 32 to 4096 visible ASCII characters");
+        assert!(ended.code == Some(1) && told && !ended.stderr.contains("next start"), "{ended:?}");
+    }
+}
+
+#[test]
 fn works_without_home_except_for_files() {
     let home = Home::new();
     assert_eq!(home.run(&["get"], &[("HOME", ""), KEYS[0], KEYS[1]]).key(), "AKIAENV");

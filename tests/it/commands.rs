@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use testkit::harness::{HUSH, Home, KEYS, Response, keys_file, profile, send, wait, wrapped};
+use testkit::server::{Reply, Server};
 
 #[test]
 fn get_prints_each_format_or_fails_with_a_reason() {
@@ -45,6 +46,16 @@ fn get_reads_secrets_from_stdin_and_warns_of_arguments() {
     let variable =
         home.run(&["get"], &[("CREDENZA_ACCESS_KEY_ID", "AKIA1"), ("CREDENZA_SECRET_ACCESS_KEY", "hush-var")]);
     assert!(variable.code == Some(0) && !variable.stderr.contains("list processes"), "{variable:?}");
+}
+
+#[test]
+fn get_passes_on_expiration_and_account_as_said() {
+    let body = r#"{"AccessKeyId":"ASIA1","SecretAccessKey":"hush","Token":"hush-t","Expiration":"9999-12-31T23:59:59Z",
+        "AccountId":"tenant-7","RoleArn":"arn:aws:iam::123456789012:role/r"}"#;
+    let server = Server::start(move |_| Reply::ok(body));
+    let uri = server.url("/");
+    let printed = Home::new().run(&["get"], &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri)]).json();
+    assert_eq!((&printed["Expiration"], &printed["AccountId"]), (&"9999-12-31T23:59:59Z".into(), &"tenant-7".into()));
 }
 
 #[test]

@@ -6,8 +6,10 @@ use std::os::unix::fs::{PermissionsExt, chown, fchown};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
-use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip};
+use testkit::harness::{Broker, CommandOutput, HUSH, Home, keys_file, profile, skip, wrapped};
 use testkit::server::{Reply, Server};
+
+use crate::exhaustion::can;
 
 const TEMPORARY: [(&str, &str); 4] = [
     ("AWS_ACCESS_KEY_ID", "ASIAENV"),
@@ -400,6 +402,31 @@ fn finds_the_token_that_the_daemon_accepts_among_stale_ones() {
     let (succeeded, said) = run(&["status"]);
     let names = format!("does not accept the token in {} or {}", stale.display(), good.display());
     assert!(!succeeded && said.contains(&names) && said.contains("--token-file"), "{said}");
+}
+
+/// In cron and over ssh, `XDG_RUNTIME_DIR` is unset; after `su` it is the folder of another user.
+#[test]
+fn finds_the_token_below_the_users_runtime_folder() {
+    let home = Home::new();
+    let uid = rustix::process::geteuid().as_raw();
+    let folder = format!("/run/user/{uid}/credenza");
+    let script = format!("mount -t tmpfs -o mode=755 none /run && mkdir -p {folder} && chmod 700 {folder}");
+    if !can("-m", &script) && skip("mounting a file system over /run (unshare -m, as root)") {
+        return;
+    }
+    let broker = home.serve(&[], &TEMPORARY);
+    let script = format!("{script} && cp run/token {folder}/token && exec \"$0\" \"$@\"");
+    for named in [None, Some("/nonexistent"), Some("/tmp")] {
+        for arguments in [&["status"][..], &["get", "--from-daemon"], &["env"]] {
+            let mut command = home.command(arguments);
+            command.args(["--listen", &broker.address().to_string()]).env_remove("CREDENZA_TOKEN_FILE");
+            command.envs(named.map(|folder| ("XDG_RUNTIME_DIR", folder)));
+            let output = wrapped(&["unshare", "-m", "sh", "-c", &script], &command).output().unwrap();
+            let printed = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{named:?} {arguments:?}: {output:?}");
+            assert!(arguments != ["env"] || printed.contains(&format!("{folder}/token")), "{output:?}");
+        }
+    }
 }
 
 #[test]

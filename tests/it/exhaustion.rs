@@ -76,7 +76,7 @@ fn serve_in(outer: &[&str], home: &Home, variables: &[(&str, &str)]) -> Command 
 }
 
 /// Returns true if this script succeeds in a namespace of this kind.
-fn can(namespace: &str, script: &str) -> bool {
+pub(crate) fn can(namespace: &str, script: &str) -> bool {
     let done = Command::new("unshare").args([namespace, "sh", "-c", script]).stderr(Stdio::null()).status();
     done.is_ok_and(|status| status.success())
 }

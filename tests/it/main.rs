@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod commands;
+mod control_socket;
 mod daemon_client;
 mod documents;
 mod examples;
@@ -26,6 +27,7 @@ mod sign_in;
 mod sso;
 mod terminal;
 mod transport;
+mod unix_socket;
 mod walls;
 
 /// Cargo gives the path to integration tests only, so the harness finds the program by itself.

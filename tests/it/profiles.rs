@@ -435,6 +435,8 @@ fn mfa_code_goes_into_the_session_of_keys() {
         direct.stderr.contains("--mfa-code is not used") && direct.stderr.contains("long_lived_keys"),
         "{direct:?}"
     );
+    let exec = home.run(&["exec", "--profile", "base", "--mfa-code", "123456", "--", "true"], &variables(&sts));
+    assert!(exec.code == Some(0) && exec.stderr.contains("--mfa-code is not used"), "{exec:?}");
     home.write("credenza.toml", "[defaults]\nlong_lived_keys = \"session\"\n");
     let session = get(&home, &sts, &["--config", "credenza.toml", "--profile", "base", "--mfa-code", "123456"]);
     assert_eq!((session.key(), session.stderr.contains("--mfa-code is not used")), ("ASIA1".into(), false));
@@ -565,6 +567,8 @@ fn runs_credential_processes() {
     broker.wait_for_log("load failed");
     let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 503);
     assert!(!answer.message().contains("hush-no"), "{}", answer.message());
+    let status = broker.get("/status").body;
+    assert!(status.contains("the credential_process failed") && !status.contains("hush-no"), "{status}");
     drop(broker);
     // The program has a longer deadline than other sources.
     let began = Instant::now();
@@ -595,12 +599,51 @@ fn children_inherit_the_original_limit_of_open_files() {
 #[test]
 fn warns_of_a_process_that_a_comment_cuts_off() {
     let home = Home::new();
-    home.write(".aws/config", "[profile cut]\ncredential_process = sh -c \"true ; cat keys.json\"\n");
+    let whole = "[profile whole]\ncredential_process = sh -c \"true ; cat keys.json # x\"\n";
+    home.write(".aws/config", format!("[profile cut]\ncredential_process = true ; cat keys.json\n{whole}"));
+    home.write("keys.json", r#"{"Version": 1, "AccessKeyId": "AKIAWHOLE", "SecretAccessKey": "hush"}"#);
+    let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #` outside quotes";
     for command in ["get", "check"] {
         let ended = home.run(&[command, "--profile", "cut"], &[]);
-        let told = ".aws/config, line 2: the credential_process ends before ` ;` or ` #`";
         assert!(ended.code == Some(1) && ended.stderr.contains(told), "{ended:?}");
     }
+    let mut whole = home.command(&["get", "--profile", "whole"]);
+    let whole = whole.current_dir(home.path()).output().unwrap();
+    assert!(String::from_utf8_lossy(&whole.stdout).contains("AKIAWHOLE"), "{whole:?}");
+}
+
+#[test]
+fn warns_only_of_profiles_in_use() {
+    let home = Home::new();
+    let used = "[profile used]\nsource profile = x\nregion = r\n";
+    home.write(".aws/config", format!("[defualt]\n[profile other]\ncredential_process = a ; b\n{used}"));
+    home.write(".aws/credentials", profile("used", "AKIA1") + "[profile other]\n" + &profile("plain", "AKIA2"));
+    let told = |arguments: &[&str]| {
+        let ended = home.run(arguments, &[]);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stderr.matches("WARN").count()
+    };
+    for (profile, warnings) in [("used", 1), ("plain", 0)] {
+        assert_eq!(told(&["get", "--profile", profile]), warnings, "{profile}");
+        assert_eq!(told(&["get", "--profile", profile, "--format", "env"]), warnings, "{profile}");
+        assert_eq!(told(&["exec", "--profile", profile, "--", "true"]), warnings, "{profile}");
+        assert_eq!(told(&["check", "--profile", profile]), 4, "{profile}");
+    }
+    assert_eq!(told(&["profiles"]), 4);
+}
+
+#[test]
+fn check_names_properties_of_other_tools() {
+    let home = Home::new();
+    let config =
+        "[profile dev]\ninclude_profile = other\ns3 =\n  endpoint_url = http://h\n[profile other]\nmfa_process = x\n";
+    home.write(".aws/config", config);
+    home.write(".aws/credentials", profile("dev", "AKIA1"));
+    let checked = home.run(&["check", "--profile", "dev"], &[]);
+    for told in ["line 2: profile dev: include_profile is not used", "line 4: profile dev: endpoint_url below s3"] {
+        assert!(checked.code == Some(0) && checked.stdout.contains(told), "{told}\n{checked:?}");
+    }
+    assert!(!checked.stdout.contains("mfa_process"), "{checked:?}");
 }
 
 #[test]
@@ -672,8 +715,11 @@ fn check_explains_each_link_of_a_role_chain() {
 fn lists_profiles_without_secrets() {
     let home = Home::new();
     home.write(".aws/credentials", base() + &profile("other", "AKIAOTHER"));
-    let broken = DEV.replace("dev", "broken").replace("base", "gone");
-    home.write(".aws/config", format!("{DEV}s3 =\n  addressing_style = path\n{broken}[profile empty]\n"));
+    let broken = DEV.replace("dev", "broken").replace("base", "missing");
+    let failing = "[profile gone]\nservices = none\naws_access_key_id = A\naws_secret_access_key = hush\n\
+                   [profile ended]\nexpiration = 2020-01-01T00:00:00Z\naws_access_key_id = A\naws_secret_access_key = hush\n\
+                   aws_session_token = hush\n[profile over]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = ended\n";
+    home.write(".aws/config", format!("{DEV}s3 =\n  addressing_style = path\n{broken}[profile empty]\n{failing}"));
     let text = home.run(&["profiles"], &[]);
     assert_eq!(text.code, Some(0), "{text:?}");
     for line in [
@@ -681,6 +727,9 @@ fn lists_profiles_without_secrets() {
         &format!("dev     role {ROLE} ← profile base (keys)"),
         "broken  wrong: ",
         "empty   no credentials",
+        "gone    fails: services names [services none], which does not exist",
+        "ended   fails: the session of these keys ended at 2020-01-01T00:00:00Z",
+        "over    fails: the session of these keys ended at 2020-01-01T00:00:00Z",
     ] {
         assert!(text.stdout.lines().any(|found| found.starts_with(line)), "{line}\n{}", text.stdout);
     }

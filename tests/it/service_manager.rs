@@ -148,12 +148,22 @@ fn checks_passed_sockets_like_addresses() {
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for (socket, words) in [
         (OwnedFd::from(remote), ["other hosts could reach this address", "allow_remote"]),
-        (OwnedFd::from(datagram), ["not a listening TCP socket", ""]),
+        (OwnedFd::from(datagram), ["not a listening TCP or Unix socket", ""]),
     ] {
         let output = with_socket(&home, socket, &[]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+
+    // A socket that another user has made.
+    if rustix::process::geteuid().is_root() {
+        let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+        std::os::unix::fs::fchown(&foreign, Some(64002), None).unwrap();
+        let output = with_socket(&home, OwnedFd::from(foreign), &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        let told = "socket 0 of the service manager (LISTEN_FDS) belongs to user 64002, not to this user (0) or root";
+        assert!(output.status.code() == Some(1) && said.contains(told), "{said}");
     }
 
     // Its address wins over the configured one, which is logged.

@@ -11,6 +11,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
+use crate::config::listen::ListenAddress;
 use crate::config::users::Account;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
@@ -158,11 +159,11 @@ pub(crate) struct ServerOptions {
         help = "Listen on this address; repeat for more [default: 127.0.0.1:9733 and [::1]:9733]",
         long,
         env = "CREDENZA_LISTEN",
-        value_name = "ADDRESS:PORT",
-        value_parser = value::address,
+        value_name = "ADDRESS:PORT|unix:PATH",
+        value_parser = value::listen_address,
         value_delimiter = ','
     )]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<ListenAddress>,
 
     /// Allow addresses that other hosts can reach
     #[arg(long, env = "CREDENZA_ALLOW_REMOTE", value_parser = BoolishValueParser::new())]

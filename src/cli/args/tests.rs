@@ -8,6 +8,7 @@ use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
 use crate::config::server::AuthTokenConfig;
 use crate::config::users::Account;
+use crate::config::value::listen_address;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 
 /// The variable with the arguments of a child process. The child runs this test program, since a test must not change
@@ -150,6 +151,7 @@ fn usage_errors_say_what_to_do() {
         ("exec ls", "ls"),
         ("get --format xml", "process"),
         ("--listen localhost:1", "127.0.0.1:9733"),
+        ("--listen unix:relative", "not the absolute path of a Unix socket"),
         ("--log-level inof", "info, debug"),
         ("--log-format xml", "json"),
         ("--profil dev", "'--profile'"),
@@ -198,13 +200,17 @@ fn source_flags_build_a_chain() {
 
 #[test]
 fn parses_server_flags() {
-    let addresses: Vec<SocketAddr> = ["127.0.0.1:1", "[::1]:2", "[::1]:3"].map(|text| text.parse().unwrap()).to_vec();
-    let line = "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3 --allow-remote --token-file t --token-group 5";
+    let addresses = ["127.0.0.1:1", "[::1]:2", "[::1]:3", "unix:/s"].map(|text| listen_address(text).unwrap()).to_vec();
+    let line =
+        "--listen 127.0.0.1:1 serve --listen [::1]:2,[::1]:3,unix:/s --allow-remote --token-file t --token-group 5";
     let overrides = valid(line).overrides;
     assert_eq!(overrides.listen.as_deref(), Some(&addresses[1..]), "clap uses the values after the command");
     assert_eq!((overrides.allow_remote, overrides.token_group), (Some(true), Some(Account::Id(5))));
     assert_eq!(overrides.token, Some(AuthTokenConfig::Kept(Some("t".into()))));
-    assert_eq!(valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3").overrides.listen, Some(addresses));
+    assert_eq!(
+        valid("--listen 127.0.0.1:1 --listen [::1]:2 --listen [::1]:3,unix:/s").overrides.listen,
+        Some(addresses)
+    );
     assert_eq!(valid("").overrides, Overrides::default());
     let read = valid("--auth-token-file t").overrides.token;
     assert_eq!(read, Some(AuthTokenConfig::Given(TextSource::File("t".into()))));
@@ -336,7 +342,8 @@ fn flags_beat_variables_and_variables_beat_the_file() {
         ("--token-file /f", &format!("AUTH_TOKEN={TOKEN}"), "token=Some(\"/f\")"),
         ("--auth-token-file /f", "TOKEN_FILE=/v", "token=/f"),
         ("", &format!("AUTH_TOKEN={TOKEN}|TOKEN_FILE=/v"), "remove --token-file"),
-        ("", "LISTEN=127.0.0.1:1,[::1]:2", "[127.0.0.1:1, [::1]:2]"),
+        ("", "LISTEN=127.0.0.1:1,[::1]:2", "[Tcp(127.0.0.1:1), Tcp([::1]:2)]"),
+        ("", "LISTEN=unix:/s,[::1]:2", "[Unix(\"/s\"), Tcp([::1]:2)]"),
         ("get", "IDENTITY=minio|PROFILE=dev", "CREDENZA_PROFILE would configure the identity default"),
         ("get --profile flag", "PROFILE=variable|LISTEN=127.0.0.1:1", "Some(\"flag\") | Get"),
     ] {

@@ -4,21 +4,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::config::listen::{Listen, PORT};
+use crate::config::listen::{Listen, ListenAddress, PORT};
 use crate::model::identity_name::IdentityName;
+use crate::os::environment::Environment;
 
 /// The characters that are percent-encoded in a path segment (RFC 3986, section 2.3).
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Returns the address for requests to the daemon of this configuration: the listen address that most SDKs accept.
+/// Returns the address for requests to the daemon of this configuration: the listen address that most SDKs accept, or a
+/// Unix socket if there is no other.
 ///
 /// If the daemon listens on all addresses, it is the loopback address.
-pub(crate) fn address(listen: &Listen) -> SocketAddr {
-    let addresses = match listen {
+pub(crate) fn address(listen: &Listen, environment: &Environment) -> ListenAddress {
+    let expanded = listen.expanded(|path| environment.expand(path));
+    let addresses = match &expanded {
         Listen::Default => &[],
         Listen::Addresses(addresses) => &addresses[..],
     };
-    preferred_address(addresses).unwrap_or((Ipv4Addr::LOCALHOST, PORT).into())
+    let tcp: Vec<_> = addresses.iter().filter_map(ListenAddress::tcp).collect();
+    let preferred = preferred_address(&tcp).map(ListenAddress::Tcp);
+    preferred.or_else(|| addresses.first().cloned()).unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)).into())
 }
 
 /// Returns the listen address that most SDKs accept.
@@ -53,27 +58,28 @@ pub(crate) fn credentials_path(identity: &IdentityName) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::value::listen_address;
+
+    fn of(texts: &[&str]) -> String {
+        let addresses = texts.iter().map(|text| listen_address(text).unwrap()).collect();
+        address(&Listen::Addresses(addresses), &Environment::new([("HOME", "/h")])).to_string()
+    }
 
     #[test]
     fn connects_to_loopback_if_daemon_listens_everywhere() {
-        let of = |text: &str| address(&Listen::Addresses(vec![text.parse().unwrap()])).to_string();
-        assert_eq!(address(&Listen::Default).to_string(), "127.0.0.1:9733");
+        assert_eq!(address(&Listen::Default, &Environment::default()).to_string(), "127.0.0.1:9733");
         for (listens, expected) in [
             ("127.0.0.2:1", "127.0.0.2:1"),
             ("0.0.0.0:1", "127.0.0.1:1"),
             ("[::]:1", "[::1]:1"),
             ("[::1]:2", "[::1]:2"),
         ] {
-            assert_eq!(of(listens), expected);
+            assert_eq!(of(&[listens]), expected);
         }
     }
 
     #[test]
     fn prefers_the_address_that_most_sdks_accept() {
-        let of = |texts: &[&str]| {
-            let addresses = texts.iter().map(|text| text.parse().unwrap()).collect();
-            address(&Listen::Addresses(addresses)).to_string()
-        };
         for (listens, expected) in [
             (&["[::1]:1", "169.254.170.2:80", "127.0.0.2:2", "127.0.0.1:3", "127.0.0.1:4"][..], "127.0.0.1:3"),
             (&["[::1]:1", "0.0.0.0:3"], "127.0.0.1:3"),
@@ -81,6 +87,8 @@ mod tests {
             (&["169.254.170.2:80", "[::]:1"], "[::1]:1"),
             (&["169.254.170.23:80", "169.254.170.2:80"], "169.254.170.23:80"),
             (&[], "127.0.0.1:9733"),
+            (&["unix:/s", "169.254.170.2:80"], "169.254.170.2:80"),
+            (&["unix:~/s", "unix:/s"], "unix:/h/s"),
         ] {
             assert_eq!(of(listens), expected, "{listens:?}");
         }

@@ -1,16 +1,19 @@
 //! One exchange with a daemon: verifies the listener, sends the request and limits time and size of the response.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::either::Either;
 
 use crate::cli::daemon_client::known_token::KnownToken;
 use crate::cli::error::CommandError;
+use crate::config::listen::ListenAddress;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 use crate::os::peer;
@@ -21,18 +24,30 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum length of a response body in bytes. The status of a thousand identities is a few megabytes long.
 const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
-/// Connects to the daemon, and to no other program.
-///
-/// The listening sockets must be equal before and after the connect. Each must belong to the owner of the token
-/// file or to root.
-pub(super) async fn connect(address: SocketAddr, token: &KnownToken) -> Result<TcpStream, DaemonClientError> {
+/// Connects to the daemon, and to no other program: the listener must belong to the owner of the token file or to root.
+pub(super) async fn connect(address: &ListenAddress, token: &KnownToken) -> Result<DaemonStream, DaemonClientError> {
+    match address {
+        ListenAddress::Tcp(tcp) => connect_tcp(address, *tcp, token).await.map(Either::Left),
+        ListenAddress::Unix(path) => connect_unix(address, path, token).await.map(Either::Right),
+    }
+}
+
+/// A connection to a daemon.
+pub(super) type DaemonStream = Either<TcpStream, UnixStream>;
+
+/// Connects by TCP. The listening sockets must be equal before and after the connect.
+async fn connect_tcp(
+    address: &ListenAddress,
+    tcp: SocketAddr,
+    token: &KnownToken,
+) -> Result<TcpStream, DaemonClientError> {
     let listeners = || {
-        peer::at(address).map_err(|error| {
+        peer::at(tcp).map_err(|error| {
             unknown_listener(address, &format!("neither sock_diag nor /proc/net/tcp can be read: {error}"))
         })
     };
     let before = listeners()?;
-    let stream = TcpStream::connect(address).await.map_err(DaemonClientError::from)?;
+    let stream = TcpStream::connect(tcp).await.map_err(DaemonClientError::from)?;
     let after = listeners()?;
     if after.is_empty() {
         return Err(unknown_listener(address, "no socket of this host and network namespace listens there"));
@@ -41,17 +56,34 @@ pub(super) async fn connect(address: SocketAddr, token: &KnownToken) -> Result<T
         return Err(unknown_listener(address, "the listener has just changed; try again"));
     }
     for listener in after {
-        if listener.uid != token.owner && listener.uid != 0 {
-            return Err(foreign_listener(address, listener.uid, token));
-        }
-        if peer::is_ambiguous(listener.uid).map_err(|error| unknown_listener(address, &error.to_string()))? {
-            return Err(unknown_listener(address, "its user has no id in this user namespace"));
-        }
+        check_listener(address, listener.uid, token)?;
     }
     Ok(stream)
 }
 
-pub(super) fn foreign_listener(address: SocketAddr, uid: u32, token: &KnownToken) -> DaemonClientError {
+/// Connects to a Unix socket. The kernel tells the user that listens at the other end of the connection.
+async fn connect_unix(
+    address: &ListenAddress,
+    path: &Path,
+    token: &KnownToken,
+) -> Result<UnixStream, DaemonClientError> {
+    let stream = UnixStream::connect(path).await.map_err(DaemonClientError::from)?;
+    let listener = stream.peer_cred().map_err(|error| unknown_listener(address, &error.to_string()))?;
+    check_listener(address, listener.uid(), token)?;
+    Ok(stream)
+}
+
+fn check_listener(address: &ListenAddress, uid: u32, token: &KnownToken) -> Result<(), DaemonClientError> {
+    if uid != token.owner && uid != 0 {
+        return Err(foreign_listener(address, uid, token));
+    }
+    if peer::is_ambiguous(uid).map_err(|error| unknown_listener(address, &error.to_string()))? {
+        return Err(unknown_listener(address, "its user has no id in this user namespace"));
+    }
+    Ok(())
+}
+
+pub(super) fn foreign_listener(address: &ListenAddress, uid: u32, token: &KnownToken) -> DaemonClientError {
     let owner = match &token.file {
         Some(path) => {
             format!("the token file {} belongs to user {}", Escaped(&path.to_string_lossy()), token.owner)
@@ -64,7 +96,7 @@ pub(super) fn foreign_listener(address: SocketAddr, uid: u32, token: &KnownToken
     )))
 }
 
-fn unknown_listener(address: SocketAddr, reason: &str) -> DaemonClientError {
+fn unknown_listener(address: &ListenAddress, reason: &str) -> DaemonClientError {
     DaemonClientError::NotSent(CommandError::new(format!(
         "{address}: cannot find out which user listens there: {reason}; the token was not sent"
     )))
@@ -74,9 +106,16 @@ fn unknown_listener(address: SocketAddr, reason: &str) -> DaemonClientError {
 ///
 /// # Errors
 /// If no daemon answers.
-pub(crate) async fn get_without_token(address: SocketAddr, path: &str) -> Result<(StatusCode, Bytes), CommandError> {
+pub(crate) async fn get_without_token(
+    address: &ListenAddress,
+    path: &str,
+) -> Result<(StatusCode, Bytes), CommandError> {
     with_timeout(address, async {
-        let stream = TcpStream::connect(address).await.map_err(DaemonClientError::from)?;
+        let stream = match address {
+            ListenAddress::Tcp(address) => TcpStream::connect(address).await.map(Either::Left),
+            ListenAddress::Unix(path) => UnixStream::connect(path).await.map(Either::Right),
+        };
+        let stream = stream.map_err(DaemonClientError::from)?;
         Ok(request(stream, address, path, None).await?)
     })
     .await
@@ -84,7 +123,7 @@ pub(crate) async fn get_without_token(address: SocketAddr, path: &str) -> Result
 }
 
 /// The program at the address does not answer like a daemon.
-pub(crate) fn not_a_daemon(address: SocketAddr, reason: impl std::fmt::Display) -> CommandError {
+pub(crate) fn not_a_daemon(address: &ListenAddress, reason: impl std::fmt::Display) -> CommandError {
     CommandError::new(format!("{address}: not a Credenza daemon: {reason}; set the daemon's address with --listen"))
 }
 
@@ -120,7 +159,7 @@ impl<E: Into<BoxError>> From<E> for DaemonClientError {
 }
 
 pub(super) async fn with_timeout<T>(
-    address: SocketAddr,
+    address: &ListenAddress,
     request: impl Future<Output = Result<T, DaemonClientError>>,
 ) -> Result<T, ExchangeError> {
     let no_answer = |reason: String| {
@@ -139,13 +178,14 @@ pub(super) async fn with_timeout<T>(
 }
 
 pub(super) async fn request(
-    stream: TcpStream,
-    address: SocketAddr,
+    stream: DaemonStream,
+    address: &ListenAddress,
     path: &str,
     token: Option<&Secret>,
 ) -> Result<(StatusCode, Bytes), BoxError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::get(path).header(header::HOST, address.to_string());
+    let host = address.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string());
+    let mut request = Request::get(path).header(header::HOST, host);
     if let Some(token) = token {
         let mut value = http::HeaderValue::from_str(token.expose())?;
         value.set_sensitive(true);

@@ -45,8 +45,10 @@ pub(crate) fn known_tokens(server: &ServerConfig, context: &Context) -> Result<V
             Ok(vec![KnownToken { token: given.clone(), file: None, owner: context.uid() }])
         }
         AuthTokenConfig::Given(TextSource::File(path)) | AuthTokenConfig::Kept(Some(path)) => {
-            let (token, _) = read(context.environment.expand(path)).map_err(CommandError::new)?;
-            Ok(vec![token])
+            let is_given = matches!(server.token, AuthTokenConfig::Given(_));
+            let read = read(context.environment.expand(path));
+            let read = if is_given { read.map_err(AuthTokenError::of_given_file) } else { read };
+            Ok(vec![read.map_err(CommandError::new)?.0])
         }
         AuthTokenConfig::Kept(None) => {
             let mut paths = auth_token::default_places(&context.environment, &context.trust);

@@ -1,6 +1,6 @@
 //! Opens a page in the user's browser.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::http::url::Url;
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::os::files::trust::TrustPolicy;
-use crate::os::files::walk::walk;
+use crate::os::files::walk::{trusted_folder, walk};
 
 /// The folders with programs if `PATH` is not set.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
@@ -30,8 +30,13 @@ pub(crate) fn open(environment: &Environment, trust: &TrustPolicy, page: &str) -
     }
     let words = opener(environment, trust.ours, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
     let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
+    if let Some(argument) = arguments.iter().find(|argument| !is_plain(argument, page)) {
+        return Err(format!("the argument {} of BROWSER may name a program of another user", Escaped(argument)));
+    }
     let path = trusted_program(environment, program, trust)?;
     let mut command = Command::new(path);
+    // Programs such as xdg-open are scripts, which look other programs up. The working directory may be another user's.
+    command.env("PATH", trusted_path(environment, trust)).current_dir("/");
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C must not end a browser that the program has started.
     command.process_group(0);
@@ -39,6 +44,22 @@ pub(crate) fn open(environment: &Environment, trust: &TrustPolicy, page: &str) -
         command.env_remove(name);
     }
     command.spawn().map(|_| program.clone()).map_err(|_| CANNOT_RUN.into())
+}
+
+/// Returns true if an argument names no file and is no command of a shell, as in `sh /home/other/program`.
+fn is_plain(argument: &str, page: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_=.,:+@".contains(&byte);
+    argument.replace(page, "").bytes().all(is_plain)
+}
+
+/// Returns the folders of `PATH` in which no other user can put a program.
+fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
+    let is_open = |real: &Path| real.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0 && meta.mode() & 0o022 != 0);
+    let is_trusted = |folder: &&str| {
+        Path::new(folder).is_absolute() && trusted_folder(Path::new(folder), trust).is_ok_and(|real| !is_open(&real))
+    };
+    let folders = environment.get("PATH").unwrap_or(DEFAULT_PATH).split(':');
+    folders.filter(is_trusted).collect::<Vec<_>>().join(":")
 }
 
 /// Returns the path of a program that no other user can change. After `su` or `sudo -E`, `BROWSER` and `PATH` may name a
@@ -147,5 +168,32 @@ mod tests {
             }
         }
         assert!(!ran.exists());
+    }
+
+    #[tokio::test]
+    async fn passes_nothing_of_another_user_to_a_trusted_program() {
+        for browser in [
+            "/bin/sh /home/other/program",
+            "/bin/sh -c program;%s",
+            "/bin/sh -c $PROGRAM",
+            "/usr/bin/env -S./program",
+            "/usr/bin/python3 -c__import__('os')",
+        ] {
+            let environment = Environment::new([("BROWSER", browser)]);
+            let error = open(&environment, &TrustPolicy::default(), PAGE).unwrap_err();
+            assert!(error.ends_with("of BROWSER may name a program of another user"), "{browser}: {error}");
+        }
+        for argument in [PAGE, "run", "org.mozilla.firefox", "--new-window", "-a", &format!("url={PAGE}")] {
+            assert!(is_plain(argument, PAGE), "{argument}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [open, sticky, own] = ["open", "sticky", "own"].map(|name| folder.path().join(name));
+        for (path, mode) in [(&open, 0o777), (&sticky, 0o1777), (&own, 0o755)] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let path = format!("{}:.:{}:/nowhere:{}:", open.display(), sticky.display(), own.display());
+        let environment = Environment::new([("PATH", &*path)]);
+        assert_eq!(trusted_path(&environment, &TrustPolicy::default()), own.display().to_string());
     }
 }

@@ -16,6 +16,7 @@ use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
 use crate::server::client_table::ClientCommand;
+use crate::server::control::ReloadRequest;
 
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub(crate) struct Reloader {
     pub(crate) config: Config,
     pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
     pub(crate) clients: mpsc::Sender<ClientCommand>,
+    /// The requests of the control socket.
+    pub(crate) reloads: mpsc::Receiver<ReloadRequest>,
     pub(crate) manager: ServiceManager,
 }
 
@@ -45,7 +48,12 @@ impl Reloader {
         let mut refused: Option<RefusedConfig> = None;
         loop {
             let is_retried = refused.as_ref().is_some_and(|refused| refused.may_pass);
+            let mut asker: Option<ReloadRequest> = None;
             let is_sighup = tokio::select! {
+                Some(request) = self.reloads.recv() => {
+                    asker = Some(request);
+                    true
+                }
                 arrived = signals.next() => {
                     if arrived.signal != SIGHUP {
                         tracing::info!(signal = arrived.signal, "stopping; a second signal ends the daemon at once");
@@ -75,6 +83,10 @@ impl Reloader {
                     SupervisorCommand::Refused(refused.insert(now).message.as_str().into())
                 }
             };
+            if let Some(asker) = asker {
+                // The asker may have gone.
+                let _ = asker.send(refused.as_ref().map_or(Ok(()), |refused| Err(refused.message.clone())));
+            }
             let reload = is_sighup.then_some(SupervisorCommand::Reload);
             for command in std::iter::once(command).chain(reload) {
                 if self.supervisor.send(command).await.is_err() {

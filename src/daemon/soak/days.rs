@@ -22,9 +22,9 @@ use crate::lease::supervisor::Generation;
 use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
-use crate::os::peer::ConnectionEnds;
 use crate::os::rng::Rng;
 use crate::server::clients::{Client, Clients};
+use crate::server::connection_limit::Peer;
 use crate::server::connections::Listener;
 
 const HOURS: u64 = 72;
@@ -114,6 +114,7 @@ impl Days {
             clients: Clients::fixed([(TOKEN.into(), Client::of_all("soak"))]),
             max_connections: 64,
             imds: None,
+            control: None,
         };
         let daemon = Daemon::new(parts, CancellationToken::new());
         let registry = daemon.registry();
@@ -182,9 +183,9 @@ impl Listener for DuplexListener {
         None
     }
 
-    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<ConnectionEnds>)> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
         match self.0.recv().await {
-            Some(stream) => Ok((stream, None)),
+            Some(stream) => Ok((stream, Peer::at(None))),
             None => std::future::pending().await,
         }
     }

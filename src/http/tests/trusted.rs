@@ -144,6 +144,32 @@ async fn unusable_named_authorities_are_an_error() {
 }
 
 #[tokio::test]
+async fn takes_no_authority_of_another_user_from_a_sticky_directory() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(testkit::harness::skip("only root can give a file to another user"));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let (ours, foreign) = (Authority::new("ours"), Authority::new("foreign"));
+    let path = folder.path().join("f.0");
+    std::fs::write(&path, foreign.pem()).unwrap();
+    std::os::unix::fs::chown(&path, Some(64002), None).unwrap();
+    let directory = folder.path().to_str().unwrap();
+    let variables = Environment::new([("SSL_CERT_DIR", directory)]);
+    let cause = SystemRoots::of(&variables).config().await.unwrap_err().to_string();
+    assert!(cause.contains("f.0: it belongs to user 64002"), "{cause}");
+    // The files of this user in it still count.
+    std::fs::write(folder.path().join("o.0"), ours.pem()).unwrap();
+    let client = HttpClient::system(Arc::default()).with_environment(&variables);
+    let server = Server::start(|_| Reply::ok("x"));
+    for (authority, is_trusted) in [(&ours, true), (&foreign, false)] {
+        let tls = Tls::before(server.address(), authority.sign("127.0.0.1"));
+        assert_eq!(client.send(get(&tls.url("/"))).await.is_ok(), is_trusted);
+    }
+}
+
+#[tokio::test]
 async fn parses_equal_bundles_once() {
     let client = HttpClient::system(Arc::default());
     let (a, b) = (Authority::new("a"), Authority::new("b"));

@@ -195,13 +195,21 @@ impl Walk {
     }
 
     /// Opens an open file of this process again: the user passed it, for example as `<(command)`. It came with the
-    /// process, so only its own owner and mode count.
-    fn own_descriptor(&self, name: &OsStr) -> Result<Option<WalkedFile>, Errno> {
+    /// process, so only its own owner and mode count. A symlink on the way counts with all of its path: another user may
+    /// have made it.
+    fn own_descriptor(&mut self, name: &OsStr) -> Result<Option<WalkedFile>, Errno> {
         let handle = rustix::fs::openat(&self.folder, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
         let stat = rustix::fs::fstat(&handle)?;
         let mount = mount_kind(&handle, stat.st_dev);
-        let facts = PathFacts([step(self.path.join(name).into(), &handle, &stat, StepKind::File, mount)].into());
-        Ok(Some(WalkedFile { handle, entry: None, stat, facts }))
+        let is_counted =
+            |step: &PathStep| step.mount != MountKind::Kernel && step.path.parent() != Some(Path::new("/dev"));
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.retain(is_counted);
+        if !steps.iter().any(|step| step.kind == StepKind::Symlink) {
+            steps.clear();
+        }
+        steps.push(step(self.path.join(name).into(), &handle, &stat, StepKind::File, mount));
+        Ok(Some(WalkedFile { handle, entry: None, stat, facts: PathFacts(steps.into()) }))
     }
 }
 
@@ -230,6 +238,11 @@ impl WalkedFile {
 
     pub(crate) fn is_fifo(&self) -> bool {
         self.kind() == FileType::Fifo
+    }
+
+    /// Returns the file as it was found, opened with `O_PATH`.
+    pub(crate) fn into_handle(self) -> OwnedFd {
+        self.handle
     }
 
     /// Opens the file for reading.

@@ -2,7 +2,7 @@
 //! a connection. The answer is one message, for any number of sockets on the host.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
@@ -12,6 +12,7 @@ use crate::os::peer::{ConnectionEnds, ListeningSocket, PeerUser};
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const TCP: u8 = 6;
+const TCP_ESTABLISHED: u8 = 1;
 const TCP_LISTEN: u8 = 10;
 
 /// The size of `struct nlmsghdr` and `struct inet_diag_req_v2`.
@@ -19,7 +20,12 @@ const REQUEST_SIZE: usize = 16 + 56;
 
 /// The offset of the `inet_diag_msg` in an answer, and the offsets of the fields that are read.
 const MESSAGE: usize = 16;
+const FAMILY: usize = MESSAGE;
 const STATE: usize = MESSAGE + 1;
+const OWN_PORT: usize = MESSAGE + 4;
+const REMOTE_PORT: usize = MESSAGE + 6;
+const OWN_IP: usize = MESSAGE + 8;
+const REMOTE_IP: usize = MESSAGE + 24;
 const UID: usize = MESSAGE + 64;
 const INODE: usize = MESSAGE + 68;
 
@@ -53,12 +59,30 @@ pub(crate) fn peer_user(kernel: impl AsFd, ConnectionEnds { client, ours }: Conn
     }
 }
 
+/// Returns the user of the client's end if that is an open connection of a program.
+///
+/// Only such a socket names its user. The kernel lists a socket in TIME_WAIT or SYN_RECV, and each that its program has
+/// closed, under user 0, which is root's.
+pub(crate) fn established_user(kernel: impl AsFd, ConnectionEnds { client, ours }: ConnectionEnds) -> Option<u32> {
+    let found = find(kernel, client, ours).ok()??;
+    let is_exact = (found.own, found.remote) == (Some(canonical(client)), Some(canonical(ours)));
+    (found.state == TCP_ESTABLISHED && found.inode != 0 && is_exact).then_some(found.uid)
+}
+
 /// A socket of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FoundSocket {
     state: u8,
+    /// The addresses; `None` for a family other than IPv4 and IPv6.
+    own: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
     uid: u32,
     inode: u32,
+}
+
+/// Returns the address without scope, and without the form of IPv4 addresses that IPv6 sockets have.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Finds the socket with this own and this remote address, else the listener at its own address.
@@ -104,7 +128,26 @@ fn read(answer: &[u8]) -> Option<FoundSocket> {
     let word = |at: usize| Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     (kind == SOCK_DIAG_BY_FAMILY).then_some(())?;
-    Some(FoundSocket { state: *answer.get(STATE)?, uid: word(UID)?, inode: word(INODE)? })
+    let address = |ip, port| read_address(answer, *answer.get(FAMILY)?, ip, port);
+    Some(FoundSocket {
+        state: *answer.get(STATE)?,
+        own: address(OWN_IP, OWN_PORT),
+        remote: address(REMOTE_IP, REMOTE_PORT),
+        uid: word(UID)?,
+        inode: word(INODE)?,
+    })
+}
+
+/// Reads an address at these offsets; both parts are in network byte order.
+fn read_address(answer: &[u8], family: u8, ip: usize, port: usize) -> Option<SocketAddr> {
+    let octets: [u8; 16] = answer.get(ip..ip + 16)?.try_into().ok()?;
+    let [a, b, c, d, ..] = octets;
+    let ip = match AddressFamily::from_raw(family.into()) {
+        AddressFamily::INET => Ipv4Addr::new(a, b, c, d).into(),
+        AddressFamily::INET6 => Ipv6Addr::from(octets).to_canonical(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(answer.get(port..port + 2)?.try_into().ok()?)))
 }
 
 #[cfg(test)]
@@ -113,6 +156,9 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     use super::*;
+    use crate::os::accounts::overflow_id;
+    use crate::os::peer::PeerUsers;
+    use crate::os::peer::tests::as_user;
 
     #[test]
     fn finds_the_listener_and_none_on_unused_port() {
@@ -157,6 +203,138 @@ mod tests {
             drop(accepted);
             assert_ne!(peer_user(&kernel, ends), PeerUser::User(ours), "{address}");
         }
+    }
+
+    /// Connects as a user, and returns both ends and their addresses.
+    fn connection(user: u32, listener: &TcpListener, from: Option<SocketAddr>) -> Option<(TcpStream, TcpStream)> {
+        let target = listener.local_addr().unwrap();
+        let client =
+            as_user(user, move || from.map_or_else(|| TcpStream::connect(target).ok(), |from| bound(from, target)));
+        let client = client?.unwrap();
+        let own = canonical(client.local_addr().unwrap());
+        loop {
+            let (accepted, peer) = listener.accept().unwrap();
+            if canonical(peer) == own {
+                return Some((client, accepted));
+            }
+        }
+    }
+
+    /// Connects from an address that a socket in TIME_WAIT may still have.
+    fn bound(from: SocketAddr, target: SocketAddr) -> Option<TcpStream> {
+        let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        rustix::net::bind(&socket, &from).ok()?;
+        rustix::net::connect(&socket, &target).ok()?;
+        Some(socket.into())
+    }
+
+    fn ends((client, accepted): &(TcpStream, TcpStream)) -> ConnectionEnds {
+        ConnectionEnds { client: client.local_addr().unwrap(), ours: accepted.local_addr().unwrap() }
+    }
+
+    #[test]
+    fn proves_the_user_of_an_open_connection_alone() {
+        let ours = rustix::process::geteuid().as_raw();
+        let users = PeerUsers::new();
+        for (address, target) in [
+            ("127.0.0.1:0", "127.0.0.1"),
+            ("[::1]:0", "[::1]"),
+            ("[::]:0", "127.0.0.1"),
+            ("[::]:0", "[::ffff:127.0.0.1]"),
+            ("0.0.0.0:0", "127.0.0.1"),
+        ] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let port = listener.local_addr().unwrap().port();
+            let client = TcpStream::connect(format!("{target}:{port}")).unwrap();
+            let (accepted, peer) = listener.accept().unwrap();
+            let ends = ConnectionEnds { client: peer, ours: accepted.local_addr().unwrap() };
+            assert_eq!(users.proven(ends), Some(ours), "{address} {target}");
+            let turned = ConnectionEnds { client: ends.ours, ours: ends.client };
+            assert_eq!(users.proven(turned), Some(ours), "the accepted socket is ours, too");
+            let other = ConnectionEnds { client: SocketAddr::new(peer.ip(), 1), ..ends };
+            assert_eq!(users.proven(other), None, "no socket has this address");
+            let listening = ConnectionEnds { client: ends.ours, ours: other.client };
+            assert_eq!(users.proven(listening), None, "the listener is no client");
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(users.proven(ends), None, "{address}: half closed");
+            drop(client);
+            assert_eq!(users.proven(ends), None, "{address}: closed");
+        }
+        assert_eq!(PeerUsers(None).proven(ConnectionEnds { client: LOCAL, ours: LOCAL }), None);
+    }
+
+    const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn proves_other_users_and_not_the_overflow_user() {
+        let users = PeerUsers::new();
+        let listener = TcpListener::bind(LOCAL).unwrap();
+        for (user, expected) in [(64_001, Some(64_001)), (0, Some(0)), (overflow_id(), None)] {
+            let Some(connection) = connection(user, &listener, None) else { return };
+            assert_eq!(users.proven(ends(&connection)), expected, "{user}");
+        }
+    }
+
+    /// A socket in TIME_WAIT is listed under user 0, and its port is free for others.
+    #[test]
+    fn time_wait_never_proves_root() {
+        const STRANGER: u32 = 64_001;
+        let users = PeerUsers::new();
+        let kernel = open().unwrap();
+        let (one, two) = (TcpListener::bind(LOCAL).unwrap(), TcpListener::bind(LOCAL).unwrap());
+        let ours = rustix::process::geteuid().as_raw();
+        let first = connection(ours, &one, Some(LOCAL)).unwrap();
+        let stale = ends(&first);
+        assert_eq!(users.proven(stale), Some(ours));
+        // The client closes first, so that its end is the one that waits.
+        drop(first.0);
+        drop(first.1);
+        let waits = || find(&kernel, stale.client, stale.ours).unwrap();
+        testkit::harness::until("the client's end waits", || waits().is_some_and(|found| found.state == 6));
+        assert_eq!(waits().map(|found| (found.uid, found.inode)), Some((0, 0)), "the kernel names root");
+        assert_eq!(users.proven(stale), None);
+
+        // Another user has the port for a connection to another listener.
+        let Some(second) = connection(STRANGER, &two, Some(stale.client)) else { return };
+        assert_eq!(ends(&second).client, stale.client, "the same address");
+        assert_eq!(users.proven(ends(&second)), Some(STRANGER));
+        assert_eq!(users.proven(stale), None, "the stale pair");
+        drop(second);
+
+        // The same pair again: the kernel gives it up after a second.
+        let (target, from) = (stale.ours, stale.client);
+        let deadline = std::time::Instant::now() + testkit::harness::TIMEOUT;
+        let again = loop {
+            match as_user(STRANGER, move || bound(from, target)) {
+                Some(Some(client)) => break client,
+                Some(None) if std::time::Instant::now() < deadline => {
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                // net.ipv4.tcp_tw_reuse may be off.
+                _ => return,
+            }
+        };
+        assert_eq!(users.proven(stale), Some(STRANGER));
+        drop(again);
+        assert_eq!(users.proven(stale), None);
+    }
+
+    #[test]
+    fn looks_up_one_user_in_microseconds() {
+        let users = PeerUsers::new();
+        let listener = TcpListener::bind(LOCAL).unwrap();
+        let Some(connection) = connection(rustix::process::geteuid().as_raw(), &listener, None) else { return };
+        let ends = ends(&connection);
+        let mut took: Vec<_> = (0..2000)
+            .map(|_| {
+                let began = std::time::Instant::now();
+                assert!(users.proven(ends).is_some());
+                began.elapsed()
+            })
+            .collect();
+        took.sort_unstable();
+        assert!(took[took.len() / 10].as_micros() < 50, "{took:?}");
     }
 
     #[test]

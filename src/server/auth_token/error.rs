@@ -38,3 +38,13 @@ pub(crate) enum AuthTokenError {
     #[error("no location for the token file: {0}; choose one with --token-file")]
     Nowhere(String),
 }
+
+impl AuthTokenError {
+    /// Returns the error for a file that the user has written. No start makes another one.
+    pub(crate) fn of_given_file(self) -> Self {
+        match self {
+            Self::Unfit { path, reason } => Self::Given { path, reason },
+            error => error,
+        }
+    }
+}

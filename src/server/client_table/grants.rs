@@ -144,7 +144,7 @@ mod tests {
     async fn grant_ends_by_either_clock_or_by_revocation() {
         let (now, instant) = (SystemTime::UNIX_EPOCH, Instant::now());
         let mut grants = Grants::default();
-        let mut add = |grants: &mut Grants, order| grants.add(order, Secret::from("t"), now, instant);
+        let add = |grants: &mut Grants, order| grants.add(order, Secret::from("t"), now, instant);
         assert_eq!(add(&mut grants, order("a", MINUTE, false)).unwrap().ends, now + MINUTE);
         assert_eq!(add(&mut grants, order("a", MINUTE, false)), Err(GrantError::NameInUse("a".into())));
         assert_eq!(add(&mut grants, order("a", MINUTE * 2, true)).unwrap().ends, now + MINUTE * 2);

@@ -135,10 +135,10 @@ const CASES: &[GrammarCase] = &[
     ("an empty value with sub-properties", "[default]\na= ;b\n c=d", "", "default.a= @c2\ndefault.a.c=d @3"),
     (
         "a command",
-        "[default]\nCredential_Process=sh -c \"a ; b\"\n[profile x]\ncredential_process = p #c\r\n[y]\n\
+        "[default]\nCredential_Process=sh -c \"a ; b\" ; c\n[profile x]\ncredential_process = p #c\r\n[y]\n\
          credential_process=a ;b",
         "[z]\ncredential_process = p ; p",
-        "default.credential_process=sh -c \"a @c2\nx.credential_process=p @c4\nz.credential_process=p @k2\n\
+        "default.credential_process=sh -c \"a ; b\" @c2\nx.credential_process=p @c4\nz.credential_process=p @k2\n\
          ! c2 Command\n! c4 Command\n! c5 OtherSection y\n! k2 Command",
     ),
     // Comment after value: beyond it.

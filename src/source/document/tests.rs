@@ -35,7 +35,13 @@ fn reads_output_of_programs() {
     for (output, why) in [
         (format!("{{{KEYS}}}"), "its output has no \"Version\": 1"),
         (format!(r#"{{"Version":2,{KEYS}}}"#), "Version 2"),
-        (format!(r#"{{"Version":"1",{KEYS}}}"#), "no \"Version\": 1"),
+        (
+            format!(r#"{{"Version":"1",{KEYS}}}"#),
+            "a Version that is not the number 1; print \"Version\": 1 without quotes",
+        ),
+        (format!(r#"{{"Version":1.0,{KEYS}}}"#), "a Version that is not the number 1"),
+        (format!(r#"{{"Version":true,{KEYS}}}"#), "a Version that is not the number 1"),
+        (format!(r#"{{"Version":null,{KEYS}}}"#), "a Version that is not the number 1"),
         (r#"{"Version":1,"AccessKeyId":"A"}"#.into(), "the secret access key is empty"),
         (format!(r#"{{"Version":1,{KEYS},"Token":"t","SessionToken":7}}"#), "SessionToken is not a string"),
         (format!(r#"{{"Version":1,{KEYS},"Expiration":"soon"}}"#), "Expiration is not a timestamp"),

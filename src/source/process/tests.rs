@@ -48,6 +48,17 @@ async fn passes_the_environment_without_own_variables() {
 }
 
 #[tokio::test]
+async fn takes_no_shell_from_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let shell = folder.path().join("sh");
+    std::fs::write(&shell, "#!/bin/sh\necho hush\n").unwrap();
+    std::fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let found = run_with(GOOD, &[("PATH", &path)], Duration::from_secs(20)).await.unwrap();
+    assert_eq!(&*found.access_key_id, "A");
+}
+
+#[tokio::test]
 async fn reports_failed_programs() {
     for (line, expected) in [
         ("echo please log in >&2; exit 3", "failed (exit status: 3); run it by hand"),

@@ -152,20 +152,21 @@ impl Source for ProfileKeys {
     }
 
     fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
-        let lookup = match self.0.expiration {
-            Some(end) if end <= context.clock.now() => {
-                let message = format!("the session of these keys ended at {}", timestamp(end));
-                SourceError::new(ErrorKind::LoginRequired, message)
-                    .with_hint(
-                        "log in again with the tool that wrote them, or remove this line if it is about other keys",
-                    )
-                    .at(self.0.location.clone())
-                    .into()
-            }
-            _ => Lookup::Found(self.0.clone()),
+        let lookup = match ended_session(&self.0, context) {
+            Some(message) => SourceError::new(ErrorKind::LoginRequired, message)
+                .with_hint("log in again with the tool that wrote them, or remove this line if it is about other keys")
+                .at(self.0.location.clone())
+                .into(),
+            None => Lookup::Found(self.0.clone()),
         };
         Box::pin(std::future::ready(lookup))
     }
+}
+
+/// Returns a message if the session of these keys has ended.
+pub(crate) fn ended_session(keys: &Credentials, context: &Context) -> Option<String> {
+    let end = keys.expiration.filter(|end| *end <= context.clock.now())?;
+    Some(format!("the session of these keys ended at {}", timestamp(end)))
 }
 
 /// The source of a profile, with a location for its errors.

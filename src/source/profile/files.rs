@@ -4,6 +4,7 @@
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::aws::settings::Settings;
 use crate::context::Context;
@@ -13,6 +14,7 @@ use crate::model::text::Escaped;
 use crate::os::files::contents::{FileContents, FileError};
 use crate::os::files::parse_cache::FileRequest;
 use crate::os::files::trust::PathFacts;
+use crate::shared_config::error::ParseWarning;
 use crate::shared_config::locate::{NamedPaths, PathOrigin, SharedFilePath, SharedFilePaths, locate, variables};
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{FileContent, SharedConfig};
@@ -32,11 +34,14 @@ type ParsedProfiles = Result<OwnedProfiles, SourceError>;
 struct OwnedProfiles {
     files: SharedConfig,
     facts: Vec<(PathBuf, PathFacts)>,
+    /// For each warning of the files, true after it has been logged.
+    logged: Box<[AtomicBool]>,
 }
 
 impl ProfileFiles {
     /// Opens the named files, else those of the environment, else those of the home directory. If the files are
-    /// watched, a change of `digest` wakes the refresher.
+    /// watched, a change of `digest` wakes the refresher. Logs the warnings about whole files, or all if the context says
+    /// so.
     ///
     /// # Errors
     /// A path cannot be expanded. Files that cannot be read or parsed are an error of [`ProfileFiles::files`].
@@ -58,7 +63,19 @@ impl ProfileFiles {
             Ok(parsed) => 1 | digest(&parsed.files).wrapping_add(parsed.digest_of_facts()) << 1,
         };
         let parsed = context.files.parsed(&key, move |contents| parse(&parsed_paths, contents), digest).await;
-        Ok(Self { parsed, paths })
+        let opened = Self { parsed, paths };
+        opened.log_warnings(|warning| context.warns_of_all_profiles || warning.is_about_file());
+        Ok(opened)
+    }
+
+    /// Logs the warnings that a reader is concerned with. Each is logged once per parse.
+    pub(crate) fn log_warnings(&self, concerns: impl Fn(&ParseWarning) -> bool) {
+        let Ok(parsed) = &*self.parsed else { return };
+        for (warning, logged) in parsed.files.warnings().iter().zip(&parsed.logged) {
+            if concerns(warning) && !logged.swap(true, Ordering::Relaxed) {
+                tracing::warn!("{warning}");
+            }
+        }
     }
 
     /// Returns the merged files.
@@ -174,8 +191,6 @@ fn parse(paths: &SharedFilePaths, contents: Vec<Result<FileContents, FileError>>
         let message = format!("expected {}", error.expected);
         SourceError::new(ErrorKind::Unsettled, message).with_hint(error.expected.hint()).at(location).caused_by(error)
     })?;
-    for warning in files.warnings() {
-        tracing::warn!("{warning}");
-    }
-    Ok(OwnedProfiles { files, facts })
+    let logged = files.warnings().iter().map(|_| AtomicBool::new(false)).collect();
+    Ok(OwnedProfiles { files, facts, logged })
 }

@@ -138,9 +138,9 @@ fn describes_every_profile_by_its_plan() {
     let content = crate::shared_config::FileContent { path: std::path::Path::new("/c"), bytes: config.as_bytes() };
     let files = SharedConfig::parse(Some(content), None).unwrap();
     let (mut listed, mut too_long) = (0, 0);
-    for (section, described) in describe(&files, &|_| Ok(())) {
+    for (section, described) in describe(&files, &|_| Ok(()), &|_, _| None) {
         let planned = plan::plan(&files, section, &|_| Ok(()));
-        assert_eq!(described, description(planned), "{}", section.name());
+        assert_eq!(described, description(planned, |_| None), "{}", section.name());
         listed += 1;
         too_long += usize::from(described.contains("more than 256"));
     }

@@ -68,6 +68,16 @@ async fn requests_the_role_with_the_login_token() {
 }
 
 #[tokio::test]
+async fn passes_on_the_account_as_given() {
+    let stage = PortalStage::new();
+    let reply = role(r#""sessionToken":"hush""#).replace(r#""expiration":1"#, r#""expiration":1795611600999"#);
+    stage.portal.script(Reply::ok(reply));
+    let source = SsoCredentials { account_id: "tenant-7".into(), ..stage.source.clone() };
+    let Lookup::Found(found) = source.load(&stage.context).await else { panic!() };
+    assert_eq!(found.account_id.as_deref(), Some("tenant-7"));
+}
+
+#[tokio::test]
 async fn adds_hints_to_refusals() {
     let stage = PortalStage::new();
     stage.portal.set(|state| state.tokens.clear());

@@ -20,7 +20,8 @@ impl Response {
         Self::parse(&all)
     }
 
-    pub(super) fn parse(bytes: &[u8]) -> Self {
+    /// Parses a whole response, or what has come of it.
+    pub fn parse(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();

@@ -40,6 +40,12 @@ fn errors_name_file_and_line() {
         "[sso-session work]\nsso_start_url = u\nsso_region = r\n[profile p]\nsso_session = work\nsso_region = q\n";
     for (config, line, says) in [
         (named, 2, "it names the sso_session work, and no [sso-session work]"),
+        (
+            "[sso-session FOO BAR]\n[profile p]\nsso_session = FOO BAR\n",
+            3,
+            "it names the sso_session FOO BAR, and no [sso-session FOO BAR] is in the config file; config file /c, line 1: \
+             section [sso-session FOO BAR] is ignored",
+        ),
         (&format!("[sso-session work]\n{named}"), 3, "[sso-session work] has neither"),
         (&format!("[sso-session work]\nsso_region = r\n{named}"), 2, "sso_region is set without sso_start_url; add it"),
         (&format!("[sso-session work]\nsso_start_url = u\n{named}"), 2, "sso_start_url is set without sso_region"),

@@ -291,6 +291,29 @@ fn kernel_files_are_not_trusted_and_foreign_links_not_followed() {
 }
 
 #[test]
+fn foreign_links_lead_to_no_open_file_of_this_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, link) = (folder.path().join("secret"), folder.path().join("link"));
+    fs::write(&secret, "hush").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let open = fs::File::open(&secret).unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+    for descriptor in ["/proc/self/fd", "/dev/fd"] {
+        let path = format!("{descriptor}/{number}");
+        let read = FileReader::default().read(Path::new(&path), SMALL).unwrap();
+        assert_eq!((read.facts.0.len(), read.facts.trusted(&TrustPolicy::default()).is_ok()), (1, true), "{path}");
+        let _ = fs::remove_file(&link);
+        symlink(&path, &link).unwrap();
+        assert!(FileReader::default().read(&link, SMALL).is_ok(), "a symlink of this user, {path}");
+        if rustix::process::geteuid().is_root() {
+            lchown(&link, Some(STRANGER), None).unwrap();
+            let error = FileReader::default().read(&link, SMALL).unwrap_err().to_string();
+            assert!(error.contains("of user 64002 leads to a file of user 0"), "{path}: {error}");
+        }
+    }
+}
+
+#[test]
 fn group_bits_of_an_acl_do_not_count_as_a_private_group() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");

@@ -260,7 +260,9 @@ async fn waits_for_a_slow_service_until_the_deadline() {
     let context = context(&imds.endpoint());
     let load = context.deadline.begin(Duration::from_secs(10));
     imds.script(ROLE, slow(2_500));
+    let mut seen = 0;
     found(&MetadataCredentials::new(false, false), &context).await;
+    assert_eq!(requests(&imds, &mut seen), "TLC", "the first answer is waited for");
     drop(load);
     let _load = context.deadline.begin(Duration::from_millis(600));
     imds.script(ROLE, slow(2_500));
@@ -318,6 +320,17 @@ async fn uses_v1_only_where_allowed() {
     let endpoint = imds.endpoint();
     let disabled = context_with(&[variables[0], ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &endpoint)]);
     assert_eq!(error(&with_v1(true), &disabled).await.kind, ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn other_service_is_not_configured_where_v1_is_allowed() {
+    let imds = imds();
+    imds.set(|state| state.token = Some(Reply::of(405, "")));
+    for status in [400, 405] {
+        imds.script(testkit::imds::ROLES, Reply::of(status, ""));
+        let reason = reason(&with_v1(true), &context(&imds.endpoint())).await;
+        assert!(reason.contains("is not the instance metadata service of AWS"), "{reason}");
+    }
 }
 
 #[tokio::test]
