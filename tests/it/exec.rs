@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use testkit::harness::{Home, keys_file, profile, program, skip, wait};
-use testkit::sts::{Role, Sts};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "AKIAENV"), ("AWS_SECRET_ACCESS_KEY", "hush-env")];
 
@@ -228,84 +227,4 @@ fn closed_pipes_end_every_command_quietly() {
         let status = command.stdout(Stdio::null()).stderr(writer).status().unwrap();
         assert_eq!(status.code(), Some(*expected), "{arguments:?}");
     }
-}
-
-const ROLE: &str = "arn:aws:iam::123456789012:role/demo";
-const READ_ONLY: &str = "{\n  \"Version\": \"2012-10-17\",\n  \"Statement\": { \"Effect\": \"Allow\", \"Action\": \"s3:Get*\", \"Resource\": \"*\" }\n}\n";
-
-/// A home with a policy and a role over keys, the strict STS, and its variables.
-fn narrow_stage() -> (Home, Sts, [(&'static str, &'static str); 2]) {
-    let (home, sts) = (Home::new(), Sts::start("eu-west-1"));
-    sts.allow(ROLE, Role::default());
-    home.write("read-only.json", READ_ONLY);
-    let (id, secret) = (Sts::ACCESS_KEY_ID, Sts::SECRET_ACCESS_KEY);
-    home.write(
-        ".aws/config",
-        format!(
-            "[profile role]\nrole_arn = {ROLE}\nsource_profile = user\n\
-             [profile user]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n\
-             [profile other]\naws_access_key_id = minioadmin\naws_secret_access_key = hush\n"
-        ),
-    );
-    let variables = [("AWS_ENDPOINT_URL_STS", sts.url().leak() as &'static str), ("AWS_REGION", "eu-west-1")];
-    (home, sts, variables)
-}
-
-#[test]
-fn command_gets_a_narrowed_session() {
-    let (home, sts, variables) = narrow_stage();
-    let own = program();
-    for (profile, action) in [("role", "AssumeRole"), ("user", "GetFederationToken")] {
-        let exec = ["exec", "--profile", profile, "--policy", "read-only.json", "--", own, "get"];
-        let shown = home.run(&exec, &variables);
-        assert!(shown.key().starts_with("ASIA"), "{shown:?}");
-        let forms = sts.forms();
-        let of = |name: &str| forms.last().unwrap().iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
-        assert_eq!(of("Action"), Some(action));
-        let minified = READ_ONLY.replace(['\n', ' '], "");
-        assert_eq!(of("Policy"), Some(&*minified));
-        assert_eq!(shown.stderr.contains("may call neither IAM nor STS"), profile == "user", "{shown:?}");
-    }
-    let arn = "arn:aws:iam::aws:policy/ReadOnlyAccess";
-    let shown = home.run(&["get", "--profile", "role", "--policy-arn", arn], &variables);
-    assert!(shown.key().starts_with("ASIA"), "{shown:?}");
-    assert!(sts.forms().last().unwrap().iter().any(|(name, value)| name == "PolicyArns.member.1.arn" && value == arn));
-}
-
-#[test]
-fn refuses_a_policy_that_cannot_be_applied() {
-    let (home, sts, variables) = narrow_stage();
-    home.write("broken.json", "{\n  \"Statement\": [{ \"Effect\": \"allow\" }]\n}\n");
-    for (arguments, expected) in [
-        (
-            &["--profile", "other", "--policy", "read-only.json"][..],
-            "the keys are not those of an IAM user (AKIA…); add assume",
-        ),
-        (
-            &["--profile", "role", "--policy", "broken.json"],
-            "broken.json, line 2: session policy, column 29: Effect is neither",
-        ),
-        (&["--profile", "role", "--policy", "nowhere.json"], "nowhere.json"),
-        (&["--profile", "role", "--policy-arn", ROLE], "not the ARN of a managed policy"),
-    ] {
-        let shown = home.run(&[&["exec"], arguments, &["--", "echo", "started"]].concat(), &variables);
-        assert!(matches!(shown.code, Some(1 | 2)) && shown.stderr.contains(expected), "{expected}: {shown:?}");
-        assert!(shown.stdout.is_empty(), "{shown:?}");
-    }
-    assert!(sts.actions().is_empty(), "{:?}", sts.actions());
-    let shown = home.run(&["get", "--from-daemon", "--policy", "read-only.json"], &variables);
-    assert!(shown.code == Some(2) && shown.stderr.contains("--from-daemon"), "{shown:?}");
-}
-
-#[test]
-fn credentials_end_with_the_time_of_the_command() {
-    let (home, sts, variables) = narrow_stage();
-    let script = "\"$0\" get; sleep 3; \"$0\" get; echo end";
-    let exec = ["exec", "--profile", "role", "--policy", "read-only.json", "--for", "2s", "--"];
-    let shown = home.run(&[&exec[..], &["sh", "-c", script, program()]].concat(), &variables);
-    assert!(shown.stdout.contains("ASIA1") && shown.stdout.ends_with("end\n"), "{shown:?}");
-    assert_eq!(shown.stdout.matches("AccessKeyId").count(), 1, "{shown:?}");
-    assert!(shown.stderr.contains("the time of this session was over at"), "{shown:?}");
-    let forms = sts.forms();
-    assert!(forms[0].contains(&("DurationSeconds".into(), "900".into())), "{forms:?}");
 }

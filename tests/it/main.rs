@@ -19,6 +19,7 @@ mod kills;
 mod lease;
 mod login;
 mod metadata;
+mod narrowing;
 mod nesting;
 mod profiles;
 mod service_manager;
