@@ -10,8 +10,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::context::deadline::Deadline;
 use crate::model::error::{ErrorKind, SourceError};
+use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::text::Escaped;
+use crate::model::text::{Escaped, Quoted};
 
 /// The maximum wait for the user: time to find the device and type the code.
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -28,6 +29,8 @@ enum MfaPrompt {
     #[default]
     None,
     Given(Secret),
+    /// A code for a session that all roles over its keys stand on.
+    ForSession(Secret),
     Terminal,
 }
 
@@ -35,6 +38,23 @@ impl Mfa {
     /// Makes a prompt that answers with this code (`--mfa-code`).
     pub(crate) fn given(code: Secret) -> Self {
         Self { prompt: MfaPrompt::Given(code), asked: Arc::default() }
+    }
+
+    /// Makes a prompt that answers with this code, once, for a session with MFA.
+    pub(crate) fn for_session(code: Secret) -> Self {
+        Self { prompt: MfaPrompt::ForSession(code), asked: Arc::default() }
+    }
+
+    /// Returns true if there is a code for a session with MFA that was not used yet.
+    #[must_use]
+    pub(crate) fn has_session_code(&self) -> bool {
+        matches!(self.prompt, MfaPrompt::ForSession(_)) && !self.was_asked()
+    }
+
+    /// Returns true if a code was requested.
+    #[must_use]
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
     }
 
     /// Makes a prompt that asks at the terminal of this process.
@@ -47,7 +67,7 @@ impl Mfa {
     pub(crate) fn has_user(&self) -> bool {
         match self.prompt {
             MfaPrompt::None => false,
-            MfaPrompt::Given(_) => true,
+            MfaPrompt::Given(_) | MfaPrompt::ForSession(_) => true,
             MfaPrompt::Terminal => open_terminal().is_ok(),
         }
     }
@@ -66,15 +86,23 @@ impl Mfa {
     ///
     /// # Errors
     /// If there is no user to ask, or a code was requested before.
-    pub(crate) async fn code(&self, serial: &str, deadline: &Deadline) -> Result<Secret, SourceError> {
+    pub(crate) async fn code(
+        &self,
+        serial: &str,
+        identity: Option<&IdentityName>,
+        deadline: &Deadline,
+    ) -> Result<Secret, SourceError> {
         let failed = |why: &str, hint: &str| {
             let message = format!("mfa_serial {}: {why}", Escaped(serial));
-            SourceError::new(ErrorKind::LoginRequired, message).with_hint(hint)
+            SourceError::new(ErrorKind::MfaRequired, message).with_hint(hint)
         };
         if matches!(self.prompt, MfaPrompt::None) {
             return Err(failed(
                 "a code is needed, and the daemon cannot ask for one",
-                "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code",
+                &match identity {
+                    Some(name) => format!("run: credenza mfa {}", Quoted(name.as_str())),
+                    None => "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code".to_owned(),
+                },
             ));
         }
         if self.asked.swap(true, Ordering::AcqRel) {
@@ -84,7 +112,7 @@ impl Mfa {
             ));
         }
         let code = match &self.prompt {
-            MfaPrompt::Given(code) => code.clone(),
+            MfaPrompt::Given(code) | MfaPrompt::ForSession(code) => code.clone(),
             _ => {
                 deadline.extend(PROMPT_TIMEOUT);
                 let no_code = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
@@ -157,7 +185,7 @@ mod tests {
     use super::*;
 
     async fn code(mfa: &Mfa) -> Result<Secret, SourceError> {
-        mfa.code("arn:aws:iam::1:mfa/me\n", &Deadline::default()).await
+        mfa.code("arn:aws:iam::1:mfa/me\n", None, &Deadline::default()).await
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! If a refresher ends by itself, the daemon ends with an error, because the lease would expire without renewal.
 
+mod mfa;
 #[cfg(test)]
 mod tests;
 
@@ -9,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
+use crate::model::secret::Secret;
 use crate::model::session_name::Placeholder;
 use crate::source::build;
 use crate::source::spec::{LongLivedKeys, RoleSpec, SourceSpec};
@@ -39,7 +41,16 @@ pub(crate) enum SupervisorCommand {
     /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
     Reload,
+    /// Obtains a session with MFA for an identity. The reply is its end.
+    Mfa {
+        identity: IdentityName,
+        code: Secret,
+        reply: oneshot::Sender<MfaReply>,
+    },
 }
+
+/// The end of a session with MFA, if it is known. `None` for an unknown identity.
+pub(crate) type MfaReply = Option<Result<Option<SystemTime>, SourceError>>;
 
 /// The identities and the served profiles of one configuration.
 #[derive(Clone, Debug)]
@@ -78,6 +89,8 @@ pub(crate) struct Supervisor {
     /// The refreshers of single clients, grants and commands.
     narrowed: BTreeMap<Arc<NarrowedIdentity>, RunningRefresher>,
     tasks: JoinSet<Infallible>,
+    /// Requests for sessions with MFA.
+    logins: JoinSet<()>,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<LeaseDemand>,
     handles: watch::Sender<Arc<LeaseHandles>>,
@@ -109,6 +122,7 @@ impl Supervisor {
             running: BTreeMap::new(),
             narrowed: BTreeMap::new(),
             tasks: JoinSet::new(),
+            logins: JoinSet::new(),
             listing: None,
             demands,
             handles,
@@ -145,6 +159,7 @@ impl Supervisor {
                     Err(error) => return Err(self.report_end(error.id(), error.to_string())),
                     Ok((_, never)) => match never {},
                 },
+                Some(_) = self.logins.join_next() => {}
                 () = &mut step_watcher => {}
                 Some(command) = commands.recv() => self.execute(command),
                 (list, names) = next_listing(&mut self.listing) => self.update_profiles(list, names),
@@ -163,6 +178,7 @@ impl Supervisor {
             SupervisorCommand::Refused(why) => {
                 self.config_error.send_replace(Some(why));
             }
+            SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
             SupervisorCommand::Reload => {
                 self.context.credential_cache.forget();
                 for running in self.running.values().chain(self.narrowed.values()) {
@@ -170,6 +186,20 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn obtain_mfa_session(&mut self, name: &IdentityName, code: Secret, reply: oneshot::Sender<MfaReply>) {
+        let running = self.running.get(name).map(|running| running.identity.clone());
+        let is_known = || self.known_profiles.borrow().as_ref().is_some_and(|known| known.contains(name));
+        let profile = || self.profiles.as_ref().filter(|_| is_known()).map(|served| served.identity(name));
+        let Some(identity) = running.or_else(profile) else {
+            drop(reply.send(None));
+            return;
+        };
+        let all = self.running.values().chain(self.narrowed.values());
+        let handles = all.map(|running| running.handle.clone()).collect();
+        let obtained = mfa::obtain(self.context.clone(), identity, code, handles);
+        self.logins.spawn(async move { drop(reply.send(Some(obtained.await))) });
     }
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its

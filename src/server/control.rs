@@ -22,15 +22,16 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::lease::registry::LeaseKey;
+use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
+use crate::server::client_table::commands::{ClientCommand, TokenError};
 use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState};
-use crate::server::client_table::{ClientCommand, TokenError};
 use crate::server::clients::ClientsWatch;
-use crate::server::control::requests::{GrantBody, Query, RotateBody, UseBody};
+use crate::server::control::requests::{GrantBody, MfaBody, Query, RotateBody, UseBody};
 use crate::server::error::{ErrorResponse, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::{AnswerFuture, HttpAnswer};
@@ -52,6 +53,7 @@ pub(crate) struct ControlServer {
     pub(crate) clients: ClientsWatch,
     pub(crate) commands: mpsc::Sender<ClientCommand>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
     /// The addresses of the TCP listeners.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The paths of the Unix listeners.
@@ -132,6 +134,7 @@ impl ControlServer {
             (&Method::POST, "/use") => self.use_identity(parse(sent)?).await,
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
             (&Method::GET, "/token") => self.token(&query()?).await,
+            (&Method::POST, "/mfa") => self.mfa(parse(sent)?).await,
             (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
             _ => Err(ErrorResponse::no_control_path()),
         }
@@ -281,6 +284,19 @@ impl ControlServer {
             "token_file": rotated.file.to_string_lossy(),
             "old_until": timestamp(rotated.old_until),
         }))
+    }
+
+    async fn mfa(&self, request: MfaBody) -> ControlResult {
+        let MfaBody { identity, code } = request;
+        let identity = IdentityName::new(identity);
+        let (reply, answer) = oneshot::channel();
+        let stopping = || ErrorResponse::stopping(&identity);
+        let command = SupervisorCommand::Mfa { identity: identity.clone(), code, reply };
+        self.supervisor.send(command).await.map_err(|_| stopping())?;
+        let obtained = answer.await.map_err(|_| stopping())?;
+        let obtained = obtained.ok_or_else(|| ErrorResponse::identity_not_found(&identity))?;
+        let until = obtained.map_err(|error| ErrorResponse::no_mfa_session(&error))?;
+        body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
     }
 
     /// Checks that there is an identity of this name.

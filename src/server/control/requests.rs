@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::policy::SessionPolicy;
+use crate::model::secret::Secret;
 use crate::model::session_limits::check_policies;
 use crate::server::client_table::grants::GrantOrder;
 use crate::server::error::ErrorResponse;
@@ -73,6 +74,13 @@ impl UseBody {
 pub(crate) struct RotateBody {
     #[serde(default)]
     pub(crate) client: Option<Box<str>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MfaBody {
+    pub(crate) identity: Box<str>,
+    pub(crate) code: Secret,
 }
 
 fn identity(text: &str) -> Result<IdentityName, ErrorResponse> {
