@@ -13,7 +13,7 @@ use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 
 #[derive(Deserialize)]
-struct ShownToken {
+struct PrintedToken {
     client: Option<Box<str>>,
     token_file: Option<Box<str>>,
     token: Secret,
@@ -48,10 +48,10 @@ pub(crate) async fn show(
     }
     let query = client.map(|client| format!("?client={}", encoded(client.as_str()))).unwrap_or_default();
     let what = format!("cannot show {}", token_of(client));
-    let answer: ShownToken = ask(inputs, &what, ControlRequest::get(format!("/token{query}"))).await?;
+    let answer: PrintedToken = ask(inputs, &what, ControlRequest::get(format!("/token{query}"))).await?;
     auth_token::check(answer.token.expose())
         .map_err(|reason| CommandError::new(format!("{what}: it is no token: {reason}. Restart the daemon")))?;
-    let ShownToken { client, token_file, token } = &answer;
+    let PrintedToken { client, token_file, token } = &answer;
     if is_json {
         return Ok(json(&TokenDocument {
             client: client.as_deref(),
