@@ -65,12 +65,10 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     };
     let (imds_sockets, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_for_imds);
     let (settings, auth_token) = clients::settings(&config, &context)?;
-    // IMDS session tokens outlive a restart with the auth token, their key, and end with the process without one.
-    let session_tokens = match &auth_token {
-        Some(AuthToken { token, .. }) => ImdsSessionTokens::signed_with(token),
-        None => ImdsSessionTokens::of_this_process().map_err(CommandError::new)?,
-    };
-    let opened = ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), settings).await;
+    let (imds_keys, session_tokens) = ImdsSessionTokens::following().map_err(CommandError::new)?;
+    let opened =
+        ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), imds_keys, settings)
+            .await;
     let (table, clients) = opened.map_err(|error| CommandError::new(error).with_code(exit_code::BAD_CONFIGURATION))?;
     let listeners = listeners(sockets, server, &context.environment).await?;
     let named = config.server.control_socket.as_ref();

@@ -29,6 +29,7 @@ use crate::server::client_table::commands::{ClientCommand, SharedToken};
 use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState, Grants};
 use crate::server::client_table::token_history::TokenHistory;
 use crate::server::clients::{Client, ClientProof, Clients, ClientsWatch, DefaultIdentity};
+use crate::server::imds::session_tokens::SigningKeys;
 
 /// The clients of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub(crate) struct ClientTable {
     /// The identity that `default` means, with the end of the time on both clocks.
     switched: Option<(IdentityName, Option<(SystemTime, Instant)>)>,
     clock: Clock,
+    /// The keys of IMDS session tokens, which follow the auth token.
+    imds_keys: SigningKeys,
     published: watch::Sender<Arc<Clients>>,
 }
 
@@ -86,6 +89,7 @@ impl ClientTable {
         files: Files,
         trust: TrustPolicy,
         clock: Clock,
+        imds_keys: SigningKeys,
         settings: ClientSettings,
     ) -> Result<(Self, ClientsWatch), SharedToken> {
         let (published, clients) = watch::channel(Arc::default());
@@ -98,6 +102,7 @@ impl ClientTable {
             grants: Grants::default(),
             switched: None,
             clock,
+            imds_keys,
             published,
         };
         table.read().await;
@@ -258,6 +263,9 @@ impl ClientTable {
                     tracing::error!(client = %client.name, "another client has the same token, so that it opens nothing; give each client a token of its own");
                 }
             }
+        }
+        if let Some(owner) = self.histories.get(&ClientName::from(ClientName::OWNER)) {
+            self.imds_keys.set(owner.valid());
         }
         proofs.extend(self.grants.proofs());
         let switched = self.switched.as_ref().map(|(identity, end)| (identity.clone(), end.map(|(end, _)| end)));

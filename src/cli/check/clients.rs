@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::server::client_table::{ClientSetting, ClientTable};
+use crate::server::imds::session_tokens::ImdsSessionTokens;
 
 /// The maximum number of identities in a matrix. A wider matrix does not fit into a terminal; lists take its place.
 const MAX_COLUMNS: usize = 6;
@@ -32,7 +33,16 @@ pub(crate) async fn explain(text: &mut String, context: &Context, config: &Confi
             let _ = writeln!(text, "  client {}: no configured identity has a name that it may have", client.name);
         }
     }
-    match ClientTable::open(context.files.clone(), context.trust.clone(), context.clock.clone(), settings).await {
+    let (imds_keys, _) = match ImdsSessionTokens::following() {
+        Ok(following) => following,
+        Err(error) => {
+            let _ = writeln!(text, "  => {error}");
+            return false;
+        }
+    };
+    match ClientTable::open(context.files.clone(), context.trust.clone(), context.clock.clone(), imds_keys, settings)
+        .await
+    {
         Ok((table, _)) => {
             for (path, problem) in table.problems() {
                 let _ = writeln!(text, "  {}: {problem}", Escaped(&path.to_string_lossy()));

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base64_simd::URL_SAFE_NO_PAD;
 use ring::hmac;
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
@@ -35,23 +37,49 @@ const PURPOSE: &[u8] = b"credenza IMDS session token 1";
 /// keeps a refused session token for six hours. With another auth token all earlier session tokens are refused.
 /// Expirations are on the wall clock, the only one that runs on between two processes.
 pub(crate) struct ImdsSessionTokens {
-    key: hmac::Key,
+    /// The key of new tokens, then those of auth tokens that are still accepted.
+    keys: watch::Receiver<Arc<[hmac::Key]>>,
+}
+
+/// Replaces the keys after a rotation of the auth token.
+#[derive(Debug)]
+pub(crate) struct SigningKeys(watch::Sender<Arc<[hmac::Key]>>);
+
+impl SigningKeys {
+    /// Derives the keys from the auth tokens that are accepted, the current one first. Without a token the keys stay.
+    pub(crate) fn set<'t>(&self, auth_tokens: impl Iterator<Item = &'t Secret>) {
+        let keys: Arc<[hmac::Key]> = auth_tokens.map(derive).collect();
+        if !keys.is_empty() {
+            self.0.send_replace(keys);
+        }
+    }
+}
+
+fn derive(auth_token: &Secret) -> hmac::Key {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, auth_token.expose().as_bytes());
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, PURPOSE).as_ref())
 }
 
 impl ImdsSessionTokens {
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn signed_with(auth_token: &Secret) -> Self {
-        let secret = hmac::Key::new(hmac::HMAC_SHA256, auth_token.expose().as_bytes());
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, PURPOSE).as_ref()) }
+        Self::with_key(derive(auth_token)).1
     }
 
-    /// Makes a key that ends with this process, for a daemon without an auth token.
+    /// Makes tokens whose keys follow the auth token, once [`SigningKeys::set`] is called. Until then, and in a daemon without an
+    /// auth token, the key ends with this process.
     ///
     /// # Errors
     /// If the kernel has no random numbers.
-    pub(crate) fn of_this_process() -> Result<Self, getrandom::Error> {
+    pub(crate) fn following() -> Result<(SigningKeys, Self), getrandom::Error> {
         let mut secret = Zeroizing::new([0; TAG]);
         getrandom::fill(&mut *secret)?;
-        Ok(Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*secret) })
+        Ok(Self::with_key(hmac::Key::new(hmac::HMAC_SHA256, &*secret)))
+    }
+
+    fn with_key(key: hmac::Key) -> (SigningKeys, Self) {
+        let (sender, keys) = watch::channel([key].into());
+        (SigningKeys(sender), Self { keys })
     }
 
     /// Issues a token that lives for `ttl`: 54 characters of the URL-safe base64 alphabet.
@@ -59,7 +87,9 @@ impl ImdsSessionTokens {
         let end = u64::try_from((since_1970(now) + ttl).as_nanos()).unwrap_or(u64::MAX).to_be_bytes();
         let mut token = [0; END + TAG];
         token[..END].copy_from_slice(&end);
-        token[END..].copy_from_slice(hmac::sign(&self.key, &end).as_ref());
+        if let Some(key) = self.keys.borrow().first() {
+            token[END..].copy_from_slice(hmac::sign(key, &end).as_ref());
+        }
         URL_SAFE_NO_PAD.encode_to_string(token)
     }
 
@@ -72,7 +102,7 @@ impl ImdsSessionTokens {
         }
         let Ok(token) = URL_SAFE_NO_PAD.decode_to_vec(token) else { return false };
         let Some((end, tag)) = token.split_first_chunk::<END>() else { return false };
-        let is_authentic = hmac::verify(&self.key, end, tag).is_ok();
+        let is_authentic = self.keys.borrow().iter().any(|key| hmac::verify(key, end, tag).is_ok());
         is_authentic && since_1970(now).as_nanos() < u128::from(u64::from_be_bytes(*end))
     }
 }
@@ -114,6 +144,24 @@ mod tests {
             prop_assert_eq!(parse_ttl(&text).is_some(), !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
                 && text.parse().is_ok_and(|seconds| TTL_RANGE.contains(&seconds)));
         }
+    }
+
+    #[test]
+    fn tokens_of_a_rotated_auth_token_hold_for_the_overlap() {
+        let (keys, tokens) = ImdsSessionTokens::following().unwrap();
+        let (old, new) = (Secret::from("old"), Secret::from("new"));
+        let holds = |token: &str| tokens.verify(at(0, 0), token.as_bytes());
+        let random = tokens.issue(at(0, 0), Duration::from_secs(60));
+        assert!(holds(&random));
+        keys.set([&old].into_iter());
+        let issued = tokens.issue(at(0, 0), Duration::from_secs(60));
+        assert!(holds(&issued) && !holds(&random));
+        keys.set([&new, &old].into_iter());
+        assert!(holds(&issued) && holds(&tokens.issue(at(0, 0), Duration::from_secs(60))));
+        keys.set([&new].into_iter());
+        assert!(!holds(&issued));
+        keys.set([].into_iter());
+        assert!(holds(&tokens.issue(at(0, 0), Duration::from_secs(60))));
     }
 
     #[test]
