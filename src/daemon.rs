@@ -99,7 +99,7 @@ impl<L: Listener> Daemon<L> {
     /// Assembles the parts. Eager identities begin to load.
     pub(crate) fn new(parts: DaemonParts<L>, stop: CancellationToken) -> Self {
         let hosts = |listeners: &[L]| {
-            let listening: Vec<_> = listeners.iter().filter_map(Listener::address).collect();
+            let listening: Vec<_> = listeners.iter().filter_map(Listener::listening_on).collect();
             AllowedHosts::new(listening, parts.allowed_hosts.iter().cloned())
         };
         let clock = parts.context.clock.clone();
@@ -181,5 +181,5 @@ impl<L: Listener> Daemon<L> {
 
 /// Returns the addresses of TCP listeners, in their order.
 pub(crate) fn addresses(listeners: &[BoundListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(Listener::address).collect()
+    listeners.iter().filter_map(Listener::listening_on).collect()
 }

@@ -47,8 +47,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// the log.
 const RECOVERED_AFTER: Duration = Duration::from_secs(5);
 
-/// A source of connections.
+/// A listener of the daemon.
 pub(crate) trait Listener: Send + 'static {
+    /// Returns the address of the listener, if it has one.
+    fn listening_on(&self) -> Option<SocketAddr>;
+
+    /// Serves its connections until `stop` is cancelled.
+    fn serve(
+        self,
+        protocol: Protocol,
+        limit: Arc<ConnectionLimit>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// A source of connections of one kind. Each kind has code of its own for its connections: one stream for both kinds
+/// would add a branch to each read and write.
+pub(crate) trait StreamListener: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// Returns the address of the listener, if it has one.
@@ -58,7 +73,17 @@ pub(crate) trait Listener: Send + 'static {
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
 }
 
-impl Listener for TcpListener {
+impl<L: StreamListener> Listener for L {
+    fn listening_on(&self) -> Option<SocketAddr> {
+        self.address()
+    }
+
+    async fn serve(self, protocol: Protocol, limit: Arc<ConnectionLimit>, stop: CancellationToken) {
+        accept(self, protocol, limit, stop).await;
+    }
+}
+
+impl StreamListener for TcpListener {
     type Stream = tokio::net::TcpStream;
 
     fn address(&self) -> Option<SocketAddr> {
@@ -100,7 +125,7 @@ pub(crate) async fn serve<L: Listener>(
     let limit = Arc::new(ConnectionLimit::new(max_connections));
     let mut acceptors = JoinSet::new();
     for listener in listeners {
-        acceptors.spawn(accept(listener, protocol.clone(), Arc::clone(&limit), stop.clone()));
+        acceptors.spawn(listener.serve(protocol.clone(), Arc::clone(&limit), stop.clone()));
     }
     while let Some(ended) = acceptors.join_next().await {
         ended.map_err(ListenerEnded)?;
@@ -108,7 +133,7 @@ pub(crate) async fn serve<L: Listener>(
     Ok(())
 }
 
-async fn accept<L: Listener>(
+async fn accept<L: StreamListener>(
     mut listener: L,
     protocol: Protocol,
     limit: Arc<ConnectionLimit>,
@@ -346,7 +371,7 @@ mod tests {
     /// A listener with connections that all wait already. It counts the accepted ones.
     struct Waiting(VecDeque<(DuplexStream, Option<ConnectionEnds>)>, Arc<AtomicUsize>);
 
-    impl Listener for Waiting {
+    impl StreamListener for Waiting {
         type Stream = DuplexStream;
 
         fn address(&self) -> Option<SocketAddr> {

@@ -3,15 +3,17 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio_util::either::Either;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::listen::{Listen, ListenAddress, PORT, RemoteAddress, WELL_KNOWN};
 use crate::os::systemd::PassedSocket;
-use crate::server::connection_limit::Peer;
+use crate::server::connection_limit::ConnectionLimit;
 use crate::server::connections::Listener;
+use crate::server::protocol::Protocol;
 use crate::server::unix_listener::{SocketAccess, UnixSocketError, UnixSocketListener};
 
 /// The maximum number of connections that wait in the kernel to be accepted. They are accepted in order, so that a
@@ -67,19 +69,17 @@ impl BoundListener {
 }
 
 impl Listener for BoundListener {
-    type Stream = Either<TcpStream, UnixStream>;
-
-    fn address(&self) -> Option<SocketAddr> {
+    fn listening_on(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(listener) => listener.address(),
+            Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
         }
     }
 
-    async fn accept(&mut self) -> io::Result<(Self::Stream, Peer)> {
+    async fn serve(self, protocol: Protocol, limit: Arc<ConnectionLimit>, stop: CancellationToken) {
         match self {
-            Self::Tcp(listener) => Listener::accept(listener).await.map(|(stream, peer)| (Either::Left(stream), peer)),
-            Self::Unix(listener) => listener.accept().await.map(|(stream, peer)| (Either::Right(stream), peer)),
+            Self::Tcp(listener) => listener.serve(protocol, limit, stop).await,
+            Self::Unix(listener) => listener.serve(protocol, limit, stop).await,
         }
     }
 }
@@ -223,7 +223,7 @@ mod tests {
         let address = local.local_addr().unwrap();
         local.set_nonblocking(true).unwrap();
         let adopted = adopt(vec![PassedSocket::Tcp(local)], false).unwrap();
-        assert_eq!(adopted[0].address(), Some(address));
+        assert_eq!(adopted[0].listening_on(), Some(address));
         assert!(matches!(adopt(vec![socket("0.0.0.0:0")], false), Err(ListenError::Remote(_))));
         assert!(adopt(vec![socket("0.0.0.0:0")], true).is_ok());
     }
@@ -232,7 +232,7 @@ mod tests {
     async fn errors_say_what_to_do() {
         let bind = async |address: SocketAddr| bind(&Listen::Addresses(vec![address.into()]), false).await;
         let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let taken = first[0].address().unwrap();
+        let taken = first[0].listening_on().unwrap();
         assert!(matches!(bind(taken).await, Err(ListenError::InUse(address)) if address == taken));
         assert!(matches!(bind("0.0.0.0:0".parse().unwrap()).await, Err(ListenError::Remote(_))));
         let error = bind("169.254.170.23:0".parse().unwrap()).await.unwrap_err().to_string();

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, walk};
 use crate::os::peer;
 use crate::server::connection_limit::Peer;
+use crate::server::connections::StreamListener;
 use crate::server::listeners::{BACKLOG, BUFFER};
 
 /// The users that may connect.
@@ -129,12 +131,16 @@ impl UnixSocketListener {
         };
         address.as_pathname().map(Path::to_owned).or_else(abstract_name)
     }
+}
 
-    /// Accepts the next connection, with the user that connected.
-    ///
-    /// # Errors
-    /// If the kernel gives none.
-    pub(crate) async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
+impl StreamListener for UnixSocketListener {
+    type Stream = UnixStream;
+
+    fn address(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.listener.accept().await?;
         // Unlike those of TCP, these connections inherit no option.
         if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&stream, BUFFER) {

@@ -25,7 +25,7 @@ use crate::os::files::watcher::Watcher;
 use crate::os::rng::Rng;
 use crate::server::clients::{Client, Clients};
 use crate::server::connection_limit::Peer;
-use crate::server::connections::Listener;
+use crate::server::connections::StreamListener;
 
 const HOURS: u64 = 72;
 
@@ -176,7 +176,7 @@ impl Days {
 /// A listener that accepts in-memory connections.
 struct DuplexListener(mpsc::UnboundedReceiver<DuplexStream>);
 
-impl Listener for DuplexListener {
+impl StreamListener for DuplexListener {
     type Stream = DuplexStream;
 
     fn address(&self) -> Option<SocketAddr> {
