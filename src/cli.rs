@@ -1,12 +1,13 @@
 //! The command line of the `credenza` program.
 //!
 //! [`run`] reads the arguments, starts logging and loads the configuration. [`dispatch`] runs the command; each command
-//! is a module with its name. [`daemon_client`] connects to a running daemon, and [`output`] writes for shells and
-//! users.
+//! is a module with its name. [`daemon_client`] connects to a running daemon, [`control`] to its control socket, and
+//! [`output`] writes for shells and users.
 
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod child_environment;
+pub(crate) mod control;
 pub(crate) mod daemon_client;
 pub(crate) mod dispatch;
 pub(crate) mod env;

@@ -3,6 +3,7 @@
 pub(crate) mod attempts;
 pub(crate) mod deadline;
 pub(crate) mod mfa;
+pub(crate) mod mfa_sessions;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::cache::credentials::CredentialCache;
 use crate::cache::logins::LoginState;
 pub(crate) use crate::context::deadline::Deadline;
 use crate::context::mfa::Mfa;
+use crate::context::mfa_sessions::MfaSessions;
 use crate::http::client::HttpClient;
 use crate::model::identity_name::IdentityName;
 use crate::os::clock::Clock;
@@ -38,6 +40,8 @@ pub struct Context {
     /// The temporary credentials of this process, shared by all refreshers.
     pub(crate) credential_cache: CredentialCache,
     pub(crate) mfa: Mfa,
+    /// The sessions with MFA of this process, shared by all refreshers.
+    pub(crate) mfa_sessions: MfaSessions,
     /// The terminal at which programs of a source may ask the user.
     pub(crate) terminal: Terminal,
     /// The limit of open files for programs of a source.

@@ -18,7 +18,7 @@ use crate::lease::supervisor::{Generation, RefresherEnded, Supervisor, Superviso
 use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::server::access::AllowedHosts;
-use crate::server::client_table::ClientCommand;
+use crate::server::client_table::commands::ClientCommand;
 use crate::server::clients::ClientsWatch;
 use crate::server::connections;
 use crate::server::connections::{Listener, ListenerEnded};
@@ -60,6 +60,7 @@ pub(crate) struct ControlParts<L = BoundListener> {
     pub(crate) listener: L,
     pub(crate) commands: mpsc::Sender<ClientCommand>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
     /// The addresses that a grant names, the one that most SDKs accept first.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) sockets: Vec<PathBuf>,
@@ -122,6 +123,7 @@ impl<L: Listener> Daemon<L> {
                 clients: parts.clients.clone(),
                 commands: control.commands,
                 reloads: control.reloads,
+                supervisor: control.supervisor,
                 addresses: control.addresses,
                 sockets: control.sockets,
                 owner: rustix::process::geteuid().as_raw(),

@@ -9,6 +9,7 @@ pub(crate) mod document;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
 pub(crate) mod imds;
+pub(crate) mod mfa_session;
 pub(crate) mod narrow;
 pub(crate) mod nesting;
 pub(crate) mod policy_file;

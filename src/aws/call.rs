@@ -237,7 +237,7 @@ fn hint_of_kind(kind: ErrorKind, status: StatusCode) -> Option<&'static str> {
             Some("check the settings of the profile, and which service answers at this endpoint")
         }
         // The source knows the command that logs in.
-        ErrorKind::LoginRequired => None,
+        ErrorKind::LoginRequired | ErrorKind::MfaRequired => None,
     }
 }
 

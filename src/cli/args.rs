@@ -1,6 +1,8 @@
 //! Parses the command line and the `CREDENZA_…` variables: the command, and the overrides of `credenza.toml`.
 
 pub(crate) mod command;
+pub(crate) mod completions;
+pub(crate) mod control;
 pub(crate) mod options;
 pub(crate) mod sources;
 pub(crate) mod subcommands;
@@ -16,7 +18,6 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use clap_complete::Shell;
 use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::command::{Command, login_target};
@@ -24,6 +25,7 @@ use crate::cli::args::options::Arguments;
 use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::ArgumentValues;
+use crate::cli::control::ControlCommand;
 use crate::cli::logging::LogFormat;
 use crate::cli::login::LoginRequest;
 use crate::config::Overrides;
@@ -59,10 +61,6 @@ where
     invocation(arguments, &matches, stdin).map_err(|usage| command().error(ErrorKind::ArgumentConflict, usage))
 }
 
-pub(crate) fn write_completions(shell: Shell, out: &mut dyn io::Write) {
-    clap_complete::generate(shell, &mut command(), "credenza", out);
-}
-
 /// Writes the manual pages, one for each command, into a folder.
 ///
 /// # Errors
@@ -83,11 +81,14 @@ fn command() -> clap::Command {
         let arg = if is_blank { arg.env(Resettable::Reset) } else { arg };
         arg.hide_env_values(true)
     }
-    let command = Arguments::command().mut_args(|arg| adapt(arg).global(true));
-    command.mut_subcommands(|subcommand| subcommand.mut_args(adapt))
+    fn adapt_all(command: clap::Command) -> clap::Command {
+        command.mut_args(adapt).mut_subcommands(adapt_all)
+    }
+    Arguments::command().mut_args(|arg| adapt(arg).global(true)).mut_subcommands(adapt_all)
 }
 
 fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
+    let mut values = ArgumentValues::new(matches, stdin);
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
         Some(Subcommand::Get { identity, format, from_daemon, mfa_code, policies }) => {
@@ -115,10 +116,18 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
             credentials_file: arguments.sources.credentials_file.clone(),
             config_file: arguments.sources.config_file.clone(),
         }),
+        Some(Subcommand::Grant(grant)) => Command::Control(grant.command(matches)?),
+        Some(Subcommand::Grants(output)) => Command::Control(output.grants()),
+        Some(Subcommand::Revoke(revoke)) => Command::Control(revoke.command()),
+        Some(Subcommand::Use(choice)) => Command::Control(choice.command()),
+        Some(Subcommand::Whoami(whoami)) => Command::Control(whoami.command()),
+        Some(Subcommand::Reload(output)) => Command::Control(output.reload()),
+        Some(Subcommand::Token(token)) => Command::Control(token.command()),
+        Some(Subcommand::Mfa(mfa)) => Command::Control(mfa.command(&mut values)?),
+        Some(Subcommand::CompleteNames { kind }) => Command::Control(ControlCommand::CompleteNames(kind)),
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
         Some(Subcommand::Manual { folder }) => Command::Manual(folder),
     };
-    let mut values = ArgumentValues::new(matches, stdin);
     command.refuse_unused_flags(&values)?;
     let sources = sources(&mut values, &arguments.sources)?;
     let region = arguments.sources.region;
@@ -139,7 +148,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         imds_allow_v1: values.rank("imds_allow_v1").map(|_| arguments.imds.imds_allow_v1),
         token: token(&mut values, arguments.server.token_file)?,
         token_group: arguments.server.token_group,
-        control_socket: None,
+        control_socket: arguments.server.control_socket,
         sources,
         region,
         serve_profiles: Some(arguments.sources.serve_profiles).filter(|patterns| !patterns.is_empty()),

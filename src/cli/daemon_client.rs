@@ -43,12 +43,13 @@ impl DaemonRefusal {
     /// Returns true if the client may have the identity, and only its credentials are missing.
     #[must_use]
     pub(crate) fn is_about_credentials(&self) -> bool {
-        const CODES: [&str; 5] = [
+        const CODES: [&str; 6] = [
             "CredentialsUnavailable",
             "CredentialsNotConfigured",
             "SourceMisconfigured",
             "SourceDenied",
             "LoginRequired",
+            "MfaRequired",
         ];
         CODES.contains(&&*self.code)
     }

@@ -1,16 +1,20 @@
 //! Runs one command and turns its result into output and an exit code.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::cli::args::command::Command;
+use crate::cli::control::complete_names;
+use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
 use crate::cli::error::CommandError;
+use crate::cli::exit_code;
 use crate::cli::login::LoginResult;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{check, daemon_client, env, exec, get, login, narrow, profiles, region_endpoint, serve, status};
 use crate::config::Config;
 use crate::config::identity::Identity;
-use crate::config::load::ConfigLoader;
+use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
 use crate::model::identity_name::IdentityName;
@@ -45,6 +49,8 @@ pub(crate) struct Resources {
     pub(crate) service: ServiceInputs,
     /// The shared files that flags and variables name.
     pub(crate) shared_files: NamedPaths,
+    /// The control socket that a flag or a variable names.
+    pub(crate) control_socket: Option<PathBuf>,
 }
 
 /// Runs the command.
@@ -52,7 +58,7 @@ pub(crate) struct Resources {
 /// # Errors
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
-    let Resources { mut context, watcher, loader, config, service, shared_files } = resources;
+    let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
     if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
@@ -97,7 +103,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Profiles { json } => print(&profiles::profiles(&context, &shared_files, json).await?),
-        Command::Status { ready, json, watch } => show_status(&config, &context, ready, json, watch).await,
+        Command::Status { ready, json, watch } => {
+            show_status(&ControlInputs { context, config, named: control_socket }, ready, json, watch).await
+        }
         Command::Login(request) => {
             let mut screen = io::stderr();
             let is_terminal = screen.is_terminal();
@@ -106,24 +114,55 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
             })
         }
-        // These commands need no configuration, so start-up has run them already.
-        Command::Completions(_) | Command::Manual(_) => Ok(ExitCode::SUCCESS),
+        // Start-up has run these commands: they need no configuration, or only a part of it.
+        Command::Completions(_) | Command::Manual(_) | Command::Control(_) => Ok(ExitCode::SUCCESS),
     }
 }
 
-async fn show_status(
-    config: &Config,
-    context: &Context,
-    ready: bool,
-    json: bool,
-    watch: bool,
+/// Runs a command of the control socket. The inputs load the configuration.
+///
+/// # Errors
+/// The error of the command, with its exit code.
+pub(crate) async fn dispatch_control(
+    command: ControlCommand,
+    inputs: impl Future<Output = Result<ControlInputs, LoadError>>,
 ) -> Result<ExitCode, CommandError> {
+    let is_completion = matches!(command, ControlCommand::CompleteNames(_));
+    let work = async {
+        let inputs = inputs.await.map_err(|error| {
+            let code = match error {
+                LoadError::Usage(_) => exit_code::BAD_USAGE,
+                _ => exit_code::BAD_CONFIGURATION,
+            };
+            CommandError::new(error).with_code(code)
+        })?;
+        control(command, &inputs).await
+    };
+    if is_completion {
+        // A prompt waits for the names: an error or a slow daemon gives none.
+        let names = tokio::time::timeout(complete_names::TIMEOUT, work).await;
+        return print(&names.ok().and_then(Result::ok).unwrap_or_default().text);
+    }
+    let CommandOutput { text, notes } = match until_signal(work).await? {
+        Ok(output) => output?,
+        Err(code) => return Ok(code),
+    };
+    let code = print(&text)?;
+    for note in notes {
+        // Ignore errors: the reader may have closed the pipe.
+        let _ = writeln!(io::stderr(), "credenza: {note}");
+    }
+    Ok(code)
+}
+
+async fn show_status(inputs: &ControlInputs, ready: bool, json: bool, watch: bool) -> Result<ExitCode, CommandError> {
     if ready {
         let ready =
-            status::ready(&daemon_client::address::address(&config.server.listen, &context.environment)).await?;
+            status::ready(&daemon_client::address::address(&inputs.config.server.listen, &inputs.context.environment))
+                .await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let load = async || status::document(&config.server, context).await;
+    let load = async || status::document(inputs).await;
     if watch {
         let show = if json { status::json_line } else { status::text_or_error };
         status::watch::watch(load, show).await?;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use crate::cli::args;
 use crate::cli::args::Invocation;
 use crate::cli::args::command::Command;
-use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, print};
+use crate::cli::args::completions;
+use crate::cli::control::ControlInputs;
+use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, dispatch_control, print};
 use crate::cli::exit_code;
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
@@ -48,7 +50,7 @@ pub fn main() -> ExitCode {
     };
     if let Command::Completions(shell) = invocation.command {
         let mut script = Vec::new();
-        args::write_completions(shell, &mut script);
+        let _ = completions::write_completions(shell, &mut script);
         return print(&String::from_utf8_lossy(&script)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
     if let Command::Manual(folder) = &invocation.command {
@@ -109,7 +111,12 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         config: invocation.overrides.config_file.clone(),
     };
     let location = ConfigLocation::new(invocation.config.as_deref(), &environment);
+    let control_socket = invocation.overrides.control_socket.clone();
     let loader = ConfigLoader::new(location, invocation.overrides, files.fresh());
+    if let Command::Control(command) = invocation.command {
+        let inputs = ControlInputs::load(&loader, environment, files, control_socket);
+        return dispatch_control(command, inputs).await.unwrap_or_else(|error| fail(&error.to_string(), error.code));
+    }
     let loaded = match invocation.command {
         Command::Serve | Command::Check => loader.load_for_daemon().await,
         Command::Status { .. } | Command::Env { .. } | Command::Get { from_daemon: true, .. } => {
@@ -141,7 +148,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         return fail(&remote.to_string(), exit_code::BAD_USAGE);
     }
     let context = Context { trust, ..Context::new(environment, files) };
-    let resources = Resources { context, watcher, loader, config, service, shared_files };
+    let resources = Resources { context, watcher, loader, config, service, shared_files, control_socket };
     match dispatch(invocation.command, resources).await {
         Ok(code) => code,
         Err(error) => fail(&error.to_string(), error.code),

@@ -89,12 +89,14 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         allow_v1: imds.allow_v1,
         session_tokens,
     });
+    let (commands, receiver) = mpsc::channel(8);
     let (client_commands, client_receiver) = mpsc::channel(8);
     let (reloads, reload_receiver) = mpsc::channel(8);
     let control = control.map(|listener| ControlParts {
         listener,
         commands: client_commands.clone(),
         reloads,
+        supervisor: commands.clone(),
         addresses: preferred_address(&addresses(&listeners)).into_iter().collect(),
         sockets: bound.iter().filter_map(ListenAddress::unix).collect(),
     });
@@ -123,7 +125,6 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         announce_imds(&imds_bound, imds);
     }
     announce(&bound, auth_token.as_ref());
-    let (commands, receiver) = mpsc::channel(8);
     let reloader = Reloader {
         loader,
         context: reload_context,

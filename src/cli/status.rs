@@ -8,13 +8,14 @@ use std::time::SystemTime;
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::cli::control;
+use crate::cli::control::ControlInputs;
+use crate::cli::control::client::ControlRequest;
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::exchange::{get_without_token, not_a_daemon};
 use crate::cli::error::CommandError;
 use crate::cli::output::relative_time;
 use crate::config::listen::ListenAddress;
-use crate::config::server::ServerConfig;
-use crate::context::Context;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 
@@ -28,10 +29,15 @@ pub(crate) async fn ready(address: &ListenAddress) -> Result<bool, CommandError>
 
 /// Gets the status document of the daemon.
 ///
+/// With `[clients]` the owner has no token, so that the control socket is asked. It is also asked if the user names it.
+///
 /// # Errors
 /// If no daemon answers, the listener is not the daemon's, or the daemon refuses the token.
-pub(crate) async fn document(server: &ServerConfig, context: &Context) -> Result<Value, CommandError> {
-    let daemon = DaemonClient::find(server, context)?;
+pub(crate) async fn document(inputs: &ControlInputs) -> Result<Value, CommandError> {
+    if inputs.named.is_some() || inputs.config.clients.is_some() {
+        return control::client::ask(inputs, "cannot show the status", ControlRequest::status()).await;
+    }
+    let daemon = DaemonClient::find(&inputs.config.server, &inputs.context)?;
     let body = daemon.get("/status").await?;
     serde_json::from_slice(&body).map_err(|error| not_a_daemon(&daemon.address, error))
 }
@@ -51,6 +57,20 @@ pub(crate) fn text(document: &Value) -> String {
     let profiles = &document["profiles"];
     if let (Some(known @ 1..), Some(live)) = (profiles["known"].as_u64(), profiles["live"].as_u64()) {
         let _ = writeln!(text, "{known} profiles are served on demand, {live} of them are active");
+    }
+    if let Some(identity) = document["switch"]["identity"].as_str() {
+        let _ = match document["switch"]["until"].as_str() {
+            Some(_) => {
+                let until = relative(&document["switch"]["until"], now);
+                writeln!(text, "default is identity {}; that ends {until}", Escaped(identity))
+            }
+            None => writeln!(text, "default is identity {}, by `credenza use`", Escaped(identity)),
+        };
+    }
+    for grant in document["grants"].as_array().into_iter().flatten() {
+        let word = |key: &str| Escaped(grant[key].as_str().unwrap_or("?"));
+        let ends = relative(&grant["expires"], now);
+        let _ = writeln!(text, "grant {} of identity {} ends {ends}", word("name"), word("identity"));
     }
     for (name, identity) in document["identities"].as_object().into_iter().flatten() {
         write_identity(&mut text, name, identity, now);
@@ -146,6 +166,20 @@ mod tests {
                         loaded 5 min ago, expires in 1 h 30 min\n  next load in 20 s\n  imds fails (3 times, first 1 min ago): down\n  \
                         1. imds         failing: down\n";
         assert_eq!(text(&document), expected);
+    }
+
+    #[test]
+    fn shows_switch_and_grants() {
+        let document = serde_json::json!({
+            "version": "1", "now": "2026-11-23T16:00:00Z", "started": "2026-11-23T14:00:00Z",
+            "switch": { "identity": "prod", "until": "2026-11-23T17:00:00Z" },
+            "grants": [{ "name": "build", "identity": "dev", "expires": "2026-11-23T16:30:00Z", "policy_sha256": null }],
+        });
+        let expected = "credenza 1, started 2 h ago\ndefault is identity prod; that ends in 1 h\n\
+                        grant build of identity dev ends in 30 min\n";
+        assert_eq!(text(&document), expected);
+        let without_end = serde_json::json!({ "switch": { "identity": "\u{1b}p", "until": null }, "grants": null });
+        assert!(text(&without_end).ends_with("default is identity \\u{1b}p, by `credenza use`\n"));
     }
 
     #[test]

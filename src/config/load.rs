@@ -99,10 +99,17 @@ impl ConfigLoader {
         self.parse(true).await
     }
 
+    /// Returns the configuration of the flags and variables alone.
+    ///
+    /// # Errors
+    /// If they conflict.
+    pub(crate) fn without_file(&self) -> Result<Config, LoadError> {
+        Config::parse(b"", &self.overrides).map_err(|errors| LoadError::Content(Path::new("flags").into(), errors))
+    }
+
     async fn parse(&self, skips_closed: bool) -> Result<Config, LoadError> {
         match self.find(skips_closed).await? {
-            None => Config::parse(b"", &self.overrides)
-                .map_err(|errors| LoadError::Content(Path::new("flags").into(), errors)),
+            None => self.without_file(),
             Some((path, contents)) => match Config::parse(&contents.bytes, &self.overrides) {
                 Ok(config) => Ok(Config { file: Some(path.into()), ..config }),
                 Err(errors) => Err(LoadError::Content(path.into(), errors)),

@@ -10,8 +10,9 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::context::deadline::Deadline;
 use crate::model::error::{ErrorKind, SourceError};
+use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::text::Escaped;
+use crate::model::text::{Escaped, Quoted};
 
 /// The maximum wait for the user: time to find the device and type the code.
 const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
@@ -28,6 +29,8 @@ enum MfaPrompt {
     #[default]
     None,
     Given(Secret),
+    /// A code for a session that all roles over its keys stand on.
+    ForSession(Secret),
     Terminal,
 }
 
@@ -35,6 +38,23 @@ impl Mfa {
     /// Makes a prompt that answers with this code (`--mfa-code`).
     pub(crate) fn given(code: Secret) -> Self {
         Self { prompt: MfaPrompt::Given(code), asked: Arc::default() }
+    }
+
+    /// Makes a prompt that answers with this code, once, for a session with MFA.
+    pub(crate) fn for_session(code: Secret) -> Self {
+        Self { prompt: MfaPrompt::ForSession(code), asked: Arc::default() }
+    }
+
+    /// Returns true if there is a code for a session with MFA that was not used yet.
+    #[must_use]
+    pub(crate) fn has_session_code(&self) -> bool {
+        matches!(self.prompt, MfaPrompt::ForSession(_)) && !self.was_asked()
+    }
+
+    /// Returns true if a code was requested.
+    #[must_use]
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
     }
 
     /// Makes a prompt that asks at the terminal of this process.
@@ -47,7 +67,7 @@ impl Mfa {
     pub(crate) fn has_user(&self) -> bool {
         match self.prompt {
             MfaPrompt::None => false,
-            MfaPrompt::Given(_) => true,
+            MfaPrompt::Given(_) | MfaPrompt::ForSession(_) => true,
             MfaPrompt::Terminal => open_terminal().is_ok(),
         }
     }
@@ -66,15 +86,23 @@ impl Mfa {
     ///
     /// # Errors
     /// If there is no user to ask, or a code was requested before.
-    pub(crate) async fn code(&self, serial: &str, deadline: &Deadline) -> Result<Secret, SourceError> {
+    pub(crate) async fn code(
+        &self,
+        serial: &str,
+        identity: Option<&IdentityName>,
+        deadline: &Deadline,
+    ) -> Result<Secret, SourceError> {
         let failed = |why: &str, hint: &str| {
             let message = format!("mfa_serial {}: {why}", Escaped(serial));
-            SourceError::new(ErrorKind::LoginRequired, message).with_hint(hint)
+            SourceError::new(ErrorKind::MfaRequired, message).with_hint(hint)
         };
         if matches!(self.prompt, MfaPrompt::None) {
             return Err(failed(
                 "a code is needed, and the daemon cannot ask for one",
-                "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code",
+                &match identity {
+                    Some(name) => format!("run: credenza mfa {}", Quoted(name.as_str())),
+                    None => "run `credenza exec -- CMD` or `credenza get` at a terminal, or with --mfa-code".to_owned(),
+                },
             ));
         }
         if self.asked.swap(true, Ordering::AcqRel) {
@@ -84,28 +112,33 @@ impl Mfa {
             ));
         }
         let code = match &self.prompt {
-            MfaPrompt::Given(code) => code.clone(),
+            MfaPrompt::Given(code) | MfaPrompt::ForSession(code) => code.clone(),
             _ => {
                 deadline.extend(PROMPT_TIMEOUT);
-                let no_terminal = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
-                let terminal = open_terminal().map_err(no_terminal)?;
-                // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
-                let _echo_off = EchoOff::of(&terminal);
-                let serial = Escaped(serial).to_string();
-                let typed = tokio::task::spawn_blocking(move || ask(terminal, &serial)).await;
-                typed
-                    .ok()
-                    .and_then(Result::ok)
-                    .ok_or_else(|| failed("the terminal does not respond", "give --mfa-code"))?
+                let no_code = |_: std::io::Error| failed("there is no terminal to ask at", "give --mfa-code");
+                ask_at_the_terminal(serial).await.map_err(no_code)?
             }
         };
-        // STS wants six digits. Other input may be a password, and is never sent.
-        if code.expose().len() == 6 && code.expose().bytes().all(|b| b.is_ascii_digit()) {
-            Ok(code)
-        } else {
-            Err(failed("a code has six digits", "run the command again"))
-        }
+        // Other input may be a password, and is never sent.
+        if is_code(&code) { Ok(code) } else { Err(failed("a code has six digits", "run the command again")) }
     }
+}
+
+/// Returns true for a code as STS wants it: six digits.
+pub(crate) fn is_code(text: &Secret) -> bool {
+    text.expose().len() == 6 && text.expose().bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Asks for the code of a device or an identity at the terminal of this process, without echo.
+///
+/// # Errors
+/// If there is no terminal, or it does not respond.
+pub(crate) async fn ask_at_the_terminal(about: &str) -> std::io::Result<Secret> {
+    let terminal = open_terminal()?;
+    // Dropping this future restores the terminal, too, so that an interrupt does not leave it without echo.
+    let _echo_off = EchoOff::of(&terminal);
+    let about = Escaped(about).to_string();
+    tokio::task::spawn_blocking(move || ask(terminal, &about)).await.map_err(std::io::Error::other)?
 }
 
 /// Turns off the echo of a terminal until it is dropped, as botocore and the AWS CLI do.
@@ -139,8 +172,8 @@ fn open_terminal() -> std::io::Result<File> {
 }
 
 /// Asks at the terminal itself, since standard input and output may be redirected.
-fn ask(mut terminal: File, serial: &str) -> std::io::Result<Secret> {
-    write!(terminal, "MFA code of {serial}: ")?;
+fn ask(mut terminal: File, about: &str) -> std::io::Result<Secret> {
+    write!(terminal, "MFA code of {about}: ")?;
     terminal.flush()?;
     let mut line = String::new();
     BufReader::new(terminal).read_line(&mut line)?;
@@ -152,7 +185,7 @@ mod tests {
     use super::*;
 
     async fn code(mfa: &Mfa) -> Result<Secret, SourceError> {
-        mfa.code("arn:aws:iam::1:mfa/me\n", &Deadline::default()).await
+        mfa.code("arn:aws:iam::1:mfa/me\n", None, &Deadline::default()).await
     }
 
     #[tokio::test]

@@ -44,6 +44,15 @@ impl LeaseKey {
         Self::Narrowed(Arc::new(NarrowedIdentity { identity, narrowing }))
     }
 
+    /// Returns the key of the same identity and the same names with the policies and the times of this narrowing.
+    pub(crate) fn narrowed_further(&self, narrowing: &Narrowing) -> Self {
+        let (client, user) = match self {
+            Self::Identity(_) => (None, None),
+            Self::Narrowed(narrowed) => (narrowed.narrowing.client.clone(), narrowed.narrowing.user.clone()),
+        };
+        Self::narrowed(self.identity().clone(), Narrowing { client, user, ..narrowing.clone() })
+    }
+
     pub(crate) fn identity(&self) -> &IdentityName {
         match self {
             Self::Identity(name) => name,
@@ -292,6 +301,8 @@ pub(crate) type HandlesByKey = FnvHashMap<LeaseKey, LeaseHandle>;
 pub(crate) struct LeaseHandles {
     pub(crate) identities: HandlesByKey,
     pub(crate) narrowed: HandlesByKey,
+    /// True if the sessions of an identity name the user of their client.
+    pub(crate) needs_users: bool,
 }
 
 impl LeaseHandles {
@@ -314,7 +325,9 @@ impl Deref for LeaseHandles {
 impl FromIterator<(LeaseKey, LeaseHandle)> for LeaseHandles {
     fn from_iter<I: IntoIterator<Item = (LeaseKey, LeaseHandle)>>(handles: I) -> Self {
         let (identities, narrowed) = handles.into_iter().partition(|(key, _)| matches!(key, LeaseKey::Identity(_)));
-        Self { identities, narrowed }
+        let identities: HandlesByKey = identities;
+        let needs_users = identities.values().any(|handle| handle.per_client.user);
+        Self { identities, narrowed, needs_users }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod demand;
 mod inherit;
+mod mfa;
 #[cfg(test)]
 mod tests;
 
@@ -11,9 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,7 @@ use crate::lease::served_profiles::ServedProfileNames;
 use crate::lease::supervisor::inherit::may_inherit;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
 use crate::model::session_name::Placeholder;
 use crate::source::build;
 
@@ -40,7 +42,16 @@ pub(crate) enum SupervisorCommand {
     /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
     Reload,
+    /// Obtains a session with MFA for an identity. The reply is its end.
+    Mfa {
+        identity: IdentityName,
+        code: Secret,
+        reply: oneshot::Sender<MfaReply>,
+    },
 }
+
+/// The end of a session with MFA, if it is known. `None` for an unknown identity.
+pub(crate) type MfaReply = Option<Result<Option<SystemTime>, SourceError>>;
 
 /// The identities and the served profiles of one configuration.
 #[derive(Clone, Debug)]
@@ -79,6 +90,8 @@ pub(crate) struct Supervisor {
     /// The refreshers of single clients, grants and commands.
     narrowed: BTreeMap<Arc<NarrowedIdentity>, RunningRefresher>,
     tasks: JoinSet<Infallible>,
+    /// Requests for sessions with MFA.
+    logins: JoinSet<()>,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<LeaseDemand>,
     handles: watch::Sender<Arc<LeaseHandles>>,
@@ -110,6 +123,7 @@ impl Supervisor {
             running: BTreeMap::new(),
             narrowed: BTreeMap::new(),
             tasks: JoinSet::new(),
+            logins: JoinSet::new(),
             listing: None,
             demands,
             handles,
@@ -146,6 +160,7 @@ impl Supervisor {
                     Err(error) => return Err(self.report_end(error.id(), error.to_string())),
                     Ok((_, never)) => match never {},
                 },
+                Some(_) = self.logins.join_next() => {}
                 () = &mut step_watcher => {}
                 Some(command) = commands.recv() => self.execute(command),
                 (list, names) = next_listing(&mut self.listing) => self.update_profiles(list, names),
@@ -164,6 +179,7 @@ impl Supervisor {
             SupervisorCommand::Refused(why) => {
                 self.config_error.send_replace(Some(why));
             }
+            SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
             SupervisorCommand::Reload => {
                 self.context.credential_cache.forget();
                 for running in self.running.values().chain(self.narrowed.values()) {
@@ -171,6 +187,17 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn obtain_mfa_session(&mut self, name: &IdentityName, code: Secret, reply: oneshot::Sender<MfaReply>) {
+        let Some(identity) = self.identity(name) else {
+            drop(reply.send(None));
+            return;
+        };
+        let all = self.running.values().chain(self.narrowed.values());
+        let handles = all.map(|running| running.handle.clone()).collect();
+        let obtained = mfa::obtain(self.context.clone(), identity, code, handles);
+        self.logins.spawn(async move { drop(reply.send(Some(obtained.await))) });
     }
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its

@@ -48,9 +48,17 @@ pub enum ErrorKind {
     Denied,
     /// A person has to log in.
     LoginRequired,
+    /// A person has to give a code of an MFA device.
+    MfaRequired,
 }
 
 impl ErrorKind {
+    /// Returns true if a person has to do something.
+    #[must_use]
+    pub fn needs_person(self) -> bool {
+        matches!(self, Self::LoginRequired | Self::MfaRequired)
+    }
+
     /// Returns true if the error may go away without a change of any input.
     #[must_use]
     pub fn is_transient(self) -> bool {

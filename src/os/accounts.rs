@@ -16,7 +16,11 @@ pub(crate) fn members(gid: u32) -> Option<Box<[u32]>> {
 
 /// Returns the name of the user of this process; its number, if no line of `/etc/passwd` names it.
 pub(crate) fn own_user() -> String {
-    let uid = rustix::process::geteuid().as_raw();
+    user_name(rustix::process::geteuid().as_raw())
+}
+
+/// Returns the name of a user; its number, if no line of `/etc/passwd` names it.
+pub(crate) fn user_name(uid: u32) -> String {
     name_in(&fs::read_to_string("/etc/passwd").unwrap_or_default(), uid).unwrap_or_else(|| uid.to_string())
 }
 

@@ -3,31 +3,29 @@
 //! A changed token file gives a new token; the old one is accepted for the overlap. The request path sees only the
 //! published [`Clients`].
 
+pub(crate) mod commands;
 pub(crate) mod grants;
 mod token_history;
+mod tokens;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::lease::registry::LeaseRegistry;
-use crate::model::auth_token::check;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
-use crate::os::files::contents::FileContents;
 use crate::os::files::trust::TrustPolicy;
-use crate::server::auth_token;
-use crate::server::auth_token::{AuthTokenError, AuthTokenFile};
+use crate::server::auth_token::{self, AuthTokenFile};
+use crate::server::client_table::commands::{ClientCommand, SharedToken};
 use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState, Grants};
 use crate::server::client_table::token_history::TokenHistory;
 use crate::server::clients::{Client, ClientProof, Clients, ClientsWatch, DefaultIdentity};
@@ -62,58 +60,6 @@ pub(crate) enum ClientTokenSource {
     /// The file of the auth token, with the token that was read at the start. If the file is missing or unfit, the token
     /// stays: cleaning a folder must not lock every program out.
     Kept(Secret, AuthTokenFile),
-}
-
-/// Two clients have one token, so that a request with it could come from either.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("clients {0} and {1} have the same token; give each client a token of its own")]
-pub(crate) struct SharedToken(ClientName, ClientName);
-
-#[derive(Debug)]
-pub(crate) enum ClientCommand {
-    /// Replaces the clients. The reply is the reason why the former ones stay.
-    Replace(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
-    /// Adds a grant. The reply has its token.
-    Grant(GrantOrder, oneshot::Sender<Result<(GrantState, Secret), GrantError>>),
-    Revoke(ClientName, oneshot::Sender<Result<GrantState, GrantError>>),
-    ListGrants(oneshot::Sender<Vec<GrantState>>),
-    /// Makes `default` mean another identity for a time, or itself again.
-    Use(Option<(IdentityName, Option<Duration>)>, oneshot::Sender<Option<SystemTime>>),
-    /// Returns the token of a client, and its file.
-    Token(ClientName, oneshot::Sender<Result<CurrentToken, TokenError>>),
-    /// Writes a new token to the file of a client.
-    Rotate(ClientName, oneshot::Sender<Result<RotatedToken, TokenError>>),
-}
-
-/// The token of a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct CurrentToken {
-    pub(crate) token: Secret,
-    pub(crate) file: Option<PathBuf>,
-}
-
-/// A token that was replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RotatedToken {
-    pub(crate) file: PathBuf,
-    /// The moment from which the old token is refused.
-    pub(crate) old_until: SystemTime,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum TokenError {
-    #[error("there is no client {0}; `credenza check` lists the clients")]
-    UnknownClient(ClientName),
-    #[error("client {0} has no token: its user alone proves who it is")]
-    ByUser(ClientName),
-    #[error("the token of client {client} is in the configuration, which is not written here; change {place}")]
-    Given { client: ClientName, place: String },
-    #[error("client {0} has several token files; write the new token to one of them, and remove the old one later")]
-    SeveralFiles(ClientName),
-    #[error("client {0} has no usable token now: its file is missing or unfit")]
-    None(ClientName),
-    #[error(transparent)]
-    File(#[from] AuthTokenError),
 }
 
 #[derive(Debug)]
@@ -252,52 +198,6 @@ impl ClientTable {
         end
     }
 
-    /// Returns the file of a client's only token.
-    fn token_file(&self, client: &ClientName) -> Result<Option<AuthTokenFile>, TokenError> {
-        let setting = self.settings.clients.iter().find(|setting| setting.client.name == *client);
-        let setting = setting.ok_or_else(|| TokenError::UnknownClient(client.clone()))?;
-        match &setting.tokens[..] {
-            [] => Err(TokenError::ByUser(client.clone())),
-            [ClientTokenSource::Given(..)] => Ok(None),
-            [ClientTokenSource::File(path)] => Ok(Some(AuthTokenFile { path: path.clone(), group: None })),
-            [ClientTokenSource::Kept(_, file)] => Ok(Some(file.clone())),
-            _ => Err(TokenError::SeveralFiles(client.clone())),
-        }
-    }
-
-    fn token(&self, client: &ClientName) -> Result<CurrentToken, TokenError> {
-        let file = match self.token_file(client) {
-            Ok(file) => file.map(|file| file.path),
-            Err(TokenError::SeveralFiles(_)) => None,
-            Err(error) => return Err(error),
-        };
-        let token = self.histories.get(client).and_then(TokenHistory::last);
-        Ok(CurrentToken { token: token.ok_or_else(|| TokenError::None(client.clone()))?, file })
-    }
-
-    /// Writes a new token to the file of a client. The old one is accepted for the overlap.
-    async fn rotate(&mut self, client: &ClientName) -> Result<RotatedToken, TokenError> {
-        let Some(file) = self.token_file(client)? else {
-            let tokens = self.settings.clients.iter().filter(|setting| setting.client.name == *client);
-            let place = tokens.flat_map(|setting| &setting.tokens).find_map(|token| match token {
-                ClientTokenSource::Given(_, place) => Some(place.to_string()),
-                ClientTokenSource::File(_) | ClientTokenSource::Kept(..) => None,
-            });
-            return Err(TokenError::Given { client: client.clone(), place: place.unwrap_or_default() });
-        };
-        let token = auth_token::random().map_err(|error| TokenError::File(file.not_random(error)))?;
-        let (written, path) = (token, file.path.clone());
-        let replaced = tokio::task::spawn_blocking(move || file.replace(&written)).await;
-        // A panic has no other way out, and a runtime that stops needs no answer.
-        match replaced {
-            Ok(replaced) => replaced?,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => std::future::pending().await,
-        }
-        self.read().await;
-        Ok(RotatedToken { file: path, old_until: self.clock.now() + self.settings.overlap })
-    }
-
     async fn replace(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
         let before = std::mem::replace(&mut self.settings, settings);
         let histories = self.histories.clone();
@@ -314,68 +214,6 @@ impl ClientTable {
     async fn read(&mut self) {
         self.read_tokens().await;
         self.publish();
-    }
-
-    /// Reads the tokens of all clients into their histories.
-    async fn read_tokens(&mut self) {
-        self.files.forget();
-        let mut reported = BTreeMap::new();
-        let settings = self.settings.clone();
-        let now = Instant::now();
-        let mut before = std::mem::take(&mut self.histories);
-        for ClientSetting { client, tokens, .. } in &settings.clients {
-            let mut current = Vec::new();
-            for source in tokens {
-                let (path, kept) = match source {
-                    ClientTokenSource::Given(token, _) => {
-                        current.push(token.clone());
-                        continue;
-                    }
-                    ClientTokenSource::File(path) => (path, None),
-                    ClientTokenSource::Kept(token, file) => (&file.path, Some(token)),
-                };
-                match self.read_token(path).await {
-                    Ok(token) => current.push(token),
-                    Err(problem) => {
-                        // The daemon follows its own file: the last good token stays.
-                        let last = || before.get(&client.name).and_then(TokenHistory::last);
-                        current.extend(kept.map(|first| last().unwrap_or_else(|| first.clone())));
-                        reported.insert(path.clone(), problem);
-                    }
-                }
-            }
-            let history = before.remove(&client.name);
-            let history = match history {
-                Some(mut history) => {
-                    if history.update(current, now, settings.overlap) {
-                        let overlap_s = settings.overlap.as_secs();
-                        tracing::info!(client = %client.name, overlap_s, "the token of this client changed");
-                    }
-                    history
-                }
-                None => TokenHistory::new(current),
-            };
-            self.histories.insert(client.name.clone(), history);
-        }
-        for (path, problem) in &reported {
-            if self.reported.get(path) != Some(problem) {
-                tracing::warn!(token_file = %Escaped(&path.to_string_lossy()), "{problem}");
-            }
-        }
-        self.reported = reported;
-    }
-
-    /// Reads a token. White space around it is no part of it.
-    ///
-    /// # Errors
-    /// The reason why the file gives no token.
-    async fn read_token(&self, path: &std::path::Path) -> Result<Secret, String> {
-        let contents = self.files.read(path).await.map_err(|error| format!("{error}; no request can use its token"))?;
-        let judged = contents.facts.without_folders_above().trusted(&self.trust);
-        judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(path)))?;
-        token_of(&contents).map_err(|reason| {
-            format!("no request can use its token: {reason}; write 32 to 4096 visible ASCII characters")
-        })
     }
 
     fn shared_token(&self) -> Option<SharedToken> {
@@ -429,11 +267,4 @@ impl ClientTable {
         clients.default_identity = default_identity;
         self.published.send_replace(Arc::new(clients));
     }
-}
-
-fn token_of(contents: &FileContents) -> Result<Secret, &'static str> {
-    let text = str::from_utf8(&contents.bytes).map_err(|_| "it is not text")?;
-    let token = text.trim();
-    check(token)?;
-    Ok(Secret::new(token))
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
+use crate::model::narrowing::Narrowing;
 use crate::model::secret::Secret;
 
 /// The maximum number of client tokens that are compared one after another. With more clients a token is found by
@@ -23,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) identities: AllowedIdentities,
     /// The end of a grant. No answer tells a later expiration.
     pub(crate) ends: Option<SystemTime>,
+    /// The policies and the times of a grant that may do less than its identity.
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
 }
 
 /// The identities that a client may have.
@@ -61,7 +64,7 @@ impl Client {
     }
 
     pub(crate) fn new(name: ClientName, identities: AllowedIdentities) -> Self {
-        Self { name, identities, ends: None }
+        Self { name, identities, ends: None, narrowing: None }
     }
 
     /// Returns true if the grant of this client is over.

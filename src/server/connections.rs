@@ -353,10 +353,10 @@ mod tests {
             None
         }
 
-        async fn accept(&mut self) -> io::Result<(DuplexStream, Option<ConnectionEnds>)> {
-            let Some(next) = self.0.pop_front() else { return std::future::pending().await };
+        async fn accept(&mut self) -> io::Result<(DuplexStream, Peer)> {
+            let Some((stream, ends)) = self.0.pop_front() else { return std::future::pending().await };
             self.1.fetch_add(1, Ordering::Relaxed);
-            Ok(next)
+            Ok((stream, Peer::at(ends)))
         }
     }
 
@@ -383,7 +383,7 @@ mod tests {
         let mut serving = JoinSet::new();
         for server in [first, second] {
             let slot = limit.take_slot(Peer::at(None)).await.unwrap();
-            serving.spawn(serve_connection(server, protocol(), slot, CancellationToken::new()));
+            serving.spawn(serve_connection(server, None, protocol(), slot, CancellationToken::new()));
         }
         assert_eq!(answers(&mut modest).await, 1);
         let before = answers(&mut greedy).await;

@@ -22,15 +22,16 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use crate::lease::registry::LeaseKey;
+use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
+use crate::server::client_table::commands::{ClientCommand, TokenError};
 use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState};
-use crate::server::client_table::{ClientCommand, TokenError};
 use crate::server::clients::ClientsWatch;
-use crate::server::control::requests::{GrantRequest, Query, RotateRequest, UseRequest};
+use crate::server::control::requests::{GrantBody, MfaBody, Query, RotateBody, UseBody};
 use crate::server::error::{ErrorResponse, unboxed_json};
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::{AnswerFuture, HttpAnswer};
@@ -52,6 +53,7 @@ pub(crate) struct ControlServer {
     pub(crate) clients: ClientsWatch,
     pub(crate) commands: mpsc::Sender<ClientCommand>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
+    pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
     /// The addresses of the TCP listeners.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The paths of the Unix listeners.
@@ -66,7 +68,7 @@ type ControlResult = Result<Bytes, ErrorResponse>;
 const ANSWER_SIZE: usize = 8 * 1024;
 
 #[derive(Serialize)]
-struct GrantAnswer<'a> {
+struct GivenGrant<'a> {
     name: &'a str,
     identity: &'a str,
     expires: String,
@@ -76,7 +78,7 @@ struct GrantAnswer<'a> {
 }
 
 #[derive(Serialize)]
-struct TokenAnswer<'a> {
+struct ShownToken<'a> {
     client: &'a str,
     token_file: Option<Cow<'a, str>>,
     token: &'a str,
@@ -132,6 +134,7 @@ impl ControlServer {
             (&Method::POST, "/use") => self.use_identity(parse(sent)?).await,
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
             (&Method::GET, "/token") => self.token(&query()?).await,
+            (&Method::POST, "/mfa") => self.mfa(parse(sent)?).await,
             (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
             _ => Err(ErrorResponse::no_control_path()),
         }
@@ -178,11 +181,20 @@ impl ControlServer {
         }
     }
 
-    async fn grant(&self, request: GrantRequest) -> ControlResult {
+    async fn grant(&self, request: GrantBody) -> ControlResult {
         let order: GrantOrder = request.order()?;
         self.check_identity(&order.identity).await?;
         let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
-        body(&GrantAnswer {
+        if let Some(narrowing) = &grant.narrowing {
+            // A grant that cannot be narrowed is refused here, not at its first request.
+            let key = self.leases.registry.key_for(&grant.identity, grant.name.as_str(), None);
+            if let Err(error) = self.leases.lease_of(&key.narrowed_further(narrowing)).await {
+                let name = grant.name.clone();
+                let _ = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?;
+                return Err(error);
+            }
+        }
+        body(&GivenGrant {
             name: grant.name.as_str(),
             identity: grant.identity.as_str(),
             expires: timestamp(grant.ends),
@@ -197,7 +209,9 @@ impl ControlServer {
         let name = ClientName::parse(&name).map_err(ErrorResponse::bad_request)?;
         let grant = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?.map_err(grant_error)?;
         let now = self.leases.now();
-        let lease = self.leases.held_lease(&grant.identity);
+        let key = self.leases.registry.key_for(&grant.identity, grant.name.as_str(), None);
+        let key = grant.narrowing.as_ref().map_or_else(|| key.clone(), |narrowing| key.narrowed_further(narrowing));
+        let lease = self.leases.held_lease(&key);
         // Keys that were handed out live on at the service, longer than the grant told.
         let is_session = lease.as_ref().is_some_and(|lease| !lease.is_long_lived);
         let end = lease.as_ref().and_then(|lease| lease.expiration);
@@ -210,7 +224,7 @@ impl ControlServer {
         }))
     }
 
-    async fn use_identity(&self, request: UseRequest) -> ControlResult {
+    async fn use_identity(&self, request: UseBody) -> ControlResult {
         let (identity, lifetime) = request.parts()?;
         let switched = identity.as_str() != IdentityName::DEFAULT;
         if switched {
@@ -224,7 +238,7 @@ impl ControlServer {
         let order = switched.then(|| (identity.clone(), lifetime));
         let until = self.ask(|reply| ClientCommand::Use(order, reply)).await?;
         // Clients hold what they got before until its told expiration.
-        let held = self.leases.held_lease(&before.0).map(|lease| lease.serve_until);
+        let held = self.leases.held_lease(&LeaseKey::Identity(before.0.clone())).map(|lease| lease.serve_until);
         let held = held.map(|end| before.1.map_or(end, |latest| end.min(latest)));
         body(&json!({
             "identity": identity.as_str(),
@@ -254,14 +268,14 @@ impl ControlServer {
         let client = client(query.get("client"))?;
         let name = client.clone();
         let current = self.ask(|reply| ClientCommand::Token(client, reply)).await?.map_err(token_error)?;
-        body(&TokenAnswer {
+        body(&ShownToken {
             client: name.as_str(),
             token_file: current.file.as_ref().map(|file| file.to_string_lossy()),
             token: current.token.expose(),
         })
     }
 
-    async fn rotate(&self, request: RotateRequest) -> ControlResult {
+    async fn rotate(&self, request: RotateBody) -> ControlResult {
         let client = client(request.client.as_deref())?;
         let name = client.clone();
         let rotated = self.ask(|reply| ClientCommand::Rotate(client, reply)).await?.map_err(token_error)?;
@@ -272,11 +286,24 @@ impl ControlServer {
         }))
     }
 
+    async fn mfa(&self, request: MfaBody) -> ControlResult {
+        let MfaBody { identity, code } = request;
+        let identity = IdentityName::new(identity);
+        let (reply, answer) = oneshot::channel();
+        let stopping = || ErrorResponse::stopping(&identity);
+        let command = SupervisorCommand::Mfa { identity: identity.clone(), code, reply };
+        self.supervisor.send(command).await.map_err(|_| stopping())?;
+        let obtained = answer.await.map_err(|_| stopping())?;
+        let obtained = obtained.ok_or_else(|| ErrorResponse::identity_not_found(&identity))?;
+        let until = obtained.map_err(|error| ErrorResponse::no_mfa_session(&error))?;
+        body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
+    }
+
     /// Checks that there is an identity of this name.
     async fn check_identity(&self, identity: &IdentityName) -> Result<(), ErrorResponse> {
         let registry = &self.leases.registry;
         let is_configured = registry.lookup(&LeaseKey::Identity(identity.clone())).is_some();
-        if is_configured || registry.find(identity).await.is_some() {
+        if is_configured || registry.find(&LeaseKey::Identity(identity.clone())).await.is_some() {
             return Ok(());
         }
         Err(ErrorResponse::identity_not_found(identity))
@@ -313,7 +340,7 @@ fn grants(grants: &[GrantState]) -> Value {
             "name": grant.name.as_str(),
             "identity": grant.identity.as_str(),
             "expires": timestamp(grant.ends),
-            "policy_sha256": null,
+            "policy_sha256": grant.policy_sha256,
         })
     };
     grants.iter().map(grant).collect()

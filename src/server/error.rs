@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
 use crate::lease::registry::{LeaseError, LeaseState, RefreshState};
-use crate::model::error::ErrorKind;
+use crate::model::error::{ErrorKind, SourceError};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Quoted;
 use crate::model::time::timestamp;
@@ -89,6 +89,7 @@ impl ErrorResponse {
                     ErrorKind::Misconfigured => (StatusCode::FORBIDDEN, "SourceMisconfigured"),
                     ErrorKind::Denied => (StatusCode::FORBIDDEN, "SourceDenied"),
                     ErrorKind::LoginRequired => (StatusCode::FORBIDDEN, "LoginRequired"),
+                    ErrorKind::MfaRequired => (StatusCode::FORBIDDEN, "MfaRequired"),
                 };
                 let next = match state.refresh {
                     RefreshState::BackingOff { next } | RefreshState::Waiting { next } => {
@@ -129,6 +130,14 @@ impl ErrorResponse {
     /// Tells the owner that there is no client or grant of this name.
     pub(crate) fn no_such_name(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "UnknownName", message)
+    }
+
+    /// Tells the owner why there is no session with MFA.
+    pub(crate) fn no_mfa_session(error: &SourceError) -> Self {
+        match error.kind.is_transient() {
+            true => Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", error.to_string()),
+            false => Self::new(StatusCode::FORBIDDEN, "SourceDenied", error.to_string()),
+        }
     }
 
     /// Tells the owner that a command cannot be executed as things stand.
@@ -261,6 +270,7 @@ mod tests {
             (ErrorKind::Misconfigured, 403, "SourceMisconfigured"),
             (ErrorKind::Denied, 403, "SourceDenied"),
             (ErrorKind::LoginRequired, 403, "LoginRequired"),
+            (ErrorKind::MfaRequired, 403, "MfaRequired"),
         ];
         for (kind, status, code) in table {
             let error = ErrorResponse::no_lease(&"dev".into(), &failed(kind), SystemTime::UNIX_EPOCH);

@@ -16,9 +16,10 @@ use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::lease::registry::{LeaseHandle, LeaseState};
+use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
+use crate::os::accounts;
 use crate::server::access::{AllowedHosts, Authorized, Refusal, authorize};
 use crate::server::clients::{Client, Clients, ClientsWatch, Target};
 use crate::server::error::{ErrorResponse, json, unboxed_json};
@@ -36,6 +37,10 @@ pub(crate) struct RouteState {
     pub(crate) hosts: AllowedHosts,
     pub(crate) started: SystemTime,
 }
+
+/// The proven user of a request's connection.
+#[derive(Clone, Copy, Debug)]
+struct ProvenUser(Option<u32>);
 
 /// Answers requests: access control first, then the lease that is held, then the router.
 #[derive(Clone, Debug)]
@@ -62,7 +67,7 @@ impl Routes {
 
     /// Returns true if access control must know the users of connections.
     pub(crate) fn needs_users(&self) -> bool {
-        self.state.clients.borrow().needs_users()
+        self.state.clients.borrow().needs_users() || self.state.leases.registry.handles.borrow().needs_users
     }
 
     /// Answers one request. `user` is the proven user of the connection. Calls `authorized` if a client sent it.
@@ -93,7 +98,9 @@ impl Routes {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
+        drop(clients);
         parts.extensions.insert(authorized_as);
+        parts.extensions.insert(ProvenUser(user));
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
@@ -116,6 +123,16 @@ impl RouteState {
             return None;
         }
         self.leases.held_body(name)
+    }
+
+    /// Returns the key of the lease that this client gets of an identity.
+    fn lease_key(&self, client: &Client, identity: &IdentityName, user: Option<u32>) -> LeaseKey {
+        let user = user.map(accounts::user_name);
+        let key = self.leases.registry.key_for(identity, client.name.as_str(), user.as_deref());
+        match &client.narrowing {
+            Some(narrowing) => key.narrowed_further(narrowing),
+            None => key,
+        }
     }
 
     /// Returns the identities that this client may have, by name.
@@ -147,7 +164,9 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
     if !client.may_have(&identity) {
         return ErrorResponse::identity_not_allowed(&identity).into();
     }
-    let lease = match state.leases.lease(&identity).await {
+    let user = request.extensions().get().and_then(|ProvenUser(user)| *user);
+    let key = state.lease_key(&client, &identity, user);
+    let lease = match state.leases.lease_of(&key).await {
         Ok(lease) => lease,
         Err(error) => return error.into(),
     };

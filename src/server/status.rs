@@ -115,12 +115,8 @@ impl StatusIdentity {
         Self {
             state: match (usable, &state.error, state.refresh) {
                 (true, None, _) => "ok",
-                (true, Some(LeaseError::Failed { error, .. }), _) if error.kind == ErrorKind::LoginRequired => {
-                    "ok, login required"
-                }
-                (false, Some(LeaseError::Failed { error, .. }), _) if error.kind == ErrorKind::LoginRequired => {
-                    "login required"
-                }
+                (true, Some(LeaseError::Failed { error, .. }), _) if error.kind.needs_person() => "ok, login required",
+                (false, Some(LeaseError::Failed { error, .. }), _) if error.kind.needs_person() => "login required",
                 (true, Some(_), _) => "ok, refresh failing",
                 (false, Some(LeaseError::NotConfigured), _) => "not configured",
                 (false, Some(LeaseError::Failed { .. }), _) => "failing",
@@ -190,6 +186,7 @@ fn kind(kind: ErrorKind) -> &'static str {
         ErrorKind::Misconfigured => "misconfigured",
         ErrorKind::Denied => "denied",
         ErrorKind::LoginRequired => "login required",
+        ErrorKind::MfaRequired => "MFA required",
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::outcome::{Lookup, TraceStep};
 use crate::model::policy::SessionPolicy;
 use crate::model::session_limits::MAX_CHAINED_DURATION;
 use crate::model::time::timestamp;
+use crate::source::mfa_session::mfa_session;
 use crate::source::policy_file::policy_of;
 use crate::source::spec::RoleSpec;
 use crate::source::store::check_store;
@@ -137,13 +138,20 @@ impl AssumeRole {
         caller: &Credentials,
     ) -> Result<Credentials, SourceError> {
         check_store(caller, settings, &format!("cannot assume {}", DisplayArn(&self.role.arn)))?;
+        // A session with MFA proves the user like a code.
+        let session = match &self.role.mfa_serial {
+            Some(serial) if caller.is_long_lived() => mfa_session(context, settings, caller, serial).await?,
+            _ => None,
+        };
+        let mfa_serial = self.role.mfa_serial.as_ref().filter(|_| session.is_none());
+        let caller = session.as_ref().unwrap_or(caller);
         let policy = policy_of(context, &self.role).await?;
         let sent = policy.as_ref().map(SessionPolicy::as_str);
         let key = cache_key("assume role", &self.role, sent, settings, |parts| parts.with_caller(caller));
         let request = || async {
-            let mfa = match &self.role.mfa_serial {
+            let mfa = match mfa_serial {
                 Some(serial) => {
-                    let code = context.mfa.code(serial, &context.deadline).await?;
+                    let code = context.mfa.code(serial, context.identity.as_ref(), &context.deadline).await?;
                     Some(sts::MfaCode { serial: serial.clone(), code })
                 }
                 None => None,
@@ -161,7 +169,7 @@ impl AssumeRole {
             };
             sts::assume_role(context, settings, caller, &request).await
         };
-        let cache_policy = if self.role.mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
+        let cache_policy = if mfa_serial.is_some() { CachePolicy::ASKED } else { CachePolicy::ISSUED };
         let session = context.credential_cache.obtain(&context.clock, key, cache_policy, request).await?;
         // The credentials depend on the login of their base, and belong to the store of their base.
         let (login_ends, endpoint) = (caller.login_ends.clone(), caller.endpoint.clone());

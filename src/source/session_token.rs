@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::outcome::{Lookup, TraceStep};
+use crate::source::mfa_session::mfa_session;
 use crate::source::store::check_store;
 use crate::source::{BoxFuture, Source};
 
@@ -57,6 +58,11 @@ impl SessionTokenSource {
         keys: &Credentials,
     ) -> Result<Credentials, SourceError> {
         check_store(keys, settings, "cannot be exchanged for a session")?;
+        if let Some(serial) = &settings.mfa_serial
+            && let Some(session) = mfa_session(context, settings, keys, serial).await?
+        {
+            return Ok(session);
+        }
         let serial = settings.mfa_serial.as_ref().filter(|_| context.mfa.has_user());
         if serial.is_none() && settings.mfa_serial.is_some() {
             tracing::warn!(
@@ -72,7 +78,7 @@ impl SessionTokenSource {
         let request = || async {
             let mfa = match serial {
                 Some(serial) => {
-                    let code = context.mfa.code(serial, &context.deadline).await?;
+                    let code = context.mfa.code(serial, context.identity.as_ref(), &context.deadline).await?;
                     Some(sts::MfaCode { serial: serial.clone(), code })
                 }
                 None => None,

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub mod control;
 pub mod ecs;
 pub mod harness;
 pub mod imds;

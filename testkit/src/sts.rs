@@ -33,6 +33,8 @@ struct Key {
     secret: String,
     token: Option<String>,
     owner: Owner,
+    /// The device that proved the user of the session.
+    mfa: Option<String>,
 }
 
 /// The principal of a key.
@@ -68,7 +70,7 @@ impl Sts {
 
     /// Accepts signatures for this region; knows one long-lived key pair and no role.
     pub fn start(region: &str) -> Self {
-        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None, owner: Owner::User };
+        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None, owner: Owner::User, mfa: None };
         Self::over(State {
             region: region.into(),
             keys: HashMap::from([(Self::ACCESS_KEY_ID.into(), key)]),
@@ -99,13 +101,13 @@ impl Sts {
     /// Adds a key pair, or changes the secret of a known key.
     pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
         let owner = if token.is_some() { Owner::Role } else { Owner::User };
-        let key = Key { secret: secret.into(), token: token.map(Into::into), owner };
+        let key = Key { secret: secret.into(), token: token.map(Into::into), owner, mfa: None };
         self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
     /// Adds the key pair of the root user of the account.
     pub fn know_root(&self, access_key_id: &str, secret: &str) {
-        let key = Key { secret: secret.into(), token: None, owner: Owner::Root };
+        let key = Key { secret: secret.into(), token: None, owner: Owner::Root, mfa: None };
         self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
@@ -256,7 +258,9 @@ impl State {
             let mfa = value(form, "SerialNumber").zip(value(form, "TokenCode"));
             (role.trusted.is_empty() || role.trusted.iter().any(|key| key == caller))
                 && (role.external_id.is_none() || role.external_id.as_deref() == value(form, "ExternalId"))
-                && (role.mfa.is_none() || role.mfa.as_ref().map(|(serial, code)| (&**serial, &**code)) == mfa)
+                && (role.mfa.is_none()
+                    || role.mfa.as_ref().map(|(serial, code)| (&**serial, &**code)) == mfa
+                    || role.mfa.as_ref().map(|(serial, _)| serial) == self.keys[caller].mfa.as_ref())
         });
         if !admits {
             let message = format!("User: {caller} is not authorized to perform: sts:AssumeRole on resource: {arn}");
@@ -289,7 +293,18 @@ impl State {
         if self.keys[caller].token.is_some() {
             return Err((403, "AccessDenied", "Cannot call GetSessionToken with session credentials".into()));
         }
-        Ok(self.issue("GetSessionToken", Owner::Session, seconds, ""))
+        let mfa = value(form, "SerialNumber").zip(value(form, "TokenCode"));
+        let devices: Vec<(String, String)> = self.roles.values().filter_map(|role| role.mfa.clone()).collect();
+        if mfa.is_some_and(|(serial, code)| devices.iter().any(|device| device.0 == serial && device.1 != code)) {
+            let message = "MultiFactorAuthentication failed with invalid MFA one time pass code.";
+            return Err((403, "AccessDenied", message.into()));
+        }
+        let serial = mfa.map(|(serial, _)| serial.to_owned());
+        let issued = self.issue("GetSessionToken", Owner::Session, seconds, "");
+        if let Some(key) = self.keys.get_mut(&format!("ASIA{}", self.issued)) {
+            key.mfa = serial;
+        }
+        Ok(issued)
     }
 
     fn federation_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
@@ -333,7 +348,7 @@ impl State {
         self.issued += 1;
         let n = self.issued;
         let (id, secret, token) = (format!("ASIA{n}"), format!("hush-secret-{n}"), format!("hush/token+{n}=="));
-        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()), owner });
+        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()), owner, mfa: None });
         let end = (self.now() + Duration::from_secs(seconds)).replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
         let end = self.expiration.clone().unwrap_or(end);
         format!(

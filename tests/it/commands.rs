@@ -335,7 +335,7 @@ fn manual_pages_match_the_command_line() {
     let folder = home.path().join("man/deep");
     let written = home.run(&["manual", folder.to_str().unwrap()], &[]);
     assert_eq!(written.code, Some(0), "{written:?}");
-    for page in ["", "-check", "-completions", "-exec", "-get", "-serve", "-status"] {
+    for page in ["", "-check", "-completions", "-exec", "-get", "-grant", "-serve", "-status", "-token-rotate"] {
         let text = fs::read_to_string(folder.join(format!("credenza{page}.1"))).unwrap();
         assert!(text.contains(".SH NAME") && text.contains("CREDENZA_CONFIG"), "{page}: {text}");
     }

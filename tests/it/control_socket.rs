@@ -229,7 +229,7 @@ fn rotated_token_replaces_the_old_one_after_the_overlap() {
     assert_eq!(controlled.key("/credentials", &written), "ASIAdefault");
     assert_eq!(fs::metadata(controlled.home.path().join("web")).unwrap().mode() & 0o777, 0o640, "the mode stays");
     for (client, status, expected) in [
-        ("inline", 409, "line 8: clients.inline.token"),
+        ("inline", 409, "line 9: clients.inline.token"),
         ("job", 409, "has no token"),
         ("nobody", 404, "there is no client nobody"),
         ("owner", 404, "there is no client owner"),
@@ -248,7 +248,7 @@ fn rejects_what_it_does_not_understand() {
         ("POST", "/grants", "[]", 400),
         ("POST", "/grants", r#"{"name":"a","identity":"default"}"#, 400),
         ("POST", "/grants", r#"{"name":"a","identity":"nothing","seconds":9}"#, 404),
-        ("POST", "/grants", r#"{"name":"a","identity":"default","seconds":9,"policy":{}}"#, 409),
+        ("POST", "/grants", r#"{"name":"a","identity":"default","seconds":9,"policy":{}}"#, 400),
         ("POST", "/use", r#"{"identity":"default","seconds":-1}"#, 400),
         ("GET", "/whoami?identity=nothing", "", 404),
         ("GET", "/whoami?identity=%ff", "", 400),

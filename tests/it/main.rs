@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod commands;
+mod control_commands;
 mod control_socket;
 mod daemon_client;
 mod documents;

@@ -200,8 +200,50 @@ fn needs_an_mfa_code_that_the_daemon_cannot_ask_for() {
     assert!(wrong.code == Some(1) && wrong.stderr.contains("AccessDenied"), "{wrong:?}");
     let broker = home.serve(&["--profile", "dev"], &variables(&sts));
     let (answer, _) = broker.wait_for("/credentials", |answer| answer.status == 403);
-    assert_eq!(answer.code(), "LoginRequired");
+    assert_eq!(answer.code(), "MfaRequired");
     assert!(answer.message().contains("the daemon cannot ask"), "{}", answer.message());
+    assert!(answer.message().contains("run: credenza mfa default"), "{}", answer.message());
+}
+
+#[test]
+fn one_code_opens_all_roles_over_the_same_keys() {
+    let (home, sts) = stage(&[]);
+    let device = "arn:aws:iam::123456789012:mfa/me";
+    let roles = ["arn:aws:iam::123456789012:role/one", "arn:aws:iam::123456789012:role/two"];
+    let mut config = String::from("[profile base]\n");
+    for (name, role) in ["one", "two"].iter().zip(roles) {
+        sts.allow(role, Role { mfa: Some((device.into(), "123456".into())), ..Role::default() });
+        writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = base\nmfa_serial = {device}").unwrap();
+    }
+    home.write(".aws/config", config);
+    let identities =
+        "[identities.one]\nsources = [{ profile = \"one\" }]\n[identities.two]\nsources = [{ profile = \"two\" }]\n";
+    let broker = home.serve_config(identities, &variables(&sts));
+    for name in ["one", "two"] {
+        let (answer, _) = broker.wait_for(&format!("/credentials/{name}"), |answer| answer.status == 403);
+        assert!(
+            answer.code() == "MfaRequired" && answer.message().contains(&format!("credenza mfa {name}")),
+            "{answer:?}"
+        );
+    }
+    let mfa = |arguments: &[&str]| home.run(&[&["mfa", "--config", "credenza.toml"], arguments].concat(), &[]);
+    let wrong = mfa(&["one", "--mfa-code", "654321"]);
+    assert!(wrong.code == Some(1) && wrong.stderr.contains("MultiFactorAuthentication failed"), "{wrong:?}");
+    let unknown = mfa(&["three", "--mfa-code", "123456"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("identity three: not found"), "{unknown:?}");
+    let none = mfa(&["default", "--mfa-code", "123456"]);
+    assert!(none.code == Some(1), "{none:?}");
+    let opened = mfa(&["one", "--mfa-code", "123456"]);
+    assert!(opened.code == Some(0) && opened.stdout.contains("identity one has an MFA session until"), "{opened:?}");
+    for name in ["one", "two"] {
+        broker.wait_for_identity(name);
+        let status = &broker.get("/status").json()["identities"][name];
+        assert!(status["login_ends"].is_string() && status["login_command"] == "credenza mfa one", "{status}");
+    }
+    // STS got the right code once, and the wrong one once.
+    let sent = |code: &str| sts.forms().iter().filter(|form| value(form, "TokenCode") == Some(code)).count();
+    assert_eq!((sent("123456"), sent("654321")), (1, 1));
+    assert!(!broker.log().contains("123456") && !broker.log().contains("654321"), "a code is in the log");
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
+use testkit::control::ControlServer;
 use testkit::harness::{Home, until, wrapped};
+use testkit::server::{Reply, Seen};
 use testkit::sts::{Role, Sts};
 
 const REGION: &str = "eu-central-1";
@@ -153,6 +155,26 @@ fn restores_the_terminal_after_an_interrupt() {
         assert_eq!(screen.shown(), format!("{QUESTION}\r\n"), "{arguments:?}");
         assert!(sts.actions().is_empty());
     }
+}
+
+#[test]
+fn hands_the_mfa_code_to_the_daemon_unseen() {
+    let home = Home::new();
+    let answer = |_: &Seen| Reply::ok(r#"{"identity": "prod", "until": null}"#);
+    let server = ControlServer::start(&home.path().join("run/control.sock"), answer);
+    for typed in [&format!("{CODE}\r"), "12\x03"] {
+        let mut screen = Screen::of(home.command(&["mfa", "prod"]).env("RUST_LOG", "warn"));
+        screen.wait_for("MFA code of identity prod: ");
+        assert!(!screen.echoes());
+        screen.types(typed);
+        let (code, printed) = screen.ends();
+        let expected =
+            if typed.starts_with(CODE) { (Some(0), "identity prod has an MFA session\n") } else { (Some(130), "") };
+        assert_eq!((code, &*printed), expected, "{}", screen.shown());
+        assert!(screen.echoes() && !screen.shown().contains(CODE), "{:?}", screen.shown());
+    }
+    let [seen] = &server.take()[..] else { panic!("an interrupt sends nothing") };
+    assert!(String::from_utf8_lossy(&seen.body).contains(CODE));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::options;
 use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::{ArgumentValues, argument_name};
+use crate::cli::control::ControlCommand;
 use crate::cli::login::LoginRequest;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
@@ -51,6 +52,7 @@ pub(crate) enum Command {
         watch: bool,
     },
     Login(LoginRequest),
+    Control(ControlCommand),
     Completions(Shell),
     Manual(PathBuf),
 }
@@ -60,12 +62,13 @@ impl Command {
     pub(crate) fn refuse_unused_flags(&self, values: &ArgumentValues<'_>) -> Result<(), String> {
         let (name, unused) = match self {
             Self::Get { from_daemon: false, .. } => ("get", options::SERVER),
-            Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::SOURCES),
-            Self::Env { .. } => ("env", options::SOURCES),
+            Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::UNUSED_BY_CLIENTS),
+            Self::Env { .. } => ("env", options::UNUSED_BY_CLIENTS),
             Self::Exec { .. } => ("exec", options::SERVER),
             Self::Status { .. } => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Profiles { .. } => ("profiles", options::SERVER),
+            Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),
             Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
         match values.flags(unused.iter().copied().flatten().chain(&options::IMDS)).next() {

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser};
 use tracing_subscriber::filter::Targets;
 
+use crate::cli::args::control::socket_path;
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
 use crate::config::listen::ListenAddress;
@@ -33,10 +34,24 @@ const REGION: &[&str] = &["region"];
 
 pub(crate) const SOURCES: &[&[&str]] = &[KEYS, &["profile", "credentials_file", "config_file"], REGION];
 
-pub(crate) const UNUSED_BY_LOGIN: &[&[&str]] = &[KEYS, REGION, SERVER[0]];
+/// The flags that the HTTP clients of a daemon do not use.
+pub(crate) const UNUSED_BY_CLIENTS: &[&[&str]] = &[SOURCES[0], SOURCES[1], SOURCES[2], CONTROL_SOCKET];
+
+pub(crate) const UNUSED_BY_LOGIN: &[&[&str]] = &[KEYS, REGION, SERVER[0], CONTROL_SOCKET];
 
 pub(crate) const SERVER: &[&[&str]] =
-    &[&["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"]];
+    &[&["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"], CONTROL_SOCKET];
+
+/// The flags that the commands of the control socket do not use. The token file says where the socket is.
+pub(crate) const UNUSED_BY_CONTROL: &[&[&str]] = &[
+    KEYS,
+    &["profile", "credentials_file", "config_file", "serve_profiles"],
+    REGION,
+    &["listen", "allow_remote", "token_group", "auth_token", "auth_token_file"],
+];
+
+/// The control socket, for `serve`, `check` and the commands that use it.
+const CONTROL_SOCKET: &[&str] = &["control_socket"];
 
 /// The flags of the IMDS server. Only `serve` and `check` use them.
 pub(crate) const IMDS: [&str; 3] = ["imds_listen", "imds_identity", "imds_allow_v1"];
@@ -153,7 +168,7 @@ pub(crate) struct SourceOptions {
 
 /// The flags of the HTTP server.
 #[derive(Args)]
-#[command(next_help_heading = "Daemon (serve, check, status, env, get --from-daemon)")]
+#[command(next_help_heading = "Daemon (serve, check, and the commands that ask a running daemon)")]
 pub(crate) struct ServerOptions {
     #[arg(
         help = "Listen on this address; repeat for more [default: 127.0.0.1:9733 and [::1]:9733]",
@@ -176,6 +191,10 @@ pub(crate) struct ServerOptions {
     /// Let this group (name or number) read the token file
     #[arg(long, env = "CREDENZA_TOKEN_GROUP", value_name = "GROUP", value_parser = value::account)]
     pub(crate) token_group: Option<Account>,
+
+    /// The socket for grants and the other commands of the owner [default: control.sock beside the token file]
+    #[arg(long, env = "CREDENZA_CONTROL_SOCKET", value_name = "PATH", value_parser = socket_path)]
+    pub(crate) control_socket: Option<PathBuf>,
 
     /// Use this auth token and write no file; other users see it in the process list
     #[arg(long, env = "CREDENZA_AUTH_TOKEN", value_name = "TOKEN")]

@@ -7,7 +7,11 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap_complete::Shell;
 
+use crate::cli::args::control::{
+    GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
+};
 use crate::cli::args::options::{PolicyOptions, lifetime};
+use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
@@ -144,7 +148,8 @@ Examples:
   credenza status --ready || echo not yet
   credenza status --watch
   credenza status --watch --json | jq -c '.identities.default.state'
-It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file.")]
+It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file. If \
+there are [clients], or with --control-socket, it asks the control socket, which shows grants as well.")]
     Status {
         /// Print nothing; exit with 0 if every eager identity is ready, else with 1; needs no token
         #[arg(long, env = "CREDENZA_READY", value_parser = BoolishValueParser::new())]
@@ -180,6 +185,77 @@ code there. The token is written to ~/.aws/sso/cache, where the AWS CLI and the 
         /// Print the page, and open no browser
         #[arg(long, env = "CREDENZA_NO_BROWSER", value_parser = BoolishValueParser::new())]
         no_browser: bool,
+    },
+
+    /// Give one task an identity for a time: make a client of a running daemon, and print the variables for it
+    #[command(after_help = "\
+Examples:
+  credenza grant build --identity dev --for 30m --format dotenv > build.env
+  credenza grant agent --identity prod --for 1h --policy read-only.json --client-file ./agent.token
+  eval \"$(credenza grant me --identity dev --for 8h)\"
+The output contains the token, or with --client-file its path. A grant ends after its period, by `credenza revoke`, and \
+with the daemon. A policy narrows the session at AWS; it never adds rights.")]
+    Grant(GrantArguments),
+
+    /// List the grants of a running daemon; shows no token
+    #[command(after_help = "\
+Examples:
+  credenza grants
+  credenza grants --json | jq -r '.[].name'")]
+    Grants(JsonArguments),
+
+    /// End a grant of a running daemon, and say until when its keys are valid
+    #[command(after_help = "\
+Example:
+  credenza revoke build
+If the keys belong to a session, it prints the IAM policy that ends them at AWS.")]
+    Revoke(RevokeArguments),
+
+    /// Choose the identity that /credentials gives to clients of a running daemon
+    #[command(after_help = "\
+Examples:
+  credenza use prod --for 1h
+  credenza use default
+It concerns clients that may have more than one identity, and ends with the daemon.")]
+    Use(UseArguments),
+
+    /// Show account, ARN, source and expiration of an identity of a running daemon
+    #[command(after_help = "\
+Examples:
+  credenza whoami
+  credenza whoami prod --verify")]
+    Whoami(WhoamiArguments),
+
+    /// Make a running daemon read its configuration again
+    #[command(after_help = "\
+Example:
+  credenza reload && credenza status")]
+    Reload(JsonArguments),
+
+    /// Show or rotate the auth token of a running daemon, or the token of a client
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  credenza token show
+  credenza token rotate --client web"
+    )]
+    Token(TokenSubcommand),
+
+    /// Give a running daemon the code of an MFA device, for every role over the same keys
+    #[command(after_help = "\
+Examples:
+  credenza mfa prod
+  printf '%s' 123456 | credenza mfa prod --mfa-code -
+The daemon uses the code once, for a session that it keeps until its end.")]
+    Mfa(MfaArguments),
+
+    /// Print names of a running daemon for completion scripts
+    #[command(hide = true)]
+    CompleteNames {
+        /// The kind of names
+        #[arg(value_enum)]
+        kind: NameKind,
     },
 
     /// Print a completion script for a shell

@@ -1,9 +1,12 @@
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use clap::ArgAction;
+use clap_complete::Shell;
 
 use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::*;
+use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
 use crate::config::server::AuthTokenConfig;
@@ -108,9 +111,36 @@ fn parses_every_command() {
     ] {
         assert_eq!(valid(line).command, expected, "{line}");
     }
-    let mut script = Vec::new();
-    write_completions(Shell::Bash, &mut script);
-    assert!(String::from_utf8(script).unwrap().contains("--secret-access-key-file"));
+}
+
+#[test]
+fn parses_commands_of_the_control_socket() {
+    for (line, expected) in [
+        ("revoke build", ControlCommand::Revoke { name: "build".into(), json: false }),
+        (
+            "use prod --for 1h30m --json",
+            ControlCommand::Use { identity: "prod".into(), period: Some(Duration::from_secs(5400)), json: true },
+        ),
+        ("whoami", ControlCommand::Whoami { identity: "default".into(), verify: false, json: false }),
+        ("token show --client web", ControlCommand::ShowToken { client: Some("web".into()), json: false }),
+        ("token rotate --json", ControlCommand::RotateToken { client: None, json: true }),
+        ("mfa a --mfa-code -", ControlCommand::Mfa { identity: "a".into(), code: Some("123456".into()), json: false }),
+        ("mfa a", ControlCommand::Mfa { identity: "a".into(), code: None, json: false }),
+        ("complete-names grants", ControlCommand::CompleteNames(NameKind::Grants)),
+    ] {
+        let invocation = run(&format!("{line} --control-socket /s"), "123456\n").unwrap();
+        assert_eq!(invocation.command, Command::Control(expected), "{line}");
+        assert_eq!(invocation.overrides.control_socket.as_deref(), Some(Path::new("/s")));
+    }
+    let line = "grant build --identity dev --for 90s --policy p --policy-arn arn:aws:iam::aws:policy/A,arn:aws:iam::aws:policy/B --client-file f --replace --format fish";
+    let Command::Control(ControlCommand::Grant(grant)) = valid(line).command else { panic!() };
+    assert_eq!((grant.name.as_str(), grant.identity.as_str(), grant.period.as_secs()), ("build", "dev", 90));
+    assert_eq!((grant.policies.policy_arn.len(), grant.replace, grant.dialect), (2, true, Some(ShellDialect::Fish)));
+    assert_eq!((grant.policies.policy, grant.client_file), (Some("p".into()), Some("f".into())));
+    let Command::Control(ControlCommand::Grant(grant)) = valid("grant a --identity b --for 1s --json").command else {
+        panic!()
+    };
+    assert_eq!(grant.dialect, None);
 }
 
 #[test]
@@ -146,6 +176,10 @@ fn usage_errors_say_what_to_do() {
         ("login --imds-identity a", "--imds-identity has no meaning for `credenza login`"),
         ("profiles --imds-identity a", "--imds-identity has no meaning for `credenza profiles`"),
         ("exec --allow-remote -- ls", "--allow-remote has no meaning for `credenza exec`"),
+        ("grants --profile dev", "--profile has no meaning for `credenza grants`"),
+        ("token show --imds-identity a", "--imds-identity has no meaning for `credenza token show`"),
+        ("get --control-socket s", "--control-socket has no meaning for `credenza get`"),
+        ("grant a --identity b --for 1m --json --format env", "--json and --format are both given"),
         ("status --profile dev", "--profile has no meaning for `credenza status`"),
         ("exec", "<CMD>"),
         ("exec ls", "ls"),

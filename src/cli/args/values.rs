@@ -80,7 +80,8 @@ impl<'a> ArgumentValues<'a> {
         Ok(text.map_err(|reason| format!("{name}: {reason}"))?.map(TextSource::Literal))
     }
 
-    fn read_stdin(&mut self, reader: &str) -> Result<Secret, String> {
+    /// Reads standard input for this flag, once.
+    pub(crate) fn read_stdin(&mut self, reader: &str) -> Result<Secret, String> {
         if let Some(first) = &self.stdin_reader {
             return Err(format!("{first} and {reader} both read standard input; name a file for one of them"));
         }

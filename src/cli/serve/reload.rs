@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
-use crate::server::client_table::ClientCommand;
+use crate::server::client_table::commands::ClientCommand;
 use crate::server::control::ReloadRequest;
 
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.

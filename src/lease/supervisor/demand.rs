@@ -39,7 +39,7 @@ impl Supervisor {
     }
 
     /// Returns the configured identity of this name, or that of a served profile.
-    fn identity(&self, name: &IdentityName) -> Option<Identity> {
+    pub(super) fn identity(&self, name: &IdentityName) -> Option<Identity> {
         if let Some(running) = self.running.get(name) {
             return Some(running.identity.clone());
         }

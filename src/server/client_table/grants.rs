@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
+use crate::model::narrowing::Narrowing;
+use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
 use crate::server::clients::{AllowedIdentities, Client, ClientProof};
 
@@ -19,6 +21,23 @@ pub(crate) struct GrantOrder {
     pub(crate) lifetime: Duration,
     /// Replaces a grant of this name.
     pub(crate) replace: bool,
+    /// The policies that limit the session of the grant.
+    pub(crate) policy: Option<SessionPolicy>,
+    pub(crate) policy_arns: Vec<Box<str>>,
+}
+
+impl GrantOrder {
+    /// Returns the narrowing of a grant that ends at `ends`. `None` if it may do all that its identity may.
+    pub(crate) fn narrowing(&self, ends: SystemTime) -> Option<Narrowing> {
+        let narrowing = Narrowing {
+            policy: self.policy.clone(),
+            policy_arns: self.policy_arns.clone(),
+            duration: Some(self.lifetime.min(LONGEST_SESSION)),
+            until: Some(ends),
+            ..Narrowing::default()
+        };
+        narrowing.has_policy().then_some(narrowing)
+    }
 }
 
 /// A grant as it is listed: without its token.
@@ -27,6 +46,9 @@ pub(crate) struct GrantState {
     pub(crate) name: ClientName,
     pub(crate) identity: IdentityName,
     pub(crate) ends: SystemTime,
+    /// The policy as STS gets it, as a SHA-256 in hexadecimal.
+    pub(crate) policy_sha256: Option<Box<str>>,
+    pub(crate) narrowing: Option<Arc<Narrowing>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +65,10 @@ pub(crate) enum GrantError {
     NoToken(String),
 }
 
+/// The longest session of a grant, which is renewed under the same name: the default maximum of a role, and the maximum
+/// of a role chain.
+const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+
 /// The maximum number of grants. Each takes some hundred bytes.
 const MAX_GRANTS: usize = 10_000;
 
@@ -53,8 +79,7 @@ pub(crate) struct Grants(BTreeMap<ClientName, Grant>);
 struct Grant {
     token: Secret,
     client: Arc<Client>,
-    identity: IdentityName,
-    ends: SystemTime,
+    state: GrantState,
     /// The end on the monotonic clock. The end that comes first counts.
     ends_at: Instant,
 }
@@ -71,7 +96,9 @@ impl Grants {
         now: SystemTime,
         instant: Instant,
     ) -> Result<GrantState, GrantError> {
-        let GrantOrder { name, identity, lifetime, replace } = order;
+        let ends = now + order.lifetime;
+        let narrowing = order.narrowing(ends).map(Arc::new);
+        let GrantOrder { name, identity, lifetime, replace, policy, .. } = order;
         self.drop_ended(now, instant);
         if self.0.contains_key(&name) && !replace {
             return Err(GrantError::NameInUse(name));
@@ -79,11 +106,11 @@ impl Grants {
         if self.0.len() >= MAX_GRANTS && !self.0.contains_key(&name) {
             return Err(GrantError::TooMany(MAX_GRANTS));
         }
-        let ends = now + lifetime;
         let client = Client::new(name.clone(), AllowedIdentities::Only(identity.clone()));
-        let client = Arc::new(Client { ends: Some(ends), ..client });
-        let state = GrantState { name: name.clone(), identity: identity.clone(), ends };
-        self.0.insert(name, Grant { token, client, identity, ends, ends_at: instant + lifetime });
+        let client = Arc::new(Client { ends: Some(ends), narrowing: narrowing.clone(), ..client });
+        let policy_sha256 = policy.as_ref().map(SessionPolicy::sha256);
+        let state = GrantState { name: name.clone(), identity, ends, policy_sha256, narrowing };
+        self.0.insert(name, Grant { token, client, state: state.clone(), ends_at: instant + lifetime });
         Ok(state)
     }
 
@@ -92,19 +119,18 @@ impl Grants {
     /// # Errors
     /// If there is none of this name.
     pub(crate) fn revoke(&mut self, name: &ClientName) -> Result<GrantState, GrantError> {
-        let grant = self.0.remove(name).ok_or_else(|| GrantError::Unknown(name.clone()))?;
-        Ok(GrantState { name: name.clone(), identity: grant.identity, ends: grant.ends })
+        self.0.remove(name).map(|grant| grant.state).ok_or_else(|| GrantError::Unknown(name.clone()))
     }
 
     /// Keeps the grants whose identity exists.
     pub(crate) fn retain(&mut self, exists: impl Fn(&IdentityName) -> bool) -> Vec<ClientName> {
-        let gone = self.0.extract_if(.., |_, grant| !exists(&grant.identity));
+        let gone = self.0.extract_if(.., |_, grant| !exists(&grant.state.identity));
         gone.map(|(name, _)| name).collect()
     }
 
     /// Removes the grants that are over. Returns their names.
     pub(crate) fn drop_ended(&mut self, now: SystemTime, instant: Instant) -> Vec<ClientName> {
-        let ended = self.0.extract_if(.., |_, grant| grant.ends <= now || grant.ends_at <= instant);
+        let ended = self.0.extract_if(.., |_, grant| grant.state.ends <= now || grant.ends_at <= instant);
         ended.map(|(name, _)| name).collect()
     }
 
@@ -113,12 +139,7 @@ impl Grants {
     }
 
     pub(crate) fn list(&self) -> Vec<GrantState> {
-        let state = |(name, grant): (&ClientName, &Grant)| GrantState {
-            name: name.clone(),
-            identity: grant.identity.clone(),
-            ends: grant.ends,
-        };
-        self.0.iter().map(state).collect()
+        self.0.values().map(|grant| grant.state.clone()).collect()
     }
 
     pub(crate) fn proofs(&self) -> impl Iterator<Item = ClientProof> + '_ {
@@ -137,7 +158,8 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn order(name: &str, lifetime: Duration, replace: bool) -> GrantOrder {
-        GrantOrder { name: name.into(), identity: "web".into(), lifetime, replace }
+        let (policy, policy_arns) = (None, Vec::new());
+        GrantOrder { name: name.into(), identity: "web".into(), lifetime, replace, policy, policy_arns }
     }
 
     #[tokio::test(start_paused = true)]

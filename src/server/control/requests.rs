@@ -8,6 +8,9 @@ use serde::Deserialize;
 
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
+use crate::model::policy::SessionPolicy;
+use crate::model::secret::Secret;
+use crate::model::session_limits::check_policies;
 use crate::server::client_table::grants::GrantOrder;
 use crate::server::error::ErrorResponse;
 
@@ -16,7 +19,7 @@ const LONGEST: u64 = 30 * 24 * 3600;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct GrantRequest {
+pub(crate) struct GrantBody {
     name: Box<str>,
     identity: Box<str>,
     seconds: u64,
@@ -28,35 +31,35 @@ pub(crate) struct GrantRequest {
     policy_arns: Vec<Box<str>>,
 }
 
-impl GrantRequest {
+impl GrantBody {
     /// Returns the order.
     ///
     /// # Errors
-    /// If a part is not valid. A grant with a policy is refused: it must never open more than it should.
+    /// If a part is not valid.
     pub(crate) fn order(self) -> Result<GrantOrder, ErrorResponse> {
-        if self.policy.is_some() || !self.policy_arns.is_empty() {
-            return Err(ErrorResponse::conflict(
-                "grants cannot be narrowed by a policy yet; name an identity whose role has only the needed rights",
-            ));
-        }
+        let policy = self.policy.map(|policy| SessionPolicy::parse(&policy.to_string())).transpose();
+        let policy = policy.map_err(|error| ErrorResponse::bad_request(format!("policy: {error}")))?;
+        check_policies(policy.as_ref(), &self.policy_arns).map_err(ErrorResponse::bad_request)?;
         Ok(GrantOrder {
             name: ClientName::parse(&self.name).map_err(ErrorResponse::bad_request)?,
             identity: identity(&self.identity)?,
             lifetime: lifetime(self.seconds)?,
             replace: self.replace,
+            policy,
+            policy_arns: self.policy_arns,
         })
     }
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct UseRequest {
+pub(crate) struct UseBody {
     identity: Box<str>,
     #[serde(default)]
     seconds: Option<u64>,
 }
 
-impl UseRequest {
+impl UseBody {
     /// Returns the identity, and the time for which `default` means it.
     ///
     /// # Errors
@@ -68,9 +71,16 @@ impl UseRequest {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RotateRequest {
+pub(crate) struct RotateBody {
     #[serde(default)]
     pub(crate) client: Option<Box<str>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MfaBody {
+    pub(crate) identity: Box<str>,
+    pub(crate) code: Secret,
 }
 
 fn identity(text: &str) -> Result<IdentityName, ErrorResponse> {
@@ -127,7 +137,7 @@ mod tests {
     #[test]
     fn refuses_orders_that_are_not_valid() {
         let order = |body: serde_json::Value| {
-            let request: Result<GrantRequest, _> = serde_json::from_value(body);
+            let request: Result<GrantBody, _> = serde_json::from_value(body);
             request
                 .map_err(|error| error.to_string())
                 .and_then(|request| request.order().map_err(|error| error.message))
@@ -142,8 +152,8 @@ mod tests {
             ("seconds", json!(0), "between 1 s"),
             ("seconds", json!(-1), "invalid value"),
             ("seconds", json!(u64::MAX), "between 1 s"),
-            ("policy", json!({"Version": "2012-10-17"}), "cannot be narrowed"),
-            ("policy_arns", json!(["arn:aws:iam::aws:policy/ReadOnlyAccess"]), "cannot be narrowed"),
+            ("policy", json!({"Version": "2012-10-17"}), "policy: "),
+            ("policy_arns", json!(["ReadOnlyAccess"]), "ReadOnlyAccess"),
             ("polici", json!({}), "unknown field"),
         ] {
             let mut body = good.clone();

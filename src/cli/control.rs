@@ -1,0 +1,179 @@
+//! The commands of the control socket, by which the owner of a running daemon makes grants, chooses identities and
+//! rotates tokens.
+//!
+//! Each command sends one request and returns its output. [`socket`] finds the daemon, [`client`] talks to it.
+
+pub(crate) mod answer;
+pub(crate) mod client;
+pub(crate) mod client_file;
+pub(crate) mod complete_names;
+pub(crate) mod grant;
+pub(crate) mod grants;
+pub(crate) mod mfa;
+pub(crate) mod reload;
+pub(crate) mod revoke;
+pub(crate) mod socket;
+pub(crate) mod token;
+pub(crate) mod use_identity;
+pub(crate) mod whoami;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::cli::control::complete_names::NameKind;
+use crate::cli::control::grant::GrantCommand;
+use crate::cli::error::CommandError;
+use crate::config::Config;
+use crate::config::load::{self, ConfigLoader, LoadError};
+use crate::context::Context;
+use crate::model::client_name::ClientName;
+use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
+use crate::os::environment::Environment;
+use crate::os::files::Files;
+use crate::os::files::trust::TrustPolicy;
+
+/// A command of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ControlCommand {
+    Grant(GrantCommand),
+    Grants {
+        json: bool,
+    },
+    Revoke {
+        name: ClientName,
+        json: bool,
+    },
+    Use {
+        identity: IdentityName,
+        /// The period after which `default` is its own identity again. `None` means until the daemon ends.
+        period: Option<Duration>,
+        json: bool,
+    },
+    Whoami {
+        identity: IdentityName,
+        verify: bool,
+        json: bool,
+    },
+    Reload {
+        json: bool,
+    },
+    ShowToken {
+        client: Option<ClientName>,
+        json: bool,
+    },
+    RotateToken {
+        client: Option<ClientName>,
+        json: bool,
+    },
+    Mfa {
+        identity: IdentityName,
+        /// The code. `None` asks for it at the terminal.
+        code: Option<Secret>,
+        json: bool,
+    },
+    CompleteNames(NameKind),
+}
+
+impl ControlCommand {
+    /// Returns the name of the command.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Grant(_) => "grant",
+            Self::Grants { .. } => "grants",
+            Self::Revoke { .. } => "revoke",
+            Self::Use { .. } => "use",
+            Self::Whoami { .. } => "whoami",
+            Self::Reload { .. } => "reload",
+            Self::ShowToken { .. } => "token show",
+            Self::RotateToken { .. } => "token rotate",
+            Self::Mfa { .. } => "mfa",
+            Self::CompleteNames(_) => "complete-names",
+        }
+    }
+}
+
+/// The inputs of a command of the control socket.
+#[derive(Debug)]
+pub(crate) struct ControlInputs {
+    pub(crate) context: Context,
+    pub(crate) config: Config,
+    /// The socket that `--control-socket` or its variable names.
+    pub(crate) named: Option<PathBuf>,
+}
+
+/// The output of a command.
+#[derive(Default)]
+pub(crate) struct CommandOutput {
+    /// The text for standard output. It may contain a token.
+    pub(crate) text: Zeroizing<String>,
+    /// Lines for standard error, without a secret.
+    pub(crate) notes: Vec<String>,
+}
+
+impl std::fmt::Debug for CommandOutput {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommandOutput").field("notes", &self.notes).finish_non_exhaustive()
+    }
+}
+
+impl From<String> for CommandOutput {
+    fn from(text: String) -> Self {
+        Self { text: Zeroizing::new(text), notes: Vec::new() }
+    }
+}
+
+impl ControlInputs {
+    /// Loads the configuration, which decides where the socket is.
+    ///
+    /// A file with an error leaves the defaults: a grant must be revocable, and `reload` shows the daemon's view of the
+    /// file.
+    ///
+    /// # Errors
+    /// If flags or variables conflict.
+    pub(crate) async fn load(
+        loader: &ConfigLoader,
+        environment: Environment,
+        files: Files,
+        named: Option<PathBuf>,
+    ) -> Result<Self, LoadError> {
+        let config = match loader.load_for_client().await {
+            Ok(config) => config,
+            Err(error) => {
+                let config = loader.without_file()?;
+                tracing::warn!("the configuration is not used to find the control socket: {error}");
+                config
+            }
+        };
+        let owners = match load::resolve_accounts(&config) {
+            Ok(accounts) => accounts.trusted_owners.into(),
+            Err(_) => Default::default(),
+        };
+        let folders = config.trusted_files.folders.iter().map(|folder| environment.expand(folder)).collect();
+        let trust = TrustPolicy::of_process(owners, folders);
+        Ok(Self { context: Context { trust, ..Context::new(environment, files) }, config, named })
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// If no daemon answers at the control socket, or it refuses the request.
+pub(crate) async fn control(command: ControlCommand, inputs: &ControlInputs) -> Result<CommandOutput, CommandError> {
+    match command {
+        ControlCommand::Grant(request) => grant::grant(inputs, &request).await,
+        ControlCommand::Grants { json } => grants::grants(inputs, json).await,
+        ControlCommand::Revoke { name, json } => revoke::revoke(inputs, &name, json).await,
+        ControlCommand::Use { identity, period, json } => {
+            use_identity::use_identity(inputs, &identity, period, json).await
+        }
+        ControlCommand::Whoami { identity, verify, json } => whoami::whoami(inputs, &identity, verify, json).await,
+        ControlCommand::Reload { json } => reload::reload(inputs, json).await,
+        ControlCommand::ShowToken { client, json } => token::show(inputs, client.as_ref(), json).await,
+        ControlCommand::RotateToken { client, json } => token::rotate(inputs, client.as_ref(), json).await,
+        ControlCommand::Mfa { identity, code, json } => mfa::mfa(inputs, &identity, code, json).await,
+        ControlCommand::CompleteNames(kind) => Ok(complete_names::complete_names(inputs, kind).await.into()),
+    }
+}

@@ -1,0 +1,70 @@
+//! `credenza complete-names`: the names that completion scripts offer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::cli::control::ControlInputs;
+use crate::cli::control::client::{ControlRequest, ask};
+use crate::cli::control::grants::ListedGrant;
+
+/// The maximum time for names: a user waits for them at the prompt.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(300);
+
+/// The kind of names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NameKind {
+    /// The identities of the running daemon
+    Identities,
+    /// The clients of the running daemon
+    Clients,
+    /// The grants of the running daemon
+    Grants,
+}
+
+/// Returns the names, one a line. There are none if no daemon answers.
+pub(crate) async fn complete_names(inputs: &ControlInputs, kind: NameKind) -> String {
+    let names = match kind {
+        NameKind::Identities => status_names(inputs, "identities").await,
+        NameKind::Clients => {
+            let configured = inputs.config.clients.iter().flatten().map(|(name, _)| name.to_string());
+            status_names(inputs, "clients").await.into_iter().chain(configured).collect()
+        }
+        NameKind::Grants => {
+            let grants = ask::<Vec<ListedGrant>>(inputs, "", ControlRequest::get("/grants")).await;
+            grants.unwrap_or_default().into_iter().map(|grant| grant.name.into()).collect()
+        }
+    };
+    lines(&names)
+}
+
+async fn status_names(inputs: &ControlInputs, key: &str) -> BTreeSet<String> {
+    let status: Value = ask(inputs, "", ControlRequest::status()).await.unwrap_or_default();
+    match &status[key] {
+        Value::Object(named) => named.keys().cloned().collect(),
+        Value::Array(list) => {
+            let name = |entry: &Value| Some(entry.as_str().or_else(|| entry["name"].as_str())?.to_owned());
+            list.iter().filter_map(name).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+/// Leaves out names that a line cannot hold.
+fn lines(names: &BTreeSet<String>) -> String {
+    let plain = names.iter().filter(|name| !name.chars().any(char::is_control));
+    plain.map(|name| format!("{name}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_is_a_name() {
+        let names = ["b", "a b", "c\nd", "\u{1b}[2J"].map(str::to_owned).into();
+        assert_eq!(lines(&names), "a b\nb\n");
+    }
+}
