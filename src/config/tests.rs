@@ -505,7 +505,7 @@ assume = {{ role_arn = "arn:aws:iam::1:role/r", policy = '{POLICY}', duration = 
 #[test]
 fn refuses_what_sts_would_refuse_in_a_session() {
     let tags: Vec<String> = (0..51).map(|number| format!("k{number} = \"v\"")).collect();
-    let arns = vec!["\"arn:aws:iam::aws:policy/ReadOnlyAccess\""; 11].join(", ");
+    let arns = ["\"arn:aws:iam::aws:policy/ReadOnlyAccess\""; 11].join(", ");
     let long = format!("\"arn:aws:iam::aws:policy/{}\"", "a".repeat(2000));
     for (keys, expected) in [
         ("policy = '{'", "line 1, column 2: a key in double quotes is expected (within the policy)"),

@@ -2,6 +2,8 @@
 //!
 //! If a refresher ends by itself, the daemon ends with an error, because the lease would expire without renewal.
 
+mod demand;
+mod inherit;
 mod mfa;
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::config::identity::Identity;
-use crate::config::profiles::{DEFAULT_IDLE, ServedProfiles};
+use crate::config::profiles::ServedProfiles;
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
@@ -26,13 +28,12 @@ use crate::lease::registry::{
     LeaseDemand, LeaseHandle, LeaseHandles, LeaseKey, LeaseRegistry, NarrowedIdentity, PerClient, WakeReason,
 };
 use crate::lease::served_profiles::ServedProfileNames;
+use crate::lease::supervisor::inherit::may_inherit;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
-use crate::model::narrowing::Narrowing;
 use crate::model::secret::Secret;
 use crate::model::session_name::Placeholder;
 use crate::source::build;
-use crate::source::spec::{LongLivedKeys, RoleSpec, SourceSpec};
 
 #[derive(Debug)]
 pub(crate) enum SupervisorCommand {
@@ -189,10 +190,7 @@ impl Supervisor {
     }
 
     fn obtain_mfa_session(&mut self, name: &IdentityName, code: Secret, reply: oneshot::Sender<MfaReply>) {
-        let running = self.running.get(name).map(|running| running.identity.clone());
-        let is_known = || self.known_profiles.borrow().as_ref().is_some_and(|known| known.contains(name));
-        let profile = || self.profiles.as_ref().filter(|_| is_known()).map(|served| served.identity(name));
-        let Some(identity) = running.or_else(profile) else {
+        let Some(identity) = self.identity(name) else {
             drop(reply.send(None));
             return;
         };
@@ -280,86 +278,6 @@ impl Supervisor {
         }));
     }
 
-    /// Starts the refresher of a served profile or a narrowed identity at its first request, and replies with its
-    /// handle.
-    fn start_demanded(&mut self, LeaseDemand { key, reply }: LeaseDemand) {
-        let running = match &key {
-            LeaseKey::Identity(name) => self.running.get(name),
-            LeaseKey::Narrowed(narrowed) => self.narrowed.get(narrowed),
-        };
-        if let Some(running) = running {
-            let _ = reply.send(running.handle.clone());
-            return;
-        }
-        let Some(identity) = self.identity(key.identity()) else { return };
-        let running = match &key {
-            LeaseKey::Identity(_) => self.spawn(key.clone(), identity, None),
-            LeaseKey::Narrowed(narrowed) => {
-                let narrowing = Some(narrowed.narrowing.clone());
-                self.spawn(key.clone(), Identity { narrowing, eager: false, ..identity }, None)
-            }
-        };
-        running.handle.record_use(self.context.clock.now());
-        let _ = reply.send(running.handle.clone());
-        match key {
-            LeaseKey::Identity(name) => drop(self.running.insert(name, running)),
-            LeaseKey::Narrowed(narrowed) => drop(self.narrowed.insert(narrowed, running)),
-        }
-        self.publish();
-    }
-
-    /// Returns the configured identity of this name, or that of a served profile.
-    fn identity(&self, name: &IdentityName) -> Option<Identity> {
-        if let Some(running) = self.running.get(name) {
-            return Some(running.identity.clone());
-        }
-        let is_known = self.known_profiles.borrow().as_ref().is_some_and(|known| known.contains(name));
-        self.profiles.as_ref().filter(|_| is_known).map(|served| served.identity(name))
-    }
-
-    /// Stops the refreshers of profiles and narrowed identities without a request for the idle time, and those of
-    /// narrowings that are over.
-    fn stop_idle(&mut self) {
-        let now = self.context.clock.now();
-        let idle = self.profiles.as_ref().map_or(DEFAULT_IDLE, |served| served.idle);
-        self.stop_matching(
-            |_, running| running.identity.is_profile && running.handle.idle_time(now) >= idle,
-            "this profile was not requested for a long time; the next request loads it again",
-        );
-        let is_over = |narrowing: &Narrowing| narrowing.until.is_some_and(|until| until <= now);
-        let stopped = self
-            .stop_narrowed(|narrowed, running| is_over(&narrowed.narrowing) || running.handle.idle_time(now) >= idle);
-        if stopped {
-            self.publish();
-        }
-    }
-
-    /// Stops the refreshers of narrowed identities that are configured otherwise now, or no longer. Returns true if
-    /// there were any; the caller publishes.
-    fn stop_changed_narrowings(&mut self) -> bool {
-        let names: BTreeSet<IdentityName> = self.narrowed.keys().map(|narrowed| narrowed.identity.clone()).collect();
-        let current: BTreeMap<IdentityName, Option<Identity>> =
-            names.into_iter().map(|name| (name.clone(), self.identity(&name))).collect();
-        self.stop_narrowed(|narrowed, running| {
-            let identity = current.get(&narrowed.identity).cloned().flatten();
-            identity.is_none_or(|identity| {
-                let (narrowing, eager) = (running.identity.narrowing.clone(), running.identity.eager);
-                running.identity != Identity { narrowing, eager, ..identity }
-            })
-        })
-    }
-
-    /// Stops these refreshers of narrowed identities. Returns true if there were any; the caller publishes.
-    fn stop_narrowed(&mut self, matches: impl Fn(&NarrowedIdentity, &RunningRefresher) -> bool) -> bool {
-        let stopped: Vec<_> = self.narrowed.extract_if(.., |narrowed, running| matches(narrowed, running)).collect();
-        for (narrowed, running) in &stopped {
-            let client = narrowed.narrowing.client.as_deref();
-            tracing::debug!(identity = %narrowed.identity, client, "the session of this client is dropped");
-            running.task.abort();
-        }
-        !stopped.is_empty()
-    }
-
     fn stop_matching(&mut self, matches: impl Fn(&IdentityName, &RunningRefresher) -> bool, why: &str) {
         let stopped: Vec<(IdentityName, RunningRefresher)> =
             self.running.extract_if(.., |name, running| matches(name, running)).collect();
@@ -410,29 +328,6 @@ impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Supervisor").field("running", &self.running.keys()).finish_non_exhaustive()
     }
-}
-
-/// Returns true if the old lease may be served until the first load of the new chain has ended. It may not if the new
-/// configuration gives clients less: if it exchanges long-lived keys for sessions, assumes another role, or limits
-/// sessions by other policies.
-fn may_inherit(lease: &Lease, old: &Identity, identity: &Identity) -> bool {
-    let is_exchanged = lease.is_long_lived && matches!(identity.long_lived_keys, LongLivedKeys::Session { .. });
-    let is_assumed = identity.assume.is_some() && identity.assume != old.assume;
-    let is_narrowed = identity.narrowing != old.narrowing;
-    let policies = policies(identity);
-    !is_exchanged && !is_assumed && !is_narrowed && (policies.is_empty() || policies == self::policies(old))
-}
-
-/// Returns the session policies of the roles in the sources.
-fn policies(identity: &Identity) -> Vec<RoleSpec> {
-    let roles = identity.sources.iter().filter_map(SourceSpec::role).filter(|role| role.has_policy());
-    let policy_of = |role: &RoleSpec| RoleSpec {
-        policy: role.policy.clone(),
-        policy_file: role.policy_file.clone(),
-        policy_arns: role.policy_arns.clone(),
-        ..RoleSpec::default()
-    };
-    roles.map(policy_of).collect()
 }
 
 async fn list_profiles(list: ServedProfileNames) -> ListedProfiles {

@@ -2,6 +2,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::config::Overrides;
+use crate::model::narrowing::Narrowing;
 use crate::os::clock::Clock;
 
 fn identities(text: &str) -> Generation {

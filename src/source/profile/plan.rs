@@ -103,7 +103,7 @@ enum PlanBase<'a> {
     /// Another profile, with the property `source_profile` that names it.
     Profile(&'a Section, &'a Property),
     /// A source that needs no other profile.
-    Link(ProfileLink),
+    Link(Box<ProfileLink>),
 }
 
 impl<'a> Planner<'a> {
@@ -115,7 +115,7 @@ impl<'a> Planner<'a> {
                 PlanStep::End(end) => break end,
                 PlanStep::Role(role, PlanBase::Link(link)) => {
                     roles.push(role);
-                    break Some(link);
+                    break Some(*link);
                 }
                 PlanStep::Role(role, PlanBase::Profile(source, at)) => {
                     named = Some((section, at));
@@ -177,7 +177,7 @@ impl<'a> Planner<'a> {
             }
             (None, Some((word, at))) => {
                 let source = credential_source(word).ok_or_else(|| unknown_credential_source(word, at, section))?;
-                PlanBase::Link(link(at, section, Method::CredentialSource(source)))
+                PlanBase::Link(Box::new(link(at, section, Method::CredentialSource(source))))
             }
             (Some((name, at)), None) => self.source(section, name, at)?,
         };
@@ -196,7 +196,7 @@ impl<'a> Planner<'a> {
             return Err(SourceError { kind: ErrorKind::Unsettled, ..error });
         };
         if name == section.name() {
-            return keys(section, self.trusted)?.map(PlanBase::Link).ok_or_else(|| {
+            return keys(section, self.trusted)?.map(|link| PlanBase::Link(Box::new(link))).ok_or_else(|| {
                 error("source_profile names the profile itself, which has no keys")
                     .with_hint("add them, or name another profile")
             });
