@@ -195,10 +195,7 @@ mod tests {
         assert_eq!(code(&mfa.clone()).await.unwrap().expose(), "123456");
         assert_eq!((mfa.unused_code(), Mfa::at_the_terminal().unused_code()), (None, None));
         let again = code(&mfa).await.unwrap_err();
-        assert!(
-            again.kind == ErrorKind::LoginRequired && again.to_string().contains("run the command again"),
-            "{again}"
-        );
+        assert!(again.kind == ErrorKind::MfaRequired && again.to_string().contains("run the command again"), "{again}");
         let none = code(&Mfa::default()).await.unwrap_err();
         assert!(none.to_string().contains("mfa/me\\n: a code is needed") && !none.kind.is_transient(), "{none}");
     }

@@ -3,8 +3,7 @@
 //! A refresher publishes its state on a watch channel, which the server reads. The server can wake a refresher for a
 //! reason, and sends no data to it.
 
-use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -23,7 +22,7 @@ use crate::model::outcome::Attempt;
 use crate::model::session_name::OWNER;
 
 /// The key of a lease.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum LeaseKey {
     /// The lease that all clients of an identity share.
     Identity(IdentityName),
@@ -65,16 +64,6 @@ impl LeaseKey {
         match self {
             Self::Identity(_) => None,
             Self::Narrowed(narrowed) => narrowed.narrowing.client.as_deref(),
-        }
-    }
-}
-
-impl Hash for LeaseKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // The two kinds never meet in one map, so that the hash leaves the kind out. Every request computes it.
-        match self {
-            Self::Identity(name) => name.hash(state),
-            Self::Narrowed(narrowed) => narrowed.hash(state),
         }
     }
 }
@@ -293,14 +282,14 @@ impl WakeReasons {
 /// The handles of all running refreshers. Every request looks a handle up, and FNV takes half the time of SipHash.
 /// SipHash would protect from keys that an attacker chooses, but these keys come from the configuration and the owner's
 /// profiles.
-pub(crate) type HandlesByKey = FnvHashMap<LeaseKey, LeaseHandle>;
+pub(crate) type HandlesByName = FnvHashMap<IdentityName, LeaseHandle>;
 
 /// The handles of identities, to which this derefs, and apart from them those of narrowed identities. Lists and
 /// readiness are about identities.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LeaseHandles {
-    pub(crate) identities: HandlesByKey,
-    pub(crate) narrowed: HandlesByKey,
+    pub(crate) identities: HandlesByName,
+    pub(crate) narrowed: HashMap<Arc<NarrowedIdentity>, LeaseHandle>,
     /// True if the sessions of an identity name the user of their client.
     pub(crate) needs_users: bool,
 }
@@ -308,26 +297,31 @@ pub(crate) struct LeaseHandles {
 impl LeaseHandles {
     fn of(&self, key: &LeaseKey) -> Option<&LeaseHandle> {
         match key {
-            LeaseKey::Identity(_) => self.identities.get(key),
-            LeaseKey::Narrowed(_) => self.narrowed.get(key),
+            LeaseKey::Identity(name) => self.identities.get(name),
+            LeaseKey::Narrowed(narrowed) => self.narrowed.get(narrowed),
         }
     }
 }
 
 impl Deref for LeaseHandles {
-    type Target = HandlesByKey;
+    type Target = HandlesByName;
 
-    fn deref(&self) -> &HandlesByKey {
+    fn deref(&self) -> &HandlesByName {
         &self.identities
     }
 }
 
 impl FromIterator<(LeaseKey, LeaseHandle)> for LeaseHandles {
     fn from_iter<I: IntoIterator<Item = (LeaseKey, LeaseHandle)>>(handles: I) -> Self {
-        let (identities, narrowed) = handles.into_iter().partition(|(key, _)| matches!(key, LeaseKey::Identity(_)));
-        let identities: HandlesByKey = identities;
-        let needs_users = identities.values().any(|handle| handle.per_client.user);
-        Self { identities, narrowed, needs_users }
+        let mut all = Self::default();
+        for (key, handle) in handles {
+            all.needs_users |= handle.per_client.user;
+            match key {
+                LeaseKey::Identity(name) => drop(all.identities.insert(name, handle)),
+                LeaseKey::Narrowed(narrowed) => drop(all.narrowed.insert(narrowed, handle)),
+            }
+        }
+        all
     }
 }
 
@@ -366,11 +360,12 @@ impl LeaseRegistry {
         LeaseKey::narrowed(identity.clone(), narrowing)
     }
 
-    /// Returns the response body of a lease if it may be served at `now`. `None` for the shared lease of an identity
-    /// whose clients do not share: see [`LeaseRegistry::key_for`].
-    pub(crate) fn body(&self, key: &LeaseKey, now: SystemTime) -> Option<Bytes> {
+    /// Returns the response body of an identity's lease if it may be served at `now`. `None` if its clients do not share the
+    /// lease: see [`LeaseRegistry::key_for`]. Every request calls this.
+    #[inline]
+    pub(crate) fn body(&self, name: &str, now: SystemTime) -> Option<Bytes> {
         let handles = self.handles.borrow();
-        let handle = handles.of(key).filter(|handle| handle.per_client == PerClient::default())?;
+        let handle = handles.identities.get(name).filter(|handle| handle.per_client == PerClient::default())?;
         handle.record_use(now);
         handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
@@ -379,7 +374,7 @@ impl LeaseRegistry {
     /// name may be that of a profile.
     pub(crate) fn knows(&self, name: &IdentityName) -> bool {
         let is_profile = || self.known_profiles.borrow().as_ref().is_none_or(|known| known.contains(name));
-        self.handles.borrow().contains_key(&LeaseKey::Identity(name.clone())) || is_profile()
+        self.handles.borrow().contains_key(name) || is_profile()
     }
 
     /// Returns the handle of a lease, and starts the refresher of a served profile or a narrowed identity first if
@@ -390,9 +385,7 @@ impl LeaseRegistry {
         }
         let is_running = match key {
             LeaseKey::Identity(_) => false,
-            LeaseKey::Narrowed(narrowed) => {
-                self.handles.borrow().contains_key(&LeaseKey::Identity(narrowed.identity.clone()))
-            }
+            LeaseKey::Narrowed(narrowed) => self.handles.borrow().contains_key(&narrowed.identity),
         };
         if !is_running {
             let mut known_profiles = self.known_profiles.clone();
@@ -421,8 +414,8 @@ impl LeaseRegistry {
     pub(crate) fn health(&self, now: SystemTime, instant: Instant) -> RegistryHealth {
         let mut health =
             RegistryHealth { config_refused: self.config_error.borrow().is_some(), ..RegistryHealth::default() };
-        for (key, handle) in self.handles.borrow().iter() {
-            let (name, state) = (key.identity(), handle.state());
+        for (name, handle) in self.handles.borrow().iter() {
+            let state = handle.state();
             let usable = state.usable(now).is_some();
             match state.refresh {
                 RefreshState::NotLoaded => health.not_loaded += 1,
@@ -437,8 +430,8 @@ impl LeaseRegistry {
                 health.stuck = Some(name.clone());
             }
         }
-        for (key, handle) in &self.handles.borrow().narrowed {
-            let name = key.identity();
+        for (narrowed, handle) in &self.handles.borrow().narrowed {
+            let name = &narrowed.identity;
             if handle.state().is_stuck(now, instant) && health.stuck.as_ref().is_none_or(|first| name < first) {
                 health.stuck = Some(name.clone());
             }
@@ -459,7 +452,7 @@ mod tests {
         for (name, state) in refreshers {
             let (sender, _, handle) = LeaseHandle::new(state.clone());
             senders.push(sender);
-            handles.identities.insert(LeaseKey::Identity((*name).into()), handle);
+            handles.identities.insert((*name).into(), handle);
         }
         let handles = watch::Sender::new(Arc::new(handles)).subscribe();
         let known_profiles = watch::Sender::new(Some(Arc::default())).subscribe();

@@ -79,6 +79,7 @@ pub(crate) enum Authorized {
 ///
 /// # Errors
 /// The reason why the request is refused.
+#[inline]
 pub(crate) fn authorize(
     request: &Parts,
     hosts: &AllowedHosts,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -48,11 +48,12 @@ impl AllowedIdentities {
         }
     }
 
-    pub(crate) fn contains(&self, identity: &IdentityName) -> bool {
+    #[inline]
+    pub(crate) fn contains(&self, identity: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Matching(patterns) => patterns.iter().any(|pattern| pattern.matches(identity.as_str())),
-            Self::Only(only) => only == identity,
+            Self::Matching(patterns) => patterns.iter().any(|pattern| pattern.matches(identity)),
+            Self::Only(only) => only.as_str() == identity,
         }
     }
 }
@@ -73,16 +74,21 @@ impl Client {
     }
 
     pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
-        self.identities.contains(identity)
+        self.identities.contains(identity.as_str())
     }
 
     /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
     /// else `default`.
     pub(crate) fn own_identity(&self) -> IdentityName {
-        static DEFAULT: LazyLock<IdentityName> = LazyLock::new(IdentityName::default);
+        self.own_name().into()
+    }
+
+    /// Returns the name of [`Client::own_identity`].
+    #[inline]
+    pub(crate) fn own_name(&self) -> &str {
         match &self.identities {
-            AllowedIdentities::Only(only) => only.clone(),
-            AllowedIdentities::All | AllowedIdentities::Matching(_) => DEFAULT.clone(),
+            AllowedIdentities::Only(only) => only.as_str(),
+            AllowedIdentities::All | AllowedIdentities::Matching(_) => IdentityName::DEFAULT,
         }
     }
 }
@@ -194,6 +200,7 @@ impl Clients {
     }
 
     /// Returns the client with this token. `user` is the proven user of the connection.
+    #[inline]
     pub(crate) fn with_token(&self, token: &[u8], user: Option<u32>) -> Option<&Arc<Client>> {
         let known = self.find(token)?;
         let is_its_user = known.users.as_ref().is_none_or(|users| user.is_some_and(|user| users.contains(&user)));
@@ -201,16 +208,17 @@ impl Clients {
     }
 
     /// Returns true if this client gets another identity than `default`, or another expiration, by that name.
-    pub(crate) fn switches(&self, client: &Client, name: &IdentityName) -> bool {
+    #[inline]
+    pub(crate) fn switches(&self, client: &Client, name: &str) -> bool {
         self.default_identity.is_some()
-            && name.as_str() == IdentityName::DEFAULT
+            && name == IdentityName::DEFAULT
             && !matches!(client.identities, AllowedIdentities::Only(_))
     }
 
     /// Returns the identity that a request of this client by this name gets at `now`.
     pub(crate) fn target(&self, client: &Client, name: IdentityName, now: SystemTime) -> Target {
         let mut target = match &self.default_identity {
-            Some(default) if self.switches(client, &name) => default.target(now),
+            Some(default) if self.switches(client, name.as_str()) => default.target(now),
             _ => Target { identity: name, latest: None },
         };
         target.latest = target.latest.into_iter().chain(client.ends).min();

@@ -32,13 +32,9 @@ impl LeaseLookup {
     }
 
     /// Returns the body of a lease that is usable now, without waiting.
-    pub(crate) fn held_body(&self, name: IdentityName) -> Option<Bytes> {
-        self.held_body_of(&LeaseKey::Identity(name))
-    }
-
-    /// Like [`LeaseLookup::held_body`], for any key.
-    pub(crate) fn held_body_of(&self, key: &LeaseKey) -> Option<Bytes> {
-        self.registry.body(key, self.clock.now())
+    #[inline]
+    pub(crate) fn held_body(&self, name: &str) -> Option<Bytes> {
+        self.registry.body(name, self.clock.now())
     }
 
     /// Returns a lease that is usable now, without waiting.

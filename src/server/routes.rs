@@ -110,16 +110,17 @@ impl RouteState {
     /// Returns the body for a request for a lease that is usable now. Nearly all requests are of this kind, so they
     /// bypass the router, which is slower (docs/PERFORMANCE.md). The router answers all other requests, and every
     /// error.
+    #[inline]
     fn held_body(&self, request: &Parts, client: &Client, clients: &Clients) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
         }
         let name = match below_credentials(request.uri.path())? {
-            "" => client.own_identity(),
-            below => IdentityName::new(below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?),
+            "" => client.own_name(),
+            below => below.strip_prefix('/').filter(|name| !name.is_empty() && !name.contains('%'))?,
         };
         // The router tells a shorter expiration, too.
-        if !client.may_have(&name) || client.ends.is_some() || clients.switches(client, &name) {
+        if !client.identities.contains(name) || client.ends.is_some() || clients.switches(client, name) {
             return None;
         }
         self.leases.held_body(name)
@@ -140,7 +141,7 @@ impl RouteState {
         let handles = self.leases.registry.handles.borrow();
         let mut identities: Vec<_> = handles
             .iter()
-            .map(|(key, handle)| (key.identity().clone(), handle.clone()))
+            .map(|(name, handle)| (name.clone(), handle.clone()))
             .filter(|(name, _)| client.may_have(name))
             .collect();
         identities.sort_by(|a, b| a.0.cmp(&b.0));

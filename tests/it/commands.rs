@@ -324,8 +324,8 @@ fn status_shows_a_running_daemon() {
     assert_eq!(ready.code, Some(0), "{ready:?}");
     let absent = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);
     assert!(absent.code == Some(1) && absent.stderr.contains("no daemon answers"), "{absent:?}");
-    fs::write(home.path().join("run/token"), "0123456789abcdef0123456789abcdef").unwrap();
-    let refused = home.run(&["status", "--listen", &address], &[]);
+    home.write("other", "0123456789abcdef0123456789abcdef");
+    let refused = home.run(&["status", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "other")]);
     assert!(refused.code == Some(1) && refused.stderr.contains("InvalidAuthorizationToken"), "{refused:?}");
 }
 

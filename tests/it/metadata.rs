@@ -245,12 +245,13 @@ fn serves_version_1_if_allowed() {
 #[test]
 fn explains_missing_data() {
     let home = Home::new();
-    let long_lived = serve(&home, "", &TEMPORARY[..2]);
+    let mut long_lived = serve(&home, "", &TEMPORARY[..2]);
     for path in [ROLE, "/latest/meta-data/iam/security-credentials/"] {
         let (status, _, body) = long_lived.get(path);
         assert!(status == 404 && body.contains("session token") && !body.contains("hush"), "{path}: {body}");
     }
     let said = "WARN IMDS requests get no credentials: long-lived keys without a session token";
+    long_lived.broker.wait_for_log(said);
     assert_eq!(long_lived.broker.log().matches(said).count(), 1, "{}", long_lived.broker.log());
     let placement = ["region", "region/", "availability-zone", "availability-zone/"];
     let placement = placement.map(|path| format!("/latest/meta-data/placement/{path}"));

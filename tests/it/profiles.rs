@@ -212,7 +212,7 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     let roles = ["arn:aws:iam::123456789012:role/one", "arn:aws:iam::123456789012:role/two"];
     let mut config = String::from("[profile base]\n");
     for (name, role) in ["one", "two"].iter().zip(roles) {
-        sts.allow(role, Role { mfa: Some((device.into(), "123456".into())), ..Role::default() });
+        sts.allow(role, Role { mfa: Some((device.into(), "918273".into())), ..Role::default() });
         writeln!(config, "[profile {name}]\nrole_arn = {role}\nsource_profile = base\nmfa_serial = {device}").unwrap();
     }
     home.write(".aws/config", config);
@@ -227,13 +227,13 @@ fn one_code_opens_all_roles_over_the_same_keys() {
         );
     }
     let mfa = |arguments: &[&str]| home.run(&[&["mfa", "--config", "credenza.toml"], arguments].concat(), &[]);
-    let wrong = mfa(&["one", "--mfa-code", "654321"]);
+    let wrong = mfa(&["one", "--mfa-code", "372819"]);
     assert!(wrong.code == Some(1) && wrong.stderr.contains("MultiFactorAuthentication failed"), "{wrong:?}");
-    let unknown = mfa(&["three", "--mfa-code", "123456"]);
+    let unknown = mfa(&["three", "--mfa-code", "918273"]);
     assert!(unknown.code == Some(1) && unknown.stderr.contains("identity three: not found"), "{unknown:?}");
-    let none = mfa(&["default", "--mfa-code", "123456"]);
+    let none = mfa(&["default", "--mfa-code", "918273"]);
     assert!(none.code == Some(1), "{none:?}");
-    let opened = mfa(&["one", "--mfa-code", "123456"]);
+    let opened = mfa(&["one", "--mfa-code", "918273"]);
     assert!(opened.code == Some(0) && opened.stdout.contains("identity one has an MFA session until"), "{opened:?}");
     for name in ["one", "two"] {
         broker.wait_for_identity(name);
@@ -242,8 +242,8 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     }
     // STS got the right code once, and the wrong one once.
     let sent = |code: &str| sts.forms().iter().filter(|form| value(form, "TokenCode") == Some(code)).count();
-    assert_eq!((sent("123456"), sent("654321")), (1, 1));
-    assert!(!broker.log().contains("123456") && !broker.log().contains("654321"), "a code is in the log");
+    assert_eq!((sent("918273"), sent("372819")), (1, 1));
+    assert!(!broker.log().contains("918273") && !broker.log().contains("372819"), "a code is in the log");
 }
 
 #[test]

@@ -154,7 +154,9 @@ mod tests {
             for path in expected {
                 assert!(found.tried.contains(&PathBuf::from(path)), "{path}: {found:?}");
             }
-            assert!(found.trusted.is_empty() && found.refused.is_empty(), "{found:?}");
+            // This machine may have a daemon of the system.
+            let ours = found.trusted.iter().filter(|socket| !socket.path.starts_with(SYSTEM_FOLDER));
+            assert!(ours.count() == 0 && found.refused.is_empty(), "{found:?}");
         }
         assert!(find(&server(""), None, &context).tried.contains(&PathBuf::from("/run/credenza/control.sock")));
     }

@@ -227,7 +227,7 @@ async fn narrowed_lease_starts_on_demand_and_ends_when_idle_or_changed() {
         assert!(registry.lookup(&narrowed("idle")).is_some());
         assert_eq!(registry.handles.borrow().len(), 2, "lists show identities only: a and default");
         used.wake(WakeReason::LeaseWanted);
-        while registry.body(&narrowed("used"), clock.now()).is_none() {
+        while used.state().usable(clock.now()).is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let until = Some(clock.now() + Duration::from_secs(600));
