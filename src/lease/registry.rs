@@ -175,6 +175,8 @@ pub(crate) struct LeaseHandle {
     state: watch::Receiver<Arc<LeaseState>>,
     waker: Arc<RefresherWaker>,
     per_client: PerClient,
+    /// True if the refresher is stopped after a time without requests, so that each request is recorded.
+    stops_when_idle: bool,
 }
 
 /// A request to start the refresher of a served profile, or of a narrowed identity.
@@ -208,12 +210,17 @@ impl LeaseHandle {
     pub(crate) fn new(first: LeaseState) -> (watch::Sender<Arc<LeaseState>>, Arc<RefresherWaker>, Self) {
         let (sender, state) = watch::channel(Arc::new(first));
         let waker = Arc::new(RefresherWaker::default());
-        (sender, Arc::clone(&waker), Self { state, waker, per_client: PerClient::default() })
+        (sender, Arc::clone(&waker), Self { state, waker, per_client: PerClient::default(), stops_when_idle: true })
     }
 
     /// Returns the handle of an identity with these names in its sessions.
     pub(crate) fn with_names(self, per_client: PerClient) -> Self {
         Self { per_client, ..self }
+    }
+
+    /// Returns the handle of a refresher that runs as long as its identity is configured.
+    pub(crate) fn without_idle_stop(self) -> Self {
+        Self { stops_when_idle: false, ..self }
     }
 
     pub(crate) fn state(&self) -> Arc<LeaseState> {
@@ -295,6 +302,17 @@ pub(crate) struct LeaseHandles {
 }
 
 impl LeaseHandles {
+    /// Returns the response body of an identity's lease if it may be served at `now`. `None` if its clients do not share the
+    /// lease: see [`LeaseRegistry::key_for`]. Every request calls this.
+    #[inline]
+    pub(crate) fn body(&self, name: &str, now: SystemTime) -> Option<Bytes> {
+        let handle = self.identities.get(name).filter(|handle| handle.per_client == PerClient::default())?;
+        if handle.stops_when_idle {
+            handle.record_use(now);
+        }
+        handle.state.borrow().usable(now).map(|lease| lease.body.clone())
+    }
+
     fn of(&self, key: &LeaseKey) -> Option<&LeaseHandle> {
         match key {
             LeaseKey::Identity(name) => self.identities.get(name),
@@ -358,16 +376,6 @@ impl LeaseRegistry {
             ..Narrowing::default()
         };
         LeaseKey::narrowed(identity.clone(), narrowing)
-    }
-
-    /// Returns the response body of an identity's lease if it may be served at `now`. `None` if its clients do not share the
-    /// lease: see [`LeaseRegistry::key_for`]. Every request calls this.
-    #[inline]
-    pub(crate) fn body(&self, name: &str, now: SystemTime) -> Option<Bytes> {
-        let handles = self.handles.borrow();
-        let handle = handles.identities.get(name).filter(|handle| handle.per_client == PerClient::default())?;
-        handle.record_use(now);
-        handle.state.borrow().usable(now).map(|lease| lease.body.clone())
     }
 
     /// Returns true if there is an identity or a served profile of this name. Until the shared files have been read every

@@ -306,6 +306,7 @@ impl Supervisor {
             }
             LeaseKey::Narrowed(_) => PerClient::default(),
         };
+        let is_permanent = matches!(key, LeaseKey::Identity(_)) && !identity.is_profile;
         let (refresher, handle) = Refresher::new(
             key,
             build::chain(&identity.chain()),
@@ -314,7 +315,9 @@ impl Supervisor {
             inherited,
         );
         let task = self.tasks.spawn(refresher.run());
-        RunningRefresher { identity, handle: handle.with_names(names), task }
+        let handle = handle.with_names(names);
+        let handle = if is_permanent { handle.without_idle_stop() } else { handle };
+        RunningRefresher { identity, handle, task }
     }
 
     fn report_end(&self, id: tokio::task::Id, why: String) -> RefresherEnded {

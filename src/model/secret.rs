@@ -32,15 +32,11 @@ impl Secret {
         if ours.len() != text.len() {
             return false;
         }
-        // Combine the differences of all words, and compare the result once in constant time.
-        let word = |bytes: &[u8]| {
-            let mut word = [0; 8];
-            word[..bytes.len()].copy_from_slice(bytes);
-            u64::from_ne_bytes(word)
-        };
-        let (ours, theirs) = (ours.chunks_exact(8), text.chunks_exact(8));
-        let last = word(ours.remainder()) ^ word(theirs.remainder());
-        let difference = ours.zip(theirs).fold(last, |difference, (a, b)| difference | (word(a) ^ word(b)));
+        // Combine the differences of all words, and compare the result once in constant time. Whole words need no copy.
+        let ((ours, rest), (theirs, their_rest)) = (ours.as_chunks::<8>(), text.as_chunks::<8>());
+        let last = rest.iter().zip(their_rest).fold(0, |difference, (a, b)| difference | (a ^ b));
+        let differences = ours.iter().zip(theirs).map(|(a, b)| u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b));
+        let difference = differences.fold(u64::from(last), |difference, word| difference | word);
         difference.ct_eq(&0).into()
     }
 

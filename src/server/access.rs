@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::server::clients::{Client, Clients};
 
@@ -68,10 +68,10 @@ impl AllowedHosts {
 
 /// The sender of a request that was not refused.
 #[derive(Clone, Debug)]
-pub(crate) enum Authorized {
+pub(crate) enum Authorized<'c> {
     /// A program without a valid token, which may only read the health paths.
     Anyone,
-    Client(Arc<Client>),
+    Client(&'c Arc<Client>),
 }
 
 /// Returns the client of a request. `user` is the proven user of the connection. A request with a token is judged by the
@@ -80,12 +80,12 @@ pub(crate) enum Authorized {
 /// # Errors
 /// The reason why the request is refused.
 #[inline]
-pub(crate) fn authorize(
+pub(crate) fn authorize<'c>(
     request: &Parts,
     hosts: &AllowedHosts,
-    clients: &Clients,
+    clients: &'c Clients,
     user: Option<u32>,
-) -> Result<Authorized, Refusal> {
+) -> Result<Authorized<'c>, Refusal> {
     let facts = check_headers(request, hosts)?;
     let path = request.uri.path();
     let health = matches!(path, "/healthz" | "/readyz") && matches!(request.method, Method::GET | Method::HEAD);
@@ -95,7 +95,7 @@ pub(crate) fn authorize(
         Err(refusal) => Err(refusal),
     };
     match client {
-        Ok(client) => Ok(Authorized::Client(Arc::clone(client))),
+        Ok(client) => Ok(Authorized::Client(client)),
         Err(_) if health => Ok(Authorized::Anyone),
         Err(refusal) => Err(refusal),
     }
@@ -167,10 +167,12 @@ impl<'r> RequestFacts<'r> {
     fn of(headers: &'r HeaderMap) -> Self {
         let mut seen = Self { host: HeaderValues::None, token: HeaderValues::None, foreign: false };
         for (name, value) in headers {
-            match name.as_str() {
-                "host" => seen.host.add(value),
-                "authorization" => seen.token.add(value),
-                name => seen.foreign |= is_foreign(name),
+            if name == header::HOST {
+                seen.host.add(value);
+            } else if name == header::AUTHORIZATION {
+                seen.token.add(value);
+            } else {
+                seen.foreign |= is_foreign(name.as_str());
             }
         }
         seen

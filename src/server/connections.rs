@@ -204,13 +204,13 @@ async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (open, requests) = (Arc::clone(&slot.open), protocol.clone());
+    let (open, error_form) = (Arc::clone(&slot.open), protocol.error_form());
     let service = service_fn(move |request: http::Request<Incoming>| {
         open.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
         // A second request in one turn of this task is pipelined. The other connections have their turn first.
         let is_pipelined = open.answered.load(Ordering::Relaxed);
-        let answer = requests.answer(request, peer_user, |client| open.authorize(client));
+        let answer = protocol.answer(request, peer_user, |client| open.authorize(client));
         // No handler reads bodies, and no SDK sends one. A connection that has proved nothing gets one answer.
         let closes = has_body || !open.is_authorized();
         match answer {
@@ -308,7 +308,7 @@ async fn serve_connection<S>(
         }
     };
     if let Some(refusal) = refusal {
-        let answered = parser_refusal::answer(stream, || protocol.refuse(refusal));
+        let answered = parser_refusal::answer(stream, || error_form.refuse(refusal));
         tokio::select! {
             _ = signal => {}
             _ = tokio::time::timeout(FLUSH, answered) => {}

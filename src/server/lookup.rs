@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +28,6 @@ pub(crate) struct LeaseLookup {
 impl LeaseLookup {
     pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
-    }
-
-    /// Returns the body of a lease that is usable now, without waiting.
-    #[inline]
-    pub(crate) fn held_body(&self, name: &str) -> Option<Bytes> {
-        self.registry.body(name, self.clock.now())
     }
 
     /// Returns a lease that is usable now, without waiting.

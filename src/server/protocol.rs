@@ -52,13 +52,27 @@ impl Protocol {
         }
     }
 
-    /// Answers a request that could not be read.
-    pub(crate) fn refuse(&self, refusal: Refusal) -> HttpAnswer {
+    pub(crate) fn error_form(&self) -> ErrorForm {
         match self {
-            Self::Container(_) | Self::Control(_) => {
-                Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right))
-            }
-            Self::Imds(_) => ImdsReply::from(refusal).into_response(),
+            Self::Container(_) | Self::Control(_) => ErrorForm::Json,
+            Self::Imds(_) => ErrorForm::Imds,
+        }
+    }
+}
+
+/// The form of a protocol's errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ErrorForm {
+    Json,
+    Imds,
+}
+
+impl ErrorForm {
+    /// Answers a request that could not be read.
+    pub(crate) fn refuse(self, refusal: Refusal) -> HttpAnswer {
+        match self {
+            Self::Json => Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)),
+            Self::Imds => ImdsReply::from(refusal).into_response(),
         }
     }
 }

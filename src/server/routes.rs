@@ -1,5 +1,6 @@
 //! The routes of the container credentials protocol: authorize the request, look up the lease, send its body.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +14,11 @@ use http::request::Parts;
 use http::{Method, StatusCode, Uri};
 use http_body_util::Either;
 use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseState};
+use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::os::accounts;
@@ -38,15 +40,63 @@ pub(crate) struct RouteState {
     pub(crate) started: SystemTime,
 }
 
-/// The proven user of a request's connection.
-#[derive(Clone, Copy, Debug)]
-struct ProvenUser(Option<u32>);
+/// The sender of a request, for the handlers of the router.
+#[derive(Clone, Debug)]
+struct Requester {
+    /// `None` for a program without a valid token, which may only read the health paths.
+    client: Option<Arc<Client>>,
+    /// The proven user of the connection.
+    user: Option<u32>,
+}
+
+impl Requester {
+    /// Returns the client of a request.
+    ///
+    /// # Errors
+    /// If the request has none.
+    fn client(request: &Request) -> Result<(&Arc<Client>, Option<u32>), ErrorResponse> {
+        let requester = request.extensions().get::<Self>();
+        let client = requester.and_then(|requester| Some((requester.client.as_ref()?, requester.user)));
+        client.ok_or_else(|| ErrorResponse::from(Refusal::NoToken))
+    }
+}
+
+/// A published value as one connection saw it last. A look for a change costs a fraction of a look at the watch. A connection
+/// without requests is closed soon, so that it holds nothing old for long.
+#[derive(Debug)]
+struct LastSeen<T> {
+    watch: watch::Receiver<Arc<T>>,
+    seen: Arc<T>,
+}
+
+impl<T> Clone for LastSeen<T> {
+    fn clone(&self) -> Self {
+        Self { watch: self.watch.clone(), seen: Arc::clone(&self.seen) }
+    }
+}
+
+impl<T> LastSeen<T> {
+    fn of(mut watch: watch::Receiver<Arc<T>>) -> Self {
+        let seen = Arc::clone(&watch.borrow_and_update());
+        Self { watch, seen }
+    }
+
+    #[inline]
+    fn now(&mut self) -> &T {
+        if self.watch.has_changed().is_ok_and(|changed| changed) {
+            self.seen = Arc::clone(&self.watch.borrow_and_update());
+        }
+        &self.seen
+    }
+}
 
 /// Answers requests: access control first, then the lease that is held, then the router.
 #[derive(Clone, Debug)]
 pub(crate) struct Routes {
     state: Arc<RouteState>,
     router: Router,
+    /// Each connection has a clone, and answers one request at a time.
+    published: RefCell<(LastSeen<Clients>, LastSeen<LeaseHandles>)>,
 }
 
 impl Routes {
@@ -62,7 +112,9 @@ impl Routes {
             .method_not_allowed_fallback(async || Response::from(ErrorResponse::method_not_allowed()))
             .fallback(async || Response::from(ErrorResponse::not_found()))
             .with_state(Arc::clone(&state));
-        Self { state, router }
+        let clients = LastSeen::of(state.clients.clone());
+        let handles = LastSeen::of(state.leases.registry.handles.clone());
+        Self { state, router, published: RefCell::new((clients, handles)) }
     }
 
     /// Returns true if access control must know the users of connections.
@@ -82,25 +134,27 @@ impl Routes {
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let clients = self.state.clients.borrow();
-        let authorized_as = authorize(&parts, &self.state.hosts, &clients, user);
-        let authorized_as = match authorized_as {
+        let (clients, handles) = &mut *self.published.borrow_mut();
+        let clients = clients.now();
+        let authorized_as = match authorize(&parts, &self.state.hosts, clients, user) {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {
                 tracing::debug!(path = %Escaped(parts.uri.path()), ?refusal, "refused");
                 return AnswerFuture::Now(Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)));
             }
         };
-        if let Authorized::Client(client) = &authorized_as {
+        let client = match authorized_as {
+            Authorized::Client(client) => Some(client),
+            Authorized::Anyone => None,
+        };
+        if let Some(client) = client {
             tracing::debug!(path = %Escaped(parts.uri.path()), client = %client.name, "request");
             authorized(client);
-            if let Some(body) = self.state.held_body(&parts, client, &clients) {
+            if let Some(body) = self.state.held_body(&parts, client, clients, handles.now()) {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
-        drop(clients);
-        parts.extensions.insert(authorized_as);
-        parts.extensions.insert(ProvenUser(user));
+        parts.extensions.insert(Requester { client: client.cloned(), user });
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
@@ -111,7 +165,7 @@ impl RouteState {
     /// bypass the router, which is slower (docs/PERFORMANCE.md). The router answers all other requests, and every
     /// error.
     #[inline]
-    fn held_body(&self, request: &Parts, client: &Client, clients: &Clients) -> Option<Bytes> {
+    fn held_body(&self, request: &Parts, client: &Client, clients: &Clients, handles: &LeaseHandles) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
         }
@@ -123,7 +177,7 @@ impl RouteState {
         if !client.identities.contains(name) || client.ends.is_some() || clients.switches(client, name) {
             return None;
         }
-        self.leases.held_body(name)
+        handles.body(name, self.leases.now())
     }
 
     /// Returns the key of the lease that this client gets of an identity.
@@ -150,9 +204,9 @@ impl RouteState {
 }
 
 async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let client = match request.extensions().get() {
-        Some(Authorized::Client(client)) => Arc::clone(client),
-        _ => return ErrorResponse::from(Refusal::NoToken).into(),
+    let (client, user) = match Requester::client(&request) {
+        Ok((client, user)) => (Arc::clone(client), user),
+        Err(error) => return error.into(),
     };
     let name = match requested_identity(request.uri()) {
         Ok(None) => client.own_identity(),
@@ -165,7 +219,6 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
     if !client.may_have(&identity) {
         return ErrorResponse::identity_not_allowed(&identity).into();
     }
-    let user = request.extensions().get().and_then(|ProvenUser(user)| *user);
     let key = state.lease_key(&client, &identity, user);
     let lease = match state.leases.lease_of(&key).await {
         Ok(lease) => lease,
@@ -200,9 +253,9 @@ async fn healthz() -> Response {
 
 async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Response {
     let anyone = Client::of_all("anyone");
-    let (client, named) = match request.extensions().get() {
-        Some(Authorized::Client(client)) => (&**client, true),
-        _ => (&anyone, false),
+    let (client, named) = match Requester::client(&request) {
+        Ok((client, _)) => (&**client, true),
+        Err(_) => (&anyone, false),
     };
     let now = state.leases.now();
     let is_unready = |state: &LeaseState| state.eager && state.usable(now).is_none();
@@ -225,10 +278,11 @@ async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Respo
 }
 
 async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let Some(Authorized::Client(client)) = request.extensions().get() else {
-        return ErrorResponse::from(Refusal::NoToken).into();
+    let client = match Requester::client(&request) {
+        Ok((client, _)) => Arc::clone(client),
+        Err(error) => return error.into(),
     };
-    let mut identities = state.identities(client);
+    let mut identities = state.identities(&client);
     let deadline = Instant::now() + REGION_TIMEOUT;
     let mut handles: Vec<_> = identities.iter_mut().map(|(_, handle)| handle).collect();
     state.leases.load_regions(&mut handles, deadline).await;
