@@ -2,6 +2,7 @@
 //!
 //! If a refresher ends by itself, the daemon ends with an error, because the lease would expire without renewal.
 
+mod caller;
 mod demand;
 mod inherit;
 mod mfa;
@@ -18,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::aws::sts::answer::CallerIdentity;
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::profiles::ServedProfiles;
@@ -48,7 +50,15 @@ pub(crate) enum SupervisorCommand {
         code: Secret,
         reply: oneshot::Sender<MfaReply>,
     },
+    /// Asks STS for the principal of an identity.
+    Caller {
+        identity: IdentityName,
+        reply: oneshot::Sender<CallerReply>,
+    },
 }
+
+/// The principal that STS names. `None` for an unknown identity.
+pub(crate) type CallerReply = Option<Result<CallerIdentity, SourceError>>;
 
 /// The end of a session with MFA, if it is known. `None` for an unknown identity.
 pub(crate) type MfaReply = Option<Result<Option<SystemTime>, SourceError>>;
@@ -90,7 +100,7 @@ pub(crate) struct Supervisor {
     /// The refreshers of single clients, grants and commands.
     narrowed: BTreeMap<Arc<NarrowedIdentity>, RunningRefresher>,
     tasks: JoinSet<Infallible>,
-    /// Requests for sessions with MFA.
+    /// Requests of the owner: for sessions with MFA, and for principals.
     logins: JoinSet<()>,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<LeaseDemand>,
@@ -180,6 +190,7 @@ impl Supervisor {
                 self.config_error.send_replace(Some(why));
             }
             SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
+            SupervisorCommand::Caller { identity, reply } => self.ask_for_caller(&identity, reply),
             SupervisorCommand::Reload => {
                 self.context.credential_cache.forget();
                 for running in self.running.values().chain(self.narrowed.values()) {
@@ -187,6 +198,15 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn ask_for_caller(&mut self, name: &IdentityName, reply: oneshot::Sender<CallerReply>) {
+        let Some(identity) = self.identity(name) else {
+            drop(reply.send(None));
+            return;
+        };
+        let asked = caller::caller_of(self.context.clone(), identity);
+        self.logins.spawn(async move { drop(reply.send(Some(asked.await))) });
     }
 
     fn obtain_mfa_session(&mut self, name: &IdentityName, code: Secret, reply: oneshot::Sender<MfaReply>) {

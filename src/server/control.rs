@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
+use crate::aws::sts::answer::CallerIdentity;
 use crate::lease::registry::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
@@ -255,13 +256,29 @@ impl ControlServer {
             _ => named,
         };
         let lease = self.leases.lease(&identity).await?;
+        let verified = match query.get("verify") {
+            Some("true") => Some(self.caller(&identity).await?),
+            _ => None,
+        };
+        let account = verified.as_ref().map(|caller| &caller.account).or(lease.account_id.as_ref());
         body(&json!({
             "identity": identity.as_str(),
-            "account": lease.account_id,
-            "arn": null,
+            "account": account,
+            "arn": verified.as_ref().map(|caller| &caller.arn),
             "source": &*lease.source,
             "expiration": lease.expiration.map(timestamp),
         }))
+    }
+
+    /// Asks STS for the principal of an identity.
+    async fn caller(&self, identity: &IdentityName) -> Result<CallerIdentity, ErrorResponse> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || ErrorResponse::stopping(identity);
+        let command = SupervisorCommand::Caller { identity: identity.clone(), reply };
+        self.supervisor.send(command).await.map_err(|_| stopping())?;
+        let caller = answer.await.map_err(|_| stopping())?;
+        let caller = caller.ok_or_else(|| ErrorResponse::identity_not_found(identity))?;
+        caller.map_err(|error| ErrorResponse::of_owner(&error))
     }
 
     async fn token(&self, query: &Query<'_>) -> ControlResult {
@@ -295,7 +312,7 @@ impl ControlServer {
         self.supervisor.send(command).await.map_err(|_| stopping())?;
         let obtained = answer.await.map_err(|_| stopping())?;
         let obtained = obtained.ok_or_else(|| ErrorResponse::identity_not_found(&identity))?;
-        let until = obtained.map_err(|error| ErrorResponse::no_mfa_session(&error))?;
+        let until = obtained.map_err(|error| ErrorResponse::of_owner(&error))?;
         body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
     }
 

@@ -132,8 +132,8 @@ impl ErrorResponse {
         Self::new(StatusCode::NOT_FOUND, "UnknownName", message)
     }
 
-    /// Tells the owner why there is no session with MFA.
-    pub(crate) fn no_mfa_session(error: &SourceError) -> Self {
+    /// Tells the owner why a request of its own to STS failed.
+    pub(crate) fn of_owner(error: &SourceError) -> Self {
         match error.kind.is_transient() {
             true => Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", error.to_string()),
             false => Self::new(StatusCode::FORBIDDEN, "SourceDenied", error.to_string()),

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument;
 
 use crate::aws::endpoint::check_region;
+use crate::aws::settings::Settings;
 use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
@@ -117,6 +118,14 @@ impl Chain {
             };
         }
         ChainLoad { steps, verdict: verdict.unwrap_or(Outcome::NotConfigured) }
+    }
+
+    /// Returns the settings of the source that supplied the credentials.
+    pub(crate) async fn settings(&self, context: &Context, winner: usize) -> Settings {
+        match self.sources.get(winner) {
+            Some((_, source)) => source.settings(context).await,
+            None => Settings::default(),
+        }
     }
 
     /// Returns the region of the winner, else that of the first source with a region.

@@ -877,3 +877,21 @@ fn assumes_a_role_without_arn_and_never_prints_it() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn whoami_asks_sts_with_the_keys_of_the_identity() {
+    let (home, sts) = stage(&[ROLE]);
+    home.write(".aws/config", DEV);
+    let broker = home.serve(&["--profile", "dev"], &variables(&sts));
+    broker.wait_for_identity("default");
+    let known = home.run(&["whoami"], &[]);
+    assert!(known.code == Some(0) && known.stdout.contains("arn:        unknown; --verify asks STS"), "{known:?}");
+    let verified = home.run(&["whoami", "--verify"], &[]);
+    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/s"] {
+        assert!(verified.stdout.contains(text), "{verified:?}");
+    }
+    assert_eq!(sts.callers().last().map(String::as_str), Some("ASIA1"), "the keys of the role, not those of its base");
+    sts.revoke_sessions();
+    let revoked = home.run(&["whoami", "--verify"], &[]);
+    assert!(revoked.code == Some(1) && revoked.stderr.contains("GetCallerIdentity"), "{revoked:?}");
+}
