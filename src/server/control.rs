@@ -399,7 +399,46 @@ fn render(result: ControlResult) -> HttpAnswer {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::lease::registry::LeaseRegistry;
+    use crate::os::clock::Clock;
+
+    const OWNER: u32 = 1000;
+
+    /// A server of [`OWNER`] without identities, and with no client table behind it.
+    fn server() -> Arc<ControlServer> {
+        let registry = LeaseRegistry {
+            handles: watch::Sender::default().subscribe(),
+            config_error: watch::Sender::default().subscribe(),
+            known_profiles: watch::Sender::default().subscribe(),
+            profile_demand: mpsc::channel(1).0,
+        };
+        Arc::new(ControlServer {
+            leases: LeaseLookup { registry, clock: Clock::system(), stopping: CancellationToken::new() },
+            started: SystemTime::UNIX_EPOCH,
+            clients: watch::Sender::default().subscribe(),
+            commands: mpsc::channel(1).0,
+            reloads: mpsc::channel(1).0,
+            supervisor: mpsc::channel(1).0,
+            addresses: Vec::new(),
+            sockets: Vec::new(),
+            owner: OWNER,
+        })
+    }
+
+    #[tokio::test]
+    async fn answers_root_and_the_owner_only() {
+        for (user, status) in [(Some(0), 404), (Some(OWNER), 404), (Some(OWNER + 1), 403), (None, 403)] {
+            let request = http::Request::get("/nothing").header("host", "localhost").body(Full::<Bytes>::default());
+            let mut is_authorized = false;
+            let Ok(answer) = server().answer(request.unwrap(), user, || is_authorized = true).wait().await;
+            assert_eq!((answer.status().as_u16(), is_authorized), (status, status == 404), "{user:?}");
+        }
+    }
 
     #[test]
     fn deny_policy_ends_sessions_issued_before_now() {

@@ -197,6 +197,29 @@ fn clients_that_cannot_be_told_apart_are_a_bad_configuration() {
 }
 
 #[test]
+fn user_of_the_connection_proves_a_client() {
+    let home = Home::new();
+    let ours = rustix::process::geteuid().as_raw();
+    let config = |user: u32| {
+        format!(
+            "[clients.alone]\nusers = [{user}]\nidentities = [\"web\"]\n\
+             [clients.both]\ntoken = \"{}\"\nusers = [{user}]\nidentities = [\"team-a\"]\n{}",
+            token("both"),
+            identities()
+        )
+    };
+    let broker = home.serve_config(config(ours), &[]);
+    until("all identities are loaded", || broker.get_with("/readyz", "").status == 200);
+    let ask = |token: &str| outcome(&broker.get_with("/credentials", token));
+    assert_eq!((ask("").as_str(), ask(&token("both")).as_str()), ("AKIAweb", "AKIAteam-a"));
+    // A request with a token is judged by the token alone.
+    assert_eq!(ask("wrong"), "401 InvalidAuthorizationToken");
+    home.write("credenza.toml", config(ours + 1));
+    until("the user is a client no more", || ask("") == "401 InvalidAuthorizationToken");
+    assert_eq!(ask(&token("both")), "401 InvalidAuthorizationToken", "a right token of a wrong user");
+}
+
+#[test]
 fn check_shows_clients_and_their_identities() {
     let home = Home::new();
     home.write("web", token("web"));
