@@ -61,7 +61,7 @@ pub(crate) struct ControlParts<L = BoundListener> {
     pub(crate) commands: mpsc::Sender<ClientCommand>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
     pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
-    /// The addresses that a grant names, the one that most SDKs accept first.
+    /// The addresses for grants. Most SDKs accept the first.
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) sockets: Vec<PathBuf>,
 }
