@@ -4,7 +4,6 @@
 
 pub(crate) mod write;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -18,7 +17,7 @@ use crate::cache::logins::LoginSlot;
 use crate::context::Context;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::secret::Secret;
-use crate::model::text::Escaped;
+use crate::model::text::{Escaped, hex};
 use crate::model::time::timestamp;
 use crate::os::files::contents::FileErrorReason;
 
@@ -108,11 +107,7 @@ pub(crate) async fn write(context: &Context, path: &Path, entry: &CacheEntry) ->
 
 /// Returns the name of a cache file: a digest of the name of the login, in lower-case hexadecimal.
 pub(crate) fn file_name(algorithm: &'static Algorithm, key: &str) -> String {
-    let mut name = String::new();
-    for byte in digest(algorithm, key.as_bytes()).as_ref() {
-        let _ = write!(name, "{byte:02x}");
-    }
-    name + ".json"
+    hex(digest(algorithm, key.as_bytes()).as_ref()) + ".json"
 }
 
 /// A login and its cache file, before the file is read.

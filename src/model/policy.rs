@@ -5,12 +5,13 @@
 
 mod json;
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use ring::digest;
 
 use crate::model::policy::json::{Json, Member, Node};
+use crate::model::text::hex;
 
 /// The maximum number of characters of a session policy and the ARNs of managed policies together (AssumeRole,
 /// AssumeRoleWithWebIdentity, GetFederationToken).
@@ -90,12 +91,7 @@ impl SessionPolicy {
     /// Returns the SHA-256 of the text that STS gets, in hex.
     #[must_use]
     pub fn sha256(&self) -> Box<str> {
-        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
-        let mut hex = String::with_capacity(64);
-        for byte in digest.as_ref() {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex.into()
+        hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref()).into()
     }
 }
 

@@ -3,12 +3,12 @@
 //!
 //! Two clients never get the same text. Where STS accepts less than a name holds, a hash stands at the end.
 
-use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 use ring::digest;
 
 use crate::model::session_limits::{FEDERATED_NAME_LENGTH, MAX_TAG_VALUE, NAME_LENGTH, is_of_name, is_of_tag};
+use crate::model::text::hex;
 
 /// The number of hex digits of the hash at the end of a changed text. 48 bits do not meet by chance, and leave 19
 /// characters of the shortest names.
@@ -144,8 +144,8 @@ pub(crate) fn names(text: &str, placeholder: Placeholder) -> bool {
 
 /// Fills the placeholders of a text. A text without placeholders stays as it is.
 ///
-/// The result is one that STS accepts, and differs for different values: if something would be lost, the end of the
-/// result is a hash of all parts.
+/// STS accepts the result. Characters that STS refuses are replaced, and a long text is cut; the result then ends with a
+/// hash of all parts, so that two clients never share a name.
 ///
 /// # Errors
 /// If a placeholder is unknown or has no value.
@@ -198,11 +198,7 @@ fn hash(filled: &[(&str, bool)]) -> String {
         context.update(&(text.len() as u64).to_be_bytes());
         context.update(text.as_bytes());
     }
-    let mut hex = String::with_capacity(HASH_DIGITS);
-    for byte in &context.finish().as_ref()[..HASH_DIGITS / 2] {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    hex(&context.finish().as_ref()[..HASH_DIGITS / 2])
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Text from outside: checks it, escapes it for logs and terminals, quotes it for a shell.
 
 use std::fmt;
+use std::fmt::Write as _;
 
 use zeroize::Zeroizing;
 
@@ -30,6 +31,15 @@ pub(crate) fn usable<'t>(part: &'static str, text: &'t str) -> Result<&'t str, I
         return Err(InvalidText::ControlCharacter(part));
     }
     Ok(text)
+}
+
+/// Returns bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Prints a text with all characters escaped that could forge a log line or control a terminal.

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::model::secret::Secret;
-use crate::model::text::Escaped;
+use crate::model::text::{Escaped, hex};
 use crate::os::files::acl;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, walk};
@@ -310,14 +310,9 @@ pub(crate) fn random() -> io::Result<Secret> {
 
 /// Returns 256 random bits in hexadecimal.
 fn random_hex() -> io::Result<Zeroizing<String>> {
-    use std::fmt::Write as _;
     let mut bytes = Zeroizing::new([0u8; 32]);
     getrandom::fill(&mut *bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    for byte in *bytes {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(Zeroizing::new(hex(&*bytes)))
 }
 
 #[cfg(test)]
