@@ -3,9 +3,12 @@
 //! Data flows one way. A refresher loads a source chain and publishes its lease; the supervisor starts and stops
 //! refreshers; the server sees only the lease registry.
 
+pub(crate) mod handle;
+pub(crate) mod key;
 pub(crate) mod refresher;
 pub(crate) mod registry;
 pub(crate) mod served_profiles;
+pub(crate) mod state;
 pub(crate) mod supervisor;
 
 use std::sync::Arc;

@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::context::Context;
 use crate::lease::Lease;
+use crate::lease::key::LeaseKey;
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{LeaseHandles, LeaseKey, LeaseRegistry};
+use crate::lease::registry::{LeaseHandles, LeaseRegistry};
 use crate::model::credentials::Credentials;
 use crate::os::clock::Clock;
 use crate::server::access::AllowedHosts;

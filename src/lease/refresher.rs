@@ -15,7 +15,9 @@ use tracing::Instrument;
 
 use crate::config::identity::Identity;
 use crate::context::Context;
-use crate::lease::registry::{LeaseError, LeaseHandle, LeaseKey, LeaseState, RefreshState, RefresherWaker, WakeReason};
+use crate::lease::handle::{LeaseHandle, RefresherWaker, WakeReason};
+use crate::lease::key::LeaseKey;
+use crate::lease::state::{LeaseError, LeaseState, RefreshState};
 use crate::lease::{LONG_LIVED_NOTICE, Lease, LeaseLimits};
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::error::{ErrorKind, SourceError};

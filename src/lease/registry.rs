@@ -6,153 +6,19 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fnv::FnvHashMap;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::lease::Lease;
-use crate::model::error::SourceError;
+use crate::lease::handle::{LeaseHandle, PerClient};
+use crate::lease::key::{LeaseKey, NarrowedIdentity};
+use crate::lease::state::RefreshState;
 use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
-use crate::model::outcome::Attempt;
 use crate::model::session_name::OWNER;
-
-/// The key of a lease.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum LeaseKey {
-    /// The lease that all clients of an identity share.
-    Identity(IdentityName),
-    /// The lease of one client, grant or command.
-    Narrowed(Arc<NarrowedIdentity>),
-}
-
-/// An identity that is narrowed for one client, grant or command.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NarrowedIdentity {
-    pub(crate) identity: IdentityName,
-    pub(crate) narrowing: Narrowing,
-}
-
-impl LeaseKey {
-    /// Makes the key of an identity that is narrowed.
-    pub(crate) fn narrowed(identity: IdentityName, narrowing: Narrowing) -> Self {
-        Self::Narrowed(Arc::new(NarrowedIdentity { identity, narrowing }))
-    }
-
-    /// Returns the key of the same identity and the same names with the policies and the times of this narrowing.
-    pub(crate) fn narrowed_further(&self, narrowing: &Narrowing) -> Self {
-        let (client, user) = match self {
-            Self::Identity(_) => (None, None),
-            Self::Narrowed(narrowed) => (narrowed.narrowing.client.clone(), narrowed.narrowing.user.clone()),
-        };
-        Self::narrowed(self.identity().clone(), Narrowing { client, user, ..narrowing.clone() })
-    }
-
-    pub(crate) fn identity(&self) -> &IdentityName {
-        match self {
-            Self::Identity(name) => name,
-            Self::Narrowed(narrowed) => &narrowed.identity,
-        }
-    }
-
-    /// The client that the lease belongs to alone.
-    pub(crate) fn client(&self) -> Option<&str> {
-        match self {
-            Self::Identity(_) => None,
-            Self::Narrowed(narrowed) => narrowed.narrowing.client.as_deref(),
-        }
-    }
-}
-
-/// The names that the sessions of an identity contain. Clients with different names do not share a lease.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PerClient {
-    /// True if the sessions name their client.
-    pub(crate) client: bool,
-    /// True if the sessions name the user of their client.
-    pub(crate) user: bool,
-}
-
-/// The state that a refresher publishes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LeaseState {
-    /// The last lease. It may have expired.
-    pub(crate) lease: Option<Arc<Lease>>,
-    /// The reason why the last load gave no fresh lease.
-    pub(crate) error: Option<LeaseError>,
-    pub(crate) refresh: RefreshState,
-    /// The outcome of each source at the last load, in order of precedence.
-    pub(crate) attempts: Arc<[Attempt]>,
-    /// The region. The outer `None` means that no client has requested the region yet; the inner `None`, that no source
-    /// knows it.
-    pub(crate) region: Option<Option<Box<str>>>,
-    /// True if the identity is loaded at the start and counts for readiness.
-    pub(crate) eager: bool,
-    /// True if the identity is a served profile, not an entry of credenza.toml.
-    pub(crate) is_profile: bool,
-}
-
-/// The reason why an identity has no fresh lease.
-#[derive(Clone, Debug)]
-pub(crate) enum LeaseError {
-    NotConfigured,
-    Failed {
-        source: Arc<str>,
-        error: SourceError,
-        /// The time of the first failure in this row.
-        since: SystemTime,
-        /// The number of failed loads in a row.
-        times: u32,
-    },
-}
-
-/// The current activity of a refresher.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum RefreshState {
-    /// The refresher has not loaded yet. The first request starts the load.
-    #[default]
-    NotLoaded,
-    Loading {
-        /// The start of the load, on the monotonic clock.
-        since: Instant,
-        limit: Duration,
-    },
-    /// The refresher holds a lease and waits for the next refresh.
-    Waiting { next: SystemTime },
-    /// The refresher pauses after a failure. Requests do not shorten the pause.
-    BackingOff { next: SystemTime },
-}
-
-impl LeaseState {
-    /// Returns the lease if it may be served at `now`.
-    pub(crate) fn usable(&self, now: SystemTime) -> Option<&Arc<Lease>> {
-        self.lease.as_ref().filter(|lease| lease.is_usable(now))
-    }
-
-    /// Returns true if the first load of an eager identity has not ended.
-    fn awaits_first_load(&self) -> bool {
-        self.eager && self.attempts.is_empty() && self.error.is_none()
-    }
-}
-
-/// The delay after which a refresher counts as stuck. Normal delays are shorter: a busy machine, the tick that notices
-/// a suspend, and the 60 s of a program.
-const STUCK_AFTER: Duration = Duration::from_secs(120);
-
-impl LeaseState {
-    /// Returns true if the next step of the refresher is overdue by [`STUCK_AFTER`].
-    fn is_stuck(&self, now: SystemTime, instant: Instant) -> bool {
-        match self.refresh {
-            RefreshState::NotLoaded => false,
-            RefreshState::Loading { since, limit } => instant.saturating_duration_since(since) > limit + STUCK_AFTER,
-            RefreshState::Waiting { next } | RefreshState::BackingOff { next } => now > next + STUCK_AFTER,
-        }
-    }
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RegistryHealth {
@@ -169,121 +35,12 @@ pub(crate) struct RegistryHealth {
     pub(crate) config_refused: bool,
 }
 
-/// The handle by which the server reads the lease of a refresher and wakes it.
-#[derive(Clone, Debug)]
-pub(crate) struct LeaseHandle {
-    state: watch::Receiver<Arc<LeaseState>>,
-    waker: Arc<RefresherWaker>,
-    per_client: PerClient,
-    /// True if the refresher is stopped after a time without requests, so that each request is recorded.
-    stops_when_idle: bool,
-}
-
 /// A request to start the refresher of a served profile, or of a narrowed identity.
 #[derive(Debug)]
 pub(crate) struct LeaseDemand {
     pub(crate) key: LeaseKey,
     /// Receives the handle of the new refresher. The supervisor drops the sender if the identity no longer exists.
     pub(crate) reply: oneshot::Sender<LeaseHandle>,
-}
-
-/// Wakes a refresher on request. The timer and changed inputs wake a refresher without this.
-#[derive(Debug, Default)]
-pub(crate) struct RefresherWaker {
-    notify: Notify,
-    reasons: AtomicU8,
-    /// The time of the last request for the lease, in seconds since 1970.
-    last_used: AtomicU64,
-}
-
-/// The reason why a refresher is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum WakeReason {
-    LeaseWanted = 1,
-    RegionWanted = 2,
-    Reload = 4,
-}
-
-impl LeaseHandle {
-    /// Makes a handle, and the sender and the waker that its refresher owns.
-    pub(crate) fn new(first: LeaseState) -> (watch::Sender<Arc<LeaseState>>, Arc<RefresherWaker>, Self) {
-        let (sender, state) = watch::channel(Arc::new(first));
-        let waker = Arc::new(RefresherWaker::default());
-        (sender, Arc::clone(&waker), Self { state, waker, per_client: PerClient::default(), stops_when_idle: true })
-    }
-
-    /// Returns the handle of an identity with these names in its sessions.
-    pub(crate) fn with_names(self, per_client: PerClient) -> Self {
-        Self { per_client, ..self }
-    }
-
-    /// Returns the handle of a refresher that runs as long as its identity is configured.
-    pub(crate) fn without_idle_stop(self) -> Self {
-        Self { stops_when_idle: false, ..self }
-    }
-
-    pub(crate) fn state(&self) -> Arc<LeaseState> {
-        Arc::clone(&self.state.borrow())
-    }
-
-    /// Returns the published state and marks it as seen: [`LeaseHandle::changed`] then waits for the next one.
-    pub(crate) fn latest(&mut self) -> Arc<LeaseState> {
-        Arc::clone(&self.state.borrow_and_update())
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state.has_changed().is_err()
-    }
-
-    /// Records a request for the lease at `now`. Every request calls this, so it is a single atomic store.
-    pub(crate) fn record_use(&self, now: SystemTime) {
-        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        self.waker.last_used.store(seconds, Ordering::Relaxed);
-    }
-
-    /// Returns the time from the last request to `now`. Zero if the clock was set back meanwhile.
-    pub(crate) fn idle_time(&self, now: SystemTime) -> Duration {
-        let last_used = SystemTime::UNIX_EPOCH + Duration::from_secs(self.waker.last_used.load(Ordering::Relaxed));
-        now.duration_since(last_used).unwrap_or_default()
-    }
-
-    /// Wakes the refresher. A reason that is given twice before the refresher takes it counts once.
-    pub(crate) fn wake(&self, reason: WakeReason) {
-        self.waker.reasons.fetch_or(reason as u8, Ordering::AcqRel);
-        self.waker.notify.notify_one();
-    }
-
-    /// Waits until the refresher publishes a state that neither [`LeaseHandle::latest`] nor this method has marked as
-    /// seen.
-    ///
-    /// # Errors
-    /// If the refresher has ended.
-    pub(crate) async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
-        self.state.changed().await
-    }
-}
-
-impl RefresherWaker {
-    /// Waits until there is a reason to wake and takes all reasons.
-    pub(crate) async fn wait(&self) -> WakeReasons {
-        loop {
-            self.notify.notified().await;
-            let reasons = self.reasons.swap(0, Ordering::AcqRel);
-            if reasons != 0 {
-                return WakeReasons(reasons);
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WakeReasons(u8);
-
-impl WakeReasons {
-    pub(crate) fn contains(self, reason: WakeReason) -> bool {
-        self.0 & reason as u8 != 0
-    }
 }
 
 /// The handles of all running refreshers. Every request looks a handle up, and FNV takes half the time of SipHash.
@@ -450,7 +207,10 @@ impl LeaseRegistry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::lease::state::{LeaseError, LeaseState};
 
     const SECOND: Duration = Duration::from_secs(1);
 

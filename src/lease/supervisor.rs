@@ -25,10 +25,10 @@ use crate::config::identity::Identity;
 use crate::config::profiles::ServedProfiles;
 use crate::context::Context;
 use crate::lease::Lease;
+use crate::lease::handle::{LeaseHandle, PerClient, WakeReason};
+use crate::lease::key::{LeaseKey, NarrowedIdentity};
 use crate::lease::refresher::{RefreshPolicy, Refresher};
-use crate::lease::registry::{
-    LeaseDemand, LeaseHandle, LeaseHandles, LeaseKey, LeaseRegistry, NarrowedIdentity, PerClient, WakeReason,
-};
+use crate::lease::registry::{LeaseDemand, LeaseHandles, LeaseRegistry};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::lease::supervisor::inherit::may_inherit;
 use crate::model::error::SourceError;

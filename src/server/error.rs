@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
-use crate::lease::registry::{LeaseError, LeaseState, RefreshState};
+use crate::lease::state::{LeaseError, LeaseState, RefreshState};
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Quoted;

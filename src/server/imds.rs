@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::time::Instant;
 
-use crate::lease::registry::LeaseKey;
+use crate::lease::key::LeaseKey;
 use crate::lease::{LONG_LIVED_REFUSAL, Lease};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;

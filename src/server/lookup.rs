@@ -7,7 +7,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::lease::Lease;
-use crate::lease::registry::{LeaseHandle, LeaseKey, LeaseRegistry, LeaseState, RefreshState, WakeReason};
+use crate::lease::handle::{LeaseHandle, WakeReason};
+use crate::lease::key::LeaseKey;
+use crate::lease::registry::LeaseRegistry;
+use crate::lease::state::{LeaseState, RefreshState};
 use crate::model::identity_name::IdentityName;
 use crate::os::clock::Clock;
 use crate::server::error::ErrorResponse;

@@ -18,7 +18,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState};
+use crate::lease::handle::LeaseHandle;
+use crate::lease::key::LeaseKey;
+use crate::lease::registry::LeaseHandles;
+use crate::lease::state::LeaseState;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::os::accounts;

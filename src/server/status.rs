@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::lease::registry::{LeaseError, LeaseHandle, LeaseRegistry, LeaseState, RefreshState};
+use crate::lease::handle::LeaseHandle;
+use crate::lease::registry::LeaseRegistry;
+use crate::lease::state::{LeaseError, LeaseState, RefreshState};
 use crate::model::error::ErrorKind;
 use crate::model::identity_name::IdentityName;
 use crate::model::location::Location;

@@ -83,7 +83,10 @@ mod tests {
     use tokio::sync::{mpsc, watch};
 
     use super::*;
-    use crate::lease::registry::{LeaseHandle, LeaseHandles, LeaseKey, LeaseState, RefreshState};
+    use crate::lease::handle::LeaseHandle;
+    use crate::lease::key::LeaseKey;
+    use crate::lease::registry::LeaseHandles;
+    use crate::lease::state::{LeaseState, RefreshState};
 
     #[tokio::test(start_paused = true)]
     async fn feeds_watchdog_until_a_refresher_is_stuck() {

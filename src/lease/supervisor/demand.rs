@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::identity::Identity;
 use crate::config::profiles::DEFAULT_IDLE;
-use crate::lease::registry::{LeaseDemand, LeaseKey, NarrowedIdentity};
+use crate::lease::key::{LeaseKey, NarrowedIdentity};
+use crate::lease::registry::LeaseDemand;
 use crate::lease::supervisor::{RunningRefresher, Supervisor};
 use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::config::identity::Identity;
 use crate::context::Context;
 use crate::context::mfa::Mfa;
-use crate::lease::registry::{LeaseHandle, WakeReason};
+use crate::lease::handle::{LeaseHandle, WakeReason};
 use crate::model::error::SourceError;
 use crate::model::outcome::Outcome;
 use crate::model::secret::Secret;
