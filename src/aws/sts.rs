@@ -1,5 +1,5 @@
-//! Security Token Service: the actions that give temporary credentials, and the one that names the caller, in the AWS
-//! query protocol.
+//! AWS Security Token Service (STS): requests sessions, and asks for the principal of keys. It speaks the AWS query
+//! protocol.
 //!
 //! The limits of STS are checked before a request is sent.
 

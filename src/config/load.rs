@@ -208,7 +208,8 @@ pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, Load
     }
 }
 
-/// Returns the errors of clients whose users cannot be told apart from others.
+/// Returns an error for each client by user that the kernel could not tell from another client: the overflow user stands
+/// for all users of other namespaces, and one user without a token can be one client only.
 fn users_without_proof(config: &Config, client_users: &BTreeMap<ClientName, Arc<[u32]>>, overflow: u32) -> Vec<String> {
     let mut errors = Vec::new();
     let mut without_token: BTreeMap<u32, &ClientName> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The client table: reads the tokens of all clients, follows their files, and publishes who is a client.
+//! The client table: reads the tokens of all clients, follows their files, and publishes the clients.
 //!
 //! A changed token file gives a new token; the old one is accepted for the overlap. The request path sees only the
 //! published [`Clients`].

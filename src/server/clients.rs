@@ -32,7 +32,7 @@ pub(crate) struct Client {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AllowedIdentities {
     All,
-    /// Every identity whose name matches one of the patterns.
+    /// Each identity with a name that one of the patterns matches.
     Matching(Box<[NamePattern]>),
     Only(IdentityName),
 }

@@ -190,12 +190,12 @@ impl ConnectionLimit {
 }
 
 impl Peer {
-    /// A client at these addresses, if the connection has any.
+    /// Makes the peer of a TCP connection. `ends` is `None` if the kernel no longer knows the addresses.
     pub(crate) fn at(ends: Option<ConnectionEnds>) -> Self {
         Self { ends, user: None }
     }
 
-    /// A client of a Unix socket, whose user the kernel has kept.
+    /// Makes the peer of a Unix socket, with the user that the kernel recorded at its `connect()`.
     pub(crate) fn of_unix(user: Option<u32>) -> Self {
         Self { ends: None, user: Some(user.map_or(PeerUser::Unknown, PeerUser::User)) }
     }

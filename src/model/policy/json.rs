@@ -193,7 +193,7 @@ impl Reader<'_> {
     }
 }
 
-/// Refuses two members of one name, because readers differ in the one that they take.
+/// Refuses an object that has a key twice: some parsers take the first value, others the last.
 fn check_names(members: &[Member]) -> Result<(), Refused> {
     let mut sorted: Vec<(&str, usize)> = members.iter().map(|member| (&*member.name, member.at)).collect();
     sorted.sort_unstable();

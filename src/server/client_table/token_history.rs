@@ -31,7 +31,7 @@ impl TokenHistory {
         is_changed
     }
 
-    /// Removes the old tokens whose overlap is over.
+    /// Removes the earlier tokens that are no longer accepted.
     pub(crate) fn drop_ended(&mut self, now: Instant) {
         self.earlier.retain(|(_, end)| *end > now);
     }

@@ -28,7 +28,7 @@ const END: usize = 8;
 /// The length of the HMAC-SHA-256 of the expiration.
 const TAG: usize = 32;
 
-/// The purpose of the derived key. Another purpose has another key.
+/// The text that makes this key differ from other keys that are derived from the auth token.
 const PURPOSE: &[u8] = b"credenza IMDS session token 1";
 
 /// Issues and verifies session tokens.
@@ -66,8 +66,8 @@ impl ImdsSessionTokens {
         Self::with_key(derive(auth_token)).1
     }
 
-    /// Makes tokens whose keys follow the auth token, once [`SigningKeys::set`] is called. Until then, and in a daemon without an
-    /// auth token, the key ends with this process.
+    /// Makes tokens with a random key, which [`SigningKeys::set`] replaces by keys of the auth token. A daemon without an
+    /// auth token keeps the random key, so that its session tokens end with the process.
     ///
     /// # Errors
     /// If the kernel has no random numbers.
