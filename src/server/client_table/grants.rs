@@ -34,6 +34,8 @@ impl GrantOrder {
             policy_arns: self.policy_arns.clone(),
             duration: Some(self.lifetime.min(LONGEST_SESSION)),
             until: Some(ends),
+            // CloudTrail names the grant.
+            client: Some(self.name.as_str().into()),
             ..Narrowing::default()
         };
         narrowing.has_policy().then_some(narrowing)
@@ -122,7 +124,7 @@ impl Grants {
         self.0.remove(name).map(|grant| grant.state).ok_or_else(|| GrantError::Unknown(name.clone()))
     }
 
-    /// Keeps the grants whose identity exists.
+    /// Removes the grants of identities that no longer exist. Returns their names.
     pub(crate) fn retain(&mut self, exists: impl Fn(&IdentityName) -> bool) -> Vec<ClientName> {
         let gone = self.0.extract_if(.., |_, grant| !exists(&grant.state.identity));
         gone.map(|(name, _)| name).collect()
