@@ -1,12 +1,11 @@
 //! Assumes a role with the credentials of another source.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::aws::arn::DisplayArn;
 use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::cache::credentials::CachePolicy;
-use crate::cache::key::{CacheKey, CacheKeyBuilder};
 use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::{ErrorKind, SourceError};
@@ -17,6 +16,7 @@ use crate::model::session_limits::MAX_CHAINED_DURATION;
 use crate::model::time::timestamp;
 use crate::source::mfa_session::mfa_session;
 use crate::source::policy_file::policy_of;
+use crate::source::role_session::{cache_key, session_name};
 use crate::source::spec::RoleSpec;
 use crate::source::store::check_store;
 use crate::source::{BoxFuture, Source};
@@ -302,56 +302,6 @@ impl Source for AssumeRole {
             (steps, lookup)
         })
     }
-}
-
-/// Returns the cache key of a role session: the caller and all parameters of the request, without a generated session
-/// name.
-pub(crate) fn cache_key(
-    method: &str,
-    role: &RoleSpec,
-    policy: Option<&str>,
-    settings: &Settings,
-    caller: impl FnOnce(CacheKeyBuilder) -> CacheKeyBuilder,
-) -> CacheKey {
-    let RoleSpec {
-        arn,
-        session_name,
-        external_id,
-        duration,
-        mfa_serial,
-        policy: _,
-        policy_file: _,
-        policy_arns,
-        tags,
-        source_identity,
-    } = role;
-    let text = |text: &Option<Box<str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
-    let mut parts = CacheKeyBuilder::new(method)
-        .with(arn.as_bytes())
-        .with_optional(text(session_name))
-        .with_optional(text(external_id))
-        .with_optional(duration.map(|duration| duration.as_secs().to_be_bytes()))
-        .with_optional(text(mfa_serial))
-        .with_optional(policy)
-        .with_optional(text(source_identity))
-        .with((policy_arns.len() as u64).to_be_bytes());
-    for arn in policy_arns {
-        parts = parts.with(arn.as_bytes());
-    }
-    parts = parts.with((tags.len() as u64).to_be_bytes());
-    for (key, value) in tags {
-        parts = parts.with(key.as_bytes()).with(value.as_bytes());
-    }
-    // Sessions from different regions or endpoints (FIPS) are not shared.
-    caller(parts.with_value(&settings.cache_parts())).cache_key()
-}
-
-/// Returns the session name, which CloudTrail shows.
-pub(crate) fn session_name(role: &RoleSpec, now: SystemTime) -> Box<str> {
-    role.session_name.clone().unwrap_or_else(|| {
-        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        format!("credenza-{}", since_epoch.as_secs()).into()
-    })
 }
 
 #[cfg(test)]

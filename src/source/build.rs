@@ -13,11 +13,14 @@ use crate::source::assume_role::AssumeRole;
 use crate::source::chain::{Chain, merge_credentials};
 use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
+use crate::source::exchange::ExchangedSource;
 use crate::source::imds::MetadataCredentials;
-use crate::source::narrow::{NarrowedEnvironment, NarrowedSource, RefusedSource, RoleNarrowing, filled, filled_role};
+use crate::source::narrow::{
+    NarrowedEnvironment, NarrowingExchange, RefusedSource, RoleNarrowing, filled, filled_role,
+};
 use crate::source::process::ProcessCredentials;
 use crate::source::profile::ConfigCredentials;
-use crate::source::session_token::SessionTokenSource;
+use crate::source::session_token::SessionTokenExchange;
 use crate::source::spec::{ChainSpec, LongLivedKeys, SourceKind, SourceSpec};
 use crate::source::sso::SsoRole;
 use crate::source::static_keys::StaticCredentials;
@@ -82,9 +85,11 @@ impl ChainBuilder<'_> {
             let source = self.own_source(&spec, self.narrowing.as_ref());
             return Ok(match (&self.narrowing, self.spec.long_lived_keys) {
                 (Some(narrowing), _) if narrowing.has_policy() => {
-                    Box::new(NarrowedSource::new(source, Arc::clone(narrowing)))
+                    Box::new(ExchangedSource::new(source, NarrowingExchange(Arc::clone(narrowing))))
                 }
-                (_, LongLivedKeys::Session { duration }) => Box::new(SessionTokenSource::new(source, duration)),
+                (_, LongLivedKeys::Session { duration }) => {
+                    Box::new(ExchangedSource::new(source, SessionTokenExchange { duration }))
+                }
                 (_, LongLivedKeys::Direct) => source,
             });
         };
@@ -97,7 +102,9 @@ impl ChainBuilder<'_> {
         let role = Box::new(role.with_region(spec.region));
         Ok(match &self.narrowing {
             // The request has narrowed the session already. This is a second look.
-            Some(narrowing) if narrowing.has_policy() => Box::new(NarrowedSource::new(role, Arc::clone(narrowing))),
+            Some(narrowing) if narrowing.has_policy() => {
+                Box::new(ExchangedSource::new(role, NarrowingExchange(Arc::clone(narrowing))))
+            }
             _ => role,
         })
     }

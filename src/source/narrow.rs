@@ -15,11 +15,12 @@ use crate::context::Context;
 use crate::model::credentials::Credentials;
 use crate::model::error::SourceError;
 use crate::model::narrowing::Narrowing;
-use crate::model::outcome::{Lookup, TraceStep};
+use crate::model::outcome::Lookup;
 use crate::model::policy::SessionPolicy;
 use crate::model::session_limits::{FEDERATION_DURATION, ROLE_DURATION};
 use crate::model::session_name::{SessionNames, SessionTextKind, fill};
 use crate::source::environment::EnvironmentCredentials;
+use crate::source::exchange::SessionExchange;
 use crate::source::spec::{RoleSpec, SourceKind, SourceSpec};
 use crate::source::store::other_store;
 use crate::source::web_identity::WebIdentityCredentials;
@@ -127,42 +128,31 @@ pub(crate) fn filled_role(role: &RoleSpec, names: &SessionNames) -> Result<RoleS
     })
 }
 
-/// A source whose credentials leave only as a narrowed session.
+/// The exchange for a session with the policies of a narrowing. The source below has narrowed its own requests for roles.
 #[derive(Debug)]
-pub(crate) struct NarrowedSource {
-    source: Box<dyn Source>,
-    narrowing: Arc<RoleNarrowing>,
-}
+pub(crate) struct NarrowingExchange(pub(crate) Arc<RoleNarrowing>);
 
-impl NarrowedSource {
-    /// Makes a source over one that narrows its own requests for roles.
-    pub(crate) fn new(source: Box<dyn Source>, narrowing: Arc<RoleNarrowing>) -> Self {
-        Self { source, narrowing }
-    }
+impl SessionExchange for NarrowingExchange {
+    const STEP: &str = "session with the session policy";
 
-    async fn narrowed(&self, context: &Context, lookup: Lookup) -> Lookup {
-        match lookup {
-            Lookup::Found(keys) if !self.narrowing.is_applied(&keys) => {
-                let settings = self.source.settings(context).await;
-                let session = self.federate(context, &settings, &keys).await;
-                Lookup::from_result(session.map_err(|error| settings.locate(error, keys.location.as_ref())))
-            }
-            lookup => lookup,
-        }
+    /// Returns true unless STS has narrowed the session already.
+    fn is_needed(&self, keys: &Credentials) -> bool {
+        !self.0.is_applied(keys)
     }
 
     /// Exchanges the long-lived keys of an IAM user for the session of a federated user.
-    async fn federate(
+    async fn session(
         &self,
         context: &Context,
         settings: &Settings,
         keys: &Credentials,
     ) -> Result<Credentials, SourceError> {
-        self.check_keys(keys)?;
-        let Narrowing { policy, policy_arns, duration, .. } = &self.narrowing.narrowing;
+        let Self(narrowing) = self;
+        check_keys(keys)?;
+        let Narrowing { policy, policy_arns, duration, .. } = &narrowing.narrowing;
         let duration = duration.unwrap_or(DEFAULT_DURATION);
         let user = sts::FederationTokenRequest {
-            name: self.narrowing.name(SessionTextKind::FederatedName)?,
+            name: narrowing.name(SessionTextKind::FederatedName)?,
             duration: Some(duration.clamp(*FEDERATION_DURATION.start(), *FEDERATION_DURATION.end())),
             policy: policy.clone(),
             policy_arns: policy_arns.clone(),
@@ -185,62 +175,24 @@ impl NarrowedSource {
             }
             sts::get_federation_token(context, settings, keys, &user).await
         };
-        let session =
-            context.credential_cache.obtain(&context.clock, key.cache_key(), CachePolicy::ISSUED, request).await?;
-        // A session must not outlive its keys, if they expire.
-        let expiration = keys.expiration.into_iter().chain(session.expiration).min();
-        Ok(Credentials { expiration, location: keys.location.clone(), ..session })
-    }
-
-    /// Refuses all but the long-lived keys of an IAM user.
-    fn check_keys(&self, keys: &Credentials) -> Result<(), SourceError> {
-        let why = if let Some(endpoint) = other_store(keys) {
-            format!("the keys belong to {endpoint}, which is not AWS")
-        } else if is_key_of_iam_user(keys) {
-            return Ok(());
-        } else if keys.is_long_lived() {
-            "the keys are not those of an IAM user (AKIA…)".into()
-        } else {
-            "the credentials are already a session, of IAM Identity Center, a container, an instance or a program, and \
-             a session cannot narrow itself"
-                .into()
-        };
-        Err(SourceError::misconfigured(format!("no session policy can be applied: {why}"))
-            .with_hint(ASSUME_ANOTHER_ROLE))
+        context.credential_cache.obtain(&context.clock, key.cache_key(), CachePolicy::ISSUED, request).await
     }
 }
 
-impl Source for NarrowedSource {
-    fn name(&self) -> &str {
-        self.source.name()
-    }
-
-    fn load<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Lookup> {
-        Box::pin(async move {
-            let lookup = self.source.load(context).await;
-            self.narrowed(context, lookup).await
-        })
-    }
-
-    fn region<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Option<Box<str>>> {
-        self.source.region(context)
-    }
-
-    fn settings<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, Settings> {
-        self.source.settings(context)
-    }
-
-    fn trace<'a>(&'a self, context: &'a Context) -> BoxFuture<'a, (Vec<TraceStep>, Lookup)> {
-        Box::pin(async move {
-            let (mut steps, keys) = self.source.trace(context).await;
-            if steps.is_empty() {
-                steps.push(TraceStep::new(self.name(), &keys));
-            }
-            let lookup = self.narrowed(context, keys).await;
-            steps.push(TraceStep::new("session with the session policy", &lookup));
-            (steps, lookup)
-        })
-    }
+/// Refuses all but the long-lived keys of an IAM user.
+fn check_keys(keys: &Credentials) -> Result<(), SourceError> {
+    let why = if let Some(endpoint) = other_store(keys) {
+        format!("the keys belong to {endpoint}, which is not AWS")
+    } else if is_key_of_iam_user(keys) {
+        return Ok(());
+    } else if keys.is_long_lived() {
+        "the keys are not those of an IAM user (AKIA…)".into()
+    } else {
+        "the credentials are already a session, of IAM Identity Center, a container, an instance or a program, and \
+         a session cannot narrow itself"
+            .into()
+    };
+    Err(SourceError::misconfigured(format!("no session policy can be applied: {why}")).with_hint(ASSUME_ANOTHER_ROLE))
 }
 
 /// The `AWS_…` variables, with the role of their web identity narrowed.

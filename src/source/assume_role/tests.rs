@@ -1,8 +1,4 @@
-use std::collections::HashSet;
-
 use super::*;
-use crate::http::url::Url;
-use crate::model::location::Location;
 use crate::source::imds::MetadataCredentials;
 use crate::source::static_keys::StaticCredentials;
 use testkit::document;
@@ -86,47 +82,4 @@ async fn reloads_a_refused_base_and_repeats_no_request() {
     assert_eq!(load("fifth").await, (false, (1, 0)));
     later(6).await;
     assert_eq!(load("fifth").await, (false, (3, 0)));
-}
-
-#[test]
-fn cache_key_differs_with_every_part() {
-    let role = || RoleSpec { arn: "arn:aws:iam::1:role/r".into(), ..RoleSpec::default() };
-    let sts = |path: &str| {
-        let mut settings = Settings { region: Some("eu-west-1".into()), ..Settings::default() };
-        settings.endpoints.sts = Some(Ok(Url::parse(&format!("https://h/{path}")).unwrap()));
-        settings
-    };
-    let (plain, long) = (Settings::default(), "x".repeat(300));
-    let caller = Credentials::new("AKIAEXAMPLE", "secret").unwrap();
-    let of = |role: &RoleSpec, policy, settings: &Settings| {
-        cache_key("assume role", role, policy, settings, |parts| parts.with_caller(&caller))
-    };
-    let text = |text: &str| Some(text.into());
-    let different = [
-        of(&role(), None, &plain),
-        of(&RoleSpec { arn: "arn:aws:iam::1:role/s".into(), ..role() }, None, &plain),
-        of(&RoleSpec { session_name: text("a"), ..role() }, None, &plain),
-        of(&RoleSpec { external_id: text("a"), ..role() }, None, &plain),
-        of(&RoleSpec { mfa_serial: text("a"), ..role() }, None, &plain),
-        of(&RoleSpec { source_identity: text("a"), ..role() }, None, &plain),
-        of(&RoleSpec { duration: Some(Duration::from_secs(900)), ..role() }, None, &plain),
-        of(&RoleSpec { policy_arns: vec!["a".into()], ..role() }, None, &plain),
-        of(&RoleSpec { policy_arns: vec!["a".into(), "b".into()], ..role() }, None, &plain),
-        of(&RoleSpec { tags: vec![("a".into(), "b".into())], ..role() }, None, &plain),
-        of(&role(), Some("{}"), &plain),
-        of(&role(), None, &Settings { use_fips: true, ..plain.clone() }),
-        of(&role(), None, &Settings { region: text("eu-west-2"), ..plain.clone() }),
-        of(&role(), None, &sts("")),
-        // The key has also the parts that messages cut off.
-        of(&role(), None, &sts(&format!("{long}a"))),
-        of(&role(), None, &sts(&format!("{long}b"))),
-        cache_key("web identity", &role(), None, &plain, |parts| parts.with_caller(&caller)),
-        cache_key("assume role", &role(), None, &plain, |parts| parts.with("AKIAEXAMPLE")),
-    ];
-    assert_eq!(HashSet::from(different).len(), different.len());
-    // Locations and the path of a policy file do not change the session.
-    let written = Settings { region_location: Some(Location::line(std::path::Path::new("/c"), 3)), ..plain.clone() };
-    let from_a_file = RoleSpec { policy_file: Some("/p.json".into()), ..role() };
-    assert_eq!(of(&role(), None, &written), different[0]);
-    assert_eq!(of(&from_a_file, Some("{}"), &plain), of(&role(), Some("{}"), &plain));
 }
