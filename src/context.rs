@@ -5,6 +5,7 @@ pub(crate) mod deadline;
 pub(crate) mod mfa;
 pub(crate) mod mfa_sessions;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cache::credentials::CredentialCache;
@@ -47,6 +48,8 @@ pub struct Context {
     /// The limit of open files for programs of a source.
     pub(crate) open_file_limit: OpenFileLimit,
     pub(crate) deadline: Deadline,
+    /// The Unix sockets that this process listens on for clients.
+    pub(crate) own_sockets: Arc<[PathBuf]>,
     /// The identity that is loaded, for the programs of its sources.
     pub(crate) identity: Option<IdentityName>,
     /// The users and folders with files that may decide about programs and endpoints.

@@ -12,6 +12,7 @@ use crate::cli::output::formats::OutputFormat;
 use crate::cli::region_endpoint;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
+use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::lease::Lease;
@@ -21,6 +22,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::time::{parse_timestamp, timestamp};
 use crate::source::nesting;
+use crate::source::nesting::DaemonListener;
 
 /// The maximum number of tries to read the body and the status of one lease. The tries are a few milliseconds apart, so
 /// a lease that differs at each try changes all the time.
@@ -75,9 +77,11 @@ pub(crate) async fn from_daemon(
     format: OutputFormat,
 ) -> Result<Zeroizing<String>, CommandError> {
     let daemon = DaemonClient::find(server, context)?;
-    if let Some(address) = daemon.address.tcp() {
-        nesting::check_daemon(&context.environment, address, identity).map_err(CommandError::new)?;
-    }
+    let listener = match &daemon.address {
+        ListenAddress::Tcp(address) => DaemonListener::Tcp(*address),
+        ListenAddress::Unix(path) => DaemonListener::Unix(path.clone()),
+    };
+    nesting::check_daemon(&context.environment, &listener, identity).map_err(CommandError::new)?;
     let not_a_daemon = |reason| daemon_client::exchange::not_a_daemon(&daemon.address, reason);
     let Some(dialect) = format.dialect() else {
         let body = daemon.get(&daemon_client::address::credentials_path(identity)).await?;

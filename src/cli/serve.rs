@@ -7,6 +7,7 @@ pub(crate) mod service_status;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,8 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let bound = listen_addresses(&listeners);
     let imds_bound = imds_listeners.as_deref().map(addresses).unwrap_or_default();
     context.http_client.listening_on(&[addresses(&listeners), imds_bound.clone()].concat());
+    let sockets: Vec<PathBuf> = bound.iter().filter_map(ListenAddress::unix).collect();
+    let context = Context { own_sockets: sockets.as_slice().into(), ..context };
     let protocols = 1 + usize::from(imds_listeners.is_some());
     let imds = config.imds.as_ref().zip(imds_listeners).map(|(imds, listeners)| ImdsParts {
         listeners,
@@ -96,7 +99,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         reloads,
         supervisor: commands.clone(),
         addresses: preferred_address(&addresses(&listeners)).into_iter().collect(),
-        sockets: bound.iter().filter_map(ListenAddress::unix).collect(),
+        sockets,
     });
     let clock = context.clock.clone();
     let reload_context = context.clone();

@@ -4,6 +4,7 @@
 
 use std::hash::Hasher;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -30,6 +31,9 @@ pub(crate) const BREAK_CIRCLE: &str =
 const ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b':').remove(b'[').remove(b']');
 
+/// The beginning of a Unix socket, as in credenza.toml.
+const UNIX: &str = "unix:";
+
 /// One program above this process.
 struct Level {
     /// A hash of the program and its profile.
@@ -38,18 +42,62 @@ struct Level {
     /// The profile with the program. Empty for a program of `credenza.toml`.
     profile: String,
     /// The listeners of the daemon that started the program. Empty for a command.
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<DaemonListener>,
+}
+
+/// A listener of a daemon, with its socket's path or its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DaemonListener {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl DaemonListener {
+    /// Parses a listener of the variable. `None` if another program has written it.
+    fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix(UNIX) {
+            Some(path) => percent_decode_str(path).decode_utf8().ok().map(|path| Self::Unix(path.as_ref().into())),
+            None => text.parse().ok().map(Self::Tcp),
+        }
+    }
+
+    /// Returns the text for the variable, in which a space separates listeners.
+    fn encoded(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(path) => format!("{UNIX}{}", utf8_percent_encode(&path.to_string_lossy(), ENCODED)),
+        }
+    }
+
+    /// Returns true if a request to `self` may arrive at `listener`.
+    fn leads_to(&self, listener: &Self) -> bool {
+        match (self, listener) {
+            (Self::Tcp(daemon), Self::Tcp(listener)) => leads_to(*daemon, *listener),
+            (Self::Unix(daemon), Self::Unix(listener)) => daemon == listener,
+            _ => false,
+        }
+    }
+}
+
+impl std::fmt::Display for DaemonListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", Escaped(&path.to_string_lossy())),
+        }
+    }
 }
 
 impl Level {
     fn new(context: &Context, program: &[&[u8]], profile: &str) -> Self {
+        let tcp = context.http_client.own_listeners().iter().copied().map(DaemonListener::Tcp);
         let key = CacheKeyBuilder::new("nested program").with(profile);
         let program = program.iter().fold(key, CacheKeyBuilder::with).finish();
         Self {
             program: format!("{program:016x}"),
             identity: context.identity.as_ref().map_or_else(String::new, |identity| identity.as_str().to_owned()),
             profile: profile.to_owned(),
-            listeners: context.http_client.own_listeners().to_vec(),
+            listeners: tcp.chain(context.own_sockets.iter().cloned().map(DaemonListener::Unix)).collect(),
         }
     }
 
@@ -58,7 +106,7 @@ impl Level {
         let mut parts = text.split('/').map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned());
         let mut next = || parts.next();
         let (program, identity, profile, listeners) = (next()?, next()?, next()?, next()?);
-        let listeners = listeners.split(' ').filter_map(|address| address.parse().ok()).collect();
+        let listeners = listeners.split(' ').filter_map(DaemonListener::parse).collect();
         Some(Self { program, identity, profile, listeners })
     }
 
@@ -72,7 +120,7 @@ impl Level {
 
 impl std::fmt::Display for Level {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let listeners: Vec<String> = self.listeners.iter().map(ToString::to_string).collect();
+        let listeners: Vec<String> = self.listeners.iter().map(DaemonListener::encoded).collect();
         let parts = [&self.program, &self.identity, &self.profile, &listeners.join(" ")];
         for (number, part) in parts.into_iter().enumerate() {
             write!(f, "{}{}", if number == 0 { "" } else { "/" }, utf8_percent_encode(part, ENCODED))?;
@@ -108,18 +156,18 @@ pub(crate) fn enter(context: &Context, program: &[&[u8]], profile: &str) -> Resu
     Ok(written.join(","))
 }
 
-/// Checks that the daemon at this address has not started this process to load `identity`. The daemon would wait for
+/// Checks that the daemon at this listener has not started this process to load `identity`. The daemon would wait for
 /// this process, and this process for the daemon.
 ///
 /// # Errors
 /// The reason for the user.
 pub(crate) fn check_daemon(
     environment: &Environment,
-    daemon: SocketAddr,
+    daemon: &DaemonListener,
     identity: &IdentityName,
 ) -> Result<(), String> {
     let is_above = |level: &Level| {
-        level.identity == identity.as_str() && level.listeners.iter().any(|listener| leads_to(daemon, *listener))
+        level.identity == identity.as_str() && level.listeners.iter().any(|listener| daemon.leads_to(listener))
     };
     match levels(environment).iter().find(|level| is_above(level)) {
         Some(level) => Err(format!(
@@ -172,7 +220,8 @@ mod tests {
         let started = below("", "work");
         let own = std::sync::Arc::new(std::sync::OnceLock::from(vec!["127.0.0.1:9733".parse().unwrap()]));
         let http_client = crate::http::client::HttpClient::system(own);
-        let variable = enter(&Context { http_client, ..started }, &[b"p"], "dev").unwrap();
+        let own_sockets = ["/run/a b/ü.sock".into()].into();
+        let variable = enter(&Context { http_client, own_sockets, ..started }, &[b"p"], "dev").unwrap();
         for (variable, daemon, identity, is_circle) in [
             (&*variable, "127.0.0.1:9733", "work", true),
             (&variable, "[::ffff:127.0.0.1]:9733", "work", true),
@@ -180,9 +229,12 @@ mod tests {
             (&variable, "127.0.0.1:9734", "work", false),
             ("", "127.0.0.1:9733", "work", false),
             ("foreign,/,//", "127.0.0.1:9733", "work", false),
+            (&variable, "unix:/run/a b/ü.sock", "work", true),
+            (&variable, "unix:/run/a b/ü.sock", "other", false),
+            (&variable, "unix:/run/a", "work", false),
         ] {
             let environment = Environment::new([(NESTING, variable)]);
-            let checked = check_daemon(&environment, daemon.parse().unwrap(), &identity.into());
+            let checked = check_daemon(&environment, &DaemonListener::parse(daemon).unwrap(), &identity.into());
             assert_eq!(checked.is_err(), is_circle, "{daemon} {identity}: {checked:?}");
         }
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use testkit::harness::{Home, TIMEOUT, program};
+use testkit::harness::{Home, TIMEOUT, program, until};
 
 const CIRCLE: &str = "starts credenza, which starts the same program again";
 
@@ -53,23 +53,32 @@ fn daemon_reports_a_circle_of_programs() {
 
 #[test]
 fn daemon_reports_a_program_that_waits_for_the_daemon() {
-    let home = Home::new();
-    let token_file = home.path().join("run/token");
-    circle(&home, &format!("get --from-daemon --listen \"$(cat address)\" --token-file {}", token_file.display()));
-    let config = "[identities.lazy]\neager = false\nsources = [\"profile\"]\n[identities.keys]\n\
-                  sources = [{ access_key_id = \"AKIAKEYS\", secret_access_key = \"hush\" }]\n";
-    home.write("credenza.toml", config);
-    let broker = home.serve(&["--config", "credenza.toml"], &[]);
-    home.write("address", broker.address().to_string());
-    // Another identity of the daemon is no circle.
-    let config_file = home.path().join(".aws/config");
-    let written = fs::read_to_string(&config_file).unwrap();
-    fs::write(&config_file, written.replace("get --from-daemon", "get --identity keys --from-daemon")).unwrap();
-    let answer = broker.get("/credentials/lazy");
-    assert_eq!(answer.key().as_deref(), Some("AKIAKEYS"), "{}", answer.body);
-    fs::write(&config_file, written.replace("get --from-daemon", "get --identity lazy --from-daemon")).unwrap();
-    let (answer, took) = broker.wait_for("/status", |answer| answer.body.contains(CIRCLE));
-    assert!(answer.body.contains("misconfigured") && took < TIMEOUT / 2, "{}", answer.body);
+    for is_socket in [false, true] {
+        let home = Home::new();
+        let (token_file, socket) = (home.path().join("run/token"), home.path().join("run/credenza.sock"));
+        let listen = if is_socket { format!("unix:{}", socket.display()) } else { "127.0.0.1:0".into() };
+        circle(&home, &format!("get --from-daemon --listen \"$(cat address)\" --token-file {}", token_file.display()));
+        let config = "[identities.lazy]\neager = false\nsources = [\"profile\"]\n[identities.keys]\n\
+                      sources = [{ access_key_id = \"AKIAKEYS\", secret_access_key = \"hush\" }]\n";
+        home.write("credenza.toml", config);
+        let broker = home.serve(&["--config", "credenza.toml", "--listen", &listen], &[]);
+        home.write("address", if is_socket { listen } else { broker.address().to_string() });
+        let command = |arguments: &[&str]| home.run(&[&["--config", "credenza.toml"], arguments].concat(), &[]);
+        // Another identity of the daemon is no circle.
+        let config_file = home.path().join(".aws/config");
+        let written = fs::read_to_string(&config_file).unwrap();
+        fs::write(&config_file, written.replace("get --from-daemon", "get --identity keys --from-daemon")).unwrap();
+        let whoami = command(&["whoami", "lazy", "--json"]);
+        assert!(whoami.code == Some(0) && whoami.json()["source"] == "profile", "{whoami:?}");
+        fs::write(&config_file, written.replace("get --from-daemon", "get --identity lazy --from-daemon")).unwrap();
+        let began = Instant::now();
+        let mut status = String::new();
+        until("the circle is reported", || {
+            status = command(&["status", "--json", "--control-socket", "run/control.sock"]).stdout;
+            status.contains(CIRCLE)
+        });
+        assert!(status.contains("misconfigured") && began.elapsed() < TIMEOUT / 2, "{status}");
+    }
 }
 
 #[test]
