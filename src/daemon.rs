@@ -103,6 +103,7 @@ impl<L: Listener> Daemon<L> {
             AllowedHosts::new(listening, parts.allowed_hosts.iter().cloned())
         };
         let clock = parts.context.clock.clone();
+        let mfa_sessions = parts.context.mfa_sessions.clone();
         let (supervisor, registry) = Supervisor::new(parts.context, parts.generation);
         let leases = LeaseLookup { registry: registry.clone(), clock: clock.clone(), stopping: stop.clone() };
         let imds = parts.imds.map(|imds| {
@@ -124,6 +125,7 @@ impl<L: Listener> Daemon<L> {
                 commands: control.commands,
                 reloads: control.reloads,
                 supervisor: control.supervisor,
+                mfa_sessions,
                 addresses: control.addresses,
                 sockets: control.sockets,
                 owner: rustix::process::geteuid().as_raw(),

@@ -7,11 +7,33 @@ use ring::digest;
 
 use crate::model::credentials::Credentials;
 use crate::model::secret::Secret;
+use crate::model::text::hex;
 
 /// A hash of **everything** that makes the credentials: the method, its parameters, the caller and the endpoint. Two
 /// requests that differ in one part never share credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey([u8; 32]);
+
+impl CacheKey {
+    /// Parses a key as [`fmt::Display`] prints it. `None` for any other text.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// Prints the key in hexadecimal. It tells nothing about the credentials in it: a secret key has 240 random bits.
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
 
 #[derive(Clone)]
 pub(crate) struct CacheKeyBuilder(digest::Context);
@@ -74,5 +96,20 @@ impl Hasher for CacheKeyBuilder {
 impl fmt::Debug for CacheKeyBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CacheKeyBuilder")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_the_printed_key() {
+        let key = CacheKeyBuilder::new("MFA session").cache_key();
+        let text = key.to_string();
+        assert_eq!(CacheKey::parse(&text), Some(key));
+        for other in ["", &text[..63], &format!("{text}0"), &text.to_uppercase(), &text.replacen('a', "+", 1), "é"] {
+            assert!(other == text || CacheKey::parse(other).is_none(), "{other}");
+        }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod complete_names;
 pub(crate) mod grant;
 pub(crate) mod grants;
 pub(crate) mod mfa;
+pub(crate) mod mfa_session;
 pub(crate) mod reload;
 pub(crate) mod revoke;
 pub(crate) mod socket;

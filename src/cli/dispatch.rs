@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::cli::args::command::Command;
 use crate::cli::control::complete_names;
+use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
 use crate::cli::error::CommandError;
 use crate::cli::exit_code;
@@ -17,6 +19,7 @@ use crate::config::identity::Identity;
 use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
+use crate::context::mfa_sessions::MfaSessions;
 use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
@@ -67,6 +70,10 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         matches!(command, Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_));
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
+    }
+    if matches!(command, Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec { .. }) {
+        let daemon = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket.clone() };
+        context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
     match command {
         Command::Serve => {

@@ -51,6 +51,12 @@ impl Mfa {
         matches!(self.prompt, MfaPrompt::ForSession(_)) && !self.was_asked()
     }
 
+    /// Returns true if the command line gives a code that was not used yet.
+    #[must_use]
+    pub(crate) fn has_given_code(&self) -> bool {
+        matches!(self.prompt, MfaPrompt::Given(_)) && !self.was_asked()
+    }
+
     /// Returns true if a code was requested.
     #[must_use]
     pub(crate) fn was_asked(&self) -> bool {

@@ -1,9 +1,9 @@
 //! The control socket: a Unix socket by which the owner changes a running daemon. Only root and the user of the daemon
 //! reach it. The commands of `cli/control` are its clients.
 
+mod answers;
 mod requests;
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use std::time::{Duration, SystemTime};
 
 use axum::BoxError;
 use bytes::Bytes;
+use http::Method;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
-use http_body_util::{BodyExt, Either, Limited};
+use http_body_util::{BodyExt, Limited};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use zeroize::Zeroizing;
 
 use crate::aws::sts::answer::CallerIdentity;
-use crate::lease::registry::LeaseKey;
+use crate::cache::key::CacheKey;
+use crate::context::mfa_sessions::MfaSessions;
+use crate::lease::key::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
@@ -30,12 +30,15 @@ use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::client_table::commands::{ClientCommand, TokenError};
-use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState};
+use crate::server::client_table::grants::{GrantError, GrantOrder};
 use crate::server::clients::ClientsWatch;
+use crate::server::control::answers::{
+    ControlResult, GivenGrant, LentSession, ShownToken, body, deny_policy, grants, render,
+};
 use crate::server::control::requests::{GrantBody, MfaBody, Query, RotateBody, UseBody};
-use crate::server::error::{ErrorResponse, unboxed_json};
+use crate::server::error::ErrorResponse;
 use crate::server::lookup::LeaseLookup;
-use crate::server::response::{AnswerFuture, HttpAnswer};
+use crate::server::response::AnswerFuture;
 use crate::server::status::StatusDocument;
 
 /// The maximum size of a request body, in bytes. A session policy has 2,048 characters.
@@ -55,34 +58,14 @@ pub(crate) struct ControlServer {
     pub(crate) commands: mpsc::Sender<ClientCommand>,
     pub(crate) reloads: mpsc::Sender<ReloadRequest>,
     pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
+    /// The sessions with MFA of the daemon.
+    pub(crate) mfa_sessions: MfaSessions,
     /// The addresses of the TCP listeners.
     pub(crate) addresses: Vec<SocketAddr>,
     /// The paths of the Unix listeners.
     pub(crate) sockets: Vec<PathBuf>,
     /// The user of the daemon. Root has access as well.
     pub(crate) owner: u32,
-}
-
-type ControlResult = Result<Bytes, ErrorResponse>;
-
-/// The capacity for an answer. Answers with a token are shorter, so that no copy is left in memory.
-const ANSWER_SIZE: usize = 8 * 1024;
-
-#[derive(Serialize)]
-struct GivenGrant<'a> {
-    name: &'a str,
-    identity: &'a str,
-    expires: String,
-    url: Option<String>,
-    socket: Option<Cow<'a, str>>,
-    token: &'a str,
-}
-
-#[derive(Serialize)]
-struct ShownToken<'a> {
-    client: &'a str,
-    token_file: Option<Cow<'a, str>>,
-    token: &'a str,
 }
 
 impl ControlServer {
@@ -136,6 +119,7 @@ impl ControlServer {
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
             (&Method::GET, "/token") => self.token(&query()?).await,
             (&Method::POST, "/mfa") => self.mfa(parse(sent)?).await,
+            (&Method::GET, "/mfa/session") => self.mfa_session(&query()?),
             (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
             _ => Err(ErrorResponse::no_control_path()),
         }
@@ -316,6 +300,17 @@ impl ControlServer {
         body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
     }
 
+    /// Gives the session of exactly these keys and this device to a command of the owner, which would ask for a code
+    /// otherwise.
+    fn mfa_session(&self, query: &Query<'_>) -> ControlResult {
+        let key = query.get("key").and_then(CacheKey::parse);
+        let key = key.ok_or_else(|| ErrorResponse::bad_request("key is not a SHA-256 in hexadecimal"))?;
+        match self.mfa_sessions.get(key, self.leases.now()) {
+            Some(session) => body(&LentSession::new(&session)),
+            None => Err(ErrorResponse::no_such_name("there is no session with MFA of these keys and this device")),
+        }
+    }
+
     /// Checks that there is an identity of this name.
     async fn check_identity(&self, identity: &IdentityName) -> Result<(), ErrorResponse> {
         let registry = &self.leases.registry;
@@ -351,50 +346,10 @@ fn token_error(error: TokenError) -> ErrorResponse {
     }
 }
 
-fn grants(grants: &[GrantState]) -> Value {
-    let grant = |grant: &GrantState| {
-        json!({
-            "name": grant.name.as_str(),
-            "identity": grant.identity.as_str(),
-            "expires": timestamp(grant.ends),
-            "policy_sha256": grant.policy_sha256,
-        })
-    };
-    grants.iter().map(grant).collect()
-}
-
-/// Returns a policy that ends all sessions of a role that were issued before `now` (IAM User Guide, "Revoking IAM role
-/// temporary security credentials").
-fn deny_policy(now: SystemTime) -> Value {
-    json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Deny",
-            "Action": "*",
-            "Resource": "*",
-            "Condition": {"DateLessThan": {"aws:TokenIssueTime": timestamp(now)}},
-        }],
-    })
-}
-
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorResponse> {
     // The message of serde names the key and the place, and no value.
     serde_json::from_slice(body)
         .map_err(|error| ErrorResponse::bad_request(format!("the body is not as expected: {error}")))
-}
-
-/// Renders an answer into one buffer, which is overwritten when it is dropped: the answer may hold a token.
-fn body(value: &impl Serialize) -> Result<Bytes, ErrorResponse> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(ANSWER_SIZE));
-    serde_json::to_writer(&mut *bytes, value).map_err(|_| ErrorResponse::bad_request("the answer has no JSON form"))?;
-    Ok(Bytes::from_owner(bytes))
-}
-
-fn render(result: ControlResult) -> HttpAnswer {
-    Ok(match result {
-        Ok(body) => unboxed_json(StatusCode::OK, HeaderMap::new(), body).map(Either::Left),
-        Err(error) => Response::from(error).map(Either::Right),
-    })
 }
 
 #[cfg(test)]
@@ -424,6 +379,7 @@ mod tests {
             commands: mpsc::channel(1).0,
             reloads: mpsc::channel(1).0,
             supervisor: mpsc::channel(1).0,
+            mfa_sessions: MfaSessions::default(),
             addresses: Vec::new(),
             sockets: Vec::new(),
             owner: OWNER,
@@ -438,12 +394,5 @@ mod tests {
             let Ok(answer) = server().answer(request.unwrap(), user, || is_authorized = true).wait().await;
             assert_eq!((answer.status().as_u16(), is_authorized), (status, status == 404), "{user:?}");
         }
-    }
-
-    #[test]
-    fn deny_policy_ends_sessions_issued_before_now() {
-        let policy = deny_policy(SystemTime::UNIX_EPOCH);
-        assert_eq!(policy["Statement"][0]["Condition"]["DateLessThan"]["aws:TokenIssueTime"], "1970-01-01T00:00:00Z");
-        assert_eq!(policy["Statement"][0]["Effect"], "Deny");
     }
 }

@@ -1,4 +1,7 @@
 //! The session with MFA that stands in for a code: GetSessionToken with the code, once for all roles over the keys.
+//!
+//! A daemon obtains it with the code that `credenza mfa` hands over. The commands `exec`, `get` and `check` use the
+//! session of a running daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,6 @@ use crate::cache::key::CacheKeyBuilder;
 use crate::context::Context;
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::error::SourceError;
-use crate::model::identity_name::IdentityName;
 use crate::model::text::Quoted;
 
 /// The duration of a session: the default of GetSessionToken, a day of work. A person types a code once for it.
@@ -27,19 +29,26 @@ pub(crate) async fn mfa_session(
 ) -> Result<Option<Credentials>, SourceError> {
     let key = CacheKeyBuilder::new("MFA session").with_caller(keys).with(serial.as_bytes()).cache_key();
     if !context.mfa.has_session_code() {
-        return Ok(context.mfa_sessions.get(&key, context.clock.now()));
+        // A code on the command line is meant to be used.
+        let now = context.clock.now();
+        let session = match context.mfa.has_given_code() {
+            true => context.mfa_sessions.get(key, now),
+            false => context.mfa_sessions.find(key, now).await,
+        };
+        return Ok(session.map(|session| with_end(context, session)));
     }
     let code = context.mfa.code(serial, context.identity.as_ref(), &context.deadline).await?;
     let mfa = sts::MfaCode { serial: serial.into(), code };
     let session = sts::get_session_token(context, settings, keys, DURATION, Some(&mfa)).await?;
-    let name = context.identity.clone().unwrap_or_default();
-    let login_ends = session.expiration.map(|at| Arc::new(LoginEnd { at, remedy: remedy(&name).into() }));
-    let session = Credentials { login_ends, ..session };
+    let session = with_end(context, session);
     context.mfa_sessions.insert(key, session.clone());
     Ok(Some(session))
 }
 
-/// Returns the command for the next session.
-fn remedy(identity: &IdentityName) -> String {
-    format!("credenza mfa {}", Quoted(identity.as_str()))
+/// Returns the session with its end as that of a login, and with the command for the next session.
+fn with_end(context: &Context, session: Credentials) -> Credentials {
+    let name = context.identity.clone().unwrap_or_default();
+    let remedy = format!("credenza mfa {}", Quoted(name.as_str()));
+    let login_ends = session.expiration.map(|at| Arc::new(LoginEnd { at, remedy: remedy.into() }));
+    Credentials { login_ends, ..session }
 }

@@ -467,9 +467,10 @@ fn finds_the_socket_by_flag_variable_and_configuration() {
     home.write(".config/credenza/credenza.toml", "[server]\ntoken_file = \"t/token\"\n");
     let output = home.command(&["grants"]).env_remove("CREDENZA_TOKEN_FILE").output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let refused = run(&home, &["get", "--control-socket", path]);
+    let refused = run(&home, &["get", "--from-daemon", "--control-socket", path]);
     assert!(
-        refused.code == Some(2) && refused.stderr.contains("--control-socket has no meaning for `credenza get`"),
+        refused.code == Some(2)
+            && refused.stderr.contains("--control-socket has no meaning for `credenza get --from-daemon`"),
         "{refused:?}"
     );
     let refused = run(&home, &["grants", "--listen", "127.0.0.1:1"]);

@@ -238,12 +238,34 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     for name in ["one", "two"] {
         broker.wait_for_identity(name);
         let status = &broker.get("/status").json()["identities"][name];
-        assert!(status["login_ends"].is_string() && status["login_command"] == "credenza mfa one", "{status}");
+        assert!(
+            status["login_ends"].is_string() && status["login_command"] == format!("credenza mfa {name}"),
+            "{status}"
+        );
     }
     // STS got the right code once, and the wrong one once.
     let sent = |code: &str| sts.forms().iter().filter(|form| value(form, "TokenCode") == Some(code)).count();
     assert_eq!((sent("918273"), sent("372819")), (1, 1));
     assert!(!broker.log().contains("918273") && !broker.log().contains("372819"), "a code is in the log");
+
+    // The other commands of the owner stand on the session of the daemon, and ask nobody.
+    let command =
+        |arguments: &[&str]| home.run(&[&["--config", "credenza.toml"], arguments].concat(), &variables(&sts));
+    let exec = ["exec", "--identity", "two", "--", "true"];
+    assert!(command(&["get", "--identity", "two"]).key().starts_with("ASIA"));
+    let ran = command(&exec);
+    assert!(ran.code == Some(0), "{ran:?}");
+    let checked = command(&["check"]);
+    assert!(checked.code == Some(0) && !checked.stdout.contains("failing"), "{checked:?}");
+    assert_eq!(sent("918273"), 1);
+    // A session is that of exactly these keys: other keys of the same user get none.
+    home.write(".aws/credentials", base().replace(Sts::ACCESS_KEY_ID, "AKIAOTHEROTHEROTHERO"));
+    let other = command(&["get", "--identity", "two"]);
+    assert!(other.code == Some(1) && other.stderr.contains("mfa_serial"), "{other:?}");
+    home.write(".aws/credentials", base());
+    drop(broker);
+    let alone = command(&exec);
+    assert!(alone.code == Some(1) && alone.stderr.contains("there is no terminal to ask at"), "{alone:?}");
 }
 
 #[test]

@@ -61,10 +61,10 @@ impl Command {
     /// Refuses flags that the command does not use. Variables are allowed: they may be set for another command.
     pub(crate) fn refuse_unused_flags(&self, values: &ArgumentValues<'_>) -> Result<(), String> {
         let (name, unused) = match self {
-            Self::Get { from_daemon: false, .. } => ("get", options::SERVER),
+            Self::Get { from_daemon: false, .. } => ("get", options::LISTENING),
             Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::UNUSED_BY_CLIENTS),
             Self::Env { .. } => ("env", options::UNUSED_BY_CLIENTS),
-            Self::Exec { .. } => ("exec", options::SERVER),
+            Self::Exec { .. } => ("exec", options::LISTENING),
             Self::Status { .. } => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Profiles { .. } => ("profiles", options::SERVER),

@@ -42,6 +42,9 @@ pub(crate) const UNUSED_BY_LOGIN: &[&[&str]] = &[KEYS, REGION, SERVER[0], CONTRO
 pub(crate) const SERVER: &[&[&str]] =
     &[&["listen", "allow_remote", "token_file", "token_group", "auth_token", "auth_token_file"], CONTROL_SOCKET];
 
+/// The flags that `exec` and `get` do not use. They ask a running daemon for a session with MFA.
+pub(crate) const LISTENING: &[&[&str]] = &[SERVER[0]];
+
 /// The flags that the commands of the control socket do not use. The token file says where the socket is.
 pub(crate) const UNUSED_BY_CONTROL: &[&[&str]] = &[
     KEYS,
@@ -50,7 +53,7 @@ pub(crate) const UNUSED_BY_CONTROL: &[&[&str]] = &[
     &["listen", "allow_remote", "token_group", "auth_token", "auth_token_file"],
 ];
 
-/// The control socket, for `serve`, `check` and the commands that use it.
+/// The control socket, for `serve` and the commands that ask a daemon.
 const CONTROL_SOCKET: &[&str] = &["control_socket"];
 
 /// The flags of the IMDS server. Only `serve` and `check` use them.

@@ -178,7 +178,7 @@ fn usage_errors_say_what_to_do() {
         ("exec --allow-remote -- ls", "--allow-remote has no meaning for `credenza exec`"),
         ("grants --profile dev", "--profile has no meaning for `credenza grants`"),
         ("token show --imds-identity a", "--imds-identity has no meaning for `credenza token show`"),
-        ("get --control-socket s", "--control-socket has no meaning for `credenza get`"),
+        ("get --from-daemon --control-socket s", "--control-socket has no meaning for `credenza get --from-daemon`"),
         ("grant a --identity b --for 1m --json --format env", "--json and --format are both given"),
         ("status --profile dev", "--profile has no meaning for `credenza status`"),
         ("exec", "<CMD>"),
