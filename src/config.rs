@@ -48,6 +48,8 @@ pub(crate) struct Config {
     /// `None` if no IMDS server is configured.
     pub(crate) imds: Option<ImdsConfig>,
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
+    /// The settings of identities that the file does not name.
+    defaults: IdentityDefaults,
     /// Profiles of the shared files that are served as identities.
     pub(crate) profiles: Option<ServedProfiles>,
     /// The clients. `None` means that the auth token opens every identity.
@@ -115,6 +117,17 @@ impl Config {
         self.identities.get(name).cloned().or_else(|| served().map(|served| served.identity(name)))
     }
 
+    /// Returns an identity with a profile of the shared files as its only source.
+    pub(crate) fn identity_of_profile(
+        &self,
+        name: &IdentityName,
+        credentials_file: Option<PathBuf>,
+        config_file: Option<PathBuf>,
+    ) -> Identity {
+        let kind = SourceKind::Profile { name: Some(name.as_str().into()), credentials_file, config_file };
+        self.defaults.identity(name.clone(), vec![kind.into()])
+    }
+
     /// Returns an error message if there is no identity of this name.
     pub(crate) fn unknown_identity(&self, name: &IdentityName) -> Option<String> {
         if self.identity(name).is_some() {
@@ -176,7 +189,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, profiles, clients, trusted_files, file: None, warnings };
+    let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

@@ -48,6 +48,22 @@ pub(crate) async fn role_credentials(
         .map_err(|why| SourceError::unavailable(format!("{action} (GET {url}): {why}")).with_hint(CHECK_ENDPOINT))
 }
 
+/// Logout: ends the login at the portal. The portal then refuses its token.
+///
+/// # Errors
+/// If the portal is not available. A token that it no longer accepts is not an error.
+pub(crate) async fn logout(context: &Context, settings: &Settings, token: &Secret) -> Result<(), SourceError> {
+    let url = ServiceEndpoint::with_path(Service::Sso, "/logout", settings)?.url;
+    let request = || {
+        let request = Request::new(Method::POST, url.clone(), AddressPolicy::Anywhere, ATTEMPT_TIMEOUT);
+        Ok(request.with_secret(TOKEN, "access token", token)?)
+    };
+    match call(context, settings, "Logout", request, |response| read_error(response, token)).await {
+        Err(error) if error.error.kind != ErrorKind::LoginRequired => Err(error.error),
+        _ => Ok(()),
+    }
+}
+
 /// The code is in a header, with or without a namespace; the explanation is in the body.
 fn read_error(response: &Response, token: &Secret) -> ServiceError {
     #[derive(Deserialize)]

@@ -20,16 +20,19 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing_subscriber::filter::Targets;
 
-use crate::cli::args::command::{Command, login_target};
-use crate::cli::args::options::Arguments;
+use crate::cli::args::command::{Command, ExecRequest, IdentityChoice, login_target};
+use crate::cli::args::options::{Arguments, NameOptions, PolicyOptions, RoleOptions};
 use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
-use crate::cli::args::values::ArgumentValues;
+use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::control::ControlCommand;
+use crate::cli::env::EnvRequest;
 use crate::cli::logging::LogFormat;
 use crate::cli::login::LoginRequest;
+use crate::cli::output::formats::ShellDialect;
 use crate::config::Overrides;
 use crate::model::identity_name::IdentityName;
+use crate::source::spec::RoleSpec;
 
 /// A valid command line.
 #[derive(Clone, Debug)]
@@ -87,32 +90,101 @@ fn command() -> clap::Command {
     Arguments::command().mut_args(|arg| adapt(arg).global(true)).mut_subcommands(adapt_all)
 }
 
+/// Returns the identity that a command names.
+fn choice(options: NameOptions, command: &str, matches: &ArgMatches) -> Result<IdentityChoice, String> {
+    let flag = matches.subcommand_matches(command).and_then(|command| command.value_source("identity"));
+    match (&options.names[..], options.identity) {
+        ([], identity) => Ok(IdentityChoice::Identity(identity.unwrap_or_default())),
+        ([name], Some(identity)) if flag == Some(ValueSource::CommandLine) => {
+            Err(format!("{name} and --identity {identity} both name an identity; remove one of them"))
+        }
+        ([name], _) => Ok(IdentityChoice::IdentityOrProfile(name.clone())),
+        ([name, word, ..], _) if command == "exec" => Err(format!(
+            "write the command after --: credenza exec -- {name} {word} …, or credenza exec {name} -- {word} …"
+        )),
+        ([_, other, ..], _) => Err(format!("{other} is a second name; remove it")),
+    }
+}
+
+/// Refuses flags that change credentials, which a daemon gives as they are.
+fn refuse_for_daemon(matches: &ArgMatches, command: &str, policies: &PolicyOptions) -> Result<(), String> {
+    let given = matches.subcommand_matches(command);
+    let is_flag = |id: &&str| {
+        given.is_some_and(|given| {
+            given.try_contains_id(id).is_ok() && given.value_source(id) == Some(ValueSource::CommandLine)
+        })
+    };
+    if let Some(id) = ["mfa_code", "role_arn", "session_name", "duration", "lifetime"].iter().find(|id| is_flag(id)) {
+        let flag = argument_name(if *id == "lifetime" { "for" } else { id }, ValueSource::CommandLine);
+        return Err(format!("{flag} has no meaning with --from-daemon; remove one of them"));
+    }
+    if !policies.is_empty() {
+        let message = "--policy and --policy-arn (or their variables) have no meaning with --from-daemon: the daemon \
+                       narrows by its configuration, or for a grant (credenza grant --policy); remove them";
+        return Err(message.into());
+    }
+    Ok(())
+}
+
+/// Returns the role that a command assumes.
+fn role_of(options: RoleOptions, matches: &ArgMatches, command: &str) -> Result<Option<RoleSpec>, String> {
+    let given = matches.subcommand_matches(command);
+    let is_flag = |id: &&str| given.is_some_and(|given| given.value_source(id) == Some(ValueSource::CommandLine));
+    if options.role_arn.is_none()
+        && let Some(id) = ["session_name", "duration"].iter().find(|id| is_flag(id))
+    {
+        let flag = argument_name(id, ValueSource::CommandLine);
+        return Err(format!("{flag} is about the role of --role-arn; add --role-arn, or remove {flag}"));
+    }
+    Ok(options.role())
+}
+
 fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
     let mut values = ArgumentValues::new(matches, stdin);
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { identity, format, from_daemon, mfa_code, policies }) => {
-            let code = matches.subcommand_matches("get").and_then(|get| get.value_source("mfa_code"));
-            if from_daemon && code == Some(ValueSource::CommandLine) {
-                return Err("--mfa-code has no meaning with --from-daemon; remove one of them".into());
+        Some(Subcommand::Get { name, format, from_daemon, mfa_code, role, policies }) => {
+            if from_daemon {
+                refuse_for_daemon(matches, "get", &policies)?;
             }
-            if from_daemon && !policies.is_empty() {
-                let message = "--policy and --policy-arn (or their variables) have no meaning with --from-daemon: the \
-                               daemon narrows by its configuration; remove them";
-                return Err(message.into());
-            }
-            Command::Get { identity, format, from_daemon, mfa_code, policies }
+            let role = role_of(role, matches, "get")?;
+            Command::Get { identity: choice(name, "get", matches)?, format, from_daemon, mfa_code, role, policies }
         }
-        Some(Subcommand::Env { identity, format }) => Command::Env { identity, format },
-        Some(Subcommand::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command }) => {
-            Command::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command }
+        Some(Subcommand::Env { unset: true, format: ShellDialect::Dotenv, .. }) => {
+            return Err("a .env file cannot unset variables; --unset prints lines for env, fish and powershell".into());
+        }
+        Some(Subcommand::Env { unset: true, format, .. }) => Command::EnvUnset(format),
+        Some(Subcommand::Env { name, format: dialect, shadow, .. }) => {
+            Command::Env(EnvRequest { identity: choice(name, "env", matches)?.name().clone(), dialect, shadow })
+        }
+        Some(Subcommand::Exec { name, from_daemon, mfa_code, keep_profiles, role, policies, lifetime, command }) => {
+            if from_daemon {
+                refuse_for_daemon(matches, "exec", &policies)?;
+            }
+            Command::Exec(ExecRequest {
+                identity: choice(name, "exec", matches)?,
+                from_daemon,
+                mfa_code,
+                keep_profiles,
+                role: role_of(role, matches, "exec")?,
+                policies,
+                lifetime,
+                command,
+            })
         }
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
-        Some(Subcommand::Status { ready, json, watch }) => Command::Status { ready, json, watch },
+        Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
+        Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },
         Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(LoginRequest {
-            target: login_target(sso_session, all, arguments.sources.profile.clone(), matches)?,
+            target: login_target("login", sso_session, all, arguments.sources.profile.clone(), matches)?,
             open_browser: !no_browser,
+            credentials_file: arguments.sources.credentials_file.clone(),
+            config_file: arguments.sources.config_file.clone(),
+        }),
+        Some(Subcommand::Logout { sso_session, all }) => Command::Logout(LoginRequest {
+            target: login_target("logout", sso_session, all, arguments.sources.profile.clone(), matches)?,
+            open_browser: false,
             credentials_file: arguments.sources.credentials_file.clone(),
             config_file: arguments.sources.config_file.clone(),
         }),
@@ -125,20 +197,25 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         Some(Subcommand::Token(token)) => Command::Control(token.command()),
         Some(Subcommand::Mfa(mfa)) => Command::Control(mfa.command(&mut values)?),
         Some(Subcommand::CompleteNames { kind }) => Command::Control(ControlCommand::CompleteNames(kind)),
+        Some(Subcommand::PickName) => Command::Control(ControlCommand::PickName),
+        Some(Subcommand::ShellInit { shell }) => Command::ShellInit(shell),
+        Some(Subcommand::ShellSwitch { identity, format }) => Command::ShellSwitch { identity, dialect: format },
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
         Some(Subcommand::Manual { folder }) => Command::Manual(folder),
     };
     command.refuse_unused_flags(&values)?;
     let sources = sources(&mut values, &arguments.sources)?;
     let region = arguments.sources.region;
-    if let Command::Get { identity, from_daemon: false, .. } | Command::Exec { identity, .. } = &command
-        && identity.as_str() != IdentityName::DEFAULT
+    if let Command::Get { identity, from_daemon: false, .. } | Command::Exec(ExecRequest { identity, .. }) = &command
+        && identity.name().as_str() != IdentityName::DEFAULT
         && (sources.is_some() || region.is_some())
     {
         let flags = values.names(&options::SOURCES.concat()).join(", ");
-        return Err(format!(
-            "{flags} would configure the identity default, and --identity names {identity}; remove one of them"
-        ));
+        let (name, other) = match identity {
+            IdentityChoice::Identity(name) => (name, "--identity names"),
+            IdentityChoice::IdentityOrProfile(name) => (name, "the first argument names"),
+        };
+        return Err(format!("{flags} would configure the identity default, and {other} {name}; remove one of them"));
     }
     let overrides = Overrides {
         listen: Some(arguments.server.listen).filter(|listen| !listen.is_empty()),

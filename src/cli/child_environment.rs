@@ -1,12 +1,17 @@
 //! The environment of a child of `exec`, in which every SDK uses the child's own broker.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::SystemTime;
 
+use crate::cli::exec::files::WrittenFiles;
 use crate::cli::preferred_credentials::BOTO_CONFIG;
 use crate::cli::region_endpoint::RegionEndpoint;
+use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::model::time::timestamp;
 use crate::os::environment::{Environment, is_ours};
 
 /// The variables that some SDK prefers to the broker, or that belong to other credentials than those of the broker.
@@ -46,13 +51,27 @@ pub(crate) struct ChildSettings<'a> {
     pub(crate) token: &'a Secret,
     /// The file of the auth token, for clients that read only a file.
     pub(crate) token_file: &'a Path,
-    /// A config file with a default profile that has no credentials.
-    pub(crate) config_file: &'a Path,
-    /// A credentials file without a default profile.
-    pub(crate) credentials_file: &'a Path,
-    /// An empty file in place of the configuration of boto 2. botocore prefers its keys to the broker.
-    pub(crate) boto_config: &'a Path,
+    pub(crate) files: &'a WrittenFiles,
     pub(crate) region_endpoint: RegionEndpoint<'a>,
+    /// The value of [`ACTIVE`].
+    pub(crate) active: &'a str,
+}
+
+/// The variable that names the identity, for the prompt of a shell. No flag reads it.
+pub(crate) const ACTIVE: &str = "CREDENZA_ACTIVE";
+
+/// The identity of a command or a shell. It prints as the name, then the expiration if it is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ActiveIdentity<'a> {
+    pub(crate) name: &'a IdentityName,
+    pub(crate) expiration: Option<SystemTime>,
+}
+
+impl fmt::Display for ActiveIdentity<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name.as_str())?;
+        self.expiration.map_or(Ok(()), |end| write!(f, " {}", timestamp(end)))
+    }
 }
 
 /// Changes of variables: a new value, or `None` to unset the variable.
@@ -68,10 +87,11 @@ pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> Env
     // Set both: older SDKs support only the first of the two variables, and object_store only the second.
     set("AWS_CONTAINER_AUTHORIZATION_TOKEN", settings.token.expose());
     set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &settings.token_file.to_string_lossy());
-    set("AWS_CONFIG_FILE", &settings.config_file.to_string_lossy());
-    set("AWS_SHARED_CONFIG_FILE", &settings.config_file.to_string_lossy());
-    set("AWS_SHARED_CREDENTIALS_FILE", &settings.credentials_file.to_string_lossy());
-    set(BOTO_CONFIG, &settings.boto_config.to_string_lossy());
+    set("AWS_CONFIG_FILE", &settings.files.config.to_string_lossy());
+    set("AWS_SHARED_CONFIG_FILE", &settings.files.config.to_string_lossy());
+    set("AWS_SHARED_CREDENTIALS_FILE", &settings.files.credentials.to_string_lossy());
+    set(BOTO_CONFIG, &settings.files.boto_config.to_string_lossy());
+    set(ACTIVE, settings.active);
     // The variables of Credenza itself are for shells: the child does not inherit them.
     let changes = settings.region_endpoint.changes(parent).into_iter().filter(|(name, _)| !is_ours(name));
     child.extend(changes.map(|(name, value)| (name.to_owned(), value)));
@@ -106,11 +126,10 @@ mod tests {
     use super::*;
 
     fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>) -> EnvironmentChanges {
-        let [token_file, config_file, credentials_file, boto_config] =
-            ["/d/token", "/d/config", "/d/credentials", "/d/boto"].map(Path::new);
+        let files = WrittenFiles::at(Path::new("/d"));
         let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
-        let settings =
-            ChildSettings { uri, token, token_file, config_file, credentials_file, boto_config, region_endpoint };
+        let token_file = Path::new("/d/token");
+        let settings = ChildSettings { uri, token, token_file, files: &files, region_endpoint, active: "dev" };
         changes(parent, &settings)
     }
 
@@ -146,6 +165,7 @@ mod tests {
             ("AWS_SHARED_CONFIG_FILE", "/d/config"),
             ("AWS_SHARED_CREDENTIALS_FILE", "/d/credentials"),
             ("BOTO_CONFIG", "/d/boto"),
+            ("CREDENZA_ACTIVE", "dev"),
             ("NO_PROXY", "example,127.0.0.1,localhost"),
             ("no_proxy", "example,127.0.0.1,localhost"),
         ];

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::control::grant::GrantCommand;
 use crate::cli::error::CommandError;
+use crate::cli::pick_name::pick_name;
 use crate::config::Config;
 use crate::config::load::{self, ConfigLoader, LoadError};
 use crate::context::Context;
@@ -76,6 +77,8 @@ pub(crate) enum ControlCommand {
         json: bool,
     },
     CompleteNames(NameKind),
+    /// Lets a person pick an identity or a profile.
+    PickName,
 }
 
 impl ControlCommand {
@@ -92,6 +95,7 @@ impl ControlCommand {
             Self::RotateToken { .. } => "token rotate",
             Self::Mfa { .. } => "mfa",
             Self::CompleteNames(_) => "complete-names",
+            Self::PickName => "pick-name",
         }
     }
 }
@@ -175,6 +179,11 @@ pub(crate) async fn control(command: ControlCommand, inputs: &ControlInputs) -> 
         ControlCommand::ShowToken { client, json } => token::show(inputs, client.as_ref(), json).await,
         ControlCommand::RotateToken { client, json } => token::rotate(inputs, client.as_ref(), json).await,
         ControlCommand::Mfa { identity, code, json } => mfa::mfa(inputs, &identity, code, json).await,
+        ControlCommand::PickName => {
+            let names: Vec<String> = complete_names::names(inputs, NameKind::Targets).await.into_iter().collect();
+            let picked = tokio::task::spawn_blocking(move || pick_name(&names)).await.map_err(CommandError::new)??;
+            Ok(format!("{picked}\n").into())
+        }
         ControlCommand::CompleteNames(kind) => Ok(complete_names::complete_names(inputs, kind).await.into()),
     }
 }

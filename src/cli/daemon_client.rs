@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::Value;
 
-use crate::cli::daemon_client::address::address;
+use crate::cli::daemon_client::address::{address, credentials_path};
 use crate::cli::daemon_client::exchange::{ExchangeError, connect, not_a_daemon, request, with_timeout};
 use crate::cli::daemon_client::known_token::{KnownToken, known_tokens};
 use crate::cli::error::CommandError;
@@ -19,6 +19,7 @@ use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
+use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 
 /// Sends requests with the auth token to a daemon, after a check that the daemon owns the listener.
@@ -75,6 +76,26 @@ impl DaemonClient {
     /// Returns the file of the token that was used last, if it is in a file.
     pub(crate) fn token_file(&self) -> Option<&Path> {
         self.tokens.get(self.used.load(Ordering::Relaxed))?.file.as_deref()
+    }
+
+    /// Returns the token that was used last.
+    pub(crate) fn token(&self) -> &Secret {
+        &self.tokens[self.used.load(Ordering::Relaxed)].token
+    }
+
+    /// Returns the URL of an identity's credentials, for SDKs.
+    ///
+    /// # Errors
+    /// If the daemon listens on a Unix socket alone, which SDKs do not know.
+    pub(crate) fn credentials_uri(&self, identity: &IdentityName) -> Result<String, CommandError> {
+        match self.address.tcp() {
+            Some(address) => Ok(format!("http://{address}{}", credentials_path(identity))),
+            None => Err(CommandError::new(format!(
+                "{}: SDKs know no Unix sockets; let the daemon listen on an address, too: --listen 127.0.0.1:9733 (listen). \
+                 `credenza get --from-daemon` uses the socket",
+                self.address
+            ))),
+        }
     }
 
     /// Sends a GET request and returns the body.

@@ -5,22 +5,25 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::args::command::Command;
+use crate::cli::args::command::{Command, ExecRequest, IdentityChoice};
 use crate::cli::control::complete_names;
 use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
+use crate::cli::env::EnvRequest;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code;
+use crate::cli::find_identity::find_identity;
 use crate::cli::login::LoginResult;
+use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
-use crate::cli::{check, daemon_client, env, exec, get, login, narrow, profiles, region_endpoint, serve, status};
+use crate::cli::{
+    check, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
+};
 use crate::config::Config;
-use crate::config::identity::Identity;
 use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
 use crate::context::mfa_sessions::MfaSessions;
-use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
@@ -62,16 +65,18 @@ pub(crate) struct Resources {
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
     let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
-    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec { .. }) && io::stdin().is_terminal() {
+    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec(_)) && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
     // Programs call the other commands again and again, for one profile of many.
-    context.warns_of_all_profiles =
-        matches!(command, Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_));
+    context.warns_of_all_profiles = matches!(
+        command,
+        Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_) | Command::Logout(_)
+    );
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
-    if matches!(command, Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec { .. }) {
+    if matches!(command, Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec(_)) {
         let daemon = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket.clone() };
         context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
@@ -82,22 +87,52 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Command::Get { identity, format, from_daemon: true, .. } => {
-            print(&get::from_daemon(&config.server, &context, &identity, format).await?)
+            print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
-        Command::Get { identity, format, from_daemon: false, mfa_code, policies } => {
+        Command::Get { identity, format, from_daemon: false, mfa_code, role, policies } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, None).await?;
+            let identity = find_identity(&context, &config, &shared_files, &identity).await?;
+            let identity = narrow::narrowed(&context, identity, role, policies, None).await?;
             match until_signal(get::get(&context, &identity, format)).await? {
                 Ok(text) => print(&text?),
                 Err(code) => Ok(code),
             }
         }
-        Command::Env { identity, format } => {
-            print(&env::env(&config.server, config.imds.as_ref(), &context, &identity, format).await?)
+        Command::Env(request) => print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?),
+        Command::ShellSwitch { identity, dialect } => {
+            let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true };
+            let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
+            let failed = match lines {
+                Ok(lines) => return print(&lines),
+                Err(failed) => failed,
+            };
+            context.mfa = Mfa::at_the_terminal();
+            let choice = IdentityChoice::IdentityOrProfile(identity);
+            let Ok(identity) = find_identity(&context, &config, &shared_files, &choice).await else {
+                return Err(failed);
+            };
+            let keys = match until_signal(get::get(&context, &identity, OutputFormat::from(dialect))).await? {
+                Ok(keys) => keys?,
+                Err(code) => return Ok(code),
+            };
+            tracing::warn!(
+                "no daemon serves {}, so that this shell has its keys, which are not renewed: {failed}",
+                identity.name
+            );
+            print(&keys)
         }
-        Command::Exec { identity, mfa_code, keep_profiles, policies, lifetime, command } => {
+        Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
+        Command::Exec(request) if request.from_daemon => {
+            let ExecRequest { identity, keep_profiles, command, .. } = request;
+            let code =
+                exec::of_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
+            Ok(ExitCode::from(code))
+        }
+        Command::Exec(request) => {
+            let ExecRequest { identity, mfa_code, keep_profiles, role, policies, lifetime, command, .. } = request;
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
-            let identity = narrow::narrowed(&context, find(&config, &identity)?, policies, lifetime).await?;
+            let identity = find_identity(&context, &config, &shared_files, &identity).await?;
+            let identity = narrow::narrowed(&context, identity, role, policies, lifetime).await?;
             Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
         }
         Command::Check => {
@@ -113,6 +148,12 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Status { ready, json, watch } => {
             show_status(&ControlInputs { context, config, named: control_socket }, ready, json, watch).await
         }
+        Command::StatusWarnings(within) => {
+            let document = status::document(&ControlInputs { context, config, named: control_socket }).await?;
+            let warnings = status::warning::warnings(&document, within);
+            print(&warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>())?;
+            Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         Command::Login(request) => {
             let mut screen = io::stderr();
             let is_terminal = screen.is_terminal();
@@ -121,8 +162,14 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 LoginResult::Interrupted(signal) => ExitCode::from(signals::exit_code(signal)),
             })
         }
+        Command::Logout(request) => {
+            let daemon = ControlInputs { context: context.clone(), config, named: control_socket };
+            print(&logout::logout(&context, &request, &daemon).await?)
+        }
         // Start-up has run these commands: they need no configuration, or only a part of it.
-        Command::Completions(_) | Command::Manual(_) | Command::Control(_) => Ok(ExitCode::SUCCESS),
+        Command::Completions(_) | Command::ShellInit(_) | Command::Manual(_) | Command::Control(_) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -184,10 +231,6 @@ async fn until_signal<T>(work: impl Future<Output = T>) -> Result<Result<T, Exit
     let signals = Signals::listen(signals::ENDING);
     let mut signals = signals.map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     Ok(signals.unless_ended(work).await.map_err(|signal| ExitCode::from(signals::exit_code(signal))))
-}
-
-fn find(config: &Config, name: &IdentityName) -> Result<Identity, CommandError> {
-    config.identity(name).ok_or_else(|| CommandError::new(config.unknown_identity(name).unwrap_or_default()))
 }
 
 /// Writes to standard output.

@@ -1,13 +1,17 @@
 //! `credenza env`: prints the variables that make every SDK of a shell use a running daemon.
 
-use std::net::SocketAddr;
+pub(crate) mod shadow;
+pub(crate) mod take_back;
+
+use std::net::IpAddr;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::cli::child_environment::{CLEARED, NO_PROXY, has_proxy, no_proxy};
+use crate::cli::child_environment::{ACTIVE, ActiveIdentity, CLEARED, NO_PROXY, has_proxy, no_proxy};
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::address::credentials_path;
+use crate::cli::env::take_back::{BEFORE, saved, taken_back};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
@@ -19,6 +23,8 @@ use crate::context::Context;
 use crate::http::url::{Url, UrlHost};
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
+use crate::model::time::parse_timestamp;
+use crate::os::environment::Environment;
 
 /// The variable that contains an auth token. SDKs prefer this variable to the token file.
 const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
@@ -26,6 +32,31 @@ const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 /// The variable that names another instance metadata service than the default.
 const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 const DEFAULT_IMDS: &str = "http://169.254.169.254/";
+
+/// The request of `env`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EnvRequest {
+    pub(crate) identity: IdentityName,
+    pub(crate) dialect: ShellDialect,
+    /// Names shared files without credentials of the default profile.
+    pub(crate) shadow: bool,
+}
+
+/// Returns the lines that undo `env` in a shell.
+///
+/// # Errors
+/// If a value cannot be written for this shell.
+pub(crate) fn unset(context: &Context, dialect: ShellDialect) -> Result<String, CommandError> {
+    let Some(taken) = taken_back(&context.environment) else {
+        tracing::warn!("this shell has no variables of `credenza env`");
+        return Ok(String::new());
+    };
+    if !taken.lost.is_empty() {
+        tracing::warn!("these variables had secrets and were not saved; set them again: {}", taken.lost.join(", "));
+    }
+    let lines = lines(dialect, &taken.variables).map_err(|error: UnwritableValue| CommandError::new(error))?;
+    Ok(lines.to_string())
+}
 
 /// Returns the lines for a shell. They contain no secret.
 ///
@@ -36,17 +67,12 @@ pub(crate) async fn env(
     server: &ServerConfig,
     imds: Option<&ImdsConfig>,
     context: &Context,
-    identity: &IdentityName,
-    dialect: ShellDialect,
+    request: &EnvRequest,
 ) -> Result<String, CommandError> {
+    let EnvRequest { identity, dialect, shadow } = request;
+    let dialect = *dialect;
     let daemon = DaemonClient::find(server, context)?;
-    let Some(address) = daemon.address.tcp() else {
-        return Err(CommandError::new(format!(
-            "{}: SDKs know no Unix sockets; let the daemon listen on an address, too: --listen 127.0.0.1:9733 (listen). \
-             `credenza get --from-daemon` uses the socket",
-            daemon.address
-        )));
-    };
+    let uri = daemon.credentials_uri(identity)?;
     // This request makes the daemon load an identity on demand. Region and endpoint are unknown before that.
     if let Err(refusal) = daemon.try_get(&credentials_path(identity)).await? {
         if !refusal.is_about_credentials() {
@@ -70,10 +96,21 @@ pub(crate) async fn env(
         // Programs that know only instance metadata may use the daemon's IMDS server.
         disables_imds: !is_imds_server(environment.get(IMDS_ENDPOINT).unwrap_or(DEFAULT_IMDS), imds),
     };
-    warn_of_preferred_credentials(context, dialect).await;
-    let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, address.ip()));
-    let variables = region_endpoint_variables(region_endpoint, environment, dialect).collect();
-    Ok(shell_lines(address, identity, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
+    let mut variables: Vec<Variable> = region_endpoint_variables(region_endpoint, environment, dialect).collect();
+    match shadow {
+        true => variables.extend(shadow::variables(context, region_endpoint).await?),
+        false => warn_of_preferred_files(context).await,
+    }
+    warn_of_preferred_variables(environment, dialect);
+    let host = daemon.address.tcp().map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip());
+    let no_proxy_hosts = has_proxy(environment).then(|| no_proxy(environment, host));
+    if dialect != ShellDialect::Dotenv {
+        let expiration = status["expiration"].as_str().and_then(|text| parse_timestamp(text).ok());
+        let set = |name, value: String| (name, Some(Zeroizing::new(value)));
+        let active = ActiveIdentity { name: identity, expiration }.to_string();
+        variables.extend([set(ACTIVE, active), set(BEFORE, saved(environment))]);
+    }
+    Ok(shell_lines(&uri, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
 }
 
 /// Returns true if this URL is that of the daemon's IMDS server.
@@ -82,9 +119,9 @@ fn is_imds_server(endpoint: &str, imds: Option<&ImdsConfig>) -> bool {
     imds.listen.iter().any(|address| *url.host() == UrlHost::Address(address.ip()) && url.port() == address.port())
 }
 
-/// Warns of credentials that the SDKs of this shell use instead of the daemon's, and that the lines cannot unset.
-async fn warn_of_preferred_credentials(context: &Context, dialect: ShellDialect) {
-    const FIX: &str = "remove them, or run programs with `credenza exec`";
+/// Warns of credentials in files that the SDKs of this shell use instead of the daemon's.
+async fn warn_of_preferred_files(context: &Context) {
+    const FIX: &str = "remove them, or use `credenza env --shadow` or `credenza exec`";
     if let Some(location) = preferred_credentials::of_default_profile(context).await {
         tracing::warn!(
             "SDKs use the credentials of the default profile, not the daemon's: {location}; give the profile another name, \
@@ -100,8 +137,12 @@ async fn warn_of_preferred_credentials(context: &Context, dialect: ShellDialect)
         ),
         None => {}
     }
+}
+
+/// Warns of variables that the SDKs of this shell use instead of the daemon, and that a .env file cannot unset.
+fn warn_of_preferred_variables(environment: &Environment, dialect: ShellDialect) {
     let names = CLEARED.iter().chain(&[TOKEN]).copied();
-    let set = preferred_credentials::of_variables(&context.environment, names);
+    let set = preferred_credentials::of_variables(environment, names);
     if dialect == ShellDialect::Dotenv && !set.is_empty() {
         let set = set.join(", ");
         tracing::warn!(
@@ -111,8 +152,7 @@ async fn warn_of_preferred_credentials(context: &Context, dialect: ShellDialect)
 }
 
 fn shell_lines(
-    address: SocketAddr,
-    identity: &IdentityName,
+    uri: &str,
     token_file: &Path,
     no_proxy_hosts: Option<&str>,
     region_endpoint: Vec<Variable>,
@@ -125,14 +165,13 @@ fn shell_lines(
         ))
     })?;
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
-    let uri = format!("http://{address}{}", credentials_path(identity));
     // Without NO_PROXY, two libraries send the credential request, with the token, to a configured proxy.
     let no_proxy = no_proxy_hosts.map(|hosts| NO_PROXY.map(|name| set(name, hosts)));
     let variables: Vec<_> = region_endpoint
         .into_iter()
         .chain(no_proxy.into_iter().flatten())
         .chain([
-            set("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri),
+            set("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri),
             set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file),
         ])
         .collect();
@@ -154,9 +193,8 @@ mod tests {
     use super::*;
 
     fn with(no_proxy_hosts: Option<&str>, dialect: ShellDialect) -> Result<String, String> {
-        let address = "127.0.0.1:9733".parse().unwrap();
-        let text =
-            shell_lines(address, &"a b".into(), Path::new("/run/o'brien/token"), no_proxy_hosts, Vec::new(), dialect);
+        let uri = "http://127.0.0.1:9733/credentials/a%20b";
+        let text = shell_lines(uri, Path::new("/run/o'brien/token"), no_proxy_hosts, Vec::new(), dialect);
         text.map(|text| text.to_string()).map_err(|error| error.to_string())
     }
 

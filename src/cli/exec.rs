@@ -1,22 +1,22 @@
 //! `credenza exec`: runs one program with its own broker.
 
+pub(crate) mod child;
+pub(crate) mod files;
 pub(crate) mod folder;
+pub(crate) mod of_daemon;
 
 use std::ffi::OsString;
-use std::io;
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 use std::sync::Arc;
 
-use tokio::process::Command;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::child_environment::{ChildSettings, EnvironmentChanges, changes};
+use crate::cli::child_environment::{ActiveIdentity, ChildSettings, changes};
 use crate::cli::error::CommandError;
+use crate::cli::exec::child::run;
+use crate::cli::exec::files::WrittenFiles;
 use crate::cli::exec::folder::PrivateFolder;
-use crate::cli::exit_code;
 use crate::cli::region_endpoint;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::identity::Identity;
@@ -30,15 +30,12 @@ use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, RefreshState};
 use crate::lease::supervisor::Generation;
 use crate::model::credentials::SessionDetails;
-use crate::os::children::StartedChild;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::clients::{AllowedIdentities, Client, Clients};
 use crate::server::listeners;
-use crate::shared_config::render::BesideProfiles;
-use crate::source::profile::child_files;
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
@@ -105,27 +102,18 @@ pub(crate) async fn exec(
             if lease.session.as_deref().is_some_and(is_federated) {
                 tracing::warn!("{FEDERATED_NOTICE}");
             }
-            let (region, endpoint) = (region.as_deref(), lease.endpoint.as_deref());
-            let kept = keeps_profiles.then_some(BesideProfiles { region, endpoint });
-            let child_files = child_files(&sources, kept, &context).await.map_err(CommandError::new)?;
-            let config_file = folder.write("config", &child_files.config).map_err(CommandError::new)?;
-            let credentials_file = folder.write("credentials", &child_files.credentials).map_err(CommandError::new)?;
-            let boto_config = folder.write("boto", "").map_err(CommandError::new)?;
-            let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: true };
+            let region_endpoint =
+                RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref(), disables_imds: true };
+            let files = WrittenFiles::write(&folder, &sources, region_endpoint, keeps_profiles, &context).await?;
             let region_endpoint = region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id);
-            // Variables take precedence over all profiles, so that the kept ones would lose their region and endpoint.
-            let region_endpoint = match keeps_profiles {
-                true => RegionEndpoint { region: None, endpoint: None, ..region_endpoint },
-                false => region_endpoint,
-            };
+            let active = ActiveIdentity { name: key.identity(), expiration: lease.expiration };
             let child_settings = ChildSettings {
                 uri: &uri,
                 token: &token,
                 token_file: &token_file.path,
-                config_file: &config_file,
-                credentials_file: &credentials_file,
-                boto_config: &boto_config,
-                region_endpoint,
+                files: &files,
+                region_endpoint: files.for_variables(region_endpoint),
+                active: &active.to_string(),
             };
             run(&context, changes(&parent, &child_settings), command, signals).await
         };
@@ -169,62 +157,4 @@ async fn wait_for_region(mut handle: LeaseHandle) -> Option<Box<str>> {
         }
         handle.changed().await.ok()?;
     }
-}
-
-async fn run(
-    context: &Context,
-    changes: EnvironmentChanges,
-    command: &[OsString],
-    mut signals: Signals,
-) -> Result<u8, CommandError> {
-    let Some((program, arguments)) = command.split_first() else {
-        return Err(CommandError::new("no command to run; write it after --"));
-    };
-    let mut spawned = Command::new(program);
-    spawned.args(arguments);
-    for (name, value) in changes {
-        match value {
-            Some(value) => spawned.env(name, value),
-            None => spawned.env_remove(name),
-        };
-    }
-    // From now on the terminal belongs to the child.
-    context.terminal.hand_over();
-    let started = StartedChild::start(|| context.open_file_limit.start_limited(|| spawned.spawn()));
-    let mut child = match started {
-        Ok(child) => child,
-        Err(error) => {
-            tracing::error!(program = %program.to_string_lossy().escape_debug(), %error, "cannot run this program");
-            return Ok(if error.kind() == io::ErrorKind::NotFound {
-                exit_code::NOT_FOUND
-            } else {
-                exit_code::CANNOT_EXECUTE
-            });
-        }
-    };
-    loop {
-        tokio::select! {
-            status = child.child.wait() => {
-                let status = status.map_err(|error| CommandError::new(format!("cannot wait for the program: {error}")))?;
-                return Ok(exit_code(status));
-            }
-            arrived = signals.next() => if !arrived.by_terminal {
-                forward(&child, arrived.signal);
-            },
-        }
-    }
-}
-
-/// Sends a signal to the child. The caller leaves out signals from the terminal, because the child gets those directly.
-fn forward(child: &StartedChild, signal: i32) {
-    let process = child.child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let (Some(process), Some(signal)) = (process, rustix::process::Signal::from_named_raw(signal)) {
-        let _ = rustix::process::kill_process(process, signal);
-    }
-}
-
-/// Returns the exit code as a shell does: the code, or 128 plus the signal.
-fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(u8::MAX)
 }

@@ -78,7 +78,7 @@ pub(crate) fn with_imds(environment: &Environment) -> Environment {
     environment.without(|name| name == IMDS_DISABLED && is_own(environment, name))
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     REGIONS.into_iter().chain([ENDPOINT, IMDS_DISABLED])
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::cli::args;
 use crate::cli::args::Invocation;
-use crate::cli::args::command::Command;
+use crate::cli::args::command::{Command, ExecRequest};
 use crate::cli::args::completions;
 use crate::cli::control::ControlInputs;
 use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, dispatch_control, print};
 use crate::cli::exit_code;
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
+use crate::cli::shell_init::shell_init;
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load;
@@ -53,6 +54,9 @@ pub fn main() -> ExitCode {
         let _ = completions::write_completions(shell, &mut script);
         return print(&String::from_utf8_lossy(&script)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
+    if let Command::ShellInit(shell) = invocation.command {
+        return print(&shell_init(shell)).unwrap_or_else(|error| fail(&error.to_string(), 1));
+    }
     if let Command::Manual(folder) = &invocation.command {
         return match args::write_manual(folder) {
             Ok(()) => ExitCode::SUCCESS,
@@ -85,10 +89,10 @@ pub fn main() -> ExitCode {
 /// itself.
 fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
-        Command::Login(request) => request.target == LoginTarget::Default,
-        Command::Serve | Command::Exec { .. } | Command::Get { from_daemon: false, .. } => {
-            config.identities.values().any(Identity::uses_environment_profile)
-        }
+        Command::Login(request) | Command::Logout(request) => request.target == LoginTarget::Default,
+        Command::Serve
+        | Command::Exec(ExecRequest { from_daemon: false, .. })
+        | Command::Get { from_daemon: false, .. } => config.identities.values().any(Identity::uses_environment_profile),
         _ => false,
     }
 }
@@ -98,7 +102,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         tracing::warn!("{warning}");
     }
     let (files, watcher) = match invocation.command {
-        Command::Serve | Command::Exec { .. } => Files::watched(),
+        Command::Serve | Command::Exec(_) => Files::watched(),
         _ => (Files::unwatched(), Watcher::none()),
     };
     // A daemon reads its files again and again. Other commands read them once, as the AWS CLI does.
@@ -119,9 +123,12 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     }
     let loaded = match invocation.command {
         Command::Serve | Command::Check => loader.load_for_daemon().await,
-        Command::Status { .. } | Command::Env { .. } | Command::Get { from_daemon: true, .. } => {
-            loader.load_for_client().await
-        }
+        Command::Status { .. }
+        | Command::StatusWarnings(_)
+        | Command::Env(_)
+        | Command::EnvUnset(_)
+        | Command::Get { from_daemon: true, .. }
+        | Command::Exec(ExecRequest { from_daemon: true, .. }) => loader.load_for_client().await,
         _ => loader.load().await,
     };
     let config = match loaded {
@@ -162,7 +169,7 @@ fn harden(command: &Command) {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // A child inherits an rlimit, unlike the flag above. So `exec` does not lower the rlimit: its command keeps the
     // original.
-    if matches!(command, Command::Exec { .. }) {
+    if matches!(command, Command::Exec(_)) {
         return;
     }
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });

@@ -1,5 +1,6 @@
 //! `credenza status`: shows the status of a running daemon.
 
+pub(crate) mod warning;
 pub(crate) mod watch;
 
 use std::fmt::Write as _;

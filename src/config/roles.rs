@@ -8,8 +8,7 @@ use crate::model::session_limits::{ROLE_DURATION, check_policies, check_role_dur
 use crate::model::session_name::{self, SessionTextKind};
 use crate::model::text::usable;
 use crate::source::spec::{
-    Program, REWRITE_ACCOUNT_ID, RoleSpec, SourceKind, SourceSpec, is_account_id, is_sendable_role, looks_like_arn,
-    wrong_account_id,
+    Program, REWRITE_ACCOUNT_ID, RoleSpec, SourceKind, SourceSpec, is_account_id, wrong_account_id,
 };
 
 /// The keys that need a `role_arn`.
@@ -40,7 +39,7 @@ pub(crate) fn role<'t>(
 ) -> Option<SourceKind> {
     let arn_at = section.at("role_arn");
     let token_file_at = section.at("web_identity_token_file");
-    let arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));
+    let arn = section.take("role_arn").and_then(|entry| entry.read(errors, value::role_arn));
     let token_file = section.take("web_identity_token_file").and_then(|entry| entry.read(errors, value::path));
     let Some((at, path)) = arn_at else {
         let refuse = |(at, path): (usize, String), key: &str, errors: &mut ConfigErrors| {
@@ -98,7 +97,7 @@ pub(crate) fn role<'t>(
 pub(crate) fn assume(entry: TableEntry<'_>, is_chained: bool, errors: &mut ConfigErrors) -> Option<RoleSpec> {
     let (at, path, before) = (entry.at(), entry.path.clone(), errors.count());
     let mut section = TableSection::open(entry, &schema::ASSUME, errors)?;
-    let role_arn = section.take("role_arn").and_then(|entry| entry.read(errors, arn));
+    let role_arn = section.take("role_arn").and_then(|entry| entry.read(errors, value::role_arn));
     let duration_at = section.at("duration");
     let role = session(&mut section, errors);
     section.close();
@@ -151,10 +150,7 @@ fn policy(
 
 /// Reads a session name or a source identity, with or without placeholders.
 fn session_text(section: &mut TableSection<'_>, key: &'static str, errors: &mut ConfigErrors) -> Option<Box<str>> {
-    section.take(key)?.read(errors, |text| {
-        let text = usable("text", text).map_err(|error| error.to_string())?;
-        session_name::check(text, SessionTextKind::Name).map(|()| text.into())
-    })
+    section.take(key)?.read(errors, value::session_name)
 }
 
 /// Refuses a duration that STS does not give in a role chain.
@@ -218,15 +214,6 @@ fn account_id(text: &str) -> Result<Box<str>, String> {
         return Ok(text.into());
     }
     Err(format!("{}; {REWRITE_ACCOUNT_ID}", wrong_account_id(text)))
-}
-
-fn arn(text: &str) -> Result<Box<str>, String> {
-    let text = usable("role ARN", text).map_err(|error| error.to_string())?;
-    if looks_like_arn(text) && is_sendable_role(text) {
-        Ok(text.into())
-    } else {
-        Err("not the ARN of a role; write it like arn:aws:iam::123456789012:role/NAME".into())
-    }
 }
 
 fn policy_arns(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Box<str>> {

@@ -13,7 +13,9 @@ use crate::model::auth_token::check;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::session_limits::check_policy_arn;
+use crate::model::session_name::{self, SessionTextKind};
 use crate::model::text::usable;
+use crate::source::spec::{is_sendable_role, looks_like_arn};
 
 /// The maximum length of a host, user or group name in bytes. It is the maximum of DNS; user and group names are
 /// shorter.
@@ -114,6 +116,22 @@ pub(crate) fn account(text: &str) -> Result<Account, String> {
     } else {
         Err("neither a name nor a number of a user or group; write it like www-data or 1000".into())
     }
+}
+
+/// Parses the ARN of a role.
+pub(crate) fn role_arn(text: &str) -> Result<Box<str>, String> {
+    let text = usable("role ARN", text).map_err(|error| error.to_string())?;
+    if looks_like_arn(text) && is_sendable_role(text) {
+        Ok(text.into())
+    } else {
+        Err("not the ARN of a role; write it like arn:aws:iam::123456789012:role/NAME".into())
+    }
+}
+
+/// Parses the name of a session or a source identity, with or without placeholders.
+pub(crate) fn session_name(text: &str) -> Result<Box<str>, String> {
+    let text = usable("text", text).map_err(|error| error.to_string())?;
+    session_name::check(text, SessionTextKind::Name).map(|()| text.into())
 }
 
 /// Parses the ARN of a managed policy.

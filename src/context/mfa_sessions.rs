@@ -49,6 +49,11 @@ impl MfaSessions {
         Some(lent)
     }
 
+    /// Forgets all sessions of this process. Returns their number.
+    pub(crate) fn forget(&self) -> usize {
+        std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner)).len()
+    }
+
     pub(crate) fn insert(&self, key: CacheKey, session: Credentials) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(key, session);
     }

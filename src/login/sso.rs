@@ -1,6 +1,7 @@
 //! Logins at IAM Identity Center (SSO), in the token cache that the AWS CLI uses too.
 
 pub(crate) mod cache_file;
+pub(crate) mod logout;
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;

@@ -119,6 +119,7 @@ impl ControlServer {
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
             (&Method::GET, "/token") => self.token(&query()?).await,
             (&Method::POST, "/mfa") => self.mfa(parse(sent)?).await,
+            (&Method::DELETE, "/mfa/sessions") => self.forget_mfa_sessions().await,
             (&Method::GET, "/mfa/session") => self.mfa_session(&query()?),
             (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
             _ => Err(ErrorResponse::no_control_path()),
@@ -309,6 +310,16 @@ impl ControlServer {
             Some(session) => body(&LentSession::new(&session)),
             None => Err(ErrorResponse::no_such_name("there is no session with MFA of these keys and this device")),
         }
+    }
+
+    /// Forgets the sessions with MFA. Identities that stand on one load again, and need a code.
+    async fn forget_mfa_sessions(&self) -> ControlResult {
+        let ended = self.mfa_sessions.forget();
+        if ended > 0 {
+            let stopping = |_| ErrorResponse::stopping(&IdentityName::default());
+            self.supervisor.send(SupervisorCommand::Reload).await.map_err(stopping)?;
+        }
+        body(&json!({"ended": ended}))
     }
 
     /// Checks that there is an identity of this name.

@@ -42,6 +42,13 @@ impl Service for State {
         if let Some(reply) = self.script.pop_front() {
             return reply;
         }
+        if (&*request.method, &*request.target) == ("POST", "/logout") {
+            let token = request.header("x-amz-sso_bearer_token").unwrap_or_default();
+            return match self.tokens.remove(token) {
+                Some(_) => Reply::ok(""),
+                None => refusal(401, "UnauthorizedException", "Session token not found or invalid"),
+            };
+        }
         let Some(query) = request.target.strip_prefix("/federation/credentials?") else {
             return refusal(404, "ResourceNotFoundException", "no such path");
         };

@@ -750,7 +750,8 @@ fn zsh_completes_names_of_the_daemon() {
     let home = Home::new();
     let script = home.run(&["completions", "zsh"], &[]).stdout;
     let count = |text: &str| script.matches(text).count();
-    assert_eq!(count(":_credenza_identities'"), 4 + 3 + count("--imds-identity="), "options and arguments");
+    assert_eq!(count(":_credenza_identities'"), 5 + 3 + count("--imds-identity="), "options and arguments");
+    assert_eq!(count(":_credenza_targets'"), 3);
     assert_eq!((count(":_credenza_grants'"), count(":_credenza_clients'")), (2, 2));
     if !is_here("zsh") {
         return;

@@ -26,6 +26,7 @@ mod service_manager;
 mod shells;
 mod sign_in;
 mod sso;
+mod switching;
 mod terminal;
 mod transport;
 mod unix_socket;

@@ -161,3 +161,30 @@ fn refreshes_each_session_once_for_forty_profiles() {
     assert!(key("p7").starts_with(&format!("ASIA{ACCOUNT}R7x")));
     assert!((1..40).all(|number| key(&format!("p{number}")) != key("p0")));
 }
+
+#[test]
+fn logout_ends_the_login_everywhere() {
+    let config = format!(
+        "[sso-session work]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\n[profile dev]\nsso_session = work\n\
+         sso_account_id = {ACCOUNT}\nsso_role_name = Dev\n"
+    );
+    for portal_fails in [false, true] {
+        let stage = Stage::new(&config);
+        stage.run(&["login", "--sso-session", "work", "--no-browser"]);
+        let got = stage.home.run(&["get", "--profile", "dev"], &stage.variables());
+        assert!(got.key().starts_with("ASIA"), "{got:?}");
+        if portal_fails {
+            (0..3).for_each(|_| stage.portal.script(testkit::server::Reply::of(500, "broken")));
+        }
+        let told = stage.run(&["logout", "--sso-session", "work"]);
+        assert!(told.contains("SSO session work: logged out, ") && told.contains(".json removed"), "{told}");
+        assert_eq!(told.contains("the access portal was not told"), portal_fails, "{told}");
+        let is_known = std::cell::Cell::new(false);
+        stage.portal.set(|state| is_known.set(!state.tokens.is_empty()));
+        assert_eq!(is_known.get(), portal_fails);
+        let after = stage.home.run(&["get", "--profile", "dev"], &stage.variables());
+        assert!(after.code == Some(1) && after.stderr.contains("credenza login --sso-session work"), "{after:?}");
+        assert!(stage.run(&["logout", "--profile", "dev"]).contains("SSO session work: there was no login"));
+        assert!(stage.run(&["logout", "--all"]).contains("there was no login"));
+    }
+}

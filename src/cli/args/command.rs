@@ -11,37 +11,35 @@ use crate::cli::args::options;
 use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::control::ControlCommand;
+use crate::cli::env::EnvRequest;
 use crate::cli::login::LoginRequest;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
+use crate::cli::shell_init::InitShell;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
+use crate::source::spec::RoleSpec;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve,
     Get {
-        identity: IdentityName,
+        identity: IdentityChoice,
         format: OutputFormat,
         from_daemon: bool,
         mfa_code: Option<Secret>,
+        role: Option<RoleSpec>,
         policies: PolicyOptions,
     },
-    Env {
+    Env(EnvRequest),
+    EnvUnset(ShellDialect),
+    /// Prints the lines of `env`, or keys if no daemon serves the name.
+    ShellSwitch {
         identity: IdentityName,
-        format: ShellDialect,
+        dialect: ShellDialect,
     },
-    Exec {
-        identity: IdentityName,
-        mfa_code: Option<Secret>,
-        /// Leaves the other profiles of the user readable.
-        keep_profiles: bool,
-        policies: PolicyOptions,
-        /// The time after which the credentials end. `None` means with the program.
-        lifetime: Option<Duration>,
-        /// The program and its arguments; never empty.
-        command: Vec<OsString>,
-    },
+    ShellInit(InitShell),
+    Exec(ExecRequest),
     Check,
     Profiles {
         json: bool,
@@ -51,10 +49,48 @@ pub(crate) enum Command {
         json: bool,
         watch: bool,
     },
+    /// Prints what fails, or will fail within this time.
+    StatusWarnings(Duration),
     Login(LoginRequest),
+    /// Ends the logins that the request names.
+    Logout(LoginRequest),
     Control(ControlCommand),
     Completions(Shell),
     Manual(PathBuf),
+}
+
+/// The identity that a command names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdentityChoice {
+    /// `--identity`, its variable, or the default.
+    Identity(IdentityName),
+    /// The first argument: an identity, or else a profile.
+    IdentityOrProfile(IdentityName),
+}
+
+impl IdentityChoice {
+    pub(crate) fn name(&self) -> &IdentityName {
+        match self {
+            Self::Identity(name) | Self::IdentityOrProfile(name) => name,
+        }
+    }
+}
+
+/// The request of `exec`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ExecRequest {
+    pub(crate) identity: IdentityChoice,
+    /// Uses a running daemon instead of a broker of its own.
+    pub(crate) from_daemon: bool,
+    pub(crate) mfa_code: Option<Secret>,
+    /// Leaves the other profiles of the user readable.
+    pub(crate) keep_profiles: bool,
+    pub(crate) role: Option<RoleSpec>,
+    pub(crate) policies: PolicyOptions,
+    /// The time after which the credentials end. `None` means with the program.
+    pub(crate) lifetime: Option<Duration>,
+    /// The program and its arguments. Empty for a shell.
+    pub(crate) command: Vec<OsString>,
 }
 
 impl Command {
@@ -63,13 +99,16 @@ impl Command {
         let (name, unused) = match self {
             Self::Get { from_daemon: false, .. } => ("get", options::LISTENING),
             Self::Get { from_daemon: true, .. } => ("get --from-daemon", options::UNUSED_BY_CLIENTS),
-            Self::Env { .. } => ("env", options::UNUSED_BY_CLIENTS),
-            Self::Exec { .. } => ("exec", options::LISTENING),
-            Self::Status { .. } => ("status", options::SOURCES),
+            Self::ShellSwitch { .. } => ("shell-switch", options::LISTENING),
+            Self::Env(_) | Self::EnvUnset(_) => ("env", options::UNUSED_BY_CLIENTS),
+            Self::Exec(ExecRequest { from_daemon: true, .. }) => ("exec --from-daemon", options::UNUSED_BY_CLIENTS),
+            Self::Exec(_) => ("exec", options::LISTENING),
+            Self::Status { .. } | Self::StatusWarnings(_) => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
+            Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
             Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),
-            Self::Serve | Self::Check | Self::Completions(_) | Self::Manual(_) => return Ok(()),
+            Self::Serve | Self::Check | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => return Ok(()),
         };
         match values.flags(unused.iter().copied().flatten().chain(&options::IMDS)).next() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; remove it")),
@@ -78,14 +117,15 @@ impl Command {
     }
 }
 
-/// Returns the target of `login`. Flags take precedence over variables.
+/// Returns the target of `login` or `logout`. Flags take precedence over variables.
 pub(crate) fn login_target(
+    command: &str,
     sso_session: Option<Box<str>>,
     all: bool,
     profile: Option<Box<str>>,
     matches: &ArgMatches,
 ) -> Result<LoginTarget, String> {
-    let source = |id| matches.subcommand_matches("login").and_then(|login| login.value_source(id));
+    let source = |id| matches.subcommand_matches(command).and_then(|login| login.value_source(id));
     let mut targets: Vec<_> = [
         ("sso_session", sso_session.map(LoginTarget::Session)),
         ("all", all.then_some(LoginTarget::All)),

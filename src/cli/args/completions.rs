@@ -23,6 +23,7 @@ _credenza_names() {
         esac
     done
     case "$command,$prev" in
+        exec,exec | get,get | env,env) kind=targets ;;
         *,--identity | *,--imds-identity | use,use | whoami,whoami | mfa,mfa) kind=identities ;;
         *,--client) kind=clients ;;
         grant,grant | revoke,revoke) kind=grants ;;
@@ -53,6 +54,7 @@ _credenza_names() {
 _credenza_identities() { _credenza_names identities "$@" }
 _credenza_clients() { _credenza_names clients "$@" }
 _credenza_grants() { _credenza_names grants "$@" }
+_credenza_targets() { _credenza_names targets "$@" }
 
 "#;
 
@@ -60,7 +62,8 @@ _credenza_grants() { _credenza_names grants "$@" }
 const ZSH_END: &str = "if [ \"$funcstack[1]\" = \"_credenza\" ]; then";
 
 /// The beginnings of clap's zsh specifications of arguments, and the functions with their names.
-const ZSH_ARGUMENTS: [(&str, &str); 6] = [
+const ZSH_ARGUMENTS: [(&str, &str); 7] = [
+    ("::names ", "targets"),
     ("--identity=[", "identities"),
     ("--imds-identity=[", "identities"),
     (":identity_name ", "identities"),
@@ -75,6 +78,7 @@ function __fish_credenza_names
     credenza complete-names $argv[1] 2>/dev/null
 end
 complete -c credenza -n "__fish_credenza_using_subcommand use whoami mfa" -f -a "(__fish_credenza_names identities)"
+complete -c credenza -n "__fish_credenza_using_subcommand exec get env" -f -a "(__fish_credenza_names targets)"
 complete -c credenza -n "__fish_credenza_using_subcommand grant revoke" -f -a "(__fish_credenza_names grants)"
 complete -c credenza -n "__fish_credenza_using_subcommand get env exec grant" -l identity -x -a "(__fish_credenza_names identities)"
 complete -c credenza -n "__fish_credenza_using_subcommand token" -l client -x -a "(__fish_credenza_names clients)"
@@ -136,10 +140,10 @@ mod tests {
         );
         assert!(bash.contains(" | revoke | ") && bash.contains("--secret-access-key-file"));
         let zsh = script(Shell::Zsh);
-        for kind in ["identities", "clients", "grants"] {
+        for kind in ["identities", "clients", "grants", "targets"] {
             assert!(zsh.contains(&format!(":_credenza_{kind}'")), "{kind}");
         }
-        assert!(zsh.contains(&format!("_credenza_names grants \"$@\" }}\n\n{ZSH_END}")));
+        assert!(zsh.contains(&format!("_credenza_names targets \"$@\" }}\n\n{ZSH_END}")));
         assert!(script(Shell::Fish).contains("__fish_credenza_using_subcommand use"));
         assert!(!script(Shell::PowerShell).is_empty());
     }

@@ -10,9 +10,10 @@ use clap_complete::Shell;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
-use crate::cli::args::options::{PolicyOptions, lifetime};
+use crate::cli::args::options::{NameOptions, PolicyOptions, RoleOptions, fail_within, lifetime};
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
+use crate::cli::shell_init::InitShell;
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -43,9 +44,8 @@ listener belongs to root or to the owner of the token file.
 For a shell, CREDENZA_SET lists the region and endpoint variables that Credenza has set. The next get or env unsets those \
 that its identity does not have, and keeps your own.")]
     Get {
-        /// Print the credentials of this identity
-        #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
-        identity: IdentityName,
+        #[command(flatten)]
+        name: NameOptions,
 
         /// Print JSON for credential_process, variables for a shell, or the HTTP response
         #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
@@ -60,6 +60,9 @@ that its identity does not have, and keeps your own.")]
         mfa_code: Option<Secret>,
 
         #[command(flatten)]
+        role: RoleOptions,
+
+        #[command(flatten)]
         policies: PolicyOptions,
     },
 
@@ -67,39 +70,59 @@ that its identity does not have, and keeps your own.")]
     #[command(after_help = "\
 Examples:
   eval \"$(credenza env)\"
-  credenza env --identity minio --format fish | source
+  eval \"$(credenza env minio --shadow)\"         the default profile of your files does not count
+  eval \"$(credenza env --unset)\"                takes everything back
+  credenza env minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
 The variables name the daemon's token file, and the region and endpoint of the identity. They contain neither the token \
 nor a key. They turn instance metadata off, so that no SDK takes the role of the instance when the daemon has nothing. If a \
 proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
-A warning names credentials in files that SDKs prefer to the daemon.
+A warning names credentials in files that SDKs prefer to the daemon; --shadow leaves the default profile out.
+CREDENZA_ACTIVE is the name of the identity and the expiration of its credentials, for a prompt. CREDENZA_BEFORE keeps what \
+--unset gives back; it has no secret.
 CREDENZA_SET lists the variables of region, endpoint and instance metadata that Credenza has set. The next env or get unsets \
 those that its identity does not have, and keeps your own.")]
     Env {
-        /// Use the credentials of this identity
-        #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
-        identity: IdentityName,
+        #[command(flatten)]
+        name: NameOptions,
 
         /// Print for this shell
         #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
         format: ShellDialect,
+
+        /// Name files without the credentials of your default profile, which SDKs prefer to the daemon
+        #[arg(long, env = "CREDENZA_SHADOW", value_parser = BoolishValueParser::new(), conflicts_with = "unset")]
+        shadow: bool,
+
+        /// Print the lines that take everything back
+        #[arg(long, env = "CREDENZA_UNSET", value_parser = BoolishValueParser::new())]
+        unset: bool,
     },
 
-    /// Run one command with its own broker, so that every AWS SDK in it finds the credentials
-    #[command(after_help = "\
+    /// Run one command, or a shell, with its own broker, so that every AWS SDK in it finds the credentials
+    #[command(
+        override_usage = "credenza exec [NAME] [OPTIONS] [-- CMD...]",
+        after_help = "\
 Examples:
   credenza exec -- aws s3 ls
-  credenza exec --identity minio -- rclone ls :s3,env_auth:bucket
+  credenza exec minio -- rclone ls :s3,env_auth:bucket
+  credenza exec dev                               a shell
+  credenza exec dev --role-arn arn:aws:iam::123456789012:role/admin --duration 1h -- terraform plan
   credenza exec --profile admin --keep-profiles -- terraform plan
   credenza exec --identity prod --policy read-only.json --for 30m -- ./agent
-The command starts when credentials are loaded. Credenza exits with its exit code. The command sees none of your profiles \
+NAME is an identity of credenza.toml, or else a profile. Without a command a shell of yours starts. \
+The command starts when credentials are loaded. CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. Credenza exits with its exit code. The command sees none of your profiles \
 and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the policy allows as well: \
 a role and a web identity are narrowed by STS itself, the long-lived keys of an IAM user by GetFederationToken (whose \
-sessions may call neither IAM nor STS), and anything else is refused.")]
+sessions may call neither IAM nor STS), and anything else is refused."
+    )]
     Exec {
-        /// Serve the credentials of this identity
-        #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
-        identity: IdentityName,
+        #[command(flatten)]
+        name: NameOptions,
+
+        /// Let the command use a running daemon, not a broker of its own
+        #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
+        from_daemon: bool,
 
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
@@ -110,14 +133,17 @@ sessions may call neither IAM nor STS), and anything else is refused.")]
         keep_profiles: bool,
 
         #[command(flatten)]
+        role: RoleOptions,
+
+        #[command(flatten)]
         policies: PolicyOptions,
 
         /// End the credentials after this time, such as 90s, 30m or 8h [default: with the command]
         #[arg(long = "for", env = "CREDENZA_FOR", value_name = "TIME", value_parser = lifetime)]
         lifetime: Option<Duration>,
 
-        /// The command and its arguments, after --
-        #[arg(last = true, required = true, num_args = 1.., value_name = "CMD")]
+        /// The command and its arguments, after -- [default: a shell]
+        #[arg(last = true, num_args = 0.., value_name = "CMD")]
         command: Vec<OsString>,
     },
 
@@ -147,6 +173,7 @@ Examples:
   credenza status
   credenza status --ready || echo not yet
   credenza status --watch
+  credenza status --fail-within 1h || mail -s credentials ops
   credenza status --watch --json | jq -c '.identities.default.state'
 It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file. If \
 there are [clients], or with --control-socket, it asks the control socket, which shows grants as well.")]
@@ -162,6 +189,10 @@ there are [clients], or with --control-socket, it asks the control socket, which
         /// Update the screen until Ctrl-C; without a terminal, print each change
         #[arg(long, env = "CREDENZA_WATCH", value_parser = BoolishValueParser::new(), conflicts_with = "ready")]
         watch: bool,
+
+        /// Print only what fails, or will fail within this time (30m) unless a person acts; exit with 1 if there is any
+        #[arg(long, env = "CREDENZA_FAIL_WITHIN", value_name = "TIME", value_parser = fail_within, conflicts_with_all = ["ready", "watch", "json"])]
+        fail_within: Option<Duration>,
     },
 
     /// Log in at IAM Identity Center (SSO), so that profiles with sso_session or sso_start_url work
@@ -185,6 +216,24 @@ code there. The token is written to ~/.aws/sso/cache, where the AWS CLI and the 
         /// Print the page, and open no browser
         #[arg(long, env = "CREDENZA_NO_BROWSER", value_parser = BoolishValueParser::new())]
         no_browser: bool,
+    },
+
+    /// End a login at IAM Identity Center (SSO), or with --all every login and session with MFA
+    #[command(after_help = "\
+Examples:
+  credenza logout                       the session of AWS_PROFILE, AWS_DEFAULT_PROFILE or default
+  credenza logout --sso-session work    the session of [sso-session work] in ~/.aws/config
+  credenza logout --all                 every session of ~/.aws/config, and the sessions with MFA of a running daemon
+The access portal is told, and the token is removed from ~/.aws/sso/cache, where the AWS CLI and the SDKs find it too. \
+Credentials that were handed out are valid until they expire.")]
+    Logout {
+        /// End the login of this [sso-session NAME] of the config file
+        #[arg(long, env = "CREDENZA_SSO_SESSION", value_name = "NAME", value_parser = value::sso_session)]
+        sso_session: Option<Box<str>>,
+
+        /// End every login, and the sessions with MFA of a running daemon
+        #[arg(long, env = "CREDENZA_ALL", value_parser = BoolishValueParser::new())]
+        all: bool,
     },
 
     /// Give one task an identity for a time: make a client of a running daemon, and print the variables for it
@@ -257,6 +306,35 @@ The daemon uses the code once, for a session that it keeps until its end.")]
         #[arg(value_enum)]
         kind: NameKind,
     },
+
+    /// Print a function for a shell: `cz NAME` switches the shell to an identity or a profile
+    #[command(after_help = "\
+Examples:
+  echo 'eval \"$(credenza shell-init bash)\"' >> ~/.bashrc
+  credenza shell-init fish > ~/.config/fish/conf.d/credenza.fish
+Then `cz prod` makes every SDK of this shell use the identity prod of the running daemon. A profile that no daemon serves is \
+exported as keys, which end. `cz` alone asks for a name, and `cz -` takes everything back.")]
+    ShellInit {
+        /// The shell
+        #[arg(value_enum)]
+        shell: InitShell,
+    },
+
+    /// Print the lines of a shell that switches: those of `env`, or keys if no daemon serves the name
+    #[command(hide = true)]
+    ShellSwitch {
+        /// The identity or the profile
+        #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity)]
+        identity: IdentityName,
+
+        /// Print for this shell
+        #[arg(long, env = "CREDENZA_FORMAT", value_enum, default_value_t)]
+        format: ShellDialect,
+    },
+
+    /// Ask at the terminal for an identity or a profile, and print it
+    #[command(hide = true)]
+    PickName,
 
     /// Print a completion script for a shell
     #[command(after_help = "\

@@ -7,12 +7,13 @@ use clap_complete::Shell;
 use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::*;
 use crate::cli::control::complete_names::NameKind;
+use crate::cli::env::EnvRequest;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::config::Config;
 use crate::config::server::AuthTokenConfig;
 use crate::config::users::Account;
 use crate::config::value::listen_address;
-use crate::source::spec::{SourceKind, SourceSpec, TextSource};
+use crate::source::spec::{RoleSpec, SourceKind, SourceSpec, TextSource};
 
 /// The variable with the arguments of a child process. The child runs this test program, since a test must not change
 /// the variables of its own process.
@@ -64,23 +65,32 @@ fn every_flag_has_a_variable_and_hides_its_value() {
 #[test]
 fn parses_every_command() {
     let get = |identity: &str, format| Command::Get {
-        identity: identity.into(),
+        identity: IdentityChoice::Identity(identity.into()),
         format,
         from_daemon: false,
         mfa_code: None,
+        role: None,
         policies: PolicyOptions::default(),
     };
-    let env = |identity: &str, format| Command::Env { identity: identity.into(), format };
-    let exec = |identity: &str, command: &[&str]| {
-        let command = command.iter().map(Into::into).collect();
-        Command::Exec {
-            identity: identity.into(),
-            mfa_code: None,
-            keep_profiles: false,
-            policies: PolicyOptions::default(),
-            lifetime: None,
-            command,
-        }
+    let env = |identity: &str, dialect| Command::Env(EnvRequest { identity: identity.into(), dialect, shadow: false });
+    let request = |identity, command: &[&str]| ExecRequest {
+        identity,
+        from_daemon: false,
+        mfa_code: None,
+        keep_profiles: false,
+        role: None,
+        policies: PolicyOptions::default(),
+        lifetime: None,
+        command: command.iter().map(Into::into).collect(),
+    };
+    let exec =
+        |identity: &str, command: &[&str]| Command::Exec(request(IdentityChoice::Identity(identity.into()), command));
+    let named = |name: &str| IdentityChoice::IdentityOrProfile(name.into());
+    let role = RoleSpec {
+        arn: "arn:aws:iam::123456789012:role/r".into(),
+        session_name: Some("me".into()),
+        duration: Some(Duration::from_secs(7200)),
+        ..RoleSpec::default()
     };
     for (line, expected) in [
         ("", Command::Serve),
@@ -92,20 +102,35 @@ fn parses_every_command() {
         (
             "get --from-daemon --identity a --token-file t --listen 127.0.0.1:1",
             Command::Get {
-                identity: "a".into(),
+                identity: IdentityChoice::Identity("a".into()),
                 format: OutputFormat::Process,
                 from_daemon: true,
                 mfa_code: None,
+                role: None,
                 policies: PolicyOptions::default(),
             },
         ),
         ("env", env("default", ShellDialect::Env)),
         ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
+        ("env a --shadow", Command::Env(EnvRequest { identity: "a".into(), dialect: ShellDialect::Env, shadow: true })),
+        ("env --unset --format fish", Command::EnvUnset(ShellDialect::Fish)),
         ("exec -- ls -l --help", exec("default", &["ls", "-l", "--help"])),
         ("exec --identity a -- ls", exec("a", &["ls"])),
+        ("exec", exec("default", &[])),
+        ("exec a/b -- ls", Command::Exec(request(named("a/b"), &["ls"]))),
+        ("exec dev", Command::Exec(request(named("dev"), &[]))),
+        (
+            "exec dev --from-daemon -- ls",
+            Command::Exec(ExecRequest { from_daemon: true, ..request(named("dev"), &["ls"]) }),
+        ),
+        (
+            "exec a --role-arn arn:aws:iam::123456789012:role/r --session-name me --duration 2h -- ls",
+            Command::Exec(ExecRequest { role: Some(role), ..request(named("a"), &["ls"]) }),
+        ),
         ("check", Command::Check),
         ("status --ready", Command::Status { ready: true, json: false, watch: false }),
         ("status --json", Command::Status { ready: false, json: true, watch: false }),
+        ("status --fail-within 30m", Command::StatusWarnings(Duration::from_secs(1800))),
         ("status --watch --json", Command::Status { ready: false, json: true, watch: true }),
         ("completions zsh", Command::Completions(Shell::Zsh)),
     ] {
@@ -181,8 +206,17 @@ fn usage_errors_say_what_to_do() {
         ("get --from-daemon --control-socket s", "--control-socket has no meaning for `credenza get --from-daemon`"),
         ("grant a --identity b --for 1m --json --format env", "--json and --format are both given"),
         ("status --profile dev", "--profile has no meaning for `credenza status`"),
-        ("exec", "<CMD>"),
-        ("exec ls", "ls"),
+        ("exec ls x", "write the command after --: credenza exec -- ls x …, or credenza exec ls -- x …"),
+        ("exec a --identity b -- ls", "a and --identity b both name an identity"),
+        ("exec a --profile b -- ls", "--profile would configure the identity default, and the first argument names a"),
+        ("exec a --session-name me -- ls", "--session-name is about the role of --role-arn; add --role-arn"),
+        ("exec a --from-daemon --for 1h -- ls", "--for has no meaning with --from-daemon"),
+        ("exec a --from-daemon --policy p -- ls", "--policy and --policy-arn"),
+        ("exec --role-arn admin -- ls", "not the ARN of a role"),
+        ("env --unset --format dotenv", "a .env file cannot unset variables"),
+        ("env --unset --shadow", "--shadow"),
+        ("status --fail-within 30m --json", "--json"),
+        ("get a b", "b is a second name; remove it"),
         ("get --format xml", "process"),
         ("--listen localhost:1", "127.0.0.1:9733"),
         ("--listen unix:relative", "not the absolute path of a Unix socket"),

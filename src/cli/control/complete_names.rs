@@ -9,6 +9,8 @@ use serde_json::Value;
 use crate::cli::control::ControlInputs;
 use crate::cli::control::client::{ControlRequest, ask};
 use crate::cli::control::grants::ListedGrant;
+use crate::cli::find_identity::profile_names;
+use crate::shared_config::locate::NamedPaths;
 
 /// The maximum time for names: a user waits for them at the prompt.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(300);
@@ -22,11 +24,18 @@ pub(crate) enum NameKind {
     Clients,
     /// The grants of the running daemon
     Grants,
+    /// The identities of the running daemon and of credenza.toml, and the profiles of the shared files
+    Targets,
 }
 
-/// Returns the names, one a line. There are none if no daemon answers.
+/// Returns the names, one a line. Without an answer of a daemon there are only those of files.
 pub(crate) async fn complete_names(inputs: &ControlInputs, kind: NameKind) -> String {
-    let names = match kind {
+    lines(&names(inputs, kind).await)
+}
+
+/// Returns the names in their order.
+pub(crate) async fn names(inputs: &ControlInputs, kind: NameKind) -> BTreeSet<String> {
+    match kind {
         NameKind::Identities => status_names(inputs, "identities").await,
         NameKind::Clients => {
             let configured = inputs.config.clients.iter().flatten().map(|(name, _)| name.to_string());
@@ -36,8 +45,13 @@ pub(crate) async fn complete_names(inputs: &ControlInputs, kind: NameKind) -> St
             let grants = ask::<Vec<ListedGrant>>(inputs, "", ControlRequest::get("/grants")).await;
             grants.unwrap_or_default().into_iter().map(|grant| grant.name.into()).collect()
         }
-    };
-    lines(&names)
+        NameKind::Targets => {
+            let configured = inputs.config.identities.keys().map(|name| name.as_str().to_owned());
+            let profiles = profile_names(&inputs.context, &NamedPaths::default()).await;
+            let daemons = tokio::time::timeout(TIMEOUT / 2, status_names(inputs, "identities")).await;
+            daemons.unwrap_or_default().into_iter().chain(configured).chain(profiles).collect()
+        }
+    }
 }
 
 async fn status_names(inputs: &ControlInputs, key: &str) -> BTreeSet<String> {

@@ -33,6 +33,17 @@ impl OutputFormat {
     }
 }
 
+impl From<ShellDialect> for OutputFormat {
+    fn from(dialect: ShellDialect) -> Self {
+        match dialect {
+            ShellDialect::Env => Self::Env,
+            ShellDialect::Dotenv => Self::Dotenv,
+            ShellDialect::Fish => Self::Fish,
+            ShellDialect::Powershell => Self::Powershell,
+        }
+    }
+}
+
 /// The language of variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShellDialect {
