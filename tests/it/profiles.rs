@@ -469,6 +469,8 @@ fn session_of_a_login_tool_ends_the_lease() {
 #[test]
 fn mfa_code_goes_into_the_session_of_keys() {
     let (home, sts) = stage(&[]);
+    let device = ("arn:aws:iam::123456789012:mfa/me".into(), "123456".into());
+    sts.allow(ROLE, Role { mfa: Some(device), ..Role::default() });
     home.write(".aws/credentials", base());
     home.write(".aws/config", "[profile base]\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n");
     let direct = get(&home, &sts, &["--profile", "base", "--mfa-code", "123456"]);
@@ -887,7 +889,7 @@ fn whoami_asks_sts_with_the_keys_of_the_identity() {
     let known = home.run(&["whoami"], &[]);
     assert!(known.code == Some(0) && known.stdout.contains("arn:        unknown; --verify asks STS"), "{known:?}");
     let verified = home.run(&["whoami", "--verify"], &[]);
-    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/s"] {
+    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-"] {
         assert!(verified.stdout.contains(text), "{verified:?}");
     }
     assert_eq!(sts.callers().last().map(String::as_str), Some("ASIA1"), "the keys of the role, not those of its base");
