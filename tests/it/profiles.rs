@@ -228,7 +228,9 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     }
     let mfa = |arguments: &[&str]| home.run(&[&["mfa", "--config", "credenza.toml"], arguments].concat(), &[]);
     let wrong = mfa(&["one", "--mfa-code", "372819"]);
-    assert!(wrong.code == Some(1) && wrong.stderr.contains("MultiFactorAuthentication failed"), "{wrong:?}");
+    for part in ["MultiFactorAuthentication failed", "check mfa_serial, and give the next code"] {
+        assert!(wrong.code == Some(1) && wrong.stderr.contains(part), "{wrong:?}");
+    }
     let unknown = mfa(&["three", "--mfa-code", "918273"]);
     assert!(unknown.code == Some(1) && unknown.stderr.contains("identity three: not found"), "{unknown:?}");
     let none = mfa(&["default", "--mfa-code", "918273"]);
