@@ -24,7 +24,7 @@ READ_ONLY = """{
 # there.
 STEP, LONGEST = 5, 20
 # Calls after a revocation: a client may renew its keys beside the first one.
-CALLS = 3
+CALLS = 2
 # Seconds; long enough for a slow start and a call on a busy machine.
 SHORT = 12
 # Expirations have no fractions of a second.
@@ -64,9 +64,10 @@ def revoked(stage: Stage, key: Key) -> Seen:
     else:
         remark = f"goes on with its keys until {f'{fails} min before ' if fails else ''}their `Expiration`"
         if asks > fails:
-            remark += f" (asks for others from {asks} min on)"
+            remark += f" (asks for others from {asks} min on{_slowly(stage.client, after(asks), ', each call takes ')})"
     last = after(fails) if fails else _revoked_until_the_end(stage)
-    return Seen(f"{remark}; the call that fails asks {_times(stage.client, last)}", last.failure.text)
+    times = f"{_times(last.asked)}{_slowly(stage.client, last, ', for ')}"
+    return Seen(f"{remark}; the call that fails asks {times}", last.failure.text)
 
 
 def ended(stage: Stage, key: Key) -> Seen:
@@ -88,10 +89,14 @@ GRANTS = {NARROWED: (narrowed, 0), REVOKED: (revoked, 0), ENDED: (ended, 0)}
 
 @dataclass(frozen=True)
 class Revoked:
-    """A client after the revocation of its grant: its requests for credentials, and the call that failed, if one did."""
+    """A client after the revocation of its grant: its requests for credentials, its last call, and the one that failed."""
 
     asked: int
-    failure: Said | None
+    last: Said
+
+    @property
+    def failure(self) -> Said | None:
+        return self.last if self.last.failed else None
 
 
 def _revoked(stage: Stage, minutes: int) -> Revoked:
@@ -108,10 +113,10 @@ def _revoked(stage: Stage, minutes: int) -> Revoked:
             asked += stage.requests()
             if said.failed:
                 stage.beware_of_keys()
-                return Revoked(asked, said)
+                break
             stage.works_with(said)
             time.sleep(PAUSE)
-        return Revoked(asked, None)
+        return Revoked(asked, said)
     finally:
         session.end()
 
@@ -184,8 +189,12 @@ def _words(said: Said) -> str:
     return " ".join(word for word in said.text.split() if not any(character.isdigit() for character in word))
 
 
-def _times(client: Client, last: Revoked) -> str:
-    # Beyond that they are requests beside the call, in any number.
-    count = "once" if last.asked == 1 else f"{last.asked} times" if last.asked <= 4 else "more than 4 times"
-    seconds = last.failure.seconds
-    return f"{count}, for about {seconds:.0f} s" if client.kind == "loop" and seconds > 1.5 else count
+def _times(count: int) -> str:
+    # Beyond that there are requests beside the call, in any number.
+    return "once" if count == 1 else f"{count} times" if count <= 4 else "more than 4 times"
+
+
+def _slowly(client: Client, after: Revoked, words: str) -> str:
+    """The seconds of a slow call. Those of a program for each call are mostly its start."""
+    seconds = after.last.seconds
+    return f"{words}about {seconds:.0f} s" if client.kind == "loop" and seconds > 1.5 else ""

@@ -190,8 +190,8 @@ def _grants(results: Results, clients: list[Client]) -> list[str]:
         cells = [results.cells.get((it.name, it.grants, column)) for column in (REVOKED, ENDED)]
         if all(cells):
             said = list(dict.fromkeys(_told(cell) for cell in cells if cell.result == "works"))
-            shown = [cell.remark if cell.result == "works" else _told(cell) for cell in cells]
-            lines.append(f"| {it.title} | {' | '.join(map(_cell_with_code, shown))} | {_cell(' or: '.join(said))} |")
+            shown = [_cell_with_code(cell.remark) if cell.result == "works" else _cell(_told(cell)) for cell in cells]
+            lines.append(f"| {it.title} | {' | '.join(shown)} | {_cell(' or: '.join(said))} |")
     return [*lines, ""]
 
 
