@@ -178,7 +178,7 @@ ifeq ($(origin CREDENZA_BIN),file)
 	@cargo build --locked
 endif
 
-# The fakes of SSO and Sign-In as a program for real clients, unless the environment names another one.
+# The fakes of SSO, Sign-In and STS as a program for real clients, unless the environment names another one.
 .PHONY: fakes
 fakes:
 ifeq ($(origin SSO_FAKES),file)

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use crate::model::credentials::{Credentials, LoginEnd, SessionDetails};
-use crate::model::time::timestamp;
+use crate::model::time::{timestamp, truncate_to_seconds};
 
 /// The longest lifetime that counts as an expiration; a later expiration means "never". Temporary credentials live for
 /// 36 hours at most, and several SDKs overflow on year 9999.
@@ -177,11 +177,6 @@ pub(crate) fn render(credentials: &Credentials, expiration: SystemTime, now: Sys
     // Writing strings into memory cannot fail. Every client would refuse an empty body.
     let _ = serde_json::to_writer(&mut *bytes, &body);
     Bytes::from_owner(bytes)
-}
-
-fn truncate_to_seconds(at: SystemTime) -> SystemTime {
-    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
 #[cfg(test)]

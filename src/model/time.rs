@@ -19,6 +19,12 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
 }
 
+/// Returns the moment that clients are told as this one, which is no later.
+pub(crate) fn truncate_to_seconds(at: SystemTime) -> SystemTime {
+    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
+}
+
 /// Reads an RFC 3339 timestamp of any offset, also of one without colon (`+0100`), as Python's `%z` writes it.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::lease::registry::LeaseRegistry;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::time::timestamp;
+use crate::model::time::{timestamp, truncate_to_seconds};
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
@@ -192,8 +192,12 @@ impl ClientTable {
     /// Makes `default` mean this identity. Returns the end.
     fn switch(&mut self, identity: Option<(IdentityName, Option<Duration>)>) -> Option<SystemTime> {
         let (now, instant) = (self.clock.now(), Instant::now());
-        self.switched = identity
-            .map(|(identity, lifetime)| (identity, lifetime.map(|lifetime| (now + lifetime, instant + lifetime))));
+        // The end that clients are told: until then the answers have a later expiration than now.
+        let end = |lifetime| {
+            let end = truncate_to_seconds(now + lifetime);
+            (end, instant + end.duration_since(now).unwrap_or_default())
+        };
+        self.switched = identity.map(|(identity, lifetime)| (identity, lifetime.map(end)));
         let (identity, end) = match &self.switched {
             Some((identity, end)) => (identity.clone(), end.map(|(end, _)| end)),
             None => (IdentityName::default(), None),

@@ -168,8 +168,8 @@ impl From<Refusal> for ErrorResponse {
             Refusal::WrongToken => Self::new(
                 UNAUTHORIZED.0,
                 UNAUTHORIZED.1,
-                "the token is not the broker's; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to its token file, and unset \
-                 AWS_CONTAINER_AUTHORIZATION_TOKEN if it holds an old one",
+                "the token is not the broker's, or its grant has ended; set AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE to the token file, \
+                 and unset AWS_CONTAINER_AUTHORIZATION_TOKEN if it holds an old one",
             ),
             Refusal::ForeignHost => Self::new(
                 StatusCode::FORBIDDEN,

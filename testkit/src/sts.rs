@@ -26,15 +26,59 @@ pub struct Role {
     pub mfa: Option<(String, String)>,
     /// The access keys that may assume it; if empty, any key may.
     pub trusted: Vec<String>,
+    /// Its maximum session duration in seconds; 12 hours if there is none.
+    pub longest: Option<u64>,
 }
 
 #[derive(Clone)]
 struct Key {
     secret: String,
     token: Option<String>,
+    principal: Principal,
+}
+
+/// The principal of a key, as GetCallerIdentity shows it, and the properties that its session keeps.
+#[derive(Clone)]
+struct Principal {
     owner: Owner,
+    arn: String,
+    id: String,
     /// The device that proved the user of the session.
     mfa: Option<String>,
+    /// A chain of roles keeps it.
+    source_identity: Option<String>,
+}
+
+impl Principal {
+    fn new(owner: Owner, arn: String, id: impl Into<String>) -> Self {
+        Self { owner, arn, id: id.into(), mfa: None, source_identity: None }
+    }
+
+    fn user() -> Self {
+        Self::new(Owner::User, format!("arn:aws:iam::{}:user/me", Sts::ACCOUNT), "AIDAEXAMPLE")
+    }
+
+    fn root() -> Self {
+        Self::new(Owner::Root, format!("arn:aws:iam::{}:root", Sts::ACCOUNT), Sts::ACCOUNT)
+    }
+
+    /// `arn:aws:iam::1:role/path/name` becomes `arn:aws:sts::1:assumed-role/name/session`.
+    fn role(arn: &str, session: &str) -> Self {
+        let account = arn.split(':').nth(4).unwrap_or_default();
+        let role = arn.rsplit('/').next().unwrap_or_default();
+        let arn = format!("arn:aws:sts::{account}:assumed-role/{role}/{session}");
+        Self::new(Owner::Role, arn, format!("AROA1:{session}"))
+    }
+
+    fn federated(name: &str) -> Self {
+        let account = Sts::ACCOUNT;
+        let arn = format!("arn:aws:sts::{account}:federated-user/{name}");
+        Self::new(Owner::Federated, arn, format!("{account}:{name}"))
+    }
+
+    fn is_of_root(&self) -> bool {
+        self.arn.ends_with(":root")
+    }
 }
 
 /// The principal of a key.
@@ -55,6 +99,7 @@ pub struct State {
     keys: HashMap<String, Key>,
     roles: HashMap<String, Role>,
     web_tokens: Vec<String>,
+    used_codes: Vec<String>,
     issued: usize,
     expiration: Option<String>,
     date_off: i64,
@@ -70,12 +115,13 @@ impl Sts {
 
     /// Accepts signatures for this region; knows one long-lived key pair and no role.
     pub fn start(region: &str) -> Self {
-        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None, owner: Owner::User, mfa: None };
+        let key = Key { secret: Self::SECRET_ACCESS_KEY.into(), token: None, principal: Principal::user() };
         Self::over(State {
             region: region.into(),
             keys: HashMap::from([(Self::ACCESS_KEY_ID.into(), key)]),
             roles: HashMap::new(),
             web_tokens: Vec::new(),
+            used_codes: Vec::new(),
             issued: 0,
             expiration: None,
             date_off: 0,
@@ -100,14 +146,15 @@ impl Sts {
 
     /// Adds a key pair, or changes the secret of a known key.
     pub fn know(&self, access_key_id: &str, secret: &str, token: Option<&str>) {
-        let owner = if token.is_some() { Owner::Role } else { Owner::User };
-        let key = Key { secret: secret.into(), token: token.map(Into::into), owner, mfa: None };
+        let role = || Principal::role(&format!("arn:aws:iam::{}:role/r", Self::ACCOUNT), "s");
+        let principal = if token.is_some() { role() } else { Principal::user() };
+        let key = Key { secret: secret.into(), token: token.map(Into::into), principal };
         self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
     /// Adds the key pair of the root user of the account.
     pub fn know_root(&self, access_key_id: &str, secret: &str) {
-        let key = Key { secret: secret.into(), token: None, owner: Owner::Root, mfa: None };
+        let key = Key { secret: secret.into(), token: None, principal: Principal::root() };
         self.set(|state| state.keys.insert(access_key_id.into(), key));
     }
 
@@ -238,36 +285,41 @@ impl State {
             ],
             true,
         )?;
-        let owner = self.keys[caller].owner;
-        if matches!(owner, Owner::Root | Owner::Federated) {
-            return Err((403, "AccessDenied", "Roles may not be assumed by root accounts or federated users.".into()));
-        }
-        let chained = owner == Owner::Role;
-        let seconds = duration(form, 3600, 900..=43_200)?;
-        let packed = packed_size(form)?;
+        let principal = self.keys[caller].principal.clone();
+        let (arn, name) = (need(form, "RoleArn")?, session_name(form)?);
+        let (seconds, packed) = (duration(form, 3600, 900..=43_200)?, packed_size(form)?);
         if let Some(name) = value(form, "SourceIdentity") {
             check_name("sourceIdentity", name, 2..=64)?;
         }
-        if chained && seconds > 3600 {
-            let message =
-                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
-            return Err((400, "ValidationError", message.into()));
+        if principal.is_of_root() {
+            return Err((403, "AccessDenied", "Roles may not be assumed by root accounts.".into()));
         }
-        let (arn, name) = (need(form, "RoleArn")?, session_name(form)?);
-        let admits = self.roles.get(arn).is_some_and(|role| {
-            let mfa = value(form, "SerialNumber").zip(value(form, "TokenCode"));
+        let refused = |action: &str| {
+            let message =
+                format!("User: {} is not authorized to perform: sts:{action} on resource: {arn}", principal.arn);
+            (403, "AccessDenied", message)
+        };
+        if principal.owner == Owner::Federated {
+            return Err(refused("AssumeRole"));
+        }
+        let proven = self.prove(form)?.or_else(|| principal.mfa.clone());
+        let role = self.roles.get(arn).filter(|role| {
             (role.trusted.is_empty() || role.trusted.iter().any(|key| key == caller))
                 && (role.external_id.is_none() || role.external_id.as_deref() == value(form, "ExternalId"))
-                && (role.mfa.is_none()
-                    || role.mfa.as_ref().map(|(serial, code)| (&**serial, &**code)) == mfa
-                    || role.mfa.as_ref().map(|(serial, _)| serial) == self.keys[caller].mfa.as_ref())
+                && (role.mfa.is_none() || role.mfa.as_ref().map(|(serial, _)| serial) == proven.as_ref())
         });
-        if !admits {
-            let message = format!("User: {caller} is not authorized to perform: sts:AssumeRole on resource: {arn}");
-            return Err((403, "AccessDenied", message));
+        check_longest(seconds, role.ok_or_else(|| refused("AssumeRole"))?)?;
+        if principal.owner == Owner::Role && seconds > 3600 {
+            return Err(too_long("1 hour session limit for roles assumed by role chaining"));
         }
-        let user = format!("{}{packed}", assumed_role(arn, name));
-        Ok(self.issue("AssumeRole", Owner::Role, seconds, &user))
+        let source_identity = match (principal.source_identity.as_deref(), value(form, "SourceIdentity")) {
+            (Some(earlier), Some(given)) if earlier != given => return Err(refused("SetSourceIdentity")),
+            (earlier, given) => earlier.or(given),
+        };
+        let told = source_identity.map(|name| format!("<SourceIdentity>{name}</SourceIdentity>")).unwrap_or_default();
+        let issued = Principal { source_identity: source_identity.map(Into::into), ..Principal::role(arn, name) };
+        let user = format!("{}{told}{packed}", assumed_role(&issued));
+        Ok(self.issue("AssumeRole", issued, seconds, &user))
     }
 
     fn web_identity(&mut self, form: &Form) -> Result<String, Refusal> {
@@ -277,14 +329,19 @@ impl State {
         if !self.web_tokens.iter().any(|known| known == token) {
             return Err((400, "InvalidIdentityToken", "The ID Token provided is not a valid JWT.".into()));
         }
-        if !self.roles.contains_key(arn) {
+        let role = self.roles.get(arn).ok_or_else(|| {
             let message = "Not authorized to perform sts:AssumeRoleWithWebIdentity";
-            return Err((403, "AccessDenied", message.into()));
-        }
+            (403, "AccessDenied", message.to_owned())
+        })?;
+        check_longest(seconds, role)?;
         let packed = packed_size(form)?;
-        let user = assumed_role(arn, name);
-        let user = format!("<SubjectFromWebIdentityToken>s</SubjectFromWebIdentityToken>{user}{packed}");
-        Ok(self.issue("AssumeRoleWithWebIdentity", Owner::Role, seconds, &user))
+        let issued = Principal::role(arn, name);
+        let user = format!(
+            "<SubjectFromWebIdentityToken>s</SubjectFromWebIdentityToken><Provider>https://issuer.example</Provider>\
+             <Audience>sts.amazonaws.com</Audience>{}{packed}",
+            assumed_role(&issued)
+        );
+        Ok(self.issue("AssumeRoleWithWebIdentity", issued, seconds, &user))
     }
 
     fn session_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
@@ -293,23 +350,45 @@ impl State {
         if self.keys[caller].token.is_some() {
             return Err((403, "AccessDenied", "Cannot call GetSessionToken with session credentials".into()));
         }
-        let mfa = value(form, "SerialNumber").zip(value(form, "TokenCode"));
-        let devices: Vec<(String, String)> = self.roles.values().filter_map(|role| role.mfa.clone()).collect();
-        if mfa.is_some_and(|(serial, code)| devices.iter().any(|device| device.0 == serial && device.1 != code)) {
-            let message = "MultiFactorAuthentication failed with invalid MFA one time pass code.";
-            return Err((403, "AccessDenied", message.into()));
+        let serial = self.prove(form)?;
+        let principal = &self.keys[caller].principal;
+        let seconds = if principal.is_of_root() { seconds.min(3600) } else { seconds };
+        let issued = Principal { owner: Owner::Session, mfa: serial, ..principal.clone() };
+        Ok(self.issue("GetSessionToken", issued, seconds, ""))
+    }
+
+    /// Returns the MFA device that the code of this request proves, `None` without a code. A code is valid once.
+    fn prove(&mut self, form: &Form) -> Result<Option<String>, Refusal> {
+        let denied = |why: &str| Err((403, "AccessDenied", format!("MultiFactorAuthentication failed{why}")));
+        let (serial, code) = match (value(form, "SerialNumber"), value(form, "TokenCode")) {
+            (None, None) => return Ok(None),
+            (Some(serial), Some(code)) => (serial, code),
+            _ => return denied(", must provide both MFA serial number and one time pass code."),
+        };
+        check("tokenCode", code, 6..=6, "[\\d]*", |byte| byte.is_ascii_digit())?;
+        let right: Vec<&str> = self
+            .roles
+            .values()
+            .filter_map(|role| role.mfa.as_ref())
+            .filter(|mfa| mfa.0 == serial)
+            .map(|mfa| &*mfa.1)
+            .collect();
+        if right.is_empty() {
+            return denied(
+                ", unable to validate MFA code.  Please verify your MFA serial number is valid and associated with this user.",
+            );
         }
-        let serial = mfa.map(|(serial, _)| serial.to_owned());
-        let issued = self.issue("GetSessionToken", Owner::Session, seconds, "");
-        if let Some(key) = self.keys.get_mut(&format!("ASIA{}", self.issued)) {
-            key.mfa = serial;
+        if !right.contains(&code) || self.used_codes.iter().any(|used| used == code) {
+            return denied(" with invalid MFA one time pass code. ");
         }
-        Ok(issued)
+        self.used_codes.push(code.into());
+        Ok(Some(serial.into()))
     }
 
     fn federation_token(&mut self, form: &Form, caller: &str) -> Result<String, Refusal> {
         only(form, &["Name", "DurationSeconds", "ExternalId"], true)?;
-        if self.keys[caller].owner != Owner::User {
+        let owner = self.keys[caller].principal.owner;
+        if !matches!(owner, Owner::User | Owner::Root) {
             return Err((403, "AccessDenied", "Cannot call GetFederationToken with session credentials".into()));
         }
         if value(form, "ExternalId").is_some() {
@@ -318,23 +397,18 @@ impl State {
         let name = need(form, "Name")?;
         check_name("name", name, 2..=32)?;
         let (seconds, packed) = (duration(form, 43_200, 900..=129_600)?, packed_size(form)?);
-        let account = Sts::ACCOUNT;
+        let seconds = if owner == Owner::Root { seconds.min(3600) } else { seconds };
+        let issued = Principal::federated(name);
         let user = format!(
-            "<FederatedUser><FederatedUserId>{account}:{name}</FederatedUserId>\
-             <Arn>arn:aws:sts::{account}:federated-user/{name}</Arn></FederatedUser>{packed}"
+            "<FederatedUser><FederatedUserId>{}</FederatedUserId><Arn>{}</Arn></FederatedUser>{packed}",
+            issued.id, issued.arn
         );
-        Ok(self.issue("GetFederationToken", Owner::Federated, seconds, &user))
+        Ok(self.issue("GetFederationToken", issued, seconds, &user))
     }
 
     fn caller_identity(&self, form: &Form, caller: &str) -> Result<String, Refusal> {
         only(form, &[], false)?;
-        let account = Sts::ACCOUNT;
-        let (arn, id) = match self.keys[caller].owner {
-            Owner::User | Owner::Session => (format!("arn:aws:iam::{account}:user/me"), "AIDAEXAMPLE".to_owned()),
-            Owner::Root => (format!("arn:aws:iam::{account}:root"), account.to_owned()),
-            Owner::Role => (format!("arn:aws:sts::{account}:assumed-role/r/s"), "AROAEXAMPLE:s".to_owned()),
-            Owner::Federated => (format!("arn:aws:sts::{account}:federated-user/f"), format!("{account}:f")),
-        };
+        let (account, Principal { arn, id, .. }) = (Sts::ACCOUNT, &self.keys[caller].principal);
         Ok(format!(
             "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\n  \
              <GetCallerIdentityResult>\n    <Arn>{arn}</Arn>\n    <UserId>{id}</UserId>\n    \
@@ -344,11 +418,11 @@ impl State {
     }
 
     /// Issues credentials and accepts them from then on.
-    fn issue(&mut self, action: &str, owner: Owner, seconds: u64, user: &str) -> String {
+    fn issue(&mut self, action: &str, principal: Principal, seconds: u64, user: &str) -> String {
         self.issued += 1;
         let n = self.issued;
         let (id, secret, token) = (format!("ASIA{n}"), format!("hush-secret-{n}"), format!("hush/token+{n}=="));
-        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()), owner, mfa: None });
+        self.keys.insert(id.clone(), Key { secret: secret.clone(), token: Some(token.clone()), principal });
         let end = (self.now() + Duration::from_secs(seconds)).replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap();
         let end = self.expiration.clone().unwrap_or(end);
         format!(
@@ -455,15 +529,50 @@ fn only(form: &Form, names: &[&str], policy: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn check_longest(seconds: u64, role: &Role) -> Result<(), Refusal> {
+    let is_longer = role.longest.is_some_and(|longest| seconds > longest);
+    if is_longer { Err(too_long("MaxSessionDuration set for this role.")) } else { Ok(()) }
+}
+
+fn too_long(limit: &str) -> Refusal {
+    (400, "ValidationError", format!("The requested DurationSeconds exceeds the {limit}"))
+}
+
 fn session_name(form: &Form) -> Result<&str, Refusal> {
     let name = need(form, "RoleSessionName")?;
     check_name("roleSessionName", name, 2..=64).map(|()| name)
 }
 
 fn check_name(what: &str, name: &str, length: std::ops::RangeInclusive<usize>) -> Result<(), Refusal> {
-    let fits = length.contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
-    if fits { Ok(()) } else { Err((400, "ValidationError", format!("Value '{name}' at '{what}' failed"))) }
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
+    check(what, name, length, "[\\w+=,.@-]*", is_allowed)
+}
+
+/// Checks the length and the characters of a parameter.
+fn check(
+    what: &str,
+    text: &str,
+    length: std::ops::RangeInclusive<usize>,
+    pattern: &str,
+    is_allowed: impl Fn(u8) -> bool,
+) -> Result<(), Refusal> {
+    let constraint = if !text.bytes().all(is_allowed) {
+        format!("satisfy regular expression pattern: {pattern}")
+    } else if text.len() < *length.start() {
+        format!("have length greater than or equal to {}", length.start())
+    } else if text.len() > *length.end() {
+        format!("have length less than or equal to {}", length.end())
+    } else {
+        return Ok(());
+    };
+    Err(invalid(what, text, &constraint))
+}
+
+fn invalid(what: &str, value: &str, constraint: &str) -> Refusal {
+    let message = format!(
+        "1 validation error detected: Value '{value}' at '{what}' failed to satisfy constraint: Member must {constraint}"
+    );
+    (400, "ValidationError", message)
 }
 
 /// Checks policies and tags like STS, and returns the element with their size. The packed size is made up here: AWS does
@@ -478,15 +587,10 @@ fn packed_size(form: &Form) -> Result<String, Refusal> {
     let (keys, values) = (of("Tags.member.", ".Key"), of("Tags.member.", ".Value"));
     if let Some(policy) = policy {
         if policy.contains("TooLarge") {
-            let message = "Serialized token too large for session".to_owned();
+            let message = "Packed policy consumes 142% of allotted space, please use smaller policy.".to_owned();
             return Err((400, "PackedPolicyTooLarge", message));
         }
-        let is_policy = policy.starts_with('{')
-            && policy.ends_with('}')
-            && policy.contains("\"Effect\"")
-            && policy.contains("\"Statement\"")
-            && !policy.contains("\"Principal\"");
-        if !is_policy {
+        if !is_policy(policy) {
             return Err((400, "MalformedPolicyDocument", "Syntax errors in policy.".into()));
         }
         if !policy.chars().all(|c| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{ff}')) {
@@ -518,23 +622,35 @@ fn packed_size(form: &Form) -> Result<String, Refusal> {
     }
 }
 
+/// Returns true if this is JSON with statements that each have an effect. A session policy has no principal.
+fn is_policy(text: &str) -> bool {
+    let Ok(policy) = serde_json::from_str::<serde_json::Value>(text) else { return false };
+    let statements = match &policy["Statement"] {
+        serde_json::Value::Array(statements) => statements.iter().collect(),
+        statement => vec![statement],
+    };
+    let is_statement = |statement: &serde_json::Value| {
+        matches!(statement["Effect"].as_str(), Some("Allow" | "Deny")) && statement.get("Principal").is_none()
+    };
+    statements.into_iter().all(is_statement)
+}
+
 fn duration(form: &Form, default: u64, range: std::ops::RangeInclusive<u64>) -> Result<u64, Refusal> {
     let Some(text) = value(form, "DurationSeconds") else { return Ok(default) };
-    let seconds = text.parse().ok().filter(|seconds| range.contains(seconds));
-    seconds.ok_or_else(|| (400, "ValidationError", format!("Value '{text}' at 'durationSeconds' failed")))
+    let out_of_range = |limit: String| Err(invalid("durationSeconds", text, &format!("have value {limit}")));
+    match text.parse() {
+        Ok(seconds) if range.contains(&seconds) => Ok(seconds),
+        Ok(seconds) if seconds > *range.end() => out_of_range(format!("less than or equal to {}", range.end())),
+        _ => out_of_range(format!("greater than or equal to {}", range.start())),
+    }
 }
 
-/// Returns the user element: `arn:aws:iam::1:role/path/name` becomes `arn:aws:sts::1:assumed-role/name/session`.
-fn assumed_role(arn: &str, session: &str) -> String {
-    let account = arn.split(':').nth(4).unwrap_or_default();
-    let role = arn.rsplit('/').next().unwrap_or_default();
-    format!(
-        "<AssumedRoleUser><AssumedRoleId>AROA1:{session}</AssumedRoleId>\
-         <Arn>arn:aws:sts::{account}:assumed-role/{role}/{session}</Arn></AssumedRoleUser>"
-    )
+fn assumed_role(principal: &Principal) -> String {
+    let Principal { id, arn, .. } = principal;
+    format!("<AssumedRoleUser><AssumedRoleId>{id}</AssumedRoleId><Arn>{arn}</Arn></AssumedRoleUser>")
 }
 
-/// Parses `name=value&…` and requires percent encoding of all but unreserved characters.
+/// Parses `name=value&…` and requires percent encoding of all but unreserved characters; a space may be a plus sign.
 fn form(body: &[u8]) -> Option<Form> {
     let text = std::str::from_utf8(body).ok()?;
     text.split('&').map(|pair| pair.split_once('=').and_then(|(n, v)| Some((decode(n)?, decode(v)?)))).collect()
@@ -549,6 +665,7 @@ fn decode(text: &str) -> Option<String> {
                 let digits = [rest.next()?, rest.next()?];
                 bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
             }
+            b'+' => bytes.push(b' '),
             byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => bytes.push(byte),
             _ => return None,
         }

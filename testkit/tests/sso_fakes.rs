@@ -14,7 +14,7 @@ fn serves_until_its_input_ends() {
     BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let told: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(told["login"]["accessToken"]["accessKeyId"], "ASIA0");
-    for service in ["oidc", "portal", "signin"] {
+    for service in ["oidc", "portal", "signin", "sts"] {
         let url = told[service].as_str().unwrap();
         let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
         stream.write_all(b"GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

@@ -128,6 +128,13 @@ class Credenza:
         self.stop()
         self.start(listen)
 
+    def command(self, *arguments: str) -> dict:
+        """Runs a command of the control socket, and returns its JSON."""
+        named = ["--json", "--control-socket", str(self.token_file.with_name("control.sock"))]
+        done = once([str(self.binary), *arguments, *named], environment(self.home), self.home)
+        assert done.returncode == 0, f"credenza {' '.join(arguments)}: {done.stderr}"
+        return json.loads(done.stdout)
+
     def variables_for_clients(self) -> dict[str, str]:
         return {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.address}/credentials",

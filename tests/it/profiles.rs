@@ -228,7 +228,9 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     }
     let mfa = |arguments: &[&str]| home.run(&[&["mfa", "--config", "credenza.toml"], arguments].concat(), &[]);
     let wrong = mfa(&["one", "--mfa-code", "372819"]);
-    assert!(wrong.code == Some(1) && wrong.stderr.contains("MultiFactorAuthentication failed"), "{wrong:?}");
+    for part in ["MultiFactorAuthentication failed", "check mfa_serial, and give the next code"] {
+        assert!(wrong.code == Some(1) && wrong.stderr.contains(part), "{wrong:?}");
+    }
     let unknown = mfa(&["three", "--mfa-code", "918273"]);
     assert!(unknown.code == Some(1) && unknown.stderr.contains("identity three: not found"), "{unknown:?}");
     let none = mfa(&["default", "--mfa-code", "918273"]);
@@ -491,6 +493,8 @@ fn session_of_a_login_tool_ends_the_lease() {
 #[test]
 fn mfa_code_goes_into_the_session_of_keys() {
     let (home, sts) = stage(&[]);
+    let device = ("arn:aws:iam::123456789012:mfa/me".into(), "123456".into());
+    sts.allow(ROLE, Role { mfa: Some(device), ..Role::default() });
     home.write(".aws/credentials", base());
     home.write(".aws/config", "[profile base]\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n");
     let direct = get(&home, &sts, &["--profile", "base", "--mfa-code", "123456"]);
@@ -909,7 +913,7 @@ fn whoami_asks_sts_with_the_keys_of_the_identity() {
     let known = home.run(&["whoami"], &[]);
     assert!(known.code == Some(0) && known.stdout.contains("arn:        unknown; --verify asks STS"), "{known:?}");
     let verified = home.run(&["whoami", "--verify"], &[]);
-    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/s"] {
+    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-"] {
         assert!(verified.stdout.contains(text), "{verified:?}");
     }
     assert_eq!(sts.callers().last().map(String::as_str), Some("ASIA1"), "the keys of the role, not those of its base");

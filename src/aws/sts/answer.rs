@@ -40,9 +40,16 @@ pub(crate) fn read_error(response: &Response, action: &str, secrets: &[&Secret])
         Box::from(text.as_str())
     };
     let code: Option<Box<str>> = text("/Error/Code").map(without_secrets);
-    let hint = code.as_deref().and_then(|code| hint(code, action));
-    ServiceError { code, message: text("/Error/Message").map(without_secrets), kind: None, hint }
+    let message: Option<Box<str>> = text("/Error/Message").map(without_secrets);
+    let is_about_mfa = message.as_deref().is_some_and(|message| message.starts_with(MFA_REFUSED));
+    let hint = if is_about_mfa { Some(MFA_HINT) } else { code.as_deref().and_then(|code| hint(code, action)) };
+    ServiceError { code, message, kind: None, hint }
 }
+
+/// The beginning of the message for a wrong code and for an unknown device. Their code is AccessDenied.
+const MFA_REFUSED: &str = "MultiFactorAuthentication failed";
+
+const MFA_HINT: &str = "check mfa_serial, and give the next code: STS accepts each code once";
 
 fn hint(code: &str, action: &str) -> Option<&'static str> {
     Some(match (code, action) {

@@ -217,8 +217,8 @@ async fn shows_message_of_sts_for_denied_keys_and_roles() {
     sts.forbid(ROLE);
     let error = assume(&sts, &caller(), &role()).await.unwrap_err();
     let told = format!(
-        "AssumeRole {ROLE} (POST {}/): status 403 Forbidden: AccessDenied: User: AKIAEXAMPLE is not authorized to perform: \
-         sts:AssumeRole on resource: {ROLE}; check that the caller may sts:AssumeRole this role, and that the role's trust \
+        "AssumeRole {ROLE} (POST {}/): status 403 Forbidden: AccessDenied: User: arn:aws:iam::123456789012:user/me is not \
+         authorized to perform: sts:AssumeRole on resource: {ROLE}; check that the caller may sts:AssumeRole this role, and that the role's trust \
          policy admits it (with this external id and MFA, if it asks for them)",
         sts.url()
     );
@@ -525,10 +525,10 @@ async fn federates_an_iam_user() {
     ];
     assert_eq!(pairs(&forms[0]), expected);
     let identity = get_caller_identity(&context(), &at(&sts.url()), &found).await.unwrap();
-    assert_eq!(&*identity.arn, "arn:aws:sts::123456789012:federated-user/f");
+    assert_eq!(&*identity.arn, "arn:aws:sts::123456789012:federated-user/web");
     // It may assume no role.
     let error = assume(&sts, &found, &role()).await.unwrap_err();
-    assert!(error.to_string().contains("federated users"), "{error}");
+    assert!(error.to_string().contains("federated-user/web is not authorized"), "{error}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
 use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
+use crate::model::time::truncate_to_seconds;
 use crate::server::clients::{AllowedIdentities, Client, ClientProof};
 
 /// The order for a grant.
@@ -98,9 +99,10 @@ impl Grants {
         now: SystemTime,
         instant: Instant,
     ) -> Result<GrantState, GrantError> {
-        let ends = now + order.lifetime;
+        // The end that clients are told: until then the answers have a later expiration than now.
+        let ends = truncate_to_seconds(now + order.lifetime);
         let narrowing = order.narrowing(ends).map(Arc::new);
-        let GrantOrder { name, identity, lifetime, replace, policy, .. } = order;
+        let GrantOrder { name, identity, replace, policy, .. } = order;
         self.drop_ended(now, instant);
         if self.0.contains_key(&name) && !replace {
             return Err(GrantError::NameInUse(name));
@@ -108,11 +110,12 @@ impl Grants {
         if self.0.len() >= MAX_GRANTS && !self.0.contains_key(&name) {
             return Err(GrantError::TooMany(MAX_GRANTS));
         }
+        let ends_at = instant + ends.duration_since(now).unwrap_or_default();
         let client = Client::new(name.clone(), AllowedIdentities::Only(identity.clone()));
         let client = Arc::new(Client { ends: Some(ends), narrowing: narrowing.clone(), ..client });
         let policy_sha256 = policy.as_ref().map(SessionPolicy::sha256);
         let state = GrantState { name: name.clone(), identity, ends, policy_sha256, narrowing };
-        self.0.insert(name, Grant { token, client, state: state.clone(), ends_at: instant + lifetime });
+        self.0.insert(name, Grant { token, client, state: state.clone(), ends_at });
         Ok(state)
     }
 
@@ -183,6 +186,17 @@ mod tests {
         assert_eq!(grants.revoke(&"c".into()).unwrap().identity, "web".into());
         assert_eq!(grants.revoke(&"c".into()), Err(GrantError::Unknown("c".into())));
         assert_eq!(grants.proofs().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grant_ends_at_the_second_that_is_told() {
+        let (told, instant) = (SystemTime::UNIX_EPOCH + MINUTE, Instant::now());
+        let half = Duration::from_millis(500);
+        let mut grants = Grants::default();
+        let now = SystemTime::UNIX_EPOCH + half;
+        assert_eq!(grants.add(order("a", MINUTE, false), Secret::from("t"), now, instant).unwrap().ends, told);
+        assert_eq!(grants.next_end(), Some(instant + MINUTE - half));
+        assert_eq!(grants.drop_ended(told, instant), ["a".into()]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,11 +3,12 @@
 from caller_identity import STS, has_sts, sts
 from client import Client
 from columns import COLUMNS
+from grants import GRANTS, has_grants
 from storm import STORM, has_storm, storm
 
 # Each with the number of temporary SeaweedFS keys that it uses.
-CELLS = COLUMNS | {STORM: (storm, 4), STS: (sts, 0)}
-_ONLY = {STORM: has_storm, STS: has_sts}
+CELLS = COLUMNS | {STORM: (storm, 4), STS: (sts, 0)} | GRANTS
+_ONLY = {STORM: has_storm, STS: has_sts} | dict.fromkeys(GRANTS, has_grants)
 
 
 def has(client: Client, way: str, column: str) -> bool:

@@ -19,7 +19,7 @@ INSTALL_DEADLINE = 1500.0
 # before the end of so short a lease, most of them at each call. Clients that keep keys for a fixed time on some way name
 # a longer lease for it under `lease`.
 LEASE = 12.0
-KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "sts", "na"}
+KEYS = {"title", "six", "kind", "needs", "run", "version", "token", "imds", "lease", "sts", "grants", "na"}
 
 KINDS = ("loop", "once")
 # The variables that name the auth token; `credenza exec` sets both.
@@ -60,6 +60,8 @@ class Client:
     lease: dict[str, float] = field(default_factory=dict)
     # The way on which it calls STS, if it can.
     sts: str | None = None
+    # The way on which it gets and puts objects, under session policies and with grants, if it can.
+    grants: str | None = None
     na: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
@@ -135,13 +137,15 @@ def load(name: str) -> Client:
         imds=written.get("imds", "endpoint"),
         lease=written.get("lease", {}),
         sts=written.get("sts"),
+        grants=written.get("grants"),
         na=written.get("na", {}),
     )
     for word, known in ((client.kind, KINDS), (client.token, TOKENS), (client.imds, ADDRESSES)):
         if word not in known:
             raise ValueError(f"{file}: {word} is none of {', '.join(known)}")
-    if client.sts is not None and client.sts not in WAYS:
-        raise ValueError(f"{file}: sts on {client.sts}, which is none of {', '.join(WAYS)}")
+    for what, way in (("sts", client.sts), ("grants", client.grants)):
+        if way is not None and way not in WAYS:
+            raise ValueError(f"{file}: {what} on {way}, which is none of {', '.join(WAYS)}")
     if unknown := client.lease.keys() - WAYS.keys():
         raise ValueError(f"{file}: a lease for no such ways: {', '.join(sorted(unknown))}")
     return client

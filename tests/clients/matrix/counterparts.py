@@ -6,6 +6,7 @@ from pathlib import Path
 from bridge import Bridge
 from caller_identity import ROLE, STS, begin_to_refuse
 from cells import CELLS
+from grants import GRANTS
 from moto_server import Moto
 from seaweedfs import ROLE as S3_ROLE
 from seaweedfs import Key, SeaweedFS, new_key
@@ -43,7 +44,7 @@ class Counterparts:
         """Returns the keys for a cell of this column, as JSON."""
         if column == STS:
             return [_told(self._user)]
-        if column == "long-lived":
+        if column == "long-lived" or column in GRANTS:
             return [_told(self._long_lived)]
         _run, temporary = CELLS[column]
         return [_told(self._issue()) for _ in range(temporary)]

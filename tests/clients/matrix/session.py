@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST_LINE = 4000
+# The beginnings of a client's answers.
+ANSWERS = ("listed:", "called:", "got:", "put:", "error:")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Said:
         return self.text.startswith("listed:")
 
     @property
+    def failed(self) -> bool:
+        return self.text.startswith("error:")
+
+    @property
     def called(self) -> str | None:
         """The ARN in the response of STS."""
         return self.text.removeprefix("called:").strip() if self.text.startswith("called:") else None
@@ -36,7 +42,7 @@ class Hung(Exception):
 class Session:
     """`ask` begins a call, `answer` waits for its end. A context manager; its processes end with it.
 
-    `word` names the call: `list` or `sts`.
+    `word` names the next calls: `list`, `sts`, `get` or `put`.
     """
 
     def __init__(self, command: list[str], variables: dict[str, str], home: Path, errors: Path, word: str):
@@ -59,10 +65,10 @@ class Session:
     def start(self) -> None:
         """Runs before the first call, if there is a process to start."""
 
-    def _open(self, stdin: int) -> subprocess.Popen:
+    def _open(self, stdin: int, *arguments: str) -> subprocess.Popen:
         with self.errors.open("ab") as errors:
             return subprocess.Popen(
-                self.command,
+                [*self.command, *arguments],
                 cwd=self.home,
                 env=self.variables,
                 stdin=stdin,
@@ -135,15 +141,14 @@ class Once(Session):
     def __init__(self, *arguments, reads: bool):
         super().__init__(*arguments)
         self.reads = reads
-        if not reads and self.word != "list":
-            self.command = [*self.command, self.word]
         self._process: subprocess.Popen | None = None
 
     def ask(self) -> None:
         self.asked = time.monotonic()
         self._said: list[str] = []
         self._from = self._position()
-        self._process = self._open(subprocess.PIPE if self.reads else subprocess.DEVNULL)
+        arguments = [] if self.reads or self.word == "list" else [self.word]
+        self._process = self._open(subprocess.PIPE if self.reads else subprocess.DEVNULL, *arguments)
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout, self._said), daemon=True)
         self._reader.start()
         if self.reads:
@@ -160,7 +165,7 @@ class Once(Session):
             return None
         self._reader.join(5)
         took = time.monotonic() - self.asked
-        lines = [line for line in self._said if line.startswith(("listed:", "called:", "error:"))]
+        lines = [line for line in self._said if line.startswith(ANSWERS)]
         if lines:
             return Said(lines[-1][:LONGEST_LINE], took)
         rest = " ".join([*self._said, self._errors_since(self._from)])[:LONGEST_LINE]

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import re
+import secrets
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from client import LEASE, Client
 from imds import Credentials, Imds, in_seconds
 from programs import Credenza, Held, environment, write
 from relay import Relay
-from seaweedfs import Key, free_ports
+from seaweedfs import ROLE, Key, free_ports
 from session import Loop, Once, Said, Session
 from ways import Way
 
@@ -47,6 +49,15 @@ class Rolling(Credentials):
         return super().document() | {"Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
+@dataclass(frozen=True)
+class Grant:
+    """A grant with its token in a file; `ends` is a time of the clock."""
+
+    name: str
+    token_file: Path
+    ends: float
+
+
 def lent(key: Key, seconds: float) -> Rolling:
     return Rolling(key.access_key_id, key.secret_access_key, key.token, in_seconds(seconds), seconds)
 
@@ -56,7 +67,7 @@ class Stage:
 
     def __init__(self, client: Client, way: Way, folder: Path, binary: Path, s3: Path, moto: Path, bucket: str):
         self.client, self.way, self.folder, self.binary, self.bucket = client, way, folder, binary, bucket
-        self.moto = moto
+        self.s3, self.moto = s3, moto
         self.home, self.brokers_home = folder / "home", folder / "broker"
         for home in (self.home, self.brokers_home):
             home.mkdir(mode=0o700, parents=True)
@@ -67,6 +78,7 @@ class Stage:
         self.upstream: Imds | None = None
         self.sts: Relay | None = None
         self.broker: Credenza | None = None
+        self.front: Relay | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -105,6 +117,23 @@ class Stage:
         role = f'role_arn = "{arn}", session_name = "{session_name}", source = {{ {pair} }}'
         self._start(f"[identities.default]\nsources = [{{ {role} }}]\n", AWS_ENDPOINT_URL_STS=self.sts.endpoint)
 
+    def over_s3_role(self, key: Key, clients: dict[str, str] | None = None) -> None:
+        """A role that the broker assumes at the STS of SeaweedFS, and a relay that counts the requests for credentials.
+
+        `clients` have an identity and a token each, and more keys for their source.
+        """
+        issuer = self._stack.enter_context(Relay(self.s3))
+        pair = f'access_key_id = "{key.access_key_id}", secret_access_key = "{key.secret_access_key}"'
+        config = ""
+        for name, more in (clients or {"default": ""}).items():
+            role = f'role_arn = "{ROLE}", source = {{ {pair} }}{more}'
+            config += f"[identities.{name}]\nsources = [{{ {role} }}]\n"
+            if clients is not None:
+                token_file = self.write(f"token-of-{name}", secrets.token_hex(32))
+                config += f'[clients.{name}]\ntoken_file = "{token_file}"\nidentities = ["{name}"]\n'
+        self._start(config, AWS_ENDPOINT_URL_STS=issuer.endpoint)
+        self.front = self._stack.enter_context(Relay(self.broker.address))
+
     def over_an_ended_log_in(self) -> None:
         cache = self.brokers_home / ".aws" / "sso" / "cache"
         cache.mkdir(mode=0o700, parents=True)
@@ -121,6 +150,34 @@ class Stage:
     @property
     def config(self) -> Path:
         return self.brokers_home / "credenza.toml"
+
+    @property
+    def address(self) -> str:
+        """The URL of the broker, or of the relay before it."""
+        return self.front.endpoint if self.front else self.broker.address
+
+    def write(self, name: str, text: str) -> Path:
+        """Writes a file of the broker's owner."""
+        return write(self.brokers_home / name, text)
+
+    def client_token(self, name: str) -> Path:
+        return self.brokers_home / f"token-of-{name}"
+
+    def grant(self, name: str, seconds: int, *flags: str, identity: str = "default") -> Grant:
+        token_file = self.home / f"grant-{name}"
+        given = ["--identity", identity, "--for", f"{seconds}s", "--client-file", str(token_file)]
+        made = self.broker.command("grant", name, *given, *flags)
+        return Grant(name, token_file, datetime.fromisoformat(made["expires"]).timestamp())
+
+    def revoke(self, grant: Grant) -> None:
+        self.broker.command("revoke", grant.name)
+        status, body = self.broker.ask(token=grant.token_file.read_text())
+        if (status, body.get("code")) != (401, "InvalidAuthorizationToken"):
+            raise Wrong(f"the broker answers the token of a revoked grant: {status} {body.get('code')}")
+
+    def requests(self) -> int:
+        """The number of requests for credentials since the last call."""
+        return len(self.front.news())
 
     def _start(self, config: str, held: bool = False, **variables: str) -> None:
         write(self.config, config + self.way.settings(self))
@@ -160,8 +217,11 @@ class Stage:
         """The access key ids of the requests since the last call, unordered; None for an unsigned request."""
         return [_signer(head) for head in self.relay.news()]
 
-    def works_with(self, said: Said, *keys: Key) -> Key:
-        """Returns the key that a call was signed with; Wrong unless it succeeded, with one of the keys and its token."""
+    def works_with(self, said: Said, *keys: Key) -> Key | None:
+        """Returns the key that a call was signed with; Wrong unless it succeeded, with one of the keys and its token.
+
+        Without keys: with any temporary key.
+        """
         heads = self.relay.news()
         if not said.listed:
             raise Wrong(f"a call failed: {said.text}")
@@ -169,7 +229,11 @@ class Stage:
             raise Wrong(f"listed something else: {said.text}")
         if not heads:
             raise Wrong("no request reached S3 through the relay")
-        return _signed_with(heads, keys)
+        return _signed_with(heads, keys) if keys else _signed_with_a_token(heads)
+
+    def signed(self) -> None:
+        """Raises Wrong unless the requests since the last call were signed with temporary keys."""
+        _signed_with_a_token(self.relay.news())
 
     def called_with(self, said: Said, key: Key, arn: str) -> None:
         """Raises Wrong unless STS answered the call, which was signed with this key and its token, with this ARN."""
@@ -203,6 +267,14 @@ def _signed_with(heads: list[dict[str, str]], keys: tuple[Key, ...]) -> Key | No
         if token != used.token:
             raise Wrong(f"signed with {'no token' if token is None else 'another token'} than the one of {used.access_key_id}")
     return used
+
+
+def _signed_with_a_token(heads: list[dict[str, str]]) -> None:
+    if not heads:
+        raise Wrong("no request reached S3 through the relay")
+    for head in heads:
+        if _signer(head) is None or not head.get("x-amz-security-token"):
+            raise Wrong(f"signed without temporary keys, but with {_signer(head)}")
 
 
 def _signer(head: dict[str, str]) -> str | None:

@@ -10,6 +10,7 @@ import storm
 from caller_identity import STS
 from client import Client
 from columns import COLUMNS
+from grants import ENDED, NARROWED, REVOKED
 from row import Cell
 from ways import WAYS
 
@@ -52,6 +53,7 @@ def _short(cells: list[Cell]) -> str:
 
 BEGIN, END = "<!-- made by make matrix: begin -->", "<!-- made by make matrix: end -->"
 LONGEST_SYMPTOM = 160
+GRANTS_TITLE = "## Session policies and grants"
 
 # The AWS CLI adds details of the machine to its version.
 MACHINE = re.compile(r" Linux/.*")
@@ -65,7 +67,7 @@ CHANGING = [
     (re.compile(r"next try in \d+ s"), "next try in N s"),
     (re.compile(r"0x[0-9a-f]{6,}"), "0x…"),
     (re.compile(r"\b\d+\.\d+(ms|µs|s)\b"), r"N \1"),
-    (re.compile(r"Request ID: [0-9A-F]{16,}"), "Request ID: ID"),
+    (re.compile(r"Request ?ID: [0-9A-F]{16,}"), "Request ID: ID"),
 ]
 # Codes of the broker that these cells may show.
 CODES = ["InvalidAuthorizationToken", "LoginRequired"]
@@ -73,7 +75,8 @@ CODES = ["InvalidAuthorizationToken", "LoginRequired"]
 REMEDIES = {
     "wrong-token": (
         "The auth token is wrong",
-        "`eval \"$(credenza env)\"` in the shell of the program names the token file of the daemon.",
+        "`eval \"$(credenza env)\"` in the shell of the program names the token file of the daemon. After a grant has ended, give another: "
+        "`credenza grant`.",
     ),
     "login-required": (
         "A login has expired",
@@ -115,7 +118,7 @@ def document(results: Results, clients: list[Client], binary: Path) -> str:
             if (cell := results.cells.get((it.name, "full-uri", column))) is not None and cell.said:
                 lines.append(f"| {it.title} | {_cell(_steady(cell.said))} |")
         lines.append("")
-    return "\n".join([*lines, *_storms(results, clients), *_identities(results, clients)])
+    return "\n".join([*lines, *_storms(results, clients), *_identities(results, clients), *_grants(results, clients)])
 
 
 def _storms(results: Results, clients: list[Client]) -> list[str]:
@@ -156,6 +159,44 @@ def _identities(results: Results, clients: list[Client]) -> list[str]:
             said = cell.remark if cell.result == "works" else f"FAILED: {_steady(cell.reason)}"
             lines.append(f"| {it.title} | {it.sts} | {_cell(said)} |")
     return [*lines, ""]
+
+
+def _grants(results: Results, clients: list[Client]) -> list[str]:
+    """Returns the behaviour of clients under a session policy, and after a grant."""
+    with_grants = [it for it in clients if it.grants is not None]
+    lines = [
+        GRANTS_TITLE,
+        "",
+        "The broker assumes a role at the STS of SeaweedFS. A client of `[clients]` and a grant have a session policy that allows",
+        "only to read: a GET works, and for a PUT the client says:",
+        "",
+        "| client | a PUT that the session policy does not allow |",
+        "|---|---|",
+    ]
+    for it in with_grants:
+        if (cell := results.cells.get((it.name, it.grants, NARROWED))) is not None:
+            lines.append(f"| {it.title} | {_cell(_told(cell))} |")
+    lines += [
+        "",
+        "A grant is revoked, or ends by its time, while the program runs. None of them signs with its keys after their `Expiration`,",
+        "which is never later than the end of the grant. Most keep them until shortly before, and learn of a revocation only then:",
+        "`credenza revoke` prints the policy that ends such keys at AWS at once. The last column is the error of the next call, which",
+        "asks the broker again and gets a 401.",
+        "",
+        "| client | after `credenza revoke` | after the end of the grant | it says |",
+        "|---|---|---|---|",
+    ]
+    for it in with_grants:
+        cells = [results.cells.get((it.name, it.grants, column)) for column in (REVOKED, ENDED)]
+        if all(cells):
+            said = list(dict.fromkeys(_told(cell) for cell in cells if cell.result == "works"))
+            shown = [_cell_with_code(cell.remark) if cell.result == "works" else _cell(_told(cell)) for cell in cells]
+            lines.append(f"| {it.title} | {' | '.join(shown)} | {_cell(' or: '.join(said))} |")
+    return [*lines, ""]
+
+
+def _told(cell: Cell) -> str:
+    return _steady(cell.said if cell.result == "works" else f"FAILED: {cell.reason}")
 
 
 def rewrite(document: Path, results: Results, clients: list[Client]) -> None:
@@ -221,4 +262,9 @@ def _steady(text: str) -> str:
 
 def _cell(text: str) -> str:
     """Text that cannot break out of its cell."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+    return _cell_with_code(text).replace("`", "'")
+
+
+def _cell_with_code(text: str) -> str:
+    """The same with the code marks of our own words."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -40,7 +40,7 @@ class Way:
         return Approach(self.uri(stage) | _token(stage, token_file))
 
     def uri(self, stage: "Stage") -> dict[str, str]:
-        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{stage.broker.address}/credentials"}
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{stage.address}/credentials"}
 
 
 class RelativeUri(Way):

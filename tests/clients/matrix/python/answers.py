@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 LONGEST_LINE = 2000
+# The other calls by their words, and the beginnings of their answers.
+ANSWERS = {"sts": "called", "get": "got", "put": "put"}
 
 
-def serve(call: Callable[[], Iterable[str]], *packages: str, sts: Callable[[], str] | None = None) -> None:
-    """`call` makes one call and returns the names in its response; `sts` calls STS and returns the ARN.
+def serve(call: Callable[[], Iterable[str]], *packages: str, **others: Callable[[], str]) -> None:
+    """`call` makes one call and returns the names in its response; `others` return the rest of the answer to their word.
 
     With --version: the versions of `packages`, no call.
     """
@@ -16,8 +18,9 @@ def serve(call: Callable[[], Iterable[str]], *packages: str, sts: Callable[[], s
         print(", ".join([*[f"{name} {version(name)}" for name in packages], f"Python {sys.version.split()[0]}"]))
         return
     for line in sys.stdin:
+        word = line.strip()
         try:
-            answer = f"called: {sts()}" if line.strip() == "sts" else " ".join(["listed:", *call()])
+            answer = f"{ANSWERS[word]}: {others[word]()}" if word in others else " ".join(["listed:", *call()])
         except Exception as error:  # noqa: BLE001: whatever its user would see
             answer = f"error: {words(error)}"
         print(answer[:LONGEST_LINE], flush=True)

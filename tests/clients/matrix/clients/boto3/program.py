@@ -1,5 +1,7 @@
-"""boto3 lists buckets, or calls GetCallerIdentity, once for every line on standard input, with one client."""
+"""boto3 lists buckets, gets or puts an object, or calls GetCallerIdentity, once for every line on standard input, with one
+client."""
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -22,5 +24,13 @@ def sts() -> str:
     return client("sts").get_caller_identity()["Arn"]
 
 
+def get() -> str:
+    return client("s3").get_object(Bucket=os.environ["MATRIX_BUCKET"], Key="was-here")["Body"].read().decode()
+
+
+def put() -> str:
+    return client("s3").put_object(Bucket=os.environ["MATRIX_BUCKET"], Key="put", Body=b"put\n")["ETag"]
+
+
 if __name__ == "__main__":
-    serve(call, "boto3", "botocore", sts=sts)
+    serve(call, "boto3", "botocore", sts=sts, get=get, put=put)

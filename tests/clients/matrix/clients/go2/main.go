@@ -1,11 +1,12 @@
-// The AWS SDK for Go v2 as a client of the broker: lists the buckets, or asks STS who it is, with one client
-// at every line on standard input.
+// The AWS SDK for Go v2 as a client of the broker: lists the buckets, gets or puts an object, or asks STS who it is, with one
+// client at every line on standard input.
 package main
 
 import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -36,9 +37,14 @@ func main() {
 			buckets = s3.NewFromConfig(shared, func(options *s3.Options) { options.UsePathStyle = true })
 			tokens = sts.NewFromConfig(shared)
 		}
-		if lines.Text() == "sts" {
+		switch lines.Text() {
+		case "sts":
 			fmt.Println(whoami(tokens))
-		} else {
+		case "get":
+			fmt.Println(get(buckets))
+		case "put":
+			fmt.Println(put(buckets))
+		default:
 			fmt.Println(list(buckets))
 		}
 	}
@@ -54,6 +60,31 @@ func list(client *s3.Client) string {
 		line += " " + *bucket.Name
 	}
 	return line
+}
+
+func get(client *s3.Client) string {
+	bucket, key := os.Getenv("MATRIX_BUCKET"), "was-here"
+	answer, err := client.GetObject(context.Background(), &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if err != nil {
+		return explain(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return explain(err)
+	}
+	return "got: " + string(body)
+}
+
+func put(client *s3.Client) string {
+	bucket, key := os.Getenv("MATRIX_BUCKET"), "put"
+	answer, err := client.PutObject(context.Background(), &s3.PutObjectInput{
+		Bucket: &bucket, Key: &key, Body: strings.NewReader("put\n"),
+	})
+	if err != nil {
+		return explain(err)
+	}
+	return "put: " + *answer.ETag
 }
 
 func whoami(client *sts.Client) string {

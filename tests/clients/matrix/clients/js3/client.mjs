@@ -1,5 +1,5 @@
-// The AWS SDK for JavaScript v3 as a client of the broker: lists the buckets, or asks STS who it is, with one client
-// at every line on standard input.
+// The AWS SDK for JavaScript v3 as a client of the broker: lists the buckets, gets or puts an object, or asks STS who it is,
+// with one client at every line on standard input.
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -15,22 +15,34 @@ if (process.argv[3] === "--version") {
   process.exit();
 }
 
-const { ListBucketsCommand, S3Client } = load("@aws-sdk/client-s3");
+const { GetObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client } = load("@aws-sdk/client-s3");
 const { GetCallerIdentityCommand, STSClient } = load("@aws-sdk/client-sts");
+const calls = { list, get, put, sts: whoami };
+const Bucket = process.env.MATRIX_BUCKET;
 let s3, sts;
 
 for await (const line of createInterface({ input: process.stdin })) {
   try {
-    say(line === "sts" ? await whoami() : await list());
+    s3 ??= new S3Client({ forcePathStyle: true });
+    say(await (calls[line] ?? list)());
   } catch (error) {
     say(`error: ${explain(error)}`);
   }
 }
 
 async function list() {
-  s3 ??= new S3Client({ forcePathStyle: true });
   const { Buckets = [] } = await s3.send(new ListBucketsCommand({}));
   return ["listed:", ...Buckets.map((bucket) => bucket.Name)].join(" ");
+}
+
+async function get() {
+  const { Body } = await s3.send(new GetObjectCommand({ Bucket, Key: "was-here" }));
+  return `got: ${await Body.transformToString()}`;
+}
+
+async function put() {
+  const { ETag } = await s3.send(new PutObjectCommand({ Bucket, Key: "put", Body: "put\n" }));
+  return `put: ${ETag}`;
 }
 
 async function whoami() {
