@@ -1,5 +1,6 @@
 //! The clients of the server: the programs that may request credentials, found by token or by user.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -192,6 +193,13 @@ impl Clients {
     pub(crate) fn same(&self, client: &Client) -> Option<Arc<Client>> {
         let all = self.by_digest.iter().map(|known| &known.client).chain(self.by_user.iter().map(|(_, known)| known));
         all.into_iter().find(|known| known.name == client.name && ***known == *client).map(Arc::clone)
+    }
+
+    /// Returns the names of the clients, without grants.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        let with_token = self.by_digest.iter().map(|token| &token.client);
+        let clients = with_token.chain(self.by_user.iter().map(|(_, client)| client));
+        clients.filter(|client| client.ends.is_none()).map(|client| client.name.as_str()).collect()
     }
 
     /// Returns true if the users of connections must be known.

@@ -145,6 +145,7 @@ impl ControlServer {
         let mut document =
             serde_json::to_value(&document).map_err(|_| ErrorResponse::bad_request("the state has no JSON form"))?;
         document["switch"] = self.switch();
+        document["clients"] = self.clients.borrow().names().into_iter().collect();
         document["grants"] = grants(&self.ask(ClientCommand::ListGrants).await?);
         body(&document)
     }

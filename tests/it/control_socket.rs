@@ -161,6 +161,7 @@ fn grants_survive_a_reload_that_keeps_their_identity() {
     controlled.home.write("credenza.toml", identities(&["default", "web"]) + client);
     controlled.good("POST", "/reload", &json!({}));
     assert_eq!(controlled.key("/credentials", &web), "ASIAweb", "clients beside grants");
+    assert_eq!(controlled.good("GET", "/status", &Value::Null)["clients"], json!(["web"]), "grants are listed apart");
     assert_eq!(controlled.ask("POST", "/grants", &json!({"name": "web", "identity": "web", "seconds": 9})).0, 409);
     controlled.home.write("credenza.toml", "[nonsense]\n");
     let (status, error) = controlled.ask("POST", "/reload", &json!({}));
