@@ -72,7 +72,7 @@ unit: ## cargo test, but for the simulated days
 	cargo test --locked --workspace -- --skip daemon::soak
 
 .PHONY: simulation
-simulation: ## three simulated days of random faults, one seed (make soak takes more)
+simulation: ## a simulated day of random faults, one seed (make soak takes three days and more seeds)
 	cargo test --locked --lib -- daemon::soak
 
 .PHONY: compile
@@ -116,7 +116,7 @@ systemd: static ## the Debian package and the tarball on a booted systemd (root)
 	@tests/systemd/suite.sh "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of random faults, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
-	@SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
+	@HOURS=$${HOURS:-72} SEEDS=$${SEEDS:-20} RUST_BACKTRACE=0 cargo test --release --locked --lib -- daemon::soak --nocapture
 	@[ -n "$${SEED:-}" ] || RESTARTS=$${RESTARTS:-1000} $(VENV)/bin/python tests/clients/restarts.py
 
 image: $(STAMP) static ## the image, the Pod and the compose file, run with podman around a boto3 program (root; ARGS="-k pod" picks some)
