@@ -65,12 +65,12 @@ mod tests {
             (json!({"state": "login required"}), "identity a: login required"),
             (
                 json!({"state": ok, "login_ends": soon, "login_command": "credenza mfa a"}),
-                "identity a: the login ends in 20m; run: credenza mfa a",
+                "identity a: the login ends in 20 min; run: credenza mfa a",
             ),
             (json!({"state": ok, "login_ends": "2026-11-30T12:31:00Z"}), ""),
             (
                 json!({"state": "ok, refresh failing", "serve_until": soon, "failure": failing}),
-                "identity a: its credentials end in 20m, and the refresh fails: STS\\u{1b}[2J is down",
+                "identity a: its credentials end in 20 min, and the refresh fails: STS\\u{1b}[2J is down",
             ),
             (json!({"state": "ok, refresh failing", "serve_until": "2026-11-30T13:00:00Z", "failure": failing}), ""),
         ] {
