@@ -15,7 +15,7 @@ make                                | make                 | every suite
 python3>=3.10                       | python3              | clients, six, image, restarts, systemd, demo
 python3:venv,ensurepip              | python3-venv         | clients, six, image, restarts, demo, deny
 /etc/ssl/certs/ca-certificates.crt  | ca-certificates      | downloads, and the image
-curl                                | curl                 | restarts, systemd and six, as a client
+curl                                | curl                 | restarts, systemd, six and image, as a client
 fish                                | fish                 | unit: real shells read what is printed for them
 zsh                                 | zsh                  | unit: the same
 mount                               | mount                | unit: full and hanging file systems
@@ -29,6 +29,9 @@ buildah                             | buildah              | image
 runc                                | runc                 | image
 catatonit                           | catatonit            | image: the first process of a Pod
 jq                                  | jq                   | image
+openssl                             | openssl              | image, kubernetes
+iptables                            | iptables             | image: a firewall between containers
+socat                               | socat                | image: a relay to a Unix socket
 go>=1.24                            | golang               | six: the AWS SDK for Go; workflows
 javac                               | default-jdk-headless | six: the AWS SDK for Java
 mvn                                 | maven                | six: the AWS SDK for Java
@@ -40,7 +43,6 @@ valgrind                            | valgrind             | bench-instructions
 more='
 c++                                 | g++                  | fuzz
 etcd                                | etcd-server          | kubernetes
-openssl                             | openssl              | kubernetes
 ruby                                | ruby                 | matrix: the AWS SDK for Ruby
 '
 # Components of rustup, and the command of each.

@@ -32,7 +32,7 @@ define clients cargo "$python" python3-venv
 define six cargo "$python" python3-venv
 define release cargo
 define bench-instructions cargo valgrind
-define image cargo root "$python" python3-venv podman buildah runc catatonit jq unshare ip
+define image cargo root "$python" python3-venv podman buildah runc catatonit jq unshare ip iptables socat curl openssl
 define systemd cargo root systemd-nspawn systemd-analyze dbus-daemon dpkg-deb "$python" curl
 define bench-works cargo
 define demo cargo "$python" python3-venv

@@ -14,7 +14,6 @@ A path before the root, `/here`, names an endpoint of its own, and is part of th
 
 import base64
 import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from xml.sax.saxutils import escape
 
 from serving import Handler, HttpService
+from signature import Refusal, signer
 
 ACCOUNT = "123456789012"
 DEFAULT_REGION = "us-east-1"
@@ -30,6 +30,7 @@ STAMP = "%Y-%m-%dT%H:%M:%SZ"
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}")
 # AWS's ARNs, those of Dell's ECS, which has an STS as well, and those of a store that accepts any word, like MinIO.
 ROLE = re.compile(r"(arn:aws[\w-]*:iam::\d{12}|urn:ecs:iam::\w+):role/[\w+=,.@/-]+|of-another-store[\w-]+/\w+")
+POLICY_ARN = re.compile(r"PolicyArns\.member\.\d+\.arn")
 DEFAULT_NAME = re.compile(r"botocore-session-\d+|credenza-[\w.-]+")
 
 
@@ -40,12 +41,6 @@ class Issued:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     token: str | None = field(default=None, repr=False)
-
-
-class Refusal(Exception):
-    def __init__(self, status: int, code: str, message: str):
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
 
 
 def secret_of(access_key_id: str) -> str:
@@ -92,15 +87,16 @@ class Sts(HttpService):
         action, version = form.pop("Action", ""), form.pop("Version", "")
         if version != "2011-06-15" or action not in PARAMETERS:
             raise Refusal(400, "InvalidAction", f"Could not find operation {action} for version {version}")
+        policy_arns = [form.pop(name) for name in sorted(form) if action != "GetSessionToken" and POLICY_ARN.fullmatch(name)]
         if unknown := form.keys() - PARAMETERS[action]:
             raise Refusal(400, "ValidationError", f"no such parameter: {sorted(unknown)}")
-        details = []
+        details = [f"policy={arn.rpartition('/')[2]}" for arn in policy_arns]
         if action == "AssumeRoleWithWebIdentity":
             if "authorization" in headers:
                 raise Refusal(400, "ValidationError", "this operation is not signed")
             caller = f"web {_token(form)}"
         else:
-            caller, region = self._caller(path, headers, body)
+            caller, region = signer("sts", "POST", path, headers, body, self._known)
             details += [f"region={region}"] if region != DEFAULT_REGION else []
         self.calls.append((action, caller))
         details += [f"at={path.strip('/')}"] if path.strip("/") else []
@@ -130,44 +126,18 @@ class Sts(HttpService):
         suffix = f"({', '.join(details)})" if details else ""
         return action, issue(f"{caller} > {role}{suffix}"), seconds
 
-    def _caller(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, str]:
-        """Returns the signing caller and the region."""
-        given = re.fullmatch(
-            r"AWS4-HMAC-SHA256 Credential=([^/]+)/(\d{8})/([\w-]+)/sts/aws4_request, ?"
-            r"SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})",
-            headers.get("authorization", ""),
-        )
-        if given is None:
-            raise Refusal(403, "MissingAuthenticationToken", "Request is missing Authentication Token")
-        key, day, region, signed, signature = given.groups()
-        names, token, at = signed.split(";"), headers.get("x-amz-security-token"), headers.get("x-amz-date", "")
-        if not {"host", "x-amz-date"} <= set(names) or (token is not None and "x-amz-security-token" not in names):
-            raise Refusal(403, "SignatureDoesNotMatch", "host, date and token have to be signed")
-        now = datetime.now(timezone.utc)
-        if not at.startswith(day) or abs(now - datetime.strptime(at + "+0000", "%Y%m%dT%H%M%SZ%z")) > timedelta(minutes=5):
-            raise Refusal(403, "SignatureDoesNotMatch", "Signature expired or not yet current")
-        caller, secret = self._known(key, token)
-        lines = [f"{name}:{' '.join(headers.get(name, '').split())}" for name in names]
-        request = "\n".join(["POST", path or "/", "", *lines, "", signed, hashlib.sha256(body).hexdigest()])
-        scope = f"{day}/{region}/sts/aws4_request"
-        text = "\n".join(["AWS4-HMAC-SHA256", at, scope, hashlib.sha256(request.encode()).hexdigest()])
-        signer = b"AWS4" + secret.encode()
-        for part in (*scope.split("/"), text):
-            signer = hmac.digest(signer, part.encode(), "sha256")
-        if not hmac.compare_digest(signer.hex(), signature):
-            raise Refusal(403, "SignatureDoesNotMatch", "The request signature we calculated does not match")
-        return caller, region
-
     def _known(self, key: str, token: str | None) -> tuple[str, str]:
-        """The caller's name and secret."""
-        if other := self.others(key, token):
-            return other
-        if token is None and key.startswith("AKIA"):
-            return key, secret_of(key)
-        known = principal(token or "")
-        if known is None or issue(known).access_key_id != key:
-            raise Refusal(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
-        return known, issue(known).secret_access_key
+        return self.others(key, token) or known(key, token)
+
+
+def known(key: str, token: str | None) -> tuple[str, str]:
+    """Returns the caller's name and secret, or raises a Refusal."""
+    if token is None and key.startswith("AKIA"):
+        return key, secret_of(key)
+    spelled = principal(token or "")
+    if spelled is None or issue(spelled).access_key_id != key:
+        raise Refusal(403, "InvalidClientTokenId", "The security token included in the request is invalid.")
+    return spelled, issue(spelled).secret_access_key
 
 
 PARAMETERS = {
