@@ -54,7 +54,8 @@ fn run_seeds() {
     for seed in seeds {
         // Two threads, so that each run may have a core.
         let results = std::thread::scope(|scope| {
-            let runs = [HOUR, HOUR * 6].map(|lifetime| scope.spawn(move || days::Days::new(seed, lifetime).for_hours(hours).run()));
+            let runs = [HOUR, HOUR * 6]
+                .map(|lifetime| scope.spawn(move || days::Days::new(seed, lifetime).for_hours(hours).run()));
             runs.map(|run| run.join().unwrap())
         });
         for result in results {

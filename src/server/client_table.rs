@@ -63,6 +63,16 @@ pub(crate) enum ClientTokenSource {
     Kept(Secret, AuthTokenFile),
 }
 
+impl ClientTokenSource {
+    /// Returns the file of a client.
+    pub(crate) fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Given(..) | Self::Kept(..) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct ClientTable {
     files: Files,

@@ -233,7 +233,9 @@ fn check_shows_clients_and_their_identities() {
         assert!(output.stdout.contains(expected), "{expected}: {}", output.stdout);
     }
     assert_eq!(output.code, Some(1), "{}", output.stdout);
-    home.write("lost", token("lost"));
-    assert_eq!(home.run(&["check", "--config", "credenza.toml"], &[]).code, Some(0));
+    home.write("lost", token("lost") + "\n");
+    let output = home.run(&["check", "--config", "credenza.toml"], &[]);
+    assert!(output.code == Some(0) && output.stdout.contains("lost: ends with a line break"), "{output:?}");
+    assert_eq!(output.stdout.matches("line break").count(), 1);
     assert!(!output.stdout.contains(HUSH));
 }

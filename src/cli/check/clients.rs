@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
-use crate::server::client_table::{ClientSetting, ClientTable};
+use crate::server::client_table::{ClientSetting, ClientTable, ClientTokenSource};
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 
 /// The maximum number of identities in a matrix. A wider matrix does not fit into a terminal; lists take its place.
@@ -31,6 +31,17 @@ pub(crate) async fn explain(text: &mut String, context: &Context, config: &Confi
     for ClientSetting { client, .. } in &settings.clients {
         if !has_profiles && !names.iter().any(|name| client.may_have(name)) {
             let _ = writeln!(text, "  client {}: no configured identity has a name that it may have", client.name);
+        }
+    }
+    for path in settings.clients.iter().flat_map(|setting| &setting.tokens).filter_map(ClientTokenSource::file) {
+        // The daemon ignores the line break, and clients send the file as it is.
+        if context.files.read(path).await.is_ok_and(|file| file.bytes.ends_with(b"\n")) {
+            let path = path.to_string_lossy();
+            let _ = writeln!(
+                text,
+                "  {}: ends with a line break, with which boto3 refuses a token; write it without",
+                Escaped(&path)
+            );
         }
     }
     let (imds_keys, _) = match ImdsSessionTokens::following() {
@@ -94,7 +105,6 @@ fn matrix(clients: &[ClientSetting], identities: &[&IdentityName]) -> String {
 mod tests {
     use super::*;
     use crate::model::name_pattern::NamePattern;
-    use crate::server::client_table::ClientTokenSource;
     use crate::server::clients::{AllowedIdentities, Client};
 
     fn setting(name: &str, pattern: &str, has_token: bool, users: Option<&[u32]>) -> ClientSetting {
