@@ -16,6 +16,7 @@ pub(crate) mod nesting;
 pub(crate) mod policy_file;
 pub(crate) mod process;
 pub(crate) mod profile;
+pub(crate) mod role_narrowing;
 pub(crate) mod role_session;
 pub(crate) mod session_token;
 pub(crate) mod sign_in;

@@ -15,11 +15,10 @@ use crate::source::container::ContainerCredentials;
 use crate::source::environment::EnvironmentCredentials;
 use crate::source::exchange::ExchangedSource;
 use crate::source::imds::MetadataCredentials;
-use crate::source::narrow::{
-    NarrowedEnvironment, NarrowingExchange, RefusedSource, RoleNarrowing, filled, filled_role,
-};
+use crate::source::narrow::{NarrowedEnvironment, NarrowingExchange, RefusedSource, filled, filled_role};
 use crate::source::process::ProcessCredentials;
 use crate::source::profile::ConfigCredentials;
+use crate::source::role_narrowing::RoleNarrowing;
 use crate::source::session_token::SessionTokenExchange;
 use crate::source::spec::{ChainSpec, LongLivedKeys, SourceKind, SourceSpec};
 use crate::source::sso::SsoRole;

@@ -20,12 +20,12 @@ use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::other_tools;
 use crate::shared_config::render::{BesideProfiles, ChildFiles, render};
 use crate::shared_config::section::{Property, Section};
-use crate::source::narrow::RoleNarrowing;
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
 use crate::source::profile::plan::depth::Depths;
 use crate::source::profile::plan::link::{Method, ProfileLink};
 use crate::source::profile::plan::trust::PropertyTrust;
+use crate::source::role_narrowing::RoleNarrowing;
 use crate::source::spec::{SourceKind, SourceSpec};
 use crate::source::{BoxFuture, Source};
 
