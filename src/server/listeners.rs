@@ -14,16 +14,7 @@ use crate::os::systemd::PassedSocket;
 use crate::server::connection_limit::ConnectionLimit;
 use crate::server::connections::Listener;
 use crate::server::protocol::Protocol;
-use crate::server::unix_listener::{SocketAccess, UnixSocketError, UnixSocketListener};
-
-/// The maximum number of connections that wait in the kernel to be accepted. They are accepted in order, so that a
-/// client waits behind a flood: the queue must not be longer than 20 ms. If it is full, a client retries only after a
-/// second.
-pub(crate) const BACKLOG: i32 = 512;
-
-/// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default
-/// it grows to megabytes for a client that sends many requests and reads no response, even without a token.
-pub(crate) const BUFFER: usize = 32 * 1024;
+use crate::server::unix_listener::{BACKLOG, BUFFER, SocketAccess, UnixSocketError, UnixSocketListener};
 
 /// The time after which a client that does not read its response is disconnected. Otherwise the connection would stay
 /// open for ever.

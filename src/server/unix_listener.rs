@@ -23,7 +23,15 @@ use crate::os::files::walk::{WalkError, WalkedFile, walk};
 use crate::os::peer;
 use crate::server::connection_limit::Peer;
 use crate::server::connections::StreamListener;
-use crate::server::listeners::{BACKLOG, BUFFER};
+
+/// The maximum number of connections that wait in the kernel to be accepted. They are accepted in order, so that a
+/// client waits behind a flood: the queue must not be longer than 20 ms. If it is full, a client retries only after a
+/// second.
+pub(crate) const BACKLOG: i32 = 512;
+
+/// The socket buffer of one connection and direction, in bytes; the kernel doubles it for its own records. By default
+/// it grows to megabytes for a client that sends many requests and reads no response, even without a token.
+pub(crate) const BUFFER: usize = 32 * 1024;
 
 /// The users that may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
