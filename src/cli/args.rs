@@ -1,5 +1,6 @@
 //! Parses the command line and the `CREDENZA_…` variables: the command, and the overrides of `credenza.toml`.
 
+pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod completions;
 pub(crate) mod control;
@@ -20,13 +21,15 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing_subscriber::filter::Targets;
 
-use crate::cli::args::command::{Command, ExecRequest, IdentityChoice, login_target};
-use crate::cli::args::options::{Arguments, NameOptions, PolicyOptions, RoleOptions};
+use crate::cli::args::arguments::Arguments;
+use crate::cli::args::command::{Command, ExecRequest, login_target};
 use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::{ArgumentValues, argument_name};
+use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions};
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
+use crate::cli::find_identity::IdentityChoice;
 use crate::cli::logging::LogFormat;
 use crate::cli::login::LoginRequest;
 use crate::cli::output::formats::ShellDialect;

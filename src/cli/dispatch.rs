@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::args::command::{Command, ExecRequest, IdentityChoice};
+use crate::cli::args::command::{Command, ExecRequest};
 use crate::cli::control::complete_names;
 use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
 use crate::cli::env::EnvRequest;
 use crate::cli::error::CommandError;
 use crate::cli::exit_code;
-use crate::cli::find_identity::find_identity;
+use crate::cli::find_identity::{IdentityChoice, find_identity};
 use crate::cli::login::LoginResult;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;

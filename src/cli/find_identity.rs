@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::cli::args::command::IdentityChoice;
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::error::CommandError;
 use crate::config::Config;
@@ -16,6 +15,23 @@ use crate::source::profile::files::ProfileFiles;
 
 /// The maximum time to ask a daemon for its identities. The answer only completes an error message.
 const DAEMON_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The identity that a command names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdentityChoice {
+    /// `--identity`, its variable, or the default.
+    Identity(IdentityName),
+    /// The first argument: an identity, or else a profile.
+    IdentityOrProfile(IdentityName),
+}
+
+impl IdentityChoice {
+    pub(crate) fn name(&self) -> &IdentityName {
+        match self {
+            Self::Identity(name) | Self::IdentityOrProfile(name) => name,
+        }
+    }
+}
 
 /// Returns the identity. A name that may be a profile is looked up in the shared files if no identity has it.
 ///

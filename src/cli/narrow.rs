@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::aws::arn::DisplayArn;
-use crate::cli::args::options::PolicyOptions;
+use crate::cli::command_options::PolicyOptions;
 use crate::cli::error::CommandError;
 use crate::config::identity::Identity;
 use crate::context::Context;

@@ -8,10 +8,11 @@ use clap::ArgMatches;
 use clap_complete::Shell;
 
 use crate::cli::args::options;
-use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::{ArgumentValues, argument_name};
+use crate::cli::command_options::PolicyOptions;
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
+use crate::cli::find_identity::IdentityChoice;
 use crate::cli::login::LoginRequest;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
@@ -57,23 +58,6 @@ pub(crate) enum Command {
     Control(ControlCommand),
     Completions(Shell),
     Manual(PathBuf),
-}
-
-/// The identity that a command names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum IdentityChoice {
-    /// `--identity`, its variable, or the default.
-    Identity(IdentityName),
-    /// The first argument: an identity, or else a profile.
-    IdentityOrProfile(IdentityName),
-}
-
-impl IdentityChoice {
-    pub(crate) fn name(&self) -> &IdentityName {
-        match self {
-            Self::Identity(name) | Self::IdentityOrProfile(name) => name,
-        }
-    }
 }
 
 /// The request of `exec`.

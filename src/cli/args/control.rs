@@ -8,8 +8,8 @@ use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 
-use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::values::ArgumentValues;
+use crate::cli::command_options::PolicyOptions;
 use crate::cli::control::ControlCommand;
 use crate::cli::control::grant::GrantCommand;
 use crate::cli::output::formats::ShellDialect;

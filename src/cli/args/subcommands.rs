@@ -10,7 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
-use crate::cli::args::options::{NameOptions, PolicyOptions, RoleOptions, fail_within, lifetime};
+use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions, fail_within, lifetime};
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::cli::shell_init::InitShell;

@@ -4,8 +4,8 @@ use std::time::Duration;
 use clap::ArgAction;
 use clap_complete::Shell;
 
-use crate::cli::args::options::PolicyOptions;
 use crate::cli::args::*;
+use crate::cli::command_options::PolicyOptions;
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::env::EnvRequest;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};

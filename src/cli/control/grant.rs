@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::cli::args::options::PolicyOptions;
 use crate::cli::child_environment::{CLEARED, NO_PROXY, has_proxy, no_proxy};
+use crate::cli::command_options::PolicyOptions;
 use crate::cli::control::answer::{encoded, json, time_text};
 use crate::cli::control::client::{ControlRequest, ask, exchange};
 use crate::cli::control::client_file::ClientFile;
