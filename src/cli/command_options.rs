@@ -11,12 +11,17 @@ use crate::model::identity_name::IdentityName;
 use crate::model::session_limits::ROLE_DURATION;
 use crate::source::spec::RoleSpec;
 
+/// Parses a time of a flag. Quotes are for credenza.toml.
+pub(crate) fn flag_duration(allowed: &RangeInclusive<Duration>, text: &str) -> Result<Duration, String> {
+    value::duration(allowed)(text).map_err(|reason| reason.replace(", in quotes", ""))
+}
+
 /// The times that `--fail-within` accepts: up to the longest session.
 const FAIL_WITHIN_ALLOWED: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(36 * 3600);
 
 /// Parses the time of `--fail-within`.
 pub(crate) fn fail_within(text: &str) -> Result<Duration, String> {
-    value::duration(&FAIL_WITHIN_ALLOWED)(text)
+    flag_duration(&FAIL_WITHIN_ALLOWED, text)
 }
 
 /// The times that `--for` accepts: any that STS could give, and seconds for tests of a program.
@@ -24,7 +29,7 @@ const FOR_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration:
 
 /// Parses the time of `--for`.
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
-    value::duration(&FOR_ALLOWED)(text)
+    flag_duration(&FOR_ALLOWED, text)
 }
 
 /// The identity of one command.
@@ -34,23 +39,23 @@ pub(crate) struct NameOptions {
     #[arg(value_name = "NAME", num_args = 0.., value_parser = value::identity)]
     pub(crate) names: Vec<IdentityName>,
 
-    /// The identity; without it NAME, without that the default
+    /// The identity [default: NAME, else default]
     #[arg(long, env = "CREDENZA_IDENTITY", value_name = "NAME", value_parser = value::identity)]
     pub(crate) identity: Option<IdentityName>,
 }
 
 fn role_duration(text: &str) -> Result<Duration, String> {
-    value::duration(&ROLE_DURATION)(text)
+    flag_duration(&ROLE_DURATION, text)
 }
 
 /// The flags that narrow the session of one command.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PolicyOptions {
-    /// Allow only what this session policy (JSON) allows as well
+    /// Limit the session also by this session policy (JSON)
     #[arg(long, env = "CREDENZA_POLICY", value_name = "FILE", value_parser = value::path)]
     pub(crate) policy: Option<PathBuf>,
 
-    /// Allow only what this managed policy allows as well; repeat for more
+    /// Limit the session also by this managed policy; repeat for more
     #[arg(long, env = "CREDENZA_POLICY_ARN", value_name = "ARN", value_parser = value::policy_arn, value_delimiter = ',')]
     pub(crate) policy_arn: Vec<Box<str>>,
 }

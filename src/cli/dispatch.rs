@@ -125,7 +125,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Exec(request) if request.from_daemon => {
             let ExecRequest { identity, keep_profiles, command, .. } = request;
             let code =
-                exec::of_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
+                exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
             Ok(ExitCode::from(code))
         }
         Command::Exec(request) => {
@@ -150,7 +150,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         }
         Command::StatusWarnings(within) => {
             let document = status::document(&ControlInputs { context, config, named: control_socket }).await?;
-            let warnings = status::warning::warnings(&document, within);
+            let warnings = status::fail_within::warnings(&document, within);
             print(&warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>())?;
             Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
@@ -193,7 +193,7 @@ pub(crate) async fn dispatch_control(
         control(command, &inputs).await
     };
     if is_completion {
-        // A prompt waits for the names: an error or a slow daemon gives none.
+        // Offer no names after an error or a timeout: the user waits at the prompt.
         let names = tokio::time::timeout(complete_names::TIMEOUT, work).await;
         return print(&names.ok().and_then(Result::ok).unwrap_or_default().text);
     }

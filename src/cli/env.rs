@@ -1,7 +1,7 @@
 //! `credenza env`: prints the variables that make every SDK of a shell use a running daemon.
 
 pub(crate) mod shadow;
-pub(crate) mod take_back;
+pub(crate) mod unset;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::cli::child_environment::{ACTIVE, ActiveIdentity, CLEARED, NO_PROXY, has_proxy, no_proxy};
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::address::credentials_path;
-use crate::cli::env::take_back::{BEFORE, saved, taken_back};
+use crate::cli::env::unset::{BEFORE, restored, saved};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
@@ -47,7 +47,7 @@ pub(crate) struct EnvRequest {
 /// # Errors
 /// If a value cannot be written for this shell.
 pub(crate) fn unset(context: &Context, dialect: ShellDialect) -> Result<String, CommandError> {
-    let Some(taken) = taken_back(&context.environment) else {
+    let Some(taken) = restored(&context.environment) else {
         tracing::warn!("this shell has no variables of `credenza env`");
         return Ok(String::new());
     };

@@ -3,7 +3,7 @@
 pub(crate) mod child;
 pub(crate) mod files;
 pub(crate) mod folder;
-pub(crate) mod of_daemon;
+pub(crate) mod from_daemon;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -42,7 +42,7 @@ const MAX_CONNECTIONS: usize = 512;
 
 /// The limits of a session that GetFederationToken has given.
 const FEDERATED_NOTICE: &str = "the keys of an IAM user are narrowed by GetFederationToken: the command may call neither IAM nor STS, except \
-     GetCallerIdentity, so that tools that assume roles fail";
+     GetCallerIdentity, so that tools that assume roles fail. Use a role if the command needs them";
 
 /// Runs the command until it ends and returns its exit code.
 ///

@@ -36,7 +36,7 @@ impl IdentityChoice {
 /// Returns the identity. A name that may be a profile is looked up in the shared files if no identity has it.
 ///
 /// # Errors
-/// If there is none of this name. The message says where there is one, or which names are similar.
+/// If no identity has this name. The message says where there is one, or which names are similar.
 pub(crate) async fn find_identity(
     context: &Context,
     config: &Config,
@@ -76,9 +76,11 @@ async fn unknown(
     is_identity: bool,
 ) -> CommandError {
     let file = config.file.as_ref().map(|file| Escaped(&file.to_string_lossy()).to_string());
-    let what = if is_identity { "identity" } else { "identity or profile" };
-    let place = file.map_or_else(String::new, |file| format!(" in {file}"));
-    let mut message = format!("there is no {what} {name}{place}");
+    let file = file.as_deref().unwrap_or("credenza.toml");
+    let mut message = match is_identity {
+        true => format!("there is no identity {name} in {file}"),
+        false => format!("there is no identity {name} in {file}, and no profile of that name in the shared files"),
+    };
     let mut hints = Vec::new();
     if let Some(address) = serving_daemon(context, config, name).await {
         hints.push(format!("the daemon at {address} serves it (--from-daemon)"));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use crate::cli::control::ControlInputs;
-use crate::cli::control::client::{ControlRequest, ask};
+use crate::cli::control::client::{ControlRequest, exchange, parse};
 use crate::cli::error::CommandError;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::login::{LoginRequest, targets};
@@ -42,7 +42,7 @@ pub(crate) async fn logout(
                 let _ = writeln!(text, "{}: logged out, {} removed", site.session, Escaped(&path));
                 if let Some(error) = ended.portal_error {
                     tracing::warn!(
-                        "{}: the access portal was not told, so that its token is valid until its end: {error}",
+                        "{}: the access portal could not end the login: {error}. The removed token stays valid at AWS until it expires",
                         site.session
                     );
                 }
@@ -54,12 +54,14 @@ pub(crate) async fn logout(
         }
     }
     if ends_all {
-        match ask::<EndedSessions>(daemon, "logout", ControlRequest::delete("/mfa/sessions")).await {
-            Ok(EndedSessions { ended }) => {
+        match exchange(daemon, ControlRequest::delete("/mfa/sessions")).await {
+            Ok((socket, Ok(body))) => {
+                let EndedSessions { ended } = parse(&socket, &body)?;
                 let sessions = if ended == 1 { "session" } else { "sessions" };
                 let _ = writeln!(text, "running daemon: {ended} {sessions} with MFA forgotten");
             }
-            Err(reason) => tracing::debug!(%reason, "no daemon with sessions was found"),
+            Ok((_, Err(refusal))) => errors.push(refusal.of("the daemon keeps its sessions with MFA").to_string()),
+            Err(reason) => tracing::debug!(%reason, "no daemon answers"),
         }
     }
     if text.is_empty() && errors.is_empty() {

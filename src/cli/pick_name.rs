@@ -23,8 +23,9 @@ pub(crate) fn pick_name(names: &[String]) -> Result<String, CommandError> {
     let terminal = || OpenOptions::new().read(true).write(true).open("/dev/tty");
     let opened = terminal().and_then(|screen| Ok((screen, BufReader::new(terminal()?))));
     let (mut screen, mut input) =
-        opened.map_err(|_| CommandError::new("there is no terminal to ask at; name the identity"))?;
-    ask(names, &mut screen, &mut input).map_err(|error| CommandError::new(format!("no name was picked: {error}")))
+        opened.map_err(|_| CommandError::new("no name was picked: there is no terminal. Run `cz NAME`"))?;
+    ask(names, &mut screen, &mut input)
+        .map_err(|error| CommandError::new(format!("no name was picked: {error}. Run it again")))
 }
 
 fn ask(names: &[String], screen: &mut File, input: &mut impl BufRead) -> io::Result<String> {

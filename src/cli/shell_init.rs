@@ -11,7 +11,7 @@ pub(crate) enum InitShell {
 }
 
 /// The function for bash and zsh.
-const POSIX: &str = r#"# Switches this shell to an identity or a profile: cz NAME. `cz` alone asks for a name, `cz -` takes everything back.
+const POSIX: &str = r#"# Switches this shell to an identity or a profile: cz NAME. `cz` alone asks for a name, `cz -` restores the variables from before.
 cz() {
     local cz_name cz_lines
     case "${1-}" in
@@ -53,7 +53,7 @@ const ZSH_COMPLETION: &str = r#"_cz() {
 if (( $+functions[compdef] )); then compdef _cz cz; fi
 "#;
 
-const FISH: &str = r#"# Switches this shell to an identity or a profile: cz NAME. `cz` alone asks for a name, `cz -` takes everything back.
+const FISH: &str = r#"# Switches this shell to an identity or a profile: cz NAME. `cz` alone asks for a name, `cz -` restores the variables from before.
 function cz --description "Switch this shell to an identity of Credenza"
     set -l name $argv[1]
     set -l lines

@@ -1,6 +1,6 @@
 //! `credenza status`: shows the status of a running daemon.
 
-pub(crate) mod warning;
+pub(crate) mod fail_within;
 pub(crate) mod watch;
 
 use std::fmt::Write as _;

@@ -582,7 +582,7 @@ const SAMPLE: &str = include_str!("../../config/credenza.toml");
 /// Keys of the sample that exclude each other.
 const ALTERNATIVES: [&str; 3] = ["#token_file", "#auth_token ", "#auth_token_file"];
 
-/// Returns the sample with every commented-out key uncommented, and of the alternatives only this one.
+/// Uncomments every key of the sample. Of keys that exclude each other, it uncomments only `alternative`.
 fn uncommented(alternative: &str) -> String {
     let lines = SAMPLE.lines().map(|line| match line.strip_prefix('#') {
         Some(_) if line.starts_with(alternative) => &line[1..],

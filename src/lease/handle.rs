@@ -21,9 +21,9 @@ pub(crate) struct LeaseHandle {
 /// The names that the sessions of an identity contain. Clients with different names do not share a lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerClient {
-    /// True if the sessions name their client.
+    /// True if a session name, tag or source identity contains `{client}`.
     pub(crate) client: bool,
-    /// True if the sessions name the user of their client.
+    /// True if a session name, tag or source identity contains `{user}`.
     pub(crate) user: bool,
 }
 

@@ -44,7 +44,7 @@ impl LeaseKey {
         }
     }
 
-    /// The client that the lease belongs to alone.
+    /// Returns the client of a lease that no other client shares.
     pub(crate) fn client(&self) -> Option<&str> {
         match self {
             Self::Identity(_) => None,

@@ -44,7 +44,7 @@ pub(crate) enum SupervisorCommand {
     /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
     Reload,
-    /// Obtains a session with MFA for an identity. The reply is its end.
+    /// Obtains a session with MFA for an identity. Replies with the expiration of the session.
     Mfa {
         identity: IdentityName,
         code: Secret,

@@ -237,8 +237,8 @@ impl<L: CachedLogin> KnownLogin<'_, L> {
         Ok(CurrentLogin { entry, token, is_last: false })
     }
 
-    /// Returns the login after AWS refused its refresh token. A person has to log in, unless another process has
-    /// refreshed the token meanwhile.
+    /// Handles a refused refresh token. Returns the login if another process has refreshed it meanwhile; otherwise the user
+    /// has to log in.
     async fn refused(&self, tried: &AccessToken, error: &SourceError) -> Result<CurrentLogin, SourceError> {
         let now = self.read().await?;
         let is_valid = self.expired_at(&now.token).is_none();

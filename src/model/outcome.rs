@@ -80,7 +80,7 @@ pub enum Outcome {
     },
     /// A configured source fails, and the chain stops there.
     Failed {
-        /// The position of the source.
+        /// The position of the failed source in the chain.
         source: usize,
         /// The error of the source.
         error: SourceError,

@@ -128,7 +128,7 @@ impl Files {
     /// Reads a whole small file: a secret, a token or a login. The watch starts before the read, so no change is lost.
     ///
     /// # Errors
-    /// If it is missing, unreadable, not a regular file, larger than 64 kB, or reached by a foreign symlink.
+    /// If it is missing, unreadable, not a regular file, larger than 64 kB, or if a symlink of another user leads to it.
     pub(crate) async fn read(&self, path: &Path) -> Result<FileContents, FileError> {
         self.read_up_to(path, SMALL).await
     }

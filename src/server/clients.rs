@@ -116,7 +116,7 @@ pub(crate) struct Clients {
     by_digest: Vec<ClientToken>,
     /// The clients without a token, by user id.
     by_user: Vec<(u32, Arc<Client>)>,
-    /// True if a proof has users, so that the users of connections are needed.
+    /// True if a client is restricted to users. The server then looks up the user of each connection.
     needs_users: bool,
     /// The identity that `default` means, if it is or may be another one.
     pub(crate) default_identity: Option<DefaultIdentity>,
@@ -127,7 +127,7 @@ pub(crate) struct Clients {
 pub(crate) struct DefaultIdentity {
     /// The identity in the place of `default`, and its end. `None` while `default` means itself.
     pub(crate) switched: Option<(IdentityName, Option<SystemTime>)>,
-    /// The longest lifetime that an answer tells, so that clients notice the next switch.
+    /// The maximum lifetime in an answer. A short one makes clients ask again soon after a switch.
     pub(crate) lifetime: Duration,
 }
 
@@ -215,7 +215,7 @@ impl Clients {
         is_its_user.then_some(&known.client)
     }
 
-    /// Returns true if this client gets another identity than `default`, or another expiration, by that name.
+    /// Returns true if `name` is `default` and this client follows `credenza use`.
     #[inline]
     pub(crate) fn switches(&self, client: &Client, name: &str) -> bool {
         self.default_identity.is_some()

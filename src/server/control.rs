@@ -129,7 +129,7 @@ impl ControlServer {
     /// Sends a command to the client table and waits for its reply.
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> ClientCommand) -> Result<T, ErrorResponse> {
         let (reply, answer) = oneshot::channel();
-        let stopping = |()| ErrorResponse::stopping(&IdentityName::default());
+        let stopping = |()| ErrorResponse::daemon_stopping();
         self.commands.send(command(reply)).await.map_err(|_| stopping(()))?;
         answer.await.map_err(|_| stopping(()))
     }
@@ -160,7 +160,7 @@ impl ControlServer {
 
     async fn reload(&self) -> ControlResult {
         let (reply, answer) = oneshot::channel();
-        let stopping = || ErrorResponse::stopping(&IdentityName::default());
+        let stopping = || ErrorResponse::daemon_stopping();
         self.reloads.send(reply).await.map_err(|_| stopping())?;
         match answer.await.map_err(|_| stopping())? {
             Ok(()) => body(&json!({"result": "applied"})),
@@ -231,6 +231,8 @@ impl ControlServer {
             "identity": identity.as_str(),
             "until": until.map(timestamp),
             "held_until": held.map(timestamp),
+            // Clients were told short lifetimes before this choice.
+            "switchable": before.1.is_some(),
         }))
     }
 
@@ -259,7 +261,7 @@ impl ControlServer {
     /// Asks STS for the principal of an identity.
     async fn caller(&self, identity: &IdentityName) -> Result<CallerIdentity, ErrorResponse> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || ErrorResponse::stopping(identity);
+        let stopping = || ErrorResponse::daemon_stopping();
         let command = SupervisorCommand::Caller { identity: identity.clone(), reply };
         self.supervisor.send(command).await.map_err(|_| stopping())?;
         let caller = answer.await.map_err(|_| stopping())?;
@@ -293,7 +295,7 @@ impl ControlServer {
         let MfaBody { identity, code } = request;
         let identity = IdentityName::new(identity);
         let (reply, answer) = oneshot::channel();
-        let stopping = || ErrorResponse::stopping(&identity);
+        let stopping = || ErrorResponse::daemon_stopping();
         let command = SupervisorCommand::Mfa { identity: identity.clone(), code, reply };
         self.supervisor.send(command).await.map_err(|_| stopping())?;
         let obtained = answer.await.map_err(|_| stopping())?;
@@ -317,7 +319,7 @@ impl ControlServer {
     async fn forget_mfa_sessions(&self) -> ControlResult {
         let ended = self.mfa_sessions.forget();
         if ended > 0 {
-            let stopping = |_| ErrorResponse::stopping(&IdentityName::default());
+            let stopping = |_| ErrorResponse::daemon_stopping();
             self.supervisor.send(SupervisorCommand::Reload).await.map_err(stopping)?;
         }
         body(&json!({"ended": ended}))

@@ -69,7 +69,6 @@ impl ErrorResponse {
 
     /// Explains why there is no usable lease: the identity, the source, its error and the time of the next try.
     pub(crate) fn no_lease(name: &IdentityName, state: &LeaseState, now: SystemTime) -> Self {
-        const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable");
         let check = match state.is_profile {
             true => format!("credenza check --profile {}", Quoted(name.as_str())),
             false => "credenza check".to_owned(),
@@ -84,13 +83,7 @@ impl ErrorResponse {
                 Self::new(StatusCode::NOT_FOUND, "CredentialsNotConfigured", message)
             }
             Some(LeaseError::Failed { source, error, .. }) => {
-                let (status, code) = match error.kind {
-                    ErrorKind::Unavailable | ErrorKind::Unsettled => UNAVAILABLE,
-                    ErrorKind::Misconfigured => (StatusCode::FORBIDDEN, "SourceMisconfigured"),
-                    ErrorKind::Denied => (StatusCode::FORBIDDEN, "SourceDenied"),
-                    ErrorKind::LoginRequired => (StatusCode::FORBIDDEN, "LoginRequired"),
-                    ErrorKind::MfaRequired => (StatusCode::FORBIDDEN, "MfaRequired"),
-                };
+                let (status, code) = status_and_code(error.kind);
                 let next = match state.refresh {
                     RefreshState::BackingOff { next } | RefreshState::Waiting { next } => {
                         let seconds = next.duration_since(now).unwrap_or_default().as_secs_f32().ceil();
@@ -134,10 +127,8 @@ impl ErrorResponse {
 
     /// Tells the owner why a request of its own to STS failed.
     pub(crate) fn of_owner(error: &SourceError) -> Self {
-        match error.kind.is_transient() {
-            true => Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", error.to_string()),
-            false => Self::new(StatusCode::FORBIDDEN, "SourceDenied", error.to_string()),
-        }
+        let (status, code) = status_and_code(error.kind);
+        Self::new(status, code, error.to_string())
     }
 
     /// Tells the owner that a command cannot be executed as things stand.
@@ -149,10 +140,29 @@ impl ErrorResponse {
         Self::new(StatusCode::CONFLICT, "ConfigurationRefused", message)
     }
 
+    /// Tells the owner that the daemon is stopping.
+    pub(crate) fn daemon_stopping() -> Self {
+        let message = "the daemon is stopping; run the command again after its restart";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
+    }
+
     /// Tells the client that the daemon is stopping.
     pub(crate) fn stopping(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the broker is stopping");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
+    }
+}
+
+const UNAVAILABLE: (StatusCode, &str) = (StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable");
+
+/// Returns the status and the code for the error of a source.
+fn status_and_code(kind: ErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        ErrorKind::Unavailable | ErrorKind::Unsettled => UNAVAILABLE,
+        ErrorKind::Misconfigured => (StatusCode::FORBIDDEN, "SourceMisconfigured"),
+        ErrorKind::Denied => (StatusCode::FORBIDDEN, "SourceDenied"),
+        ErrorKind::LoginRequired => (StatusCode::FORBIDDEN, "LoginRequired"),
+        ErrorKind::MfaRequired => (StatusCode::FORBIDDEN, "MfaRequired"),
     }
 }
 

@@ -94,7 +94,7 @@ impl AssumeRole {
         Self { region, ..self }
     }
 
-    /// Marks this role as part of a role chain, if the base gives credentials of a role.
+    /// Sets if the base credentials belong to a role. STS then limits the duration to one hour.
     #[must_use]
     pub fn chained(self, is_chained: bool) -> Self {
         Self { is_chained, ..self }
@@ -216,12 +216,10 @@ struct RefusedCall {
     error: SourceError,
 }
 
-/// Loads a role chain from the base up. If it would send the refused request `before` again, it returns that error
-/// instead.
+/// Loads a role chain from the base up. Stops with the error of `before` instead of repeating that request.
 ///
 /// # Errors
-/// The request that STS refused, if its caller had cached credentials. These were invalidated, so another attempt may
-/// succeed.
+/// The refused request, if its caller had cached credentials. The cache has dropped them, so another attempt may succeed.
 async fn load_role_chain(
     context: &Context,
     roles: &[&AssumeRole],

@@ -30,7 +30,7 @@ pub(crate) struct ChainSpec<'a> {
 }
 
 impl ChainSpec<'_> {
-    /// Returns true if a session of the chain has this placeholder.
+    /// Returns true if a session name, tag or source identity of the chain contains this placeholder.
     pub(crate) fn names(&self, placeholder: Placeholder) -> bool {
         let assume = self.assume.is_some_and(|role| role.names(placeholder));
         assume || self.sources.iter().any(|source| source.names(placeholder))

@@ -37,7 +37,8 @@ pub fn program() -> &'static str {
 }
 
 /// Lets programs of the tests get the signals that this process ignores. A shell without job control ignores SIGINT and
-/// SIGQUIT in a background job, nohup ignores SIGHUP, and a child inherits that. It does not inherit a handler.
+/// SIGQUIT in a background job, nohup ignores SIGHUP, and a child inherits that. This process
+/// installs handlers instead: the kernel resets handlers, but not ignored signals, when a program starts.
 pub fn let_children_get_signals() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {

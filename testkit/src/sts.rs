@@ -22,7 +22,7 @@ pub type Sts = Fake<State>;
 #[derive(Clone, Default)]
 pub struct Role {
     pub external_id: Option<String>,
-    /// Serial number and code.
+    /// The serial number and the code of the MFA device that the role requires.
     pub mfa: Option<(String, String)>,
     /// The access keys that may assume it; if empty, any key may.
     pub trusted: Vec<String>,

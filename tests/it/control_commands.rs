@@ -192,7 +192,7 @@ fn json_is_one_document_with_stable_names() {
             "expires identity name token_file url",
         ),
         (&["revoke", "build"], "deny_policy identity is_session keys_live_until name"),
-        (&["use", "dev"], "held_until identity until"),
+        (&["use", "dev"], "held_until identity switchable until"),
         (&["whoami"], "account arn expiration identity source"),
         (&["reload"], "result"),
         (&["token", "show", "--client", "web"], "client token token_file"),
@@ -574,7 +574,7 @@ fn mfa_reads_the_code_from_standard_input() {
     let older = Reply::of(404, r#"{"code": "NotFound", "message": "no such path"}"#);
     let _server = self::server(&home, always(older));
     let ended = run(&home, &["mfa", "prod", "--mfa-code", "806317"]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("this daemon does not know the command"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("this daemon the daemon is older than this program"), "{ended:?}");
 }
 
 #[test]

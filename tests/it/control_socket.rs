@@ -253,7 +253,7 @@ fn rotated_token_replaces_the_old_one_after_the_overlap() {
         ("inline", 409, "line 9: clients.inline.token"),
         ("job", 409, "has no token"),
         ("nobody", 404, "there is no client nobody"),
-        ("owner", 404, "there is no client owner"),
+        ("owner", 404, "there is no auth token, because [clients] are configured"),
     ] {
         let (got, error) = controlled.ask("POST", "/token/rotate", &json!({"client": client}));
         assert!(got == status && text(&error, "message").contains(expected), "{client}: {got} {error}");

@@ -178,7 +178,7 @@ fn logout_ends_the_login_everywhere() {
         }
         let told = stage.run(&["logout", "--sso-session", "work"]);
         assert!(told.contains("SSO session work: logged out, ") && told.contains(".json removed"), "{told}");
-        assert_eq!(told.contains("the access portal was not told"), portal_fails, "{told}");
+        assert_eq!(told.contains("the access portal could not end the login"), portal_fails, "{told}");
         let is_known = std::cell::Cell::new(false);
         stage.portal.set(|state| is_known.set(!state.tokens.is_empty()));
         assert_eq!(is_known.get(), portal_fails);

@@ -32,7 +32,10 @@ fn exec_takes_an_identity_or_a_profile_by_its_name() {
             &["--identity", "dev"][..],
             "there is no identity dev in credenza.toml; a profile of that name exists (--profile dev)",
         ),
-        (&["onee"], "there is no identity or profile onee in credenza.toml; did you mean one?"),
+        (
+            &["onee"],
+            "there is no identity onee in credenza.toml, and no profile of that name in the shared files; did you mean one?",
+        ),
         (&["dve"], "did you mean dev?"),
         (&["nothing-like-it"], "configured identities: default, one, two"),
     ] {

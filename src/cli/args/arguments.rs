@@ -25,7 +25,7 @@ Without configuration Credenza serves the first configured source of: keys or a 
 --credentials-file and --config-file skip the environment.
 
 Each flag has a variable of the same name. Flags take precedence over variables, variables over credenza.toml \
-(--config), that over the defaults. Exit codes: 0 success, 1 error, 2 wrong usage, 78 bad configuration.";
+(--config), and that file over the defaults. Exit codes: 0 success, 1 error, 2 wrong usage, 78 bad configuration.";
 
 /// A local credential broker for AWS and S3: finds credentials, keeps them fresh, serves them on localhost.
 #[derive(Parser)]

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 
 use crate::cli::args::values::ArgumentValues;
-use crate::cli::command_options::PolicyOptions;
+use crate::cli::command_options::{PolicyOptions, flag_duration};
 use crate::cli::control::ControlCommand;
 use crate::cli::control::grant::GrantCommand;
 use crate::cli::output::formats::ShellDialect;
@@ -87,7 +87,7 @@ pub(crate) struct UseArguments {
 
 #[derive(clap::Args)]
 pub(crate) struct WhoamiArguments {
-    /// The identity
+    /// Show this identity
     #[arg(value_name = "IDENTITY", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
     identity_name: IdentityName,
 
@@ -130,7 +130,7 @@ Example:
 
 #[derive(clap::Args)]
 pub(crate) struct TokenArguments {
-    /// The client whose token it is [default: the auth token]
+    /// Use the token of this client [default: the auth token]
     #[arg(long, env = "CREDENZA_CLIENT", value_name = "NAME", value_parser = client_name)]
     client: Option<ClientName>,
 
@@ -216,8 +216,7 @@ pub(crate) fn socket_path(text: &str) -> Result<PathBuf, String> {
 }
 
 fn period(text: &str) -> Result<Duration, String> {
-    // Quotes are for credenza.toml.
-    value::duration(&PERIODS)(text).map_err(|reason| reason.replace(", in quotes", ""))
+    flag_duration(&PERIODS, text)
 }
 
 fn client_name(text: &str) -> Result<ClientName, &'static str> {

@@ -66,18 +66,18 @@ that its identity does not have, and keeps your own.")]
         policies: PolicyOptions,
     },
 
-    /// Print the variables that make AWS SDKs use a running daemon, and unset those with precedence over it
+    /// Print the variables that make AWS SDKs use a running daemon, and unset the variables that SDKs prefer to it
     #[command(after_help = "\
 Examples:
   eval \"$(credenza env)\"
-  eval \"$(credenza env minio --shadow)\"         the default profile of your files does not count
-  eval \"$(credenza env --unset)\"                takes everything back
+  eval \"$(credenza env minio --shadow)\"         without the default profile of your files
+  eval \"$(credenza env --unset)\"                restores the variables from before
   credenza env minio --format fish | source
   credenza env --format powershell | Out-String | Invoke-Expression
 The variables name the daemon's token file, and the region and endpoint of the identity. They contain neither the token \
 nor a key. They turn instance metadata off, so that no SDK takes the role of the instance when the daemon has nothing. If a \
 proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
-A warning names credentials in files that SDKs prefer to the daemon; --shadow leaves the default profile out.
+A warning names credentials in files that SDKs prefer to the daemon; --shadow hides its credentials.
 CREDENZA_ACTIVE is the name of the identity and the expiration of its credentials, for a prompt. CREDENZA_BEFORE keeps what \
 --unset gives back; it has no secret.
 CREDENZA_SET lists the variables of region, endpoint and instance metadata that Credenza has set. The next env or get unsets \
@@ -94,7 +94,7 @@ those that its identity does not have, and keeps your own.")]
         #[arg(long, env = "CREDENZA_SHADOW", value_parser = BoolishValueParser::new(), conflicts_with = "unset")]
         shadow: bool,
 
-        /// Print the lines that take everything back
+        /// Print the lines that restore the variables from before
         #[arg(long, env = "CREDENZA_UNSET", value_parser = BoolishValueParser::new())]
         unset: bool,
     },
@@ -111,8 +111,8 @@ Examples:
   credenza exec --profile admin --keep-profiles -- terraform plan
   credenza exec --identity prod --policy read-only.json --for 30m -- ./agent
 NAME is an identity of credenza.toml, or else a profile. Without a command a shell of yours starts. \
-The command starts when credentials are loaded. CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. Credenza exits with its exit code. The command sees none of your profiles \
-and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the policy allows as well: \
+The command starts when credentials are loaded. CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. exec exits with the exit code of the command. The command sees none of your profiles \
+and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the identity and the policy both allow: \
 a role and a web identity are narrowed by STS itself, the long-lived keys of an IAM user by GetFederationToken (whose \
 sessions may call neither IAM nor STS), and anything else is refused."
     )]
@@ -128,7 +128,7 @@ sessions may call neither IAM nor STS), and anything else is refused."
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
         mfa_code: Option<Secret>,
 
-        /// Leave your other profiles readable for the command, beside the default profile
+        /// Let the command read your other profiles, too
         #[arg(long, env = "CREDENZA_KEEP_PROFILES", value_parser = BoolishValueParser::new())]
         keep_profiles: bool,
 
@@ -190,7 +190,7 @@ there are [clients], or with --control-socket, it asks the control socket, which
         #[arg(long, env = "CREDENZA_WATCH", value_parser = BoolishValueParser::new(), conflicts_with = "ready")]
         watch: bool,
 
-        /// Print only what fails, or will fail within this time (30m) unless a person acts; exit with 1 if there is any
+        /// Print only what fails, or will fail within this time, such as 30m, without a login; exit with 1 if anything does
         #[arg(long, env = "CREDENZA_FAIL_WITHIN", value_name = "TIME", value_parser = fail_within, conflicts_with_all = ["ready", "watch", "json"])]
         fail_within: Option<Duration>,
     },
@@ -265,7 +265,7 @@ If the keys belong to a session, it prints the IAM policy that ends them at AWS.
 Examples:
   credenza use prod --for 1h
   credenza use default
-It concerns clients that may have more than one identity, and ends with the daemon.")]
+The choice concerns clients that may have more than one identity, and ends with the daemon.")]
     Use(UseArguments),
 
     /// Show account, ARN, source and expiration of an identity of a running daemon
@@ -291,12 +291,12 @@ Examples:
     )]
     Token(TokenSubcommand),
 
-    /// Give a running daemon the code of an MFA device, for every role over the same keys
+    /// Give a running daemon the code of an MFA device, for all roles that use the same keys
     #[command(after_help = "\
 Examples:
   credenza mfa prod
   printf '%s' 123456 | credenza mfa prod --mfa-code -
-The daemon uses the code once, for a session that it keeps until its end.")]
+The daemon uses the code once, for a session that it keeps until it expires.")]
     Mfa(MfaArguments),
 
     /// Print names of a running daemon for completion scripts
@@ -313,7 +313,7 @@ Examples:
   echo 'eval \"$(credenza shell-init bash)\"' >> ~/.bashrc
   credenza shell-init fish > ~/.config/fish/conf.d/credenza.fish
 Then `cz prod` makes every SDK of this shell use the identity prod of the running daemon. A profile that no daemon serves is \
-exported as keys, which end. `cz` alone asks for a name, and `cz -` takes everything back.")]
+exported as keys, which expire and are not renewed. `cz` alone asks for a name, and `cz -` restores the variables from before.")]
     ShellInit {
         /// The shell
         #[arg(value_enum)]

@@ -47,9 +47,9 @@ pub(crate) async fn mfa(
     let body = MfaRequest { identity: identity.as_str(), code: code.expose() };
     let (socket, answer) = exchange(inputs, ControlRequest::post("/mfa", &body)).await?;
     let answer = answer.map_err(|refusal| match (refusal.status, &*refusal.code) {
-        (StatusCode::NOT_FOUND, "NotFound") => {
-            CommandError::new(format!("{what}: this daemon does not know the command. Use `credenza exec` or `get`"))
-        }
+        (StatusCode::NOT_FOUND, "NotFound") => CommandError::new(format!(
+            "{what}: the daemon is older than this program. Restart it, or use `credenza exec`"
+        )),
         _ => refusal.of(&what),
     });
     let answer: MfaAnswer = parse(&socket, &answer?)?;

@@ -77,7 +77,8 @@ impl MfaSessionLender for DaemonMfaSessions {
                 }
                 Err(_) => {
                     tracing::warn!(
-                        "the daemon does not say in time if it has a session with MFA, and is not waited for"
+                        "sessions with MFA: the daemon did not answer within {} s. The command goes on without them",
+                        TIMEOUT.as_secs()
                     );
                     None
                 }

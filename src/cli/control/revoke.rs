@@ -54,8 +54,10 @@ fn text(answer: &RevokeAnswer, now: SystemTime) -> String {
         ),
     };
     if let Some(policy) = deny_policy.as_ref().filter(|_| keys_live_until.is_some()) {
-        let _ =
-            writeln!(text, "to end that session at once, add this inline policy to the role or user of the identity:");
+        let _ = writeln!(
+            text,
+            "to end it at once, add this inline policy to the role or user of the identity; it ends all its sessions until now:"
+        );
         text.push_str(&json(policy).text);
     }
     text

@@ -35,7 +35,7 @@ pub(crate) struct FoundSockets {
     pub(crate) tried: Vec<PathBuf>,
 }
 
-/// How a path came to be tried.
+/// The origin of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// A flag, a variable or the configuration names it. Folders above its own may be open: a volume of a Pod is.
@@ -88,7 +88,13 @@ fn judge(path: &Path, origin: Origin, policy: &TrustPolicy) -> Result<Option<u32
         Err(WalkError::Missing { .. }) => return Ok(None),
         Err(error) => {
             let error = std::io::Error::from(error);
-            return Err(format!("{error}; only its owner and root may use it (run this command as that user)"));
+            let hint = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    "; only its owner and root may use it (run this command as that user)"
+                }
+                _ => "",
+            };
+            return Err(format!("{error}{hint}"));
         }
     };
     found.check_symlinks()?;

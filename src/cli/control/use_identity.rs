@@ -19,6 +19,9 @@ struct UseAnswer {
     until: Option<Box<str>>,
     /// The time until which clients may hold credentials that they got before.
     held_until: Option<Box<str>>,
+    /// True if clients were told short lifetimes before.
+    #[serde(default)]
+    switchable: bool,
 }
 
 /// Chooses an identity. `default` ends the choice.
@@ -50,8 +53,9 @@ pub(crate) async fn use_identity(
     if let Some(held) = &answer.held_until {
         let _ = writeln!(
             text,
-            "clients may hold what they got before until {}; with switchable = true in [server] they ask more often",
-            time_text(held, now)
+            "clients may hold what they got before until {}{}",
+            time_text(held, now),
+            if answer.switchable { "" } else { "; with switchable = true in [server] they ask more often" }
         );
     }
     Ok(text.into())

@@ -1,7 +1,7 @@
 //! `credenza env --shadow`: shared files without credentials of the default profile, for a shell.
 //!
-//! SDKs prefer credentials of the default profile to a daemon. The files stay: a shell outlives the command. They are in a
-//! folder of this user, and equal files are written once.
+//! SDKs prefer credentials of the default profile to a daemon. The files are not removed at exit, because the shell goes on
+//! using them. They are in a folder of this user, and equal files are written once.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -48,7 +48,10 @@ pub(crate) async fn variables(
         let path = folder.join(name);
         let failed = |error: io::Error| {
             let path = path.to_string_lossy();
-            CommandError::new(format!("env --shadow: cannot write {}: {error}", Escaped(&path)))
+            CommandError::new(format!(
+                "env --shadow: cannot write {}: {error}. Make room there, or use `credenza exec`",
+                Escaped(&path)
+            ))
         };
         write_new(&path, text).map_err(failed)?;
         utf8(path.clone())
@@ -90,6 +93,6 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 fn utf8(path: PathBuf) -> Result<String, CommandError> {
     path.into_os_string().into_string().map_err(|path| {
         let path = path.to_string_lossy();
-        CommandError::new(format!("env --shadow: the path {} is not UTF-8; set XDG_STATE_HOME", Escaped(&path)))
+        CommandError::new(format!("env --shadow: the path {} is not UTF-8. Use `credenza exec`", Escaped(&path)))
     })
 }

@@ -44,7 +44,7 @@ impl From<ShellDialect> for OutputFormat {
     }
 }
 
-/// The language of variables.
+/// The syntax in which variables are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShellDialect {
     /// For a POSIX shell: `export NAME=…`

@@ -143,7 +143,7 @@ fn proves_processes_of_other_users_and_user_namespaces() {
     let address = tcp.local_addr().unwrap();
     let (_folder, path, unix) = socket();
     let plain: &[&str] = &["env"];
-    // The process is root in its own namespace, and we see the user that made it.
+    // The process has uid 0 in its namespace. The test expects the user that created the namespace.
     let namespace: &[&str] = &["unshare", "--user", "--map-root-user"];
     for (outer, user, expected) in [
         (plain, 0, Some(0)),

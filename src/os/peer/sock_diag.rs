@@ -104,7 +104,7 @@ fn request(own: SocketAddr, remote: SocketAddr) -> Vec<u8> {
     // Sequence number and port id may be zero: there is one request, and the kernel knows its sender.
     bytes.extend([0; 8]);
     bytes.extend([u8::try_from(family.as_raw()).unwrap_or_default(), TCP, 0, 0]);
-    // The states matter only for a list of sockets.
+    // Accept every TCP state: a request for one socket ignores them.
     bytes.extend(u32::MAX.to_ne_bytes());
     bytes.extend(own.port().to_be_bytes());
     bytes.extend(remote.port().to_be_bytes());

@@ -48,17 +48,26 @@ pub(crate) struct RotatedToken {
     pub(crate) old_until: SystemTime,
 }
 
+fn unknown_client(client: &ClientName) -> String {
+    match client.as_str() {
+        ClientName::OWNER => {
+            "there is no auth token, because [clients] are configured; name a client with --client".into()
+        }
+        _ => format!("there is no client {client}; `credenza check` lists the clients"),
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    #[error("there is no client {0}; `credenza check` lists the clients")]
+    #[error("{}", unknown_client(.0))]
     UnknownClient(ClientName),
-    #[error("client {0} has no token: its user alone proves who it is")]
+    #[error("client {0} has no token: its user is its proof. There is nothing to rotate")]
     ByUser(ClientName),
-    #[error("the token of client {client} is in the configuration, which is not written here; change {place}")]
+    #[error("the token of client {client} is in the configuration, which Credenza does not write; change {place}")]
     Given { client: ClientName, place: String },
     #[error("client {0} has several token files; write the new token to one of them, and remove the old one later")]
     SeveralFiles(ClientName),
-    #[error("client {0} has no usable token now: its file is missing or unfit")]
+    #[error("client {0} has no usable token now: its file is missing or unfit; `credenza check` shows the reason")]
     None(ClientName),
     #[error(transparent)]
     File(#[from] AuthTokenError),

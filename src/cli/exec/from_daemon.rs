@@ -13,6 +13,7 @@ use crate::cli::region_endpoint::RegionEndpoint;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
+use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 use crate::os::signals;
 use crate::os::signals::Signals;
@@ -50,7 +51,13 @@ pub(crate) async fn exec(
     let files = WrittenFiles::write(&folder, &[], region_endpoint, keeps_profiles, context).await?;
     let token = daemon.token();
     let token_file = match daemon.token_file() {
-        Some(file) => std::path::absolute(file).map_err(CommandError::new)?,
+        Some(file) => std::path::absolute(file).map_err(|error| {
+            let file = file.to_string_lossy();
+            CommandError::new(format!(
+                "token file {}: {error}. Name an absolute path with --token-file",
+                Escaped(&file)
+            ))
+        })?,
         None => folder.write("token", token.expose()).map_err(CommandError::new)?,
     };
     let expiration = status["expiration"].as_str().and_then(|text| parse_timestamp(text).ok());

@@ -8,8 +8,8 @@ use crate::cli::output::relative_time;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 
-/// Returns a line for each identity that has no credentials, or will have none within this time unless somebody acts. A
-/// lease that the daemon renews in time is not among them, nor is an identity that no client has requested.
+/// Returns a line for each identity that has no credentials, or will have none within this time without a login by the
+/// user. A lease that the daemon renews in time is not among them, nor is an identity that no client has requested.
 pub(crate) fn warnings(document: &Value, within: Duration) -> Vec<String> {
     let at = |value: &Value| parse_timestamp(value.as_str()?).ok();
     let now = at(&document["now"]).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -37,7 +37,7 @@ pub(crate) fn warnings(document: &Value, within: Duration) -> Vec<String> {
         }
     }
     if let Some(error) = document["configuration_refused"].as_str() {
-        warnings.push(format!("the configuration on disk is refused: {error}"));
+        warnings.push(format!("the configuration on disk is refused: {error}; `credenza check` explains it"));
     }
     // Errors quote foreign text, which must not control the terminal.
     warnings.iter().map(|warning| Escaped(warning).to_string()).collect()
@@ -78,6 +78,9 @@ mod tests {
             assert_eq!(warnings(&document, Duration::from_secs(1800)).join("\n"), expected, "{document}");
         }
         let refused = json!({"now": "2026-11-30T12:00:00Z", "configuration_refused": "line 1"});
-        assert_eq!(warnings(&refused, Duration::ZERO), ["the configuration on disk is refused: line 1"]);
+        assert_eq!(
+            warnings(&refused, Duration::ZERO),
+            ["the configuration on disk is refused: line 1; `credenza check` explains it"]
+        );
     }
 }

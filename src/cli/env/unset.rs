@@ -40,7 +40,7 @@ fn changed_names() -> impl Iterator<Item = &'static str> {
     CLEARED.iter().copied().chain(LEADING).chain(NO_PROXY).chain(FILE_VARIABLES).chain(region_endpoint::names())
 }
 
-/// Returns the value of [`BEFORE`]. An earlier value stays: it is about the shell before the first `env`.
+/// Returns the value for [`BEFORE`]. Keeps an existing value, which describes the shell before the first `env`.
 pub(crate) fn saved(environment: &Environment) -> String {
     if let Some(earlier) = environment.get(BEFORE) {
         return earlier.to_owned();
@@ -59,19 +59,19 @@ pub(crate) fn saved(environment: &Environment) -> String {
 
 /// The variables to set or unset, and the names of variables with secrets, which cannot be given back.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct TakenBack {
+pub(crate) struct RestoredVariables {
     pub(crate) variables: Vec<Variable>,
     pub(crate) lost: Vec<&'static str>,
 }
 
 /// Returns the variables that undo `env`. `None` if this shell has not used it.
-pub(crate) fn taken_back(environment: &Environment) -> Option<TakenBack> {
+pub(crate) fn restored(environment: &Environment) -> Option<RestoredVariables> {
     let saved = environment.variables().get(BEFORE)?;
     let saved: Vec<(&str, Option<&str>)> = saved
         .split(',')
         .map(|entry| entry.split_once('=').map_or((entry, None), |(name, value)| (name, Some(value))))
         .collect();
-    let mut taken = TakenBack::default();
+    let mut taken = RestoredVariables::default();
     for name in changed_names() {
         let value = match saved.iter().find(|(known, _)| *known == name) {
             Some((_, Some(value))) => Some(percent_decode_str(value).decode_utf8_lossy().into_owned()),
@@ -97,7 +97,7 @@ pub(crate) fn taken_back(environment: &Environment) -> Option<TakenBack> {
 mod tests {
     use super::*;
 
-    fn values(taken: &TakenBack) -> Vec<(&str, Option<&str>)> {
+    fn values(taken: &RestoredVariables) -> Vec<(&str, Option<&str>)> {
         taken.variables.iter().map(|(name, value)| (*name, value.as_ref().map(|value| value.as_str()))).collect()
     }
 
@@ -122,7 +122,7 @@ mod tests {
             (BEFORE, &saved),
         ]);
         assert_eq!(super::saved(&during), saved, "the first save stays");
-        let taken = taken_back(&during).unwrap();
+        let taken = restored(&during).unwrap();
         assert_eq!(
             values(&taken),
             [
@@ -136,12 +136,12 @@ mod tests {
             ]
         );
         assert_eq!(taken.lost, ["AWS_SECRET_ACCESS_KEY"]);
-        assert_eq!(taken_back(&Environment::new(before)), None);
+        assert_eq!(restored(&Environment::new(before)), None);
     }
 
     #[test]
     fn keeps_what_the_user_has_set_since() {
         let during = Environment::new([(BEFORE, ""), ("AWS_PROFILE", "later")]);
-        assert_eq!(values(&taken_back(&during).unwrap()), [(BEFORE, None)]);
+        assert_eq!(values(&restored(&during).unwrap()), [(BEFORE, None)]);
     }
 }
