@@ -19,6 +19,14 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
 }
 
+/// Returns the end of a time that begins now. It is a whole second, as it is told: an answer shortly before it still tells
+/// the future. A time of a second or more never ends at once.
+pub(crate) fn end_after(now: SystemTime, lifetime: Duration) -> SystemTime {
+    let end = now + lifetime;
+    let since_epoch = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    end - Duration::from_nanos(since_epoch.subsec_nanos().into())
+}
+
 /// Reads an RFC 3339 timestamp of any offset, also of one without colon (`+0100`), as Python's `%z` writes it.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::lease::registry::LeaseRegistry;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::time::timestamp;
+use crate::model::time::{end_after, timestamp};
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
@@ -192,8 +192,11 @@ impl ClientTable {
     /// Makes `default` mean this identity. Returns the end.
     fn switch(&mut self, identity: Option<(IdentityName, Option<Duration>)>) -> Option<SystemTime> {
         let (now, instant) = (self.clock.now(), Instant::now());
-        self.switched = identity
-            .map(|(identity, lifetime)| (identity, lifetime.map(|lifetime| (now + lifetime, instant + lifetime))));
+        let end_after = |lifetime| {
+            let end = end_after(now, lifetime);
+            (end, instant + end.duration_since(now).unwrap_or_default())
+        };
+        self.switched = identity.map(|(identity, lifetime)| (identity, lifetime.map(end_after)));
         let (identity, end) = match &self.switched {
             Some((identity, end)) => (identity.clone(), end.map(|(end, _)| end)),
             None => (IdentityName::default(), None),
@@ -211,6 +214,11 @@ impl ClientTable {
             (self.settings, self.histories) = (before, histories);
             self.read().await;
             return Err(shared);
+        }
+        // Sessions and logs tell clients and grants apart by their names.
+        let is_client = |name: &ClientName| self.settings.clients.iter().any(|setting| setting.client.name == *name);
+        for name in self.grants.drop_names(is_client) {
+            tracing::warn!(grant = %name, "the grant has ended: a client of the new configuration has its name");
         }
         self.publish();
         Ok(())

@@ -11,6 +11,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
 use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
+use crate::model::time::end_after;
 use crate::server::clients::{AllowedIdentities, Client, ClientProof};
 
 /// The order for a grant.
@@ -96,9 +97,9 @@ impl Grants {
         now: SystemTime,
         instant: Instant,
     ) -> Result<GrantState, GrantError> {
-        let ends = now + order.lifetime;
+        let ends = end_after(now, order.lifetime);
         let narrowing = order.narrowing(ends).map(Arc::new);
-        let GrantOrder { name, identity, lifetime, replace, policy, .. } = order;
+        let GrantOrder { name, identity, replace, policy, .. } = order;
         self.drop_ended(now, instant);
         if self.0.contains_key(&name) && !replace {
             return Err(GrantError::NameInUse(name));
@@ -110,7 +111,15 @@ impl Grants {
         let client = Arc::new(Client { ends: Some(ends), narrowing: narrowing.clone(), ..client });
         let policy_sha256 = policy.as_ref().map(SessionPolicy::sha256);
         let state = GrantState { name: name.clone(), identity, ends, policy_sha256, narrowing };
-        self.0.insert(name, Grant { token, client, state: state.clone(), ends_at: instant + lifetime });
+        self.0.insert(
+            name,
+            Grant {
+                token,
+                client,
+                state: state.clone(),
+                ends_at: instant + ends.duration_since(now).unwrap_or_default(),
+            },
+        );
         Ok(state)
     }
 
@@ -132,6 +141,11 @@ impl Grants {
     pub(crate) fn drop_ended(&mut self, now: SystemTime, instant: Instant) -> Vec<ClientName> {
         let ended = self.0.extract_if(.., |_, grant| grant.state.ends <= now || grant.ends_at <= instant);
         ended.map(|(name, _)| name).collect()
+    }
+
+    /// Removes the grants with the name of a client. Returns their names.
+    pub(crate) fn drop_names(&mut self, is_client: impl Fn(&ClientName) -> bool) -> Vec<ClientName> {
+        self.0.extract_if(.., |name, _| is_client(name)).map(|(name, _)| name).collect()
     }
 
     pub(crate) fn next_end(&self) -> Option<Instant> {
@@ -181,6 +195,17 @@ mod tests {
         assert_eq!(grants.revoke(&"c".into()).unwrap().identity, "web".into());
         assert_eq!(grants.revoke(&"c".into()), Err(GrantError::Unknown("c".into())));
         assert_eq!(grants.proofs().count(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn grant_ends_at_a_whole_second() {
+        let (now, instant) = (SystemTime::UNIX_EPOCH + Duration::from_millis(5_700), Instant::now());
+        let mut grants = Grants::default();
+        let grant = grants.add(order("a", Duration::from_secs(1), false), Secret::from("t"), now, instant).unwrap();
+        assert_eq!(grant.ends, SystemTime::UNIX_EPOCH + Duration::from_secs(6));
+        assert_eq!(grants.next_end(), Some(instant + Duration::from_millis(300)));
+        assert_eq!(grants.drop_names(|name| name.as_str() == "b"), []);
+        assert_eq!(grants.drop_names(|name| name.as_str() == "a"), ["a".into()]);
     }
 
     #[tokio::test(start_paused = true)]
