@@ -378,6 +378,10 @@ fn deny_policy(now: SystemTime) -> Value {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorResponse> {
+    // serde reads an array as an object, too: its values in the order of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ErrorResponse::bad_request("the body is not a JSON object"));
+    }
     // The message of serde names the key and the place, and no value.
     serde_json::from_slice(body)
         .map_err(|error| ErrorResponse::bad_request(format!("the body is not as expected: {error}")))
