@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -54,7 +54,7 @@ pub fn check(data: &[u8]) {
     let (status, headers, answer, commands) = respond(&request, body, user);
     let text = String::from_utf8(answer).expect("answers are text");
     let value: Value = serde_json::from_str(&text).expect("answers are JSON");
-    assert_eq!(headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes()), Some(&b"application/json"[..]));
+    assert_eq!(headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes), Some(&b"application/json"[..]));
     assert!(headers.get(header::CACHE_CONTROL).is_some_and(|value| value == "no-store"));
     assert!([200, 400, 403, 404, 409].contains(&status.as_u16()), "{status} {text}");
     if status != StatusCode::OK {

@@ -257,9 +257,12 @@ impl ClientTable {
             history.valid().for_each(|token| *owners.entry(token.expose()).or_default() += 1);
         }
         let before = Arc::clone(&self.published.borrow());
+        let known = before.by_name();
         let mut proofs = Vec::new();
         for ClientSetting { client, tokens, users } in &self.settings.clients {
-            let client = before.same(client).unwrap_or_else(|| Arc::new(client.clone()));
+            // The connection limit knows a client by its address in memory.
+            let same = known.get(&client.name).map(|known| Arc::clone(known)).filter(|known| **known == *client);
+            let client = same.unwrap_or_else(|| Arc::new(client.clone()));
             let proof = |token| ClientProof { token, users: users.clone(), client: Arc::clone(&client) };
             if tokens.is_empty() {
                 proofs.push(proof(None));
