@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Setting;
 use crate::load::{ask, request};
 use crate::report::{Row, Target, Unit};
@@ -53,7 +55,9 @@ struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // A killed daemon would leave its control socket, and the next start would wait for a program that may bind it.
+        let pid = Pid::from_raw(self.0.id().cast_signed()).expect("a child has a number");
+        let _ = kill_process(pid, Signal::TERM);
         let _ = self.0.wait();
     }
 }
