@@ -26,8 +26,9 @@ const WITH_CLIENTS: &str = "the same with 1,000 clients, beside the auth token a
 /// A token is found by digest among many clients, and compared with the only one without them.
 const CLIENTS: usize = 1000;
 
-/// The maximum of a request's instructions with many clients, beside the auth token alone.
-const CLIENTS_LIMIT: f64 = 1.05;
+/// The maximum of a request's instructions with many clients, beside the auth token alone. The digest and the search take
+/// 900. The time of a request, which is mostly the kernel's, may grow by 5 %: the rows about throughput hold that.
+const CLIENTS_LIMIT: f64 = 1.10;
 
 /// One identity from a file beside the bare server.
 pub fn of_a_request(setting: &Setting) -> io::Result<Vec<Row>> {
