@@ -6,6 +6,7 @@
 pub mod access;
 pub mod auth_token;
 pub mod config;
+pub mod control;
 pub mod document;
 pub mod exec_files;
 pub mod http_url;

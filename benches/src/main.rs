@@ -49,17 +49,19 @@ struct Arguments {
     /// Fail if a target is missed or a row cannot be measured
     #[arg(long)]
     hold: bool,
-    /// Measure only this: load, instructions, identities, flood, memory, hostile, long, start, get, daemon, profiles, files, upstream, idle, size
+    /// Measure only this: load, instructions, identities, clients, connects, flood, memory, hostile, long, start, get, daemon, profiles, files, upstream, idle, size
     only: Vec<String>,
 }
 
 type Measure = fn(&Setting) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-const SUBJECTS: [(&str, Measure); 15] = [
+const SUBJECTS: [(&str, Measure); 17] = [
     ("load", rows::load::one_identity),
     ("instructions", rows::instructions::of_a_request),
     ("identities", rows::load::a_thousand_identities),
+    ("clients", rows::clients::of_a_thousand),
+    ("connects", rows::clients::users_of_connections),
     ("flood", rows::flood::by_others),
     ("memory", rows::memory::at_rest),
     ("hostile", rows::memory::with_hostile_file),

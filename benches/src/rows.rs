@@ -1,5 +1,6 @@
 //! What is measured, a file for each subject.
 
+pub mod clients;
 pub mod files;
 pub mod flood;
 pub mod idle;

@@ -52,6 +52,33 @@ impl Scene {
         Ok(self)
     }
 
+    /// So many clients, each with a token of its own ([`client_token`]) and perhaps with our user. Each may have all
+    /// identities.
+    pub fn with_clients(self, count: usize, with_users: bool) -> io::Result<Self> {
+        let users =
+            if with_users { format!("users = [{}]\n", rustix::process::geteuid().as_raw()) } else { String::new() };
+        let mut text = String::new();
+        for index in 0..count {
+            let token = client_token(index);
+            let _ = write!(text, "[clients.c{index}]\ntoken = \"{token}\"\n{users}identities = [\"*\"]\n");
+        }
+        self.write("credenza.toml", &text)?;
+        Ok(self)
+    }
+
+    /// The same with a file for each token.
+    pub fn with_client_files(self, count: usize) -> io::Result<Self> {
+        fs::create_dir(self.path("clients"))?;
+        let mut text = String::new();
+        for index in 0..count {
+            let file = self.path("clients").join(index.to_string());
+            fs::write(&file, client_token(index))?;
+            let _ = writeln!(text, "[clients.c{index}]\ntoken_file = {file:?}\nidentities = [\"*\"]");
+        }
+        self.write("credenza.toml", &text)?;
+        Ok(self)
+    }
+
     /// All profiles are served: `base` with these keys, `hub`, a role that it assumes, and by halves those with keys of their
     /// own, `keys0`, …, and those with a role that `hub` assumes, `role0`, …. The roles are told.
     pub fn with_served_profiles(self, keys: (&str, &str), mut told: impl FnMut(&str)) -> io::Result<Self> {
@@ -152,6 +179,11 @@ impl Scene {
 /// `GET` of the first of these identities, in turn.
 pub fn in_turn(count: usize, address: SocketAddr) -> Vec<Vec<u8>> {
     (0..count).map(|index| request(&format!("/credentials/p{index}"), address, TOKEN)).collect()
+}
+
+/// The token of a client, as long as [`TOKEN`].
+pub fn client_token(index: usize) -> String {
+    format!("client-{index:04}-{}", &TOKEN[12..])
 }
 
 /// A metadata service whose credentials last for hours.

@@ -1,6 +1,6 @@
 //! Reads `[clients]`: the programs that may request credentials, and the identities that each of them may have.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::config::schema::CLIENT;
 use crate::config::sources::text_or_file;
@@ -31,19 +31,17 @@ pub(crate) fn read(
     index: &LineIndex<'_>,
     errors: &mut ConfigErrors,
 ) -> BTreeMap<ClientName, ClientConfig> {
-    let mut clients = BTreeMap::new();
+    let mut clients = Vec::new();
     for (name, at, entry) in entry.named(errors) {
         let path = entry.path.clone();
         let name = ClientName::parse(&name).map_err(|error| errors.push(at, &path, error));
         let client = client(entry, at, index, errors);
         if let (Ok(name), Some(client)) = (name, client) {
-            if let Some(twin) = twin(&clients, &client) {
-                errors.push(at, &path, format!("has the token of client {twin}; give each client a token of its own"));
-            }
-            clients.insert(name, client);
+            clients.push((name, (at, path), client));
         }
     }
-    clients
+    refuse_twins(&clients, errors);
+    clients.into_iter().map(|(name, _, client)| (name, client)).collect()
 }
 
 fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Option<ClientConfig> {
@@ -92,10 +90,19 @@ fn tokens(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<Text
     entries.into_iter().filter_map(|entry| entry.read(errors, value::path)).map(TextSource::File).collect()
 }
 
-/// Returns a client with a token or a token file of this one. Other equal tokens are found when the files are read.
-fn twin<'c>(clients: &'c BTreeMap<ClientName, ClientConfig>, client: &ClientConfig) -> Option<&'c ClientName> {
-    let shares = |other: &ClientConfig| other.tokens.iter().any(|token| client.tokens.contains(token));
-    clients.iter().find(|(_, other)| shares(other)).map(|(name, _)| name)
+/// Reports each client with a token or a token file of an earlier one. Other equal tokens are found when the files are read.
+fn refuse_twins(clients: &[(ClientName, (usize, String), ClientConfig)], errors: &mut ConfigErrors) {
+    let mut owners: HashMap<(bool, &[u8]), &ClientName> = HashMap::new();
+    for (name, (at, path), client) in clients {
+        let keys = client.tokens.iter().map(|token| match token {
+            TextSource::Literal(token) => (true, token.expose().as_bytes()),
+            TextSource::File(path) => (false, path.as_os_str().as_encoded_bytes()),
+        });
+        if let Some(twin) = keys.clone().find_map(|key| owners.get(&key)) {
+            errors.push(*at, path, format!("has the token of client {twin}; give each client a token of its own"));
+        }
+        owners.extend(keys.map(|key| (key, name)));
+    }
 }
 
 #[cfg(test)]

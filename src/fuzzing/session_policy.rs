@@ -8,14 +8,22 @@ pub fn check(data: &[u8]) {
     assert_eq!(parsed, SessionPolicy::parse(text));
     match parsed {
         Ok(policy) => {
-            let value = |text: &str| -> serde_json::Value {
-                serde_json::from_str(text).unwrap_or_else(|error| panic!("{text:?}: {error}"))
-            };
-            assert_eq!(value(text), value(policy.as_str()));
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text);
+            match (value(text), value(policy.as_str())) {
+                (Ok(written), Ok(minified)) => {
+                    assert_eq!(written, minified);
+                    assert!(minified.get("Statement").is_some());
+                }
+                // JSON has numbers that serde does not read.
+                (Err(written), Err(minified)) => {
+                    let both = [written, minified].map(|error| error.to_string());
+                    assert!(both.iter().all(|error| error.starts_with("number out of range")), "{text:?}: {both:?}");
+                }
+                other => panic!("{text:?}: {other:?}"),
+            }
             assert_eq!(SessionPolicy::parse(policy.as_str()).as_ref(), Ok(&policy), "it is minified already");
             assert!(policy.characters() <= 2048 && policy.as_str().len() <= text.len());
             assert!(policy.as_str().chars().all(|c| matches!(c, '\u{20}'..='\u{ff}')), "{policy:?}");
-            assert!(value(policy.as_str()).get("Statement").is_some());
         }
         Err(error) => {
             let lines = text.split('\n').count();

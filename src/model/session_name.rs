@@ -278,21 +278,68 @@ mod tests {
         assert!(names("{client}-x", Placeholder::Client) && !names("{user}", Placeholder::Client));
     }
 
+    /// Names that meet where they are mapped, cut or put together: hostile ones, and those as long as STS accepts.
     fn any_name() -> impl Strategy<Value = String> {
-        prop_oneof!["[ab.-]{1,4}", "\\PC{1,80}", "[a-z]{1,3}-[0-9a-f]{12}", "[A-Za-z0-9_.@-]{1,64}"]
+        prop_oneof![
+            "[ab.-]{1,4}",
+            "\\PC{1,80}",
+            "[\u{0}-\u{ff}]{1,70}",
+            "[a-z]{1,3}-[0-9a-f]{12}",
+            "[A-Za-z0-9_.@-]{1,64}",
+            "a{16,22}[ab-]{1,2}",
+            "a{29,34}[ab-]{1,2}",
+            "a{48,54}[ab-]{1,2}",
+            "a{61,66}[ab-]{1,2}",
+            "a{252,258}[ab]",
+            prop::sample::select(vec![
+                "", "{client}", "{user}", "a/b", "a-b", "a b", "A-b", "a\nb", "ä", "a\u{308}", "é"
+            ])
+            .prop_map(str::to_owned),
+        ]
+    }
+
+    /// Two clients with their users and identities: any two, and a pair that differs in one letter or its end.
+    fn any_pair() -> impl Strategy<Value = [[String; 3]; 2]> {
+        let three = || [any_name(), any_name(), any_name()];
+        let alike =
+            (three(), 0..3_usize, any::<prop::sample::Index>(), prop::sample::select(vec!["", "a", "-", "/", "ä"]));
+        let alike = alike.prop_map(|(one, place, at, letter)| {
+            let mut other = one.clone();
+            let mut letters: Vec<String> = other[place].chars().map(String::from).collect();
+            match letters.is_empty() {
+                true => letters.push(letter.into()),
+                false => letters[at.index(other[place].chars().count())] = letter.into(),
+            }
+            other[place] = letters.concat();
+            [one, other]
+        });
+        let moved = [any_name(), any_name()].prop_map(|[one, other]| {
+            let at = one.chars().count() / 2;
+            let (start, end) = (one.chars().take(at).collect::<String>(), one.chars().skip(at).collect::<String>());
+            [[one, other.clone(), "i".into()], [start, format!("{end}{other}"), "i".into()]]
+        });
+        prop_oneof![[three(), three()], alike, moved]
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
         fn two_clients_never_share_a_name(
-            text in prop::sample::select(vec!["{client}", "{client}{user}", "{client}-{user}", "x{user}.-{client}", "{user}{identity}{client}"]),
+            text in prop::sample::select(vec![
+                "{client}", "{client}{user}", "{client}-{user}", "x{user}.-{client}", "{user}{identity}{client}",
+                "{identity}", "{client}-{identity}", "{identity}.{client}@{user}", "a{client}aaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+            ]),
             kind in prop::sample::select(vec![SessionTextKind::Name, SessionTextKind::FederatedName, SessionTextKind::TagValue]),
-            first in (any_name(), any_name()),
-            second in (any_name(), any_name()),
+            [first, second] in any_pair(),
         ) {
-            let fill = |(client, user): &(String, String)| fill(text, &of(client, user), kind).unwrap();
+            let fill = |[client, user, identity]: &[String; 3]| {
+                let names = SessionNames { identity: identity.as_str().into(), ..of(client, user) };
+                fill(text, &names, kind).unwrap()
+            };
             let (one, other) = (fill(&first), fill(&second));
-            let is_same = first.0 == second.0 && (first.1 == second.1 || !text.contains("{user}"));
+            let placeholders = ["{client}", "{user}", "{identity}"].into_iter().zip(first.iter().zip(&second));
+            let is_same = placeholders.into_iter().all(|(name, (one, other))| !text.contains(name) || one == other);
             prop_assert_eq!(one == other, is_same, "{} {}", one, other);
             for name in [one, other] {
                 let checked = match kind {

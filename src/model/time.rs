@@ -25,6 +25,12 @@ pub(crate) fn truncate_to_seconds(at: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.as_secs())
 }
 
+/// Returns the end of a time that begins now. It is a whole second, as it is told: an answer shortly before it still tells
+/// the future. A time of a second or more never ends at once.
+pub(crate) fn end_after(now: SystemTime, lifetime: Duration) -> SystemTime {
+    truncate_to_seconds(now + lifetime)
+}
+
 /// Reads an RFC 3339 timestamp of any offset, also of one without colon (`+0100`), as Python's `%z` writes it.
 ///
 /// # Errors

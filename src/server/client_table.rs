@@ -20,7 +20,7 @@ use crate::lease::registry::LeaseRegistry;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
-use crate::model::time::{timestamp, truncate_to_seconds};
+use crate::model::time::{end_after, timestamp};
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
@@ -202,12 +202,11 @@ impl ClientTable {
     /// Makes `default` mean this identity. Returns the end.
     fn switch(&mut self, identity: Option<(IdentityName, Option<Duration>)>) -> Option<SystemTime> {
         let (now, instant) = (self.clock.now(), Instant::now());
-        // The end that clients are told: until then the answers have a later expiration than now.
-        let end = |lifetime| {
-            let end = truncate_to_seconds(now + lifetime);
+        let end_after = |lifetime| {
+            let end = end_after(now, lifetime);
             (end, instant + end.duration_since(now).unwrap_or_default())
         };
-        self.switched = identity.map(|(identity, lifetime)| (identity, lifetime.map(end)));
+        self.switched = identity.map(|(identity, lifetime)| (identity, lifetime.map(end_after)));
         let (identity, end) = match &self.switched {
             Some((identity, end)) => (identity.clone(), end.map(|(end, _)| end)),
             None => (IdentityName::default(), None),
@@ -225,6 +224,11 @@ impl ClientTable {
             (self.settings, self.histories) = (before, histories);
             self.read().await;
             return Err(shared);
+        }
+        // Sessions and logs tell clients and grants apart by their names.
+        let is_client = |name: &ClientName| self.settings.clients.iter().any(|setting| setting.client.name == *name);
+        for name in self.grants.drop_names(is_client) {
+            tracing::warn!(grant = %name, "the grant has ended: a client of the new configuration has its name");
         }
         self.publish();
         Ok(())
@@ -263,9 +267,12 @@ impl ClientTable {
             history.valid().for_each(|token| *owners.entry(token.expose()).or_default() += 1);
         }
         let before = Arc::clone(&self.published.borrow());
+        let known = before.by_name();
         let mut proofs = Vec::new();
         for ClientSetting { client, tokens, users } in &self.settings.clients {
-            let client = before.same(client).unwrap_or_else(|| Arc::new(client.clone()));
+            // The connection limit knows a client by its address in memory.
+            let same = known.get(&client.name).map(|known| Arc::clone(known)).filter(|known| **known == *client);
+            let client = same.unwrap_or_else(|| Arc::new(client.clone()));
             let proof = |token| ClientProof { token, users: users.clone(), client: Arc::clone(&client) };
             if tokens.is_empty() {
                 proofs.push(proof(None));

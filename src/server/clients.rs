@@ -1,6 +1,6 @@
 //! The clients of the server: the programs that may request credentials, found by token or by user.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -189,10 +189,10 @@ impl Clients {
         watch::Sender::new(Arc::new(Self::new(clients.into_iter().map(proof)))).subscribe()
     }
 
-    /// Returns the client that is equal to this one. The connection limit knows a client by its address in memory.
-    pub(crate) fn same(&self, client: &Client) -> Option<Arc<Client>> {
+    /// Returns all clients by name.
+    pub(crate) fn by_name(&self) -> HashMap<&ClientName, &Arc<Client>> {
         let all = self.by_digest.iter().map(|known| &known.client).chain(self.by_user.iter().map(|(_, known)| known));
-        all.into_iter().find(|known| known.name == client.name && ***known == *client).map(Arc::clone)
+        all.map(|client| (&client.name, client)).collect()
     }
 
     /// Returns the names of the clients, without grants.

@@ -361,9 +361,18 @@ fn token_error(error: TokenError) -> ErrorResponse {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ErrorResponse> {
-    // The message of serde names the key and the place, and no value.
-    serde_json::from_slice(body)
-        .map_err(|error| ErrorResponse::bad_request(format!("the body is not as expected: {error}")))
+    // serde reads an array as an object, too: its values in the order of the fields.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ErrorResponse::bad_request("the body is not a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let error = error.to_string();
+        // Of a value with a wrong type serde repeats the value, which may be a code.
+        let wrong = error.strip_prefix("invalid ").and_then(|rest| rest.rsplit_once(", expected "));
+        let shown =
+            wrong.map_or_else(|| error.clone(), |(_, expected)| format!("a value has a wrong type, not {expected}"));
+        ErrorResponse::bad_request(format!("the body is not as expected: {}", Escaped(&shown)))
+    })
 }
 
 #[cfg(test)]
@@ -407,6 +416,19 @@ mod tests {
             let mut is_authorized = false;
             let Ok(answer) = server().answer(request.unwrap(), user, || is_authorized = true).wait().await;
             assert_eq!((answer.status().as_u16(), is_authorized), (status, status == 404), "{user:?}");
+        }
+    }
+
+    #[test]
+    fn errors_about_bodies_repeat_no_value() {
+        for (body, expected) in [
+            (r#"{"identity":"a","code":123456}"#, "a value has a wrong type, not a string at line 1"),
+            (r#"{"identity":["a, expected 123456"],"code":"1"}"#, "a value has a wrong type, not a"),
+            ("{\"identity\":\"a\",\"co\u{7f}de\":\"123456\"}", "unknown field `co\\u{7f}de`"),
+            (r#"["a","123456"]"#, "not a JSON object"),
+        ] {
+            let error = parse::<MfaBody>(body.as_bytes()).unwrap_err().message;
+            assert!(error.contains(expected) && !error.contains("123456"), "{body}: {error}");
         }
     }
 }

@@ -297,3 +297,6 @@ async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Respo
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,6 +142,20 @@ fn missing_and_foreign_token_files_open_nothing() {
     until("the file has appeared", || broker.get_with("/credentials", &token("gone")).status == 200);
 }
 
+/// A rotation may write the new token to each file in turn.
+#[test]
+fn token_in_two_files_of_one_client_opens() {
+    let home = Home::new();
+    home.write("one", token("same"));
+    home.write("two", token("same"));
+    let config = format!("[clients.web]\ntoken_files = [\"one\", \"two\"]\nidentities = [\"web\"]\n{}", identities());
+    let broker = home.serve_config(config, &[]);
+    until("the token opens", || broker.get_with("/credentials", &token("same")).status == 200);
+    home.write("two", token("other"));
+    until("the other token opens", || broker.get_with("/credentials", &token("other")).status == 200);
+    assert_eq!(ask(&broker, "/credentials", "same"), "AKIAweb", "it is in the first file");
+}
+
 #[test]
 fn clients_change_without_a_restart() {
     let home = Home::new();

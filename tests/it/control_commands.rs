@@ -574,7 +574,7 @@ fn mfa_reads_the_code_from_standard_input() {
     let older = Reply::of(404, r#"{"code": "NotFound", "message": "no such path"}"#);
     let _server = self::server(&home, always(older));
     let ended = run(&home, &["mfa", "prod", "--mfa-code", "806317"]);
-    assert!(ended.code == Some(1) && ended.stderr.contains("this daemon the daemon is older than this program"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.stderr.contains("the daemon is older than this program"), "{ended:?}");
 }
 
 #[test]

@@ -171,6 +171,19 @@ fn grants_survive_a_reload_that_keeps_their_identity() {
 }
 
 #[test]
+fn grant_ends_when_a_client_takes_its_name() {
+    let controlled = Controlled::start(&identities(&["default", "web"]));
+    let agent = text(&controlled.grant("agent", "web", 600), "token").to_owned();
+    let other = text(&controlled.grant("other-agent", "web", 600), "token").to_owned();
+    let client = "[clients.agent]\ntoken = \"hush-0123456789abcdef0123456789abcdef\"\nidentities = [\"web\"]\n";
+    controlled.home.write("credenza.toml", identities(&["default", "web"]) + client);
+    controlled.good("POST", "/reload", &json!({}));
+    assert_eq!(controlled.key("/credentials", &agent), "401 InvalidAuthorizationToken");
+    assert_eq!(controlled.key("/credentials", &other), "ASIAweb");
+    assert_eq!(controlled.key("/credentials", "hush-0123456789abcdef0123456789abcdef"), "ASIAweb");
+}
+
+#[test]
 fn default_means_the_chosen_identity_for_a_time() {
     let config = "[server]\nswitch_lifetime = \"20m\"\n".to_owned() + &identities(&["default", "web", "job"]);
     let controlled = Controlled::start(&config);
@@ -267,6 +280,8 @@ fn rejects_what_it_does_not_understand() {
         ("POST", "/grants", "", 400),
         ("POST", "/grants", "{", 400),
         ("POST", "/grants", "[]", 400),
+        ("POST", "/grants", r#"["a","default",9]"#, 400),
+        ("POST", "/use", r#" ["default",9]"#, 400),
         ("POST", "/grants", r#"{"name":"a","identity":"default"}"#, 400),
         ("POST", "/grants", r#"{"name":"a","identity":"nothing","seconds":9}"#, 404),
         ("POST", "/grants", r#"{"name":"a","identity":"default","seconds":9,"policy":{}}"#, 400),

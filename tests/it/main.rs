@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read the wall clock and the environment")]
 
+mod access_table;
 mod bad_input;
 mod clients;
 mod commands;

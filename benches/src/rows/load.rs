@@ -11,10 +11,10 @@ use crate::scene::{Scene, TOKEN, in_turn as asking};
 use crate::stats::{Pairs, in_turn, percentile};
 
 /// As many as busy hosts have.
-const CONNECTIONS: usize = 32;
+pub(super) const CONNECTIONS: usize = 32;
 
 /// A turn of one server.
-struct Measured {
+pub(super) struct Measured {
     turn: Turn,
     cpu: Duration,
 }
@@ -24,12 +24,12 @@ impl Measured {
         self.cpu.as_secs_f64() / self.turn.requests as f64
     }
 
-    fn throughput(&self) -> f64 {
+    pub(super) fn throughput(&self) -> f64 {
         self.turn.requests as f64 / self.turn.took.as_secs_f64()
     }
 }
 
-fn measure(server: &Process, load: &mut Load, lasting: Duration) -> io::Result<Measured> {
+pub(super) fn measure(server: &Process, load: &mut Load, lasting: Duration) -> io::Result<Measured> {
     let before = server.cpu()?;
     let turn = load.without_pauses(lasting)?;
     Ok(Measured { turn, cpu: server.cpu()? - before })

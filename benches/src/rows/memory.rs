@@ -83,7 +83,7 @@ pub fn with_hostile_file(setting: &Setting) -> io::Result<Vec<Row>> {
 }
 
 /// Several starts; each identity has been asked for.
-fn resident(
+pub(super) fn resident(
     scene: &Scene,
     variables: &[(&str, &str)],
     requests: impl Fn(&Process) -> Vec<Vec<u8>>,

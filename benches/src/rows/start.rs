@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::Setting;
 use crate::load::{ask, request};
 use crate::report::{Row, Target, Unit};
@@ -27,16 +29,16 @@ pub fn cold(setting: &Setting) -> io::Result<Vec<Row>> {
         command.env_clear().args(["{}", &address.to_string()]);
         command
     };
-    let starts = in_turn(setting.rounds, || to_first_answer(broker), || to_first_answer(bare))?;
+    let starts = in_turn(setting.rounds, || to_first_answer(broker, TOKEN), || to_first_answer(bare, TOKEN))?;
     let starts = Pairs::of(&starts, Duration::as_secs_f64);
     Ok(vec![Row::pairs("cold start to first 200, static keys", Unit::Milliseconds, starts, Target::AtMost(0.01))])
 }
 
-fn to_first_answer(command: impl Fn(SocketAddr) -> Command) -> io::Result<Duration> {
+pub(super) fn to_first_answer(command: impl Fn(SocketAddr) -> Command, token: &str) -> io::Result<Duration> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let mut command = command(address);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let request = request("/credentials", address, TOKEN);
+    let request = request("/credentials", address, token);
     let began = Instant::now();
     let mut child = Ended(command.spawn()?);
     loop {
@@ -53,7 +55,9 @@ struct Ended(Child);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // A killed daemon would leave its control socket, and the next start would wait for a program that may bind it.
+        let pid = Pid::from_raw(self.0.id().cast_signed()).expect("a child has a number");
+        let _ = kill_process(pid, Signal::TERM);
         let _ = self.0.wait();
     }
 }

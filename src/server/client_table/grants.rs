@@ -11,7 +11,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
 use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
-use crate::model::time::truncate_to_seconds;
+use crate::model::time::end_after;
 use crate::server::clients::{AllowedIdentities, Client, ClientProof};
 
 /// The order for a grant.
@@ -99,8 +99,7 @@ impl Grants {
         now: SystemTime,
         instant: Instant,
     ) -> Result<GrantState, GrantError> {
-        // The end that clients are told: until then the answers have a later expiration than now.
-        let ends = truncate_to_seconds(now + order.lifetime);
+        let ends = end_after(now, order.lifetime);
         let narrowing = order.narrowing(ends).map(Arc::new);
         let GrantOrder { name, identity, replace, policy, .. } = order;
         self.drop_ended(now, instant);
@@ -137,6 +136,11 @@ impl Grants {
     pub(crate) fn drop_ended(&mut self, now: SystemTime, instant: Instant) -> Vec<ClientName> {
         let ended = self.0.extract_if(.., |_, grant| grant.state.ends <= now || grant.ends_at <= instant);
         ended.map(|(name, _)| name).collect()
+    }
+
+    /// Removes the grants with the name of a client. Returns their names.
+    pub(crate) fn drop_names(&mut self, is_client: impl Fn(&ClientName) -> bool) -> Vec<ClientName> {
+        self.0.extract_if(.., |name, _| is_client(name)).map(|(name, _)| name).collect()
     }
 
     pub(crate) fn next_end(&self) -> Option<Instant> {
@@ -189,14 +193,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn grant_ends_at_the_second_that_is_told() {
-        let (told, instant) = (SystemTime::UNIX_EPOCH + MINUTE, Instant::now());
-        let half = Duration::from_millis(500);
+    async fn grant_ends_at_a_whole_second() {
+        let (now, instant) = (SystemTime::UNIX_EPOCH + Duration::from_millis(5_700), Instant::now());
         let mut grants = Grants::default();
-        let now = SystemTime::UNIX_EPOCH + half;
-        assert_eq!(grants.add(order("a", MINUTE, false), Secret::from("t"), now, instant).unwrap().ends, told);
-        assert_eq!(grants.next_end(), Some(instant + MINUTE - half));
-        assert_eq!(grants.drop_ended(told, instant), ["a".into()]);
+        let grant = grants.add(order("a", Duration::from_secs(1), false), Secret::from("t"), now, instant).unwrap();
+        assert_eq!(grant.ends, SystemTime::UNIX_EPOCH + Duration::from_secs(6));
+        assert_eq!(grants.next_end(), Some(instant + Duration::from_millis(300)));
+        assert_eq!(grants.drop_names(|name| name.as_str() == "b"), []);
+        assert_eq!(grants.drop_names(|name| name.as_str() == "a"), ["a".into()]);
     }
 
     #[tokio::test(start_paused = true)]

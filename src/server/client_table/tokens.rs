@@ -44,6 +44,7 @@ impl ClientTable {
                     }
                 }
             }
+            let current = distinct(current);
             let history = before.remove(&client.name);
             let history = match history {
                 Some(mut history) => {
@@ -123,6 +124,17 @@ impl ClientTable {
         self.read().await;
         Ok(RotatedToken { file: path, old_until: self.clock.now() + self.settings.overlap })
     }
+}
+
+/// Returns each token once. Two files may have one token while it is replaced in each of them.
+fn distinct(tokens: Vec<Secret>) -> Vec<Secret> {
+    let mut distinct = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        if !distinct.contains(&token) {
+            distinct.push(token);
+        }
+    }
+    distinct
 }
 
 fn token_of(contents: &FileContents) -> Result<Secret, &'static str> {
