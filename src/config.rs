@@ -128,6 +128,14 @@ impl Config {
         self.defaults.identity(name.clone(), vec![kind.into()])
     }
 
+    /// Returns the name of the first identity with this profile as a source.
+    pub(crate) fn identity_with_profile(&self, profile: &str) -> Option<IdentityName> {
+        let is_of_profile = |source: &SourceSpec| matches!(&source.kind, SourceKind::Profile { name: Some(name), .. } if **name == *profile);
+        let mut identities = self.identities.values();
+        let found = identities.find(|identity| identity.sources.iter().any(is_of_profile));
+        found.map(|identity| identity.name.clone())
+    }
+
     /// Returns an error message if there is no identity of this name.
     pub(crate) fn unknown_identity(&self, name: &IdentityName) -> Option<String> {
         if self.identity(name).is_some() {

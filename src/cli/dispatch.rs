@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::cli::args::command::{Command, ExecRequest};
 use crate::cli::control::complete_names;
+use crate::cli::control::complete_names::NameKind;
+use crate::cli::control::mfa;
 use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlCommand, ControlInputs, control};
 use crate::cli::env::EnvRequest;
@@ -14,6 +16,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::find_identity::{IdentityChoice, find_identity};
 use crate::cli::login::LoginResult;
+use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{
@@ -24,6 +27,7 @@ use crate::config::load::{ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::context::mfa::Mfa;
 use crate::context::mfa_sessions::MfaSessions;
+use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
@@ -155,6 +159,19 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Login(request) => {
+            if let Some(profile) = targets::mfa_profile(&context, &request).await {
+                let other = config.identity_with_profile(&profile);
+                let inputs = ControlInputs { context, config, named: control_socket };
+                let served = complete_names::names(&inputs, NameKind::Identities).await;
+                let identity = match served.contains(&*profile) {
+                    true => IdentityName::new(&*profile),
+                    false => other.unwrap_or_default(),
+                };
+                return match until_signal(mfa::mfa(&inputs, &identity, None, false)).await? {
+                    Ok(output) => print(&output?.text),
+                    Err(code) => Ok(code),
+                };
+            }
             let mut screen = io::stderr();
             let is_terminal = screen.is_terminal();
             Ok(match login::login(&context, &request, &mut screen, is_terminal).await? {

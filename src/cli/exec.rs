@@ -68,11 +68,16 @@ pub(crate) async fn exec(
     let token = token_file.keep_or_make().map_err(CommandError::new)?;
     let client = Client::new("exec".into(), AllowedIdentities::Only(identity.name.clone()));
     let sources = identity.sources.clone();
+    let until = identity.narrowing.as_ref().and_then(|narrowing| narrowing.until);
     let key = LeaseKey::Identity(identity.name.clone());
     let parts = DaemonParts {
         context: context.clone(),
         watcher,
-        generation: Generation { identities: [(identity.name.clone(), identity)].into(), profiles: None },
+        generation: Generation {
+            identities: [(identity.name.clone(), identity)].into(),
+            profiles: None,
+            has_clients: false,
+        },
         listeners,
         allowed_hosts: Vec::new(),
         clients: Clients::fixed([(token.clone(), client)]),
@@ -106,7 +111,8 @@ pub(crate) async fn exec(
                 RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref(), disables_imds: true };
             let files = WrittenFiles::write(&folder, &sources, region_endpoint, keeps_profiles, &context).await?;
             let region_endpoint = region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id);
-            let active = ActiveIdentity { name: key.identity(), expiration: lease.expiration };
+            let active =
+                ActiveIdentity { name: key.identity(), expiration: lease.expiration.into_iter().chain(until).min() };
             let child_settings = ChildSettings {
                 uri: &uri,
                 token: &token,

@@ -58,7 +58,10 @@ pub(crate) async fn logout(
             Ok((socket, Ok(body))) => {
                 let EndedSessions { ended } = parse(&socket, &body)?;
                 let sessions = if ended == 1 { "session" } else { "sessions" };
-                let _ = writeln!(text, "running daemon: {ended} {sessions} with MFA forgotten");
+                let _ = writeln!(
+                    text,
+                    "running daemon: {ended} {sessions} with MFA forgotten; credentials from them are valid until they expire"
+                );
             }
             Ok((_, Err(refusal))) => errors.push(refusal.of("the daemon keeps its sessions with MFA").to_string()),
             Err(reason) => tracing::debug!(%reason, "no daemon answers"),

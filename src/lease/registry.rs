@@ -135,6 +135,21 @@ impl LeaseRegistry {
         LeaseKey::narrowed(identity.clone(), narrowing)
     }
 
+    /// Returns the handles of the leases of an identity that a client may have got: its own, and if it has no policies also
+    /// those that it shares.
+    pub(crate) fn handles_of(&self, identity: &IdentityName, client: &str, has_policies: bool) -> Vec<LeaseHandle> {
+        let handles = self.handles.borrow();
+        let is_its_own = |narrowing: &Narrowing| match narrowing.client.as_deref() {
+            Some(name) => name == client && narrowing.has_policy() == has_policies,
+            None => !has_policies && !narrowing.has_policy(),
+        };
+        let narrowed = handles.narrowed.iter();
+        let narrowed = narrowed.filter(|(key, _)| key.identity == *identity && is_its_own(&key.narrowing));
+        let shared = handles.identities.get(identity);
+        let shared = shared.filter(|handle| !has_policies && handle.per_client == PerClient::default());
+        narrowed.map(|(_, handle)| handle).chain(shared).cloned().collect()
+    }
+
     /// Returns true if there is an identity or a served profile of this name. Until the shared files have been read every
     /// name may be that of a profile.
     pub(crate) fn knows(&self, name: &IdentityName) -> bool {

@@ -31,6 +31,7 @@ use crate::lease::refresher::{RefreshPolicy, Refresher};
 use crate::lease::registry::{LeaseDemand, LeaseHandles, LeaseRegistry};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::lease::supervisor::inherit::may_inherit;
+use crate::lease::supervisor::mfa::SentCodes;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -44,6 +45,10 @@ pub(crate) enum SupervisorCommand {
     /// Publishes why the configuration on disk is invalid. The running configuration stays.
     Refused(Arc<str>),
     Reload,
+    /// Replies when the commands before this one are executed.
+    Applied(oneshot::Sender<()>),
+    /// Stops the refreshers of the leases that belong to this client alone.
+    DropClient(Box<str>),
     /// Obtains a session with MFA for an identity. Replies with the expiration of the session.
     Mfa {
         identity: IdentityName,
@@ -69,11 +74,17 @@ pub(crate) struct Generation {
     pub(crate) identities: BTreeMap<IdentityName, Identity>,
     /// The profiles that become identities at their first request.
     pub(crate) profiles: Option<ServedProfiles>,
+    /// True if single clients may have single identities.
+    pub(crate) has_clients: bool,
 }
 
 impl Generation {
     pub(crate) fn of(config: &Config) -> Self {
-        Self { identities: config.identities.clone(), profiles: config.profiles.clone() }
+        Self {
+            identities: config.identities.clone(),
+            profiles: config.profiles.clone(),
+            has_clients: config.clients.is_some(),
+        }
     }
 }
 
@@ -102,6 +113,7 @@ pub(crate) struct Supervisor {
     tasks: JoinSet<Infallible>,
     /// Requests of the owner: for sessions with MFA, and for principals.
     logins: JoinSet<()>,
+    sent_codes: SentCodes,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<LeaseDemand>,
     handles: watch::Sender<Arc<LeaseHandles>>,
@@ -134,6 +146,7 @@ impl Supervisor {
             narrowed: BTreeMap::new(),
             tasks: JoinSet::new(),
             logins: JoinSet::new(),
+            sent_codes: SentCodes::default(),
             listing: None,
             demands,
             handles,
@@ -189,6 +202,13 @@ impl Supervisor {
             SupervisorCommand::Refused(why) => {
                 self.config_error.send_replace(Some(why));
             }
+            SupervisorCommand::Applied(reply) => drop(reply.send(())),
+            SupervisorCommand::DropClient(client) => {
+                let is_its_own = |key: &Arc<NarrowedIdentity>| key.narrowing.client.as_deref() == Some(&*client);
+                let dropped: Vec<_> = self.narrowed.extract_if(.., |key, _| is_its_own(key)).collect();
+                self.publish();
+                dropped.iter().for_each(|(_, running)| running.task.abort());
+            }
             SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
             SupervisorCommand::Caller { identity, reply } => self.ask_for_caller(&identity, reply),
             SupervisorCommand::Reload => {
@@ -216,13 +236,13 @@ impl Supervisor {
         };
         let all = self.running.values().chain(self.narrowed.values());
         let handles = all.map(|running| running.handle.clone()).collect();
-        let obtained = mfa::obtain(self.context.clone(), identity, code, handles);
+        let obtained = mfa::obtain(self.context.clone(), identity, code, self.sent_codes.clone(), handles);
         self.logins.spawn(async move { drop(reply.send(Some(obtained.await))) });
     }
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its
     /// old lease until the first load of the new chain has ended.
-    fn replace(&mut self, Generation { identities, profiles }: Generation) {
+    fn replace(&mut self, Generation { identities, profiles, has_clients }: Generation) {
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
             let old = before.remove(&name);
@@ -230,8 +250,12 @@ impl Supervisor {
                 Some(old) if old.identity == identity => old,
                 Some(old) => {
                     tracing::info!(identity = %name, "the configuration of this identity changed");
-                    let lease =
-                        old.handle.state().lease.clone().filter(|lease| may_inherit(lease, &old.identity, &identity));
+                    let lease = old
+                        .handle
+                        .state()
+                        .lease
+                        .clone()
+                        .filter(|lease| may_inherit(lease, &old.identity, &identity, has_clients));
                     let running = self.spawn(LeaseKey::Identity(name.clone()), identity, lease);
                     old.task.abort();
                     running

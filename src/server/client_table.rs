@@ -155,6 +155,7 @@ impl ClientTable {
     async fn execute(&mut self, command: ClientCommand) {
         // An asker that has gone misses its reply, and no more.
         match command {
+            ClientCommand::Check(settings, reply) => drop(reply.send(self.check(settings).await)),
             ClientCommand::Replace(settings, reply) => drop(reply.send(self.replace(settings).await)),
             ClientCommand::Grant(order, reply) => drop(reply.send(self.grant(order))),
             ClientCommand::Revoke(name, reply) => {
@@ -189,12 +190,11 @@ impl ClientTable {
         for name in &gone {
             tracing::info!(grant = %name, "the grant has ended: its identity is no longer configured");
         }
-        let is_switched_away = self.switched.as_ref().is_some_and(|(identity, _)| !registry.knows(identity));
-        if is_switched_away {
-            tracing::warn!("default means itself again: the identity in its place is no longer configured");
-            self.switched = None;
+        // The choice stays: `default` must not silently mean another principal again.
+        if let Some((identity, _)) = self.switched.as_ref().filter(|(identity, _)| !registry.knows(identity)) {
+            tracing::warn!(%identity, "default means an identity that is no longer configured, and is refused until `credenza use default`");
         }
-        if is_switched_away || !gone.is_empty() {
+        if !gone.is_empty() {
             self.publish();
         }
     }
@@ -214,6 +214,17 @@ impl ClientTable {
         tracing::info!(%identity, until = end.map(timestamp), "default means this identity");
         self.publish();
         end
+    }
+
+    /// Checks that the clients of these settings have different tokens.
+    async fn check(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
+        let before = std::mem::replace(&mut self.settings, settings);
+        let histories = self.histories.clone();
+        self.read_tokens().await;
+        let shared = self.shared_token();
+        (self.settings, self.histories) = (before, histories);
+        self.read().await;
+        shared.map_or(Ok(()), Err)
     }
 
     async fn replace(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {

@@ -28,9 +28,10 @@ use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
+use crate::os::accounts;
 use crate::server::access::{AllowedHosts, check_addressed};
 use crate::server::client_table::commands::{ClientCommand, TokenError};
-use crate::server::client_table::grants::{GrantError, GrantOrder};
+use crate::server::client_table::grants::GrantError;
 use crate::server::clients::ClientsWatch;
 use crate::server::control::answers::{
     ControlResult, GivenGrant, LentSession, ShownToken, body, deny_policy, grants, render,
@@ -102,18 +103,18 @@ impl ControlServer {
                 Err(_) => return render(Err(ErrorResponse::bad_request("the body did not arrive in time"))),
             };
             tracing::debug!(method = %parts.method, path = %Escaped(parts.uri.path()), "control request");
-            render(server.handle(&parts, &body).await)
+            render(server.handle(&parts, &body, user).await)
         }))
     }
 
-    async fn handle(&self, request: &Parts, sent: &[u8]) -> ControlResult {
+    async fn handle(&self, request: &Parts, sent: &[u8], user: Option<u32>) -> ControlResult {
         let path = request.uri.path();
         let query = || Query::parse(request.uri.query().unwrap_or_default());
         match (&request.method, path) {
             (&Method::GET, "/status") => self.status().await,
             (&Method::POST, "/reload") => self.reload().await,
             (&Method::GET, "/grants") => body(&grants(&self.ask(ClientCommand::ListGrants).await?)),
-            (&Method::POST, "/grants") => self.grant(parse(sent)?).await,
+            (&Method::POST, "/grants") => self.grant(parse(sent)?, user).await,
             (&Method::DELETE, path) if path.starts_with("/grants/") => self.revoke(&path["/grants/".len()..]).await,
             (&Method::POST, "/use") => self.use_identity(parse(sent)?).await,
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
@@ -168,19 +169,22 @@ impl ControlServer {
         }
     }
 
-    async fn grant(&self, request: GrantBody) -> ControlResult {
-        let order: GrantOrder = request.order()?;
+    async fn grant(&self, request: GrantBody, user: Option<u32>) -> ControlResult {
+        let order = request.order(self.leases.now())?;
         self.check_identity(&order.identity).await?;
-        let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
-        if let Some(narrowing) = &grant.narrowing {
-            // A grant that cannot be narrowed is refused here, not at its first request.
-            let key = self.leases.registry.key_for(&grant.identity, grant.name.as_str(), None);
-            if let Err(error) = self.leases.lease_of(&key.narrowed_further(narrowing)).await {
-                let name = grant.name.clone();
-                let _ = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?;
-                return Err(error);
-            }
+        let is_in_use = self.ask(ClientCommand::ListGrants).await?.iter().any(|grant| grant.name == order.name);
+        if is_in_use && !order.replace {
+            return Err(grant_error(GrantError::NameInUse(order.name)));
         }
+        if let Some(narrowing) = order.narrowing() {
+            // A grant that cannot be narrowed is refused here, and not at its first request. It replaces no grant then.
+            let user = user.map(accounts::user_name);
+            let key = self.leases.registry.key_for(&order.identity, order.name.as_str(), user.as_deref());
+            self.leases.lease_of(&key.narrowed_further(&narrowing)).await?;
+        }
+        let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
+        let state =
+            self.leases.registry.lookup(&LeaseKey::Identity(grant.identity.clone())).map(|handle| handle.state());
         body(&GivenGrant {
             name: grant.name.as_str(),
             identity: grant.identity.as_str(),
@@ -188,6 +192,8 @@ impl ControlServer {
             url: self.addresses.first().map(|address| format!("http://{address}/credentials")),
             socket: self.sockets.first().map(|path| path.to_string_lossy()),
             token: token.expose(),
+            region: state.as_ref().and_then(|state| state.region.clone().flatten()),
+            endpoint: state.as_ref().and_then(|state| state.lease.as_ref()?.endpoint.clone()),
         })
     }
 
@@ -196,15 +202,21 @@ impl ControlServer {
         let name = ClientName::parse(&name).map_err(ErrorResponse::bad_request)?;
         let grant = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?.map_err(grant_error)?;
         let now = self.leases.now();
-        let key = self.leases.registry.key_for(&grant.identity, grant.name.as_str(), None);
-        let key = grant.narrowing.as_ref().map_or_else(|| key.clone(), |narrowing| key.narrowed_further(narrowing));
-        let lease = self.leases.held_lease(&key);
+        let is_narrowed = grant.narrowing.is_some();
+        let handles = self.leases.registry.handles_of(&grant.identity, grant.name.as_str(), is_narrowed);
+        let leases: Vec<_> = handles.iter().filter_map(|handle| handle.state().lease.clone()).collect();
+        let leases = leases.iter().filter(|lease| lease.expiration.is_none_or(|end| now < end));
         // Keys that were handed out live on at the service, longer than the grant told.
-        let is_session = lease.as_ref().is_some_and(|lease| !lease.is_long_lived);
-        let end = lease.as_ref().and_then(|lease| lease.expiration);
+        let (sessions, keys): (Vec<_>, Vec<_>) = leases.partition(|lease| !lease.is_long_lived);
+        let is_session = !sessions.is_empty();
+        let ends = if is_session { &sessions } else { &keys };
+        let end = ends.iter().filter_map(|lease| lease.expiration).max();
+        // No client gets the sessions of the grant any more, so they need no renewal.
+        let _ = self.supervisor.send(SupervisorCommand::DropClient(grant.name.as_str().into())).await;
         body(&json!({
             "name": grant.name.as_str(),
             "identity": grant.identity.as_str(),
+            "handed_out": is_session || !keys.is_empty(),
             "keys_live_until": end.map(timestamp),
             "is_session": is_session,
             "deny_policy": is_session.then(|| deny_policy(now)),

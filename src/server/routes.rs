@@ -22,6 +22,7 @@ use crate::lease::handle::LeaseHandle;
 use crate::lease::key::LeaseKey;
 use crate::lease::registry::LeaseHandles;
 use crate::lease::state::LeaseState;
+use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::os::accounts;
@@ -217,7 +218,8 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         Err(error) => return error.into(),
     };
     let now = state.leases.now();
-    let Target { identity, latest } = state.clients.borrow().target(&client, name, now);
+    let clients = Arc::clone(&state.clients.borrow());
+    let Target { identity, latest } = clients.target(&client, name, now);
     // Refuse before the lookup: a client must not learn if a forbidden identity exists.
     if !client.may_have(&identity) {
         return ErrorResponse::identity_not_allowed(&identity).into();
@@ -227,8 +229,11 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         Ok(lease) => lease,
         Err(error) => return error.into(),
     };
-    // A grant may end while its request waits.
-    if client.has_ended(state.leases.now()) {
+    // A grant may end, and a client may be removed, while its request waits.
+    let after = Arc::clone(&state.clients.borrow());
+    let is_removed =
+        !Arc::ptr_eq(&clients, &after) && after.by_name().get(&client.name).is_none_or(|known| **known != client);
+    if is_removed || client.has_ended(state.leases.now()) {
         return ErrorResponse::from(Refusal::WrongToken).into();
     }
     json(StatusCode::OK, latest.map_or_else(|| lease.body.clone(), |latest| lease.body_until(latest)))
@@ -291,7 +296,10 @@ async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Respo
     state.leases.load_regions(&mut handles, deadline).await;
     let may_have = |name: &IdentityName| client.may_have(name);
     let (started, now) = (state.started, state.leases.now());
-    let shown = status::StatusDocument::new(&state.leases.registry, started, now, &identities, may_have);
+    let mut shown = status::StatusDocument::new(&state.leases.registry, started, now, &identities, may_have);
+    if client.name.as_str() != ClientName::OWNER {
+        shown.hide_configuration();
+    }
     match serde_json::to_vec(&shown) {
         Ok(body) => json(StatusCode::OK, body.into()),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -110,6 +110,15 @@ impl StatusDocument {
     }
 }
 
+impl StatusDocument {
+    /// Leaves out what the error of the configuration says: it may name other clients and identities.
+    pub(crate) fn hide_configuration(&mut self) {
+        if let Some(error) = &mut self.configuration_refused {
+            *error = "the configuration on disk has an error, which the owner sees with `credenza status`".into();
+        }
+    }
+}
+
 impl StatusIdentity {
     fn new(state: &LeaseState, now: SystemTime) -> Self {
         let lease = state.lease.as_deref();

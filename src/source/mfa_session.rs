@@ -27,7 +27,10 @@ pub(crate) async fn mfa_session(
     keys: &Credentials,
     serial: &str,
 ) -> Result<Option<Credentials>, SourceError> {
-    let key = CacheKeyBuilder::new("MFA session").with_caller(keys).with(serial.as_bytes()).cache_key();
+    // A session of one STS serves all regions, but not another service in its place.
+    let endpoint = settings.endpoints.sts.as_ref().and_then(|endpoint| endpoint.as_ref().ok()).map(ToString::to_string);
+    let key = CacheKeyBuilder::new("MFA session").with_caller(keys).with(serial.as_bytes());
+    let key = key.with_optional(endpoint.as_deref()).cache_key();
     if !context.mfa.has_session_code() {
         // A code on the command line is meant to be used.
         let now = context.clock.now();

@@ -30,6 +30,14 @@ pub(crate) async fn read(context: &Context, path: &Path) -> Result<SessionPolicy
     };
     let contents = context.files.read(&path).await;
     let contents = contents.map_err(|error| unreadable(&error.reason().to_string()).caused_by(error))?;
+    // Who writes the policy decides what the session may do.
+    contents.facts.without_folders_above().trusted(&context.trust).map_err(|distrust| {
+        let why = distrust.about(&path);
+        SourceError::misconfigured(format!(
+            "cannot use the session policy in {}: {why}",
+            Escaped(&path.to_string_lossy())
+        ))
+    })?;
     let text = std::str::from_utf8(&contents.bytes).map_err(|_| unreadable("it is not UTF-8 text"))?;
     // Editors on Windows put a byte order mark before the text.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

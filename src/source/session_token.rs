@@ -38,7 +38,10 @@ impl SessionExchange for SessionTokenExchange {
         if let Some(serial) = &settings.mfa_serial
             && let Some(session) = mfa_session(context, settings, keys, serial).await?
         {
-            return Ok(session);
+            // Clients ask again after the configured duration, whatever the session of the code has.
+            let end = context.clock.now() + self.duration;
+            let expiration = Some(session.expiration.map_or(end, |own| own.min(end)));
+            return Ok(Credentials { expiration, ..session });
         }
         let serial = settings.mfa_serial.as_ref().filter(|_| context.mfa.has_user());
         if serial.is_none() && settings.mfa_serial.is_some() {

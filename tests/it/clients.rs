@@ -116,7 +116,7 @@ fn old_token_is_accepted_for_the_overlap() {
     assert!(opens("second"));
     fs::write(home.path().join("web"), "").unwrap();
     until("an empty file opens nothing", || !opens("second"));
-    assert!(broker.log().contains("no request can use its token: it is empty"), "{}", broker.log());
+    assert!(broker.log().contains("it gives no token: it is empty"), "{}", broker.log());
     assert_eq!(broker.get_with("/credentials", "").status, 401);
     home.write("web", token("third"));
     until("the file has a token again", || opens("third"));
@@ -252,4 +252,60 @@ fn check_shows_clients_and_their_identities() {
     assert!(output.code == Some(0) && output.stdout.contains("lost: ends with a line break"), "{output:?}");
     assert_eq!(output.stdout.matches("line break").count(), 1);
     assert!(!output.stdout.contains(HUSH));
+}
+
+/// One edit gives an identity to another client, and another source to the identity. The client must not get the keys of the
+/// earlier source while the new one loads.
+#[test]
+fn client_never_gets_the_keys_of_an_earlier_source() {
+    let home = Home::new();
+    let config = |names: &str, source: &str| {
+        format!(
+            "[clients.a]\ntoken = \"{}\"\nidentities = [{names}]\n{}[identities.team]\nsources = [{source}]\n",
+            token("a"),
+            identities()
+        )
+    };
+    let keys = format!("{{ access_key_id = \"AKIAearlier\", secret_access_key = \"{HUSH}\" }}");
+    let broker = home.serve_config(config("\"web\"", &keys), &[]);
+    until("all identities are loaded", || broker.get_with("/readyz", "").status == 200);
+    let document = format!("{{\"Version\":1,\"AccessKeyId\":\"AKIAnew\",\"SecretAccessKey\":\"{HUSH}\"}}");
+    let slow = format!("{{ process = [\"sh\", \"-c\", 'sleep 2; echo \"$0\"', '{document}'] }}");
+    home.write("credenza.toml", config("\"web\", \"team\"", &slow));
+    until("the new source is used", || {
+        let outcome = ask(&broker, "/credentials/team", "a");
+        assert_ne!(outcome, "AKIAearlier");
+        outcome == "AKIAnew"
+    });
+}
+
+#[test]
+fn status_of_a_client_names_no_other_client() {
+    let home = Home::new();
+    let config = format!(
+        "[clients.web]\ntoken = \"{}\"\nidentities = [\"web\"]\n[clients.finance]\ntoken = \"{}\"\nidentities = [\"*\"]\n{}",
+        token("web"),
+        token("finance"),
+        identities()
+    );
+    let broker = home.serve_config(&config, &[]);
+    home.write("credenza.toml", config + "[clients.finance]\n");
+    let refused = || broker.get_with("/status", &token("web")).json()["configuration_refused"].clone();
+    until("the configuration is refused", || refused().is_string());
+    assert!(!refused().to_string().contains("finance"), "{}", refused());
+}
+
+#[test]
+fn token_in_a_folder_of_another_user_opens_nothing() {
+    let home = Home::new();
+    home.write("theirs/web", token("web"));
+    if std::os::unix::fs::chown(home.path().join("theirs"), Some(65_533), None).is_err()
+        && testkit::harness::skip("this user cannot give a folder to another one")
+    {
+        return;
+    }
+    let config = "[clients.web]\ntoken_file = \"theirs/web\"\nidentities = [\"web\"]\n".to_owned() + &identities();
+    let broker = home.serve_config(config, &[]);
+    assert_eq!(broker.get_with("/credentials", &token("web")).status, 401);
+    assert!(broker.log().contains("belongs to user 65533"), "{}", broker.log());
 }

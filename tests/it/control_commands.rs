@@ -191,7 +191,7 @@ fn json_is_one_document_with_stable_names() {
             &["grant", "b", "--identity", "dev", "--for", "30m", "--client-file", "t"],
             "expires identity name token_file url",
         ),
-        (&["revoke", "build"], "deny_policy identity is_session keys_live_until name"),
+        (&["revoke", "build"], "deny_policy handed_out identity is_session keys_live_until name"),
         (&["use", "dev"], "held_until identity switchable until"),
         (&["whoami"], "account arn expiration identity source"),
         (&["reload"], "result"),

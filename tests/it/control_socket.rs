@@ -213,6 +213,50 @@ fn default_means_the_chosen_identity_for_a_time() {
 }
 
 #[test]
+fn refused_replacement_keeps_the_grant() {
+    let controlled = Controlled::start(&identities(&["default", "web"]));
+    let token = text(&controlled.grant("a", "web", 600), "token").to_owned();
+    // A program's credentials cannot be narrowed.
+    let narrowed = json!({
+        "name": "a", "identity": "web", "seconds": 60, "replace": true,
+        "policy_arns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+    });
+    let (status, error) = controlled.ask("POST", "/grants", &narrowed);
+    assert_eq!((status, text(&error, "code")), (403, "SourceMisconfigured"), "{error}");
+    assert_eq!(controlled.key("/credentials", &token), "ASIAweb");
+    assert_eq!(controlled.good("GET", "/grants", &Value::Null).as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn chosen_identity_that_vanishes_is_refused_and_not_replaced() {
+    let controlled = Controlled::start(&identities(&["default", "web"]));
+    let token = controlled.broker.token();
+    controlled.good("POST", "/use", &json!({"identity": "web"}));
+    controlled.home.write("credenza.toml", identities(&["default"]));
+    controlled.good("POST", "/reload", &json!({}));
+    until("the identity vanishes", || controlled.key("/credentials", &token) == "404 IdentityNotFound");
+    controlled.home.write("credenza.toml", identities(&["default", "web"]));
+    controlled.good("POST", "/reload", &json!({}));
+    until("the identity is there again", || controlled.key("/credentials", &token) == "ASIAweb");
+    controlled.good("POST", "/use", &json!({"identity": "default"}));
+    assert_eq!(controlled.key("/credentials", &token), "ASIAdefault");
+}
+
+#[test]
+fn configuration_that_vanishes_stays_in_use() {
+    let home = Home::new();
+    let path = ".config/credenza/credenza.toml";
+    home.write(path, identities(&["default", "web"]));
+    let mut broker = home.serve(&[], &[]);
+    broker.wait_for_identity("web");
+    std::fs::rename(home.path().join(path), home.path().join("away.toml")).unwrap();
+    broker.wait_for_log("there is no such file; restart the daemon to run without it");
+    assert_eq!(broker.get("/credentials/web").key().as_deref(), Some("ASIAweb"));
+    home.write(path, identities(&["default", "job"]));
+    broker.wait_for_identity("job");
+}
+
+#[test]
 fn client_without_the_chosen_identity_is_refused() {
     let token = format!("{HUSH}-0123456789abcdef0123456789abcdef");
     let clients = format!("[clients.a]\ntoken = \"{token}\"\nidentities = [\"default\", \"job\"]\n");

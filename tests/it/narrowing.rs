@@ -139,3 +139,17 @@ fn limits_that_the_configuration_breaks_are_a_bad_configuration() {
     }
     assert!(sts.actions().is_empty());
 }
+
+#[test]
+fn policy_that_another_user_writes_is_not_used() {
+    let (home, sts, variables) = stage();
+    let policy = home.path().join("read-only.json");
+    if std::os::unix::fs::chown(&policy, Some(65_533), None).is_err()
+        && testkit::harness::skip("this user cannot give a file to another one")
+    {
+        return;
+    }
+    let refused = home.run(&["get", "--profile", "role", "--policy", "read-only.json"], &variables);
+    assert!(refused.code == Some(1) && refused.stderr.contains("belongs to user 65533"), "{refused:?}");
+    assert!(sts.actions().is_empty());
+}

@@ -245,6 +245,10 @@ fn one_code_opens_all_roles_over_the_same_keys() {
             "{status}"
         );
     }
+    for code in ["918273", "372819"] {
+        let again = mfa(&["two", "--mfa-code", code]);
+        assert!(again.code == Some(1) && again.stderr.contains("was sent already, and a code works once"), "{again:?}");
+    }
     // STS got the right code once, and the wrong one once.
     let sent = |code: &str| sts.forms().iter().filter(|form| value(form, "TokenCode") == Some(code)).count();
     assert_eq!((sent("918273"), sent("372819")), (1, 1));

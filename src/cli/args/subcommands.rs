@@ -203,7 +203,8 @@ Examples:
   credenza login --sso-session work     the session of [sso-session work] in ~/.aws/config
   credenza login --all                  every session of ~/.aws/config, once each
 It shows a page and a code, opens the page in a browser ($BROWSER, else the desktop's), and waits until you confirm the \
-code there. The token is written to ~/.aws/sso/cache, where the AWS CLI and the SDKs find it. A running daemon uses it at once.")]
+code there. The token is written to ~/.aws/sso/cache, where the AWS CLI and the SDKs find it. A running daemon uses it at once. \
+For a profile with mfa_serial it asks for the code, and hands it to the running daemon, as `credenza mfa` does.")]
     Login {
         /// Log in to this [sso-session NAME] of the config file
         #[arg(long, env = "CREDENZA_SSO_SESSION", value_name = "NAME", value_parser = value::sso_session)]

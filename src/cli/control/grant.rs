@@ -16,7 +16,8 @@ use crate::cli::control::client_file::ClientFile;
 use crate::cli::control::{CommandOutput, ControlInputs};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
-use crate::cli::output::{Variable, lines};
+use crate::cli::output::{Variable, lines, region_endpoint_variables};
+use crate::cli::region_endpoint::RegionEndpoint;
 use crate::http::url::{Url, UrlHost};
 use crate::model::auth_token;
 use crate::model::client_name::ClientName;
@@ -55,6 +56,10 @@ struct MadeGrant {
     token: Secret,
     /// The path of a Unix listener.
     socket: Option<Box<str>>,
+    #[serde(default)]
+    region: Option<Box<str>>,
+    #[serde(default)]
+    endpoint: Option<Box<str>>,
 }
 
 /// Makes a grant.
@@ -169,7 +174,10 @@ fn shell_lines(
 ) -> Result<Zeroizing<String>, CommandError> {
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
     let environment = &inputs.context.environment;
-    let mut variables: Vec<Variable> = Vec::new();
+    // Keys of another store must not go to AWS, and a program without a grant must not take the role of the instance.
+    let (region, endpoint) = (answer.region.as_deref(), answer.endpoint.as_deref());
+    let region_endpoint = RegionEndpoint { region, endpoint, disables_imds: true };
+    let mut variables: Vec<Variable> = region_endpoint_variables(region_endpoint, environment, dialect).collect();
     if let Some((text, url)) = url {
         let address = match url.host() {
             UrlHost::Address(address) => *address,

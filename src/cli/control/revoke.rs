@@ -17,11 +17,19 @@ use crate::model::text::Escaped;
 struct RevokeAnswer {
     name: Box<str>,
     identity: Box<str>,
+    /// False if nothing that the grant may have handed out is still valid.
+    #[serde(default = "yes")]
+    handed_out: bool,
     /// The end of the keys that were handed out. `None` if there are none, or they have no end.
     keys_live_until: Option<Box<str>>,
     /// True if the keys belong to a session, which a deny policy ends.
     is_session: bool,
     deny_policy: Option<Value>,
+}
+
+/// The answer of an older daemon does not tell.
+fn yes() -> bool {
+    true
 }
 
 /// Revokes a grant.
@@ -39,24 +47,30 @@ pub(crate) async fn revoke(
 }
 
 fn text(answer: &RevokeAnswer, now: SystemTime) -> String {
-    let RevokeAnswer { name, identity, keys_live_until, is_session, deny_policy } = answer;
-    let mut text =
-        format!("grant {} of identity {} is revoked: its token opens nothing\n", Escaped(name), Escaped(identity));
+    let RevokeAnswer { name, identity, handed_out, keys_live_until, is_session, deny_policy } = answer;
+    let mut text = format!(
+        "grant {} of identity {} is revoked: its token is refused from now on\n",
+        Escaped(name),
+        Escaped(identity)
+    );
     let _ = match (keys_live_until, is_session) {
+        _ if !handed_out => writeln!(text, "it has handed out nothing that is still valid"),
         (Some(end), true) => {
-            writeln!(text, "the session that it handed out is valid at AWS until {}", time_text(end, now))
+            writeln!(text, "a session that its client may have got is valid at AWS until {}", time_text(end, now))
         }
-        (Some(end), false) => writeln!(text, "the keys that it handed out are valid until {}", time_text(end, now)),
+        (Some(end), false) => {
+            writeln!(text, "keys that its client may have got are valid until {}", time_text(end, now))
+        }
         (None, true) => writeln!(text, "it has handed out no session that is still valid"),
         (None, false) => writeln!(
             text,
-            "keys of this identity have no end: if its client got them, replace them where they were issued"
+            "the keys of this identity do not expire: if the client has them, rotate them at their issuer"
         ),
     };
     if let Some(policy) = deny_policy.as_ref().filter(|_| keys_live_until.is_some()) {
         let _ = writeln!(
             text,
-            "to end it at once, add this inline policy to the role or user of the identity; it ends all its sessions until now:"
+            "to end it at once, add this inline policy to the role or user of the identity; it also ends sessions of other clients, which `credenza reload` renews:"
         );
         text.push_str(&json(policy).text);
     }
@@ -82,9 +96,9 @@ mod tests {
             "{shown}"
         );
         for (end, is_session, expected) in [
-            (Some("1970-01-01T01:00:00Z"), false, "the keys that it handed out are valid until"),
+            (Some("1970-01-01T01:00:00Z"), false, "keys that its client may have got are valid until"),
             (None, true, "no session that is still valid"),
-            (None, false, "have no end"),
+            (None, false, "do not expire"),
         ] {
             let shown = of(serde_json::json!({
                 "name": "a", "identity": "i", "keys_live_until": end, "is_session": is_session, "deny_policy": null,

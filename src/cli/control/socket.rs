@@ -13,6 +13,10 @@ use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, walk};
 use crate::server::auth_token;
 
+/// The variables that name the socket, or the token beside it.
+const SOCKET_VARIABLE: &str = "CREDENZA_CONTROL_SOCKET";
+const TOKEN_VARIABLE: &str = "CREDENZA_TOKEN_FILE";
+
 /// The folder of the daemon of the system, which runs as root or as its own user.
 const SYSTEM_FOLDER: &str = "/run/credenza";
 
@@ -48,8 +52,10 @@ enum Origin {
 pub(crate) fn find(server: &ServerConfig, named: Option<&Path>, context: &Context) -> FoundSockets {
     let mut found = FoundSockets::default();
     let (origin, paths) = candidates(server, named, context);
+    let variable = if named.is_some() { SOCKET_VARIABLE } else { TOKEN_VARIABLE };
+    let is_of_variable = origin == Origin::Named && context.environment.get(variable).is_some();
     for path in paths {
-        match judge(&path, origin, &context.trust) {
+        match judge(&path, origin, is_of_variable, &context.trust) {
             Ok(Some(owner)) => found.trusted.push(ControlSocket { path: path.clone(), owner }),
             Ok(None) => {}
             Err(reason) => found.refused.push(format!("the control socket {} is not used: {reason}", shown(&path))),
@@ -82,7 +88,7 @@ fn candidates(server: &ServerConfig, named: Option<&Path>, context: &Context) ->
 }
 
 /// Returns the owner of a socket that may get requests, or `None` if there is no file.
-fn judge(path: &Path, origin: Origin, policy: &TrustPolicy) -> Result<Option<u32>, String> {
+fn judge(path: &Path, origin: Origin, is_of_variable: bool, policy: &TrustPolicy) -> Result<Option<u32>, String> {
     let found = match walk(path) {
         Ok(found) => found,
         Err(WalkError::Missing { .. }) => return Ok(None),
@@ -106,7 +112,7 @@ fn judge(path: &Path, origin: Origin, policy: &TrustPolicy) -> Result<Option<u32
         Origin::Named => found.facts.without_folders_above(),
         Origin::Default => found.facts.clone(),
     };
-    let policy = TrustPolicy { owners: owners(path, origin, owner, policy), ..policy.clone() };
+    let policy = TrustPolicy { owners: owners(path, origin, is_of_variable, owner, policy), ..policy.clone() };
     facts.trusted(&policy).map_err(|distrust| distrust.about(path))?;
     if origin == Origin::Named {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -118,14 +124,14 @@ fn judge(path: &Path, origin: Origin, policy: &TrustPolicy) -> Result<Option<u32
 
 /// Returns the further users that may own the socket.
 ///
-/// Root may name the socket of another user. Root has also made the folder of the system's daemon, and has given it to
+/// Root may name the socket of another user, but not by a variable: that may be left over from another user after `su`. Root has also made the folder of the system's daemon, and has given it to
 /// the user of that daemon.
-fn owners(path: &Path, origin: Origin, owner: u32, policy: &TrustPolicy) -> Arc<[u32]> {
+fn owners(path: &Path, origin: Origin, is_of_variable: bool, owner: u32, policy: &TrustPolicy) -> Arc<[u32]> {
     let of_system = match path.parent() {
         Some(folder) if folder == Path::new(SYSTEM_FOLDER) => walk(folder).ok().map(|folder| folder.facts.owner()),
         _ => None,
     };
-    let named_by_root = (policy.ours == 0 && origin == Origin::Named).then_some(owner);
+    let named_by_root = (policy.ours == 0 && origin == Origin::Named && !is_of_variable).then_some(owner);
     policy.owners.iter().copied().chain(of_system.filter(|_| policy.ours == 0)).chain(named_by_root).collect()
 }
 
@@ -189,12 +195,12 @@ mod tests {
                 ("writable", "may be written by all users"),
                 ("open/socket", "may be written by all users"),
             ] {
-                match judge(&at(name), origin, &policy) {
+                match judge(&at(name), origin, false, &policy) {
                     Ok(owner) => assert!(expected.is_empty() && owner.is_some(), "{name}"),
                     Err(reason) => assert!(!expected.is_empty() && reason.contains(expected), "{name}: {reason}"),
                 }
             }
-            assert_eq!(judge(&at("none"), origin, &policy), Ok(None));
+            assert_eq!(judge(&at("none"), origin, false, &policy), Ok(None));
         }
     }
 
@@ -209,11 +215,11 @@ mod tests {
         let other = TrustPolicy { ours: ours + 1, ..TrustPolicy::default() };
         // Files of root are trusted by every user, so that only another user shows the difference.
         if ours != 0 {
-            assert!(judge(&path, Origin::Named, &other).is_err());
+            assert!(judge(&path, Origin::Named, false, &other).is_err());
         }
         let root = TrustPolicy { ours: 0, ..TrustPolicy::default() };
-        let foreign = |origin| owners(&path, origin, 4711, &root).contains(&4711);
-        assert!(foreign(Origin::Named) && !foreign(Origin::Default));
-        assert!(!owners(&path, Origin::Named, 4711, &TrustPolicy { ours: 5, ..root.clone() }).contains(&4711));
+        let foreign = |origin, is_of_variable| owners(&path, origin, is_of_variable, 4711, &root).contains(&4711);
+        assert!(foreign(Origin::Named, false) && !foreign(Origin::Named, true) && !foreign(Origin::Default, false));
+        assert!(!owners(&path, Origin::Named, false, 4711, &TrustPolicy { ours: 5, ..root.clone() }).contains(&4711));
     }
 }

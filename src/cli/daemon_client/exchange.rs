@@ -1,5 +1,6 @@
 //! One exchange with a daemon: verifies the listener, sends the request and limits time and size of the response.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -62,12 +63,27 @@ async fn connect_tcp(
 }
 
 /// Connects to a Unix socket. The kernel tells the user that listens at the other end of the connection.
+/// The maximum number of further attempts to connect to a Unix socket with a full queue: a second of them.
+const MAX_CONNECTS: u32 = 100;
+
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+
 async fn connect_unix(
     address: &ListenAddress,
     path: &Path,
     token: &KnownToken,
 ) -> Result<UnixStream, DaemonClientError> {
-    let stream = UnixStream::connect(path).await.map_err(DaemonClientError::from)?;
+    let mut tries = 0;
+    let stream = loop {
+        match UnixStream::connect(path).await {
+            // The queue of the socket is full for a moment.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < MAX_CONNECTS => {
+                tries += 1;
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+            connected => break connected.map_err(DaemonClientError::from)?,
+        }
+    };
     let listener = stream.peer_cred().map_err(|error| unknown_listener(address, &error.to_string()))?;
     check_listener(address, listener.uid(), token)?;
     Ok(stream)

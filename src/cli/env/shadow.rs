@@ -65,9 +65,10 @@ pub(crate) async fn variables(
 /// Returns the folder, which only this user can change.
 fn folder(context: &Context) -> Result<PathBuf, String> {
     let environment = &context.environment;
-    let state = || environment.home().map(|home| home.join(".local/state"));
+    let is_ours = |home: &&Path| trusted_folder(home, &context.trust).is_ok();
+    let state = || environment.home().filter(is_ours).map(|home| home.join(".local/state"));
     let parent = runtime_folder(environment.get("XDG_RUNTIME_DIR").map(PathBuf::from), &context.trust).or_else(state);
-    let parent = parent.ok_or("there is neither a runtime directory nor a home directory")?;
+    let parent = parent.ok_or("there is neither a runtime directory nor a home directory of this user")?;
     let folder = parent.join(FOLDER);
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     made.map_err(|error| format!("{}: {error}", Escaped(&folder.to_string_lossy())))?;

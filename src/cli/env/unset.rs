@@ -81,6 +81,8 @@ pub(crate) fn restored(environment: &Environment) -> Option<RestoredVariables> {
             }
             None => None,
         };
+        // Another program may have written the variable.
+        let value = value.filter(|value| !value.contains('\0'));
         // A variable that the user has set since then stays.
         let is_changed = value.is_some() || environment.variables().contains_key(name);
         let is_users = CLEARED.contains(&name) && environment.variables().contains_key(name);

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use tokio::process::Command;
@@ -12,7 +13,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::context::Context;
 use crate::os::children::StartedChild;
-use crate::os::environment::Environment;
+use crate::os::files::walk::walk;
 use crate::os::signals::Signals;
 
 /// Runs the command until it ends. Returns its exit code. Without a command it is a shell.
@@ -25,7 +26,7 @@ pub(crate) async fn run(
     command: &[OsString],
     mut signals: Signals,
 ) -> Result<u8, CommandError> {
-    let shell = [shell(&context.environment)];
+    let shell = [shell(context)];
     let (program, arguments) = command.split_first().unwrap_or((&shell[0], &[]));
     let mut spawned = Command::new(program);
     spawned.args(arguments);
@@ -63,10 +64,12 @@ pub(crate) async fn run(
 }
 
 /// Returns the shell of the user: that of `SHELL`, as other programs do.
-fn shell(environment: &Environment) -> OsString {
-    // A relative path could name a program of the current folder.
-    let shell = environment.get("SHELL").filter(|shell| shell.starts_with('/'));
-    shell.unwrap_or("/bin/sh").into()
+fn shell(context: &Context) -> OsString {
+    // A relative path could name a program of the current folder, and after `su` the variable a program of another user.
+    let is_trusted = |shell: &&str| {
+        shell.starts_with('/') && walk(Path::new(shell)).is_ok_and(|found| found.facts.trusted(&context.trust).is_ok())
+    };
+    context.environment.get("SHELL").filter(is_trusted).unwrap_or("/bin/sh").into()
 }
 
 /// Sends a signal to the child. The caller leaves out signals from the terminal, because the child gets those directly.

@@ -93,6 +93,20 @@ pub(crate) async fn find(
     }
 }
 
+/// Returns the profile of the request if it needs an MFA code and no login at SSO.
+pub(crate) async fn mfa_profile(context: &Context, request: &LoginRequest) -> Option<Box<str>> {
+    let current = context.environment.profile().ok()?.unwrap_or(DEFAULT);
+    let name = match &request.target {
+        LoginTarget::Default => current,
+        LoginTarget::Profile(name) => name,
+        LoginTarget::Session(_) | LoginTarget::All => return None,
+    };
+    let shared = SharedFilePair::read(context, request).await.ok()?;
+    let profile = shared.files().profile(name)?;
+    let uses_sso = SsoSession::of_profile(shared.files(), profile).is_ok_and(|session| session.is_some());
+    (!uses_sso && profile.get("mfa_serial").is_some()).then(|| name.into())
+}
+
 /// The two shared files, which were read without errors.
 struct SharedFilePair {
     profiles: ProfileFiles,

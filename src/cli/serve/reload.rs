@@ -13,8 +13,10 @@ use crate::config::load::{ConfigLoader, LoadError};
 use crate::config::server::ServerConfig;
 use crate::context::Context;
 use crate::lease::supervisor::{Generation, SupervisorCommand};
+use crate::model::text::Escaped;
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
+use crate::server::client_table::ClientSettings;
 use crate::server::client_table::commands::ClientCommand;
 use crate::server::control::ReloadRequest;
 
@@ -68,9 +70,11 @@ impl Reloader {
                 () = tokio::time::sleep(RETRY_INTERVAL), if is_retried => false,
             };
             self.manager.reloading();
+            let mut settings = None;
             let command = match self.load().await {
-                Ok(generation) => {
+                Ok((generation, clients)) => {
                     refused = None;
+                    settings = Some(clients);
                     SupervisorCommand::Replace(generation)
                 }
                 Err(now) => {
@@ -83,31 +87,57 @@ impl Reloader {
                     SupervisorCommand::Refused(refused.insert(now).message.as_str().into())
                 }
             };
-            if let Some(asker) = asker {
-                // The asker may have gone.
-                let _ = asker.send(refused.as_ref().map_or(Ok(()), |refused| Err(refused.message.clone())));
-            }
             let reload = is_sighup.then_some(SupervisorCommand::Reload);
             for command in std::iter::once(command).chain(reload) {
                 if self.supervisor.send(command).await.is_err() {
                     return;
                 }
             }
+            if let Some(settings) = settings {
+                self.replace_clients(settings).await;
+            }
+            if let Some(asker) = asker {
+                // The asker may have gone.
+                let _ = asker.send(refused.as_ref().map_or(Ok(()), |refused| Err(refused.message.clone())));
+            }
             self.manager.ready();
         }
     }
 
-    /// Loads the configuration and replaces the clients. Returns the new identities.
-    async fn load(&mut self) -> Result<Generation, RefusedConfig> {
+    /// Replaces the clients when the new identities are in use. A client that a reload gives an identity must not get the
+    /// credentials that the identity had before.
+    async fn replace_clients(&self, settings: ClientSettings) {
+        let (reply, applied) = oneshot::channel();
+        if self.supervisor.send(SupervisorCommand::Applied(reply)).await.is_err() || applied.await.is_err() {
+            return;
+        }
+        let (reply, replaced) = oneshot::channel();
+        if self.clients.send(ClientCommand::Replace(settings, reply)).await.is_ok()
+            && let Ok(Err(shared)) = replaced.await
+        {
+            tracing::error!("the clients stay as they were: {shared}");
+        }
+    }
+
+    /// Loads the configuration, and checks its clients. Returns the new identities and clients.
+    async fn load(&mut self) -> Result<(Generation, ClientSettings), RefusedConfig> {
         let loaded = self.loader.load_for_daemon().await;
         let new = loaded.map_err(|error| RefusedConfig {
             message: error.to_string(),
             may_pass: matches!(error, LoadError::File(_)),
         })?;
         let refused = |message: String| RefusedConfig { message, may_pass: false };
+        if let Some(file) = self.config.file.as_ref().filter(|file| new.file.as_ref() != Some(*file))
+            && self.context.files.read(file).await.is_err_and(|error| error.is_missing())
+        {
+            // An editor, or a file system that is mounted again, may take a file away for a moment. Without it every program
+            // would get every identity.
+            let file = Escaped(&file.to_string_lossy()).to_string();
+            return Err(refused(format!("{file}: there is no such file; restart the daemon to run without it")));
+        }
         let (settings, _) = clients::settings(&new, &self.context).map_err(|error| refused(error.to_string()))?;
         let (reply, replaced) = oneshot::channel();
-        if self.clients.send(ClientCommand::Replace(settings, reply)).await.is_ok() {
+        if self.clients.send(ClientCommand::Check(settings.clone(), reply)).await.is_ok() {
             replaced.await.unwrap_or(Ok(())).map_err(|error| refused(error.to_string()))?;
         }
         let config = &mut self.config;
@@ -119,6 +149,7 @@ impl Reloader {
         }
         tracing::info!(identities = new.identities.len(), "configuration loaded");
         (config.identities, config.profiles, config.clients) = (new.identities, new.profiles, new.clients);
-        Ok(Generation::of(config))
+        config.file = new.file;
+        Ok((Generation::of(config), settings))
     }
 }

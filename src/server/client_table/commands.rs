@@ -19,6 +19,8 @@ pub(crate) struct SharedToken(pub(crate) ClientName, pub(crate) ClientName);
 
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
+    /// Checks clients without replacing any. The reply is the reason why they cannot be used.
+    Check(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
     /// Replaces the clients. The reply is the reason why the former ones stay.
     Replace(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
     /// Adds a grant. The reply has its token.

@@ -11,7 +11,6 @@ use crate::model::identity_name::IdentityName;
 use crate::model::narrowing::Narrowing;
 use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
-use crate::model::time::end_after;
 use crate::server::clients::{AllowedIdentities, Client, ClientProof};
 
 /// The order for a grant.
@@ -20,6 +19,8 @@ pub(crate) struct GrantOrder {
     pub(crate) name: ClientName,
     pub(crate) identity: IdentityName,
     pub(crate) lifetime: Duration,
+    /// The end of that time: a whole second.
+    pub(crate) ends: SystemTime,
     /// Replaces a grant of this name.
     pub(crate) replace: bool,
     /// The policies that limit the session of the grant.
@@ -28,13 +29,13 @@ pub(crate) struct GrantOrder {
 }
 
 impl GrantOrder {
-    /// Returns the narrowing of a grant that ends at `ends`. `None` if it may do all that its identity may.
-    pub(crate) fn narrowing(&self, ends: SystemTime) -> Option<Narrowing> {
+    /// Returns the narrowing of the grant. `None` if it may do all that its identity may.
+    pub(crate) fn narrowing(&self) -> Option<Narrowing> {
         let narrowing = Narrowing {
             policy: self.policy.clone(),
             policy_arns: self.policy_arns.clone(),
             duration: Some(self.lifetime.min(LONGEST_SESSION)),
-            until: Some(ends),
+            until: Some(self.ends),
             // CloudTrail names the grant.
             client: Some(self.name.as_str().into()),
             ..Narrowing::default()
@@ -99,9 +100,8 @@ impl Grants {
         now: SystemTime,
         instant: Instant,
     ) -> Result<GrantState, GrantError> {
-        let ends = end_after(now, order.lifetime);
-        let narrowing = order.narrowing(ends).map(Arc::new);
-        let GrantOrder { name, identity, replace, policy, .. } = order;
+        let narrowing = order.narrowing().map(Arc::new);
+        let GrantOrder { name, identity, ends, replace, policy, .. } = order;
         self.drop_ended(now, instant);
         if self.0.contains_key(&name) && !replace {
             return Err(GrantError::NameInUse(name));
@@ -163,12 +163,14 @@ impl Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::time::end_after;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn order(name: &str, lifetime: Duration, replace: bool) -> GrantOrder {
         let (policy, policy_arns) = (None, Vec::new());
-        GrantOrder { name: name.into(), identity: "web".into(), lifetime, replace, policy, policy_arns }
+        let ends = SystemTime::UNIX_EPOCH + lifetime;
+        GrantOrder { name: name.into(), identity: "web".into(), lifetime, ends, replace, policy, policy_arns }
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,7 +198,9 @@ mod tests {
     async fn grant_ends_at_a_whole_second() {
         let (now, instant) = (SystemTime::UNIX_EPOCH + Duration::from_millis(5_700), Instant::now());
         let mut grants = Grants::default();
-        let grant = grants.add(order("a", Duration::from_secs(1), false), Secret::from("t"), now, instant).unwrap();
+        let lifetime = Duration::from_secs(1);
+        let order = GrantOrder { ends: end_after(now, lifetime), ..order("a", lifetime, false) };
+        let grant = grants.add(order, Secret::from("t"), now, instant).unwrap();
         assert_eq!(grant.ends, SystemTime::UNIX_EPOCH + Duration::from_secs(6));
         assert_eq!(grants.next_end(), Some(instant + Duration::from_millis(300)));
         assert_eq!(grants.drop_names(|name| name.as_str() == "b"), []);

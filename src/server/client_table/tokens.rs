@@ -10,6 +10,7 @@ use crate::model::client_name::ClientName;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 use crate::os::files::contents::FileContents;
+use crate::os::files::walk::walk;
 use crate::server::auth_token::{self, AuthTokenFile};
 use crate::server::client_table::commands::{CurrentToken, RotatedToken, TokenError};
 use crate::server::client_table::token_history::TokenHistory;
@@ -71,11 +72,18 @@ impl ClientTable {
     /// # Errors
     /// The reason why the file gives no token.
     async fn read_token(&self, path: &Path) -> Result<Secret, String> {
-        let contents = self.files.read(path).await.map_err(|error| format!("{error}; no request can use its token"))?;
+        let contents = self.files.read(path).await.map_err(|error| {
+            format!("{error}; it gives no token, and one that it gave before is accepted until the overlap is over")
+        })?;
         let judged = contents.facts.without_folders_above().trusted(&self.trust);
         judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(path)))?;
+        // Who can rename files in the folder could give one client the token of another.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder_facts = walk(folder).map_err(|error| std::io::Error::from(error).to_string())?.facts;
+        let judged = folder_facts.without_folders_above().trusted(&self.trust);
+        judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(folder)))?;
         token_of(&contents).map_err(|reason| {
-            format!("no request can use its token: {reason}; write 32 to 4096 visible ASCII characters")
+            format!("it gives no token: {reason}; write 32 to 4096 visible ASCII characters. A token that it gave before is accepted until the overlap is over")
         })
     }
 

@@ -30,6 +30,9 @@ pub(super) struct GivenGrant<'a> {
     pub(super) url: Option<String>,
     pub(super) socket: Option<Cow<'a, str>>,
     pub(super) token: &'a str,
+    /// The region and the S3 endpoint of the identity, as far as they are known.
+    pub(super) region: Option<Box<str>>,
+    pub(super) endpoint: Option<Box<str>>,
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,7 @@
 //! The requests at the control socket: bodies and queries, checked.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::policy::SessionPolicy;
 use crate::model::secret::Secret;
 use crate::model::session_limits::check_policies;
+use crate::model::time::end_after;
 use crate::server::client_table::grants::GrantOrder;
 use crate::server::error::ErrorResponse;
 
@@ -32,18 +33,20 @@ pub(crate) struct GrantBody {
 }
 
 impl GrantBody {
-    /// Returns the order.
+    /// Returns the order of a grant that begins at `now`.
     ///
     /// # Errors
     /// If a part is not valid.
-    pub(crate) fn order(self) -> Result<GrantOrder, ErrorResponse> {
+    pub(crate) fn order(self, now: SystemTime) -> Result<GrantOrder, ErrorResponse> {
         let policy = self.policy.map(|policy| SessionPolicy::parse(&policy.to_string())).transpose();
         let policy = policy.map_err(|error| ErrorResponse::bad_request(format!("policy: {error}")))?;
         check_policies(policy.as_ref(), &self.policy_arns).map_err(ErrorResponse::bad_request)?;
+        let lifetime = lifetime(self.seconds)?;
         Ok(GrantOrder {
             name: ClientName::parse(&self.name).map_err(ErrorResponse::bad_request)?,
             identity: identity(&self.identity)?,
-            lifetime: lifetime(self.seconds)?,
+            lifetime,
+            ends: end_after(now, lifetime),
             replace: self.replace,
             policy,
             policy_arns: self.policy_arns,
@@ -140,7 +143,7 @@ mod tests {
             let request: Result<GrantBody, _> = serde_json::from_value(body);
             request
                 .map_err(|error| error.to_string())
-                .and_then(|request| request.order().map_err(|error| error.message))
+                .and_then(|request| request.order(SystemTime::UNIX_EPOCH).map_err(|error| error.message))
         };
         let good = json!({"name": "a", "identity": "web", "seconds": 60});
         assert_eq!(order(good.clone()).unwrap().lifetime, Duration::from_secs(60));

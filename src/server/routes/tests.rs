@@ -471,6 +471,7 @@ fn granted(given: GivenTime) -> (Client, SystemTime) {
         name: "grant".into(),
         identity: "b".into(),
         lifetime: given.lifetime,
+        ends: end_after(now() - given.age, given.lifetime),
         replace: false,
         policy: None,
         policy_arns: Vec::new(),
