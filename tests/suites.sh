@@ -38,8 +38,9 @@ define bench-works cargo
 define demo cargo "$python" python3-venv
 define restarts cargo "$python" python3-venv curl
 
-# Two cores and three lanes: clients mostly wait, and builds give way to them.
-builds() { lane fmt clippy release bench-instructions doc deny workflows; }
+# Two cores and three lanes: clients mostly wait, and builds give way to them. The release comes first, since two suites wait
+# for it; clippy fills what is left.
+builds() { lane fmt release bench-instructions clippy doc deny workflows; }
 program() { lane unit clients demo && after release && lane image systemd; }
 matrix() { lane six simulation bench-works; }
 # Its eight clients ask without a pause, and no request may fail: a test of the program, not of a busy machine.
