@@ -45,8 +45,8 @@ enum OwnerCommand {
     Caller(Box<str>),
 }
 
-/// Checks a request: a head as [`request_head::parse`] reads it, an empty line, and a body. An input whose length is a
-/// multiple of eight comes from a user that is not the owner.
+/// Sends one request to the control socket and checks its answer. The input is a head as [`request_head::parse`] reads it,
+/// an empty line, and a body. If its length is a multiple of eight, the sender is not the owner.
 pub fn check(data: &[u8]) {
     let at = data.windows(2).position(|two| two == b"\n\n");
     let (head, body) = at.map_or((data, &[][..]), |at| (&data[..at], &data[at + 2..]));

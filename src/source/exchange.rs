@@ -30,8 +30,7 @@ pub(crate) trait SessionExchange: Debug + Send + Sync {
     ) -> impl Future<Output = Result<Credentials, SourceError>> + Send;
 }
 
-/// A source whose credentials leave only through an exchange. It has the name, the region and the settings of the source
-/// below it.
+/// Exchanges the credentials of another source for a session. It has the name, the region and the settings of that source.
 #[derive(Debug)]
 pub(crate) struct ExchangedSource<E> {
     source: Box<dyn Source>,

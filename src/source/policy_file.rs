@@ -30,7 +30,7 @@ pub(crate) async fn read(context: &Context, path: &Path) -> Result<SessionPolicy
     };
     let contents = context.files.read(&path).await;
     let contents = contents.map_err(|error| unreadable(&error.reason().to_string()).caused_by(error))?;
-    // Who writes the policy decides what the session may do.
+    // The writer of the policy decides what the session may do.
     contents.facts.without_folders_above().trusted(&context.trust).map_err(|distrust| {
         let why = distrust.about(&path);
         SourceError::misconfigured(format!(

@@ -389,3 +389,31 @@ fn profiles_can_be_granted_too() {
     let revoked = controlled.good("DELETE", "/grants/agent", &Value::Null);
     assert_eq!((revoked["is_session"].clone(), revoked["deny_policy"].clone()), (json!(false), Value::Null));
 }
+
+#[test]
+fn revocation_stops_a_request_that_waits() {
+    let document = r#"{"Version":1,"AccessKeyId":"AKIASLOW","SecretAccessKey":"hush"}"#;
+    let slow = format!(
+        "[identities.slow]\neager = false\nsources = [{{ process = [\"sh\", \"-c\", 'echo >began; sleep 2; echo \"$0\"', \
+         '{document}'] }}]\n"
+    );
+    let controlled = Controlled::start(&(identities(&["default"]) + &slow));
+    let token = text(&controlled.grant("a", "slow", 600), "token").to_owned();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| controlled.key("/credentials", &token));
+        until("the load begins", || controlled.home.path().join("began").exists());
+        controlled.good("DELETE", "/grants/a", &Value::Null);
+        assert_eq!(waiting.join().unwrap(), "401 InvalidAuthorizationToken");
+    });
+}
+
+#[test]
+fn grant_prints_the_endpoint_of_its_keys() {
+    let store = "[identities.store]\nsources = [{ url = \"http://AKIASTORE:hush@minio.example:9000\" }]\n";
+    let controlled = Controlled::start(&(identities(&["default"]) + store));
+    let printed = controlled.home.run(&["grant", "g", "--identity", "store", "--for", "1m"], &[]);
+    for expected in ["AWS_ENDPOINT_URL_S3='http://minio.example:9000'", "AWS_EC2_METADATA_DISABLED=true"] {
+        let expected = expected.replace('\'', "");
+        assert!(printed.stdout.replace('\'', "").contains(&expected), "{expected}: {printed:?}");
+    }
+}

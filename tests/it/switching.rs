@@ -184,3 +184,21 @@ fn unset_says_if_there_is_nothing() {
     assert!(nothing.code == Some(0) && nothing.stdout.is_empty(), "{nothing:?}");
     assert!(nothing.stderr.contains("no variables of `credenza env`"), "{nothing:?}");
 }
+
+#[test]
+fn shell_of_another_user_is_not_run() {
+    let home = home();
+    let shell = home.write("shell", "#!/bin/sh\necho theirs\n");
+    fs::set_permissions(&shell, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    if std::os::unix::fs::chown(&shell, Some(65_533), None).is_err()
+        && skip("this user cannot give a file to another one")
+    {
+        return;
+    }
+    let mut command = home.command(&["exec", "dev"]);
+    command.env("SHELL", &shell).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"echo ours\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "ours\n");
+}

@@ -13,7 +13,7 @@ use crate::server::imds::session_tokens::ImdsSessionTokens;
 /// The maximum number of identities in a matrix. A wider matrix does not fit into a terminal; lists take its place.
 const MAX_COLUMNS: usize = 6;
 
-/// Explains the clients of `[clients]`. Returns true if each client can prove who it is.
+/// Explains the clients of `[clients]`. Returns true if each client has a usable token or a user.
 pub(crate) async fn explain(text: &mut String, context: &Context, config: &Config) -> bool {
     if config.clients.is_none() {
         return true;

@@ -91,7 +91,7 @@ pub(crate) async fn grant(inputs: &ControlInputs, request: &GrantCommand) -> Res
     match output(inputs, request, file, &answer) {
         Ok(output) => Ok(output),
         Err(error) => {
-            // Nobody has the token, so the grant would only take its name.
+            // No client has the token, so the grant would only take its name.
             let revoked =
                 exchange(inputs, ControlRequest::delete(format!("/grants/{}", encoded(request.name.as_str()))));
             Err(match revoked.await {

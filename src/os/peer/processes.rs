@@ -56,7 +56,7 @@ impl Drop for Process {
     }
 }
 
-/// The child of the other tests: connects, or judges who connects.
+/// The child process of the other tests. It connects, or judges the user of a connection.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "the variable is the parameter of the child")]
 fn child() {

@@ -77,7 +77,7 @@ impl ClientTable {
         })?;
         let judged = contents.facts.without_folders_above().trusted(&self.trust);
         judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(path)))?;
-        // Who can rename files in the folder could give one client the token of another.
+        // A user that can rename files in the folder could give one client the token of another.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder_facts = walk(folder).map_err(|error| std::io::Error::from(error).to_string())?.facts;
         let judged = folder_facts.without_folders_above().trusted(&self.trust);

@@ -33,9 +33,9 @@ const PURPOSE: &[u8] = b"credenza IMDS session token 1";
 
 /// Issues and verifies session tokens.
 ///
-/// The key is derived from the auth token, so that session tokens survive a restart. The SDK for Rust
-/// keeps a refused session token for six hours. With another auth token all earlier session tokens are refused.
-/// Expirations are on the wall clock, the only one that runs on between two processes.
+/// The key is derived from the auth token, so that session tokens survive a restart: the SDK for Rust keeps a refused one
+/// for six hours. With another auth token all earlier session tokens are refused. Expirations are on the wall clock,
+/// because the monotonic clock starts anew with the machine.
 pub(crate) struct ImdsSessionTokens {
     /// The key of new tokens, then those of auth tokens that are still accepted.
     keys: watch::Receiver<Arc<[hmac::Key]>>,
