@@ -153,3 +153,28 @@ fn policy_that_another_user_writes_is_not_used() {
     assert!(refused.code == Some(1) && refused.stderr.contains("belongs to user 65533"), "{refused:?}");
     assert!(sts.actions().is_empty());
 }
+
+/// The session belongs to a lease of its own for each user, and a revocation must find it.
+#[test]
+fn revocation_tells_of_the_session_of_a_user() {
+    let (home, _sts, variables) = stage();
+    let config = format!(
+        "[identities.a]\nsources = [{{ profile = \"user\" }}]\nassume = {{ role_arn = \"{ROLE}\", tags = {{ who = \"{{user}}\" }} }}\n"
+    );
+    let broker = home.serve_config(config, &variables);
+    let owner = |arguments: &[&str]| home.run(&[arguments, &["--json"]].concat(), &[]).json();
+    for (is_used, is_handed_out) in [(false, false), (true, true)] {
+        let grant = owner(&["grant", "g", "--identity", "a", "--for", "5m"]);
+        if is_used {
+            let answer = broker.get_with("/credentials", grant["token"].as_str().unwrap());
+            assert!(answer.key().is_some_and(|key| key.starts_with("ASIA")), "{}", answer.body);
+        }
+        let revoked = owner(&["revoke", "g"]);
+        assert_eq!(
+            (&revoked["is_session"], &revoked["handed_out"]),
+            (&is_handed_out.into(), &is_handed_out.into()),
+            "{revoked}"
+        );
+        assert_eq!(revoked["deny_policy"].is_object(), is_handed_out, "{revoked}");
+    }
+}
