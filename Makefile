@@ -106,6 +106,10 @@ matrix: $(STAMP) debug-binary ## real clients on every way in, each cell a run; 
 six: $(STAMP) debug-binary ## the matrix of the six most used clients: boto3, AWS CLI v2, JavaScript v3, Rust, Go v2, Java v2
 	@CARGO_TARGET_DIR="$(RUST_CLIENT_TARGET)" $(VENV)/bin/python tests/clients/matrix/run.py --six $(ARGS)
 
+.PHONY: six-brief
+six-brief: ## the same clients: every behaviour on the full URI, two on each other protocol
+	@$(MAKE) six ARGS=--brief
+
 demo: $(STAMP) debug-binary ## the main use case on real parts in half a minute; KEEP=1 leaves it running
 	@$(VENV)/bin/python tests/clients/demo.py
 
@@ -134,8 +138,8 @@ bench: static ## every target beside a bare hyper server, the AWS CLI and boto3,
 	@"$(BENCH_TARGET)/release/bench" --program "$(STATIC_BIN)" $(BESIDE) $(if $(ARGS),$(ARGS),--write docs/PERFORMANCE.md)
 
 bench-works: debug-binary ## a test of the benchmark, too short for meaningful numbers
-	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --locked --manifest-path benches/Cargo.toml
-	@"$(BENCH_TARGET)/debug/bench" --program "$(CREDENZA_BIN)" $(BESIDE) --rounds 1 --turn 100 --scale 0.002
+	@CARGO_TARGET_DIR="$(BENCH_TARGET)" cargo build --release --locked --manifest-path benches/Cargo.toml
+	@"$(BENCH_TARGET)/release/bench" --program "$(CREDENZA_BIN)" $(BESIDE) --rounds 1 --turn 100 --scale 0.002
 
 install: ## program, units, completions and manual pages below PREFIX (/usr/local); DESTDIR for packagers
 	@# Under sudo there is often no cargo: the existing build is installed then.

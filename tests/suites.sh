@@ -29,7 +29,7 @@ define deny cargo "$python" python3-venv
 define workflows go
 define clients cargo "$python" python3-venv
 # Of its six clients it skips those that cannot run here; with CI=true each of them is a failure.
-define six cargo "$python" python3-venv
+define six-brief cargo "$python" python3-venv
 define release cargo
 define bench-instructions cargo valgrind
 define image cargo root "$python" python3-venv podman buildah runc catatonit jq unshare ip iptables socat curl openssl
@@ -40,9 +40,9 @@ define restarts cargo "$python" python3-venv curl
 
 # Two cores and three lanes: clients mostly wait, and builds give way to them. The release comes first, since two suites wait
 # for it; clippy fills what is left.
-builds() { lane fmt release bench-instructions clippy doc deny workflows; }
+builds() { lane fmt release bench-instructions bench-works clippy doc deny workflows; }
 program() { lane unit clients demo && after release && lane image systemd; }
-matrix() { lane six simulation bench-works; }
+matrix() { lane six-brief simulation; }
 # Its eight clients ask without a pause, and no request may fail: a test of the program, not of a busy machine.
 alone() { lane restarts; }
 # Their processes have the lowest priority.

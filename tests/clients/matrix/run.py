@@ -1,6 +1,6 @@
 """`make matrix`: real clients × ways × behaviours, each cell a run of its own, and one table at the end.
 
-    .venv/bin/python tests/clients/matrix/run.py [--six] [--clients a,b] [--ways …] [--columns …] [--jobs N]
+    .venv/bin/python tests/clients/matrix/run.py [--six [--brief]] [--clients a,b] [--ways …] [--columns …] [--jobs N]
 
 A row is a client on one way. Rows run in parallel, each in a network namespace (see namespace.py). The output of a
 failed cell's client and broker stays in a folder. Needs CREDENZA_BIN. With CI=true a client or way that cannot run is a
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import client  # noqa: E402
 import namespace  # noqa: E402
 import table  # noqa: E402
-from cells import CELLS, has  # noqa: E402
+from cells import CELLS, has, is_brief  # noqa: E402
 from client import Client, Missing, NotInstalled  # noqa: E402
 from counterparts import BUCKET, Counterparts  # noqa: E402
 from row import Cell  # noqa: E402
@@ -90,7 +90,11 @@ class Runner:
                 done.result()
 
     def columns(self, it: Client, way: str) -> list[str]:
-        return [column for column in self.given.columns if has(it, way, column)]
+        return [
+            column
+            for column in self.given.columns
+            if has(it, way, column) and (is_brief(way, column) or not self.given.brief)
+        ]
 
     def row(self, it: Client, way: str, there: Counterparts) -> None:
         folder = self.folder / it.name / way
@@ -133,7 +137,8 @@ class Runner:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="real clients × ways in × what has to work")
     words = {"type": lambda text: text.split(",")}
-    parser.add_argument("--six", action="store_true", help="the six clients of `make test`")
+    parser.add_argument("--six", action="store_true", help="the six most used clients")
+    parser.add_argument("--brief", action="store_true", help="only the cells of `make test`")
     parser.add_argument("--clients", **words, help=f"of {', '.join(client.names())}")
     parser.add_argument("--ways", **words, default=list(WAYS), help=f"of {', '.join(WAYS)}")
     parser.add_argument("--columns", **words, default=list(CELLS), help=f"of {', '.join(CELLS)}")
@@ -144,7 +149,7 @@ def arguments() -> argparse.Namespace:
     for asked, known in ((given.clients or [], client.names()), (given.ways, list(WAYS)), (given.columns, list(CELLS))):
         if unknown := set(asked) - set(known):
             parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(known)}")
-    given.part = bool(given.six or given.clients or given.ways != list(WAYS) or given.columns != list(CELLS))
+    given.part = bool(given.six or given.brief or given.clients or given.ways != list(WAYS) or given.columns != list(CELLS))
     if given.part and (given.write or given.troubleshooting):
         parser.error("--write and --troubleshooting take a run of everything")
     return given
