@@ -123,6 +123,8 @@ pub(crate) struct Supervisor {
 
 struct RunningRefresher {
     identity: Identity,
+    /// The client that a session for a single user counts for.
+    client: Option<Box<str>>,
     handle: LeaseHandle,
     task: AbortHandle,
 }
@@ -361,7 +363,7 @@ impl Supervisor {
         let task = self.tasks.spawn(refresher.run());
         let handle = handle.with_names(names);
         let handle = if is_permanent { handle.without_idle_stop() } else { handle };
-        RunningRefresher { identity, handle, task }
+        RunningRefresher { identity, client: None, handle, task }
     }
 
     fn report_end(&self, id: tokio::task::Id, why: String) -> RefresherEnded {

@@ -180,7 +180,7 @@ impl ControlServer {
             // A grant that cannot be narrowed is refused here, and not at its first request. It replaces no grant then.
             let user = user.map(accounts::user_name);
             let key = self.leases.registry.key_for(&order.identity, order.name.as_str(), user.as_deref());
-            self.leases.lease_of(&key.narrowed_further(&narrowing)).await?;
+            self.leases.lease_of(&key.narrowed_further(&narrowing), order.name.as_str()).await?;
         }
         let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
         let state =

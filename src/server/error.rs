@@ -61,6 +61,15 @@ impl ErrorResponse {
         self.code == IDENTITY_NOT_FOUND
     }
 
+    /// Refuses one more session to a client that holds too many. It passes when one of them is idle.
+    pub(crate) fn too_many_sessions(name: &IdentityName) -> Self {
+        let message = format!(
+            "identity {name}: this client holds a session for each of too many users; try again in five minutes, when unused ones \
+             make room, or give groups of users clients of their own"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "TooManySessions", message)
+    }
+
     /// Refuses an identity without telling the client if it exists.
     pub(crate) fn identity_not_allowed(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the client of this token may not have it");

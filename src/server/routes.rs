@@ -225,7 +225,7 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         return ErrorResponse::identity_not_allowed(&identity).into();
     }
     let key = state.lease_key(&client, &identity, user);
-    let lease = match state.leases.lease_of(&key).await {
+    let lease = match state.leases.lease_of(&key, client.name.as_str()).await {
         Ok(lease) => lease,
         Err(error) => return error.into(),
     };
