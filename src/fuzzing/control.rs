@@ -286,8 +286,8 @@ fn reply_of_supervisor(command: SupervisorCommand) -> Option<OwnerCommand> {
             drop(reply.send(None));
             Some(OwnerCommand::Caller(identity.as_str().into()))
         }
-        // A revocation has this effect.
-        SupervisorCommand::DropClient(_) => None,
+        // A revocation and a refused grant have this effect.
+        SupervisorCommand::DropSessions(_) => None,
         SupervisorCommand::Replace(_)
         | SupervisorCommand::Refused(_)
         | SupervisorCommand::Reload

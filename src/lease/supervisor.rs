@@ -6,6 +6,7 @@ mod caller;
 mod demand;
 mod inherit;
 mod mfa;
+pub(crate) mod session_filter;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use crate::lease::registry::{LeaseDemand, LeaseHandles, LeaseRegistry};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::lease::supervisor::inherit::may_inherit;
 use crate::lease::supervisor::mfa::SentCodes;
+use crate::lease::supervisor::session_filter::SessionFilter;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -47,8 +49,8 @@ pub(crate) enum SupervisorCommand {
     Reload,
     /// Replies when the commands before this one are executed.
     Applied(oneshot::Sender<()>),
-    /// Stops the refreshers of the leases that belong to this client alone.
-    DropClient(Box<str>),
+    /// Stops the refreshers of sessions that their clients may not have any more.
+    DropSessions(SessionFilter),
     /// Obtains a session with MFA for an identity. Replies with the expiration of the session.
     Mfa {
         identity: IdentityName,
@@ -205,11 +207,10 @@ impl Supervisor {
                 self.config_error.send_replace(Some(why));
             }
             SupervisorCommand::Applied(reply) => drop(reply.send(())),
-            SupervisorCommand::DropClient(client) => {
-                let is_its_own = |key: &Arc<NarrowedIdentity>| key.narrowing.client.as_deref() == Some(&*client);
-                let dropped: Vec<_> = self.narrowed.extract_if(.., |key, _| is_its_own(key)).collect();
-                self.publish();
-                dropped.iter().for_each(|(_, running)| running.task.abort());
+            SupervisorCommand::DropSessions(filter) => {
+                if self.stop_narrowed(|session, _| filter.matches(session)) {
+                    self.publish();
+                }
             }
             SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
             SupervisorCommand::Caller { identity, reply } => self.ask_for_caller(&identity, reply),

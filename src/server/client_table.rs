@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::lease::registry::LeaseRegistry;
+use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -127,9 +128,15 @@ impl ClientTable {
         &self.reported
     }
 
-    /// Follows the token files and executes commands, for ever.
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<ClientCommand>, mut registry: LeaseRegistry) {
+    /// Follows the token files and executes commands, for ever. Sessions of clients that are gone are dropped.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<ClientCommand>,
+        mut registry: LeaseRegistry,
+        supervisor: mpsc::Sender<SupervisorCommand>,
+    ) {
         loop {
+            let before = Arc::clone(&self.published.borrow());
             let switch_end = self.switched.as_ref().and_then(|(_, end)| Some(end.as_ref()?.1));
             let ends = self.histories.values().filter_map(TokenHistory::next_end);
             let next_end = ends.chain(self.grants.next_end()).chain(switch_end).min();
@@ -141,7 +148,14 @@ impl ClientTable {
             };
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.execute(command).await,
+                    Some(command) => {
+                        // The control socket drops the sessions of a revoked grant after a look at them.
+                        let is_revocation = matches!(command, ClientCommand::Revoke(..));
+                        self.execute(command, &before, &supervisor).await;
+                        if is_revocation {
+                            continue;
+                        }
+                    }
                     None => return,
                 },
                 Ok(()) = registry.handles.changed() => self.drop_grants_without_identity(&registry),
@@ -149,14 +163,33 @@ impl ClientTable {
                 () = self.files.changed() => self.read().await,
                 () = ended => self.publish(),
             }
+            self.drop_lost_sessions(&before, &supervisor).await;
         }
     }
 
-    async fn execute(&mut self, command: ClientCommand) {
+    /// Drops the sessions that clients had before, and may not have now. Nobody gets them, so that they need no renewal.
+    async fn drop_lost_sessions(&self, before: &Clients, supervisor: &mpsc::Sender<SupervisorCommand>) {
+        let clients = Arc::clone(&self.published.borrow());
+        if let Some(lost) = clients.lost_since(before) {
+            // A supervisor that has ended renews nothing.
+            let _ = supervisor.send(SupervisorCommand::DropSessions(lost)).await;
+        }
+    }
+
+    async fn execute(
+        &mut self,
+        command: ClientCommand,
+        before: &Clients,
+        supervisor: &mpsc::Sender<SupervisorCommand>,
+    ) {
         // An asker that has gone misses its reply, and no more.
         match command {
             ClientCommand::Check(settings, reply) => drop(reply.send(self.check(settings).await)),
-            ClientCommand::Replace(settings, reply) => drop(reply.send(self.replace(settings).await)),
+            ClientCommand::Replace(settings, reply) => {
+                let replaced = self.replace(settings).await;
+                self.drop_lost_sessions(before, supervisor).await;
+                drop(reply.send(replaced));
+            }
             ClientCommand::Grant(order, reply) => drop(reply.send(self.grant(order))),
             ClientCommand::Revoke(name, reply) => {
                 let revoked = self.grants.revoke(&name);

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::lease::key::NarrowedIdentity;
+use crate::lease::supervisor::session_filter::SessionFilter;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
@@ -76,6 +78,16 @@ impl Client {
 
     pub(crate) fn may_have(&self, identity: &IdentityName) -> bool {
         self.identities.contains(identity.as_str())
+    }
+
+    /// Returns true if this client gets a session of this identity and with these policies and times.
+    fn may_hold(&self, session: &NarrowedIdentity) -> bool {
+        let none = Narrowing::default();
+        let (own, of_session) = (self.narrowing.as_deref().unwrap_or(&none), &session.narrowing);
+        self.may_have(&session.identity)
+            && own.policy == of_session.policy
+            && own.policy_arns == of_session.policy_arns
+            && own.until == of_session.until
     }
 
     /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
@@ -193,6 +205,27 @@ impl Clients {
     pub(crate) fn by_name(&self) -> HashMap<&ClientName, &Arc<Client>> {
         let all = self.by_digest.iter().map(|known| &known.client).chain(self.by_user.iter().map(|(_, known)| known));
         all.map(|client| (&client.name, client)).collect()
+    }
+
+    /// Returns a filter for the sessions that clients had before, and may not have now. `None` if no client has lost anything.
+    /// A session that names its user alone stays as long as a client may have its identity.
+    pub(crate) fn lost_since(self: &Arc<Self>, before: &Self) -> Option<SessionFilter> {
+        let (known, now) = (before.by_name(), self.by_name());
+        let is_another =
+            |(name, client): &(&&ClientName, &&Arc<Client>)| now.get(**name).is_none_or(|now| ***client != **now);
+        let changed: BTreeSet<ClientName> = known.iter().filter(is_another).map(|(name, _)| (*name).clone()).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let clients = Arc::clone(self);
+        Some(SessionFilter::new(move |session| match &session.narrowing.client {
+            Some(name) => {
+                let holds =
+                    || clients.by_name().get(&ClientName::from(&**name)).is_some_and(|now| now.may_hold(session));
+                changed.iter().any(|changed| changed.as_str() == &**name) && !holds()
+            }
+            None => !clients.by_name().values().any(|client| client.may_hold(session)),
+        }))
     }
 
     /// Returns the names of the clients, without grants.
@@ -356,6 +389,53 @@ mod tests {
             assert_eq!(target, expected, "{clients:?} {client:?} {name}");
         }
         assert!(grant.has_ended(now + HOUR) && !grant.has_ended(now) && !all.has_ended(now));
+    }
+
+    #[test]
+    fn client_loses_its_sessions_with_its_identities() {
+        let only = |name: &str, patterns: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| NamePattern::new(pattern).unwrap()).collect();
+            Client::new(name.into(), AllowedIdentities::of_patterns(&patterns))
+        };
+        let ends = |policy_arn: &str, seconds| Narrowing {
+            policy_arns: vec![policy_arn.into()],
+            until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+            ..Narrowing::default()
+        };
+        let grant = |narrowing| Client { narrowing: Some(Arc::new(narrowing)), ..only("g", &["web"]) };
+        let table = |clients: &[Client]| {
+            let proof = |client: &Client| ClientProof {
+                token: Some(token(client.name.as_str().len()).into()),
+                users: None,
+                client: Arc::new(client.clone()),
+            };
+            Arc::new(Clients::new(clients.iter().map(proof)))
+        };
+        let session = |client: Option<&str>, user: Option<&str>, identity: &str, narrowing: Narrowing| {
+            let narrowing = Narrowing { client: client.map(Into::into), user: user.map(Into::into), ..narrowing };
+            NarrowedIdentity { identity: identity.into(), narrowing }
+        };
+        let plain = Narrowing::default;
+        let before = table(&[only("aa", &["web", "job"]), only("bbb", &["web"]), grant(ends("p", 60))]);
+        let after = table(&[only("aa", &["web"]), grant(ends("p", 90)), only("dddd", &["w*"])]);
+        let filter = after.lost_since(&before).unwrap();
+        for (session, is_lost) in [
+            (session(Some("aa"), None, "web", plain()), false),
+            (session(Some("aa"), Some("ann"), "job", plain()), true),
+            (session(Some("bbb"), None, "web", plain()), true),
+            (session(Some("g"), None, "web", ends("p", 60)), true),
+            (session(Some("g"), None, "web", ends("p", 90)), false),
+            (session(Some("g"), None, "web", ends("q", 90)), true),
+            (session(Some("g"), None, "web", plain()), true),
+            // A grant that is about to be given has a session first.
+            (session(Some("new"), None, "web", ends("p", 60)), false),
+            (session(None, Some("ann"), "web", plain()), false),
+            (session(None, Some("ann"), "job", plain()), true),
+        ] {
+            assert_eq!(filter.matches(&session), is_lost, "{session:?}");
+        }
+        assert!(after.lost_since(&after).is_none());
+        assert!(table(&[only("aa", &["*"]), only("new", &["*"])]).lost_since(&table(&[only("aa", &["*"])])).is_none());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::cache::key::CacheKey;
 use crate::context::mfa_sessions::MfaSessions;
 use crate::lease::key::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
+use crate::lease::supervisor::session_filter::SessionFilter;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
@@ -212,7 +213,8 @@ impl ControlServer {
         let ends = if is_session { &sessions } else { &keys };
         let end = ends.iter().filter_map(|lease| lease.expiration).max();
         // No client gets the sessions of the grant any more, so they need no renewal.
-        let _ = self.supervisor.send(SupervisorCommand::DropClient(grant.name.as_str().into())).await;
+        let sessions = SessionFilter::of_client(grant.name.as_str());
+        let _ = self.supervisor.send(SupervisorCommand::DropSessions(sessions)).await;
         body(&json!({
             "name": grant.name.as_str(),
             "identity": grant.identity.as_str(),

@@ -91,6 +91,14 @@ impl LeaseLookup {
         }
     }
 
+    /// Makes the session of a client that is gone count as unused, so that it is dropped soon. It may have been opened after the
+    /// other sessions of the client were dropped.
+    pub(crate) fn give_up(&self, key: &LeaseKey) {
+        if let (LeaseKey::Narrowed(_), Some(handle)) = (key, self.registry.lookup(key)) {
+            handle.record_use(SystemTime::UNIX_EPOCH);
+        }
+    }
+
     /// Makes the refreshers of these identities load missing regions, and waits for them until `deadline`.
     pub(crate) async fn load_regions(&self, handles: &mut [&mut LeaseHandle], deadline: Instant) {
         for handle in handles.iter() {

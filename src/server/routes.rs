@@ -234,6 +234,7 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
     let is_removed =
         !Arc::ptr_eq(&clients, &after) && after.by_name().get(&client.name).is_none_or(|known| **known != client);
     if is_removed || client.has_ended(state.leases.now()) {
+        state.leases.give_up(&key);
         return ErrorResponse::from(Refusal::WrongToken).into();
     }
     json(StatusCode::OK, latest.map_or_else(|| lease.body.clone(), |latest| lease.body_until(latest)))

@@ -27,6 +27,9 @@ impl Supervisor {
             LeaseKey::Identity(name) => self.running.get(name),
             LeaseKey::Narrowed(narrowed) => self.narrowed.get(narrowed),
         };
+        if reply.is_closed() {
+            return;
+        }
         if let Some(running) = running {
             let _ = reply.send(Ok(running.handle.clone()));
             return;
@@ -119,7 +122,7 @@ impl Supervisor {
     }
 
     /// Stops these refreshers of narrowed identities. Returns true if there were any; the caller publishes.
-    fn stop_narrowed(&mut self, matches: impl Fn(&NarrowedIdentity, &RunningRefresher) -> bool) -> bool {
+    pub(super) fn stop_narrowed(&mut self, matches: impl Fn(&NarrowedIdentity, &RunningRefresher) -> bool) -> bool {
         let stopped: Vec<_> = self.narrowed.extract_if(.., |narrowed, running| matches(narrowed, running)).collect();
         for (narrowed, running) in &stopped {
             let client = narrowed.narrowing.client.as_deref();
