@@ -130,6 +130,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         loader,
         context: reload_context,
         config,
+        generation: 0,
         supervisor: commands.clone(),
         clients: client_commands,
         reloads: reload_receiver,

@@ -266,7 +266,7 @@ fn reply(command: ClientCommand, now: SystemTime) -> OwnerCommand {
             drop(reply.send(rotated));
             OwnerCommand::Rotate(client)
         }
-        ClientCommand::Check(..) | ClientCommand::Replace(..) => panic!("no request replaces the clients"),
+        ClientCommand::Prepare(..) | ClientCommand::Replace(..) => panic!("no request replaces the clients"),
     }
 }
 

@@ -67,6 +67,8 @@ pub(crate) struct LeaseHandles {
     pub(crate) narrowed: HashMap<Arc<NarrowedIdentity>, LeaseHandle>,
     /// True if the sessions of an identity name the user of their client.
     pub(crate) needs_users: bool,
+    /// The number of the configuration that these identities come from. It grows with each reload.
+    pub(crate) generation: u64,
 }
 
 impl LeaseHandles {

@@ -78,6 +78,8 @@ pub(crate) struct Generation {
     pub(crate) profiles: Option<ServedProfiles>,
     /// True if single clients may have single identities.
     pub(crate) has_clients: bool,
+    /// The number of this configuration. It grows with each reload, and the clients of the configuration have it too.
+    pub(crate) number: u64,
 }
 
 impl Generation {
@@ -86,6 +88,7 @@ impl Generation {
             identities: config.identities.clone(),
             profiles: config.profiles.clone(),
             has_clients: config.clients.is_some(),
+            number: 0,
         }
     }
 }
@@ -108,6 +111,8 @@ pub(crate) struct RefresherEnded(IdentityName, String);
 
 pub(crate) struct Supervisor {
     context: Context,
+    /// The number of the configuration in use.
+    generation: u64,
     profiles: Option<ServedProfiles>,
     running: BTreeMap<IdentityName, RunningRefresher>,
     /// The refreshers of single clients, grants and commands.
@@ -145,6 +150,7 @@ impl Supervisor {
         };
         let mut supervisor = Self {
             context,
+            generation: generation.number,
             profiles: None,
             running: BTreeMap::new(),
             narrowed: BTreeMap::new(),
@@ -245,7 +251,8 @@ impl Supervisor {
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its
     /// old lease until the first load of the new chain has ended.
-    fn replace(&mut self, Generation { identities, profiles, has_clients }: Generation) {
+    fn replace(&mut self, Generation { identities, profiles, has_clients, number }: Generation) {
+        self.generation = number;
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
             let old = before.remove(&name);
@@ -343,7 +350,8 @@ impl Supervisor {
         let narrowed =
             self.narrowed.iter().map(|(narrowed, running)| (LeaseKey::Narrowed(Arc::clone(narrowed)), running));
         let handles = identities.chain(narrowed).map(|(key, running)| (key, running.handle.clone()));
-        self.handles.send_replace(Arc::new(handles.collect()));
+        let handles = LeaseHandles { generation: self.generation, ..handles.collect() };
+        self.handles.send_replace(Arc::new(handles));
     }
 
     fn spawn(&mut self, key: LeaseKey, identity: Identity, inherited: Option<Arc<Lease>>) -> RunningRefresher {

@@ -85,6 +85,10 @@ pub(crate) struct ClientTable {
     grants: Grants,
     /// The identity that `default` means, with the end of the time on both clocks.
     switched: Option<(IdentityName, Option<(SystemTime, Instant)>)>,
+    /// The clients for the next configuration, with their tokens.
+    prepared: Option<(ClientSettings, BTreeMap<ClientName, TokenHistory>)>,
+    /// The number of the configuration in use.
+    generation: u64,
     clock: Clock,
     /// The keys of IMDS session tokens, which follow the auth token.
     imds_keys: SigningKeys,
@@ -112,6 +116,8 @@ impl ClientTable {
             reported: BTreeMap::new(),
             grants: Grants::default(),
             switched: None,
+            prepared: None,
+            generation: 0,
             clock,
             imds_keys,
             published,
@@ -184,11 +190,13 @@ impl ClientTable {
     ) {
         // An asker that has gone misses its reply, and no more.
         match command {
-            ClientCommand::Check(settings, reply) => drop(reply.send(self.check(settings).await)),
-            ClientCommand::Replace(settings, reply) => {
-                let replaced = self.replace(settings).await;
+            ClientCommand::Prepare(settings, reply) => drop(reply.send(self.prepare(settings).await)),
+            ClientCommand::Replace(generation, reply) => {
+                self.replace(generation);
                 self.drop_lost_sessions(before, supervisor).await;
-                drop(reply.send(replaced));
+                let _ = reply.send(());
+                // Follow the new files, and those that have changed since.
+                self.read().await;
             }
             ClientCommand::Grant(order, reply) => drop(reply.send(self.grant(order))),
             ClientCommand::Revoke(name, reply) => {
@@ -249,25 +257,25 @@ impl ClientTable {
         end
     }
 
-    /// Checks that the clients of these settings have different tokens.
-    async fn check(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
+    /// Reads the tokens of these clients, which must be different, for [`ClientTable::replace`].
+    async fn prepare(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
         let before = std::mem::replace(&mut self.settings, settings);
         let histories = self.histories.clone();
         self.read_tokens().await;
         let shared = self.shared_token();
-        (self.settings, self.histories) = (before, histories);
+        let prepared =
+            (std::mem::replace(&mut self.settings, before), std::mem::replace(&mut self.histories, histories));
+        self.prepared = shared.is_none().then_some(prepared);
         self.read().await;
         shared.map_or(Ok(()), Err)
     }
 
-    async fn replace(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
-        let before = std::mem::replace(&mut self.settings, settings);
-        let histories = self.histories.clone();
-        self.read_tokens().await;
-        if let Some(shared) = self.shared_token() {
-            (self.settings, self.histories) = (before, histories);
-            self.read().await;
-            return Err(shared);
+    /// Replaces the clients by those that were prepared. The identities of the same configuration are in use, and requests wait
+    /// until the clients are.
+    fn replace(&mut self, generation: u64) {
+        self.generation = generation;
+        if let Some((settings, histories)) = self.prepared.take() {
+            (self.settings, self.histories) = (settings, histories);
         }
         // Sessions and logs tell clients and grants apart by their names.
         let is_client = |name: &ClientName| self.settings.clients.iter().any(|setting| setting.client.name == *name);
@@ -275,7 +283,6 @@ impl ClientTable {
             tracing::warn!(grant = %name, "the grant has ended: a client of the new configuration has its name");
         }
         self.publish();
-        Ok(())
     }
 
     async fn read(&mut self) {
@@ -337,7 +344,7 @@ impl ClientTable {
         let default_identity = (switched.is_some() || self.settings.switchable)
             .then_some(DefaultIdentity { switched, lifetime: self.settings.switch_lifetime });
         let mut clients = Clients::new(proofs);
-        clients.default_identity = default_identity;
+        (clients.default_identity, clients.generation) = (default_identity, self.generation);
         self.published.send_replace(Arc::new(clients));
     }
 }

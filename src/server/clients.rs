@@ -132,6 +132,8 @@ pub(crate) struct Clients {
     needs_users: bool,
     /// The identity that `default` means, if it is or may be another one.
     pub(crate) default_identity: Option<DefaultIdentity>,
+    /// The number of the configuration that these clients come from. Identities of a later one are not theirs.
+    pub(crate) generation: u64,
 }
 
 /// The identity that `default` means for clients that may have more than one.
@@ -266,6 +268,14 @@ impl Clients {
         target
     }
 
+    /// Returns true if this is still a client, and this user may still be it.
+    pub(crate) fn still_has(&self, client: &Client, user: Option<u32>) -> bool {
+        let may_be = |users: &Arc<[u32]>| user.is_some_and(|user| users.contains(&user));
+        let mut by_token = self.by_digest.iter().filter(|known| *known.client == *client);
+        by_token.any(|known| known.users.as_ref().is_none_or(may_be))
+            || self.by_user.iter().any(|(known, of)| user == Some(*known) && **of == *client)
+    }
+
     /// Returns the client that is known by its user alone.
     pub(crate) fn of_user(&self, user: Option<u32>) -> Option<&Arc<Client>> {
         let user = user?;
@@ -336,6 +346,9 @@ mod tests {
         }
         for (user, holds) in [(Some(7), true), (Some(8), true), (Some(33), false), (Some(0), false), (None, false)] {
             assert_eq!(clients.of_user(user).is_some(), holds, "{user:?}");
+            assert_eq!(clients.still_has(&named("job"), user), holds, "{user:?}");
+            assert_eq!(clients.still_has(&named("web"), user), user == Some(33), "{user:?}");
+            assert!(!clients.still_has(&named("other"), user), "{user:?}");
         }
     }
 

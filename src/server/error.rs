@@ -155,6 +155,11 @@ impl ErrorResponse {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
     }
 
+    /// Tells the client that a reload is not complete.
+    pub(crate) fn reloading() -> Self {
+        Self::new(UNAVAILABLE.0, UNAVAILABLE.1, "the broker is loading a new configuration; request again")
+    }
+
     /// Tells the client that the daemon is stopping.
     pub(crate) fn stopping(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the broker is stopping");

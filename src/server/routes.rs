@@ -36,6 +36,10 @@ use crate::server::status;
 /// The longest time that `/status` waits for missing regions to load.
 const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The longest time that a request waits for the clients of a new configuration. They come within a millisecond, because
+/// their tokens were read before.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(4);
+
 #[derive(Debug)]
 pub(crate) struct RouteState {
     pub(crate) leases: LeaseLookup,
@@ -138,8 +142,9 @@ impl Routes {
         B::Error: Into<axum::BoxError>,
     {
         let (mut parts, body) = request.into_parts();
-        let (clients, handles) = &mut *self.published.borrow_mut();
-        let clients = clients.now();
+        let mut published = self.published.borrow_mut();
+        let (clients, handles) = &mut *published;
+        let (clients, handles) = (clients.now(), handles.now());
         let authorized_as = match authorize(&parts, &self.state.hosts, clients, user) {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {
@@ -154,13 +159,35 @@ impl Routes {
         if let Some(client) = client {
             tracing::debug!(path = %Escaped(parts.uri.path()), client = %client.name, "request");
             authorized(client);
-            if let Some(body) = self.state.held_body(&parts, client, clients, handles.now()) {
+            if clients.generation != handles.generation {
+                drop(published);
+                return self.answer_after_reload(http::Request::from_parts(parts, body), user);
+            }
+            if let Some(body) = self.state.held_body(&parts, client, clients, handles) {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
         parts.extensions.insert(Requester { client: client.cloned(), user });
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
+    }
+
+    /// Answers a request that came while a reload had replaced the identities, and not yet the clients: it waits for them, and
+    /// is judged anew.
+    #[cold]
+    fn answer_after_reload<B>(&self, request: http::Request<B>, user: Option<u32>) -> AnswerFuture
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
+        fn known_already(_: &Arc<Client>) {}
+        let routes = self.clone();
+        AnswerFuture::Later(Box::pin(async move {
+            match routes.state.settled_clients().await {
+                Ok(_) => routes.answer(request, user, known_already).wait().await,
+                Err(error) => Ok(Response::from(error).map(Either::Right)),
+            }
+        }))
     }
 }
 
@@ -182,6 +209,19 @@ impl RouteState {
             return None;
         }
         handles.body(name, self.leases.now())
+    }
+
+    /// Returns the clients that go with the identities in use. During a reload it waits for them.
+    ///
+    /// # Errors
+    /// If they do not come in time.
+    async fn settled_clients(&self) -> Result<Arc<Clients>, ErrorResponse> {
+        let (handles, mut clients) = (&self.leases.registry.handles, self.clients.clone());
+        let settled = clients.wait_for(|clients| clients.generation >= handles.borrow().generation);
+        match tokio::time::timeout(RELOAD_TIMEOUT, settled).await {
+            Ok(Ok(clients)) => Ok(Arc::clone(&clients)),
+            Ok(Err(_)) | Err(_) => Err(ErrorResponse::reloading()),
+        }
     }
 
     /// Returns the key of the lease that this client gets of an identity.
@@ -229,10 +269,12 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
         Ok(lease) => lease,
         Err(error) => return error.into(),
     };
-    // A grant may end, and a client may be removed, while its request waits.
-    let after = Arc::clone(&state.clients.borrow());
-    let is_removed =
-        !Arc::ptr_eq(&clients, &after) && after.by_name().get(&client.name).is_none_or(|known| **known != client);
+    // A grant may end, and a client may be removed, while its request waits. The lease may be one of a new configuration.
+    let after = match state.settled_clients().await {
+        Ok(after) => after,
+        Err(error) => return error.into(),
+    };
+    let is_removed = !Arc::ptr_eq(&clients, &after) && !after.still_has(&client, user);
     if is_removed || client.has_ended(state.leases.now()) {
         state.leases.give_up(&key);
         return ErrorResponse::from(Refusal::WrongToken).into();
