@@ -140,7 +140,7 @@ impl ControlServer {
         let registry = &self.leases.registry;
         let mut identities: Vec<_> = {
             let handles = registry.handles.borrow();
-            handles.iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
+            handles.iter().map(|(name, handle)| (name.clone(), handle.state())).collect()
         };
         identities.sort_by(|a, b| a.0.cmp(&b.0));
         let document = StatusDocument::new(registry, self.started, self.leases.now(), &identities, |_| true);

@@ -225,13 +225,30 @@ impl RouteState {
     }
 
     /// Returns the key of the lease that this client gets of an identity.
-    fn lease_key(&self, client: &Client, identity: &IdentityName, user: Option<u32>) -> LeaseKey {
-        let user = user.map(accounts::user_name);
-        let key = self.leases.registry.key_for(identity, client.name.as_str(), user.as_deref());
+    fn lease_key(&self, client: &Client, identity: &IdentityName, user: Option<&str>) -> LeaseKey {
+        let key = self.leases.registry.key_for(identity, client.name.as_str(), user);
         match &client.narrowing {
             Some(narrowing) => key.narrowed_further(narrowing),
             None => key,
         }
+    }
+
+    /// Returns the state of the lease that this client gets of an identity, whose own lease has `handle`. Without a request the
+    /// session of a client is not loaded.
+    fn own_state(
+        &self,
+        client: &Client,
+        user: Option<&str>,
+        (identity, handle): (IdentityName, LeaseHandle),
+    ) -> (IdentityName, Arc<LeaseState>) {
+        let shared = handle.state();
+        let key = self.lease_key(client, &identity, user);
+        if matches!(key, LeaseKey::Identity(_)) {
+            return (identity, shared);
+        }
+        let own = self.leases.registry.lookup(&key).map(|own| LeaseState::clone(&own.state())).unwrap_or_default();
+        let LeaseState { eager, is_profile, ref region, .. } = *shared;
+        (identity, Arc::new(LeaseState { eager, is_profile, region: region.clone(), ..own }))
     }
 
     /// Returns the identities that this client may have, by name.
@@ -264,7 +281,7 @@ async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> 
     if !client.may_have(&identity) {
         return ErrorResponse::identity_not_allowed(&identity).into();
     }
-    let key = state.lease_key(&client, &identity, user);
+    let key = state.lease_key(&client, &identity, user.map(accounts::user_name).as_deref());
     let lease = match state.leases.lease_of(&key, client.name.as_str()).await {
         Ok(lease) => lease,
         Err(error) => return error.into(),
@@ -329,8 +346,8 @@ async fn readyz(State(state): State<Arc<RouteState>>, request: Request) -> Respo
 }
 
 async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let client = match Requester::client(&request) {
-        Ok((client, _)) => Arc::clone(client),
+    let (client, user) = match Requester::client(&request) {
+        Ok((client, user)) => (Arc::clone(client), user.map(accounts::user_name)),
         Err(error) => return error.into(),
     };
     let mut identities = state.identities(&client);
@@ -338,6 +355,8 @@ async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Respo
     let mut handles: Vec<_> = identities.iter_mut().map(|(_, handle)| handle).collect();
     state.leases.load_regions(&mut handles, deadline).await;
     let may_have = |name: &IdentityName| client.may_have(name);
+    let own_state = |identity| state.own_state(&client, user.as_deref(), identity);
+    let identities: Vec<_> = identities.into_iter().map(own_state).collect();
     let (started, now) = (state.started, state.leases.now());
     let mut shown = status::StatusDocument::new(&state.leases.registry, started, now, &identities, may_have);
     if client.name.as_str() != ClientName::OWNER {

@@ -99,3 +99,23 @@ fn session_of_a_grant_that_is_over_is_not_renewed() {
     all.sort();
     assert_eq!(all, ["kept", "kept", "replaced", "replaced"], "one session of the replaced grant is left");
 }
+
+#[test]
+fn status_shows_a_client_its_own_session() {
+    let home = Home::new();
+    let (_sts, broker) = serve(&home, &[("one", "prod"), ("two", "prod")]);
+    let shown = |client: &str| {
+        let prod = broker.get_with("/status", &token(client)).json()["identities"]["prod"].clone();
+        (prod["state"].as_str().unwrap().to_owned(), prod["access_key_id"].as_str().map(str::to_owned))
+    };
+    let key = |client: &str| broker.get_with("/credentials", &token(client)).key();
+    let one = key("one");
+    assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
+    // The session of the owner is another one.
+    let owner = home.run(&["whoami", "prod", "--json"], &[]);
+    assert_eq!(owner.code, Some(0), "{owner:?}");
+    assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
+    let two = key("two");
+    assert!(one.is_some() && one != two);
+    assert_eq!((shown("one"), shown("two")), (("ok".into(), one), ("ok".into(), two)));
+}
