@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::harness::{Broker, HUSH, Home, Response, until};
+use testkit::harness::{Broker, HUSH, Home, Response, profile, until};
 
 fn token(client: &str) -> String {
     format!("{HUSH}-token-of-at-least-32-characters-{client}")
@@ -180,6 +180,26 @@ fn clients_change_without_a_restart() {
     until("the auth token opens", || {
         home.path().join("run/token").exists() && broker.get("/credentials/web").status == 200
     });
+}
+
+#[test]
+fn check_shows_served_profiles_of_each_client() {
+    let home = Home::new();
+    home.write(".aws/credentials", ["team-a", "team-b", "own"].map(|name| profile(name, "AKIAP")).concat());
+    let config = |identities: &str| {
+        format!(
+            "[profiles]\nserve = [\"team-*\"]\n[clients.agents]\ntoken = \"{}\"\nidentities = [\"{identities}\"]\n",
+            token("agents")
+        )
+    };
+    home.write("credenza.toml", config("*-a"));
+    let shown = home.run(&["check", "--config", "credenza.toml"], &[]);
+    for part in ["default  team-a  team-b\n", "agents     -      yes      -     by token\n"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+    home.write("credenza.toml", config("own"));
+    let shown = home.run(&["check", "--config", "credenza.toml"], &[]);
+    assert!(shown.stdout.contains("client agents: no identity and no served profile has a name"), "{}", shown.stdout);
 }
 
 #[test]
