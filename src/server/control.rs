@@ -263,10 +263,11 @@ impl ControlServer {
             _ => None,
         };
         let account = verified.as_ref().map(|caller| &caller.account).or(lease.account_id.as_ref());
+        let session_arn = lease.session.as_ref().and_then(|session| session.arn.as_ref());
         body(&json!({
             "identity": identity.as_str(),
             "account": account,
-            "arn": verified.as_ref().map(|caller| &caller.arn),
+            "arn": verified.as_ref().map(|caller| &caller.arn).or(session_arn),
             "source": &*lease.source,
             "expiration": lease.expiration.map(timestamp),
         }))

@@ -943,10 +943,12 @@ fn whoami_asks_sts_with_the_keys_of_the_identity() {
     home.write(".aws/config", DEV);
     let broker = home.serve(&["--profile", "dev"], &variables(&sts));
     broker.wait_for_identity("default");
-    let known = home.run(&["whoami"], &[]);
-    assert!(known.code == Some(0) && known.stdout.contains("arn:        unknown; --verify asks STS"), "{known:?}");
+    let (known, asked) = (home.run(&["whoami"], &[]), sts.actions());
+    let arn = "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-";
+    assert!(known.code == Some(0) && known.stdout.contains(arn), "{known:?}");
+    assert_eq!(asked, ["AssumeRole"], "STS named the role with its session");
     let verified = home.run(&["whoami", "--verify"], &[]);
-    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-"] {
+    for text in ["account:    123456789012", arn] {
         assert!(verified.stdout.contains(text), "{verified:?}");
     }
     assert_eq!(sts.callers().last().map(String::as_str), Some("ASIA1"), "the keys of the role, not those of its base");

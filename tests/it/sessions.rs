@@ -113,7 +113,8 @@ fn status_shows_a_client_its_own_session() {
     assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
     // The session of the owner is another one.
     let owner = home.run(&["whoami", "prod", "--json"], &[]);
-    assert_eq!(owner.code, Some(0), "{owner:?}");
+    let arn = "arn:aws:sts::123456789012:assumed-role/demo/owner";
+    assert_eq!(owner.json()["arn"], arn, "STS named the session when it gave it");
     assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
     let two = key("two");
     assert!(one.is_some() && one != two);

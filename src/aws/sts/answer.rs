@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::aws::arn::{account_of_federated_user, account_of_role, is_account_id};
+use crate::aws::arn::{LONGEST, account_of_federated_user, account_of_role, is_account_id, looks_like_arn};
 use crate::aws::call::ServiceError;
 use crate::aws::xml::{XmlDocument, XmlError};
 use crate::http::message::Response;
@@ -105,9 +105,11 @@ pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
         .map_err(|why| Box::<str>::from(format!("Credentials/Expiration {why}")))?;
     let token = need("/Credentials/SessionToken")?;
     let text = |path| document.text(path).map_err(unreadable);
-    let account = text("/AssumedRoleUser/Arn")?.and_then(account_of_role);
-    let account = account.or(text("/FederatedUser/Arn")?.and_then(account_of_federated_user));
+    let (role, user) = (text("/AssumedRoleUser/Arn")?, text("/FederatedUser/Arn")?);
+    let account = role.and_then(account_of_role).or(user.and_then(account_of_federated_user));
+    let arn = role.or(user).filter(|arn| looks_like_arn(arn) && arn.len() <= LONGEST);
     let details = SessionDetails {
+        arn: arn.and_then(|arn| usable("ARN", arn).ok()).map(Into::into),
         packed_policy_size: text("/PackedPolicySize")?.and_then(|size| size.parse().ok()),
         request_id: text("/ResponseMetadata/RequestId")?.and_then(|id| usable("request id", id).ok()).map(Into::into),
         ..SessionDetails::default()
