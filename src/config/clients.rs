@@ -107,7 +107,9 @@ fn refuse_twins(clients: &[(ClientName, (usize, String), ClientConfig)], errors:
 
 #[cfg(test)]
 mod tests {
+    use crate::config::server::AuthTokenConfig;
     use crate::config::{Config, Overrides};
+    use crate::source::spec::TextSource;
 
     fn errors(text: &str) -> String {
         match Config::parse(text.as_bytes(), &Overrides::default()) {
@@ -129,6 +131,22 @@ mod tests {
         assert_eq!(shape, [("a@b", 0, 1, 1), ("two", 2, 1, 0), ("web", 1, 2, 2)]);
         assert!(Config::parse(b"", &Overrides::default()).unwrap().clients.is_none());
         assert!(Config::parse(b"[clients]\n", &Overrides::default()).unwrap().clients.unwrap().is_empty());
+    }
+
+    #[test]
+    fn auth_token_beside_clients_is_refused_or_told() {
+        let token = "0123456789abcdef0123456789abcdef";
+        for key in [format!("auth_token = \"{token}\""), "auth_token_file = \"/t\"".into()] {
+            let text = format!("[server]\n{key}\n[clients]\n");
+            assert!(errors(&text).contains("opens nothing beside [clients]"), "{text}");
+            assert!(errors(&text).starts_with("line 2, "), "{}", errors(&text));
+        }
+        assert_eq!(errors("[server]\ntoken_file = \"/t\"\n[clients]\n"), "", "the control socket is beside it");
+        let given = Some(AuthTokenConfig::Given(TextSource::Literal(token.into())));
+        let overrides = Overrides { token: given, ..Overrides::default() };
+        let warnings = |text: &str| Config::parse(text.as_bytes(), &overrides).unwrap().warnings;
+        assert!(warnings("[clients]\n")[0].contains("CREDENZA_AUTH_TOKEN"));
+        assert_eq!(warnings(""), [""; 0]);
     }
 
     #[test]
