@@ -23,6 +23,8 @@ pub(crate) struct ClientConfig {
     pub(crate) identities: Vec<NamePattern>,
     /// The users that the client may have. An empty list means any user.
     pub(crate) users: Vec<Account>,
+    /// The line of `users` in the file, from 1.
+    pub(crate) users_line: Option<usize>,
 }
 
 /// Reads `[clients]`. A table without clients serves only the owner's control socket.
@@ -52,6 +54,7 @@ fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut 
     let identities: Vec<_> = identities.into_iter().filter_map(|entry| entry.read(errors, NamePattern::new)).collect();
     let has_token = ["token", "token_file", "token_files"].iter().any(|key| section.at(key).is_some());
     let users_at = section.at("users");
+    let users_line = users_at.as_ref().map(|(at, _)| index.line(*at));
     let users = section.take("users").and_then(|entry| entry.list(errors, "user")).unwrap_or_default();
     let users: Vec<_> = users.into_iter().filter_map(|user| user.account(errors)).collect();
     let token_line = section.at("token").map(|(at, _)| index.line(at));
@@ -72,7 +75,7 @@ fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut 
             _ => {}
         }
     }
-    Some(ClientConfig { tokens, token_line, identities, users })
+    Some(ClientConfig { tokens, token_line, identities, users, users_line })
 }
 
 fn tokens(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<TextSource> {

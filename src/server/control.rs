@@ -70,6 +70,22 @@ pub(crate) struct ControlServer {
     pub(crate) owner: u32,
 }
 
+/// The session of a grant that is not given yet. Its drop ends the session, so that nothing renews it if the grant is refused
+/// or its command hangs up.
+struct PendingSession<'s> {
+    supervisor: &'s mpsc::Sender<SupervisorCommand>,
+    key: Option<LeaseKey>,
+}
+
+impl Drop for PendingSession<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            // A supervisor that is too busy ends the session when it is idle.
+            let _ = self.supervisor.try_send(SupervisorCommand::DropSessions(SessionFilter::of_key(key)));
+        }
+    }
+}
+
 impl ControlServer {
     /// Answers one request. `user` is the proven user of the connection. Calls `authorized` for the owner.
     pub(crate) fn answer<B>(
@@ -177,13 +193,21 @@ impl ControlServer {
         if is_in_use && !order.replace {
             return Err(grant_error(GrantError::NameInUse(order.name)));
         }
+        let mut session = PendingSession { supervisor: &self.supervisor, key: None };
         if let Some(narrowing) = order.narrowing() {
             // A grant that cannot be narrowed is refused here, and not at its first request. It replaces no grant then.
             let user = user.map(accounts::user_name);
             let key = self.leases.registry.key_for(&order.identity, order.name.as_str(), user.as_deref());
-            self.leases.lease_of(&key.narrowed_further(&narrowing), order.name.as_str()).await?;
+            let key = key.narrowed_further(&narrowing);
+            session.key = Some(key.clone());
+            let lease = self.leases.lease_of(&key, order.name.as_str()).await;
+            let state = self.leases.registry.lookup(&key).map(|handle| handle.state());
+            lease.map_err(|error| {
+                state.and_then(|state| ErrorResponse::of_grant(key.identity(), &state)).unwrap_or(error)
+            })?;
         }
         let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
+        session.key = None;
         let state =
             self.leases.registry.lookup(&LeaseKey::Identity(grant.identity.clone())).map(|handle| handle.state());
         body(&GivenGrant {

@@ -140,6 +140,13 @@ impl ErrorResponse {
         Self::new(status, code, error.to_string())
     }
 
+    /// Tells the owner why a grant is not given. Nothing is tried again.
+    pub(crate) fn of_grant(name: &IdentityName, state: &LeaseState) -> Option<Self> {
+        let Some(LeaseError::Failed { source, error, .. }) = &state.error else { return None };
+        let (status, code) = status_and_code(error.kind);
+        Some(Self::new(status, code, format!("identity {name}: {source}: {error}")))
+    }
+
     /// Tells the owner that a command cannot be executed as things stand.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "Conflict", message)

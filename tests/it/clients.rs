@@ -183,6 +183,22 @@ fn clients_change_without_a_restart() {
 }
 
 #[test]
+fn error_about_users_names_file_and_line() {
+    let home = Home::new();
+    let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap();
+    for (users, listen) in
+        [("\"no-such-user\"", ""), (overflow.trim(), ""), ("7", "listen = [\"192.0.2.1:1\"]\nallow_remote = true\n")]
+    {
+        let text = format!("[server]\n{listen}[clients.web]\nusers = [{users}]\nidentities = [\"*\"]\n");
+        let line = text.lines().position(|line| line.starts_with("users")).unwrap() + 1;
+        home.write("credenza.toml", text);
+        let checked = home.run(&["check", "--config", "credenza.toml"], &[]);
+        let expected = format!("credenza.toml, line {line}: clients.web.users: ");
+        assert!(checked.code == Some(78) && checked.stderr.contains(&expected), "{users}: {checked:?}");
+    }
+}
+
+#[test]
 fn check_shows_served_profiles_of_each_client() {
     let home = Home::new();
     home.write(".aws/credentials", ["team-a", "team-b", "own"].map(|name| profile(name, "AKIAP")).concat());

@@ -256,7 +256,7 @@ fn token_goes_to_a_new_closed_file_only() {
     for (file, expected) in [
         ("agent.token", "agent.token: it exists. Remove it"),
         ("link", "link: it exists"),
-        ("open/token", "may be written by all users"),
+        ("open/token", "other users may make files there"),
         ("none/token", "its folder"),
     ] {
         let refused = grant(file);

@@ -120,3 +120,18 @@ fn status_shows_a_client_its_own_session() {
     assert!(one.is_some() && one != two);
     assert_eq!((shown("one"), shown("two")), (("ok".into(), one), ("ok".into(), two)));
 }
+
+#[test]
+fn refused_grant_leaves_no_session_and_promises_no_try() {
+    let home = Home::new();
+    let (sts, broker) = serve(&home, &[("kept", "prod")]);
+    assert_eq!(broker.get_with("/credentials", &token("kept")).status, 200);
+    home.write("policy.json", POLICY);
+    sts.forbid(ROLE);
+    let order = ["grant", "agent", "--identity", "prod", "--for", "30m", "--policy", "policy.json"];
+    let refused = home.run(&order, &[]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("identity prod: "), "{refused:?}");
+    assert!(refused.stderr.contains("sts:AssumeRole") && !refused.stderr.contains("next try"), "{refused:?}");
+    sts.allow(ROLE, Role::default());
+    assert_eq!(renewed(&sts, &broker, "kept"), ["kept", "kept"]);
+}
