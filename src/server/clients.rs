@@ -1,10 +1,12 @@
 //! The clients of the server: the programs that may request credentials, found by token or by user.
 
+mod default_identity;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 
@@ -15,6 +17,7 @@ use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
 use crate::model::narrowing::Narrowing;
 use crate::model::secret::Secret;
+pub(crate) use crate::server::clients::default_identity::{DefaultIdentity, Target};
 
 /// The maximum number of client tokens that are compared one after another. With more clients a token is found by
 /// digest; a digest costs more than four comparisons.
@@ -134,37 +137,6 @@ pub(crate) struct Clients {
     pub(crate) default_identity: Option<DefaultIdentity>,
     /// The number of the configuration that these clients come from. Identities of a later one are not theirs.
     pub(crate) generation: u64,
-}
-
-/// The identity that `default` means for clients that may have more than one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DefaultIdentity {
-    /// The identity in the place of `default`, and its end. `None` while `default` means itself.
-    pub(crate) switched: Option<(IdentityName, Option<SystemTime>)>,
-    /// The maximum lifetime in an answer. A short one makes clients ask again soon after a switch.
-    pub(crate) lifetime: Duration,
-}
-
-/// The identity that a request gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) identity: IdentityName,
-    /// The latest expiration that the answer may tell.
-    pub(crate) latest: Option<SystemTime>,
-}
-
-impl DefaultIdentity {
-    /// Returns the identity that is meant at `now`, and the latest expiration to tell.
-    pub(crate) fn target(&self, now: SystemTime) -> Target {
-        let switched = self.switched.as_ref().filter(|(_, end)| end.is_none_or(|end| now < end));
-        let latest = now + self.lifetime;
-        match switched {
-            Some((identity, end)) => {
-                Target { identity: identity.clone(), latest: Some(end.map_or(latest, |end| end.min(latest))) }
-            }
-            None => Target { identity: IdentityName::default(), latest: Some(latest) },
-        }
-    }
 }
 
 struct ClientToken {
@@ -302,6 +274,8 @@ impl fmt::Debug for Clients {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn token(number: usize) -> String {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use http::header;
+use http::{Uri, header};
 use http_body_util::Full;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
