@@ -176,7 +176,9 @@ impl Config {
 fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
     let trusted_files = files.map(|section| TrustedFiles::read(section, errors)).unwrap_or_default();
-    let server = server::read(root.section("server", &SERVER, errors), overrides, errors);
+    let section = root.section("server", &SERVER, errors);
+    let auth_token = section.as_ref().and_then(|section| section.at("auth_token").or(section.at("auth_token_file")));
+    let server = server::read(section, overrides, errors);
     let imds = imds::read(root.section("imds", &IMDS, errors), &server, overrides, errors);
     let (imds, named) = imds.unzip();
     let defaults = root.section("defaults", &DEFAULTS, errors);
@@ -186,6 +188,9 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     let sources = overrides.sources.clone().map(|sources| with_profile_files(profiles.as_ref(), sources));
     let profiles = served_profiles(profiles, defaults, overrides);
     let clients = root.take("clients").map(|entry| clients::read(entry, index, errors));
+    if let (Some(_), Some((at, path))) = (&clients, auth_token) {
+        errors.push(at, &path, "opens nothing beside [clients]; remove it, or give the token to a client");
+    }
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -197,6 +202,13 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
+    if let (Some(_), Some(AuthTokenConfig::Given(_))) = (&clients, &overrides.token) {
+        warnings.push(
+            "the auth token of a flag or a variable (--auth-token, CREDENZA_AUTH_TOKEN or its file) opens nothing beside \
+             [clients]; give each client a token in its table"
+                .into(),
+        );
+    }
     let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)

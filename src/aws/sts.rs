@@ -277,8 +277,8 @@ impl StsCall<'_> {
     ) -> Result<Credentials, SourceError> {
         let session = self.send(context, settings, form, credentials).await?;
         let said = session.session.as_deref().cloned().unwrap_or_default();
-        let SessionDetails { packed_policy_size, request_id, .. } = said;
-        let details = SessionDetails { packed_policy_size, request_id, ..details };
+        let SessionDetails { arn, packed_policy_size, request_id, .. } = said;
+        let details = SessionDetails { arn, packed_policy_size, request_id, ..details };
         Ok(Credentials { session: Some(Arc::new(details)), ..session })
     }
 

@@ -74,6 +74,7 @@ pub(crate) async fn exec(
         context: context.clone(),
         watcher,
         generation: Generation {
+            number: 0,
             identities: [(identity.name.clone(), identity)].into(),
             profiles: None,
             has_clients: false,

@@ -130,7 +130,8 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         loader,
         context: reload_context,
         config,
-        supervisor: commands,
+        generation: 0,
+        supervisor: commands.clone(),
         clients: client_commands,
         reloads: reload_receiver,
         manager,
@@ -141,7 +142,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let served = tokio::select! {
         served = &mut running => served,
         () = reloader.run(signals, stop) => running.await,
-        () = table.run(client_receiver, registry) => running.await,
+        () = table.run(client_receiver, registry, commands) => running.await,
         () = reporting => running.await,
     };
     served.map_err(CommandError::new)?;

@@ -23,6 +23,8 @@ pub(crate) struct ClientConfig {
     pub(crate) identities: Vec<NamePattern>,
     /// The users that the client may have. An empty list means any user.
     pub(crate) users: Vec<Account>,
+    /// The line of `users` in the file, from 1.
+    pub(crate) users_line: Option<usize>,
 }
 
 /// Reads `[clients]`. A table without clients serves only the owner's control socket.
@@ -52,6 +54,7 @@ fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut 
     let identities: Vec<_> = identities.into_iter().filter_map(|entry| entry.read(errors, NamePattern::new)).collect();
     let has_token = ["token", "token_file", "token_files"].iter().any(|key| section.at(key).is_some());
     let users_at = section.at("users");
+    let users_line = users_at.as_ref().map(|(at, _)| index.line(*at));
     let users = section.take("users").and_then(|entry| entry.list(errors, "user")).unwrap_or_default();
     let users: Vec<_> = users.into_iter().filter_map(|user| user.account(errors)).collect();
     let token_line = section.at("token").map(|(at, _)| index.line(at));
@@ -72,7 +75,7 @@ fn client(entry: TableEntry<'_>, at: usize, index: &LineIndex<'_>, errors: &mut 
             _ => {}
         }
     }
-    Some(ClientConfig { tokens, token_line, identities, users })
+    Some(ClientConfig { tokens, token_line, identities, users, users_line })
 }
 
 fn tokens(section: &mut TableSection<'_>, errors: &mut ConfigErrors) -> Vec<TextSource> {
@@ -107,7 +110,9 @@ fn refuse_twins(clients: &[(ClientName, (usize, String), ClientConfig)], errors:
 
 #[cfg(test)]
 mod tests {
+    use crate::config::server::AuthTokenConfig;
     use crate::config::{Config, Overrides};
+    use crate::source::spec::TextSource;
 
     fn errors(text: &str) -> String {
         match Config::parse(text.as_bytes(), &Overrides::default()) {
@@ -129,6 +134,22 @@ mod tests {
         assert_eq!(shape, [("a@b", 0, 1, 1), ("two", 2, 1, 0), ("web", 1, 2, 2)]);
         assert!(Config::parse(b"", &Overrides::default()).unwrap().clients.is_none());
         assert!(Config::parse(b"[clients]\n", &Overrides::default()).unwrap().clients.unwrap().is_empty());
+    }
+
+    #[test]
+    fn auth_token_beside_clients_is_refused_or_told() {
+        let token = "0123456789abcdef0123456789abcdef";
+        for key in [format!("auth_token = \"{token}\""), "auth_token_file = \"/t\"".into()] {
+            let text = format!("[server]\n{key}\n[clients]\n");
+            assert!(errors(&text).contains("opens nothing beside [clients]"), "{text}");
+            assert!(errors(&text).starts_with("line 2, "), "{}", errors(&text));
+        }
+        assert_eq!(errors("[server]\ntoken_file = \"/t\"\n[clients]\n"), "", "the control socket is beside it");
+        let given = Some(AuthTokenConfig::Given(TextSource::Literal(token.into())));
+        let overrides = Overrides { token: given, ..Overrides::default() };
+        let warnings = |text: &str| Config::parse(text.as_bytes(), &overrides).unwrap().warnings;
+        assert!(warnings("[clients]\n")[0].contains("CREDENZA_AUTH_TOKEN"));
+        assert_eq!(warnings(""), [""; 0]);
     }
 
     #[test]

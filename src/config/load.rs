@@ -196,7 +196,7 @@ pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, Load
         config.server.token_group.as_ref().and_then(|group| id("server.token_group", users::group_id(group)));
     let mut client_users = BTreeMap::new();
     for (name, client) in config.clients.iter().flatten().filter(|(_, client)| !client.users.is_empty()) {
-        let key = format!("clients.{name}.users");
+        let key = users_key(config, name);
         let users = client.users.iter().filter_map(|user| id(&key, users::user_id(user)));
         client_users.insert(name.clone(), users.collect::<Vec<_>>().into());
     }
@@ -208,6 +208,14 @@ pub(crate) fn resolve_accounts(config: &Config) -> Result<ResolvedAccounts, Load
     }
 }
 
+/// Returns the place of a client's `users`, for messages: file, line and key.
+fn users_key(config: &Config, name: &ClientName) -> String {
+    let line = config.clients.iter().flatten().find(|(of, _)| *of == name).and_then(|(_, client)| client.users_line);
+    let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+    let file = config.file.as_ref().map(|file| format!("{}, ", Escaped(&file.to_string_lossy()))).unwrap_or_default();
+    format!("{file}{line}clients.{name}.users")
+}
+
 /// Returns an error for each client by user that the kernel could not tell from another client: the overflow user stands
 /// for all users of other namespaces, and one user without a token can be one client only.
 fn users_without_proof(config: &Config, client_users: &BTreeMap<ClientName, Arc<[u32]>>, overflow: u32) -> Vec<String> {
@@ -217,20 +225,23 @@ fn users_without_proof(config: &Config, client_users: &BTreeMap<ClientName, Arc<
     for (name, users) in client_users {
         if users.contains(&overflow) {
             errors.push(format!(
-                "clients.{name}.users: user {overflow} stands for every user that a namespace does not map; name another user"
+                "{}: user {overflow} stands for every user that a namespace does not map; name another user",
+                users_key(config, name)
             ));
         }
         for user in users.iter().filter(|_| !has_token(name)) {
             if let Some(other) = without_token.insert(*user, name).filter(|other| *other != name) {
                 errors.push(format!(
-                    "clients.{name}.users: user {user} alone is client {other} as well; give one of the two a token"
+                    "{}: user {user} alone is client {other} as well; give one of the two a token",
+                    users_key(config, name)
                 ));
             }
         }
     }
     if let (Some((name, _)), Some(address)) = (client_users.iter().next(), config.server.beyond_loopback()) {
         errors.push(format!(
-            "clients.{name}.users: other hosts can reach {address}, and their users are unknown; listen on loopback, or remove users"
+            "{}: other hosts can reach {address}, and their users are unknown; listen on loopback, or remove users",
+            users_key(config, name)
         ));
     }
     errors

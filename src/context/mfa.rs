@@ -68,16 +68,6 @@ impl Mfa {
         Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
     }
 
-    /// Returns true if there is a code, or a user at a terminal to ask.
-    #[must_use]
-    pub(crate) fn has_user(&self) -> bool {
-        match self.prompt {
-            MfaPrompt::None => false,
-            MfaPrompt::Given(_) | MfaPrompt::ForSession(_) => true,
-            MfaPrompt::Terminal => open_terminal().is_ok(),
-        }
-    }
-
     /// Returns a warning if a code was given and no request has used it.
     #[must_use]
     pub(crate) fn unused_code(&self) -> Option<&'static str> {

@@ -266,7 +266,7 @@ fn reply(command: ClientCommand, now: SystemTime) -> OwnerCommand {
             drop(reply.send(rotated));
             OwnerCommand::Rotate(client)
         }
-        ClientCommand::Check(..) | ClientCommand::Replace(..) => panic!("no request replaces the clients"),
+        ClientCommand::Prepare(..) | ClientCommand::Replace(..) => panic!("no request replaces the clients"),
     }
 }
 
@@ -286,8 +286,8 @@ fn reply_of_supervisor(command: SupervisorCommand) -> Option<OwnerCommand> {
             drop(reply.send(None));
             Some(OwnerCommand::Caller(identity.as_str().into()))
         }
-        // A revocation has this effect.
-        SupervisorCommand::DropClient(_) => None,
+        // A revocation and a refused grant have this effect.
+        SupervisorCommand::DropSessions(_) => None,
         SupervisorCommand::Replace(_)
         | SupervisorCommand::Refused(_)
         | SupervisorCommand::Reload

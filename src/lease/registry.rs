@@ -39,8 +39,19 @@ pub(crate) struct RegistryHealth {
 #[derive(Debug)]
 pub(crate) struct LeaseDemand {
     pub(crate) key: LeaseKey,
+    /// The client that the session counts for.
+    pub(crate) client: Box<str>,
     /// Receives the handle of the new refresher. The supervisor drops the sender if the identity no longer exists.
-    pub(crate) reply: oneshot::Sender<LeaseHandle>,
+    pub(crate) reply: oneshot::Sender<Result<LeaseHandle, NoRefresher>>,
+}
+
+/// The reason why a lease has no refresher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRefresher {
+    /// There is no identity of this name.
+    UnknownIdentity,
+    /// The client holds as many sessions for single users as a client may.
+    TooManySessions,
 }
 
 /// The handles of all running refreshers. Every request looks a handle up, and FNV takes half the time of SipHash.
@@ -56,6 +67,8 @@ pub(crate) struct LeaseHandles {
     pub(crate) narrowed: HashMap<Arc<NarrowedIdentity>, LeaseHandle>,
     /// True if the sessions of an identity name the user of their client.
     pub(crate) needs_users: bool,
+    /// The number of the configuration that these identities come from. It grows with each reload.
+    pub(crate) generation: u64,
 }
 
 impl LeaseHandles {
@@ -157,11 +170,21 @@ impl LeaseRegistry {
         self.handles.borrow().contains_key(name) || is_profile()
     }
 
-    /// Returns the handle of a lease, and starts the refresher of a served profile or a narrowed identity first if
-    /// necessary. It waits for the first read of the shared files and for the supervisor, not for a load.
+    /// Returns the handle of a lease that counts for no client but the owner. `None` for an unknown identity.
     pub(crate) async fn find(&self, key: &LeaseKey) -> Option<LeaseHandle> {
+        self.find_for(key, OWNER).await.ok()
+    }
+
+    /// Returns the handle of a lease, and starts the refresher of a served profile or a narrowed identity first if
+    /// necessary. A new session counts for `client`. It waits for the first read of the shared files and for the supervisor,
+    /// not for a load.
+    ///
+    /// # Errors
+    /// If there is no such identity, or the client holds too many sessions.
+    pub(crate) async fn find_for(&self, key: &LeaseKey, client: &str) -> Result<LeaseHandle, NoRefresher> {
+        const UNKNOWN: NoRefresher = NoRefresher::UnknownIdentity;
         if let Some(handle) = self.lookup(key) {
-            return Some(handle);
+            return Ok(handle);
         }
         let is_running = match key {
             LeaseKey::Identity(_) => false,
@@ -169,14 +192,15 @@ impl LeaseRegistry {
         };
         if !is_running {
             let mut known_profiles = self.known_profiles.clone();
-            let known_profiles = known_profiles.wait_for(Option::is_some).await.ok()?.clone()?;
-            if !known_profiles.contains(key.identity()) {
-                return None;
+            let known_profiles = known_profiles.wait_for(Option::is_some).await.map_err(|_| UNKNOWN)?.clone();
+            if !known_profiles.is_some_and(|known| known.contains(key.identity())) {
+                return Err(UNKNOWN);
             }
         }
         let (reply, handle) = oneshot::channel();
-        self.profile_demand.send(LeaseDemand { key: key.clone(), reply }).await.ok()?;
-        handle.await.ok()
+        let demand = LeaseDemand { key: key.clone(), client: client.into(), reply };
+        self.profile_demand.send(demand).await.map_err(|_| UNKNOWN)?;
+        handle.await.unwrap_or(Err(UNKNOWN))
     }
 
     /// Waits until the shared files have been read and the first load of every current eager identity has ended.

@@ -6,6 +6,7 @@ mod caller;
 mod demand;
 mod inherit;
 mod mfa;
+pub(crate) mod session_filter;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ use crate::lease::registry::{LeaseDemand, LeaseHandles, LeaseRegistry};
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::lease::supervisor::inherit::may_inherit;
 use crate::lease::supervisor::mfa::SentCodes;
+use crate::lease::supervisor::session_filter::SessionFilter;
 use crate::model::error::SourceError;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -47,8 +49,8 @@ pub(crate) enum SupervisorCommand {
     Reload,
     /// Replies when the commands before this one are executed.
     Applied(oneshot::Sender<()>),
-    /// Stops the refreshers of the leases that belong to this client alone.
-    DropClient(Box<str>),
+    /// Stops the refreshers of sessions that their clients may not have any more.
+    DropSessions(SessionFilter),
     /// Obtains a session with MFA for an identity. Replies with the expiration of the session.
     Mfa {
         identity: IdentityName,
@@ -76,6 +78,8 @@ pub(crate) struct Generation {
     pub(crate) profiles: Option<ServedProfiles>,
     /// True if single clients may have single identities.
     pub(crate) has_clients: bool,
+    /// The number of this configuration. It grows with each reload, and the clients of the configuration have it too.
+    pub(crate) number: u64,
 }
 
 impl Generation {
@@ -84,6 +88,7 @@ impl Generation {
             identities: config.identities.clone(),
             profiles: config.profiles.clone(),
             has_clients: config.clients.is_some(),
+            number: 0,
         }
     }
 }
@@ -106,6 +111,8 @@ pub(crate) struct RefresherEnded(IdentityName, String);
 
 pub(crate) struct Supervisor {
     context: Context,
+    /// The number of the configuration in use.
+    generation: u64,
     profiles: Option<ServedProfiles>,
     running: BTreeMap<IdentityName, RunningRefresher>,
     /// The refreshers of single clients, grants and commands.
@@ -123,6 +130,8 @@ pub(crate) struct Supervisor {
 
 struct RunningRefresher {
     identity: Identity,
+    /// The client that a session for a single user counts for.
+    client: Option<Box<str>>,
     handle: LeaseHandle,
     task: AbortHandle,
 }
@@ -141,6 +150,7 @@ impl Supervisor {
         };
         let mut supervisor = Self {
             context,
+            generation: generation.number,
             profiles: None,
             running: BTreeMap::new(),
             narrowed: BTreeMap::new(),
@@ -203,11 +213,10 @@ impl Supervisor {
                 self.config_error.send_replace(Some(why));
             }
             SupervisorCommand::Applied(reply) => drop(reply.send(())),
-            SupervisorCommand::DropClient(client) => {
-                let is_its_own = |key: &Arc<NarrowedIdentity>| key.narrowing.client.as_deref() == Some(&*client);
-                let dropped: Vec<_> = self.narrowed.extract_if(.., |key, _| is_its_own(key)).collect();
-                self.publish();
-                dropped.iter().for_each(|(_, running)| running.task.abort());
+            SupervisorCommand::DropSessions(filter) => {
+                if self.stop_narrowed(|session, _| filter.matches(session)) {
+                    self.publish();
+                }
             }
             SupervisorCommand::Mfa { identity, code, reply } => self.obtain_mfa_session(&identity, code, reply),
             SupervisorCommand::Caller { identity, reply } => self.ask_for_caller(&identity, reply),
@@ -242,7 +251,8 @@ impl Supervisor {
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its
     /// old lease until the first load of the new chain has ended.
-    fn replace(&mut self, Generation { identities, profiles, has_clients }: Generation) {
+    fn replace(&mut self, Generation { identities, profiles, has_clients, number }: Generation) {
+        self.generation = number;
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
             let old = before.remove(&name);
@@ -340,7 +350,8 @@ impl Supervisor {
         let narrowed =
             self.narrowed.iter().map(|(narrowed, running)| (LeaseKey::Narrowed(Arc::clone(narrowed)), running));
         let handles = identities.chain(narrowed).map(|(key, running)| (key, running.handle.clone()));
-        self.handles.send_replace(Arc::new(handles.collect()));
+        let handles = LeaseHandles { generation: self.generation, ..handles.collect() };
+        self.handles.send_replace(Arc::new(handles));
     }
 
     fn spawn(&mut self, key: LeaseKey, identity: Identity, inherited: Option<Arc<Lease>>) -> RunningRefresher {
@@ -361,7 +372,7 @@ impl Supervisor {
         let task = self.tasks.spawn(refresher.run());
         let handle = handle.with_names(names);
         let handle = if is_permanent { handle.without_idle_stop() } else { handle };
-        RunningRefresher { identity, handle, task }
+        RunningRefresher { identity, client: None, handle, task }
     }
 
     fn report_end(&self, id: tokio::task::Id, why: String) -> RefresherEnded {

@@ -41,6 +41,8 @@ pub struct Credentials {
 pub struct SessionDetails {
     /// True if this is the session of a role. A role that is assumed with it lasts an hour at most.
     pub is_of_role: bool,
+    /// The ARN of the assumed role or of the federated user, as STS says it.
+    pub arn: Option<Box<str>>,
     /// The name of the session in CloudTrail, or that of the federated user.
     pub session_name: Option<Box<str>>,
     /// The source identity, which CloudTrail shows.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::lease::registry::LeaseRegistry;
+use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -84,6 +85,10 @@ pub(crate) struct ClientTable {
     grants: Grants,
     /// The identity that `default` means, with the end of the time on both clocks.
     switched: Option<(IdentityName, Option<(SystemTime, Instant)>)>,
+    /// The clients for the next configuration, with their tokens.
+    prepared: Option<(ClientSettings, BTreeMap<ClientName, TokenHistory>)>,
+    /// The number of the configuration in use.
+    generation: u64,
     clock: Clock,
     /// The keys of IMDS session tokens, which follow the auth token.
     imds_keys: SigningKeys,
@@ -111,6 +116,8 @@ impl ClientTable {
             reported: BTreeMap::new(),
             grants: Grants::default(),
             switched: None,
+            prepared: None,
+            generation: 0,
             clock,
             imds_keys,
             published,
@@ -127,9 +134,15 @@ impl ClientTable {
         &self.reported
     }
 
-    /// Follows the token files and executes commands, for ever.
-    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<ClientCommand>, mut registry: LeaseRegistry) {
+    /// Follows the token files and executes commands, for ever. Sessions of clients that are gone are dropped.
+    pub(crate) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<ClientCommand>,
+        mut registry: LeaseRegistry,
+        supervisor: mpsc::Sender<SupervisorCommand>,
+    ) {
         loop {
+            let before = Arc::clone(&self.published.borrow());
             let switch_end = self.switched.as_ref().and_then(|(_, end)| Some(end.as_ref()?.1));
             let ends = self.histories.values().filter_map(TokenHistory::next_end);
             let next_end = ends.chain(self.grants.next_end()).chain(switch_end).min();
@@ -141,7 +154,14 @@ impl ClientTable {
             };
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => self.execute(command).await,
+                    Some(command) => {
+                        // The control socket drops the sessions of a revoked grant after a look at them.
+                        let is_revocation = matches!(command, ClientCommand::Revoke(..));
+                        self.execute(command, &before, &supervisor).await;
+                        if is_revocation {
+                            continue;
+                        }
+                    }
                     None => return,
                 },
                 Ok(()) = registry.handles.changed() => self.drop_grants_without_identity(&registry),
@@ -149,14 +169,35 @@ impl ClientTable {
                 () = self.files.changed() => self.read().await,
                 () = ended => self.publish(),
             }
+            self.drop_lost_sessions(&before, &supervisor).await;
         }
     }
 
-    async fn execute(&mut self, command: ClientCommand) {
+    /// Drops the sessions that clients had before, and may not have now. Nobody gets them, so that they need no renewal.
+    async fn drop_lost_sessions(&self, before: &Clients, supervisor: &mpsc::Sender<SupervisorCommand>) {
+        let clients = Arc::clone(&self.published.borrow());
+        if let Some(lost) = clients.lost_since(before) {
+            // A supervisor that has ended renews nothing.
+            let _ = supervisor.send(SupervisorCommand::DropSessions(lost)).await;
+        }
+    }
+
+    async fn execute(
+        &mut self,
+        command: ClientCommand,
+        before: &Clients,
+        supervisor: &mpsc::Sender<SupervisorCommand>,
+    ) {
         // An asker that has gone misses its reply, and no more.
         match command {
-            ClientCommand::Check(settings, reply) => drop(reply.send(self.check(settings).await)),
-            ClientCommand::Replace(settings, reply) => drop(reply.send(self.replace(settings).await)),
+            ClientCommand::Prepare(settings, reply) => drop(reply.send(self.prepare(settings).await)),
+            ClientCommand::Replace(generation, reply) => {
+                self.replace(generation);
+                self.drop_lost_sessions(before, supervisor).await;
+                let _ = reply.send(());
+                // Follow the new files, and those that have changed since.
+                self.read().await;
+            }
             ClientCommand::Grant(order, reply) => drop(reply.send(self.grant(order))),
             ClientCommand::Revoke(name, reply) => {
                 let revoked = self.grants.revoke(&name);
@@ -216,25 +257,25 @@ impl ClientTable {
         end
     }
 
-    /// Checks that the clients of these settings have different tokens.
-    async fn check(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
+    /// Reads the tokens of these clients, which must be different, for [`ClientTable::replace`].
+    async fn prepare(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
         let before = std::mem::replace(&mut self.settings, settings);
         let histories = self.histories.clone();
         self.read_tokens().await;
         let shared = self.shared_token();
-        (self.settings, self.histories) = (before, histories);
+        let prepared =
+            (std::mem::replace(&mut self.settings, before), std::mem::replace(&mut self.histories, histories));
+        self.prepared = shared.is_none().then_some(prepared);
         self.read().await;
         shared.map_or(Ok(()), Err)
     }
 
-    async fn replace(&mut self, settings: ClientSettings) -> Result<(), SharedToken> {
-        let before = std::mem::replace(&mut self.settings, settings);
-        let histories = self.histories.clone();
-        self.read_tokens().await;
-        if let Some(shared) = self.shared_token() {
-            (self.settings, self.histories) = (before, histories);
-            self.read().await;
-            return Err(shared);
+    /// Replaces the clients by those that were prepared. The identities of the same configuration are in use, and requests wait
+    /// until the clients are.
+    fn replace(&mut self, generation: u64) {
+        self.generation = generation;
+        if let Some((settings, histories)) = self.prepared.take() {
+            (self.settings, self.histories) = (settings, histories);
         }
         // Sessions and logs tell clients and grants apart by their names.
         let is_client = |name: &ClientName| self.settings.clients.iter().any(|setting| setting.client.name == *name);
@@ -242,7 +283,6 @@ impl ClientTable {
             tracing::warn!(grant = %name, "the grant has ended: a client of the new configuration has its name");
         }
         self.publish();
-        Ok(())
     }
 
     async fn read(&mut self) {
@@ -304,7 +344,7 @@ impl ClientTable {
         let default_identity = (switched.is_some() || self.settings.switchable)
             .then_some(DefaultIdentity { switched, lifetime: self.settings.switch_lifetime });
         let mut clients = Clients::new(proofs);
-        clients.default_identity = default_identity;
+        (clients.default_identity, clients.generation) = (default_identity, self.generation);
         self.published.send_replace(Arc::new(clients));
     }
 }

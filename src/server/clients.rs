@@ -1,18 +1,23 @@
 //! The clients of the server: the programs that may request credentials, found by token or by user.
 
+mod default_identity;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::sync::watch;
 
+use crate::lease::key::NarrowedIdentity;
+use crate::lease::supervisor::session_filter::SessionFilter;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
 use crate::model::narrowing::Narrowing;
 use crate::model::secret::Secret;
+pub(crate) use crate::server::clients::default_identity::{DefaultIdentity, Target};
 
 /// The maximum number of client tokens that are compared one after another. With more clients a token is found by
 /// digest; a digest costs more than four comparisons.
@@ -78,6 +83,16 @@ impl Client {
         self.identities.contains(identity.as_str())
     }
 
+    /// Returns true if this client gets a session of this identity and with these policies and times.
+    fn may_hold(&self, session: &NarrowedIdentity) -> bool {
+        let none = Narrowing::default();
+        let (own, of_session) = (self.narrowing.as_deref().unwrap_or(&none), &session.narrowing);
+        self.may_have(&session.identity)
+            && own.policy == of_session.policy
+            && own.policy_arns == of_session.policy_arns
+            && own.until == of_session.until
+    }
+
     /// Returns the identity for a request that names no identity. It is the only identity that this client may have,
     /// else `default`.
     pub(crate) fn own_identity(&self) -> IdentityName {
@@ -120,37 +135,8 @@ pub(crate) struct Clients {
     needs_users: bool,
     /// The identity that `default` means, if it is or may be another one.
     pub(crate) default_identity: Option<DefaultIdentity>,
-}
-
-/// The identity that `default` means for clients that may have more than one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DefaultIdentity {
-    /// The identity in the place of `default`, and its end. `None` while `default` means itself.
-    pub(crate) switched: Option<(IdentityName, Option<SystemTime>)>,
-    /// The maximum lifetime in an answer. A short one makes clients ask again soon after a switch.
-    pub(crate) lifetime: Duration,
-}
-
-/// The identity that a request gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) identity: IdentityName,
-    /// The latest expiration that the answer may tell.
-    pub(crate) latest: Option<SystemTime>,
-}
-
-impl DefaultIdentity {
-    /// Returns the identity that is meant at `now`, and the latest expiration to tell.
-    pub(crate) fn target(&self, now: SystemTime) -> Target {
-        let switched = self.switched.as_ref().filter(|(_, end)| end.is_none_or(|end| now < end));
-        let latest = now + self.lifetime;
-        match switched {
-            Some((identity, end)) => {
-                Target { identity: identity.clone(), latest: Some(end.map_or(latest, |end| end.min(latest))) }
-            }
-            None => Target { identity: IdentityName::default(), latest: Some(latest) },
-        }
-    }
+    /// The number of the configuration that these clients come from. Identities of a later one are not theirs.
+    pub(crate) generation: u64,
 }
 
 struct ClientToken {
@@ -195,6 +181,27 @@ impl Clients {
         all.map(|client| (&client.name, client)).collect()
     }
 
+    /// Returns a filter for the sessions that clients had before, and may not have now. `None` if no client has lost anything.
+    /// A session that names its user alone stays as long as a client may have its identity.
+    pub(crate) fn lost_since(self: &Arc<Self>, before: &Self) -> Option<SessionFilter> {
+        let (known, now) = (before.by_name(), self.by_name());
+        let is_another =
+            |(name, client): &(&&ClientName, &&Arc<Client>)| now.get(**name).is_none_or(|now| ***client != **now);
+        let changed: BTreeSet<ClientName> = known.iter().filter(is_another).map(|(name, _)| (*name).clone()).collect();
+        if changed.is_empty() {
+            return None;
+        }
+        let clients = Arc::clone(self);
+        Some(SessionFilter::new(move |session| match &session.narrowing.client {
+            Some(name) => {
+                let holds =
+                    || clients.by_name().get(&ClientName::from(&**name)).is_some_and(|now| now.may_hold(session));
+                changed.iter().any(|changed| changed.as_str() == &**name) && !holds()
+            }
+            None => !clients.by_name().values().any(|client| client.may_hold(session)),
+        }))
+    }
+
     /// Returns the names of the clients, without grants.
     pub(crate) fn names(&self) -> BTreeSet<&str> {
         let with_token = self.by_digest.iter().map(|token| &token.client);
@@ -233,6 +240,14 @@ impl Clients {
         target
     }
 
+    /// Returns true if this is still a client, and this user may still be it.
+    pub(crate) fn still_has(&self, client: &Client, user: Option<u32>) -> bool {
+        let may_be = |users: &Arc<[u32]>| user.is_some_and(|user| users.contains(&user));
+        let mut by_token = self.by_digest.iter().filter(|known| *known.client == *client);
+        by_token.any(|known| known.users.as_ref().is_none_or(may_be))
+            || self.by_user.iter().any(|(known, of)| user == Some(*known) && **of == *client)
+    }
+
     /// Returns the client that is known by its user alone.
     pub(crate) fn of_user(&self, user: Option<u32>) -> Option<&Arc<Client>> {
         let user = user?;
@@ -259,6 +274,8 @@ impl fmt::Debug for Clients {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn token(number: usize) -> String {
@@ -303,6 +320,9 @@ mod tests {
         }
         for (user, holds) in [(Some(7), true), (Some(8), true), (Some(33), false), (Some(0), false), (None, false)] {
             assert_eq!(clients.of_user(user).is_some(), holds, "{user:?}");
+            assert_eq!(clients.still_has(&named("job"), user), holds, "{user:?}");
+            assert_eq!(clients.still_has(&named("web"), user), user == Some(33), "{user:?}");
+            assert!(!clients.still_has(&named("other"), user), "{user:?}");
         }
     }
 
@@ -356,6 +376,53 @@ mod tests {
             assert_eq!(target, expected, "{clients:?} {client:?} {name}");
         }
         assert!(grant.has_ended(now + HOUR) && !grant.has_ended(now) && !all.has_ended(now));
+    }
+
+    #[test]
+    fn client_loses_its_sessions_with_its_identities() {
+        let only = |name: &str, patterns: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| NamePattern::new(pattern).unwrap()).collect();
+            Client::new(name.into(), AllowedIdentities::of_patterns(&patterns))
+        };
+        let ends = |policy_arn: &str, seconds| Narrowing {
+            policy_arns: vec![policy_arn.into()],
+            until: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)),
+            ..Narrowing::default()
+        };
+        let grant = |narrowing| Client { narrowing: Some(Arc::new(narrowing)), ..only("g", &["web"]) };
+        let table = |clients: &[Client]| {
+            let proof = |client: &Client| ClientProof {
+                token: Some(token(client.name.as_str().len()).into()),
+                users: None,
+                client: Arc::new(client.clone()),
+            };
+            Arc::new(Clients::new(clients.iter().map(proof)))
+        };
+        let session = |client: Option<&str>, user: Option<&str>, identity: &str, narrowing: Narrowing| {
+            let narrowing = Narrowing { client: client.map(Into::into), user: user.map(Into::into), ..narrowing };
+            NarrowedIdentity { identity: identity.into(), narrowing }
+        };
+        let plain = Narrowing::default;
+        let before = table(&[only("aa", &["web", "job"]), only("bbb", &["web"]), grant(ends("p", 60))]);
+        let after = table(&[only("aa", &["web"]), grant(ends("p", 90)), only("dddd", &["w*"])]);
+        let filter = after.lost_since(&before).unwrap();
+        for (session, is_lost) in [
+            (session(Some("aa"), None, "web", plain()), false),
+            (session(Some("aa"), Some("ann"), "job", plain()), true),
+            (session(Some("bbb"), None, "web", plain()), true),
+            (session(Some("g"), None, "web", ends("p", 60)), true),
+            (session(Some("g"), None, "web", ends("p", 90)), false),
+            (session(Some("g"), None, "web", ends("q", 90)), true),
+            (session(Some("g"), None, "web", plain()), true),
+            // A grant that is about to be given has a session first.
+            (session(Some("new"), None, "web", ends("p", 60)), false),
+            (session(None, Some("ann"), "web", plain()), false),
+            (session(None, Some("ann"), "job", plain()), true),
+        ] {
+            assert_eq!(filter.matches(&session), is_lost, "{session:?}");
+        }
+        assert!(after.lost_since(&after).is_none());
+        assert!(table(&[only("aa", &["*"]), only("new", &["*"])]).lost_since(&table(&[only("aa", &["*"])])).is_none());
     }
 
     #[test]

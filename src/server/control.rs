@@ -2,7 +2,11 @@
 //! reach it. The commands of `cli/control` are its clients.
 
 mod answers;
+mod grants;
+mod mfa;
 mod requests;
+mod tokens;
+mod whoami;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,29 +18,21 @@ use bytes::Bytes;
 use http::Method;
 use http::request::Parts;
 use http_body_util::{BodyExt, Limited};
-use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::aws::sts::answer::CallerIdentity;
-use crate::cache::key::CacheKey;
 use crate::context::mfa_sessions::MfaSessions;
 use crate::lease::key::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
-use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
-use crate::os::accounts;
 use crate::server::access::{AllowedHosts, check_addressed};
-use crate::server::client_table::commands::{ClientCommand, TokenError};
-use crate::server::client_table::grants::GrantError;
+use crate::server::client_table::commands::ClientCommand;
 use crate::server::clients::ClientsWatch;
-use crate::server::control::answers::{
-    ControlResult, GivenGrant, LentSession, ShownToken, body, deny_policy, grants, render,
-};
-use crate::server::control::requests::{GrantBody, MfaBody, Query, RotateBody, UseBody};
+use crate::server::control::answers::{ControlResult, body, grants, render};
+use crate::server::control::requests::{Query, UseBody};
 use crate::server::error::ErrorResponse;
 use crate::server::lookup::LeaseLookup;
 use crate::server::response::AnswerFuture;
@@ -139,7 +135,7 @@ impl ControlServer {
         let registry = &self.leases.registry;
         let mut identities: Vec<_> = {
             let handles = registry.handles.borrow();
-            handles.iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
+            handles.iter().map(|(name, handle)| (name.clone(), handle.state())).collect()
         };
         identities.sort_by(|a, b| a.0.cmp(&b.0));
         let document = StatusDocument::new(registry, self.started, self.leases.now(), &identities, |_| true);
@@ -169,60 +165,6 @@ impl ControlServer {
         }
     }
 
-    async fn grant(&self, request: GrantBody, user: Option<u32>) -> ControlResult {
-        let order = request.order(self.leases.now())?;
-        self.check_identity(&order.identity).await?;
-        let is_in_use = self.ask(ClientCommand::ListGrants).await?.iter().any(|grant| grant.name == order.name);
-        if is_in_use && !order.replace {
-            return Err(grant_error(GrantError::NameInUse(order.name)));
-        }
-        if let Some(narrowing) = order.narrowing() {
-            // A grant that cannot be narrowed is refused here, and not at its first request. It replaces no grant then.
-            let user = user.map(accounts::user_name);
-            let key = self.leases.registry.key_for(&order.identity, order.name.as_str(), user.as_deref());
-            self.leases.lease_of(&key.narrowed_further(&narrowing)).await?;
-        }
-        let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
-        let state =
-            self.leases.registry.lookup(&LeaseKey::Identity(grant.identity.clone())).map(|handle| handle.state());
-        body(&GivenGrant {
-            name: grant.name.as_str(),
-            identity: grant.identity.as_str(),
-            expires: timestamp(grant.ends),
-            url: self.addresses.first().map(|address| format!("http://{address}/credentials")),
-            socket: self.sockets.first().map(|path| path.to_string_lossy()),
-            token: token.expose(),
-            region: state.as_ref().and_then(|state| state.region.clone().flatten()),
-            endpoint: state.as_ref().and_then(|state| state.lease.as_ref()?.endpoint.clone()),
-        })
-    }
-
-    async fn revoke(&self, name: &str) -> ControlResult {
-        let name = percent_decode_str(name).decode_utf8_lossy();
-        let name = ClientName::parse(&name).map_err(ErrorResponse::bad_request)?;
-        let grant = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?.map_err(grant_error)?;
-        let now = self.leases.now();
-        let is_narrowed = grant.narrowing.is_some();
-        let handles = self.leases.registry.handles_of(&grant.identity, grant.name.as_str(), is_narrowed);
-        let leases: Vec<_> = handles.iter().filter_map(|handle| handle.state().lease.clone()).collect();
-        let leases = leases.iter().filter(|lease| lease.expiration.is_none_or(|end| now < end));
-        // Keys that were handed out live on at the service, longer than the grant told.
-        let (sessions, keys): (Vec<_>, Vec<_>) = leases.partition(|lease| !lease.is_long_lived);
-        let is_session = !sessions.is_empty();
-        let ends = if is_session { &sessions } else { &keys };
-        let end = ends.iter().filter_map(|lease| lease.expiration).max();
-        // No client gets the sessions of the grant any more, so they need no renewal.
-        let _ = self.supervisor.send(SupervisorCommand::DropClient(grant.name.as_str().into())).await;
-        body(&json!({
-            "name": grant.name.as_str(),
-            "identity": grant.identity.as_str(),
-            "handed_out": is_session || !keys.is_empty(),
-            "keys_live_until": end.map(timestamp),
-            "is_session": is_session,
-            "deny_policy": is_session.then(|| deny_policy(now)),
-        }))
-    }
-
     async fn use_identity(&self, request: UseBody) -> ControlResult {
         let (identity, lifetime) = request.parts()?;
         let switched = identity.as_str() != IdentityName::DEFAULT;
@@ -248,95 +190,6 @@ impl ControlServer {
         }))
     }
 
-    async fn whoami(&self, query: &Query<'_>) -> ControlResult {
-        let named = query.get("identity").map_or_else(IdentityName::default, IdentityName::new);
-        let clients = self.clients.borrow().default_identity.clone();
-        let identity = match clients {
-            Some(default) if named.as_str() == IdentityName::DEFAULT => default.target(self.leases.now()).identity,
-            _ => named,
-        };
-        let lease = self.leases.lease(&identity).await?;
-        let verified = match query.get("verify") {
-            Some("true") => Some(self.caller(&identity).await?),
-            _ => None,
-        };
-        let account = verified.as_ref().map(|caller| &caller.account).or(lease.account_id.as_ref());
-        body(&json!({
-            "identity": identity.as_str(),
-            "account": account,
-            "arn": verified.as_ref().map(|caller| &caller.arn),
-            "source": &*lease.source,
-            "expiration": lease.expiration.map(timestamp),
-        }))
-    }
-
-    /// Asks STS for the principal of an identity.
-    async fn caller(&self, identity: &IdentityName) -> Result<CallerIdentity, ErrorResponse> {
-        let (reply, answer) = oneshot::channel();
-        let stopping = || ErrorResponse::daemon_stopping();
-        let command = SupervisorCommand::Caller { identity: identity.clone(), reply };
-        self.supervisor.send(command).await.map_err(|_| stopping())?;
-        let caller = answer.await.map_err(|_| stopping())?;
-        let caller = caller.ok_or_else(|| ErrorResponse::identity_not_found(identity))?;
-        caller.map_err(|error| ErrorResponse::of_owner(&error))
-    }
-
-    async fn token(&self, query: &Query<'_>) -> ControlResult {
-        let client = client(query.get("client"))?;
-        let name = client.clone();
-        let current = self.ask(|reply| ClientCommand::Token(client, reply)).await?.map_err(token_error)?;
-        body(&ShownToken {
-            client: name.as_str(),
-            token_file: current.file.as_ref().map(|file| file.to_string_lossy()),
-            token: current.token.expose(),
-        })
-    }
-
-    async fn rotate(&self, request: RotateBody) -> ControlResult {
-        let client = client(request.client.as_deref())?;
-        let name = client.clone();
-        let rotated = self.ask(|reply| ClientCommand::Rotate(client, reply)).await?.map_err(token_error)?;
-        body(&json!({
-            "client": name.as_str(),
-            "token_file": rotated.file.to_string_lossy(),
-            "old_until": timestamp(rotated.old_until),
-        }))
-    }
-
-    async fn mfa(&self, request: MfaBody) -> ControlResult {
-        let MfaBody { identity, code } = request;
-        let identity = IdentityName::new(identity);
-        let (reply, answer) = oneshot::channel();
-        let stopping = || ErrorResponse::daemon_stopping();
-        let command = SupervisorCommand::Mfa { identity: identity.clone(), code, reply };
-        self.supervisor.send(command).await.map_err(|_| stopping())?;
-        let obtained = answer.await.map_err(|_| stopping())?;
-        let obtained = obtained.ok_or_else(|| ErrorResponse::identity_not_found(&identity))?;
-        let until = obtained.map_err(|error| ErrorResponse::of_owner(&error))?;
-        body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
-    }
-
-    /// Gives the session of exactly these keys and this device to a command of the owner, which would ask for a code
-    /// otherwise.
-    fn mfa_session(&self, query: &Query<'_>) -> ControlResult {
-        let key = query.get("key").and_then(CacheKey::parse);
-        let key = key.ok_or_else(|| ErrorResponse::bad_request("key is not a SHA-256 in hexadecimal"))?;
-        match self.mfa_sessions.get(key, self.leases.now()) {
-            Some(session) => body(&LentSession::new(&session)),
-            None => Err(ErrorResponse::no_such_name("there is no session with MFA of these keys and this device")),
-        }
-    }
-
-    /// Forgets the sessions with MFA. Identities that stand on one load again, and need a code.
-    async fn forget_mfa_sessions(&self) -> ControlResult {
-        let ended = self.mfa_sessions.forget();
-        if ended > 0 {
-            let stopping = |_| ErrorResponse::daemon_stopping();
-            self.supervisor.send(SupervisorCommand::Reload).await.map_err(stopping)?;
-        }
-        body(&json!({"ended": ended}))
-    }
-
     /// Checks that there is an identity of this name.
     async fn check_identity(&self, identity: &IdentityName) -> Result<(), ErrorResponse> {
         let registry = &self.leases.registry;
@@ -345,30 +198,6 @@ impl ControlServer {
             return Ok(());
         }
         Err(ErrorResponse::identity_not_found(identity))
-    }
-}
-
-/// Returns the name of a client, or of the owner if there is none.
-fn client(name: Option<&str>) -> Result<ClientName, ErrorResponse> {
-    match name {
-        None | Some(ClientName::OWNER) => Ok(ClientName::OWNER.into()),
-        Some(name) => ClientName::parse(name).map_err(ErrorResponse::bad_request),
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
-fn grant_error(error: GrantError) -> ErrorResponse {
-    match error {
-        GrantError::Unknown(_) => ErrorResponse::no_such_name(error.to_string()),
-        _ => ErrorResponse::conflict(error.to_string()),
-    }
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
-fn token_error(error: TokenError) -> ErrorResponse {
-    match error {
-        TokenError::UnknownClient(_) => ErrorResponse::no_such_name(error.to_string()),
-        _ => ErrorResponse::conflict(error.to_string()),
     }
 }
 
@@ -396,6 +225,7 @@ mod tests {
     use super::*;
     use crate::lease::registry::LeaseRegistry;
     use crate::os::clock::Clock;
+    use crate::server::control::requests::MfaBody;
 
     const OWNER: u32 = 1000;
 

@@ -61,6 +61,15 @@ impl ErrorResponse {
         self.code == IDENTITY_NOT_FOUND
     }
 
+    /// Refuses one more session to a client that holds too many. It passes when one of them is idle.
+    pub(crate) fn too_many_sessions(name: &IdentityName) -> Self {
+        let message = format!(
+            "identity {name}: this client holds a session for each of too many users; try again in five minutes, when unused ones \
+             make room, or give groups of users clients of their own"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "TooManySessions", message)
+    }
+
     /// Refuses an identity without telling the client if it exists.
     pub(crate) fn identity_not_allowed(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the client of this token may not have it");
@@ -131,6 +140,13 @@ impl ErrorResponse {
         Self::new(status, code, error.to_string())
     }
 
+    /// Tells the owner why a grant is not given. Nothing is tried again.
+    pub(crate) fn of_grant(name: &IdentityName, state: &LeaseState) -> Option<Self> {
+        let Some(LeaseError::Failed { source, error, .. }) = &state.error else { return None };
+        let (status, code) = status_and_code(error.kind);
+        Some(Self::new(status, code, format!("identity {name}: {source}: {error}")))
+    }
+
     /// Tells the owner that a command cannot be executed as things stand.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "Conflict", message)
@@ -144,6 +160,11 @@ impl ErrorResponse {
     pub(crate) fn daemon_stopping() -> Self {
         let message = "the daemon is stopping; run the command again after its restart";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "CredentialsUnavailable", message)
+    }
+
+    /// Tells the client that a reload is not complete.
+    pub(crate) fn reloading() -> Self {
+        Self::new(UNAVAILABLE.0, UNAVAILABLE.1, "the broker is loading a new configuration; request again")
     }
 
     /// Tells the client that the daemon is stopping.

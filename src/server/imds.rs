@@ -195,7 +195,7 @@ impl ImdsServer {
 
     /// Waits for the lease; refuses long-lived keys.
     async fn lease(&self) -> Result<Arc<Lease>, ImdsReply> {
-        let lease = self.leases.lease_of(&self.key()).await.map_err(|error| {
+        let lease = self.leases.lease_of(&self.key(), CLIENT).await.map_err(|error| {
             // Use one code for permanent and transient errors, as EC2 does. The SDK for Go retries it for minutes.
             let status = if error.is_identity_not_found() { error.status } else { StatusCode::SERVICE_UNAVAILABLE };
             ImdsReply::error(status, error.message)

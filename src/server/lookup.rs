@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use crate::lease::Lease;
 use crate::lease::handle::{LeaseHandle, WakeReason};
 use crate::lease::key::LeaseKey;
-use crate::lease::registry::LeaseRegistry;
+use crate::lease::registry::{LeaseRegistry, NoRefresher};
 use crate::lease::state::{LeaseState, RefreshState};
 use crate::model::identity_name::IdentityName;
+use crate::model::session_name::OWNER;
 use crate::os::clock::Clock;
 use crate::server::error::ErrorResponse;
 
@@ -44,17 +45,19 @@ impl LeaseLookup {
     /// # Errors
     /// The response that explains why there is no usable lease.
     pub(crate) async fn lease(&self, name: &IdentityName) -> Result<Arc<Lease>, ErrorResponse> {
-        self.lease_of(&LeaseKey::Identity(name.clone())).await
+        self.lease_of(&LeaseKey::Identity(name.clone()), OWNER).await
     }
 
-    /// Like [`LeaseLookup::lease`], for any key.
+    /// Like [`LeaseLookup::lease`], for any key. A session that is opened for it counts for `client`.
     ///
     /// # Errors
     /// The response that explains why there is no usable lease.
-    pub(crate) async fn lease_of(&self, key: &LeaseKey) -> Result<Arc<Lease>, ErrorResponse> {
+    pub(crate) async fn lease_of(&self, key: &LeaseKey, client: &str) -> Result<Arc<Lease>, ErrorResponse> {
         let name = key.identity();
-        let find = async || match tokio::time::timeout(MAX_WAIT, self.registry.find(key)).await {
-            Ok(handle) => handle.ok_or_else(|| ErrorResponse::identity_not_found(name)),
+        let find = async || match tokio::time::timeout(MAX_WAIT, self.registry.find_for(key, client)).await {
+            Ok(Ok(handle)) => Ok(handle),
+            Ok(Err(NoRefresher::UnknownIdentity)) => Err(ErrorResponse::identity_not_found(name)),
+            Ok(Err(NoRefresher::TooManySessions)) => Err(ErrorResponse::too_many_sessions(name)),
             Err(_) => Err(ErrorResponse::no_lease(name, &LeaseState::default(), self.clock.now())),
         };
         let (mut handle, began) = (find().await?, Instant::now());
@@ -85,6 +88,14 @@ impl LeaseLookup {
                 () = self.stopping.cancelled() => return Err(ErrorResponse::stopping(name)),
                 () = tokio::time::sleep_until(until) => return Err(ErrorResponse::no_lease(name, &state, now)),
             }
+        }
+    }
+
+    /// Makes the session of a client that is gone count as unused, so that it is dropped soon. It may have been opened after the
+    /// other sessions of the client were dropped.
+    pub(crate) fn give_up(&self, key: &LeaseKey) {
+        if let (LeaseKey::Narrowed(_), Some(handle)) = (key, self.registry.lookup(key)) {
+            handle.record_use(SystemTime::UNIX_EPOCH);
         }
     }
 

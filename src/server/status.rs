@@ -1,11 +1,11 @@
 //! The document of `GET /status`: the state of all identities of one client, without secrets.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::lease::handle::LeaseHandle;
 use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, LeaseState, RefreshState};
 use crate::model::error::ErrorKind;
@@ -88,7 +88,7 @@ impl StatusDocument {
         registry: &LeaseRegistry,
         started: SystemTime,
         now: SystemTime,
-        identities: &[(IdentityName, LeaseHandle)],
+        identities: &[(IdentityName, Arc<LeaseState>)],
         may_have: impl Fn(&IdentityName) -> bool,
     ) -> Self {
         let known = registry.known_profiles.borrow().clone().unwrap_or_default();
@@ -96,8 +96,8 @@ impl StatusDocument {
             known: known.iter().filter(|name| may_have(name)).count(),
             live: identities.iter().filter(|(name, _)| known.contains(name)).count(),
         };
-        let identity = |(name, handle): &(IdentityName, LeaseHandle)| {
-            (name.as_str().to_owned(), StatusIdentity::new(&handle.state(), now))
+        let identity = |(name, state): &(IdentityName, Arc<LeaseState>)| {
+            (name.as_str().to_owned(), StatusIdentity::new(state, now))
         };
         Self {
             version: env!("CARGO_PKG_VERSION"),

@@ -27,7 +27,10 @@ impl SessionExchange for SessionTokenExchange {
         keys.is_long_lived()
     }
 
-    /// Requests the session, with an MFA code if the profile has `mfa_serial` and there is a user to ask.
+    /// Requests the session, with an MFA code if the profile has `mfa_serial`.
+    ///
+    /// # Errors
+    /// As the trait says, and if the profile has `mfa_serial` and there is neither a session with MFA nor a code.
     async fn session(
         &self,
         context: &Context,
@@ -43,12 +46,8 @@ impl SessionExchange for SessionTokenExchange {
             let expiration = Some(session.expiration.map_or(end, |own| own.min(end)));
             return Ok(Credentials { expiration, ..session });
         }
-        let serial = settings.mfa_serial.as_ref().filter(|_| context.mfa.has_user());
-        if serial.is_none() && settings.mfa_serial.is_some() {
-            tracing::warn!(
-                "mfa_serial of the profile is not used: there is no user to ask for a code, so the session has no MFA"
-            );
-        }
+        // A daemon has no code before `credenza mfa`, and serves no session without one in the meantime.
+        let serial = settings.mfa_serial.as_ref();
         let key = CacheKeyBuilder::new("session token")
             .with_caller(keys)
             .with(self.duration.as_secs().to_be_bytes())

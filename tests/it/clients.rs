@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use testkit::harness::{Broker, HUSH, Home, Response, until};
+use testkit::harness::{Broker, HUSH, Home, Response, profile, until};
 
 fn token(client: &str) -> String {
     format!("{HUSH}-token-of-at-least-32-characters-{client}")
@@ -180,6 +180,42 @@ fn clients_change_without_a_restart() {
     until("the auth token opens", || {
         home.path().join("run/token").exists() && broker.get("/credentials/web").status == 200
     });
+}
+
+#[test]
+fn error_about_users_names_file_and_line() {
+    let home = Home::new();
+    let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap();
+    for (users, listen) in
+        [("\"no-such-user\"", ""), (overflow.trim(), ""), ("7", "listen = [\"192.0.2.1:1\"]\nallow_remote = true\n")]
+    {
+        let text = format!("[server]\n{listen}[clients.web]\nusers = [{users}]\nidentities = [\"*\"]\n");
+        let line = text.lines().position(|line| line.starts_with("users")).unwrap() + 1;
+        home.write("credenza.toml", text);
+        let checked = home.run(&["check", "--config", "credenza.toml"], &[]);
+        let expected = format!("credenza.toml, line {line}: clients.web.users: ");
+        assert!(checked.code == Some(78) && checked.stderr.contains(&expected), "{users}: {checked:?}");
+    }
+}
+
+#[test]
+fn check_shows_served_profiles_of_each_client() {
+    let home = Home::new();
+    home.write(".aws/credentials", ["team-a", "team-b", "own"].map(|name| profile(name, "AKIAP")).concat());
+    let config = |identities: &str| {
+        format!(
+            "[profiles]\nserve = [\"team-*\"]\n[clients.agents]\ntoken = \"{}\"\nidentities = [\"{identities}\"]\n",
+            token("agents")
+        )
+    };
+    home.write("credenza.toml", config("*-a"));
+    let shown = home.run(&["check", "--config", "credenza.toml"], &[]);
+    for part in ["default  team-a  team-b\n", "agents     -      yes      -     by token\n"] {
+        assert!(shown.stdout.contains(part), "{part}: {}", shown.stdout);
+    }
+    home.write("credenza.toml", config("own"));
+    let shown = home.run(&["check", "--config", "credenza.toml"], &[]);
+    assert!(shown.stdout.contains("client agents: no identity and no served profile has a name"), "{}", shown.stdout);
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn json_is_one_document_with_stable_names() {
     }
     let grants = run(&home, &["grants", "--json"]).json();
     let listed: Vec<_> = grants.as_array().unwrap().iter().map(keys).collect();
-    assert_eq!(listed, ["expires identity name policy_sha256"; 2], "a list shows no token");
+    assert_eq!(listed, ["expires identity name policy_arns policy_sha256"; 2], "a list shows no token");
     let both = run(&home, &["grant", "b", "--identity", "dev", "--for", "1m", "--json", "--format", "fish"]);
     assert!(both.code == Some(2) && both.stderr.contains("--json and --format are both given"), "{both:?}");
 }
@@ -256,7 +256,7 @@ fn token_goes_to_a_new_closed_file_only() {
     for (file, expected) in [
         ("agent.token", "agent.token: it exists. Remove it"),
         ("link", "link: it exists"),
-        ("open/token", "may be written by all users"),
+        ("open/token", "other users may make files there"),
         ("none/token", "its folder"),
     ] {
         let refused = grant(file);

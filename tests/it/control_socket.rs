@@ -114,7 +114,7 @@ fn grant_opens_one_identity_until_its_end() {
     let listed = controlled.good("GET", "/grants", &Value::Null);
     assert_eq!(
         listed,
-        json!([{"name": "agent", "identity": "web", "expires": grant["expires"], "policy_sha256": null}])
+        json!([{"name": "agent", "identity": "web", "expires": grant["expires"], "policy_sha256": null, "policy_arns": []}])
     );
     let (status, error) =
         controlled.ask("POST", "/grants", &json!({"name": "agent", "identity": "default", "seconds": 60}));

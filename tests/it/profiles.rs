@@ -13,6 +13,8 @@ use testkit::harness::{Broker, CommandOutput, HUSH, Home, TIMEOUT, profile, unti
 use testkit::imds::Imds;
 use testkit::server::Reply;
 use testkit::sts::{self, Form, Role, Sts};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 const REGION: &str = "eu-central-1";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
@@ -518,6 +520,33 @@ fn mfa_code_goes_into_the_session_of_keys() {
 }
 
 #[test]
+fn keys_with_mfa_are_not_served_before_the_code() {
+    let (home, sts) = stage(&[]);
+    let device = ("arn:aws:iam::123456789012:mfa/me".into(), "123456".into());
+    sts.allow(ROLE, Role { mfa: Some(device), ..Role::default() });
+    home.write(".aws/credentials", base());
+    home.write(".aws/config", "[profile base]\nmfa_serial = arn:aws:iam::123456789012:mfa/me\n");
+    let config = "[defaults]\nlong_lived_keys = \"session\"\nsession_duration = \"15m\"\n\
+                  [identities.base]\nsources = [{ profile = \"base\" }]\n";
+    let broker = home.serve_config(config, &variables(&sts));
+    let (refused, _) = broker.wait_for("/credentials/base", |answer| answer.status == 403);
+    assert!(refused.code() == "MfaRequired" && refused.message().contains("run: credenza mfa base"), "{refused:?}");
+    assert!(sts.forms().is_empty(), "no session without MFA is asked for");
+    let alone = get(&home, &sts, &["--config", "credenza.toml", "--identity", "base"]);
+    assert!(alone.code == Some(1) && alone.stderr.contains("there is no terminal to ask at"), "{alone:?}");
+    let opened = home.run(&["mfa", "base", "--mfa-code", "123456"], &[]);
+    assert_eq!(opened.code, Some(0), "{opened:?}");
+    broker.wait_for_identity("base");
+    // The session lasts for twelve hours, and clients are told of it piece by piece.
+    let told = broker.get("/credentials/base").json()["Expiration"].as_str().unwrap().to_owned();
+    let told = OffsetDateTime::parse(&told, &Rfc3339).unwrap() - OffsetDateTime::now_utc();
+    assert!(told <= time::Duration::minutes(15) && told > time::Duration::minutes(10), "{told}");
+    let asked = sts.forms();
+    let durations: Vec<_> = asked.iter().map(|form| value(form, "DurationSeconds")).collect();
+    assert_eq!(durations, [Some("43200")]);
+}
+
+#[test]
 fn variables_that_are_not_utf_8_are_never_unset() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -914,10 +943,12 @@ fn whoami_asks_sts_with_the_keys_of_the_identity() {
     home.write(".aws/config", DEV);
     let broker = home.serve(&["--profile", "dev"], &variables(&sts));
     broker.wait_for_identity("default");
-    let known = home.run(&["whoami"], &[]);
-    assert!(known.code == Some(0) && known.stdout.contains("arn:        unknown; --verify asks STS"), "{known:?}");
+    let (known, asked) = (home.run(&["whoami"], &[]), sts.actions());
+    let arn = "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-";
+    assert!(known.code == Some(0) && known.stdout.contains(arn), "{known:?}");
+    assert_eq!(asked, ["AssumeRole"], "STS named the role with its session");
     let verified = home.run(&["whoami", "--verify"], &[]);
-    for text in ["account:    123456789012", "arn:        arn:aws:sts::123456789012:assumed-role/r/credenza-"] {
+    for text in ["account:    123456789012", arn] {
         assert!(verified.stdout.contains(text), "{verified:?}");
     }
     assert_eq!(sts.callers().last().map(String::as_str), Some("ASIA1"), "the keys of the role, not those of its base");

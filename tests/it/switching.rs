@@ -177,6 +177,26 @@ fn shadowed_files_keep_other_profiles() {
     assert_eq!(files(), before);
 }
 
+/// After `sudo -E` or `su` HOME may be that of another user, who could exchange the files of the shell there.
+#[test]
+fn shadow_writes_nothing_below_the_home_of_another_user() {
+    let home = home();
+    let broker = home.serve_config(IDENTITIES, &[]);
+    let theirs = home.path().join("theirs");
+    fs::create_dir(&theirs).unwrap();
+    if std::os::unix::fs::chown(&theirs, Some(65_533), None).is_err()
+        && skip("this user cannot give a folder to another one")
+    {
+        return;
+    }
+    let mut command = home.command(&["env", "one", "--shadow"]);
+    let output = command.env("HOME", &theirs).env("CREDENZA_LISTEN", broker.address().to_string()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+    assert!(told.contains("env --shadow: there is no folder for its files"), "{told}");
+    assert_eq!(fs::read_dir(&theirs).unwrap().count(), 0);
+}
+
 #[test]
 fn unset_says_if_there_is_nothing() {
     let home = home();

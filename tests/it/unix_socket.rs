@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use testkit::harness::{Broker, Home, KEYS, Response, TIMEOUT, skip, until, wrapped};
@@ -22,6 +23,42 @@ fn get(socket: &Path, path: &str, headers: &str) -> Response {
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);
     Response::parse(&all)
+}
+
+/// The kernel refuses a connection to a full queue at once, and the daemon empties its queue in a moment.
+#[test]
+fn command_waits_for_room_in_a_full_queue() {
+    let home = Home::new();
+    home.write("run/token", "hush-0123456789abcdef0123456789abcdef");
+    fs::set_permissions(home.path().join("run/token"), Permissions::from_mode(0o600)).unwrap();
+    let socket = home.path().join("run/credenza.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    // Room for one connection.
+    rustix::net::listen(&listener, 0).unwrap();
+    let _first = UnixStream::connect(&socket).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listen = format!("unix:{}", socket.display());
+    let mut command = home.command(&["get", "--from-daemon", "--listen", &listen]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it gave up: {:?}", child.wait_with_output());
+    drop(listener.accept().unwrap());
+    until("the command is served", || {
+        if let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                head.push(byte[0]);
+            }
+            let body = testkit::document("AKIAQUEUE", "2099-01-01T00:00:00Z");
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+                .unwrap();
+        }
+        child.try_wait().unwrap().is_some()
+    });
+    let output = child.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("AKIAQUEUE"), "{output:?}");
 }
 
 /// Starts a daemon that listens on a Unix socket alone, and waits for its credentials.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::aws::arn::{account_of_federated_user, account_of_role, is_account_id};
+use crate::aws::arn::{LONGEST, account_of_federated_user, account_of_role, is_account_id, looks_like_arn};
 use crate::aws::call::ServiceError;
 use crate::aws::xml::{XmlDocument, XmlError};
 use crate::http::message::Response;
@@ -95,19 +95,21 @@ fn hint(code: &str, action: &str) -> Option<&'static str> {
 /// If the answer lacks one of the four parts: access key id, secret key, session token or expiration. The message does
 /// not show the answer.
 pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
-    let unreadable = |error: XmlError| Box::from(error.to_string());
+    let unreadable = |error: XmlError| Box::<str>::from(error.to_string());
     let document = XmlDocument::parse(body).map_err(unreadable)?;
     let need = |path: &'static str| {
         let text = document.text(path).map_err(unreadable)?;
-        text.ok_or_else(|| Box::from(format!("the answer has no {}", &path[1..])))
+        text.ok_or_else(|| Box::<str>::from(format!("the answer has no {}", &path[1..])))
     };
     let expiration = parse_timestamp(need("/Credentials/Expiration")?)
-        .map_err(|why| Box::from(format!("Credentials/Expiration {why}")))?;
+        .map_err(|why| Box::<str>::from(format!("Credentials/Expiration {why}")))?;
     let token = need("/Credentials/SessionToken")?;
     let text = |path| document.text(path).map_err(unreadable);
-    let account = text("/AssumedRoleUser/Arn")?.and_then(account_of_role);
-    let account = account.or(text("/FederatedUser/Arn")?.and_then(account_of_federated_user));
+    let (role, user) = (text("/AssumedRoleUser/Arn")?, text("/FederatedUser/Arn")?);
+    let account = role.and_then(account_of_role).or(user.and_then(account_of_federated_user));
+    let arn = role.or(user).filter(|arn| looks_like_arn(arn) && arn.len() <= LONGEST);
     let details = SessionDetails {
+        arn: arn.and_then(|arn| usable("ARN", arn).ok()).map(Into::into),
         packed_policy_size: text("/PackedPolicySize")?.and_then(|size| size.parse().ok()),
         request_id: text("/ResponseMetadata/RequestId")?.and_then(|id| usable("request id", id).ok()).map(Into::into),
         ..SessionDetails::default()
@@ -124,11 +126,11 @@ pub(crate) fn credentials(body: &[u8]) -> Result<Credentials, Box<str>> {
 /// # Errors
 /// If the answer lacks the account, the ARN or the user id, or one of them is none.
 pub(crate) fn caller_identity(body: &[u8]) -> Result<CallerIdentity, Box<str>> {
-    let unreadable = |error: XmlError| Box::from(error.to_string());
+    let unreadable = |error: XmlError| Box::<str>::from(error.to_string());
     let document = XmlDocument::parse(body).map_err(unreadable)?;
     let need = |path: &'static str, part: &'static str| -> Result<Box<str>, Box<str>> {
         let text = document.text(path).map_err(unreadable)?;
-        let text = text.ok_or_else(|| Box::from(format!("the answer has no {part}")))?;
+        let text = text.ok_or_else(|| Box::<str>::from(format!("the answer has no {part}")))?;
         usable(part, text).map(Box::from).map_err(|error| format!("in the answer, {error}").into())
     };
     let identity = CallerIdentity {

@@ -376,7 +376,9 @@ async fn gives_account_only_if_it_is_certain() {
              <SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
              <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></R>"
         );
-        assert_eq!(credentials(body.as_bytes()).unwrap().account_id.as_deref(), account, "{arn}");
+        let read = credentials(body.as_bytes()).unwrap();
+        assert_eq!(read.account_id.as_deref(), account, "{arn}");
+        assert_eq!(read.session.unwrap().arn.as_deref(), Some(arn).filter(|arn| arn.starts_with("arn:")), "{arn}");
     }
 }
 

@@ -1,10 +1,12 @@
 //! The clients in the report of `credenza check`: which client may have which identity, and the problems of tokens.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::cli::serve::clients;
 use crate::config::Config;
 use crate::context::Context;
+use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::server::client_table::{ClientSetting, ClientTable, ClientTokenSource};
@@ -12,6 +14,9 @@ use crate::server::imds::session_tokens::ImdsSessionTokens;
 
 /// The maximum number of identities in a matrix. A wider matrix does not fit into a terminal; lists take its place.
 const MAX_COLUMNS: usize = 6;
+
+/// The maximum number of identities in the list of a client. Thousands of profiles may be served.
+const MAX_LISTED: usize = 24;
 
 /// Explains the clients of `[clients]`. Returns true if each client has a usable token or a user.
 pub(crate) async fn explain(text: &mut String, context: &Context, config: &Config) -> bool {
@@ -25,12 +30,23 @@ pub(crate) async fn explain(text: &mut String, context: &Context, config: &Confi
             return false;
         }
     };
-    let names: Vec<_> = config.identities.keys().collect();
-    *text += &matrix(&settings.clients, &names);
-    let has_profiles = config.profiles.is_some();
+    let mut names: BTreeSet<IdentityName> = config.identities.keys().cloned().collect();
+    let mut is_listed = true;
+    if let Some(served) = &config.profiles {
+        match ServedProfileNames::new(context, served.clone()).list().await {
+            Ok(profiles) => names.extend(profiles),
+            Err(error) => {
+                is_listed = false;
+                let _ = writeln!(text, "clients\n  => the served profiles are not shown: {error}");
+            }
+        }
+    }
+    *text += &matrix(&settings.clients, &names.iter().collect::<Vec<_>>());
     for ClientSetting { client, .. } in &settings.clients {
-        if !has_profiles && !names.iter().any(|name| client.may_have(name)) {
-            let _ = writeln!(text, "  client {}: no configured identity has a name that it may have", client.name);
+        if is_listed && !names.iter().any(|name| client.may_have(name)) {
+            let names =
+                if config.profiles.is_some() { "identity and no served profile" } else { "configured identity" };
+            let _ = writeln!(text, "  client {}: no {names} has a name that it may have", client.name);
         }
     }
     for path in settings.clients.iter().flat_map(|setting| &setting.tokens).filter_map(ClientTokenSource::file) {
@@ -86,8 +102,13 @@ fn matrix(clients: &[ClientSetting], identities: &[&IdentityName]) -> String {
             };
             identities.iter().zip(&columns).map(|(name, column)| cell(*name, column)).collect()
         } else {
-            let allowed = identities.iter().filter(|name| client.may_have(name));
-            vec![allowed.map(ToString::to_string).collect::<Vec<_>>().join(", ")]
+            let mut allowed = identities.iter().filter(|name| client.may_have(name));
+            let shown: Vec<_> = allowed.by_ref().take(MAX_LISTED).map(ToString::to_string).collect();
+            let more = match allowed.count() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            vec![shown.join(", ") + &more]
         };
         let users = users.as_ref().map(|users| users.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
         let proof = match (tokens.len(), users) {
@@ -128,6 +149,9 @@ mod tests {
         let many: Vec<IdentityName> = (0..9).map(|number| format!("team-{number}").as_str().into()).collect();
         let shown = matrix(&clients[1..2], &many.iter().collect::<Vec<_>>());
         assert!(shown.contains("agents  team-0, team-1, ") && shown.contains("team-8  by token and"), "{shown}");
+        let names: Vec<IdentityName> = (0..100).map(|number| format!("team-{number:02}").as_str().into()).collect();
+        let shown = matrix(&clients[1..2], &names.iter().collect::<Vec<_>>());
+        assert!(shown.contains("team-23 and 76 more  by token") && !shown.contains("team-24"), "{shown}");
         assert!(matrix(&[], &[]).contains("no program gets credentials"));
     }
 }

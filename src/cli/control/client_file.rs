@@ -84,9 +84,17 @@ fn closed_folder(folder: &Path, policy: &TrustPolicy) -> Result<PathBuf, String>
     let Some(last) = found.facts.file().filter(|last| last.kind == StepKind::Folder) else {
         return Err(format!("{} is not a folder. Choose another path", shown(folder)));
     };
-    let is_closed = PathFacts([PathStep { mode: last.mode & !0o1000, ..last.clone() }].into()).trusted(policy);
-    found.facts.trusted(policy).and(is_closed).map_err(|distrust| {
+    found.facts.trusted(policy).map_err(|distrust| {
         format!("its folder {}: {}. Choose a folder that only you can write", shown(folder), distrust.about(folder))
+    })?;
+    let is_closed = PathFacts([PathStep { mode: last.mode & !0o1000, ..last.clone() }].into()).trusted(policy);
+    is_closed.map_err(|_| {
+        // No chmod: folders such as /tmp are meant to be so.
+        format!(
+            "its folder {}: other users may make files there, and take the name once the file is removed. Choose a folder \
+             that only you can write",
+            shown(folder)
+        )
     })?;
     Ok(last.path.to_path_buf())
 }
@@ -120,12 +128,13 @@ mod tests {
             ("token", "it exists. Remove it"),
             ("link", "it exists. Remove it"),
             ("open/token", "may be written by all users"),
-            ("sticky/token", "may be written by all users"),
+            ("sticky/token", "other users may make files there"),
             ("none/token", "No such file"),
             ("token/token", "is not a folder"),
         ] {
             let error = ClientFile::create(&at(name), &policy).unwrap_err().to_string();
             assert!(error.starts_with("cannot write the token to ") && error.contains(expected), "{name}: {error}");
+            assert!(name != "sticky/token" || !error.contains("chmod"), "{error}");
         }
         assert!(!at("nothing").exists() && !at("open/token").exists());
         drop(ClientFile::create(&at("unused"), &policy).unwrap());

@@ -15,6 +15,17 @@ pub(crate) struct ListedGrant {
     identity: Box<str>,
     expires: Box<str>,
     policy_sha256: Option<Box<str>>,
+    #[serde(default)]
+    policy_arns: Vec<Box<str>>,
+}
+
+impl ListedGrant {
+    /// Returns the policies that limit the grant: the hash of its own one, and the ARNs of managed ones.
+    fn policies(&self) -> String {
+        let all: Vec<_> =
+            self.policy_sha256.iter().chain(&self.policy_arns).map(|text| Escaped(text).to_string()).collect();
+        if all.is_empty() { "none".into() } else { all.join(", ") }
+    }
 }
 
 /// Lists the grants as a table or as JSON.
@@ -30,13 +41,13 @@ pub(crate) async fn grants(inputs: &ControlInputs, is_json: bool) -> Result<Comm
         return Ok("there are no grants; make one with `credenza grant`\n".to_owned().into());
     }
     let now = inputs.context.clock.now();
-    let head = ["NAME", "IDENTITY", "ENDS", "POLICY (SHA-256)"].map(str::to_owned);
+    let head = ["NAME", "IDENTITY", "ENDS", "POLICIES (SHA-256, ARN)"].map(str::to_owned);
     let rows = grants.iter().map(|grant| {
         [
             Escaped(&grant.name).to_string(),
             Escaped(&grant.identity).to_string(),
             time_text(&grant.expires, now),
-            grant.policy_sha256.as_deref().map_or_else(|| "none".into(), |hash| Escaped(hash).to_string()),
+            grant.policies(),
         ]
     });
     Ok(table(&std::iter::once(head).chain(rows).collect::<Vec<_>>()).into())
@@ -56,6 +67,24 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shows_all_policies_of_a_grant() {
+        for (text, expected) in [
+            (r#"{"name":"a","identity":"i","expires":"","policy_sha256":null}"#, "none"),
+            (r#"{"name":"a","identity":"i","expires":"","policy_sha256":"5e88","policy_arns":[]}"#, "5e88"),
+            (
+                r#"{"name":"a","identity":"i","expires":"","policy_sha256":null,"policy_arns":["arn:a","arn:\u0007"]}"#,
+                "arn:a, arn:\\u{7}",
+            ),
+            (
+                r#"{"name":"a","identity":"i","expires":"","policy_sha256":"5e88","policy_arns":["arn:a"]}"#,
+                "5e88, arn:a",
+            ),
+        ] {
+            assert_eq!(serde_json::from_str::<ListedGrant>(text).unwrap().policies(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn aligns_columns() {

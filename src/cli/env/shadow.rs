@@ -19,7 +19,7 @@ use crate::context::Context;
 use crate::model::text::{Escaped, hex};
 use crate::os::files::walk::{runtime_folder, trusted_folder};
 use crate::shared_config::render::BesideProfiles;
-use crate::source::profile::child_files;
+use crate::source::profile::child_files::child_files;
 
 /// The variables that name files.
 pub(crate) const FILE_VARIABLES: [&str; 4] =

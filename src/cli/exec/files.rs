@@ -7,7 +7,7 @@ use crate::cli::exec::folder::PrivateFolder;
 use crate::cli::region_endpoint::RegionEndpoint;
 use crate::context::Context;
 use crate::shared_config::render::BesideProfiles;
-use crate::source::profile::child_files;
+use crate::source::profile::child_files::child_files;
 use crate::source::spec::SourceSpec;
 
 #[derive(Debug)]

@@ -16,7 +16,6 @@ use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::model::text::Escaped;
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
-use crate::server::client_table::ClientSettings;
 use crate::server::client_table::commands::ClientCommand;
 use crate::server::control::ReloadRequest;
 
@@ -30,6 +29,8 @@ pub(crate) struct Reloader {
     pub(crate) context: Context,
     /// The configuration in use.
     pub(crate) config: Config,
+    /// Its number.
+    pub(crate) generation: u64,
     pub(crate) supervisor: mpsc::Sender<SupervisorCommand>,
     pub(crate) clients: mpsc::Sender<ClientCommand>,
     /// The requests of the control socket.
@@ -70,11 +71,9 @@ impl Reloader {
                 () = tokio::time::sleep(RETRY_INTERVAL), if is_retried => false,
             };
             self.manager.reloading();
-            let mut settings = None;
             let command = match self.load().await {
-                Ok((generation, clients)) => {
+                Ok(generation) => {
                     refused = None;
-                    settings = Some(clients);
                     SupervisorCommand::Replace(generation)
                 }
                 Err(now) => {
@@ -87,14 +86,15 @@ impl Reloader {
                     SupervisorCommand::Refused(refused.insert(now).message.as_str().into())
                 }
             };
-            let reload = is_sighup.then_some(SupervisorCommand::Reload);
-            for command in std::iter::once(command).chain(reload) {
-                if self.supervisor.send(command).await.is_err() {
-                    return;
-                }
+            if self.supervisor.send(command).await.is_err() {
+                return;
             }
-            if let Some(settings) = settings {
-                self.replace_clients(settings).await;
+            if refused.is_none() {
+                self.replace_clients().await;
+            }
+            // The sessions of clients that are gone are dropped before, so that nothing renews them.
+            if is_sighup && self.supervisor.send(SupervisorCommand::Reload).await.is_err() {
+                return;
             }
             if let Some(asker) = asker {
                 // The asker may have gone.
@@ -104,23 +104,21 @@ impl Reloader {
         }
     }
 
-    /// Replaces the clients when the new identities are in use. A client that a reload gives an identity must not get the
-    /// credentials that the identity had before.
-    async fn replace_clients(&self, settings: ClientSettings) {
+    /// Replaces the clients as soon as the new identities are in use. Requests in between wait: a client of the earlier table
+    /// must not get an identity of the new configuration, nor a new client the credentials that an identity had before.
+    async fn replace_clients(&self) {
         let (reply, applied) = oneshot::channel();
         if self.supervisor.send(SupervisorCommand::Applied(reply)).await.is_err() || applied.await.is_err() {
             return;
         }
         let (reply, replaced) = oneshot::channel();
-        if self.clients.send(ClientCommand::Replace(settings, reply)).await.is_ok()
-            && let Ok(Err(shared)) = replaced.await
-        {
-            tracing::error!("the clients stay as they were: {shared}");
+        if self.clients.send(ClientCommand::Replace(self.generation, reply)).await.is_ok() {
+            let _ = replaced.await;
         }
     }
 
-    /// Loads the configuration, and checks its clients. Returns the new identities and clients.
-    async fn load(&mut self) -> Result<(Generation, ClientSettings), RefusedConfig> {
+    /// Loads the configuration, and prepares its clients. Returns the new identities.
+    async fn load(&mut self) -> Result<Generation, RefusedConfig> {
         let loaded = self.loader.load_for_daemon().await;
         let new = loaded.map_err(|error| RefusedConfig {
             message: error.to_string(),
@@ -136,9 +134,9 @@ impl Reloader {
             return Err(refused(format!("{file}: there is no such file; restart the daemon to run without it")));
         }
         let (settings, _) = clients::settings(&new, &self.context).map_err(|error| refused(error.to_string()))?;
-        let (reply, replaced) = oneshot::channel();
-        if self.clients.send(ClientCommand::Check(settings.clone(), reply)).await.is_ok() {
-            replaced.await.unwrap_or(Ok(())).map_err(|error| refused(error.to_string()))?;
+        let (reply, prepared) = oneshot::channel();
+        if self.clients.send(ClientCommand::Prepare(settings, reply)).await.is_ok() {
+            prepared.await.unwrap_or(Ok(())).map_err(|error| refused(error.to_string()))?;
         }
         let config = &mut self.config;
         // These settings are part of the clients.
@@ -150,6 +148,7 @@ impl Reloader {
         tracing::info!(identities = new.identities.len(), "configuration loaded");
         (config.identities, config.profiles, config.clients) = (new.identities, new.profiles, new.clients);
         config.file = new.file;
-        Ok((Generation::of(config), settings))
+        self.generation += 1;
+        Ok(Generation { number: self.generation, ..Generation::of(&self.config) })
     }
 }

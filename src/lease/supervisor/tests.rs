@@ -2,6 +2,8 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::config::Overrides;
+use crate::lease::registry::NoRefresher;
+use crate::lease::supervisor::demand::{MAKES_ROOM_AFTER, MAX_USER_SESSIONS};
 use crate::model::narrowing::Narrowing;
 use crate::os::clock::Clock;
 
@@ -250,6 +252,43 @@ async fn narrowed_lease_starts_on_demand_and_ends_when_idle_or_changed() {
         commands.send(SupervisorCommand::Replace(identities(&keys("b", "B1")))).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(again.has_ended() && registry.find(&narrowed("used")).await.is_none());
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(supervisor.run(receiver, stop.clone()), client);
+    ended.unwrap();
+}
+
+/// One program in a user namespace can be as many users as it likes.
+#[tokio::test(start_paused = true)]
+async fn sessions_for_users_of_one_client_are_limited() {
+    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
+    let (_commands, receiver) = mpsc::channel(1);
+    let find = async |client: &str, user: usize| {
+        let narrowing = Narrowing { user: Some(user.to_string().into()), ..Narrowing::default() };
+        registry.find_for(&LeaseKey::narrowed("a".into(), narrowing), client).await
+    };
+    let client = async {
+        let other = find("other", 0).await.unwrap();
+        let mut held = Vec::new();
+        for user in 1..=MAX_USER_SESSIONS {
+            held.push(find("many", user).await.unwrap());
+        }
+        tokio::time::sleep(MAKES_ROOM_AFTER - Duration::from_secs(1)).await;
+        // A fresh user is refused; a known one is not, nor is another client.
+        assert_eq!(find("many", 5_000).await.unwrap_err(), NoRefresher::TooManySessions);
+        find("many", 0).await.unwrap();
+        find("many", 1).await.unwrap();
+        find("other", 5_001).await.unwrap();
+        held.iter().skip(1).for_each(|handle| handle.record_use(clock.now()));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Of its own sessions, the one that nobody used makes room.
+        find("many", 5_000).await.unwrap();
+        assert!(held[0].has_ended() && held.iter().skip(1).all(|handle| !handle.has_ended()) && !other.has_ended());
+        assert_eq!(find("many", 1).await.unwrap_err(), NoRefresher::TooManySessions);
+        // Sessions for all users of an identity are as many as the configuration has.
+        let of_client = Narrowing { client: Some("many".into()), ..Narrowing::default() };
+        registry.find_for(&LeaseKey::narrowed("a".into(), of_client), "many").await.unwrap();
         stop.cancel();
     };
     let (ended, ()) = tokio::join!(supervisor.run(receiver, stop.clone()), client);

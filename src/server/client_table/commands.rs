@@ -19,10 +19,11 @@ pub(crate) struct SharedToken(pub(crate) ClientName, pub(crate) ClientName);
 
 #[derive(Debug)]
 pub(crate) enum ClientCommand {
-    /// Checks clients without replacing any. The reply is the reason why they cannot be used.
-    Check(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
-    /// Replaces the clients. The reply is the reason why the former ones stay.
-    Replace(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
+    /// Reads the tokens of new clients without replacing any. The reply is the reason why the new ones cannot be used.
+    Prepare(ClientSettings, oneshot::Sender<Result<(), SharedToken>>),
+    /// Replaces the clients by those that were prepared last. No file is read, so that it is quick and cannot fail. The number
+    /// is that of the configuration of their identities.
+    Replace(u64, oneshot::Sender<()>),
     /// Adds a grant. The reply has its token.
     Grant(GrantOrder, oneshot::Sender<Result<(GrantState, Secret), GrantError>>),
     Revoke(ClientName, oneshot::Sender<Result<GrantState, GrantError>>),

@@ -73,6 +73,7 @@ pub(super) fn grants(grants: &[GrantState]) -> Value {
             "identity": grant.identity.as_str(),
             "expires": timestamp(grant.ends),
             "policy_sha256": grant.policy_sha256,
+            "policy_arns": grant.narrowing.as_ref().map(|narrowing| &*narrowing.policy_arns).unwrap_or_default(),
         })
     };
     grants.iter().map(grant).collect()

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
@@ -26,8 +27,9 @@ pub(crate) struct GrantBody {
     seconds: u64,
     #[serde(default)]
     replace: bool,
+    /// The policy as it is written, so that keys that occur twice are seen.
     #[serde(default)]
-    policy: Option<serde_json::Value>,
+    policy: Option<Box<RawValue>>,
     #[serde(default)]
     policy_arns: Vec<Box<str>>,
 }
@@ -38,7 +40,7 @@ impl GrantBody {
     /// # Errors
     /// If a part is not valid.
     pub(crate) fn order(self, now: SystemTime) -> Result<GrantOrder, ErrorResponse> {
-        let policy = self.policy.map(|policy| SessionPolicy::parse(&policy.to_string())).transpose();
+        let policy = self.policy.map(|policy| SessionPolicy::parse(policy.get())).transpose();
         let policy = policy.map_err(|error| ErrorResponse::bad_request(format!("policy: {error}")))?;
         check_policies(policy.as_ref(), &self.policy_arns).map_err(ErrorResponse::bad_request)?;
         let lifetime = lifetime(self.seconds)?;
@@ -164,6 +166,20 @@ mod tests {
             let error = order(body).unwrap_err();
             assert!(error.contains(expected), "{key}: {error}");
         }
+    }
+
+    #[test]
+    fn refuses_policy_with_a_doubled_key() {
+        let order = |effect: &str| {
+            let statement = format!(r#"{{"Effect":"{effect}","Action":"s3:*","Resource":"*"}}"#);
+            let policy = format!(r#"{{"Version":"2012-10-17","Statement":{statement}}}"#);
+            let body = format!(r#"{{"name":"a","identity":"web","seconds":60,"policy":{policy}}}"#);
+            let request: GrantBody = serde_json::from_str(&body).unwrap();
+            request.order(SystemTime::UNIX_EPOCH).map_err(|error| error.message)
+        };
+        assert!(order("Allow").is_ok());
+        let error = order(r#"Deny","Effect":"Allow"#).unwrap_err();
+        assert!(error.contains("policy: ") && error.contains("this key is there twice"), "{error}");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use http::header;
+use http::{Uri, header};
 use http_body_util::Full;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -190,6 +191,69 @@ async fn answer(routes: &Routes, request: http::Request<Full<Bytes>>, user: Opti
     let (parts, body) = answer.into_parts();
     let body = axum::body::to_bytes(Body::new(body), 1 << 20).await.unwrap();
     (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// A reload replaces the identities first, and the clients a moment later.
+#[test]
+fn request_amid_a_reload_is_judged_by_the_new_clients() {
+    let client = |number: usize, pattern: &str| ClientProof {
+        token: Some(token(number).as_str().into()),
+        users: None,
+        client: Arc::new(Client::new(
+            format!("c{number}").as_str().into(),
+            AllowedIdentities::of_patterns(&[NamePattern::new(pattern).unwrap()]),
+        )),
+    };
+    let table = |generation, proofs: Vec<ClientProof>| {
+        let mut clients = Clients::new(proofs);
+        clients.generation = generation;
+        Arc::new(clients)
+    };
+    let leased = |generation| {
+        let state = LeaseState { lease: Some(Arc::new(lease("a"))), region: Some(None), ..LeaseState::default() };
+        let handles = LeaseHandles::from_iter([(LeaseKey::Identity("a".into()), LeaseHandle::new(state).2)]);
+        Arc::new(LeaseHandles { generation, ..handles })
+    };
+    run(async {
+        let (handles, clients) = (
+            watch::Sender::new(leased(0)),
+            watch::Sender::new(table(0, vec![client(0, "*"), client(1, "*"), client(2, "*")])),
+        );
+        let registry = LeaseRegistry {
+            handles: handles.subscribe(),
+            config_error: watch::Sender::default().subscribe(),
+            known_profiles: watch::Sender::new(Some(Arc::default())).subscribe(),
+            profile_demand: mpsc::channel(1).0,
+        };
+        let leases = LeaseLookup { registry, clock: Clock::injected(now()), stopping: CancellationToken::new() };
+        let (hosts, started) = (AllowedHosts::default(), now());
+        let routes = Routes::new(Arc::new(RouteState { leases, clients: clients.subscribe(), hosts, started }));
+        let ask = |number: usize, target: &str| {
+            let request = http::Request::get(target).header("host", "localhost");
+            let request = request.header("authorization", token(number)).body(Full::<Bytes>::default()).unwrap();
+            let routes = routes.clone();
+            async move { answer(&routes, request, None).await }
+        };
+        assert_eq!(ask(0, "/credentials/a").await.0, 200);
+        handles.send_replace(leased(1));
+        let targets = ["/credentials/a", "/status", "/v2/credentials/%61"];
+        let mut waiting: Vec<_> =
+            (0..3).flat_map(|number| targets.map(|target| Box::pin(ask(number, target)))).collect();
+        for request in &mut waiting {
+            let early = tokio::time::timeout(Duration::from_secs(1), request.as_mut()).await;
+            assert!(early.is_err(), "no answer before the clients are known: {early:?}");
+        }
+        clients.send_replace(table(1, vec![client(0, "*"), client(1, "b")]));
+        let mut answers = Vec::new();
+        for request in waiting {
+            answers.push(request.await.0);
+        }
+        assert_eq!(answers, [200, 200, 200, 403, 200, 403, 401, 401, 401]);
+        // Clients that never come open nothing.
+        handles.send_replace(leased(2));
+        assert_eq!(ask(0, "/credentials/a").await.0, 503);
+        assert_eq!(ask(3, "/credentials/a").await.0, 401);
+    });
 }
 
 fn pattern() -> impl Strategy<Value = String> {
