@@ -80,6 +80,7 @@ pub(crate) async fn env(
         }
         tracing::warn!("the daemon has no credentials yet, and serves them once they are loaded: {refusal}");
     }
+    daemon.token()?;
     let Some(token_file) = daemon.token_file() else {
         return Err(CommandError::new(
             "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",

@@ -49,7 +49,7 @@ pub(crate) async fn exec(
         disables_imds: true,
     };
     let files = WrittenFiles::write(&folder, &[], region_endpoint, keeps_profiles, context).await?;
-    let token = daemon.token();
+    let token = daemon.token()?;
     let token_file = match daemon.token_file() {
         Some(file) => std::path::absolute(file).map_err(|error| {
             let file = file.to_string_lossy();
