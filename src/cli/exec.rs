@@ -77,6 +77,7 @@ pub(crate) async fn exec(
             identities: [(identity.name.clone(), identity)].into(),
             profiles: None,
             has_clients: false,
+            notify: None,
         },
         listeners,
         allowed_hosts: Vec::new(),
