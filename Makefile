@@ -82,6 +82,7 @@ compile: ## builds the tests of `make unit simulation`, with the program and the
 
 doc: ## the documentation builds, warnings are errors
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --features aws-sdk
+	cargo test --locked --doc --features aws-sdk sdk_provider
 
 .PHONY: workflows
 workflows: $(ACTIONLINT) ## lints .github/workflows, and checks that the make targets in them exist

@@ -190,8 +190,8 @@ impl DaemonClient {
         let unused = self.access.unused.iter().map(|reason| format!("; {reason}")).collect::<String>();
         if tokens.is_empty() {
             return CommandError::new(format!(
-                "{}: 401 InvalidAuthorizationToken: the daemon does not know this user without a token; set its token file \
-                 with --token-file{unused}",
+                "{}: 401 InvalidAuthorizationToken: the daemon does not know this user without a token{unused}; \
+                 or set its token file with --token-file",
                 self.address
             ));
         }

@@ -164,8 +164,11 @@ mod tests {
     use std::error::Error;
     use std::time::SystemTime;
 
+    use aws_credential_types::attributes::AccountId;
+
     use super::*;
     use crate::model::outcome::Lookup;
+    use crate::os::clock::Clock;
     use crate::source::chain::merge_credentials;
     use crate::source::environment::EnvironmentCredentials;
     use crate::source::{BoxFuture, Source};
@@ -195,13 +198,13 @@ mod tests {
 
     #[tokio::test]
     async fn gives_all_parts_of_credentials() {
-        let end = SystemTime::now() + Duration::from_secs(60);
+        let end = Clock::system().now() + Duration::from_secs(60);
         let given = provided(Lookup::Found(keys(end, "123456789012"))).await.unwrap();
         assert_eq!(
             (given.access_key_id(), given.secret_access_key(), given.session_token(), given.expiry()),
             ("ASIA1", "hush", Some("hush-token"), Some(end))
         );
-        assert_eq!(given.account_id().map(|id| id.as_str()), Some("123456789012"));
+        assert_eq!(given.account_id().map(AccountId::as_str), Some("123456789012"));
         for foreign in ["evil.example/", "tenant-7", "12345678901"] {
             assert_eq!(provided(Lookup::Found(keys(end, foreign))).await.unwrap().account_id(), None, "{foreign}");
         }
@@ -227,7 +230,7 @@ mod tests {
             assert!(debug.starts_with(expected) && !debug.contains("hush"), "{debug}");
             assert_eq!(cause, "source fixed: no luck");
         }
-        let expired = SystemTime::now() - Duration::from_secs(1);
+        let expired = Clock::system().now() - Duration::from_secs(1);
         let error = provided(Lookup::Found(keys(expired, ""))).await.unwrap_err();
         assert!(format!("{error:?}").starts_with("ProviderError"), "{error:?}");
     }

@@ -366,6 +366,7 @@ def restarts_under_load_lose_no_request():
 def an_upgrade_under_load_loses_no_request():
     # The next version: to systemd, another program and another unit.
     version = run("dpkg-deb", "--field", package("credenza"), "Version").stdout.strip()
+    Path("next").mkdir()
     for name in ("credenza", "credenza-daemon"):
         run("dpkg-deb", "--raw-extract", package(name), f"next/{name}")
         control = Path(f"next/{name}/DEBIAN/control")
@@ -560,8 +561,8 @@ def a_purge_leaves_nothing_of_ours():
 def an_upgrade_from_the_single_package_keeps_the_daemon():
     """Earlier versions had the units, the configuration and the scripts in the package of the program."""
     single = Path("single")
-    for name in ("credenza-daemon", "credenza"):
-        run("dpkg-deb", "--raw-extract", package(name), str(single))
+    run("dpkg-deb", "--extract", package("credenza-daemon"), str(single))
+    run("dpkg-deb", "--raw-extract", package("credenza"), str(single))
     (single / "DEBIAN/preinst").unlink()
     run("dpkg-deb", "--control", package("credenza-daemon"), "scripts")
     for name in ("postinst", "prerm", "postrm", "conffiles"):
