@@ -72,7 +72,6 @@ impl DaemonClient {
         Ok(Self { address: address(&server.listen, &context.environment), access, used: AtomicUsize::new(0) })
     }
 
-    /// Returns the token that was used last; `None` if the daemon knows the client by its user alone.
     fn used_token(&self) -> Option<&KnownToken> {
         self.access.tokens.get(self.used.load(Ordering::Relaxed))
     }
@@ -82,19 +81,9 @@ impl DaemonClient {
         self.used_token()?.file.as_deref()
     }
 
-    /// Returns the token that was used last, for SDKs.
-    ///
-    /// # Errors
-    /// If the daemon knows the client by its user alone.
-    pub(crate) fn token(&self) -> Result<&Secret, CommandError> {
-        let token = self.used_token().map(|token| &token.token);
-        token.ok_or_else(|| {
-            CommandError::new(format!(
-                "{}: the daemon knows this user without a token, and SDKs need one; use a profile with \
-                 `credential_process = credenza get --from-daemon`, or give the client a token_file",
-                self.address
-            ))
-        })
+    /// Returns the token that was used last; `None` if the daemon knows the client by its user alone.
+    pub(crate) fn token(&self) -> Option<&Secret> {
+        self.used_token().map(|token| &token.token)
     }
 
     /// Returns the URL of an identity's credentials, for SDKs.

@@ -139,7 +139,9 @@ pub(crate) async fn run(context: Context, words: Vec<String>, identity: Identity
     match tokio::time::timeout(TIMEOUT, ended).await {
         Ok(Ok(printed)) => match printed.status {
             Some(status) if status.success() => tracing::debug!(%identity, "told of the end of a login"),
-            Some(status) => tracing::warn!(%identity, "the program of [notify] {shown} failed ({status})"),
+            Some(status) => {
+                tracing::warn!(%identity, "the program of [notify] {shown} failed ({status}); run it by hand to see why")
+            }
             None => tracing::warn!(%identity, "the program of [notify] {shown} printed more than 64 kB and was killed"),
         },
         Ok(Err(error)) => tracing::warn!(%identity, %error, "the program of [notify] {shown} failed"),

@@ -215,13 +215,21 @@ fn a_client_known_by_its_user_needs_no_token_file() {
         let (success, said) = run(&["--identity", "other"]);
         assert!(!success && said.contains("403 IdentityNotAllowed"), "{listen}: {said}");
     }
-    // SDKs need a token, and a token of an earlier daemon does not stand in the way of the user.
-    let (success, said) = text(
-        without_token(&home, &["env", "--identity", "job", "--listen", &broker.address().to_string()])
-            .output()
-            .unwrap(),
-    );
-    assert!(!success && said.contains("credential_process = credenza get --from-daemon"), "{said}");
+    // SDKs ask without a token, too.
+    let listen = broker.address().to_string();
+    for format in ["env", "dotenv"] {
+        let arguments = ["env", "--identity", "job", "--listen", &listen, "--format", format];
+        let (success, said) = text(without_token(&home, &arguments).output().unwrap());
+        assert!(success && said.contains("AWS_CONTAINER_CREDENTIALS_FULL_URI"), "{said}");
+        assert_eq!(said.contains("unset AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE\n"), format == "env", "{said}");
+        assert!(!said.contains("AUTHORIZATION_TOKEN_FILE="), "{said}");
+    }
+    let arguments = ["exec", "--from-daemon", "--identity", "job", "--listen", &listen, "--", "printenv"];
+    let mut command = without_token(&home, &arguments);
+    let (success, said) = text(command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/old").output().unwrap());
+    assert!(success && said.contains("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://"), "{said}");
+    assert!(!said.contains("AUTHORIZATION_TOKEN"), "{said}");
+    // A token of an earlier daemon does not stand in the way of the user.
     let stale = home.write("no-state/credenza/token", OTHER_TOKEN);
     fs::set_permissions(&stale, fs::Permissions::from_mode(0o600)).unwrap();
     let arguments = ["get", "--from-daemon", "--identity", "job", "--listen", &broker.address().to_string()];
