@@ -48,7 +48,9 @@ async fn list(provider: ChainProvider) -> Result<Vec<String>, String> {
     // Buckets in the path: a store on loopback has no name to put a bucket in front of.
     let mut config = aws_sdk_s3::config::Builder::from(&shared).force_path_style(endpoint.is_some());
     // Keys that came with an endpoint belong to that store, and go to no other.
-    config.set_endpoint_url(endpoint.map(Into::into).or_else(|| shared.endpoint_url().map(str::to_owned)));
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
     let answer = aws_sdk_s3::Client::from_conf(config.build()).list_buckets().send().await;
     let answer = answer.map_err(|error| DisplayErrorContext(error).to_string())?;
     Ok(answer.buckets().iter().filter_map(|bucket| bucket.name()).map(str::to_owned).collect())
