@@ -41,7 +41,7 @@ BENCH_TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR)/bench,$(CURDIR)/.ca
 # Goals follow one another: `make -j setup test` is no race.
 .NOTPARALLEL:
 
-.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install dist static clean image kubernetes
+.PHONY: help build test fmt clippy unit doc clients demo restarts soak systemd bench bench-works install uninstall dist static clean image kubernetes
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,7 @@ fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz t
 	cargo fmt --all --check
 	cargo fmt --manifest-path benches/Cargo.toml --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
+	cargo fmt --manifest-path examples/aws-sdk/Cargo.toml --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## lints, warnings are errors
@@ -80,7 +81,8 @@ compile: ## builds the tests of `make unit simulation`, with the program and the
 	cargo test --locked --workspace --no-run
 
 doc: ## the documentation builds, warnings are errors
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --features aws-sdk
+	cargo test --locked --doc --features aws-sdk sdk_provider
 
 .PHONY: workflows
 workflows: $(ACTIONLINT) ## lints .github/workflows, and checks that the make targets in them exist
@@ -116,7 +118,7 @@ demo: $(STAMP) debug-binary ## the main use case on real parts in half a minute;
 restarts: $(STAMP) debug-binary ## 200 restarts behind a socket under 8 clients, no failed request (RESTARTS=…, SEED=…)
 	@$(VENV)/bin/python tests/clients/restarts.py
 
-systemd: static ## the Debian package and the tarball on a booted systemd (root)
+systemd: static ## the Debian packages and the tarball on a booted systemd (root)
 	@tests/systemd/suite.sh "$(STATIC_BIN)"
 
 soak: $(STAMP) debug-binary ## three simulated days of random faults, 20 seeds (SEED=… repeats one, SEEDS=… takes so many), and 1,000 restarts
@@ -147,7 +149,10 @@ install: ## program, units, completions and manual pages below PREFIX (/usr/loca
 	packaging/install.sh "$(RELEASE_BIN)" "$(DESTDIR)" "$(PREFIX)"
 	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers && systemctl daemon-reload && systemctl enable --now credenza.service"
 
-dist: static ## a tarball and a Debian package with a static program, in dist/
+uninstall: ## removes what `make install` has installed (PREFIX, DESTDIR); no configuration and no keys
+	@packaging/uninstall.sh "$(DESTDIR)" "$(PREFIX)"
+
+dist: static ## a tarball and Debian packages with a static program, in dist/
 	packaging/dist.sh tarball "$(STATIC_BIN)" dist
 	packaging/dist.sh deb "$(STATIC_BIN)" dist
 

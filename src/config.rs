@@ -8,6 +8,7 @@ pub(crate) mod identity;
 pub(crate) mod imds;
 pub(crate) mod listen;
 pub(crate) mod load;
+pub(crate) mod notify;
 pub(crate) mod profiles;
 pub(crate) mod roles;
 pub(crate) mod schema;
@@ -29,8 +30,9 @@ use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
 use crate::config::listen::ListenAddress;
+use crate::config::notify::NotifyCommand;
 use crate::config::profiles::ServedProfiles;
-use crate::config::schema::{DEFAULTS, FILES, IMDS, PROFILES, ROOT, SERVER};
+use crate::config::schema::{DEFAULTS, FILES, IMDS, NOTIFY, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::sources::built_in_chain;
 use crate::config::syntax::LineIndex;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) profiles: Option<ServedProfiles>,
     /// The clients. `None` means that the auth token opens every identity.
     pub(crate) clients: Option<BTreeMap<ClientName, ClientConfig>>,
+    /// The program that tells of the end of a login.
+    pub(crate) notify: Option<NotifyCommand>,
     /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
@@ -176,6 +180,7 @@ impl Config {
 fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>, errors: &mut ConfigErrors) -> Config {
     let files = root.section("files", &FILES, errors);
     let trusted_files = files.map(|section| TrustedFiles::read(section, errors)).unwrap_or_default();
+    let notify = root.section("notify", &NOTIFY, errors).and_then(|section| notify::read(section, errors));
     let section = root.section("server", &SERVER, errors);
     let auth_token = section.as_ref().and_then(|section| section.at("auth_token").or(section.at("auth_token_file")));
     let server = server::read(section, overrides, errors);
@@ -209,7 +214,8 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
                 .into(),
         );
     }
-    let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, warnings };
+    let config =
+        Config { server, imds, identities, defaults, profiles, clients, notify, trusted_files, file: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

@@ -5,6 +5,7 @@
 
 pub(crate) mod handle;
 pub(crate) mod key;
+pub(crate) mod notify;
 pub(crate) mod refresher;
 pub(crate) mod registry;
 pub(crate) mod served_profiles;

@@ -25,8 +25,12 @@
 //! # });
 //! ```
 //!
-//! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` shows an embedded chain, a custom
-//! source, and a chain in an axum program. ARCHITECTURE.md describes the program.
+//! [`Context::from_environment`] reaches the variables, files and network of a process, and needs no configuration:
+//! `examples/find_credentials.rs` finds the credentials of the person who runs it. With the cargo feature `aws-sdk`, a
+//! `ChainProvider` gives the credentials of a chain to the AWS SDK for Rust (`examples/aws-sdk`).
+//!
+//! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` also shows an embedded chain, a
+//! custom source, and a chain in an axum program. ARCHITECTURE.md describes the program.
 
 mod aws;
 mod cache;
@@ -64,6 +68,8 @@ pub use crate::source::environment::EnvironmentCredentials;
 pub use crate::source::imds::MetadataCredentials;
 pub use crate::source::process::ProcessCredentials;
 pub use crate::source::profile::ConfigCredentials;
+#[cfg(any(feature = "aws-sdk", test))]
+pub use crate::source::sdk_provider::ChainProvider;
 pub use crate::source::sign_in::SignInCredentials;
 pub use crate::source::spec::{OnFailure, Program, RoleSpec, TextSource};
 pub use crate::source::sso::SsoCredentials;

@@ -18,6 +18,8 @@ pub(crate) mod process;
 pub(crate) mod profile;
 pub(crate) mod role_narrowing;
 pub(crate) mod role_session;
+#[cfg(any(feature = "aws-sdk", test))]
+pub(crate) mod sdk_provider;
 pub(crate) mod session_token;
 pub(crate) mod sign_in;
 pub(crate) mod spec;

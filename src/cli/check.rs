@@ -8,6 +8,7 @@ use crate::cli::output::{duration_text, relative_time};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::imds::ImdsConfig;
+use crate::config::listen::{Listen, ListenAddress};
 use crate::context::Context;
 use crate::lease::{LONG_LIVED_NOTICE, LONG_LIVED_REFUSAL};
 use crate::model::credentials::Credentials;
@@ -28,7 +29,8 @@ pub(crate) struct CheckReport {
 
 /// Tries every source of every identity.
 pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
-    let mut report = CheckReport { text: trust_warnings(context), is_good: true };
+    let mut report =
+        CheckReport { text: trust_warnings(context) + &listen_warnings(&config.server.listen), is_good: true };
     // Served profiles are not tried, except the profile that the IMDS server serves.
     let named = config.imds.as_ref().filter(|imds| !config.identities.contains_key(&imds.identity));
     let profile = named.and_then(|imds| config.identity(&imds.identity));
@@ -59,6 +61,12 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
         report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
     }
     report
+}
+
+/// Names the listen addresses that SDKs refuse.
+fn listen_warnings(listen: &Listen) -> String {
+    let Listen::Addresses(addresses) = listen else { return String::new() };
+    addresses.iter().filter_map(ListenAddress::sdk_warning).map(|warning| format!("warning: {warning}\n")).collect()
 }
 
 /// Names the users and folders of `[files]`: their files decide which programs run here.

@@ -43,19 +43,28 @@ pub(crate) fn has_proxy(parent: &Environment) -> bool {
     PROXIES.iter().any(|name| parent.get(name).is_some())
 }
 
+/// An auth token, for clients that cannot read it from a file and for clients that read only a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChildToken<'a> {
+    pub(crate) text: &'a Secret,
+    pub(crate) file: &'a Path,
+}
+
 #[derive(Debug)]
 pub(crate) struct ChildSettings<'a> {
     /// The URL of the credentials at the broker: `http://127.0.0.1:PORT/credentials`.
     pub(crate) uri: &'a str,
-    /// The auth token, for clients that cannot read it from a file.
-    pub(crate) token: &'a Secret,
-    /// The file of the auth token, for clients that read only a file.
-    pub(crate) token_file: &'a Path,
+    /// The auth token and its file; `None` if the broker knows the child by its user alone.
+    pub(crate) token: Option<ChildToken<'a>>,
     pub(crate) files: &'a WrittenFiles,
     pub(crate) region_endpoint: RegionEndpoint<'a>,
     /// The value of [`ACTIVE`].
     pub(crate) active: &'a str,
 }
+
+/// The variables with the auth token and with its file.
+pub(crate) const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
+pub(crate) const TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
 
 /// The variable that names the identity, for the prompt of a shell. No flag reads it.
 pub(crate) const ACTIVE: &str = "CREDENZA_ACTIVE";
@@ -82,11 +91,18 @@ pub(crate) type EnvironmentChanges = BTreeMap<String, Option<String>>;
 pub(crate) fn changes(parent: &Environment, settings: &ChildSettings<'_>) -> EnvironmentChanges {
     let removed = parent.names().filter(|name| is_ours(name) || CLEARED.contains(name));
     let mut child: EnvironmentChanges = removed.map(|name| (name.to_owned(), None)).collect();
+    if settings.token.is_none() {
+        // A token of the parent would be refused.
+        let names = [TOKEN, TOKEN_FILE].into_iter().filter(|name| parent.get(name).is_some());
+        child.extend(names.map(|name| (name.to_owned(), None)));
+    }
     let mut set = |name: &str, value: &str| child.insert(name.to_owned(), Some(value.to_owned()));
     set("AWS_CONTAINER_CREDENTIALS_FULL_URI", settings.uri);
     // Set both: older SDKs support only the first of the two variables, and object_store only the second.
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN", settings.token.expose());
-    set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &settings.token_file.to_string_lossy());
+    if let Some(ChildToken { text, file }) = settings.token {
+        set(TOKEN, text.expose());
+        set(TOKEN_FILE, &file.to_string_lossy());
+    }
     set("AWS_CONFIG_FILE", &settings.files.config.to_string_lossy());
     set("AWS_SHARED_CONFIG_FILE", &settings.files.config.to_string_lossy());
     set("AWS_SHARED_CREDENTIALS_FILE", &settings.files.credentials.to_string_lossy());
@@ -128,8 +144,8 @@ mod tests {
     fn child_changes(parent: &Environment, region_endpoint: RegionEndpoint<'_>) -> EnvironmentChanges {
         let files = WrittenFiles::at(Path::new("/d"));
         let (uri, token) = ("http://127.0.0.1:1/credentials", &"t".into());
-        let token_file = Path::new("/d/token");
-        let settings = ChildSettings { uri, token, token_file, files: &files, region_endpoint, active: "dev" };
+        let token = Some(ChildToken { text: token, file: Path::new("/d/token") });
+        let settings = ChildSettings { uri, token, files: &files, region_endpoint, active: "dev" };
         changes(parent, &settings)
     }
 

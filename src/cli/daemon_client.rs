@@ -12,8 +12,8 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::cli::daemon_client::address::{address, credentials_path};
-use crate::cli::daemon_client::exchange::{ExchangeError, connect, not_a_daemon, request, with_timeout};
-use crate::cli::daemon_client::known_token::{KnownToken, known_tokens};
+use crate::cli::daemon_client::exchange::{ExchangeError, ListenerOwner, connect, not_a_daemon, request, with_timeout};
+use crate::cli::daemon_client::known_token::{DaemonAccess, KnownToken, daemon_access};
 use crate::cli::error::CommandError;
 use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
@@ -26,9 +26,8 @@ use crate::model::text::Escaped;
 #[derive(Debug)]
 pub(crate) struct DaemonClient {
     pub(crate) address: ListenAddress,
-    /// The tokens that the daemon may accept. There is at least one.
-    tokens: Vec<KnownToken>,
-    /// The position of the token that was used last.
+    access: DaemonAccess,
+    /// The position of the token that was used last. The position after the last token is access by user alone.
     used: AtomicUsize,
 }
 
@@ -64,23 +63,27 @@ impl std::fmt::Display for DaemonRefusal {
 }
 
 impl DaemonClient {
-    /// Finds the address and the auth token of the daemon of this configuration.
+    /// Finds the address and the auth tokens of the daemon of this configuration.
     ///
     /// # Errors
-    /// If the auth token cannot be read.
+    /// If a named token file cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
-        let tokens = known_tokens(server, context)?;
-        Ok(Self { address: address(&server.listen, &context.environment), tokens, used: AtomicUsize::new(0) })
+        let access = daemon_access(server, context)?;
+        Ok(Self { address: address(&server.listen, &context.environment), access, used: AtomicUsize::new(0) })
+    }
+
+    fn used_token(&self) -> Option<&KnownToken> {
+        self.access.tokens.get(self.used.load(Ordering::Relaxed))
     }
 
     /// Returns the file of the token that was used last, if it is in a file.
     pub(crate) fn token_file(&self) -> Option<&Path> {
-        self.tokens.get(self.used.load(Ordering::Relaxed))?.file.as_deref()
+        self.used_token()?.file.as_deref()
     }
 
-    /// Returns the token that was used last.
-    pub(crate) fn token(&self) -> &Secret {
-        &self.tokens[self.used.load(Ordering::Relaxed)].token
+    /// Returns the token that was used last; `None` if the daemon knows the client by its user alone.
+    pub(crate) fn token(&self) -> Option<&Secret> {
+        self.used_token().map(|token| &token.token)
     }
 
     /// Returns the URL of an identity's credentials, for SDKs.
@@ -88,6 +91,9 @@ impl DaemonClient {
     /// # Errors
     /// If the daemon listens on a Unix socket alone, which SDKs do not know.
     pub(crate) fn credentials_uri(&self, identity: &IdentityName) -> Result<String, CommandError> {
+        if let Some(warning) = self.address.sdk_warning() {
+            tracing::warn!("{warning}");
+        }
         match self.address.tcp() {
             Some(address) => Ok(format!("http://{address}{}", credentials_path(identity))),
             None => Err(CommandError::new(format!(
@@ -107,28 +113,36 @@ impl DaemonClient {
     }
 
     /// Sends a GET request and returns the body or the refusal of the daemon. If several token files exist, for example
-    /// one of an earlier daemon, the next is used when the daemon refuses one or belongs to another user.
+    /// one of an earlier daemon, the next is used when the daemon refuses one or belongs to another user. The last attempt
+    /// is without a token, because a client may be known by its user alone.
     ///
     /// # Errors
     /// If no daemon answers, or the listener is not the daemon's.
     pub(crate) async fn try_get(&self, path: &str) -> Result<Result<Bytes, DaemonRefusal>, CommandError> {
         let first = self.used.load(Ordering::Relaxed);
-        let mut answer = self.get_with(first, path).await;
-        for number in first + 1..self.tokens.len() {
-            if !matches!(&answer, Ok((StatusCode::UNAUTHORIZED, _)) | Err(ExchangeError::ForeignListener(_))) {
+        let last = self.access.tokens.len() + usize::from(self.access.by_user.is_some());
+        let (mut refused, mut answer) = (Vec::new(), None);
+        for number in first..last {
+            let next = self.get_with(number, path).await;
+            let has_token = number < self.access.tokens.len();
+            let is_refused = matches!(next, Ok((StatusCode::UNAUTHORIZED, _)));
+            let is_foreign = matches!(next, Err(ExchangeError::ForeignListener(_)));
+            if is_refused && has_token {
+                refused.push(number);
+            }
+            // A refusal of a token explains most. An attempt without a token explains least.
+            if answer.is_none() || !(is_foreign || is_refused && !has_token) {
+                answer = Some(next);
+                self.used.store(number, Ordering::Relaxed);
+            }
+            if !(is_refused || is_foreign) {
                 break;
             }
-            match self.get_with(number, path).await {
-                Err(ExchangeError::ForeignListener(_)) => {}
-                other => {
-                    answer = other;
-                    self.used.store(number, Ordering::Relaxed);
-                }
-            }
         }
-        let (status, body) = answer?;
+        let answer = answer.unwrap_or_else(|| Err(ExchangeError::Other(CommandError::new("there is no auth token"))));
+        let (status, body) = answer.map_err(|error| self.explained(error))?;
         if status == StatusCode::UNAUTHORIZED {
-            return Err(self.refuses_token());
+            return Err(self.refuses_token(&refused));
         }
         if status == StatusCode::OK {
             return Ok(Ok(body));
@@ -138,20 +152,41 @@ impl DaemonClient {
         Ok(Err(DaemonRefusal { status, code: text("code"), message: text("message") }))
     }
 
+    /// Sends a request with the token of this number, or without one after the last.
     async fn get_with(&self, number: usize, path: &str) -> Result<(StatusCode, Bytes), ExchangeError> {
-        let token = &self.tokens[number];
+        let token = self.access.tokens.get(number);
+        let owners = self.access.by_user.as_deref().unwrap_or_default();
+        let owner = token.map_or(ListenerOwner::OneOf(owners), ListenerOwner::OfToken);
         let exchange = async {
-            let stream = connect(&self.address, token).await?;
-            Ok(request(stream, &self.address, path, Some(&token.token)).await?)
+            let stream = connect(&self.address, owner).await?;
+            Ok(request(stream, &self.address, path, token.map(|token| &token.token)).await?)
         };
         with_timeout(&self.address, exchange).await
     }
 
-    fn refuses_token(&self) -> CommandError {
-        let files: Vec<String> = self
-            .tokens
+    /// Adds the reasons why a token file is not used to an error.
+    fn explained(&self, error: ExchangeError) -> CommandError {
+        let error = CommandError::from(error);
+        if self.access.unused.is_empty() {
+            return error;
+        }
+        CommandError::new(format!("{error}; {}", self.access.unused.join("; ")))
+    }
+
+    /// Makes the error of a daemon that refused the tokens with these numbers.
+    fn refuses_token(&self, refused: &[usize]) -> CommandError {
+        let tokens = &self.access.tokens;
+        let unused = self.access.unused.iter().map(|reason| format!("; {reason}")).collect::<String>();
+        if tokens.is_empty() {
+            return CommandError::new(format!(
+                "{}: 401 InvalidAuthorizationToken: the daemon does not know this user without a token{unused}; \
+                 or set its token file with --token-file",
+                self.address
+            ));
+        }
+        let files: Vec<String> = refused
             .iter()
-            .filter_map(|token| token.file.as_deref())
+            .filter_map(|number| tokens.get(*number)?.file.as_deref())
             .map(|file| Escaped(&file.to_string_lossy()).to_string())
             .collect();
         let token = if files.is_empty() {
@@ -161,7 +196,7 @@ impl DaemonClient {
         };
         CommandError::new(format!(
             "{}: 401 InvalidAuthorizationToken: the daemon does not accept {token}; it runs with another token: name its file with --token-file, or restart \
-             the daemon",
+             the daemon{unused}",
             self.address
         ))
     }
@@ -194,14 +229,15 @@ mod tests {
         let token = KnownToken { token: "t".into(), file: Some("/d/a\u{1b}[2J".into()), owner: 7 };
         let client = DaemonClient {
             address: listen_address("127.0.0.1:1").unwrap(),
-            tokens: vec![token],
+            access: DaemonAccess { tokens: vec![token], ..DaemonAccess::default() },
             used: AtomicUsize::new(0),
         };
-        let DaemonClientError::ForeignListener(foreign) = foreign_listener(&client.address, 8, &client.tokens[0])
+        let DaemonClientError::ForeignListener(foreign) =
+            foreign_listener(&client.address, 8, ListenerOwner::OfToken(&client.access.tokens[0]))
         else {
             panic!()
         };
-        for message in [client.refuses_token().to_string(), foreign.to_string()] {
+        for message in [client.refuses_token(&[0]).to_string(), foreign.to_string()] {
             assert!(message.contains("/d/a\\u{1b}[2J") && !message.contains('\u{1b}'), "{message:?}");
         }
     }

@@ -8,7 +8,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::cli::child_environment::{ACTIVE, ActiveIdentity, CLEARED, NO_PROXY, has_proxy, no_proxy};
+use crate::cli::child_environment::{
+    ACTIVE, ActiveIdentity, CLEARED, NO_PROXY, TOKEN, TOKEN_FILE, has_proxy, no_proxy,
+};
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::address::credentials_path;
 use crate::cli::env::unset::{BEFORE, restored, saved};
@@ -25,9 +27,6 @@ use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 use crate::os::environment::Environment;
-
-/// The variable that contains an auth token. SDKs prefer this variable to the token file.
-const TOKEN: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN";
 
 /// The variable that names another instance metadata service than the default.
 const IMDS_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -80,14 +79,16 @@ pub(crate) async fn env(
         }
         tracing::warn!("the daemon has no credentials yet, and serves them once they are loaded: {refusal}");
     }
-    let Some(token_file) = daemon.token_file() else {
+    if daemon.token().is_some() && daemon.token_file().is_none() {
         return Err(CommandError::new(
             "the auth token is in no file, and SDKs need one; use --token-file or --auth-token-file (token_file, auth_token_file)",
         ));
+    }
+    let absolute = |file: &Path| {
+        std::path::absolute(file)
+            .map_err(|error| CommandError::new(format!("token file {}: {error}", Escaped(&file.to_string_lossy()))))
     };
-    let token_file = std::path::absolute(token_file).map_err(|error| {
-        CommandError::new(format!("token file {}: {error}", Escaped(&token_file.to_string_lossy())))
-    })?;
+    let token_file = daemon.token_file().map(absolute).transpose()?;
     let status = daemon.identity_status(identity).await?;
     let environment = &context.environment;
     let region_endpoint = RegionEndpoint {
@@ -110,7 +111,7 @@ pub(crate) async fn env(
         let active = ActiveIdentity { name: identity, expiration }.to_string();
         variables.extend([set(ACTIVE, active), set(BEFORE, saved(environment))]);
     }
-    Ok(shell_lines(&uri, &token_file, no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
+    Ok(shell_lines(&uri, token_file.as_deref(), no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
 }
 
 /// Returns true if this URL is that of the daemon's IMDS server.
@@ -153,27 +154,30 @@ fn warn_of_preferred_variables(environment: &Environment, dialect: ShellDialect)
 
 fn shell_lines(
     uri: &str,
-    token_file: &Path,
+    token_file: Option<&Path>,
     no_proxy_hosts: Option<&str>,
     region_endpoint: Vec<Variable>,
     dialect: ShellDialect,
 ) -> Result<Zeroizing<String>, CommandError> {
-    let token_file = token_file.to_str().ok_or_else(|| {
-        CommandError::new(format!(
-            "token file {}: its path is not UTF-8; choose another",
-            Escaped(&token_file.to_string_lossy())
-        ))
-    })?;
+    let as_text = |file: &Path| {
+        file.to_str().map(|file| Zeroizing::new(file.to_owned())).ok_or_else(|| {
+            CommandError::new(format!(
+                "token file {}: its path is not UTF-8; choose another",
+                Escaped(&file.to_string_lossy())
+            ))
+        })
+    };
+    // Without a token, a file that the shell names would be sent and refused.
+    let token_file = token_file.map(as_text).transpose()?;
     let set = |name, value: &str| (name, Some(Zeroizing::new(value.to_owned())));
     // Without NO_PROXY, two libraries send the credential request, with the token, to a configured proxy.
     let no_proxy = no_proxy_hosts.map(|hosts| NO_PROXY.map(|name| set(name, hosts)));
     let variables: Vec<_> = region_endpoint
         .into_iter()
         .chain(no_proxy.into_iter().flatten())
-        .chain([
-            set("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri),
-            set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token_file),
-        ])
+        .chain([set("AWS_CONTAINER_CREDENTIALS_FULL_URI", uri)])
+        // A .env file cannot unset a variable.
+        .chain((dialect != ShellDialect::Dotenv || token_file.is_some()).then_some((TOKEN_FILE, token_file)))
         .collect();
     let cleared = CLEARED.iter().chain(&[TOKEN]);
     let text =
@@ -194,7 +198,7 @@ mod tests {
 
     fn with(no_proxy_hosts: Option<&str>, dialect: ShellDialect) -> Result<String, String> {
         let uri = "http://127.0.0.1:9733/credentials/a%20b";
-        let text = shell_lines(uri, Path::new("/run/o'brien/token"), no_proxy_hosts, Vec::new(), dialect);
+        let text = shell_lines(uri, Some(Path::new("/run/o'brien/token")), no_proxy_hosts, Vec::new(), dialect);
         text.map(|text| text.to_string()).map_err(|error| error.to_string())
     }
 

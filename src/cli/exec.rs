@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::child_environment::{ActiveIdentity, ChildSettings, changes};
+use crate::cli::child_environment::{ActiveIdentity, ChildSettings, ChildToken, changes};
 use crate::cli::error::CommandError;
 use crate::cli::exec::child::run;
 use crate::cli::exec::files::WrittenFiles;
@@ -78,6 +78,7 @@ pub(crate) async fn exec(
             identities: [(identity.name.clone(), identity)].into(),
             profiles: None,
             has_clients: false,
+            notify: None,
         },
         listeners,
         allowed_hosts: Vec::new(),
@@ -116,8 +117,7 @@ pub(crate) async fn exec(
                 ActiveIdentity { name: key.identity(), expiration: lease.expiration.into_iter().chain(until).min() };
             let child_settings = ChildSettings {
                 uri: &uri,
-                token: &token,
-                token_file: &token_file.path,
+                token: Some(ChildToken { text: &token, file: &token_file.path }),
                 files: &files,
                 region_endpoint: files.for_variables(region_endpoint),
                 active: &active.to_string(),

@@ -121,6 +121,9 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
             ListenAddress::Tcp(_) => tracing::info!(%address, "listening on http://{address}"),
             ListenAddress::Unix(_) => tracing::info!(%address, "listening on {address}"),
         }
+        if let Some(warning) = address.sdk_warning() {
+            tracing::warn!("{warning}");
+        }
     }
     if let Some(imds) = &config.imds {
         announce_imds(&imds_bound, imds);

@@ -12,7 +12,7 @@ pub(crate) struct TableKeys {
 
 pub(crate) const ROOT: TableKeys = TableKeys {
     table: "the top level",
-    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients"],
+    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients", "notify"],
     later: &[],
 };
 
@@ -39,6 +39,8 @@ pub(crate) const IMDS: TableKeys =
 
 pub(crate) const FILES: TableKeys =
     TableKeys { table: "[files]", names: &["trusted_owners", "trusted_folders"], later: &[] };
+
+pub(crate) const NOTIFY: TableKeys = TableKeys { table: "[notify]", names: &["command"], later: &[] };
 
 pub(crate) const PROFILES: TableKeys =
     TableKeys { table: "[profiles]", names: &["serve", "idle", "credentials_file", "config_file"], later: &[] };
@@ -124,8 +126,8 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
     later: &[],
 };
 
-pub(crate) const ALL: [&TableKeys; 10] =
-    [&ROOT, &SERVER, &IMDS, &FILES, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 11] =
+    [&ROOT, &SERVER, &IMDS, &FILES, &NOTIFY, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
 
 impl TableKeys {
     /// Returns an error message if this table does not have the key.

@@ -612,7 +612,9 @@ fn sample_shows_exactly_the_known_keys() {
             shown.extend(value.as_table().unwrap().keys().map(|key| (table, key.name.to_string())));
         };
         show(schema::ROOT.table, &value);
-        for keys in [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::PROFILES] {
+        for keys in
+            [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::NOTIFY, &schema::PROFILES]
+        {
             show(keys.table, &root[keys.table.trim_matches(['[', ']'])]);
         }
         for client in root["clients"].as_table().unwrap().values() {
@@ -648,4 +650,19 @@ fn defaults_in_the_sample_are_the_real_ones() {
     assert_eq!((imds.identity, imds.allow_v1, real.imds), (IdentityName::default(), false, None));
     assert_eq!(shown.trusted_files, TrustedFiles::default());
     assert_eq!(shown.profiles, None);
+}
+
+#[test]
+fn notify_is_a_list_of_words() {
+    let notify = valid("[notify]\ncommand = [\"notify-send\", \"{command}\"]\n").notify.unwrap();
+    assert_eq!(notify.0, [Box::from("notify-send"), "{command}".into()]);
+    assert_eq!(valid("").notify, None);
+    for command in ["\"notify-send hunter2\"", "[\"\", \"hunter2\"]"] {
+        assert_refused(
+            &format!("[notify]\ncommand = {command}\n"),
+            &[(2, "notify.command", "not a program and its arguments")],
+        );
+    }
+    assert_refused("[notify]\ncommand = []\n", &[(2, "notify.command", "empty")]);
+    assert_refused("[notify]\nprogram = [\"x\"]\n", &[(2, "notify.program", "unknown key")]);
 }

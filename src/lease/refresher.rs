@@ -17,6 +17,7 @@ use crate::config::identity::Identity;
 use crate::context::Context;
 use crate::lease::handle::{LeaseHandle, RefresherWaker, WakeReason};
 use crate::lease::key::LeaseKey;
+use crate::lease::notify::{Notice, NoticeSender};
 use crate::lease::state::{LeaseError, LeaseState, RefreshState};
 use crate::lease::{LONG_LIVED_NOTICE, Lease, LeaseLimits};
 use crate::model::credentials::{Credentials, LoginEnd};
@@ -30,8 +31,9 @@ use crate::source::chain::Chain;
 /// The longest wait for a region. A response without a region is complete, so clients do not wait longer for it.
 const REGION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The time before the end of a login at which the log warns of it; an hour is enough to log in again.
-const LOGIN_NOTICE: Duration = Duration::from_secs(3600);
+/// The times before the end of a login at which the log and a notification warn of it: an hour is enough to log in
+/// again, and after ten minutes it is too late.
+const LOGIN_NOTICES: [Duration; 2] = [Duration::from_secs(3600), Duration::from_secs(600)];
 
 /// The settings of a refresher: how long it serves and how it loads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +86,9 @@ pub(crate) struct Refresher {
     /// The time since which the supplier is no longer configured.
     vanished_since: Option<Instant>,
     logged_long_lived_notice: bool,
-    /// The end of the login that the log has warned of.
-    warned_login_end: Option<SystemTime>,
+    /// The end of the login that the log has warned of, and the last of [`LOGIN_NOTICES`] for it.
+    login_notice: Option<(SystemTime, Duration)>,
+    notices: NoticeSender,
 }
 
 /// The failed loads since the last success.
@@ -124,9 +127,16 @@ impl Refresher {
             failures: None,
             vanished_since: None,
             logged_long_lived_notice: false,
-            warned_login_end: None,
+            login_notice: None,
+            notices: NoticeSender::default(),
         };
         (refresher, handle)
+    }
+
+    /// Returns the refresher with the receiver of its notices.
+    #[must_use]
+    pub(crate) fn with_notices(self, notices: NoticeSender) -> Self {
+        Self { notices, ..self }
     }
 
     /// Renews the lease until the task is aborted. Each log line carries the identity.
@@ -368,21 +378,26 @@ impl Refresher {
         }
     }
 
-    /// Warns once, an hour ahead, that a person has to log in again. Returns the time until the warning is due.
+    /// Warns an hour and ten minutes ahead that a person has to log in again. Returns the time until the next warning is
+    /// due.
     fn warn_of_login_end(&mut self) -> Duration {
-        let Some(end) = self.lease.as_ref().and_then(|lease| lease.login_ends.clone()) else { return Duration::MAX };
-        let LoginEnd { at: ends, ref remedy } = *end;
-        let left = ends.duration_since(self.context.clock.now()).unwrap_or_default();
-        match left.checked_sub(LOGIN_NOTICE) {
-            Some(left) if !left.is_zero() => left,
-            _ if self.warned_login_end == Some(ends) => Duration::MAX,
-            _ => {
-                self.warned_login_end = Some(ends);
-                let ends = timestamp(ends);
-                tracing::warn!(%ends, "the login of this identity ends soon; run: {remedy}");
-                Duration::MAX
-            }
+        let Some(login) = self.lease.as_ref().and_then(|lease| lease.login_ends.clone()) else { return Duration::MAX };
+        let left = login.at.duration_since(self.context.clock.now()).unwrap_or_default();
+        let told = self.login_notice.filter(|(end, _)| *end == login.at).map_or(Duration::MAX, |(_, ahead)| ahead);
+        let untold = || LOGIN_NOTICES.into_iter().filter(move |ahead| *ahead < told);
+        // After a suspend both may be due: the later one says all.
+        let Some(due) = untold().filter(|ahead| left <= *ahead).min() else {
+            return untold().map(|ahead| left - ahead).min().unwrap_or(Duration::MAX);
+        };
+        self.login_notice = Some((login.at, due));
+        let what = if login.is_mfa { "session with MFA" } else { "login" };
+        tracing::warn!(ends = %timestamp(login.at), "the {what} of this identity ends soon; run: {}", login.remedy);
+        if !left.is_zero() {
+            let identity = self.key.identity().clone();
+            self.notices.send(Notice { identity, login: LoginEnd::clone(&login), ahead: due });
         }
+        let later = LOGIN_NOTICES.into_iter().filter(|ahead| *ahead < due);
+        later.map(|ahead| left.saturating_sub(ahead)).min().unwrap_or(Duration::MAX)
     }
 
     /// Returns true if a waiting client makes the refresher load at once. During a backoff it does not.

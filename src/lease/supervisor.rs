@@ -23,11 +23,14 @@ use tokio_util::sync::CancellationToken;
 use crate::aws::sts::answer::CallerIdentity;
 use crate::config::Config;
 use crate::config::identity::Identity;
+use crate::config::notify::NotifyCommand;
 use crate::config::profiles::ServedProfiles;
 use crate::context::Context;
 use crate::lease::Lease;
 use crate::lease::handle::{LeaseHandle, PerClient, WakeReason};
 use crate::lease::key::{LeaseKey, NarrowedIdentity};
+use crate::lease::notify;
+use crate::lease::notify::{Notice, Notifier};
 use crate::lease::refresher::{RefreshPolicy, Refresher};
 use crate::lease::registry::{LeaseDemand, LeaseHandles, LeaseRegistry};
 use crate::lease::served_profiles::ServedProfileNames;
@@ -80,6 +83,8 @@ pub(crate) struct Generation {
     pub(crate) has_clients: bool,
     /// The number of this configuration. It grows with each reload, and the clients of the configuration have it too.
     pub(crate) number: u64,
+    /// The program that tells of the end of a login.
+    pub(crate) notify: Option<NotifyCommand>,
 }
 
 impl Generation {
@@ -89,6 +94,7 @@ impl Generation {
             profiles: config.profiles.clone(),
             has_clients: config.clients.is_some(),
             number: 0,
+            notify: config.notify.clone(),
         }
     }
 }
@@ -121,6 +127,9 @@ pub(crate) struct Supervisor {
     /// Requests of the owner: for sessions with MFA, and for principals.
     logins: JoinSet<()>,
     sent_codes: SentCodes,
+    notifier: Notifier,
+    /// The runs of the program of `[notify]`.
+    notifications: JoinSet<()>,
     listing: Option<ProfileListing>,
     demands: mpsc::Receiver<LeaseDemand>,
     handles: watch::Sender<Arc<LeaseHandles>>,
@@ -157,6 +166,8 @@ impl Supervisor {
             tasks: JoinSet::new(),
             logins: JoinSet::new(),
             sent_codes: SentCodes::default(),
+            notifier: Notifier::default(),
+            notifications: JoinSet::new(),
             listing: None,
             demands,
             handles,
@@ -194,10 +205,12 @@ impl Supervisor {
                     Ok((_, never)) => match never {},
                 },
                 Some(_) = self.logins.join_next() => {}
+                Some(_) = self.notifications.join_next() => {}
                 () = &mut step_watcher => {}
                 Some(command) = commands.recv() => self.execute(command),
                 (list, names) = next_listing(&mut self.listing) => self.update_profiles(list, names),
                 Some(demand) = self.demands.recv() => self.start_demanded(demand),
+                Some(notice) = self.notifier.next() => self.notify(notice),
                 _ = sweep.tick(), if has_idle => self.stop_idle(),
             }
         }
@@ -229,6 +242,13 @@ impl Supervisor {
         }
     }
 
+    fn notify(&mut self, notice: Notice) {
+        let running = self.notifications.len();
+        if let Some(words) = self.notifier.words(&notice, self.context.clock.now(), running) {
+            self.notifications.spawn(notify::run(self.context.clone(), words, notice.identity));
+        }
+    }
+
     fn ask_for_caller(&mut self, name: &IdentityName, reply: oneshot::Sender<CallerReply>) {
         let Some(identity) = self.identity(name) else {
             drop(reply.send(None));
@@ -251,8 +271,8 @@ impl Supervisor {
 
     /// Swaps in a generation. An unchanged identity keeps its refresher and its lease. A changed identity serves its
     /// old lease until the first load of the new chain has ended.
-    fn replace(&mut self, Generation { identities, profiles, has_clients, number }: Generation) {
-        self.generation = number;
+    fn replace(&mut self, Generation { identities, profiles, has_clients, number, notify }: Generation) {
+        (self.generation, self.notifier.command) = (number, notify);
         let mut before = std::mem::take(&mut self.running);
         for (name, identity) in identities {
             let old = before.remove(&name);
@@ -369,6 +389,7 @@ impl Supervisor {
             RefreshPolicy::from(&identity),
             inherited,
         );
+        let refresher = refresher.with_notices(self.notifier.sender.clone());
         let task = self.tasks.spawn(refresher.run());
         let handle = handle.with_names(names);
         let handle = if is_permanent { handle.without_idle_stop() } else { handle };

@@ -64,6 +64,8 @@ pub struct LoginEnd {
     pub at: SystemTime,
     /// The command that logs in again: `credenza login --sso-session work`.
     pub remedy: Box<str>,
+    /// True if this is the end of a session with MFA.
+    pub is_mfa: bool,
 }
 
 impl Credentials {

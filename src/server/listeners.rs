@@ -29,7 +29,7 @@ pub(crate) enum ListenError {
          --listen, for the metadata service with --imds-listen"
     )]
     InUse(SocketAddr),
-    #[error("{0}: no interface of this host has this address; `ip addr add {address}/{bits} dev lo` adds it", address = .0.ip(), bits = if .0.is_ipv4() { 32 } else { 128 })]
+    #[error("{0}: no interface of this host has this address; {hint}", hint = address_hint(.0.ip()))]
     NotOurs(SocketAddr),
     #[error(
         "{0}: not allowed to listen there; ports below 1024 need root or CAP_NET_BIND_SERVICE \
@@ -40,6 +40,16 @@ pub(crate) enum ListenError {
     Io(SocketAddr, #[source] io::Error),
     #[error("{0}: {1}")]
     Unix(ListenAddress, #[source] UnixSocketError),
+}
+
+/// Returns the hint for an address of no interface. Only the link-local addresses of SDKs belong on loopback: a host has
+/// others from its network.
+fn address_hint(address: IpAddr) -> String {
+    match (WELL_KNOWN.contains(&address), address) {
+        (true, IpAddr::V4(_)) => format!("`ip addr add {address}/32 dev lo` adds it"),
+        (true, IpAddr::V6(_)) => format!("`ip addr add {address}/128 dev lo` adds it"),
+        (false, _) => "`ip addr` lists those that it has".into(),
+    }
 }
 
 /// A listener of either kind.
@@ -228,5 +238,9 @@ mod tests {
         assert!(matches!(bind("0.0.0.0:0".parse().unwrap()).await, Err(ListenError::Remote(_))));
         let error = bind("169.254.170.23:0".parse().unwrap()).await.unwrap_err().to_string();
         assert!(error.contains("ip addr add 169.254.170.23/32 dev lo"), "{error}");
+        // An address for documentation (RFC 5737), which no host has.
+        let elsewhere = Listen::Addresses(vec![SocketAddr::from(([192, 0, 2, 1], 9)).into()]);
+        let error = super::bind(&elsewhere, true).await.unwrap_err().to_string();
+        assert!(error.contains("`ip addr` lists") && !error.contains("ip addr add"), "{error}");
     }
 }

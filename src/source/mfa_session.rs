@@ -52,6 +52,6 @@ pub(crate) async fn mfa_session(
 fn with_end(context: &Context, session: Credentials) -> Credentials {
     let name = context.identity.clone().unwrap_or_default();
     let remedy = format!("credenza mfa {}", Quoted(name.as_str()));
-    let login_ends = session.expiration.map(|at| Arc::new(LoginEnd { at, remedy: remedy.into() }));
+    let login_ends = session.expiration.map(|at| Arc::new(LoginEnd { at, remedy: remedy.into(), is_mfa: true }));
     Credentials { login_ends, ..session }
 }

@@ -1,6 +1,6 @@
 //! Credentials that a program prints: `credential_process` of a profile, `{ process = […] }` of `credenza.toml`.
 
-mod running;
+pub(crate) mod running;
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;

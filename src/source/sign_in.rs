@@ -81,7 +81,8 @@ impl SignInCredentials {
         let credentials =
             cache_file::credentials(&entry).map_err(|error| SourceError::misconfigured(error.to_string()))?;
         // The end of the login is known only after AWS has refused a refresh: the file does not hold it.
-        let login_ends = is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into() }));
+        let login_ends =
+            is_last.then(|| Arc::new(LoginEnd { at: token.expires, remedy: login.remedy().into(), is_mfa: false }));
         Ok(Credentials { login_ends, ..credentials })
     }
 }

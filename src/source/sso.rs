@@ -78,7 +78,7 @@ impl SsoCredentials {
         let login = sso::login(context, &self.settings, &self.session, self.profile.as_deref()).await?;
         let credentials = self.role(context, &login).await.map_err(|error| self.with_remedy(error))?;
         let remedy = || self.session.login_command(self.profile.as_deref()).into();
-        let login_ends = login.ends.map(|at| Arc::new(LoginEnd { at, remedy: remedy() }));
+        let login_ends = login.ends.map(|at| Arc::new(LoginEnd { at, remedy: remedy(), is_mfa: false }));
         Ok(Credentials { login_ends, ..credentials })
     }
 

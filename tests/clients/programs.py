@@ -231,14 +231,24 @@ def rust_target() -> Path:
 
 def build_rust_client() -> Path:
     """Builds it if needed, and returns its path."""
-    package, target = HERE / "rust", rust_target()
+    return _built(HERE / "rust") / "credenza-rust-client"
+
+
+def build_rust_example() -> Path:
+    """Builds examples/aws-sdk if needed, and returns its path."""
+    return _built(HERE.parent.parent / "examples" / "aws-sdk") / "credenza-aws-sdk-example"
+
+
+def _built(package: Path) -> Path:
+    """Builds a package with a lock file of its own, and returns the folder of its programs."""
+    target = rust_target()
     subprocess.run(
         ["cargo", "build", "--quiet", "--locked", "--manifest-path", str(package / "Cargo.toml")],
         env=os.environ | {"CARGO_TARGET_DIR": str(target)},
         cwd=package,
         check=True,
     )
-    return target / "debug" / "credenza-rust-client"
+    return target / "debug"
 
 
 def once(command: list[str], variables: dict[str, str], home: Path) -> subprocess.CompletedProcess:

@@ -179,6 +179,88 @@ fn never_sends_the_auth_token_to_another_users_listener() {
     assert_eq!(seen.header("authorization"), Some(OTHER_TOKEN));
 }
 
+/// Returns a command of a user without a token file anywhere.
+fn without_token(home: &Home, arguments: &[&str]) -> Command {
+    let mut command = home.command(arguments);
+    command.env_remove("CREDENZA_TOKEN_FILE").env("XDG_STATE_HOME", home.path().join("no-state"));
+    command
+}
+
+fn text(output: Output) -> (bool, String) {
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_client_known_by_its_user_needs_no_token_file() {
+    let home = Home::new();
+    let ours = rustix::process::geteuid().as_raw();
+    let socket = format!("unix:{}", home.path().join("job.sock").display());
+    let config = format!(
+        "[identities.job]\nsources = [\"environment\"]\n\
+         [identities.other]\nsources = [\"environment\"]\n[clients.job]\nusers = [{ours}]\nidentities = [\"job\"]\n"
+    );
+    home.write("credenza.toml", config);
+    let listen = ["--config", "credenza.toml", "--listen", "127.0.0.1:0", "--listen", &socket];
+    let broker = home.serve(&listen, &TEMPORARY);
+    home.write("none.toml", "");
+    for listen in [broker.address().to_string(), socket.clone()] {
+        let run = |more: &[&str]| {
+            let arguments = [&["get", "--from-daemon", "--listen", &listen, "--config", "none.toml"], more].concat();
+            text(without_token(&home, &arguments).output().unwrap())
+        };
+        let (success, said) = run(&["--identity", "job"]);
+        assert!(success && said.contains("ASIAENV"), "{listen}: {said}");
+        let (success, said) = run(&["--identity", "job", "--format", "env"]);
+        assert!(success && said.contains("AWS_REGION='eu-west-1'"), "{listen}: {said}");
+        let (success, said) = run(&["--identity", "other"]);
+        assert!(!success && said.contains("403 IdentityNotAllowed"), "{listen}: {said}");
+    }
+    // SDKs ask without a token, too.
+    let listen = broker.address().to_string();
+    for format in ["env", "dotenv"] {
+        let arguments = ["env", "--identity", "job", "--listen", &listen, "--format", format];
+        let (success, said) = text(without_token(&home, &arguments).output().unwrap());
+        assert!(success && said.contains("AWS_CONTAINER_CREDENTIALS_FULL_URI"), "{said}");
+        assert_eq!(said.contains("unset AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE\n"), format == "env", "{said}");
+        assert!(!said.contains("AUTHORIZATION_TOKEN_FILE="), "{said}");
+    }
+    let arguments = ["exec", "--from-daemon", "--identity", "job", "--listen", &listen, "--", "printenv"];
+    let mut command = without_token(&home, &arguments);
+    let (success, said) = text(command.env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/old").output().unwrap());
+    assert!(success && said.contains("AWS_CONTAINER_CREDENTIALS_FULL_URI=http://"), "{said}");
+    assert!(!said.contains("AUTHORIZATION_TOKEN"), "{said}");
+    // A token of an earlier daemon does not stand in the way of the user.
+    let stale = home.write("no-state/credenza/token", OTHER_TOKEN);
+    fs::set_permissions(&stale, fs::Permissions::from_mode(0o600)).unwrap();
+    let arguments = ["get", "--from-daemon", "--identity", "job", "--listen", &broker.address().to_string()];
+    let (success, said) = text(without_token(&home, &arguments).output().unwrap());
+    assert!(success && said.contains("ASIAENV"), "{said}");
+}
+
+#[test]
+fn a_daemon_that_does_not_know_the_user_asks_for_a_token() {
+    let home = Home::new();
+    let broker = home.serve(&[], &TEMPORARY);
+    let arguments = ["get", "--from-daemon", "--listen", &broker.address().to_string()];
+    let (success, said) = text(without_token(&home, &arguments).output().unwrap());
+    let words = ["401 InvalidAuthorizationToken", "does not know this user without a token", "--token-file"];
+    assert!(!success && words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn believes_no_stranger_without_a_token() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    if fchown(&listener, Some(ANOTHER_USER), None).is_err() && skip("this user cannot give a socket to another one") {
+        return;
+    }
+    let stranger = Server::on(listener, |_| Reply::ok(shown("AKIASTRANGER", "hush", 0)[0].clone()));
+    let home = Home::new();
+    let arguments = ["get", "--from-daemon", "--listen", &stranger.address().to_string()];
+    let (success, said) = text(without_token(&home, &arguments).output().unwrap());
+    assert!(!success && said.contains("user 65533 listens there") && said.contains("nothing was asked"), "{said}");
+    assert!(stranger.seen().is_empty() && !said.contains("AKIASTRANGER"), "{said}");
+}
+
 #[test]
 fn never_sends_the_auth_token_to_an_unknown_listener() {
     let home = Home::new();

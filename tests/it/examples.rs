@@ -51,6 +51,20 @@ fn embed_chain_stops_at_a_source_that_fails() {
 }
 
 #[test]
+fn find_credentials_needs_no_configuration() {
+    let home = Home::new();
+    let no_imds = ("AWS_EC2_METADATA_DISABLED", "true");
+    let (success, text) = output(example("find_credentials", &home, &[no_imds]));
+    assert!(!success && text.ends_with("no credentials were found\n"), "{text}");
+    for source in ["environment", "profile", "container", "imds"] {
+        assert!(text.contains(&format!("{source}: not configured: ")), "{text}");
+    }
+    home.write(".aws/credentials", profile("default", "AKIAPROFILE") + "region = eu-west-1\n");
+    let (success, text) = output(example("find_credentials", &home, &[no_imds]));
+    assert!(success && text.ends_with("imds: not asked\naccess key id: AKIAPROFILE\nregion: eu-west-1\n"), "{text}");
+}
+
+#[test]
 fn own_source_takes_part_in_the_chain() {
     let home = Home::new();
     let file = home.path().join("keys");

@@ -16,6 +16,7 @@ mod exhaustion;
 mod file_trust;
 mod hostile;
 mod http;
+mod installation;
 mod kills;
 mod lease;
 mod login;

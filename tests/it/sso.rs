@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use testkit::harness::{Broker, HUSH, Home};
+use testkit::harness::{Broker, HUSH, Home, until};
 use testkit::oidc::{Oidc, TOKEN};
 use testkit::sso::Portal;
 
@@ -57,13 +57,18 @@ impl Stage {
 
     /// Expires the tokens of the login cache.
     fn age(&self) {
+        self.expire_at(PAST);
+    }
+
+    /// Changes the expiry of the tokens of the login cache.
+    fn expire_at(&self, end: &str) {
         for entry in fs::read_dir(self.home.path().join(CACHE)).unwrap() {
             let path = entry.unwrap().path();
             let Ok(mut token) = serde_json::from_slice::<serde_json::Value>(&fs::read(&path).unwrap()) else {
                 continue;
             };
             if token.get("accessToken").is_some() {
-                token["expiresAt"] = PAST.into();
+                token["expiresAt"] = end.into();
                 fs::write(&path, token.to_string()).unwrap();
             }
         }
@@ -125,6 +130,43 @@ fn status_shows_when_a_login_expires() {
     assert_eq!(refused.code(), "LoginRequired");
     assert!(refused.message().contains("run: credenza login --profile old"), "{refused:?}");
     assert_eq!(stage.portal.server().seen().len(), 1, "a token that has ended is not shown to anybody");
+}
+
+#[test]
+fn notifies_once_of_the_end_of_a_login() {
+    let legacy = |name: &str| {
+        format!(
+            "[profile {name}]\nsso_start_url = {START_URL}\nsso_region = eu-west-1\nsso_account_id = {ACCOUNT}\n\
+             sso_role_name = {name}\n"
+        )
+    };
+    let stage = Stage::new(&(legacy("old") + &legacy("other")));
+    stage.run(&["login", "--profile", "old", "--no-browser"]);
+    stage.expire_at(&testkit::timestamp(SystemTime::now() + Duration::from_secs(1800)));
+    let told = stage.home.path().join("told");
+    let script = stage.home.write("tell", "printf '%s|' \"$@\" >>told\nenv >env\necho hush-output\nexit 3\n");
+    let notify = format!("[notify]\ncommand = [\"/bin/sh\", \"{}\", ", script.display());
+    let identities =
+        ["old", "other"].map(|name| format!("[identities.{name}]\nsources = [{{ profile = \"{name}\" }}]\n"));
+    let config = format!("{notify}\"{{identity}}: {{what}}\", \"{{ends}}\", \"{{command}}\"]\n{}", identities.concat());
+    stage.home.write("credenza.toml", config);
+    let broker = stage.serve(&["--config", "credenza.toml"]);
+    for name in ["old", "other"] {
+        broker.wait_for(&format!("/credentials/{name}"), |answer| answer.status == 200);
+    }
+    until("it has been told, and the failure is logged", || broker.log().contains("failed (exit status: 3)"));
+    let words = fs::read_to_string(told).unwrap();
+    let [what, ends, command, ""] = &words.split('|').collect::<Vec<_>>()[..] else {
+        panic!("told more than once: {words}")
+    };
+    assert!(["old: login", "other: login"].contains(what) && ends.ends_with('Z'), "{words}");
+    assert!(command.starts_with("credenza login --profile o"), "{words}");
+    let environment = fs::read_to_string(stage.home.path().join("env")).unwrap();
+    assert!(environment.contains("AWS_ENDPOINT_URL_SSO="), "{environment}");
+    assert!(!environment.contains("CREDENZA_TOKEN_FILE") && !environment.contains(HUSH), "{environment}");
+    let log = broker.log();
+    assert!(log.matches("of this identity ends soon").count() == 2 && !log.contains(HUSH), "{log}");
+    assert_eq!(log.matches("the program of [notify]").count(), 1, "{log}");
 }
 
 #[test]

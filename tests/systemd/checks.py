@@ -1,4 +1,4 @@
-"""Runs on a freshly booted host (boot.sh): installs the Debian package and checks the promises of the units.
+"""Runs on a freshly booted host (boot.sh): installs the Debian packages and checks the promises of the units.
 
 Prints one line for each check; at the end `N passed, N failed`. The checks run in this order, and each leaves a running
 broker behind.
@@ -46,9 +46,21 @@ def check(function):
     return function
 
 
-def package() -> str:
-    [found] = Path(".").glob("credenza_*.deb")
+def packages() -> list[str]:
+    """The program, and the daemon of the system."""
+    return [package("credenza"), package("credenza-daemon")]
+
+
+def package(name: str) -> str:
+    [found] = Path(".").glob(f"{name}_*.deb")
     return str(found)
+
+
+def build(folder: str) -> str:
+    """Builds a package of an unpacked one."""
+    file = f"{folder.replace('/', '-')}.deb"
+    run("dpkg-deb", "-Znone", "--root-owner-group", "--build", folder, file)
+    return file
 
 
 def dpkg(*arguments: str):
@@ -68,8 +80,25 @@ def keys_file(access_key: str) -> str:
 
 
 @check
-def the_package_installs_enables_and_starts():
-    dpkg("--install", package())
+def the_program_alone_brings_no_daemon():
+    dpkg("--install", package("credenza"))
+    version = run("credenza", "--version").stdout.strip()
+    assert not list(UNITS.glob("credenza*")) and (USER_UNITS / SERVICE).exists()
+    assert not CONFIG.exists() and "credenza" not in [account.pw_name for account in pwd.getpwall()]
+    try:
+        socket.create_connection(("127.0.0.1", PORT), timeout=5).close()
+        raise AssertionError("a daemon listens")
+    except ConnectionRefusedError:
+        pass
+    enabled = [path for path in Path("/etc/systemd").rglob("*credenza*")]
+    assert not enabled, enabled
+    assert Path("/usr/share/doc/credenza/docs/REMOVE.md").exists()
+    return f"{version}, no unit of the system, no user, no port"
+
+
+@check
+def the_packages_install_enable_and_start():
+    dpkg("--install", *packages())
     states = [systemctl(what, unit) for unit in (SOCKET, SERVICE) for what in ("is-enabled", "is-active")]
     assert states == ["enabled", "active"] * 2, states
     account = pwd.getpwnam("credenza")
@@ -336,20 +365,23 @@ def restarts_under_load_lose_no_request():
 @check
 def an_upgrade_under_load_loses_no_request():
     # The next version: to systemd, another program and another unit.
-    run("dpkg-deb", "--raw-extract", package(), "next")
-    control = Path("next/DEBIAN/control")
-    control.write_text("".join(f"{line}+next\n" if line.startswith("Version:") else f"{line}\n" for line in control.read_text().splitlines()))
-    with Path("next/usr/bin/credenza").open("ab") as program:
+    version = run("dpkg-deb", "--field", package("credenza"), "Version").stdout.strip()
+    Path("next").mkdir()
+    for name in ("credenza", "credenza-daemon"):
+        run("dpkg-deb", "--raw-extract", package(name), f"next/{name}")
+        control = Path(f"next/{name}/DEBIAN/control")
+        control.write_text(control.read_text().replace(version, f"{version}+next"))
+    with Path("next/credenza/usr/bin/credenza").open("ab") as program:
         program.write(b"next")
-    with Path("next/usr/lib/systemd/system", SERVICE).open("a") as unit:
+    with Path("next/credenza-daemon/usr/lib/systemd/system", SERVICE).open("a") as unit:
         unit.write("# next\n")
-    run("dpkg-deb", "-Znone", "--root-owner-group", "--build", "next", "next.deb")
+    following = [build(f"next/{name}") for name in ("credenza", "credenza-daemon")]
     token, before = TOKEN.read_text(), main_pid()
     systemctl("reset-failed", SERVICE)
     # The group that an earlier version gave to the file.
     run("chgrp", "credenza", str(CONFIG))
     with Load() as load:
-        dpkg("--install", "next.deb")
+        dpkg("--install", *following)
         # The running program is the installed one.
         until("the new program", lambda: Path(f"/proc/{main_pid()}/exe").read_bytes().endswith(b"next"))
         time.sleep(0.3)
@@ -493,14 +525,14 @@ def no_secret_is_in_the_journal():
 
 @check
 def removed_and_installed_again_it_serves():
-    dpkg("--remove", "credenza")
+    dpkg("--remove", "credenza-daemon", "credenza")
     assert not Path("/usr/bin/credenza").exists() and CONFIG.read_text() == GOOD
     assert show(SOCKET, "ActiveState") == "inactive"
-    dpkg("--install", package())
+    dpkg("--install", *packages())
     serving()
     # A service that an administrator has disabled stays disabled.
     systemctl("disable", "--now", SERVICE, SOCKET)
-    dpkg("--install", package())
+    dpkg("--install", *packages())
     states = [run("systemctl", what, unit, fails=True).stdout.strip() for unit in (SERVICE, SOCKET) for what in ("is-enabled", "is-active")]
     assert states == ["disabled", "inactive"] * 2, states
     systemctl("enable", "--now", SERVICE)
@@ -510,9 +542,9 @@ def removed_and_installed_again_it_serves():
 
 @check
 def a_purge_leaves_nothing_of_ours():
-    files = [Path(line) for line in dpkg("--listfiles", "credenza").stdout.splitlines()]
+    files = [Path(line) for line in dpkg("--listfiles", "credenza", "credenza-daemon").stdout.splitlines() if line]
     mine = ENVIRONMENT
-    dpkg("--purge", "credenza")
+    dpkg("--purge", "credenza-daemon", "credenza")
     left = [str(path) for path in files if path.exists() and not path.is_dir()]
     left += [str(path) for path in (TOKEN.parent, HOME, CONFIG) if path.exists()]
     left += [str(path) for path in Path("/etc/systemd").rglob("*credenza*") if path != DROPINS]
@@ -526,13 +558,48 @@ def a_purge_leaves_nothing_of_ours():
 
 
 @check
+def an_upgrade_from_the_single_package_keeps_the_daemon():
+    """Earlier versions had the units, the configuration and the scripts in the package of the program."""
+    single = Path("single")
+    run("dpkg-deb", "--extract", package("credenza-daemon"), str(single))
+    run("dpkg-deb", "--raw-extract", package("credenza"), str(single))
+    (single / "DEBIAN/preinst").unlink()
+    run("dpkg-deb", "--control", package("credenza-daemon"), "scripts")
+    for name in ("postinst", "prerm", "postrm", "conffiles"):
+        run("cp", f"scripts/{name}", str(single / "DEBIAN"))
+    control = single / "DEBIAN/control"
+    lines = [f"{line}~single" if line.startswith("Version:") else line for line in control.read_text().splitlines()]
+    control.write_text("\n".join(line for line in lines if not line.startswith("Suggests:")) + "\n")
+    dpkg("--install", build(str(single)))
+    write(HOME / ".aws/credentials", keys_file("AKIDPROFILE"), 0o600, "credenza", "credenza")
+    run("chown", "-R", "credenza:credenza", str(HOME))
+    write(CONFIG, '[identities.default]\nsources = ["profile"]\n', 0o640, group="credenza-config")
+    systemctl("restart", SERVICE)
+    serving()
+    config, token, before = CONFIG.read_text(), TOKEN.read_text(), main_pid()
+    with Load() as load:
+        said = dpkg("--install", *packages())
+        serving()
+    assert "credenza-daemon now" in said.stderr + said.stdout, said
+    assert (CONFIG.read_text(), CONFIG.group(), TOKEN.read_text()) == (config, "credenza-config", token)
+    states = [systemctl(what, unit) for unit in (SOCKET, SERVICE) for what in ("is-enabled", "is-active")]
+    assert states == ["enabled", "active"] * 2 and main_pid() != before, states
+    assert show(SERVICE, "NeedDaemonReload") == "no"
+    owners = run("dpkg", "--search", str(UNITS / SERVICE), str(CONFIG)).stdout
+    assert owners.count("credenza-daemon:") == 2, owners
+    dpkg("--purge", "credenza-daemon", "credenza")
+    assert not CONFIG.exists() and not (UNITS / SERVICE).exists()
+    return f"{load.answers} answers, the configuration and the token are the same"
+
+
+@check
 def the_tarball_serves_from_usr_local():
     [tarball] = Path(".").glob("credenza-*.tar.gz")
     run("tar", "--extract", "--no-same-owner", "--strip-components=1", "--directory=/usr/local", f"--file={tarball}")
     run("systemd-sysusers")
     write(HOME / ".aws/credentials", keys_file("AKIDPROFILE"), 0o600, "credenza", "credenza")
     run("chown", "-R", "credenza:credenza", str(HOME))
-    ENVIRONMENT.unlink()
+    ENVIRONMENT.unlink(missing_ok=True)
     systemctl("daemon-reload")
     systemctl("enable", "--now", SERVICE)
     serving()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# suite.sh BINARY [STATIC]: builds the Debian package of BINARY and the tarball of STATIC, as `make dist` does; checks.py
+# suite.sh BINARY [STATIC]: builds the Debian packages of BINARY and the tarball of STATIC, as `make dist` does; checks.py
 # installs and tests them on a booted host.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,6 +1,6 @@
 //! `credenza grant`: makes a client for one task, and prints the variables for it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{Variable, lines, region_endpoint_variables};
 use crate::cli::region_endpoint::RegionEndpoint;
+use crate::config::listen::ListenAddress;
 use crate::http::url::{Url, UrlHost};
 use crate::model::auth_token;
 use crate::model::client_name::ClientName;
@@ -131,12 +132,22 @@ fn output(
         Escaped(&answer.identity),
         time_text(&answer.expires, now)
     ));
+    if let Some(warning) = url.as_ref().and_then(|(_, url)| sdk_warning(url)) {
+        output.notes.push(warning);
+    }
     if let (None, Some(socket)) = (&url, &answer.socket) {
         output.notes.push(format!("no address listens, only the Unix socket {}", Escaped(socket)));
     }
     // Last, so that an error leaves no token behind.
     file.map_or(Ok(()), |file| file.write(&answer.token))?;
     Ok(output)
+}
+
+/// Returns a warning if SDKs refuse credentials of this URL.
+fn sdk_warning(url: &Url) -> Option<String> {
+    let UrlHost::Address(address) = *url.host() else { return None };
+    let address = ListenAddress::Tcp(SocketAddr::new(address, url.port()));
+    address.sdk_warning().map(|warning| warning.to_string())
 }
 
 fn json_document(answer: &MadeGrant, file: Option<&Path>) -> CommandOutput {

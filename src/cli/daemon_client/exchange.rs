@@ -25,8 +25,20 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum length of a response body in bytes. The status of a thousand identities is a few megabytes long.
 const MAX_BODY_LEN: usize = 16 * 1024 * 1024;
 
-/// Connects to the daemon, and to no other program: the listener must belong to the owner of the token file or to root.
-pub(super) async fn connect(address: &ListenAddress, token: &KnownToken) -> Result<DaemonStream, DaemonClientError> {
+/// The users that may own the listener. Root always may.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ListenerOwner<'a> {
+    /// The owner of the token that is sent there.
+    OfToken(&'a KnownToken),
+    /// Users whose answers are believed, where no secret is sent.
+    OneOf(&'a [u32]),
+}
+
+/// Connects to the daemon, and to no other program: the kernel says which user listens there.
+pub(super) async fn connect(
+    address: &ListenAddress,
+    token: ListenerOwner<'_>,
+) -> Result<DaemonStream, DaemonClientError> {
     match address {
         ListenAddress::Tcp(tcp) => connect_tcp(address, *tcp, token).await.map(Either::Left),
         ListenAddress::Unix(path) => connect_unix(address, path, token).await.map(Either::Right),
@@ -40,7 +52,7 @@ pub(super) type DaemonStream = Either<TcpStream, UnixStream>;
 async fn connect_tcp(
     address: &ListenAddress,
     tcp: SocketAddr,
-    token: &KnownToken,
+    token: ListenerOwner<'_>,
 ) -> Result<TcpStream, DaemonClientError> {
     let listeners = || {
         peer::at(tcp).map_err(|error| {
@@ -71,7 +83,7 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(10);
 async fn connect_unix(
     address: &ListenAddress,
     path: &Path,
-    token: &KnownToken,
+    token: ListenerOwner<'_>,
 ) -> Result<UnixStream, DaemonClientError> {
     let mut tries = 0;
     let stream = loop {
@@ -89,9 +101,13 @@ async fn connect_unix(
     Ok(stream)
 }
 
-fn check_listener(address: &ListenAddress, uid: u32, token: &KnownToken) -> Result<(), DaemonClientError> {
-    if uid != token.owner && uid != 0 {
-        return Err(foreign_listener(address, uid, token));
+fn check_listener(address: &ListenAddress, uid: u32, owner: ListenerOwner<'_>) -> Result<(), DaemonClientError> {
+    let is_expected = match owner {
+        ListenerOwner::OfToken(token) => uid == token.owner,
+        ListenerOwner::OneOf(users) => users.contains(&uid),
+    };
+    if !is_expected && uid != 0 {
+        return Err(foreign_listener(address, uid, owner));
     }
     if peer::is_ambiguous(uid).map_err(|error| unknown_listener(address, &error.to_string()))? {
         return Err(unknown_listener(address, "its user has no id in this user namespace"));
@@ -99,7 +115,16 @@ fn check_listener(address: &ListenAddress, uid: u32, token: &KnownToken) -> Resu
     Ok(())
 }
 
-pub(super) fn foreign_listener(address: &ListenAddress, uid: u32, token: &KnownToken) -> DaemonClientError {
+pub(super) fn foreign_listener(address: &ListenAddress, uid: u32, owner: ListenerOwner<'_>) -> DaemonClientError {
+    let token = match owner {
+        ListenerOwner::OfToken(token) => token,
+        ListenerOwner::OneOf(_) => {
+            return DaemonClientError::ForeignListener(CommandError::new(format!(
+                "{address}: user {uid} listens there, which is neither root, nor this user, nor the user of the system's \
+                 daemon, so nothing was asked; set the daemon's address with --listen, or name its token with --token-file"
+            )));
+        }
+    };
     let owner = match &token.file {
         Some(path) => {
             format!("the token file {} belongs to user {}", Escaped(&path.to_string_lossy()), token.owner)
@@ -114,7 +139,7 @@ pub(super) fn foreign_listener(address: &ListenAddress, uid: u32, token: &KnownT
 
 fn unknown_listener(address: &ListenAddress, reason: &str) -> DaemonClientError {
     DaemonClientError::NotSent(CommandError::new(format!(
-        "{address}: cannot find out which user listens there: {reason}; the token was not sent"
+        "{address}: cannot find out which user listens there: {reason}; nothing was sent"
     )))
 }
 

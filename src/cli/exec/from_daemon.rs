@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use crate::cli::child_environment::{ActiveIdentity, ChildSettings, changes};
+use crate::cli::child_environment::{ActiveIdentity, ChildSettings, ChildToken, changes};
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::address::credentials_path;
 use crate::cli::error::CommandError;
@@ -50,21 +50,22 @@ pub(crate) async fn exec(
     };
     let files = WrittenFiles::write(&folder, &[], region_endpoint, keeps_profiles, context).await?;
     let token = daemon.token();
-    let token_file = match daemon.token_file() {
-        Some(file) => std::path::absolute(file).map_err(|error| {
+    let token_file = match (token, daemon.token_file()) {
+        (_, Some(file)) => Some(std::path::absolute(file).map_err(|error| {
             let file = file.to_string_lossy();
             CommandError::new(format!(
                 "token file {}: {error}. Name an absolute path with --token-file",
                 Escaped(&file)
             ))
-        })?,
-        None => folder.write("token", token.expose()).map_err(CommandError::new)?,
+        })?),
+        (Some(token), None) => Some(folder.write("token", token.expose()).map_err(CommandError::new)?),
+        // The daemon knows this user, and so the command.
+        (None, None) => None,
     };
     let expiration = status["expiration"].as_str().and_then(|text| parse_timestamp(text).ok());
     let settings = ChildSettings {
         uri: &uri,
-        token,
-        token_file: &token_file,
+        token: token.zip(token_file.as_deref()).map(|(text, file)| ChildToken { text, file }),
         files: &files,
         region_endpoint: files.for_variables(region_endpoint),
         active: &ActiveIdentity { name: identity, expiration }.to_string(),

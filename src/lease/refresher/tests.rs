@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::lease::notify::Notifier;
 use crate::model::outcome::Lookup;
 use crate::os::clock::Clock;
 use crate::source::chain::merge_credentials;
@@ -336,25 +337,39 @@ async fn serves_inherited_lease_until_first_load_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn warns_once_an_hour_before_login_ends() {
+async fn warns_an_hour_and_ten_minutes_before_login_ends() {
+    const MINUTE: Duration = Duration::from_secs(60);
     let clock = Clock::injected(start());
     let context = Context { clock: clock.clone(), ..Context::default() };
-    let (mut refresher, _handle) =
+    let mut notifier = Notifier::default();
+    let (refresher, _handle) =
         Refresher::new(LeaseKey::Identity("i".into()), merge_credentials([]), context, policy(), None);
+    let mut refresher = refresher.with_notices(notifier.sender.clone());
     assert_eq!(refresher.warn_of_login_end(), Duration::MAX, "there is no login");
     let mut hold = |ends| {
-        let ends = LoginEnd { at: ends, remedy: "credenza login --sso-session work".into() };
+        let ends = LoginEnd { at: ends, remedy: "credenza login --sso-session work".into(), is_mfa: false };
         let credentials = Credentials { login_ends: Some(Arc::new(ends)), ..Credentials::new("A", "s").unwrap() };
         refresher.lease = Some(Arc::new(Lease::new(&credentials, "sso".into(), start(), HOUR)));
-        (refresher.warn_of_login_end(), refresher.warned_login_end, refresher.warn_of_login_end())
+        let next = refresher.warn_of_login_end();
+        assert_eq!(refresher.warn_of_login_end(), next, "a second look gives no second warning");
+        let mut told = Vec::new();
+        while let Some(notice) = notifier.try_next() {
+            told.push((notice.login.at, notice.ahead));
+        }
+        (next, told)
     };
     let ends = start() + HOUR * 3;
-    assert_eq!(hold(ends), (HOUR * 2, None, HOUR * 2), "the warning is due in two hours");
-    clock.step(2 * 3600 * 1000);
-    assert_eq!(hold(ends), (Duration::MAX, Some(ends), Duration::MAX), "warned once");
-    assert_eq!(hold(ends + HOUR).1, Some(ends), "a new login has a later end");
-    clock.step(9 * 3600 * 1000);
-    assert_eq!(hold(ends + HOUR).1, Some(ends + HOUR), "it warns of an ended login too");
+    let step = |time: Duration| clock.step(i64::try_from(time.as_millis()).unwrap());
+    assert_eq!(hold(ends), (HOUR * 2, vec![]), "the warning is due in two hours");
+    step(HOUR * 2);
+    assert_eq!(hold(ends), (MINUTE * 50, vec![(ends, HOUR)]));
+    step(MINUTE * 50);
+    assert_eq!(hold(ends), (Duration::MAX, vec![(ends, MINUTE * 10)]));
+    assert_eq!(hold(ends + HOUR), (MINUTE * 10, vec![]), "a new login has a later end");
+    step(MINUTE * 65);
+    assert_eq!(hold(ends + HOUR), (Duration::MAX, vec![(ends + HOUR, MINUTE * 10)]), "one warning after a suspend");
+    step(HOUR * 9);
+    assert_eq!(hold(ends + HOUR * 2), (Duration::MAX, vec![]), "an ended login is only logged");
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,7 +378,7 @@ async fn takes_end_of_new_login_with_unchanged_credentials() {
     let chain = merge_credentials([Box::new(crate::source::static_keys::StaticCredentials::new("A", "s")) as _]);
     let (mut refresher, _handle) = Refresher::new(LeaseKey::Identity("i".into()), chain, context, policy(), None);
     let mut accept = |login: u32| {
-        let ends = LoginEnd { at: start() + HOUR * login, remedy: "credenza login".into() };
+        let ends = LoginEnd { at: start() + HOUR * login, remedy: "credenza login".into(), is_mfa: false };
         let keys = Credentials::new("A", "s").unwrap().with_expiration(Some(start() + HOUR * 4));
         refresher.accept(0, &Credentials { login_ends: Some(Arc::new(ends)), ..keys }, start()).unwrap();
         let held = refresher.lease.clone().unwrap();

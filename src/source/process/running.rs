@@ -23,7 +23,7 @@ const MAX_STDERR: usize = 4 * 1024;
 pub(super) const PIPE_GRACE: Duration = Duration::from_millis(250);
 
 /// A running program. Dropping it kills the program and the processes that it started, on a thread that may block.
-pub(super) struct RunningProgram(Option<ProgramProcesses>);
+pub(crate) struct RunningProgram(Option<ProgramProcesses>);
 
 /// The processes of a program. Dropping it kills them, and blocks.
 struct ProgramProcesses {
@@ -32,11 +32,11 @@ struct ProgramProcesses {
     run: ProgramRun,
 }
 
-pub(super) struct ProgramOutput {
+pub(crate) struct ProgramOutput {
     /// The exit status. `None` if the program printed too much and was killed.
-    pub(super) status: Option<ExitStatus>,
-    pub(super) output: Zeroizing<Vec<u8>>,
-    pub(super) stderr: Vec<u8>,
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) output: Zeroizing<Vec<u8>>,
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// The reason why reading ended before the end of the program.
@@ -52,13 +52,13 @@ impl From<io::Error> for ReadEnd {
 }
 
 impl RunningProgram {
-    pub(super) fn new(child: StartedChild, run: ProgramRun, leads_group: bool) -> Self {
+    pub(crate) fn new(child: StartedChild, run: ProgramRun, leads_group: bool) -> Self {
         let group = child.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)).filter(|_| leads_group);
         Self(Some(ProgramProcesses { child, group, run }))
     }
 
     /// Reads the output until the program has ended. It does not wait for other processes that hold the pipes.
-    pub(super) async fn wait(mut self, terminal: &Terminal) -> io::Result<ProgramOutput> {
+    pub(crate) async fn wait(mut self, terminal: &Terminal) -> io::Result<ProgramOutput> {
         let (mut output, mut errors) = (Zeroizing::new(Vec::with_capacity(MAX_OUTPUT)), Vec::new());
         let Some(ProgramProcesses { child, group, .. }) = &mut self.0 else {
             return Err(io::Error::other("the program has ended"));

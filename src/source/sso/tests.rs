@@ -56,7 +56,8 @@ async fn requests_the_role_with_the_login_token() {
             Some(ACCOUNT),
             Some(Arc::new(LoginEnd {
                 at: parse_timestamp(LATER).unwrap(),
-                remedy: "credenza login --sso-session work".into()
+                remedy: "credenza login --sso-session work".into(),
+                is_mfa: false
             }))
         )
     );
