@@ -8,6 +8,7 @@ pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod child_environment;
 pub(crate) mod command_options;
+pub(crate) mod console;
 pub(crate) mod control;
 pub(crate) mod daemon_client;
 pub(crate) mod dispatch;

@@ -27,6 +27,7 @@ use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions};
+use crate::cli::console::ConsoleRequest;
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
 use crate::cli::find_identity::IdentityChoice;
@@ -175,6 +176,11 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
                 command,
             })
         }
+        Some(Subcommand::Console { name, service, print, duration, role_arn, policies }) => {
+            let role = role_arn.map(|arn| RoleSpec { arn, ..RoleSpec::default() });
+            let identity = choice(name, "console", matches)?;
+            Command::Console(ConsoleRequest { identity, service, print, duration, role, policies })
+        }
         Some(Subcommand::Check) => Command::Check,
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
@@ -209,7 +215,9 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     command.refuse_unused_flags(&values)?;
     let sources = sources(&mut values, &arguments.sources)?;
     let region = arguments.sources.region;
-    if let Command::Get { identity, from_daemon: false, .. } | Command::Exec(ExecRequest { identity, .. }) = &command
+    if let Command::Get { identity, from_daemon: false, .. }
+    | Command::Exec(ExecRequest { identity, .. })
+    | Command::Console(ConsoleRequest { identity, .. }) = &command
         && identity.name().as_str() != IdentityName::DEFAULT
         && (sources.is_some() || region.is_some())
     {

@@ -20,7 +20,7 @@ use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{
-    check, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
+    check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
 };
 use crate::config::Config;
 use crate::config::load::{ConfigLoader, LoadError};
@@ -69,7 +69,11 @@ pub(crate) struct Resources {
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
     let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
-    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec(_)) && io::stdin().is_terminal() {
+    let loads = matches!(
+        command,
+        Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec(_) | Command::Console(_)
+    );
+    if loads && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
     // Programs call the other commands again and again, for one profile of many.
@@ -80,7 +84,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     if matches!(command, Command::Serve | Command::Check) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
-    if matches!(command, Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec(_)) {
+    if loads {
         let daemon = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket.clone() };
         context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
@@ -138,6 +142,19 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, lifetime).await?;
             Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
+        }
+        Command::Console(mut request) => {
+            context.mfa = Mfa::at_the_terminal();
+            let identity = find_identity(&context, &config, &shared_files, &request.identity).await?;
+            let (role, policies) = (request.role.take(), std::mem::take(&mut request.policies));
+            let mut identity = narrow::narrowed(&context, identity, role, policies, None).await?;
+            if let Some(narrowing) = &mut identity.narrowing {
+                narrowing.duration = request.duration;
+            }
+            match until_signal(console::console(&context, &identity, &request)).await? {
+                Ok(text) => print(&text?),
+                Err(code) => Ok(code),
+            }
         }
         Command::Check => {
             context.mfa = Mfa::at_the_terminal();

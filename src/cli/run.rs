@@ -91,6 +91,7 @@ fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
         Command::Login(request) | Command::Logout(request) => request.target == LoginTarget::Default,
         Command::Serve
+        | Command::Console(_)
         | Command::Exec(ExecRequest { from_daemon: false, .. })
         | Command::Get { from_daemon: false, .. } => config.identities.values().any(Identity::uses_environment_profile),
         _ => false,

@@ -41,6 +41,8 @@ pub struct Credentials {
 pub struct SessionDetails {
     /// True if this is the session of a role. A role that is assumed with it lasts an hour at most.
     pub is_of_role: bool,
+    /// True if the role was assumed with the session of another role. Its console session lasts an hour at most, too.
+    pub is_chained: bool,
     /// The name of the session in CloudTrail, or that of the federated user.
     pub session_name: Option<Box<str>>,
     /// The source identity, which CloudTrail shows.

@@ -6,6 +6,7 @@ mod access_table;
 mod bad_input;
 mod clients;
 mod commands;
+mod console;
 mod control_commands;
 mod control_socket;
 mod daemon_client;

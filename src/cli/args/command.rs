@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::options;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::command_options::PolicyOptions;
+use crate::cli::console::ConsoleRequest;
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
 use crate::cli::find_identity::IdentityChoice;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     },
     ShellInit(InitShell),
     Exec(ExecRequest),
+    Console(ConsoleRequest),
     Check,
     Profiles {
         json: bool,
@@ -87,6 +89,7 @@ impl Command {
             Self::Env(_) | Self::EnvUnset(_) => ("env", options::UNUSED_BY_CLIENTS),
             Self::Exec(ExecRequest { from_daemon: true, .. }) => ("exec --from-daemon", options::UNUSED_BY_CLIENTS),
             Self::Exec(_) => ("exec", options::LISTENING),
+            Self::Console(_) => ("console", options::LISTENING),
             Self::Status { .. } | Self::StatusWarnings(_) => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),

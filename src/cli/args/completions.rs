@@ -23,7 +23,7 @@ _credenza_names() {
         esac
     done
     case "$command,$prev" in
-        exec,exec | get,get | env,env) kind=targets ;;
+        exec,exec | get,get | env,env | console,console) kind=targets ;;
         *,--identity | *,--imds-identity | use,use | whoami,whoami | mfa,mfa) kind=identities ;;
         *,--client) kind=clients ;;
         grant,grant | revoke,revoke) kind=grants ;;
@@ -78,9 +78,9 @@ function __fish_credenza_names
     credenza complete-names $argv[1] 2>/dev/null
 end
 complete -c credenza -n "__fish_credenza_using_subcommand use whoami mfa" -f -a "(__fish_credenza_names identities)"
-complete -c credenza -n "__fish_credenza_using_subcommand exec get env" -f -a "(__fish_credenza_names targets)"
+complete -c credenza -n "__fish_credenza_using_subcommand exec get env console" -f -a "(__fish_credenza_names targets)"
 complete -c credenza -n "__fish_credenza_using_subcommand grant revoke" -f -a "(__fish_credenza_names grants)"
-complete -c credenza -n "__fish_credenza_using_subcommand get env exec grant" -l identity -x -a "(__fish_credenza_names identities)"
+complete -c credenza -n "__fish_credenza_using_subcommand get env exec console grant" -l identity -x -a "(__fish_credenza_names identities)"
 complete -c credenza -n "__fish_credenza_using_subcommand token" -l client -x -a "(__fish_credenza_names clients)"
 complete -c credenza -l imds-identity -x -a "(__fish_credenza_names identities)"
 "#;

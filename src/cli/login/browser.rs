@@ -1,12 +1,13 @@
 //! Opens a page in the user's browser.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::http::url::Url;
+use crate::http::url::{Url, UrlHost};
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::os::files::trust::TrustPolicy;
@@ -28,6 +29,23 @@ pub(crate) fn open(environment: &Environment, trust: &TrustPolicy, page: &str) -
     if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
         return Err("the page is not an https URL".into());
     }
+    start(environment, trust, page)
+}
+
+/// Opens a page of this process on loopback.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_on_loopback(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<String, String> {
+    let is_loopback = Url::parse(page).is_ok_and(|url| *url.host() == UrlHost::Address(Ipv4Addr::LOCALHOST.into()));
+    if !is_loopback || !page.starts_with("http://127.0.0.1:") {
+        return Err("the page is not on loopback".into());
+    }
+    start(environment, trust, page)
+}
+
+/// Starts the program that opens pages. The page is a checked URL.
+fn start(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<String, String> {
     let words = opener(environment, trust.ours, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
     let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
     if let Some(argument) = arguments.iter().find(|argument| !is_plain(argument, page)) {
