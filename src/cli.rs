@@ -32,3 +32,4 @@ pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod shell_init;
 pub(crate) mod status;
+pub(crate) mod verify;

@@ -181,7 +181,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
             let identity = choice(name, "console", matches)?;
             Command::Console(ConsoleRequest { identity, service, print, duration, role, policies })
         }
-        Some(Subcommand::Check) => Command::Check,
+        Some(Subcommand::Check { verify }) => Command::Check { verify },
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
         Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },

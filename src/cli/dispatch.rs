@@ -71,7 +71,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
     let loads = matches!(
         command,
-        Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec(_) | Command::Console(_)
+        Command::Get { from_daemon: false, .. } | Command::Check { .. } | Command::Exec(_) | Command::Console(_)
     );
     if loads && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
@@ -79,9 +79,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
     // Programs call the other commands again and again, for one profile of many.
     context.warns_of_all_profiles = matches!(
         command,
-        Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_) | Command::Logout(_)
+        Command::Serve | Command::Check { .. } | Command::Profiles { .. } | Command::Login(_) | Command::Logout(_)
     );
-    if matches!(command, Command::Serve | Command::Check) {
+    if matches!(command, Command::Serve | Command::Check { .. }) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
     if loads {
@@ -156,9 +156,9 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 Err(code) => Ok(code),
             }
         }
-        Command::Check => {
+        Command::Check { verify } => {
             context.mfa = Mfa::at_the_terminal();
-            let report = match until_signal(check::check(&context, &config)).await? {
+            let report = match until_signal(check::check(&context, &config, verify)).await? {
                 Ok(report) => report,
                 Err(code) => return Ok(code),
             };

@@ -123,7 +123,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         return dispatch_control(command, inputs).await.unwrap_or_else(|error| fail(&error.to_string(), error.code));
     }
     let loaded = match invocation.command {
-        Command::Serve | Command::Check => loader.load_for_daemon().await,
+        Command::Serve | Command::Check { .. } => loader.load_for_daemon().await,
         Command::Status { .. }
         | Command::StatusWarnings(_)
         | Command::Env(_)

@@ -32,6 +32,7 @@ mod switching;
 mod terminal;
 mod transport;
 mod unix_socket;
+mod verify;
 mod walls;
 
 /// Cargo gives the path to integration tests only, so the harness finds the program by itself.

@@ -43,7 +43,10 @@ pub(crate) enum Command {
     ShellInit(InitShell),
     Exec(ExecRequest),
     Console(ConsoleRequest),
-    Check,
+    Check {
+        /// Asks STS with the keys of each identity.
+        verify: bool,
+    },
     Profiles {
         json: bool,
     },
@@ -95,7 +98,9 @@ impl Command {
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
             Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),
-            Self::Serve | Self::Check | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => return Ok(()),
+            Self::Serve | Self::Check { .. } | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => {
+                return Ok(());
+            }
         };
         match values.flags(unused.iter().copied().flatten().chain(&options::IMDS)).next() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; remove it")),

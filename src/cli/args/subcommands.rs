@@ -155,7 +155,7 @@ Examples:
   credenza console prod --service s3
   credenza console dev --role-arn arn:aws:iam::123456789012:role/admin --duration 8h
   credenza console dev --policy-arn arn:aws:iam::aws:policy/ReadOnlyAccess
-  credenza console prod --print | ssh desk xargs firefox
+  credenza console prod --print | wl-copy           for a browser elsewhere
 NAME is an identity of credenza.toml, or else a profile. Its session is exchanged for a sign-in token of the console. The \
 session of a role enters as it is: also that of IAM Identity Center, whose access portal (sso_start_url) opens the same console. \
 The long-lived keys of an IAM user are exchanged by GetFederationToken first, with a session policy that allows everything: the \
@@ -192,9 +192,15 @@ leads one browser of yours to it, once. Without a browser the login URL is print
 Examples:
   credenza check
   credenza check --profile dev
+  credenza check --verify                         find keys that were revoked, have expired or were mistyped
 Exit codes: 0 every identity can be served, 1 an identity cannot, 78 the configuration has an error. An identity with \
-eager = false may be unconfigured.")]
-    Check,
+eager = false may be unconfigured. With --verify, 1 also if STS does not accept the keys of an identity. Keys of another store \
+than AWS are verified only at an STS that is configured for them.")]
+    Check {
+        /// Ask STS with the keys of each identity (GetCallerIdentity)
+        #[arg(long, env = "CREDENZA_VERIFY", value_parser = BoolishValueParser::new())]
+        verify: bool,
+    },
 
     /// List the profiles of the AWS shared files and how each gets credentials; shows no secret
     #[command(after_help = "\
@@ -309,11 +315,12 @@ Examples:
 The choice concerns clients that may have more than one identity, and ends with the daemon.")]
     Use(UseArguments),
 
-    /// Show account, ARN, source and expiration of an identity of a running daemon
+    /// Show account, ARN, source and expiration of an identity or a profile
     #[command(after_help = "\
 Examples:
   credenza whoami
-  credenza whoami prod --verify")]
+  credenza whoami prod --verify
+A running daemon tells what it knows. Without a daemon, and for a profile that it does not serve, the credentials are loaded here.")]
     Whoami(WhoamiArguments),
 
     /// Make a running daemon read its configuration again

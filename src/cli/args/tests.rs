@@ -127,7 +127,7 @@ fn parses_every_command() {
             "exec a --role-arn arn:aws:iam::123456789012:role/r --session-name me --duration 2h -- ls",
             Command::Exec(ExecRequest { role: Some(role), ..request(named("a"), &["ls"]) }),
         ),
-        ("check", Command::Check),
+        ("check", Command::Check { verify: false }),
         ("status --ready", Command::Status { ready: true, json: false, watch: false }),
         ("status --json", Command::Status { ready: false, json: true, watch: false }),
         ("status --fail-within 30m", Command::StatusWarnings(Duration::from_secs(1800))),
