@@ -147,27 +147,40 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     let mut values = ArgumentValues::new(matches, stdin);
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { name, format, from_daemon, mfa_code, role, policies }) => {
+        Some(Subcommand::Get { name, format, from_daemon, login, mfa_code, role, policies }) => {
             if from_daemon {
                 refuse_for_daemon(matches, "get", &policies)?;
             }
             let role = role_of(role, matches, "get")?;
-            Command::Get { identity: choice(name, "get", matches)?, format, from_daemon, mfa_code, role, policies }
+            let identity = choice(name, "get", matches)?;
+            Command::Get { identity, format, from_daemon, login, mfa_code, role, policies }
         }
         Some(Subcommand::Env { unset: true, format: ShellDialect::Dotenv, .. }) => {
             return Err("a .env file cannot unset variables; --unset prints lines for env, fish and powershell".into());
         }
         Some(Subcommand::Env { unset: true, format, .. }) => Command::EnvUnset(format),
-        Some(Subcommand::Env { name, format: dialect, shadow, .. }) => {
-            Command::Env(EnvRequest { identity: choice(name, "env", matches)?.name().clone(), dialect, shadow })
+        Some(Subcommand::Env { name, format: dialect, shadow, login, .. }) => {
+            let identity = choice(name, "env", matches)?.name().clone();
+            Command::Env(EnvRequest { identity, dialect, shadow, login })
         }
-        Some(Subcommand::Exec { name, from_daemon, mfa_code, keep_profiles, role, policies, lifetime, command }) => {
+        Some(Subcommand::Exec {
+            name,
+            from_daemon,
+            login,
+            mfa_code,
+            keep_profiles,
+            role,
+            policies,
+            lifetime,
+            command,
+        }) => {
             if from_daemon {
                 refuse_for_daemon(matches, "exec", &policies)?;
             }
             Command::Exec(ExecRequest {
                 identity: choice(name, "exec", matches)?,
                 from_daemon,
+                login,
                 mfa_code,
                 keep_profiles,
                 role: role_of(role, matches, "exec")?,

@@ -16,6 +16,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::find_identity::{IdentityChoice, find_identity};
 use crate::cli::login::LoginResult;
+use crate::cli::login::resume::{LoginOffer, with_login};
 use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
@@ -94,21 +95,37 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             serve::serve(ServeInputs { context, watcher, loader, config, manager, sockets }).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Get { identity, format, from_daemon: true, .. } => {
+        Command::Get { identity, format, from_daemon: true, login, .. } => {
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, login) {
+                offer.for_daemon(&inputs, identity.name()).await?;
+            }
             print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
-        Command::Get { identity, format, from_daemon: false, mfa_code, role, policies } => {
+        Command::Get { identity, format, from_daemon: false, login, mfa_code, role, policies } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, None).await?;
-            match until_signal(get::get(&context, &identity, format)).await? {
-                Ok(text) => print(&text?),
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, login);
+            let get = async || {
+                until_signal(get::get(&context, &identity, format))
+                    .await?
+                    .map_or_else(|code| Ok(Err(code)), |text| text.map(Ok))
+            };
+            match with_login(offer.as_ref(), get).await? {
+                Ok(text) => print(&text),
                 Err(code) => Ok(code),
             }
         }
-        Command::Env(request) => print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?),
+        Command::Env(request) => {
+            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, request.login) {
+                let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+                offer.for_daemon(&inputs, &request.identity).await?;
+            }
+            print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
+        }
         Command::ShellSwitch { identity, dialect } => {
-            let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true };
+            let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true, login: false };
             let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
             let failed = match lines {
                 Ok(lines) => return print(&lines),
@@ -131,17 +148,28 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         }
         Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
         Command::Exec(request) if request.from_daemon => {
-            let ExecRequest { identity, keep_profiles, command, .. } = request;
+            let ExecRequest { identity, keep_profiles, login, command, .. } = request;
+            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, login) {
+                let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+                offer.for_daemon(&inputs, identity.name()).await?;
+            }
             let code =
                 exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
             Ok(ExitCode::from(code))
         }
         Command::Exec(request) => {
-            let ExecRequest { identity, mfa_code, keep_profiles, role, policies, lifetime, command, .. } = request;
+            let ExecRequest { identity, login, mfa_code, keep_profiles, role, policies, lifetime, command, .. } =
+                request;
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, lifetime).await?;
-            Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, login);
+            let mut first = Some((context.clone(), watcher));
+            let exec = async || {
+                let (context, watcher) = first.take().unwrap_or_else(|| exec::again(&context));
+                exec::exec(context, watcher, identity.clone(), keep_profiles, &command).await
+            };
+            Ok(ExitCode::from(with_login(offer.as_ref(), exec).await?))
         }
         Command::Console(mut request) => {
             context.mfa = Mfa::at_the_terminal();

@@ -24,6 +24,7 @@ mod metadata;
 mod narrowing;
 mod nesting;
 mod profiles;
+mod resume;
 mod service_manager;
 mod shells;
 mod sign_in;

@@ -29,6 +29,8 @@ pub(crate) enum Command {
         identity: IdentityChoice,
         format: OutputFormat,
         from_daemon: bool,
+        /// Logs in without a question if a login has ended.
+        login: bool,
         mfa_code: Option<Secret>,
         role: Option<RoleSpec>,
         policies: PolicyOptions,
@@ -71,6 +73,8 @@ pub(crate) struct ExecRequest {
     pub(crate) identity: IdentityChoice,
     /// Uses a running daemon instead of a broker of its own.
     pub(crate) from_daemon: bool,
+    /// Logs in without a question if a login has ended.
+    pub(crate) login: bool,
     pub(crate) mfa_code: Option<Secret>,
     /// Leaves the other profiles of the user readable.
     pub(crate) keep_profiles: bool,

@@ -42,6 +42,8 @@ In ~/.aws/config, for programs that know no container endpoint:
   credential_process = credenza get --from-daemon --identity minio
 --from-daemon requests them at the address of the configuration or --listen. It sends the auth token only if the \
 listener belongs to root or to the owner of the token file.
+At a terminal it asks to log in when a login has ended, and then goes on; --login does so without a question. Without a \
+terminal it fails with the command that logs in.
 For a shell, CREDENZA_SET lists the region and endpoint variables that Credenza has set. The next get or env unsets those \
 that its identity does not have, and keeps your own.")]
     Get {
@@ -55,6 +57,10 @@ that its identity does not have, and keeps your own.")]
         /// Get the credentials from a running daemon, not from the sources
         #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
         from_daemon: bool,
+
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
 
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
@@ -78,6 +84,7 @@ Examples:
 The variables name the daemon's token file, and the region and endpoint of the identity. They contain neither the token \
 nor a key. They turn instance metadata off, so that no SDK takes the role of the instance when the daemon has nothing. If a \
 proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
+At a terminal env asks to log in when the login behind the identity has ended, or for the code of an MFA device.
 A warning names credentials in files that SDKs prefer to the daemon; --shadow hides its credentials.
 CREDENZA_ACTIVE is the name of the identity and the expiration of its credentials, for a prompt. CREDENZA_BEFORE keeps what \
 --unset gives back; it has no secret.
@@ -95,6 +102,10 @@ those that its identity does not have, and keeps your own.")]
         #[arg(long, env = "CREDENZA_SHADOW", value_parser = BoolishValueParser::new(), conflicts_with = "unset")]
         shadow: bool,
 
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
+
         /// Print the lines that restore the variables from before
         #[arg(long, env = "CREDENZA_UNSET", value_parser = BoolishValueParser::new())]
         unset: bool,
@@ -110,9 +121,11 @@ Examples:
   credenza exec dev                               a shell
   credenza exec dev --role-arn arn:aws:iam::123456789012:role/admin --duration 1h -- terraform plan
   credenza exec --profile admin --keep-profiles -- terraform plan
+  credenza exec dev --login -- ./deploy           logs in first if the login has ended
   credenza exec --identity prod --policy read-only.json --for 30m -- ./agent
 NAME is an identity of credenza.toml, or else a profile. Without a command a shell of yours starts. \
-The command starts when credentials are loaded. CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. exec exits with the exit code of the command. The command sees none of your profiles \
+The command starts when credentials are loaded. At a terminal exec asks to log in when a login has ended, and then goes on. \
+CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. exec exits with the exit code of the command. The command sees none of your profiles \
 and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the identity and the policy both allow: \
 a role and a web identity are narrowed by STS itself, the long-lived keys of an IAM user by GetFederationToken (whose \
 sessions may call neither IAM nor STS), and anything else is refused."
@@ -124,6 +137,10 @@ sessions may call neither IAM nor STS), and anything else is refused."
         /// Let the command use a running daemon, not a broker of its own
         #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
         from_daemon: bool,
+
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
 
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]

@@ -71,7 +71,7 @@ fn is_plain(argument: &str, page: &str) -> bool {
 }
 
 /// Returns the folders of `PATH` in which no other user can put a program.
-fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
+pub(crate) fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
     let is_open = |real: &Path| real.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0 && meta.mode() & 0o022 != 0);
     let is_trusted = |folder: &&str| {
         Path::new(folder).is_absolute() && trusted_folder(Path::new(folder), trust).is_ok_and(|real| !is_open(&real))
@@ -82,7 +82,11 @@ fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
 
 /// Returns the path of a program that no other user can change. After `su` or `sudo -E`, `BROWSER` and `PATH` may name a
 /// program of another user.
-fn trusted_program(environment: &Environment, program: &str, trust: &TrustPolicy) -> Result<PathBuf, String> {
+pub(crate) fn trusted_program(
+    environment: &Environment,
+    program: &str,
+    trust: &TrustPolicy,
+) -> Result<PathBuf, String> {
     let path = find(environment, program).and_then(|path| std::path::absolute(path).ok()).ok_or(CANNOT_RUN)?;
     let found = walk(&path).map_err(|_| CANNOT_RUN)?;
     found.facts.trusted(trust).map_err(|distrust| {
