@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod completions;
+pub(crate) mod console;
 pub(crate) mod control;
 pub(crate) mod options;
 pub(crate) mod sources;
@@ -95,7 +96,7 @@ fn command() -> clap::Command {
 }
 
 /// Returns the identity that a command names.
-fn choice(options: NameOptions, command: &str, matches: &ArgMatches) -> Result<IdentityChoice, String> {
+pub(crate) fn choice(options: NameOptions, command: &str, matches: &ArgMatches) -> Result<IdentityChoice, String> {
     let flag = matches.subcommand_matches(command).and_then(|command| command.value_source("identity"));
     match (&options.names[..], options.identity) {
         ([], identity) => Ok(IdentityChoice::Identity(identity.unwrap_or_default())),
@@ -189,11 +190,7 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
                 command,
             })
         }
-        Some(Subcommand::Console { name, service, print, duration, role_arn, policies }) => {
-            let role = role_arn.map(|arn| RoleSpec { arn, ..RoleSpec::default() });
-            let identity = choice(name, "console", matches)?;
-            Command::Console(ConsoleRequest { identity, service, print, duration, role, policies })
-        }
+        Some(Subcommand::Console(console)) => console.command(matches)?,
         Some(Subcommand::Check { verify }) => Command::Check { verify },
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),

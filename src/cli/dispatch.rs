@@ -16,7 +16,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::find_identity::{IdentityChoice, find_identity};
 use crate::cli::login::LoginResult;
-use crate::cli::login::resume::{LoginOffer, with_login};
+use crate::cli::login::resume::{LoginOffer, log_in_for_daemon, with_login};
 use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
@@ -97,9 +97,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         }
         Command::Get { identity, format, from_daemon: true, login, .. } => {
             let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
-            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, login) {
-                offer.for_daemon(&inputs, identity.name()).await?;
-            }
+            log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
         Command::Get { identity, format, from_daemon: false, login, mfa_code, role, policies } => {
@@ -118,10 +116,8 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             }
         }
         Command::Env(request) => {
-            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, request.login) {
-                let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
-                offer.for_daemon(&inputs, &request.identity).await?;
-            }
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, request.login, &request.identity).await?;
             print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
         }
         Command::ShellSwitch { identity, dialect } => {
@@ -149,10 +145,8 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
         Command::Exec(request) if request.from_daemon => {
             let ExecRequest { identity, keep_profiles, login, command, .. } = request;
-            if let Some(offer) = LoginOffer::at_the_terminal(&context, &shared_files, login) {
-                let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
-                offer.for_daemon(&inputs, identity.name()).await?;
-            }
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             let code =
                 exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
             Ok(ExitCode::from(code))
@@ -179,8 +173,13 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             if let Some(narrowing) = &mut identity.narrowing {
                 narrowing.duration = request.duration;
             }
-            match until_signal(console::console(&context, &identity, &request)).await? {
-                Ok(text) => print(&text?),
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, false);
+            let open = async || match until_signal(console::console(&context, &identity, &request)).await? {
+                Ok(text) => text.map(Ok),
+                Err(code) => Ok(Err(code)),
+            };
+            match with_login(offer.as_ref(), open).await? {
+                Ok(text) => print(&text),
                 Err(code) => Ok(code),
             }
         }

@@ -195,7 +195,7 @@ fn refused_and_broken_answers_are_errors_without_secrets() {
         assert!(refused.code == Some(1) && refused.stderr.contains(expected), "{expected}: {refused:?}");
         assert!(refused.stderr.contains("identity pasted: no console session: "), "{refused:?}");
         assert!(refused.stdout.is_empty(), "{refused:?}");
-        stage.federation.set(|state| state.clear_script());
+        stage.federation.set(testkit::federation::State::clear_script);
     }
     let refused = stage.console(&["pasted", "--print"], &[("AWS_ENDPOINT_URL_SIGNIN", "http://signin.example")]);
     assert!(refused.code == Some(1) && refused.stderr.contains("without TLS"), "{refused:?}");

@@ -7,11 +7,11 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap_complete::Shell;
 
-use crate::aws::federation::ConsoleService;
+use crate::cli::args::console::ConsoleArguments;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
-use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions, console_duration, fail_within, lifetime};
+use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions, fail_within, lifetime};
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
 use crate::cli::shell_init::InitShell;
@@ -180,29 +180,7 @@ console session may do what the user may, without the rights that need MFA. --po
 Sessions of GetSessionToken, keys of the root user and keys of another store than AWS cannot enter. \
 The login URL works in every browser for 15 minutes. It is no argument of the browser: that gets a short URL on loopback, which \
 leads one browser of yours to it, once. Without a browser the login URL is printed at the terminal.")]
-    Console {
-        #[command(flatten)]
-        name: NameOptions,
-
-        /// Open the page of this service, named as in the URLs of the console [default: the start page]
-        #[arg(long, env = "CREDENZA_SERVICE", value_name = "SERVICE", value_parser = ConsoleService::parse)]
-        service: Option<ConsoleService>,
-
-        /// Print the login URL, a secret, and open no browser
-        #[arg(long, env = "CREDENZA_PRINT", value_parser = BoolishValueParser::new())]
-        print: bool,
-
-        /// The duration of the console session, from 15m to 12h [default: until the credentials expire]
-        #[arg(long, env = "CREDENZA_DURATION", value_name = "TIME", value_parser = console_duration)]
-        duration: Option<Duration>,
-
-        /// Assume this role with the credentials
-        #[arg(long, env = "CREDENZA_ROLE_ARN", value_name = "ARN", value_parser = value::role_arn)]
-        role_arn: Option<Box<str>>,
-
-        #[command(flatten)]
-        policies: PolicyOptions,
-    },
+    Console(ConsoleArguments),
 
     /// Try the configuration and every source, and explain each result
     #[command(after_help = "\

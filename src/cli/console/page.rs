@@ -105,8 +105,9 @@ impl LoginPage {
                         peer => tracing::warn!(peer, "closed a connection of another user to the page of the console"),
                     }
                 }
-                Some(_) = connections.join_next() => {
-                    if self.redirect.is_served.load(Ordering::Acquire) {
+                Some(ended) = connections.join_next() => {
+                    // The connection that got the login URL has ended. The end of another one would cut it off.
+                    if ended.unwrap_or_default() {
                         return;
                     }
                 }
@@ -141,14 +142,18 @@ fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-async fn serve_connection(stream: TcpStream, redirect: Arc<OnceRedirect>) {
-    let service = service_fn(move |request: Request<Incoming>| {
+/// Serves one connection. Returns true if it got the login URL.
+async fn serve_connection(stream: TcpStream, redirect: Arc<OnceRedirect>) -> bool {
+    let is_redirected = AtomicBool::new(false);
+    let service = service_fn(|request: Request<Incoming>| {
         let response = redirect.answer(&request);
+        is_redirected.fetch_or(response.status() == StatusCode::FOUND, Ordering::Relaxed);
         async move { Ok::<_, Infallible>(response) }
     });
     if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection to the page of the console ended");
     }
+    is_redirected.load(Ordering::Relaxed)
 }
 
 #[cfg(test)]
@@ -185,6 +190,8 @@ mod tests {
         let ours = rustix::process::geteuid().as_raw();
         let serving = page.serve(ours, Duration::from_secs(20));
         let asking = async {
+            // A browser may open a connection in advance, and close it at any time.
+            let idle = std::net::TcpStream::connect(address).unwrap();
             for (head, status) in [
                 (get("/", &host), 404),
                 (get(&path[..path.len() - 1], &host), 404),
@@ -198,6 +205,7 @@ mod tests {
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head}: {answer}");
                 assert!(!answer.contains("hush"), "{answer}");
             }
+            drop(idle);
             let answer = ask(address, get(&path, &host)).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 302 ") && answer.contains(TARGET), "{answer}");
             assert!(answer.contains("cache-control: no-store") && answer.contains("referrer-policy: no-referrer"));
@@ -213,7 +221,7 @@ mod tests {
         page.redirect.is_served.store(true, Ordering::Release);
         let (address, host) = (page.address, page.address.to_string());
         let path = page.redirect.path.expose().to_owned();
-        let serving = page.serve(rustix::process::geteuid().as_raw(), Duration::from_secs(20));
+        let serving = page.serve(rustix::process::geteuid().as_raw(), Duration::from_millis(500));
         let (_, answer) = tokio::join!(serving, ask(address, get(&path, &host)));
         let answer = answer.unwrap();
         assert!(answer.starts_with("HTTP/1.1 410 ") && !answer.contains("hush"), "{answer}");

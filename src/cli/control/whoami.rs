@@ -1,12 +1,14 @@
 //! `credenza whoami`: shows the account and the principal of an identity, as the running daemon knows it, or loaded here.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::control::answer::{encoded, json, time_text};
 use crate::cli::control::client::{ControlRequest, exchange, listens, parse};
+use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlInputs};
 use crate::cli::error::CommandError;
 use crate::cli::find_identity::{IdentityChoice, find_identity, profile_names};
@@ -14,6 +16,7 @@ use crate::cli::load_identity::{LoadedIdentity, load_identity};
 use crate::cli::region_endpoint;
 use crate::cli::verify::{Verification, verify};
 use crate::context::mfa::Mfa;
+use crate::context::mfa_sessions::MfaSessions;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
@@ -75,6 +78,8 @@ async fn loaded_here(
     let mut context = inputs.context.clone();
     context.environment = region_endpoint::without_own_variables(&context.environment);
     context.mfa = Mfa::at_the_terminal();
+    let daemon = ControlInputs { context: inputs.context.clone(), config: inputs.config.clone(), named: None };
+    context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     let choice = IdentityChoice::IdentityOrProfile(name.clone());
     let identity = find_identity(&context, &inputs.config, &NamedPaths::default(), &choice).await?;
     let LoadedIdentity { credentials, source, winner, chain } = load_identity(&context, &identity).await?;

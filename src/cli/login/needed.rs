@@ -2,8 +2,11 @@
 
 use crate::cli::login::targets::LoginTarget;
 
-/// The beginnings of the commands, the longest first.
-const COMMANDS: [(&str, fn(Box<str>) -> NeededLogin); 3] = [
+/// Makes the login of a name.
+type LoginOfName = fn(Box<str>) -> NeededLogin;
+
+/// The beginnings of the commands that name a session or a profile.
+const COMMANDS: [(&str, LoginOfName); 3] = [
     ("credenza login --sso-session ", |name| NeededLogin::Sso(LoginTarget::Session(name))),
     ("credenza login --profile ", |name| NeededLogin::Sso(LoginTarget::Profile(name))),
     ("aws login --profile ", |name| NeededLogin::Aws { profile: Some(name) }),

@@ -182,3 +182,19 @@ pub(crate) async fn with_login<T>(
         _ => Err(failed),
     }
 }
+
+/// Logs in before a command that uses a running daemon, if the daemon needs it and a person at the terminal agrees.
+///
+/// # Errors
+/// If the login fails or is interrupted.
+pub(crate) async fn log_in_for_daemon(
+    inputs: &ControlInputs,
+    shared_files: &NamedPaths,
+    without_asking: bool,
+    identity: &IdentityName,
+) -> Result<(), CommandError> {
+    match LoginOffer::at_the_terminal(&inputs.context, shared_files, without_asking) {
+        Some(offer) => offer.for_daemon(inputs, identity).await,
+        None => Ok(()),
+    }
+}
