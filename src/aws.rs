@@ -7,6 +7,7 @@ pub(crate) mod arn;
 pub(crate) mod call;
 pub(crate) mod dpop;
 pub(crate) mod endpoint;
+pub(crate) mod federation;
 pub(crate) mod form;
 pub(crate) mod partition;
 pub(crate) mod registration;

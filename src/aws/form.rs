@@ -14,7 +14,12 @@ pub(crate) struct Form {
 impl Form {
     /// A form with the action and the version of the protocol.
     pub(crate) fn new(action: &str, version: &str) -> Self {
-        Self { pairs: Vec::new() }.with("Action", action).with("Version", version)
+        Self::of(action).with("Version", version)
+    }
+
+    /// A form with the action alone, for a service without versions.
+    pub(crate) fn of(action: &str) -> Self {
+        Self { pairs: Vec::new() }.with("Action", action)
     }
 
     pub(crate) fn with(mut self, name: impl Into<Box<str>>, value: &str) -> Self {

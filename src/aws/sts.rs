@@ -103,6 +103,7 @@ pub(crate) async fn assume_role(
         StsCall { action: ACTION, subject: CallSubject::Role(&role.role_arn), caller: Some(caller), secret: code };
     let details = SessionDetails {
         is_of_role: true,
+        is_chained: caller.session.as_ref().is_some_and(|session| session.is_of_role),
         session_name: Some(role.session_name.clone()),
         source_identity: role.source_identity.clone(),
         policy: role.policy.clone(),

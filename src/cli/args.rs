@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod command;
 pub(crate) mod completions;
+pub(crate) mod console;
 pub(crate) mod control;
 pub(crate) mod options;
 pub(crate) mod sources;
@@ -27,6 +28,7 @@ use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions};
+use crate::cli::console::ConsoleRequest;
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
 use crate::cli::find_identity::IdentityChoice;
@@ -94,7 +96,7 @@ fn command() -> clap::Command {
 }
 
 /// Returns the identity that a command names.
-fn choice(options: NameOptions, command: &str, matches: &ArgMatches) -> Result<IdentityChoice, String> {
+pub(crate) fn choice(options: NameOptions, command: &str, matches: &ArgMatches) -> Result<IdentityChoice, String> {
     let flag = matches.subcommand_matches(command).and_then(|command| command.value_source("identity"));
     match (&options.names[..], options.identity) {
         ([], identity) => Ok(IdentityChoice::Identity(identity.unwrap_or_default())),
@@ -146,27 +148,40 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     let mut values = ArgumentValues::new(matches, stdin);
     let command = match arguments.command {
         None | Some(Subcommand::Serve) => Command::Serve,
-        Some(Subcommand::Get { name, format, from_daemon, mfa_code, role, policies }) => {
+        Some(Subcommand::Get { name, format, from_daemon, login, mfa_code, role, policies }) => {
             if from_daemon {
                 refuse_for_daemon(matches, "get", &policies)?;
             }
             let role = role_of(role, matches, "get")?;
-            Command::Get { identity: choice(name, "get", matches)?, format, from_daemon, mfa_code, role, policies }
+            let identity = choice(name, "get", matches)?;
+            Command::Get { identity, format, from_daemon, login, mfa_code, role, policies }
         }
         Some(Subcommand::Env { unset: true, format: ShellDialect::Dotenv, .. }) => {
             return Err("a .env file cannot unset variables; --unset prints lines for env, fish and powershell".into());
         }
         Some(Subcommand::Env { unset: true, format, .. }) => Command::EnvUnset(format),
-        Some(Subcommand::Env { name, format: dialect, shadow, .. }) => {
-            Command::Env(EnvRequest { identity: choice(name, "env", matches)?.name().clone(), dialect, shadow })
+        Some(Subcommand::Env { name, format: dialect, shadow, login, .. }) => {
+            let identity = choice(name, "env", matches)?.name().clone();
+            Command::Env(EnvRequest { identity, dialect, shadow, login })
         }
-        Some(Subcommand::Exec { name, from_daemon, mfa_code, keep_profiles, role, policies, lifetime, command }) => {
+        Some(Subcommand::Exec {
+            name,
+            from_daemon,
+            login,
+            mfa_code,
+            keep_profiles,
+            role,
+            policies,
+            lifetime,
+            command,
+        }) => {
             if from_daemon {
                 refuse_for_daemon(matches, "exec", &policies)?;
             }
             Command::Exec(ExecRequest {
                 identity: choice(name, "exec", matches)?,
                 from_daemon,
+                login,
                 mfa_code,
                 keep_profiles,
                 role: role_of(role, matches, "exec")?,
@@ -175,7 +190,8 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
                 command,
             })
         }
-        Some(Subcommand::Check) => Command::Check,
+        Some(Subcommand::Console(console)) => console.command(matches)?,
+        Some(Subcommand::Check { verify }) => Command::Check { verify },
         Some(Subcommand::Profiles { json }) => Command::Profiles { json },
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
         Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },
@@ -209,7 +225,9 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
     command.refuse_unused_flags(&values)?;
     let sources = sources(&mut values, &arguments.sources)?;
     let region = arguments.sources.region;
-    if let Command::Get { identity, from_daemon: false, .. } | Command::Exec(ExecRequest { identity, .. }) = &command
+    if let Command::Get { identity, from_daemon: false, .. }
+    | Command::Exec(ExecRequest { identity, .. })
+    | Command::Console(ConsoleRequest { identity, .. }) = &command
         && identity.name().as_str() != IdentityName::DEFAULT
         && (sources.is_some() || region.is_some())
     {

@@ -5,6 +5,7 @@ pub(crate) mod clients;
 use std::fmt::Write as _;
 
 use crate::cli::output::{duration_text, relative_time};
+use crate::cli::verify::{Verification, verify};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::imds::ImdsConfig;
@@ -27,8 +28,8 @@ pub(crate) struct CheckReport {
     pub(crate) is_good: bool,
 }
 
-/// Tries every source of every identity.
-pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
+/// Tries every source of every identity. With `verifies`, STS is asked with the keys of each.
+pub(crate) async fn check(context: &Context, config: &Config, verifies: bool) -> CheckReport {
     let mut report =
         CheckReport { text: trust_warnings(context) + &listen_warnings(&config.server.listen), is_good: true };
     // Served profiles are not tried, except the profile that the IMDS server serves.
@@ -44,6 +45,9 @@ pub(crate) async fn check(context: &Context, config: &Config) -> CheckReport {
             _ => None,
         };
         report.is_good &= explain(text, context, identity, &outcome, region.as_deref());
+        if let (true, Outcome::Found { winner, credentials }) = (verifies, &outcome.verdict) {
+            report.is_good &= explain_verification(text, &verify(context, &chain, *winner, credentials).await);
+        }
         for profile in identity.sources.iter().filter_map(|source| ConfigCredentials::of_spec(&source.kind)) {
             for hint in profile.hints(context).await {
                 let _ = writeln!(text, "     {hint}");
@@ -135,6 +139,21 @@ fn explain(
             !identity.eager
         }
     }
+}
+
+/// Explains the answer of STS. Returns true unless it does not accept the keys.
+fn explain_verification(text: &mut String, verification: &Verification) -> bool {
+    let _ = match verification {
+        Verification::Accepted(caller) => {
+            writeln!(text, "     STS accepts the keys: {}, account {}", Escaped(&caller.arn), Escaped(&caller.account))
+        }
+        Verification::NotOfAws(error) => writeln!(text, "     not verified: {error}"),
+        Verification::Refused(error) if error.kind.is_transient() => {
+            writeln!(text, "     NOT VERIFIED: {error}")
+        }
+        Verification::Refused(error) => writeln!(text, "     NOT ACCEPTED by STS: {error}"),
+    };
+    !matches!(verification, Verification::Refused(_))
 }
 
 fn explain_credentials(text: &mut String, context: &Context, credentials: &Credentials, region: Option<&str>) -> bool {

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::config::value;
 use crate::model::identity_name::IdentityName;
-use crate::model::session_limits::ROLE_DURATION;
+use crate::model::session_limits::{FEDERATION_DURATION, ROLE_DURATION};
 use crate::source::spec::RoleSpec;
 
 /// Parses a time of a flag. Quotes are for credenza.toml.
@@ -30,6 +30,14 @@ const FOR_ALLOWED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration:
 /// Parses the time of `--for`.
 pub(crate) fn lifetime(text: &str) -> Result<Duration, String> {
     flag_duration(&FOR_ALLOWED, text)
+}
+
+/// The times that `console --duration` accepts: those of a federated user. The session of a role lasts 12 hours at most.
+const CONSOLE_ALLOWED: RangeInclusive<Duration> = FEDERATION_DURATION;
+
+/// Parses the time of `console --duration`.
+pub(crate) fn console_duration(text: &str) -> Result<Duration, String> {
+    flag_duration(&CONSOLE_ALLOWED, text)
 }
 
 /// The identity of one command.

@@ -18,6 +18,7 @@ use crate::cli::error::CommandError;
 use crate::config::listen::ListenAddress;
 use crate::config::server::ServerConfig;
 use crate::context::Context;
+use crate::model::error::ErrorKind;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
@@ -52,6 +53,22 @@ impl DaemonRefusal {
             "MfaRequired",
         ];
         CODES.contains(&&*self.code)
+    }
+}
+
+impl DaemonRefusal {
+    /// Returns what a person has to do, if only that helps.
+    #[must_use]
+    pub(crate) fn needed(&self) -> Option<ErrorKind> {
+        match &*self.code {
+            "LoginRequired" => Some(ErrorKind::LoginRequired),
+            "MfaRequired" => Some(ErrorKind::MfaRequired),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 }
 

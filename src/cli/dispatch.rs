@@ -16,11 +16,12 @@ use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::find_identity::{IdentityChoice, find_identity};
 use crate::cli::login::LoginResult;
+use crate::cli::login::resume::{LoginOffer, log_in_for_daemon, with_login};
 use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{
-    check, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
+    check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
 };
 use crate::config::Config;
 use crate::config::load::{ConfigLoader, LoadError};
@@ -69,18 +70,22 @@ pub(crate) struct Resources {
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
     let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
-    if matches!(command, Command::Get { .. } | Command::Check | Command::Exec(_)) && io::stdin().is_terminal() {
+    let loads = matches!(
+        command,
+        Command::Get { from_daemon: false, .. } | Command::Check { .. } | Command::Exec(_) | Command::Console(_)
+    );
+    if loads && io::stdin().is_terminal() {
         context.terminal = Terminal::ours();
     }
     // Programs call the other commands again and again, for one profile of many.
     context.warns_of_all_profiles = matches!(
         command,
-        Command::Serve | Command::Check | Command::Profiles { .. } | Command::Login(_) | Command::Logout(_)
+        Command::Serve | Command::Check { .. } | Command::Profiles { .. } | Command::Login(_) | Command::Logout(_)
     );
-    if matches!(command, Command::Serve | Command::Check) {
+    if matches!(command, Command::Serve | Command::Check { .. }) {
         context.environment = region_endpoint::with_imds(&context.environment);
     }
-    if matches!(command, Command::Get { from_daemon: false, .. } | Command::Check | Command::Exec(_)) {
+    if loads {
         let daemon = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket.clone() };
         context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
@@ -90,21 +95,33 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             serve::serve(ServeInputs { context, watcher, loader, config, manager, sockets }).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Get { identity, format, from_daemon: true, .. } => {
+        Command::Get { identity, format, from_daemon: true, login, .. } => {
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
-        Command::Get { identity, format, from_daemon: false, mfa_code, role, policies } => {
+        Command::Get { identity, format, from_daemon: false, login, mfa_code, role, policies } => {
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, None).await?;
-            match until_signal(get::get(&context, &identity, format)).await? {
-                Ok(text) => print(&text?),
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, login);
+            let get = async || {
+                until_signal(get::get(&context, &identity, format))
+                    .await?
+                    .map_or_else(|code| Ok(Err(code)), |text| text.map(Ok))
+            };
+            match with_login(offer.as_ref(), get).await? {
+                Ok(text) => print(&text),
                 Err(code) => Ok(code),
             }
         }
-        Command::Env(request) => print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?),
+        Command::Env(request) => {
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, request.login, &request.identity).await?;
+            print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
+        }
         Command::ShellSwitch { identity, dialect } => {
-            let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true };
+            let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true, login: false };
             let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
             let failed = match lines {
                 Ok(lines) => return print(&lines),
@@ -127,21 +144,48 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         }
         Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
         Command::Exec(request) if request.from_daemon => {
-            let ExecRequest { identity, keep_profiles, command, .. } = request;
+            let ExecRequest { identity, keep_profiles, login, command, .. } = request;
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             let code =
                 exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
             Ok(ExitCode::from(code))
         }
         Command::Exec(request) => {
-            let ExecRequest { identity, mfa_code, keep_profiles, role, policies, lifetime, command, .. } = request;
+            let ExecRequest { identity, login, mfa_code, keep_profiles, role, policies, lifetime, command, .. } =
+                request;
             context.mfa = mfa_code.map_or_else(Mfa::at_the_terminal, Mfa::given);
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, lifetime).await?;
-            Ok(ExitCode::from(exec::exec(context, watcher, identity, keep_profiles, &command).await?))
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, login);
+            let mut first = Some((context.clone(), watcher));
+            let exec = async || {
+                let (context, watcher) = first.take().unwrap_or_else(|| exec::again(&context));
+                exec::exec(context, watcher, identity.clone(), keep_profiles, &command).await
+            };
+            Ok(ExitCode::from(with_login(offer.as_ref(), exec).await?))
         }
-        Command::Check => {
+        Command::Console(mut request) => {
             context.mfa = Mfa::at_the_terminal();
-            let report = match until_signal(check::check(&context, &config)).await? {
+            let identity = find_identity(&context, &config, &shared_files, &request.identity).await?;
+            let (role, policies) = (request.role.take(), std::mem::take(&mut request.policies));
+            let mut identity = narrow::narrowed(&context, identity, role, policies, None).await?;
+            if let Some(narrowing) = &mut identity.narrowing {
+                narrowing.duration = request.duration;
+            }
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, false);
+            let open = async || match until_signal(console::console(&context, &identity, &request)).await? {
+                Ok(text) => text.map(Ok),
+                Err(code) => Ok(Err(code)),
+            };
+            match with_login(offer.as_ref(), open).await? {
+                Ok(text) => print(&text),
+                Err(code) => Ok(code),
+            }
+        }
+        Command::Check { verify } => {
+            context.mfa = Mfa::at_the_terminal();
+            let report = match until_signal(check::check(&context, &config, verify)).await? {
                 Ok(report) => report,
                 Err(code) => return Ok(code),
             };

@@ -39,6 +39,8 @@ pub(crate) struct EnvRequest {
     pub(crate) dialect: ShellDialect,
     /// Names shared files without credentials of the default profile.
     pub(crate) shadow: bool,
+    /// Logs in without a question if the login behind the identity has ended.
+    pub(crate) login: bool,
 }
 
 /// Returns the lines that undo `env` in a shell.
@@ -68,7 +70,7 @@ pub(crate) async fn env(
     context: &Context,
     request: &EnvRequest,
 ) -> Result<String, CommandError> {
-    let EnvRequest { identity, dialect, shadow } = request;
+    let EnvRequest { identity, dialect, shadow, .. } = request;
     let dialect = *dialect;
     let daemon = DaemonClient::find(server, context)?;
     let uri = daemon.credentials_uri(identity)?;

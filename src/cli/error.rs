@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::model::error::SourceError;
+use crate::cli::login::needed::NeededLogin;
+use crate::model::error::{ErrorKind, SourceError};
 use crate::model::identity_name::IdentityName;
 use crate::model::outcome::Attempt;
 
@@ -38,6 +39,13 @@ impl CommandError {
 
     pub(crate) fn with_source_error(self, error: SourceError) -> Self {
         Self { source_error: Some(Box::new(error)), ..self }
+    }
+
+    /// Returns the login that the command needs, and the reason in one line.
+    pub(crate) fn needed_login(&self) -> Option<(String, NeededLogin)> {
+        let error = self.source_error.as_ref().filter(|error| error.kind == ErrorKind::LoginRequired)?;
+        let login = NeededLogin::in_message(error.hint.as_deref()?)?;
+        Some((format!("{}: {}", self.message, error.message), login))
     }
 
     pub(crate) fn with_hint(self, hint: &'static str) -> Self {

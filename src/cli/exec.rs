@@ -30,6 +30,7 @@ use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, RefreshState};
 use crate::lease::supervisor::Generation;
 use crate::model::credentials::SessionDetails;
+use crate::os::files::Files;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
@@ -131,6 +132,15 @@ pub(crate) async fn exec(
     let (served, result) = tokio::join!(serving, running);
     served.map_err(CommandError::new)?;
     result
+}
+
+/// Returns a context and a watcher for another try, after the first has ended without a lease. A broker watches files and
+/// knows its listeners once.
+pub(crate) fn again(context: &Context) -> (Context, Watcher) {
+    let (files, watcher) = Files::watched();
+    let fresh = Context::new(context.environment.clone(), files.with_fifos());
+    let Context { mfa, mfa_sessions, terminal, trust, .. } = context.clone();
+    (Context { mfa, mfa_sessions, terminal, trust, ..fresh }, watcher)
 }
 
 /// Waits until the first load ends.

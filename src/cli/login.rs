@@ -1,6 +1,8 @@
 //! `credenza login`: logs in at IAM Identity Center without the AWS CLI.
 
 pub(crate) mod browser;
+pub(crate) mod needed;
+pub(crate) mod resume;
 pub(crate) mod screen;
 pub(crate) mod targets;
 

@@ -91,6 +91,7 @@ fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     match command {
         Command::Login(request) | Command::Logout(request) => request.target == LoginTarget::Default,
         Command::Serve
+        | Command::Console(_)
         | Command::Exec(ExecRequest { from_daemon: false, .. })
         | Command::Get { from_daemon: false, .. } => config.identities.values().any(Identity::uses_environment_profile),
         _ => false,
@@ -122,7 +123,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
         return dispatch_control(command, inputs).await.unwrap_or_else(|error| fail(&error.to_string(), error.code));
     }
     let loaded = match invocation.command {
-        Command::Serve | Command::Check => loader.load_for_daemon().await,
+        Command::Serve | Command::Check { .. } => loader.load_for_daemon().await,
         Command::Status { .. }
         | Command::StatusWarnings(_)
         | Command::Env(_)

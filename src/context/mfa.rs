@@ -15,7 +15,7 @@ use crate::model::secret::Secret;
 use crate::model::text::{Escaped, Quoted};
 
 /// The maximum wait for the user: time to find the device and type the code.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
+pub(crate) const PROMPT_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Gives an MFA code once, since STS accepts a code once. The default has no code: a daemon has no user to ask.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,12 @@ impl Mfa {
     /// Makes a prompt that asks at the terminal of this process.
     pub(crate) fn at_the_terminal() -> Self {
         Self { prompt: MfaPrompt::Terminal, asked: Arc::default() }
+    }
+
+    /// Returns true if the user at the terminal may be asked, and was not.
+    #[must_use]
+    pub(crate) fn may_ask(&self) -> bool {
+        matches!(self.prompt, MfaPrompt::Terminal) && !self.was_asked()
     }
 
     /// Returns a warning if a code was given and no request has used it.

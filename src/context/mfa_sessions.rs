@@ -8,11 +8,23 @@ use std::time::SystemTime;
 
 use crate::cache::key::CacheKey;
 use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::text::Escaped;
 
 /// Gives the sessions of another process: those of a running daemon, for a command.
 pub(crate) trait MfaSessionLender: fmt::Debug + Send + Sync {
     /// Returns the session of exactly these keys and this device. `None` if there is none.
     fn session(&self, key: CacheKey) -> Pin<Box<dyn Future<Output = Option<Credentials>> + Send + '_>>;
+
+    /// Asks the user for a code of this device, and hands it to the other process, if that needs one for the device.
+    /// Returns false, without a question, if it does not.
+    ///
+    /// # Errors
+    /// If there is no code, or it was refused.
+    fn hand_over_code<'a>(
+        &'a self,
+        serial: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, SourceError>> + Send + 'a>>;
 }
 
 /// The sessions of this process, by the keys and the device that they were obtained with. Clones share them.
@@ -49,6 +61,32 @@ impl MfaSessions {
         Some(lent)
     }
 
+    /// Returns the session that a running daemon has obtained with a code, which the user types now. `None` if no daemon
+    /// needs a code of this device.
+    ///
+    /// # Errors
+    /// If there is no code, it was refused, or the session is that of other keys.
+    pub(crate) async fn obtain(
+        &self,
+        key: CacheKey,
+        now: SystemTime,
+        serial: &str,
+    ) -> Result<Option<Credentials>, SourceError> {
+        let Some(lender) = &self.lender else { return Ok(None) };
+        if !lender.hand_over_code(serial).await? {
+            return Ok(None);
+        }
+        match self.find(key, now).await {
+            Some(session) => Ok(Some(session)),
+            None => {
+                let message =
+                    format!("mfa_serial {}: the running daemon has used the code for other keys", Escaped(serial));
+                Err(SourceError::new(ErrorKind::MfaRequired, message)
+                    .with_hint("run the command again, with a new code"))
+            }
+        }
+    }
+
     /// Forgets all sessions of this process. Returns their number.
     pub(crate) fn forget(&self) -> usize {
         std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner)).len()
@@ -80,6 +118,13 @@ mod tests {
         fn session(&self, key: CacheKey) -> Pin<Box<dyn Future<Output = Option<Credentials>> + Send + '_>> {
             Box::pin(std::future::ready((key == self.0).then(|| self.1.clone())))
         }
+
+        fn hand_over_code<'a>(
+            &'a self,
+            serial: &'a str,
+        ) -> Pin<Box<dyn Future<Output = Result<bool, SourceError>> + Send + 'a>> {
+            Box::pin(std::future::ready(Ok(serial == "known")))
+        }
     }
 
     #[tokio::test]
@@ -95,5 +140,10 @@ mod tests {
         // The daemon still has the session, and it is over.
         assert_eq!(sessions.find(key("a"), now + hour).await, None);
         assert_eq!(MfaSessions::default().find(key("a"), now).await, None);
+        assert_eq!(MfaSessions::default().obtain(key("a"), now, "known").await, Ok(None));
+        assert_eq!(sessions.obtain(key("a"), now, "unknown").await, Ok(None));
+        assert_eq!(sessions.obtain(key("a"), now, "known").await, Ok(Some(session)));
+        let other = sessions.obtain(key("b"), now, "known").await.unwrap_err();
+        assert!(other.to_string().contains("for other keys; run the command again"), "{other}");
     }
 }

@@ -43,6 +43,8 @@ pub struct SessionDetails {
     pub is_of_role: bool,
     /// The ARN of the assumed role or of the federated user, as STS says it.
     pub arn: Option<Box<str>>,
+    /// True if the role was assumed with the session of another role. Its console session lasts an hour at most, too.
+    pub is_chained: bool,
     /// The name of the session in CloudTrail, or that of the federated user.
     pub session_name: Option<Box<str>>,
     /// The source identity, which CloudTrail shows.

@@ -1,6 +1,7 @@
 //! The terminal at which programs of a source may ask the user for passphrases, security keys and codes.
 
-use std::io::{self, IsTerminal, Write};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,4 +33,19 @@ impl Terminal {
     pub(crate) fn is_ours(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// Reads one line from the terminal of this process, since standard input may be redirected. `None` at its end.
+///
+/// # Errors
+/// If there is no terminal, or it does not respond.
+pub(crate) async fn read_line() -> io::Result<Option<String>> {
+    let terminal = File::open("/dev/tty")?;
+    // A terminal gives a line at a time, so that nothing behind the line is read.
+    let read = move || {
+        let mut line = String::new();
+        let length = BufReader::new(terminal).read_line(&mut line)?;
+        Ok((length > 0).then_some(line))
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }

@@ -10,6 +10,7 @@ use crate::aws::settings::Settings;
 use crate::aws::sts;
 use crate::cache::key::CacheKeyBuilder;
 use crate::context::Context;
+use crate::context::mfa::PROMPT_TIMEOUT;
 use crate::model::credentials::{Credentials, LoginEnd};
 use crate::model::error::SourceError;
 use crate::model::text::Quoted;
@@ -37,6 +38,14 @@ pub(crate) async fn mfa_session(
         let session = match context.mfa.has_given_code() {
             true => context.mfa_sessions.get(key, now),
             false => context.mfa_sessions.find(key, now).await,
+        };
+        let session = match session {
+            None if context.mfa.may_ask() => {
+                // A daemon keeps the session of the code for a day, and this process for one command.
+                context.deadline.extend(PROMPT_TIMEOUT);
+                context.mfa_sessions.obtain(key, now, serial).await?
+            }
+            session => session,
         };
         return Ok(session.map(|session| with_end(context, session)));
     }

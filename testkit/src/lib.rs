@@ -20,6 +20,7 @@ use time::format_description::well_known::Rfc3339;
 
 pub mod control;
 pub mod ecs;
+pub mod federation;
 pub mod harness;
 pub mod imds;
 pub mod oidc;

@@ -651,7 +651,7 @@ fn assumed_role(principal: &Principal) -> String {
 }
 
 /// Parses `name=value&…` and requires percent encoding of all but unreserved characters; a space may be a plus sign.
-fn form(body: &[u8]) -> Option<Form> {
+pub(crate) fn form(body: &[u8]) -> Option<Form> {
     let text = std::str::from_utf8(body).ok()?;
     text.split('&').map(|pair| pair.split_once('=').and_then(|(n, v)| Some((decode(n)?, decode(v)?)))).collect()
 }

@@ -296,7 +296,6 @@ fn says_how_to_start_a_daemon() {
         &["grant", "g", "--identity", "i", "--for", "1m"],
         &["revoke", "g", "--json"],
         &["use", "i"],
-        &["whoami"],
         &["reload"],
         &["token", "show"],
         &["token", "rotate"],
@@ -681,7 +680,7 @@ fn is_here(shell: &str) -> bool {
 const COMPLETED: &[(&str, &str)] = &[
     ("use |", "$(touch pwned) a b dev"),
     ("use d|", "dev"),
-    ("whoami |", "$(touch pwned) a b dev"),
+    ("whoami |", "$(touch pwned) a b default dev"),
     ("mfa de|", "dev"),
     ("revoke |", "agent build"),
     ("grant b|", "build"),
@@ -750,8 +749,8 @@ fn zsh_completes_names_of_the_daemon() {
     let home = Home::new();
     let script = home.run(&["completions", "zsh"], &[]).stdout;
     let count = |text: &str| script.matches(text).count();
-    assert_eq!(count(":_credenza_identities'"), 5 + 3 + count("--imds-identity="), "options and arguments");
-    assert_eq!(count(":_credenza_targets'"), 3);
+    assert_eq!(count(":_credenza_identities'"), 6 + 2 + count("--imds-identity="), "options and arguments");
+    assert_eq!(count(":_credenza_targets'"), 5);
     assert_eq!((count(":_credenza_grants'"), count(":_credenza_clients'")), (2, 2));
     if !is_here("zsh") {
         return;

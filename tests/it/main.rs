@@ -6,6 +6,7 @@ mod access_table;
 mod bad_input;
 mod clients;
 mod commands;
+mod console;
 mod control_commands;
 mod control_socket;
 mod daemon_client;
@@ -24,6 +25,7 @@ mod metadata;
 mod narrowing;
 mod nesting;
 mod profiles;
+mod resume;
 mod service_manager;
 mod sessions;
 mod shells;
@@ -33,6 +35,7 @@ mod switching;
 mod terminal;
 mod transport;
 mod unix_socket;
+mod verify;
 mod walls;
 
 /// Cargo gives the path to integration tests only, so the harness finds the program by itself.

@@ -21,7 +21,7 @@ const QUESTION: &str = "MFA code of arn:aws:iam::123456789012:mfa/me: ";
 const CODE: &str = "806317";
 
 /// A terminal and the program that it controls; standard output goes elsewhere, as in `$(credenza get)`.
-struct Screen {
+pub(crate) struct Screen {
     terminal: File,
     shown: Arc<Mutex<String>>,
     reader: Option<std::thread::JoinHandle<()>>,
@@ -30,7 +30,7 @@ struct Screen {
 
 impl Screen {
     /// Runs a command with this terminal as its controlling terminal.
-    fn of(command: &Command) -> Self {
+    pub(crate) fn of(command: &Command) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
@@ -54,24 +54,24 @@ impl Screen {
         Self { terminal, shown, reader: Some(reader), child }
     }
 
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.shown.lock().unwrap().clone()
     }
 
-    fn wait_for(&self, text: &str) {
+    pub(crate) fn wait_for(&self, text: &str) {
         until(text, || self.shown().contains(text));
     }
 
-    fn echoes(&self) -> bool {
+    pub(crate) fn echoes(&self) -> bool {
         tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ECHO)
     }
 
-    fn types(&mut self, text: &str) {
+    pub(crate) fn types(&mut self, text: &str) {
         self.terminal.write_all(text.as_bytes()).unwrap();
     }
 
     /// Returns the exit code and the standard output. After that, the shown text is complete.
-    fn ends(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn ends(&mut self) -> (Option<i32>, String) {
         let code = testkit::harness::wait(&mut self.child).code();
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use crate::cli::args::options;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::command_options::PolicyOptions;
+use crate::cli::console::ConsoleRequest;
 use crate::cli::control::ControlCommand;
 use crate::cli::env::EnvRequest;
 use crate::cli::find_identity::IdentityChoice;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
         identity: IdentityChoice,
         format: OutputFormat,
         from_daemon: bool,
+        /// Logs in without a question if a login has ended.
+        login: bool,
         mfa_code: Option<Secret>,
         role: Option<RoleSpec>,
         policies: PolicyOptions,
@@ -41,7 +44,11 @@ pub(crate) enum Command {
     },
     ShellInit(InitShell),
     Exec(ExecRequest),
-    Check,
+    Console(ConsoleRequest),
+    Check {
+        /// Asks STS with the keys of each identity.
+        verify: bool,
+    },
     Profiles {
         json: bool,
     },
@@ -66,6 +73,8 @@ pub(crate) struct ExecRequest {
     pub(crate) identity: IdentityChoice,
     /// Uses a running daemon instead of a broker of its own.
     pub(crate) from_daemon: bool,
+    /// Logs in without a question if a login has ended.
+    pub(crate) login: bool,
     pub(crate) mfa_code: Option<Secret>,
     /// Leaves the other profiles of the user readable.
     pub(crate) keep_profiles: bool,
@@ -87,12 +96,15 @@ impl Command {
             Self::Env(_) | Self::EnvUnset(_) => ("env", options::UNUSED_BY_CLIENTS),
             Self::Exec(ExecRequest { from_daemon: true, .. }) => ("exec --from-daemon", options::UNUSED_BY_CLIENTS),
             Self::Exec(_) => ("exec", options::LISTENING),
+            Self::Console(_) => ("console", options::LISTENING),
             Self::Status { .. } | Self::StatusWarnings(_) => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
             Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),
-            Self::Serve | Self::Check | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => return Ok(()),
+            Self::Serve | Self::Check { .. } | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => {
+                return Ok(());
+            }
         };
         match values.flags(unused.iter().copied().flatten().chain(&options::IMDS)).next() {
             Some(flag) => Err(format!("{flag} has no meaning for `credenza {name}`; remove it")),

@@ -23,8 +23,8 @@ _credenza_names() {
         esac
     done
     case "$command,$prev" in
-        exec,exec | get,get | env,env) kind=targets ;;
-        *,--identity | *,--imds-identity | use,use | whoami,whoami | mfa,mfa) kind=identities ;;
+        exec,exec | get,get | env,env | console,console | whoami,whoami) kind=targets ;;
+        *,--identity | *,--imds-identity | use,use | mfa,mfa) kind=identities ;;
         *,--client) kind=clients ;;
         grant,grant | revoke,revoke) kind=grants ;;
         *) return 1 ;;
@@ -67,7 +67,7 @@ const ZSH_ARGUMENTS: [(&str, &str); 7] = [
     ("--identity=[", "identities"),
     ("--imds-identity=[", "identities"),
     (":identity_name ", "identities"),
-    ("::identity_name ", "identities"),
+    ("::identity_name ", "targets"),
     ("--client=[", "clients"),
     (":grant_name ", "grants"),
 ];
@@ -77,10 +77,10 @@ const FISH: &str = r#"
 function __fish_credenza_names
     credenza complete-names $argv[1] 2>/dev/null
 end
-complete -c credenza -n "__fish_credenza_using_subcommand use whoami mfa" -f -a "(__fish_credenza_names identities)"
-complete -c credenza -n "__fish_credenza_using_subcommand exec get env" -f -a "(__fish_credenza_names targets)"
+complete -c credenza -n "__fish_credenza_using_subcommand use mfa" -f -a "(__fish_credenza_names identities)"
+complete -c credenza -n "__fish_credenza_using_subcommand exec get env console whoami" -f -a "(__fish_credenza_names targets)"
 complete -c credenza -n "__fish_credenza_using_subcommand grant revoke" -f -a "(__fish_credenza_names grants)"
-complete -c credenza -n "__fish_credenza_using_subcommand get env exec grant" -l identity -x -a "(__fish_credenza_names identities)"
+complete -c credenza -n "__fish_credenza_using_subcommand get env exec console grant" -l identity -x -a "(__fish_credenza_names identities)"
 complete -c credenza -n "__fish_credenza_using_subcommand token" -l client -x -a "(__fish_credenza_names clients)"
 complete -c credenza -l imds-identity -x -a "(__fish_credenza_names identities)"
 "#;

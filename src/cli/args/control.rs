@@ -87,8 +87,8 @@ pub(crate) struct UseArguments {
 
 #[derive(clap::Args)]
 pub(crate) struct WhoamiArguments {
-    /// Show this identity
-    #[arg(value_name = "IDENTITY", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
+    /// The identity, or else the profile
+    #[arg(value_name = "NAME", value_parser = value::identity, default_value = IdentityName::DEFAULT)]
     identity_name: IdentityName,
 
     /// Ask STS with the keys of the identity (GetCallerIdentity)

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap_complete::Shell;
 
+use crate::cli::args::console::ConsoleArguments;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
@@ -41,6 +42,8 @@ In ~/.aws/config, for programs that know no container endpoint:
   credential_process = credenza get --from-daemon --identity minio
 --from-daemon requests them at the address of the configuration or --listen. It sends the auth token only if the \
 listener belongs to root or to the owner of the token file.
+At a terminal it asks to log in when a login has ended, and then goes on; --login does so without a question. Without a \
+terminal it fails with the command that logs in.
 For a shell, CREDENZA_SET lists the region and endpoint variables that Credenza has set. The next get or env unsets those \
 that its identity does not have, and keeps your own.")]
     Get {
@@ -54,6 +57,10 @@ that its identity does not have, and keeps your own.")]
         /// Get the credentials from a running daemon, not from the sources
         #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
         from_daemon: bool,
+
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
 
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
@@ -77,6 +84,7 @@ Examples:
 The variables name the daemon's token file, and the region and endpoint of the identity. They contain neither the token \
 nor a key. They turn instance metadata off, so that no SDK takes the role of the instance when the daemon has nothing. If a \
 proxy is set, loopback is added to NO_PROXY and no_proxy, so that no proxy sees the token.
+At a terminal env asks to log in when the login behind the identity has ended, or for the code of an MFA device.
 A warning names credentials in files that SDKs prefer to the daemon; --shadow hides its credentials.
 CREDENZA_ACTIVE is the name of the identity and the expiration of its credentials, for a prompt. CREDENZA_BEFORE keeps what \
 --unset gives back; it has no secret.
@@ -94,6 +102,10 @@ those that its identity does not have, and keeps your own.")]
         #[arg(long, env = "CREDENZA_SHADOW", value_parser = BoolishValueParser::new(), conflicts_with = "unset")]
         shadow: bool,
 
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
+
         /// Print the lines that restore the variables from before
         #[arg(long, env = "CREDENZA_UNSET", value_parser = BoolishValueParser::new())]
         unset: bool,
@@ -109,9 +121,11 @@ Examples:
   credenza exec dev                               a shell
   credenza exec dev --role-arn arn:aws:iam::123456789012:role/admin --duration 1h -- terraform plan
   credenza exec --profile admin --keep-profiles -- terraform plan
+  credenza exec dev --login -- ./deploy           logs in first if the login has ended
   credenza exec --identity prod --policy read-only.json --for 30m -- ./agent
 NAME is an identity of credenza.toml, or else a profile. Without a command a shell of yours starts. \
-The command starts when credentials are loaded. CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. exec exits with the exit code of the command. The command sees none of your profiles \
+The command starts when credentials are loaded. At a terminal exec asks to log in when a login has ended, and then goes on. \
+CREDENZA_ACTIVE is the name of the identity, for the prompt of a shell. exec exits with the exit code of the command. The command sees none of your profiles \
 and keys: [default] is the broker. With --keep-profiles it can use your other profiles by their names. With --policy it may do only what the identity and the policy both allow: \
 a role and a web identity are narrowed by STS itself, the long-lived keys of an IAM user by GetFederationToken (whose \
 sessions may call neither IAM nor STS), and anything else is refused."
@@ -123,6 +137,10 @@ sessions may call neither IAM nor STS), and anything else is refused."
         /// Let the command use a running daemon, not a broker of its own
         #[arg(long, env = "CREDENZA_FROM_DAEMON", value_parser = BoolishValueParser::new())]
         from_daemon: bool,
+
+        /// Log in without a question if a login has ended, at a terminal
+        #[arg(long, env = "CREDENZA_LOGIN", value_parser = BoolishValueParser::new())]
+        login: bool,
 
         /// The MFA code, if a profile has mfa_serial [default: prompt at the terminal]
         #[arg(long, env = "CREDENZA_MFA_CODE", value_name = "CODE")]
@@ -147,14 +165,37 @@ sessions may call neither IAM nor STS), and anything else is refused."
         command: Vec<OsString>,
     },
 
+    /// Open the AWS console in a browser as an identity or a profile
+    #[command(after_help = "\
+Examples:
+  credenza console
+  credenza console prod --service s3
+  credenza console dev --role-arn arn:aws:iam::123456789012:role/admin --duration 8h
+  credenza console dev --policy-arn arn:aws:iam::aws:policy/ReadOnlyAccess
+  credenza console prod --print | wl-copy           for a browser elsewhere
+NAME is an identity of credenza.toml, or else a profile. Its session is exchanged for a sign-in token of the console. The \
+session of a role enters as it is: also that of IAM Identity Center, whose access portal (sso_start_url) opens the same console. \
+The long-lived keys of an IAM user are exchanged by GetFederationToken first, with a session policy that allows everything: the \
+console session may do what the user may, without the rights that need MFA. --policy and --policy-arn limit it further. \
+Sessions of GetSessionToken, keys of the root user and keys of another store than AWS cannot enter. \
+The login URL works in every browser for 15 minutes. It is no argument of the browser: that gets a short URL on loopback, which \
+leads one browser of yours to it, once. Without a browser the login URL is printed at the terminal.")]
+    Console(ConsoleArguments),
+
     /// Try the configuration and every source, and explain each result
     #[command(after_help = "\
 Examples:
   credenza check
   credenza check --profile dev
+  credenza check --verify                         find keys that were revoked, have expired or were mistyped
 Exit codes: 0 every identity can be served, 1 an identity cannot, 78 the configuration has an error. An identity with \
-eager = false may be unconfigured.")]
-    Check,
+eager = false may be unconfigured. With --verify, 1 also if STS does not accept the keys of an identity. Keys of another store \
+than AWS are verified only at an STS that is configured for them.")]
+    Check {
+        /// Ask STS with the keys of each identity (GetCallerIdentity)
+        #[arg(long, env = "CREDENZA_VERIFY", value_parser = BoolishValueParser::new())]
+        verify: bool,
+    },
 
     /// List the profiles of the AWS shared files and how each gets credentials; shows no secret
     #[command(after_help = "\
@@ -269,11 +310,12 @@ Examples:
 The choice concerns clients that may have more than one identity, and ends with the daemon.")]
     Use(UseArguments),
 
-    /// Show account, ARN, source and expiration of an identity of a running daemon
+    /// Show account, ARN, source and expiration of an identity or a profile
     #[command(after_help = "\
 Examples:
   credenza whoami
-  credenza whoami prod --verify")]
+  credenza whoami prod --verify
+A running daemon tells what it knows. Without a daemon, and for a profile that it does not serve, the credentials are loaded here.")]
     Whoami(WhoamiArguments),
 
     /// Make a running daemon read its configuration again

@@ -68,14 +68,18 @@ fn parses_every_command() {
         identity: IdentityChoice::Identity(identity.into()),
         format,
         from_daemon: false,
+        login: false,
         mfa_code: None,
         role: None,
         policies: PolicyOptions::default(),
     };
-    let env = |identity: &str, dialect| Command::Env(EnvRequest { identity: identity.into(), dialect, shadow: false });
+    let env = |identity: &str, dialect| {
+        Command::Env(EnvRequest { identity: identity.into(), dialect, shadow: false, login: false })
+    };
     let request = |identity, command: &[&str]| ExecRequest {
         identity,
         from_daemon: false,
+        login: false,
         mfa_code: None,
         keep_profiles: false,
         role: None,
@@ -105,6 +109,7 @@ fn parses_every_command() {
                 identity: IdentityChoice::Identity("a".into()),
                 format: OutputFormat::Process,
                 from_daemon: true,
+                login: false,
                 mfa_code: None,
                 role: None,
                 policies: PolicyOptions::default(),
@@ -112,7 +117,10 @@ fn parses_every_command() {
         ),
         ("env", env("default", ShellDialect::Env)),
         ("env --identity a --format fish --token-file t", env("a", ShellDialect::Fish)),
-        ("env a --shadow", Command::Env(EnvRequest { identity: "a".into(), dialect: ShellDialect::Env, shadow: true })),
+        (
+            "env a --shadow",
+            Command::Env(EnvRequest { identity: "a".into(), dialect: ShellDialect::Env, shadow: true, login: false }),
+        ),
         ("env --unset --format fish", Command::EnvUnset(ShellDialect::Fish)),
         ("exec -- ls -l --help", exec("default", &["ls", "-l", "--help"])),
         ("exec --identity a -- ls", exec("a", &["ls"])),
@@ -127,7 +135,7 @@ fn parses_every_command() {
             "exec a --role-arn arn:aws:iam::123456789012:role/r --session-name me --duration 2h -- ls",
             Command::Exec(ExecRequest { role: Some(role), ..request(named("a"), &["ls"]) }),
         ),
-        ("check", Command::Check),
+        ("check", Command::Check { verify: false }),
         ("status --ready", Command::Status { ready: true, json: false, watch: false }),
         ("status --json", Command::Status { ready: false, json: true, watch: false }),
         ("status --fail-within 30m", Command::StatusWarnings(Duration::from_secs(1800))),

@@ -144,6 +144,20 @@ pub(crate) async fn exchange(
     }
 }
 
+/// Returns true if a daemon of this user or of root listens. Sockets that must not be used are logged.
+pub(crate) async fn listens(inputs: &ControlInputs) -> bool {
+    let found = find(&inputs.config.server, inputs.named.as_deref(), &inputs.context);
+    for reason in &found.refused {
+        tracing::warn!("no daemon is asked: {reason}");
+    }
+    for socket in &found.trusted {
+        if UnixStream::connect(&socket.path).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
 /// Parses an answer. The error does not quote it: it may contain a token.
 pub(crate) fn parse<T: DeserializeOwned>(socket: &ControlSocket, body: &[u8]) -> Result<T, CommandError> {
     serde_json::from_slice(body).map_err(|error| {

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::cache::key::CacheKey;
 use crate::cli::control::ControlInputs;
-use crate::cli::control::client::{ControlRequest, exchange, parse};
+use crate::cli::control::client::{ControlRequest, ask, exchange, parse};
+use crate::cli::control::mfa::mfa;
 use crate::cli::error::CommandError;
 use crate::context::mfa_sessions::MfaSessionLender;
 use crate::model::credentials::Credentials;
+use crate::model::error::{ErrorKind, SourceError};
+use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
@@ -52,6 +56,18 @@ impl DaemonMfaSessions {
         Self { inputs }
     }
 
+    /// Returns an identity of the daemon that waits for a code of this device.
+    async fn waiting_identity(&self, serial: &str) -> Option<IdentityName> {
+        let status: Value = ask(&self.inputs, "", ControlRequest::status()).await.ok()?;
+        let needle = format!("mfa_serial {}: a code is needed", Escaped(serial));
+        let waits = |entry: &Value| {
+            let failure = &entry["failure"];
+            failure["message"].as_str().is_some_and(|message| message.contains(&needle))
+        };
+        let (name, _) = status["identities"].as_object()?.iter().find(|(_, entry)| waits(entry))?;
+        Some(IdentityName::new(name.as_str()))
+    }
+
     async fn ask(&self, key: CacheKey) -> Result<Option<Credentials>, CommandError> {
         let request = ControlRequest::get(format!("/mfa/session?key={key}"));
         let (socket, answer) = exchange(&self.inputs, request).await?;
@@ -82,6 +98,20 @@ impl MfaSessionLender for DaemonMfaSessions {
                     );
                     None
                 }
+            }
+        })
+    }
+
+    fn hand_over_code<'a>(
+        &'a self,
+        serial: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<bool, SourceError>> + Send + 'a>> {
+        Box::pin(async move {
+            let waiting = tokio::time::timeout(TIMEOUT, self.waiting_identity(serial)).await;
+            let Some(identity) = waiting.unwrap_or_default() else { return Ok(false) };
+            match mfa(&self.inputs, &identity, None, false).await {
+                Ok(_) => Ok(true),
+                Err(error) => Err(SourceError::new(ErrorKind::MfaRequired, error.to_string())),
             }
         })
     }

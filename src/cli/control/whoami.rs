@@ -1,15 +1,26 @@
-//! `credenza whoami`: shows the account and the principal of an identity.
+//! `credenza whoami`: shows the account and the principal of an identity, as the running daemon knows it, or loaded here.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::control::answer::{encoded, json, time_text};
-use crate::cli::control::client::{ControlRequest, ask};
+use crate::cli::control::client::{ControlRequest, exchange, listens, parse};
+use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlInputs};
 use crate::cli::error::CommandError;
+use crate::cli::find_identity::{IdentityChoice, find_identity, profile_names};
+use crate::cli::load_identity::{LoadedIdentity, load_identity};
+use crate::cli::region_endpoint;
+use crate::cli::verify::{Verification, verify};
+use crate::context::mfa::Mfa;
+use crate::context::mfa_sessions::MfaSessions;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
+use crate::model::time::timestamp;
+use crate::shared_config::locate::NamedPaths;
 
 #[derive(Deserialize, Serialize)]
 struct WhoamiAnswer {
@@ -20,28 +31,84 @@ struct WhoamiAnswer {
     expiration: Option<Box<str>>,
 }
 
-/// Shows an identity as the daemon knows it, or as STS answers if `verify`.
+/// Shows an identity as the daemon knows it, or as STS answers if `verify`. Without a daemon, and for a profile that it
+/// does not serve, the identity or the profile is loaded here.
 ///
 /// # Errors
-/// If no daemon answers, it refuses, or STS does.
+/// If there is no such identity or it has no credentials, the daemon refuses, or STS does.
 pub(crate) async fn whoami(
     inputs: &ControlInputs,
     identity: &IdentityName,
     verify: bool,
     is_json: bool,
 ) -> Result<CommandOutput, CommandError> {
+    let what = format!("cannot tell who identity {identity} is");
+    // A named socket is that of the daemon to ask.
+    if inputs.named.is_none() && !listens(inputs).await {
+        let answer = loaded_here(inputs, identity, verify).await?;
+        return Ok(output(inputs, &answer, verify, is_json));
+    }
     let mut target = format!("/whoami?identity={}", encoded(identity.as_str()));
     if verify {
         target.push_str("&verify=true");
     }
-    let what = format!("cannot tell who identity {identity} is");
-    let answer: WhoamiAnswer = ask(inputs, &what, ControlRequest::get(target)).await?;
+    let (socket, answer) = exchange(inputs, ControlRequest::get(target)).await?;
+    let refusal = match answer {
+        Ok(body) => return Ok(output(inputs, &parse(&socket, &body)?, verify, is_json)),
+        Err(refusal) => refusal,
+    };
+    let is_profile = refusal.status == StatusCode::NOT_FOUND
+        && &*refusal.code == "IdentityNotFound"
+        && profile_names(&inputs.context, &NamedPaths::default()).await.iter().any(|name| name == identity.as_str());
+    if !is_profile {
+        return Err(refusal.of(&what));
+    }
+    let answer = loaded_here(inputs, identity, verify).await?;
+    let mut shown = output(inputs, &answer, verify, is_json);
+    shown.notes.push(format!("the running daemon serves no identity {identity}: this is the profile of that name"));
+    Ok(shown)
+}
+
+/// Loads an identity, or else a profile, without a daemon.
+async fn loaded_here(
+    inputs: &ControlInputs,
+    name: &IdentityName,
+    verifies: bool,
+) -> Result<WhoamiAnswer, CommandError> {
+    let mut context = inputs.context.clone();
+    context.environment = region_endpoint::without_own_variables(&context.environment);
+    context.mfa = Mfa::at_the_terminal();
+    let daemon = ControlInputs { context: inputs.context.clone(), config: inputs.config.clone(), named: None };
+    context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
+    let choice = IdentityChoice::IdentityOrProfile(name.clone());
+    let identity = find_identity(&context, &inputs.config, &NamedPaths::default(), &choice).await?;
+    let LoadedIdentity { credentials, source, winner, chain } = load_identity(&context, &identity).await?;
+    let caller = match verifies {
+        false => None,
+        true => match verify(&context, &chain, winner, &credentials).await {
+            Verification::Accepted(caller) => Some(caller),
+            Verification::Refused(error) | Verification::NotOfAws(error) => {
+                return Err(CommandError::source_failed(&identity.name, &source, error));
+            }
+        },
+    };
+    let (account, arn) = caller.map(|caller| (caller.account, caller.arn)).unzip();
+    Ok(WhoamiAnswer {
+        identity: Some(name.as_str().into()),
+        account: account.or(credentials.account_id),
+        arn,
+        source: Some((*source).into()),
+        expiration: credentials.expiration.map(|end| timestamp(end).into()),
+    })
+}
+
+fn output(inputs: &ControlInputs, answer: &WhoamiAnswer, verified: bool, is_json: bool) -> CommandOutput {
     if is_json {
-        return Ok(json(&answer));
+        return json(answer);
     }
     let now = inputs.context.clock.now();
     let mut text = String::new();
-    let unknown = if verify { "unknown" } else { "unknown; --verify asks STS" };
+    let unknown = if verified { "unknown" } else { "unknown; --verify asks STS" };
     for (key, value, missing) in [
         ("identity", &answer.identity, "unknown"),
         ("account", &answer.account, unknown),
@@ -53,5 +120,5 @@ pub(crate) async fn whoami(
     }
     let expiration = answer.expiration.as_deref().map_or_else(|| "none".into(), |end| time_text(end, now));
     let _ = writeln!(text, "expiration: {expiration}");
-    Ok(text.into())
+    text.into()
 }

@@ -1,12 +1,13 @@
 //! Opens a page in the user's browser.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::http::url::Url;
+use crate::http::url::{Url, UrlHost};
 use crate::model::text::Escaped;
 use crate::os::environment::Environment;
 use crate::os::files::trust::TrustPolicy;
@@ -28,6 +29,23 @@ pub(crate) fn open(environment: &Environment, trust: &TrustPolicy, page: &str) -
     if !Url::parse(page).is_ok_and(|url| url.is_https()) || !page.starts_with("https://") {
         return Err("the page is not an https URL".into());
     }
+    start(environment, trust, page)
+}
+
+/// Opens a page of this process on loopback.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_on_loopback(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<String, String> {
+    let is_loopback = Url::parse(page).is_ok_and(|url| *url.host() == UrlHost::Address(Ipv4Addr::LOCALHOST.into()));
+    if !is_loopback || !page.starts_with("http://127.0.0.1:") {
+        return Err("the page is not on loopback".into());
+    }
+    start(environment, trust, page)
+}
+
+/// Starts the program that opens pages. The page is a checked URL.
+fn start(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<String, String> {
     let words = opener(environment, trust.ours, Path::new("/proc/sys/fs/binfmt_misc/WSLInterop").exists(), page)?;
     let (program, arguments) = words.split_first().ok_or("BROWSER names no program")?;
     if let Some(argument) = arguments.iter().find(|argument| !is_plain(argument, page)) {
@@ -53,7 +71,7 @@ fn is_plain(argument: &str, page: &str) -> bool {
 }
 
 /// Returns the folders of `PATH` in which no other user can put a program.
-fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
+pub(crate) fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
     let is_open = |real: &Path| real.metadata().is_ok_and(|meta| meta.mode() & 0o1000 != 0 && meta.mode() & 0o022 != 0);
     let is_trusted = |folder: &&str| {
         Path::new(folder).is_absolute() && trusted_folder(Path::new(folder), trust).is_ok_and(|real| !is_open(&real))
@@ -64,7 +82,11 @@ fn trusted_path(environment: &Environment, trust: &TrustPolicy) -> String {
 
 /// Returns the path of a program that no other user can change. After `su` or `sudo -E`, `BROWSER` and `PATH` may name a
 /// program of another user.
-fn trusted_program(environment: &Environment, program: &str, trust: &TrustPolicy) -> Result<PathBuf, String> {
+pub(crate) fn trusted_program(
+    environment: &Environment,
+    program: &str,
+    trust: &TrustPolicy,
+) -> Result<PathBuf, String> {
     let path = find(environment, program).and_then(|path| std::path::absolute(path).ok()).ok_or(CANNOT_RUN)?;
     let found = walk(&path).map_err(|_| CANNOT_RUN)?;
     found.facts.trusted(trust).map_err(|distrust| {

@@ -1,7 +1,7 @@
 //! The strict SSO portal, SSO-OIDC, Sign-In and STS as a program for real clients.
 //!
 //! It prints one line of JSON, `{"oidc": URL, "portal": URL, "start_url": URL, "signin": URL, "login": {…}, "sts": URL,
-//! "account": {…}}`, and exits at the end of standard input. Every token that it issues may have any role in the account
+//! "federation": URL, "account": {…}}`, and exits at the end of standard input. Every token that it issues may have any role in the account
 //! 123456789012. `login` is a file of `aws login`; the refresh tokens `one`, `two` and `three` are valid once each.
 //! `account` has the keys and roles that STS knows, in the region eu-west-1.
 
@@ -11,6 +11,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use testkit::federation::{Federation, Kind};
 use testkit::oidc::{Oidc, Person};
 use testkit::signin::{Signin, cached};
 use testkit::sso::Portal;
@@ -31,6 +32,8 @@ fn main() {
     let signin = Signin::start(now);
     ["one", "two", "three"].iter().for_each(|refresh_token| signin.known(refresh_token));
     let (sts, account) = sts();
+    let federation = Federation::start();
+    federation.set(|state| state.accepts_all = Some(Kind::Role));
     let login: serde_json::Value = serde_json::from_str(&cached("ASIA0", "2020-01-01T00:00:00Z", "one")).unwrap();
     println!(
         "{}",
@@ -41,6 +44,7 @@ fn main() {
             "signin": signin.endpoint(),
             "login": login,
             "sts": sts.url(),
+            "federation": federation.endpoint(),
             "account": account,
         })
     );
