@@ -24,6 +24,7 @@ mod narrowing;
 mod nesting;
 mod profiles;
 mod service_manager;
+mod setup;
 mod shells;
 mod sign_in;
 mod sso;
