@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::args::command;
 use crate::config::value;
+use crate::model::text::Escaped;
 
 /// The request of `man`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub(crate) fn page(words: &[String]) -> Result<String, String> {
     for word in words {
         found = found.find_subcommand(word).filter(|command| !command.is_hide_set()).ok_or_else(|| {
             let line = words.join(" ");
-            format!("there is no command `credenza {}`; `credenza help` lists them", crate::model::text::Escaped(&line))
+            format!("there is no command `credenza {}`; `credenza help` lists them", Escaped(&line))
         })?;
     }
     let mut page = Vec::new();

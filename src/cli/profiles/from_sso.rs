@@ -20,6 +20,7 @@ use crate::model::text::{Escaped, Quoted};
 use crate::shared_config::SharedConfig;
 use crate::shared_config::edit::NewProfile;
 use crate::shared_config::locate::NamedPaths;
+use crate::shared_config::section::Section;
 
 /// The request of `profiles --from-sso`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ fn session_name(file: &ConfigFile, request: &FromSsoRequest) -> Result<Box<str>,
     if let Some(session) = &request.session {
         return Ok(session.clone());
     }
-    let sessions: Vec<&str> = file.files().sso_sessions().map(|session| session.name()).collect();
+    let sessions: Vec<&str> = file.files().sso_sessions().map(Section::name).collect();
     match sessions[..] {
         [only] => Ok(only.into()),
         [] => Err(CommandError::new(format!(
@@ -203,7 +204,10 @@ mod tests {
             ["work-111111111111", "work-111111111111-2"]
         );
         assert_eq!(names("", default, &[dev.clone(), twin]).0, ["My-Dev-Admin", "my-dev-Admin"]);
-        assert_eq!(names("[profile prod-Admin]\nregion=r\n", default, &[prod.clone()]).0, ["prod-Admin-222222222222"]);
+        assert_eq!(
+            names("[profile prod-Admin]\nregion=r\n", default, std::slice::from_ref(&prod)).0,
+            ["prod-Admin-222222222222"]
+        );
         let there = "[profile x]\nsso_session=work\nsso_account_id=222222222222\nsso_role_name=Admin\n";
         assert_eq!(names(there, default, &[dev, prod]), (vec!["My-Dev-Admin".into()], 1));
     }

@@ -8,10 +8,11 @@ use std::sync::LazyLock;
 use crate::cli::error::CommandError;
 use crate::context::Context;
 use crate::model::text::Escaped;
+use crate::os::files::contents::SHARED;
 use crate::os::files::rewrite::rewrite;
 use crate::shared_config::edit::{NewProfile, with_profiles};
 use crate::shared_config::locate::{NamedPaths, locate};
-use crate::shared_config::section::Property;
+use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{SharedConfig, SharedFile};
 use crate::source::profile::files::ProfileFiles;
 use crate::source::profile::plan::missing_hint;
@@ -20,11 +21,11 @@ use crate::source::profile::plan::missing_hint;
 pub(crate) struct ConfigFile {
     path: PathBuf,
     bytes: zeroize::Zeroizing<Vec<u8>>,
-    profiles: Option<ProfileFiles>,
+    profiles: ProfileFiles,
 }
 
 impl ConfigFile {
-    /// Reads the files. A missing config file is empty.
+    /// Reads the files. A missing config file is empty, unless a flag names it.
     ///
     /// # Errors
     /// If a file cannot be read or parsed, or no path is known.
@@ -38,22 +39,20 @@ impl ConfigFile {
         let path = paths.config.map(|file| file.path);
         let path =
             path.ok_or_else(|| CommandError::new("the home directory is unknown; set HOME, or name --config-file"))?;
-        let (bytes, is_missing) = match context.files.read_up_to(&path, crate::os::files::contents::SHARED).await {
-            Ok(contents) => (contents.bytes, false),
-            Err(error) if error.is_missing() => (Default::default(), true),
+        let bytes = match context.files.read_up_to(&path, SHARED).await {
+            Ok(contents) => contents.bytes,
+            Err(error) if error.is_missing() => Default::default(),
             Err(error) => return Err(CommandError::new(error)),
         };
-        // A named file that is missing would be an error of a reader; here it is made.
-        let named = if is_missing { NamedPaths { config: None, ..named } } else { named };
         let profiles = ProfileFiles::open(context, &named, |_| 0).await.map_err(CommandError::new)?;
         profiles.files().map_err(CommandError::new)?;
-        Ok(Self { path, bytes, profiles: Some(profiles) })
+        Ok(Self { path, bytes, profiles })
     }
 
     pub(crate) fn files(&self) -> &SharedConfig {
         // `open` has checked that the files have no errors.
         static NONE: LazyLock<SharedConfig> = LazyLock::new(SharedConfig::default);
-        self.profiles.as_ref().and_then(|profiles| profiles.files().ok()).unwrap_or(&NONE)
+        self.profiles.files().unwrap_or(&NONE)
     }
 
     /// Returns the path for messages.
@@ -78,11 +77,8 @@ impl ConfigFile {
         for profile in profiles {
             let of_credentials = |property: &&Property| property.file() == SharedFile::Credentials;
             let there = self.files().profile(profile.name());
-            if let Some(property) = there
-                .into_iter()
-                .flat_map(|section| section.properties())
-                .map(|(_, property)| property)
-                .find(of_credentials)
+            if let Some(property) =
+                there.into_iter().flat_map(Section::properties).map(|(_, property)| property).find(of_credentials)
             {
                 return Err(CommandError::new(format!(
                     "there is a profile {} in the credentials file ({}), which takes precedence; choose another name",
