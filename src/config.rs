@@ -41,6 +41,7 @@ use crate::config::users::Account;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::model::name_pattern::NamePattern;
+use crate::model::nearest::did_you_mean;
 use crate::source::spec::{SourceKind, SourceSpec};
 
 /// A valid configuration. The identity `default` always exists.
@@ -146,7 +147,9 @@ impl Config {
             return None;
         }
         let names: Vec<String> = self.identities.keys().map(ToString::to_string).collect();
-        Some(format!("there is no identity {name}; configured identities: {}", names.join(", ")))
+        let similar = did_you_mean(name.as_str(), self.identities.keys().map(IdentityName::as_str));
+        let similar = similar.map(|hint| format!("{hint} ")).unwrap_or_default();
+        Some(format!("there is no identity {name}; {similar}configured identities: {}", names.join(", ")))
     }
 
     /// Returns an error message if a flag or a variable of the IMDS server conflicts with other settings.

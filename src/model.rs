@@ -10,6 +10,7 @@ pub(crate) mod identity_name;
 pub(crate) mod location;
 pub(crate) mod name_pattern;
 pub(crate) mod narrowing;
+pub(crate) mod nearest;
 pub(crate) mod outcome;
 pub(crate) mod policy;
 pub(crate) mod schedule;

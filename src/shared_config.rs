@@ -5,6 +5,7 @@
 //! headers, comments, continuations and properties apart, and the parser makes sections of them.
 
 pub(crate) mod allow_list;
+pub(crate) mod edit;
 pub(crate) mod error;
 pub(crate) mod lexer;
 pub(crate) mod locate;

@@ -18,6 +18,7 @@ python3:venv,ensurepip              | python3-venv         | clients, six, image
 curl                                | curl                 | restarts, systemd, six and image, as a client
 fish                                | fish                 | unit: real shells read what is printed for them
 zsh                                 | zsh                  | unit: the same
+tcsh                                | tcsh                 | unit: the same
 mount                               | mount                | unit: full and hanging file systems
 ip                                  | iproute2             | six and image: networks of their own
 /bin/kill                           | procps               | systemd: the unit reloads with it

@@ -6,6 +6,8 @@ use http::header::{ACCEPT, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::aws::call::{ATTEMPT_TIMEOUT, CHECK_ENDPOINT, ServiceError, call, error_class};
 use crate::aws::endpoint::ServiceEndpoint;
@@ -46,6 +48,133 @@ pub(crate) async fn role_credentials(
     let response = call(context, settings, &action, request, |response| read_error(response, token)).await?;
     read(&response.body, account_id)
         .map_err(|why| SourceError::unavailable(format!("{action} (GET {url}): {why}")).with_hint(CHECK_ENDPOINT))
+}
+
+/// An account that the owner of a token may use.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SsoAccount {
+    pub(crate) account_id: Box<str>,
+    #[serde(default)]
+    pub(crate) account_name: Box<str>,
+}
+
+/// The maximum number of pages of one list. At 100 entries a page, the largest organisations have a few hundred.
+const MOST_PAGES: usize = 1000;
+
+/// The pauses after the portal has throttled a request, beyond those of one call. A list makes a request for each account.
+const THROTTLED_PAUSES: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+];
+
+/// The longest pause that the portal may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// ListAccounts: returns all accounts in which the owner of the token has a role.
+///
+/// # Errors
+/// [`ErrorKind::LoginRequired`] if the portal rejects the token.
+pub(crate) async fn accounts(
+    context: &Context,
+    settings: &Settings,
+    token: &Secret,
+) -> Result<Vec<SsoAccount>, SourceError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct AccountPage {
+        #[serde(default)]
+        account_list: Vec<SsoAccount>,
+        next_token: Option<String>,
+    }
+    let read = |page: AccountPage| (page.account_list, page.next_token);
+    list(context, settings, token, "ListAccounts", "/assignment/accounts?max_result=100", read).await
+}
+
+/// ListAccountRoles: returns the names of all roles that the owner of the token has in an account.
+///
+/// # Errors
+/// [`ErrorKind::LoginRequired`] if the portal rejects the token.
+pub(crate) async fn roles(
+    context: &Context,
+    settings: &Settings,
+    token: &Secret,
+    account_id: &str,
+) -> Result<Vec<Box<str>>, SourceError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct RolePage {
+        #[serde(default)]
+        role_list: Vec<SsoRoleName>,
+        next_token: Option<String>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct SsoRoleName {
+        role_name: Box<str>,
+    }
+    let path = format!("/assignment/roles?max_result=100&account_id={}", utf8_percent_encode(account_id, ESCAPED));
+    let read = |page: RolePage| (page.role_list.into_iter().map(|role| role.role_name).collect(), page.next_token);
+    list(context, settings, token, &format!("ListAccountRoles {account_id}"), &path, read).await
+}
+
+/// Returns the entries of all pages.
+async fn list<P: DeserializeOwned, T>(
+    context: &Context,
+    settings: &Settings,
+    token: &Secret,
+    action: &str,
+    path: &str,
+    read: impl Fn(P) -> (Vec<T>, Option<String>),
+) -> Result<Vec<T>, SourceError> {
+    let mut all = Vec::new();
+    let mut next: Option<String> = None;
+    for _ in 0..MOST_PAGES {
+        let more = next.as_deref().map(|next| format!("&next_token={}", utf8_percent_encode(next, ESCAPED)));
+        let path = format!("{path}{}", more.unwrap_or_default());
+        let body = page(context, settings, token, action, &path).await?;
+        let page: P = serde_json::from_slice(&body).map_err(|error| {
+            let place = format!("line {}, column {}", error.line(), error.column());
+            SourceError::unavailable(format!("{action}: the answer is not a list ({place})")).with_hint(CHECK_ENDPOINT)
+        })?;
+        let (entries, following) = read(page);
+        all.extend(entries);
+        match following.filter(|following| !following.is_empty()) {
+            Some(following) if next.as_ref() != Some(&following) => next = Some(following),
+            _ => return Ok(all),
+        }
+    }
+    Err(SourceError::unavailable(format!("{action}: the list has no end")).with_hint(CHECK_ENDPOINT))
+}
+
+/// Requests one page, and again after pauses while the portal throttles.
+async fn page(
+    context: &Context,
+    settings: &Settings,
+    token: &Secret,
+    action: &str,
+    path: &str,
+) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let url = ServiceEndpoint::with_path(Service::Sso, path, settings)?.url;
+    let request = || {
+        let request = Request::new(Method::GET, url.clone(), AddressPolicy::Anywhere, ATTEMPT_TIMEOUT)
+            .with_header(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(request.with_secret(TOKEN, "access token", token)?)
+    };
+    let mut pauses = THROTTLED_PAUSES.into_iter();
+    loop {
+        let failed = match call(context, settings, action, request, |response| read_error(response, token)).await {
+            Ok(response) => return Ok(response.body),
+            Err(failed) => failed,
+        };
+        let is_throttled = failed.code.as_deref().is_some_and(|code| code.starts_with("TooManyRequests"));
+        let Some(pause) = pauses.next().filter(|_| is_throttled) else { return Err(failed.error) };
+        let asked = failed.error.retry_after.unwrap_or_default().min(LONGEST_PAUSE);
+        tokio::time::sleep(pause.mul_f64(0.5 + context.rng.draw() / 2.0).max(asked)).await;
+    }
 }
 
 /// Logout: ends the login at the portal. The portal then refuses its token.

@@ -2,10 +2,14 @@
 
 pub(crate) mod arguments;
 pub(crate) mod command;
+pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod console;
 pub(crate) mod control;
+pub(crate) mod help;
+pub(crate) mod manual;
 pub(crate) mod options;
+pub(crate) mod setup;
 pub(crate) mod sources;
 pub(crate) mod subcommands;
 #[cfg(test)]
@@ -13,8 +17,8 @@ mod tests;
 pub(crate) mod values;
 
 use std::ffi::OsString;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
@@ -24,6 +28,9 @@ use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::arguments::Arguments;
 use crate::cli::args::command::{Command, ExecRequest, login_target};
+use crate::cli::args::complete::{CompletionForm, complete, words_of_line};
+use crate::cli::args::help::with_help;
+use crate::cli::args::manual::ManualRequest;
 use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::{ArgumentValues, argument_name};
@@ -66,22 +73,14 @@ where
 {
     let matches = command().try_get_matches_from(arguments)?;
     let arguments = Arguments::from_arg_matches(&matches)?;
+    if let Some(Subcommand::Help(help)) = &arguments.command {
+        return Err(help.answer());
+    }
     invocation(arguments, &matches, stdin).map_err(|usage| command().error(ErrorKind::ArgumentConflict, usage))
 }
 
-/// Writes the manual pages, one for each command, into a folder.
-///
-/// # Errors
-/// If the folder or a file in it cannot be created.
-pub(crate) fn write_manual(folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    // A fixed width makes the pages independent of the terminal.
-    let command = command().disable_help_subcommand(true).term_width(100);
-    clap_mangen::generate_to(command, folder)
-}
-
-/// Returns clap's definition of the command line. The help shows no values of variables. A blank variable counts as
-/// unset.
+/// Returns clap's definition of the command line. The help shows no values of variables, and the shared options only on
+/// request. A blank variable counts as unset.
 fn command() -> clap::Command {
     fn adapt(arg: clap::Arg) -> clap::Arg {
         let value = arg.get_env().and_then(std::env::var_os);
@@ -92,7 +91,8 @@ fn command() -> clap::Command {
     fn adapt_all(command: clap::Command) -> clap::Command {
         command.mut_args(adapt).mut_subcommands(adapt_all)
     }
-    Arguments::command().mut_args(|arg| adapt(arg).global(true)).mut_subcommands(adapt_all)
+    let command = Arguments::command().mut_args(|arg| adapt(arg).global(true).hide_short_help(true));
+    with_help(command.mut_subcommands(adapt_all))
 }
 
 /// Returns the identity that a command names.
@@ -144,9 +144,23 @@ fn role_of(options: RoleOptions, matches: &ArgMatches, command: &str) -> Result<
     Ok(options.role())
 }
 
-fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
+/// Completes a line. The options of that line that say where names come from take effect.
+fn complete_command(arguments: &mut Arguments, words: &[OsString], form: CompletionForm) -> Command {
+    let completion = complete(words, form);
+    for (option, path) in &completion.sources {
+        let path = Some(PathBuf::from(path));
+        match *option {
+            "config" => arguments.config = path,
+            "token_file" => arguments.server.token_file = path,
+            _ => arguments.server.control_socket = path,
+        }
+    }
+    Command::Control(ControlCommand::Complete(completion))
+}
+
+fn invocation(mut arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) -> Result<Invocation, String> {
     let mut values = ArgumentValues::new(matches, stdin);
-    let command = match arguments.command {
+    let command = match arguments.command.take() {
         None | Some(Subcommand::Serve) => Command::Serve,
         Some(Subcommand::Get { name, format, from_daemon, login, mfa_code, role, policies }) => {
             if from_daemon {
@@ -192,7 +206,11 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         }
         Some(Subcommand::Console(console)) => console.command(matches)?,
         Some(Subcommand::Check { verify }) => Command::Check { verify },
-        Some(Subcommand::Profiles { json }) => Command::Profiles { json },
+        Some(Subcommand::Profiles { json, from_sso }) => match from_sso.request(&mut arguments) {
+            Some(request) => Command::ProfilesFromSso(request),
+            None => Command::Profiles { json },
+        },
+        Some(Subcommand::Setup(setup)) => setup.command(&mut arguments)?,
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
         Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },
         Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(LoginRequest {
@@ -220,7 +238,14 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         Some(Subcommand::ShellInit { shell }) => Command::ShellInit(shell),
         Some(Subcommand::ShellSwitch { identity, format }) => Command::ShellSwitch { identity, dialect: format },
         Some(Subcommand::Completions { shell }) => Command::Completions(shell),
-        Some(Subcommand::Manual { folder }) => Command::Manual(folder),
+        Some(Subcommand::Complete { words }) => complete_command(&mut arguments, &words, CompletionForm::Lines),
+        Some(Subcommand::CompleteLine) => {
+            let line = std::env::var_os("COMMAND_LINE").unwrap_or_default();
+            complete_command(&mut arguments, &words_of_line(&line.to_string_lossy()), CompletionForm::Tcsh)
+        }
+        Some(Subcommand::Man(manual)) => Command::Manual(manual.request()),
+        Some(Subcommand::Manual { folder }) => Command::Manual(ManualRequest::Write(folder)),
+        Some(Subcommand::Help(_)) => return Err("help is printed before".into()),
     };
     command.refuse_unused_flags(&values)?;
     let sources = sources(&mut values, &arguments.sources)?;

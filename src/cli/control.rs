@@ -18,11 +18,13 @@ pub(crate) mod token;
 pub(crate) mod use_identity;
 pub(crate) mod whoami;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::cli::args::complete::Completion;
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::control::grant::GrantCommand;
 use crate::cli::error::CommandError;
@@ -32,6 +34,7 @@ use crate::config::load::{self, ConfigLoader, LoadError};
 use crate::context::Context;
 use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
+use crate::model::nearest::did_you_mean;
 use crate::model::secret::Secret;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
@@ -77,11 +80,28 @@ pub(crate) enum ControlCommand {
         json: bool,
     },
     CompleteNames(NameKind),
+    /// Prints the words that continue a command line.
+    Complete(Completion),
     /// Lets a person pick an identity or a profile.
     PickName,
 }
 
 impl ControlCommand {
+    /// Returns the name of an identity, a client or a grant that must be known to the daemon.
+    fn named(&self) -> Option<(NameKind, String)> {
+        Some(match self {
+            Self::Grant(grant) => (NameKind::Identities, grant.identity.as_str().to_owned()),
+            Self::Use { identity, .. } | Self::Whoami { identity, .. } | Self::Mfa { identity, .. } => {
+                (NameKind::Identities, identity.as_str().to_owned())
+            }
+            Self::ShowToken { client: Some(client), .. } | Self::RotateToken { client: Some(client), .. } => {
+                (NameKind::Clients, client.to_string())
+            }
+            Self::Revoke { name, .. } => (NameKind::Grants, name.to_string()),
+            _ => return None,
+        })
+    }
+
     /// Returns the name of the command.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -95,6 +115,7 @@ impl ControlCommand {
             Self::RotateToken { .. } => "token rotate",
             Self::Mfa { .. } => "mfa",
             Self::CompleteNames(_) => "complete-names",
+            Self::Complete(_) => "complete",
             Self::PickName => "pick-name",
         }
     }
@@ -167,6 +188,25 @@ impl ControlInputs {
 /// # Errors
 /// If no daemon answers at the control socket, or it refuses the request.
 pub(crate) async fn control(command: ControlCommand, inputs: &ControlInputs) -> Result<CommandOutput, CommandError> {
+    let named = command.named();
+    let error = match run(command, inputs).await {
+        Ok(output) => return Ok(output),
+        Err(error) => error,
+    };
+    let Some((kind, name)) = named.filter(|_| error.is_unknown_name) else { return Err(error) };
+    // The answer only completes an error message.
+    let known = tokio::time::timeout(complete_names::TIMEOUT, complete_names::names(inputs, kind)).await;
+    let known = known.unwrap_or_default();
+    if known.contains(&name) {
+        return Err(error);
+    }
+    match did_you_mean(&name, known.iter().map(String::as_str)) {
+        Some(hint) => Err(CommandError::new(format!("{error}; {hint}")).with_code(error.code)),
+        None => Err(error),
+    }
+}
+
+async fn run(command: ControlCommand, inputs: &ControlInputs) -> Result<CommandOutput, CommandError> {
     match command {
         ControlCommand::Grant(request) => grant::grant(inputs, &request).await,
         ControlCommand::Grants { json } => grants::grants(inputs, json).await,
@@ -185,5 +225,12 @@ pub(crate) async fn control(command: ControlCommand, inputs: &ControlInputs) -> 
             Ok(format!("{picked}\n").into())
         }
         ControlCommand::CompleteNames(kind) => Ok(complete_names::complete_names(inputs, kind).await.into()),
+        ControlCommand::Complete(completion) => {
+            let names = match completion.names {
+                Some(kind) => complete_names::names(inputs, kind).await,
+                None => BTreeSet::new(),
+            };
+            Ok(completion.text(names.iter().map(String::as_str)).into())
+        }
     }
 }

@@ -21,7 +21,8 @@ use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
 use crate::cli::{
-    check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, status,
+    check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, setup,
+    status,
 };
 use crate::config::Config;
 use crate::config::load::{ConfigLoader, LoadError};
@@ -193,6 +194,15 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Profiles { json } => print(&profiles::profiles(&context, &shared_files, json).await?),
+        Command::ProfilesFromSso(request) => {
+            print(&profiles::from_sso::from_sso(&context, &shared_files, &request).await?)
+        }
+        Command::Setup(request) => {
+            let said = setup::setup_profile(&context, &config, &shared_files, &request).await?;
+            // Ignore errors: the reader may have closed the pipe.
+            let _ = writeln!(io::stderr(), "credenza: {said}");
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Status { ready, json, watch } => {
             show_status(&ControlInputs { context, config, named: control_socket }, ready, json, watch).await
         }
@@ -242,7 +252,13 @@ pub(crate) async fn dispatch_control(
     command: ControlCommand,
     inputs: impl Future<Output = Result<ControlInputs, LoadError>>,
 ) -> Result<ExitCode, CommandError> {
-    let is_completion = matches!(command, ControlCommand::CompleteNames(_));
+    // A completion offers no names after an error or a timeout: the user waits at the prompt.
+    let without_names = match &command {
+        ControlCommand::CompleteNames(_) => Some(String::new()),
+        ControlCommand::Complete(completion) if completion.names.is_none() => return print(&completion.text([])),
+        ControlCommand::Complete(completion) => Some(completion.text([])),
+        _ => None,
+    };
     let work = async {
         let inputs = inputs.await.map_err(|error| {
             let code = match error {
@@ -253,10 +269,10 @@ pub(crate) async fn dispatch_control(
         })?;
         control(command, &inputs).await
     };
-    if is_completion {
-        // Offer no names after an error or a timeout: the user waits at the prompt.
-        let names = tokio::time::timeout(complete_names::TIMEOUT, work).await;
-        return print(&names.ok().and_then(Result::ok).unwrap_or_default().text);
+    if let Some(without_names) = without_names {
+        let completed = tokio::time::timeout(complete_names::TIMEOUT, work).await;
+        let text = completed.ok().and_then(Result::ok).map(|output| output.text);
+        return print(text.as_deref().unwrap_or(&without_names));
     }
     let CommandOutput { text, notes } = match until_signal(work).await? {
         Ok(output) => output?,

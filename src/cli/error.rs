@@ -17,12 +17,14 @@ pub(crate) struct CommandError {
     hint: Option<&'static str>,
     /// The exit code of the program.
     pub(crate) code: u8,
+    /// True if the daemon does not know a name of the request.
+    pub(crate) is_unknown_name: bool,
 }
 
 impl CommandError {
     #[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
     pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string().into(), source_error: None, hint: None, code: 1 }
+        Self { message: message.to_string().into(), source_error: None, hint: None, code: 1, is_unknown_name: false }
     }
 
     pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
@@ -50,6 +52,10 @@ impl CommandError {
 
     pub(crate) fn with_hint(self, hint: &'static str) -> Self {
         Self { hint: Some(hint), ..self }
+    }
+
+    pub(crate) fn of_unknown_name(self) -> Self {
+        Self { is_unknown_name: true, ..self }
     }
 
     pub(crate) fn with_code(self, code: u8) -> Self {

@@ -6,10 +6,11 @@ use crate::cli::daemon_client::DaemonClient;
 use crate::cli::error::CommandError;
 use crate::config::Config;
 use crate::config::identity::Identity;
-use crate::config::schema::nearest;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
+use crate::model::nearest::did_you_mean;
 use crate::model::text::{Escaped, Quoted};
+use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::source::profile::files::ProfileFiles;
 
@@ -60,12 +61,26 @@ pub(crate) async fn find_identity(
 
 /// Returns the names of the profiles; none if the files cannot be read.
 pub(crate) async fn profile_names(context: &Context, named: &NamedPaths) -> Vec<String> {
+    names_in_files(context, named, |files| files.profiles().map(str::to_owned).collect()).await
+}
+
+/// Returns the names of the SSO sessions; none if the files cannot be read.
+pub(crate) async fn sso_session_names(context: &Context, named: &NamedPaths) -> Vec<String> {
+    names_in_files(context, named, |files| files.sso_sessions().map(|session| session.name().to_owned()).collect())
+        .await
+}
+
+async fn names_in_files(
+    context: &Context,
+    named: &NamedPaths,
+    names: impl Fn(&SharedConfig) -> Vec<String>,
+) -> Vec<String> {
     let named = NamedPaths {
         credentials: named.credentials.as_ref().map(|path| context.environment.expand(path)),
         config: named.config.as_ref().map(|path| context.environment.expand(path)),
     };
     let Ok(profiles) = ProfileFiles::open(context, &named, |_| 0).await else { return Vec::new() };
-    profiles.files().map_or_else(|_| Vec::new(), |files| files.profiles().map(str::to_owned).collect())
+    profiles.files().map_or_else(|_| Vec::new(), names)
 }
 
 async fn unknown(
@@ -91,7 +106,7 @@ async fn unknown(
     let identities: Vec<&str> = config.identities.keys().map(IdentityName::as_str).collect();
     if hints.is_empty() {
         let known = identities.iter().copied().chain(profiles.iter().map(String::as_str).filter(|_| !is_identity));
-        hints.extend(nearest(name.as_str(), known).map(|similar| format!("did you mean {}?", Escaped(similar))));
+        hints.extend(did_you_mean(name.as_str(), known));
     }
     let shown: Vec<String> = identities.iter().map(|identity| Escaped(identity).to_string()).collect();
     hints.push(format!("configured identities: {}", shown.join(", ")));

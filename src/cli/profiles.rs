@@ -1,5 +1,7 @@
 //! `credenza profiles`: lists the profiles of the shared files and their methods.
 
+pub(crate) mod from_sso;
+
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::cli::args;
 use crate::cli::args::Invocation;
 use crate::cli::args::command::{Command, ExecRequest};
-use crate::cli::args::completions;
+use crate::cli::args::completions::completion_script;
+use crate::cli::args::manual::{ManualRequest, page, write_manual};
 use crate::cli::control::ControlInputs;
 use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, dispatch_control, print};
 use crate::cli::exit_code;
@@ -50,20 +51,13 @@ pub fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     if let Command::Completions(shell) = invocation.command {
-        let mut script = Vec::new();
-        let _ = completions::write_completions(shell, &mut script);
-        return print(&String::from_utf8_lossy(&script)).unwrap_or_else(|error| fail(&error.to_string(), 1));
+        return print(&completion_script(shell)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
     if let Command::ShellInit(shell) = invocation.command {
         return print(&shell_init(shell)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
-    if let Command::Manual(folder) = &invocation.command {
-        return match args::write_manual(folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                fail(&format!("cannot write manual pages to {}: {error}", Escaped(&folder.to_string_lossy())), 1)
-            }
-        };
+    if let Command::Manual(request) = &invocation.command {
+        return manual(request);
     }
     harden(&invocation.command);
     own_orphans();
@@ -83,6 +77,22 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     wait_for_runs(KILL_TIMEOUT);
     code
+}
+
+/// Prints a manual page, or writes all of them.
+fn manual(request: &ManualRequest) -> ExitCode {
+    match request {
+        ManualRequest::Print(words) => match page(words) {
+            Ok(page) => print(&page).unwrap_or_else(|error| fail(&error.to_string(), 1)),
+            Err(error) => fail(&error, exit_code::BAD_USAGE),
+        },
+        ManualRequest::Write(folder) => match write_manual(folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                fail(&format!("cannot write manual pages to {}: {error}", Escaped(&folder.to_string_lossy())), 1)
+            }
+        },
+    }
 }
 
 /// Returns true if the command uses `AWS_PROFILE` or `AWS_DEFAULT_PROFILE`. `check` reports a conflict of the two

@@ -1,5 +1,7 @@
 //! The keys of `credenza.toml`. The parser refuses every other key, and `config/credenza.toml` documents each of them.
 
+use crate::model::nearest::{almost, nearest};
+
 /// The keys of one kind of table.
 #[derive(Debug)]
 pub(crate) struct TableKeys {
@@ -138,6 +140,12 @@ impl TableKeys {
         if self.later.contains(&key) {
             return Some("not supported yet; remove it".into());
         }
+        // The top level has tables, which a key of another table hardly names.
+        let names = || self.names.iter().copied();
+        let meant = if self.table == ROOT.table { nearest(key, names()) } else { almost(key, names()) };
+        if let Some(meant) = meant {
+            return Some(format!("unknown key; did you mean `{meant}`?"));
+        }
         let elsewhere: Vec<_> = ALL.iter().filter(|keys| keys.names.contains(&key)).map(|keys| keys.table).collect();
         Some(if !elsewhere.is_empty() {
             format!("unknown key here; it belongs to {}", elsewhere.join(" or "))
@@ -147,17 +155,4 @@ impl TableKeys {
             format!("unknown key; {} has {}", self.table, self.names.join(", "))
         })
     }
-}
-
-/// Returns the word that the user may have meant.
-pub(crate) fn nearest<'w>(text: &str, words: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    // Skip long texts: the time of an edit distance is the product of both lengths. No key has 64 characters.
-    if text.len() > 64 {
-        return None;
-    }
-    words
-        .map(|word| (strsim::damerau_levenshtein(&text.to_ascii_lowercase(), word), word))
-        .filter(|(distance, word)| *distance <= 1 + word.len() / 4)
-        .min()
-        .map(|(_, word)| word)
 }

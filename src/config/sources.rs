@@ -1,8 +1,9 @@
 //! Reads the source chain of an identity: `sources = […]`.
 
-use crate::config::schema::{SOURCE, nearest};
+use crate::config::schema::SOURCE;
 use crate::config::table::{ConfigErrors, TableEntry, TableSection};
 use crate::config::{roles, value};
+use crate::model::nearest::nearest;
 use crate::model::secret::Secret;
 use crate::source::spec::{SourceKind, SourceSpec, TextSource};
 

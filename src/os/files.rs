@@ -3,6 +3,7 @@
 pub(crate) mod acl;
 pub(crate) mod contents;
 pub(crate) mod parse_cache;
+pub(crate) mod rewrite;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -204,7 +204,7 @@ impl<'a> Parser<'a> {
 /// Returns the kind of section that a header begins, and its name: `profile` and `dev` for `[profile dev]`.
 ///
 /// As in botocore, the config file has quotes around a name with spaces, and the credentials file has the bare name.
-fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, Cow<'_, str>), IgnoredItem> {
+pub(crate) fn section_kind(file: SharedFile, inside: &str) -> Result<(SectionKind, Cow<'_, str>), IgnoredItem> {
     let (word, name) = match inside.split_once([' ', '\t']) {
         Some((word, name)) => (word, name.trim_start_matches([' ', '\t'])),
         None => ("", inside),
@@ -250,7 +250,7 @@ fn unquoted(text: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Returns true if sections and properties may have this name.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/.%@:+".contains(&byte))
 }
 

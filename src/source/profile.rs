@@ -240,8 +240,8 @@ impl OpenedProfile<'_> {
     fn missing(&self) -> SourceError {
         let message = format!("there is no profile {} in {}", Escaped(self.profile), self.profiles.paths());
         let files = self.profiles.files();
-        let ignored = files.ok().and_then(|files| files.ignored_section(self.profile).map(ToString::to_string));
-        SourceError::new(ErrorKind::Unsettled, message).with_hint(ignored.unwrap_or_else(|| plan::LIST_PROFILES.into()))
+        let hint = files.map_or_else(|_| plan::LIST_PROFILES.into(), |files| plan::missing_hint(files, self.profile));
+        SourceError::new(ErrorKind::Unsettled, message).with_hint(hint)
     }
 
     fn section(&self) -> Result<Option<&Section>, SourceError> {

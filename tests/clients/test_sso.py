@@ -86,3 +86,21 @@ def test_boto3_accepts_the_fake_oidc(sso: dict):
     assert portal.get_role_credentials(accessToken=token["accessToken"], **role)["roleCredentials"]["sessionToken"]
     with pytest.raises(portal.exceptions.UnauthorizedException):
         portal.get_role_credentials(accessToken="wrong", **role)
+    accounts = list(portal.get_paginator("list_accounts").paginate(accessToken=token["accessToken"], maxResults=100))
+    assert [account["accountId"] for page in accounts for account in page["accountList"]] == [ACCOUNT]
+    pages = list(portal.get_paginator("list_account_roles").paginate(accessToken=token["accessToken"], accountId=ACCOUNT))
+    assert len(pages) == 2
+    assert sorted(role["roleName"] for page in pages for role in page["roleList"]) == ["Admin", "Dev", "ReadOnly"]
+    with pytest.raises(portal.exceptions.UnauthorizedException):
+        portal.list_accounts(accessToken="wrong")
+
+
+def test_boto3_uses_the_profiles_that_are_written(binary: Path, home: Path, variables: dict[str, str]):
+    assert once([str(binary), "login", "--sso-session", "work", "--no-browser"], variables, home).returncode == 0
+    done = once([str(binary), "profiles", "--from-sso", "--write", "--yes", "--template", "w-{role}"], variables, home)
+    assert done.returncode == 0, done.stderr
+    assert keys("w-Admin", variables, home)["access_key"].startswith(f"ASIA{ACCOUNT}Admin")
+    bare = {name: value for name, value in variables.items() if name != "XDG_RUNTIME_DIR"} | {"PATH": "/usr/bin:/bin"}
+    setup = [str(binary), "setup", "profile", "ide", "--profile", "w-ReadOnly", "--yes"]
+    assert once(setup, variables, home).returncode == 0
+    assert keys("ide", bare, home)["access_key"].startswith(f"ASIA{ACCOUNT}ReadOnly")

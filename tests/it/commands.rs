@@ -341,6 +341,14 @@ fn manual_pages_match_the_command_line() {
         assert!(text.contains(".SH NAME") && text.contains("CREDENZA_CONFIG"), "{page}: {text}");
     }
     assert!(fs::read_to_string(folder.join("credenza-status.1")).unwrap().contains("watch"));
+    let one = home.path().join("one");
+    assert_eq!(home.run(&["man", "--dir", one.to_str().unwrap()], &[]).code, Some(0));
+    for (words, file) in [(&["man"][..], "credenza.1"), (&["man", "token", "rotate"], "credenza-token-rotate.1")] {
+        let printed = home.run(words, &[]);
+        assert_eq!(printed.stdout, fs::read_to_string(one.join(file)).unwrap(), "{words:?}");
+    }
+    let unknown = home.run(&["man", "exce"], &[]);
+    assert!(unknown.code == Some(2) && unknown.stderr.contains("no command `credenza exce`"), "{unknown:?}");
     home.write("file", "");
     let failed = home.run(&["manual", home.path().join("file/man").to_str().unwrap()], &[]);
     assert!(failed.code == Some(1) && failed.stderr.contains("cannot write manual pages"), "{failed:?}");
@@ -405,9 +413,9 @@ fn exits_at_once_on_a_second_signal() {
 #[test]
 fn prints_completions_and_help() {
     let home = Home::new();
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "nushell", "tcsh"] {
         let ended = home.run(&["completions", shell], &[]);
-        assert!(ended.code == Some(0) && ended.stdout.contains("token-file"), "{shell}");
+        assert!(ended.code == Some(0) && ended.stdout.contains("credenza complete"), "{shell}");
     }
     let help = home.run(&["--help"], &[("CREDENZA_SECRET_ACCESS_KEY", "hush-in-help")]);
     assert!(help.code == Some(0) && help.stdout.contains("Examples:") && !help.stdout.contains(HUSH));

@@ -680,29 +680,46 @@ fn is_here(shell: &str) -> bool {
 const COMPLETED: &[(&str, &str)] = &[
     ("use |", "$(touch pwned) a b dev"),
     ("use d|", "dev"),
+    ("use --for 1h d|", "dev"),
     ("whoami |", "$(touch pwned) a b default dev"),
     ("mfa de|", "dev"),
     ("revoke |", "agent build"),
     ("grant b|", "build"),
     ("get --identity d|", "dev"),
+    ("get --identity=d|", "dev"),
+    ("--log-level info get --identity d|", "dev"),
     ("grant new --identity d|", "dev"),
     ("token show --client |", "web"),
+    ("--log-level info relo|", "reload"),
+    ("get --format po|", "powershell"),
+    ("--profile al|", "alpha"),
+    ("login --sso-session w|", "work"),
+    ("--config cred|", "credenza.toml"),
 ];
+
+/// Returns a home with files whose names are completed, and a daemon.
+fn home_with_names() -> (Home, ControlServer) {
+    let home = Home::new();
+    home.write(".aws/config", "[profile alpha]\nregion = r\n[sso-session work]\nsso_region = r\n");
+    home.write("credenza.toml", "");
+    let server = server(&home, daemon);
+    (home, server)
+}
 
 #[test]
 fn bash_completes_names_of_the_daemon() {
     if !is_here("bash") && skip("bash is not installed") {
         return;
     }
-    let home = Home::new();
-    let _server = server(&home, daemon);
+    let (home, _server) = home_with_names();
     let path = path_with_names(&home);
     let complete = |line: &str| {
-        let words: Vec<_> = line.trim_end_matches('|').split(' ').collect();
-        let (last, before) =
-            (words.last().unwrap(), words.get(words.len().wrapping_sub(2)).copied().unwrap_or("credenza"));
+        // bash splits words at `=`.
+        let line = line.trim_end_matches('|').replace('=', " = ");
+        let words: Vec<_> = line.split(' ').collect();
+        let last = words.last().unwrap();
         let script = format!(
-            ". \"$SCRIPT\"; COMP_WORDS=(credenza {} '{last}'); COMP_CWORD={}; _credenza_with_names credenza '{last}' '{before}'; \
+            ". \"$SCRIPT\"; COMP_WORDS=(credenza {} '{last}'); COMP_CWORD={}; _credenza credenza '{last}' ''; \
              printf '%s\\n' \"${{COMPREPLY[@]}}\"; complete -p credenza",
             words[..words.len() - 1].join(" "),
             words.len()
@@ -714,13 +731,13 @@ fn bash_completes_names_of_the_daemon() {
         let (names, registered) = found.split_once("complete ").unwrap();
         let plain = names.trim_end().replace('\\', "").replace('\n', " ");
         assert_eq!(plain, *expected, "{line}");
-        assert!(registered.contains("-F _credenza_with_names"), "{registered}");
+        assert!(registered.contains("-F _credenza credenza"), "{registered}");
     }
     assert!(complete("use |").starts_with("\\$\\(touch\\ pwned\\)\n"), "a name is quoted for the shell");
     let options = complete("use --|");
     assert!(options.contains("--for") && !options.contains("dev"), "{options}");
-    assert!(complete("exec -- use |").starts_with("\n") || !complete("exec -- use |").contains("dev"));
-    assert!(complete("get --identity use |").contains("--format"));
+    assert!(complete("exec -- unam|").contains("uname"), "the command of exec is completed as a command");
+    assert!(complete("exec -- uname cred|").contains("credenza.toml"));
     assert!(!home.path().join("pwned").exists(), "no name is run");
 }
 
@@ -729,38 +746,105 @@ fn fish_completes_names_of_the_daemon() {
     if !is_here("fish") && skip("fish is not installed") {
         return;
     }
-    let home = Home::new();
-    let _server = server(&home, daemon);
+    let (home, _server) = home_with_names();
     let path = path_with_names(&home);
     for (line, expected) in COMPLETED {
         let line = line.trim_end_matches('|');
         let script = format!("source $SCRIPT; complete -C 'credenza {line}'");
         let found = in_shell(&home, &["fish", "--no-config", "-c"], "fish", &path, &script);
-        let mut names: Vec<_> = found.lines().map(|line| line.split('\t').next().unwrap().replace('\\', "")).collect();
-        names.retain(|name| !name.starts_with('-'));
+        let plain = |line: &str| line.split('\t').next().unwrap().replace('\\', "").replace("--identity=", "");
+        let mut names: Vec<_> = found.lines().map(plain).collect();
         names.sort();
         assert_eq!(names.join(" "), *expected, "{line}: {found}");
     }
+    let command = in_shell(
+        &home,
+        &["fish", "--no-config", "-c"],
+        "fish",
+        &path,
+        "source $SCRIPT; complete -C 'credenza exec -- unam'",
+    );
+    assert!(command.contains("uname"), "{command}");
     assert!(!home.path().join("pwned").exists(), "no name is run");
 }
 
 #[test]
 fn zsh_completes_names_of_the_daemon() {
-    let home = Home::new();
-    let script = home.run(&["completions", "zsh"], &[]).stdout;
-    let count = |text: &str| script.matches(text).count();
-    assert_eq!(count(":_credenza_identities'"), 6 + 2 + count("--imds-identity="), "options and arguments");
-    assert_eq!(count(":_credenza_targets'"), 5);
-    assert_eq!((count(":_credenza_grants'"), count(":_credenza_clients'")), (2, 2));
-    if !is_here("zsh") {
+    if !is_here("zsh") && skip("zsh is not installed") {
         return;
     }
-    let _server = server(&home, daemon);
+    let (home, _server) = home_with_names();
     let path = path_with_names(&home);
-    // `compadd` of zsh works in the line editor only.
-    let check = "autoload -Uz compinit; compinit -u -D; source $SCRIPT; compadd() { shift; print -rl -- ${(P)argv[-1]} }; \
-                 _credenza_identities; _credenza_grants; _credenza_clients; print ${_comps[credenza]}";
-    let found = in_shell(&home, &["zsh", "-f", "-c"], "zsh", &path, check);
-    assert_eq!(found, "$(touch pwned)\na b\ndev\nagent\nbuild\nweb\n_credenza\n");
+    for (line, expected) in COMPLETED {
+        let line = line.trim_end_matches('|');
+        let words: Vec<_> = line.split(' ').collect();
+        // `compadd` of zsh works in the line editor only: this one prints the words that match.
+        let script = format!(
+            "compdef() {{ }}; compset() {{ }}; _files() {{ print -rl -- cred* }}; source $SCRIPT; \
+             compadd() {{ print -rl -- ${{(M)${{(P)argv[-1]}}:#${{(b)words[-1]}}*}} }}; \
+             words=(credenza {} '{}'); CURRENT={}; _credenza",
+            words[..words.len() - 1].join(" "),
+            words.last().unwrap(),
+            words.len() + 1
+        );
+        let found = in_shell(&home, &["zsh", "-f", "-c"], "zsh", &path, &script);
+        assert_eq!(found.trim_end().replace('\n', " ").replace("--identity=", ""), *expected, "{line}");
+    }
+    let registered = in_shell(
+        &home,
+        &["zsh", "-f", "-c"],
+        "zsh",
+        &path,
+        "autoload -Uz compinit; compinit -u -D; source $SCRIPT; print ${_comps[credenza]}",
+    );
+    assert_eq!(registered, "_credenza\n");
     assert!(!Path::new("pwned").exists() && !home.path().join("pwned").exists(), "no name is run");
+}
+
+/// tcsh shows its list on a terminal only. This checks what the script makes tcsh ask, and that tcsh accepts the script.
+#[test]
+fn tcsh_completes_names_of_the_daemon() {
+    let (home, _server) = home_with_names();
+    for (line, expected) in COMPLETED.iter().filter(|(line, _)| !line.contains("--config")) {
+        let line = format!("credenza {}", line.trim_end_matches('|'));
+        let token = home.path().join("run/token").display().to_string();
+        let output = home.run(&["complete-line"], &[("COMMAND_LINE", &line), ("CREDENZA_TOKEN_FILE", &token)]);
+        let last = line.rsplit([' ', '=']).next().unwrap();
+        let names = output.stdout.lines().map(|name| name.trim_start_matches("--identity="));
+        let names: Vec<_> = names.filter(|name| name.starts_with(last)).collect();
+        // A list of tcsh cannot hold a name with white space.
+        assert_eq!(names.join(" "), expected.replace("$(touch pwned) a b ", ""), "{line}: {output:?}");
+    }
+    if !is_here("tcsh") && skip("tcsh is not installed") {
+        return;
+    }
+    let path = path_with_names(&home);
+    let registered = in_shell(&home, &["tcsh", "-f", "-c"], "tcsh", &path, "source $SCRIPT; complete credenza");
+    assert!(registered.contains("complete-line") && registered.contains("n/--config/f/"), "{registered}");
+}
+
+#[test]
+fn nushell_completes_names_of_the_daemon() {
+    if !is_here("nu") {
+        return;
+    }
+    let (home, _server) = home_with_names();
+    let path = path_with_names(&home);
+    for (line, expected) in COMPLETED.iter().filter(|(line, _)| !line.contains("--config")) {
+        let line = format!("credenza {}", line.trim_end_matches('|'));
+        let script = format!("source {}/nushell; {line}", home.path().display());
+        let file = home.write("line.nu", &script);
+        let ask = format!("nu --no-config-file --ide-complete {} {}", script.len(), file.display());
+        let found = in_shell(&home, &["sh", "-c"], "nushell", &path, &ask);
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        let names = found["completions"].as_array().unwrap().iter().filter_map(|name| name.as_str());
+        let mut names: Vec<_> = names.map(|name| name.replace("--identity=", "").replace('\'', "")).collect();
+        names.sort();
+        assert_eq!(names.join(" "), *expected, "{line}");
+    }
+    // This mode of nushell has no working directory.
+    let asked =
+        "nu --no-config-file -c 'source nushell; nu-complete credenza [credenza --config cred] | get value | to text'";
+    assert_eq!(in_shell(&home, &["sh", "-c"], "nushell", &path, asked), "credenza.toml\n");
+    assert!(!home.path().join("pwned").exists(), "no name is run");
 }

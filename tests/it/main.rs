@@ -28,6 +28,7 @@ mod profiles;
 mod resume;
 mod service_manager;
 mod sessions;
+mod setup;
 mod shells;
 mod sign_in;
 mod sso;

@@ -230,3 +230,78 @@ fn logout_ends_the_login_everywhere() {
         assert!(stage.run(&["logout", "--all"]).contains("there was no login"));
     }
 }
+
+/// A stage with three accounts and a login.
+fn stage_with_accounts() -> Stage {
+    let stage = Stage::new(&session("work"));
+    let portal = Arc::clone(&stage.portal);
+    stage.oidc.set(|state| {
+        state.issued = Some(Box::new(move |token| {
+            for (account, role) in [("111111111111", "Dev"), ("222222222222", "*"), ("333333333333", "Dev")] {
+                portal.allow(token, account, role);
+            }
+        }));
+    });
+    stage.portal.set(|state| {
+        let names = [("111111111111", "My dev (eu)"), ("222222222222", "prod"), ("333333333333", "my\u{1b}[2J dev")];
+        state.account_names = names.map(|(account, name)| (account.into(), name.into())).into();
+    });
+    stage.run(&["login", "--sso-session", "work", "--no-browser"]);
+    stage
+}
+
+#[test]
+fn lists_roles_of_a_login_as_profiles() {
+    let stage = stage_with_accounts();
+    let list = || stage.home.run(&["profiles", "--from-sso", "--session", "work"], &stage.variables());
+    let listed = list();
+    let (noted, listed) = (listed.stderr, listed.stdout);
+    for name in ["My-dev-eu-Dev", "my-2J-dev-Dev", "prod-Admin", "prod-Dev", "prod-ReadOnly"] {
+        assert!(listed.contains(&format!("[profile {name}]\n")), "{name}: {listed}");
+    }
+    assert!(noted.contains("5 new, 0 there already (of 5 roles in work); --write adds them to"), "{noted}");
+    assert!(
+        !listed.contains('\u{1b}')
+            && !fs::read_to_string(stage.home.path().join(".aws/config")).unwrap().contains("prod")
+    );
+    // The portal throttles more requests than one call repeats.
+    stage.portal.set(|state| state.throttled = 4);
+    assert_eq!(list().stdout, listed, "the same names each time");
+    let asked = stage.home.run(&["profiles", "--from-sso", "--write"], &stage.variables());
+    assert!(asked.code == Some(1) && asked.stderr.contains("there is no terminal to ask at"), "{asked:?}");
+}
+
+#[test]
+fn writes_roles_of_a_login_once() {
+    let stage = stage_with_accounts();
+    let before = fs::read_to_string(stage.home.path().join(".aws/config")).unwrap();
+    let written =
+        stage.run(&["profiles", "--from-sso", "--write", "--yes", "--template", "{role}", "--region", "eu-west-1"]);
+    assert!(written.contains("5 new"), "{written}");
+    let after = fs::read_to_string(stage.home.path().join(".aws/config")).unwrap();
+    assert!(after.starts_with(&before), "{after}");
+    for name in ["Dev-111111111111", "Dev-222222222222", "Dev-333333333333", "Admin", "ReadOnly"] {
+        assert!(after.contains(&format!("[profile {name}]\n# Written by credenza.\nsso_session = work\n")), "{after}");
+    }
+    assert_eq!(after.matches("region = eu-west-1").count(), 5 + 1);
+    let again = stage.run(&["profiles", "--from-sso", "--write", "--yes"]);
+    assert!(again.contains("0 new, 5 there already"), "{again}");
+    assert_eq!(fs::read_to_string(stage.home.path().join(".aws/config")).unwrap(), after);
+    let got = stage.home.run(&["get", "--profile", "Dev-333333333333"], &stage.variables());
+    assert!(got.stdout.contains("ASIA333333333333Dev"), "{}", got.stderr);
+}
+
+#[test]
+fn explains_what_is_missing_for_a_list_of_roles() {
+    let stage = Stage::new(&(session("work") + &session("play")));
+    let fails = |arguments: &[&str]| {
+        let ended = stage.home.run(&[&["profiles", "--from-sso"], arguments].concat(), &stage.variables());
+        assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+        ended.stderr
+    };
+    assert!(fails(&[]).contains("several SSO sessions; add --session with one of play, work"));
+    assert!(fails(&["--session", "wrok"]).contains("did you mean work?"));
+    assert!(fails(&["--session", "work"]).contains("credenza login --sso-session work"));
+    assert!(fails(&["--template", "{rol}"]).contains("did you mean role?"));
+    assert!(fails(&["--yes"]).contains("--write"));
+}

@@ -10,6 +10,9 @@ use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
 use crate::config::value;
 
+/// The heading of the options that concern neither sources nor the daemon.
+const SHARED: &str = "Configuration and logs";
+
 const EXAMPLES: &str = "\
 Examples:
   credenza                                        serve the AWS credentials found on this host
@@ -35,16 +38,16 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Subcommand>,
 
     /// Read only this credenza.toml
-    #[arg(long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path)]
+    #[arg(help_heading = SHARED, long, env = "CREDENZA_CONFIG", value_name = "FILE", value_parser = value::path)]
     pub(crate) config: Option<PathBuf>,
 
     /// Write logs as text or as one JSON object a line
-    #[arg(long, env = "CREDENZA_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(help_heading = SHARED, long, env = "CREDENZA_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(value_enum, default_value_t, hide_possible_values = true)]
     pub(crate) log_format: LogFormat,
 
     /// Log level: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [default: RUST_LOG, else info]
-    #[arg(long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level)]
+    #[arg(help_heading = SHARED, long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level)]
     pub(crate) log_level: Option<Targets>,
 
     #[command(flatten)]

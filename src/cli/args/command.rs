@@ -1,12 +1,12 @@
 //! The parsed commands.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use clap_complete::Shell;
 
+use crate::cli::args::completions::CompletionShell;
+use crate::cli::args::manual::ManualRequest;
 use crate::cli::args::options;
 use crate::cli::args::values::{ArgumentValues, argument_name};
 use crate::cli::command_options::PolicyOptions;
@@ -17,6 +17,8 @@ use crate::cli::find_identity::IdentityChoice;
 use crate::cli::login::LoginRequest;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
+use crate::cli::profiles::from_sso::FromSsoRequest;
+use crate::cli::setup::SetupRequest;
 use crate::cli::shell_init::InitShell;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
@@ -52,6 +54,8 @@ pub(crate) enum Command {
     Profiles {
         json: bool,
     },
+    ProfilesFromSso(FromSsoRequest),
+    Setup(SetupRequest),
     Status {
         ready: bool,
         json: bool,
@@ -63,8 +67,8 @@ pub(crate) enum Command {
     /// Ends the logins that the request names.
     Logout(LoginRequest),
     Control(ControlCommand),
-    Completions(Shell),
-    Manual(PathBuf),
+    Completions(CompletionShell),
+    Manual(ManualRequest),
 }
 
 /// The request of `exec`.
@@ -101,6 +105,8 @@ impl Command {
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
             Self::Profiles { .. } => ("profiles", options::SERVER),
+            Self::ProfilesFromSso(_) => ("profiles --from-sso", options::UNUSED_BY_FROM_SSO),
+            Self::Setup(_) => ("setup profile", options::UNUSED_BY_SETUP),
             Self::Control(command) => (command.name(), options::UNUSED_BY_CONTROL),
             Self::Serve | Self::Check { .. } | Self::ShellInit(_) | Self::Completions(_) | Self::Manual(_) => {
                 return Ok(());

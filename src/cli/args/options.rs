@@ -51,6 +51,15 @@ pub(crate) const UNUSED_BY_CONTROL: &[&[&str]] = &[
     &["listen", "allow_remote", "token_group", "auth_token", "auth_token_file"],
 ];
 
+pub(crate) const UNUSED_BY_FROM_SSO: &[&[&str]] = &[KEYS, &["profile"], SERVER[0], CONTROL_SOCKET];
+
+/// The flags that `setup profile` does not use: a line of a profile holds no secret.
+pub(crate) const UNUSED_BY_SETUP: &[&[&str]] = &[
+    KEYS,
+    &["serve_profiles", "listen", "allow_remote", "token_group", "auth_token", "auth_token_file"],
+    CONTROL_SOCKET,
+];
+
 /// The control socket, for `serve` and the commands that ask a daemon.
 const CONTROL_SOCKET: &[&str] = &["control_socket"];
 

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap_complete::Shell;
 
+use crate::cli::args::completions::CompletionShell;
 use crate::cli::args::console::ConsoleArguments;
 use crate::cli::args::control::{
     GrantArguments, JsonArguments, MfaArguments, RevokeArguments, TokenSubcommand, UseArguments, WhoamiArguments,
 };
+use crate::cli::args::help::HelpArguments;
+use crate::cli::args::manual::ManualArguments;
+use crate::cli::args::setup::{FromSsoArguments, SetupSubcommand};
 use crate::cli::command_options::{NameOptions, PolicyOptions, RoleOptions, fail_within, lifetime};
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::output::formats::{OutputFormat, ShellDialect};
@@ -201,12 +204,28 @@ than AWS are verified only at an STS that is configured for them.")]
     #[command(after_help = "\
 Examples:
   credenza profiles
-  credenza profiles --config-file ./config --json | jq '.profiles.dev'")]
+  credenza profiles --config-file ./config --json | jq '.profiles.dev'
+  credenza profiles --from-sso
+  credenza profiles --from-sso --session work --template '{account_name}-{role}' --write
+--from-sso lists every account and role of a login at IAM Identity Center as new profiles. --write adds them to the config \
+file; what stands there stays as it is, and a role that has a profile gets no second one.")]
     Profiles {
         /// Print all properties as JSON: {"profiles": {NAME: {PROPERTY: VALUE}}}
-        #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new())]
+        #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new(), conflicts_with = "from_sso")]
         json: bool,
+
+        #[command(flatten)]
+        from_sso: FromSsoArguments,
     },
+
+    /// Prepare other programs for Credenza
+    #[command(
+        subcommand,
+        after_help = "\
+Example:
+  credenza setup profile ide --identity dev"
+    )]
+    Setup(SetupSubcommand),
 
     /// Show the identities of a running daemon, their sources and expirations
     #[command(after_help = "\
@@ -381,13 +400,38 @@ exported as keys, which expire and are not renewed. `cz` alone asks for a name, 
 
     /// Print a completion script for a shell
     #[command(after_help = "\
-Example:
-  credenza completions bash > ~/.local/share/bash-completion/completions/credenza")]
+Examples:
+  credenza completions bash > ~/.local/share/bash-completion/completions/credenza
+  credenza completions zsh > ~/.zfunc/_credenza          a folder of $fpath
+  credenza completions fish > ~/.config/fish/completions/credenza.fish
+  credenza completions nushell > ~/.config/nushell/autoload/credenza.nu
+  credenza completions tcsh >> ~/.tcshrc
+bash, zsh, fish, nushell and tcsh ask the program, which offers the names of the running daemon and of your files, too.")]
     Completions {
         /// The shell
         #[arg(value_enum)]
-        shell: Shell,
+        shell: CompletionShell,
     },
+
+    /// Print the words that continue a command line, for completion scripts
+    #[command(hide = true)]
+    Complete {
+        /// The words after the name of the program; the last one is completed
+        #[arg(last = true, num_args = 0.., value_name = "WORDS")]
+        words: Vec<OsString>,
+    },
+
+    /// Print the words that continue the line in COMMAND_LINE, as tcsh asks
+    #[command(hide = true)]
+    CompleteLine,
+
+    /// Print the manual page of credenza or of a command, or write all of them
+    #[command(after_help = "\
+Examples:
+  credenza man | man -l -
+  credenza man exec | man -l -
+  credenza man --dir ~/.local/share/man/man1")]
+    Man(ManualArguments),
 
     /// Write the manual pages into a folder
     #[command(hide = true)]
@@ -396,4 +440,12 @@ Example:
         #[arg(value_name = "FOLDER")]
         folder: PathBuf,
     },
+
+    /// Print the help of a command
+    #[command(after_help = "\
+Examples:
+  credenza help exec
+  credenza help token rotate
+  credenza help --all serve")]
+    Help(HelpArguments),
 }

@@ -1,8 +1,9 @@
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use crate::cli::args::completions::CompletionShell;
 use clap::ArgAction;
-use clap_complete::Shell;
 
 use crate::cli::args::*;
 use crate::cli::command_options::PolicyOptions;
@@ -140,7 +141,7 @@ fn parses_every_command() {
         ("status --json", Command::Status { ready: false, json: true, watch: false }),
         ("status --fail-within 30m", Command::StatusWarnings(Duration::from_secs(1800))),
         ("status --watch --json", Command::Status { ready: false, json: true, watch: true }),
-        ("completions zsh", Command::Completions(Shell::Zsh)),
+        ("completions zsh", Command::Completions(CompletionShell::Zsh)),
     ] {
         assert_eq!(valid(line).command, expected, "{line}");
     }
@@ -441,4 +442,44 @@ fn no_flag_reads_the_list_of_own_variables() {
         commands.iter().flat_map(|command| command.get_arguments()).filter_map(clap::Arg::get_env).collect();
     assert!(read.contains(&"CREDENZA_LISTEN".as_ref()) && read.contains(&"CREDENZA_FORMAT".as_ref()));
     assert!(!read.contains(&"CREDENZA_SET".as_ref()));
+}
+
+fn printed(line: &str) -> String {
+    let arguments = std::iter::once("credenza").chain(line.split_whitespace());
+    let error = parse(arguments, &mut &b""[..]).unwrap_err();
+    assert_eq!(error.exit_code(), 0, "{line}: {error}");
+    error.to_string()
+}
+
+#[test]
+fn help_shows_what_belongs_to_the_command() {
+    fn visit(command: &clap::Command, path: &str, seen: &mut usize) {
+        for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let path = format!("{path} {}", subcommand.get_name());
+            let short = printed(&format!("{path} --help"));
+            assert!(short.contains("Example"), "{path}: {short}");
+            assert!(short.contains(&format!("credenza{path} --help-all")), "{path}: {short}");
+            for shared in ["--secret-access-key", "--token-group", "--log-format ", "--imds-listen"] {
+                assert!(!short.contains(shared), "{path} shows {shared}");
+                assert!(printed(&format!("{path} --help-all")).contains(shared), "{path} hides {shared}");
+            }
+            *seen += 1;
+            visit(subcommand, &path, seen);
+        }
+    }
+    let mut command = command();
+    command.build();
+    let mut seen = 0;
+    visit(&command, "", &mut seen);
+    assert!(seen > 20, "{seen}");
+    assert!(!printed("--help").contains("--token-group") && printed("--help-all").contains("--token-group"));
+}
+
+#[test]
+fn help_command_prints_help() {
+    assert_eq!(printed("help"), printed("--help"));
+    assert_eq!(printed("help exec"), printed("exec --help"));
+    assert_eq!(printed("help --all token rotate"), printed("token rotate --help-all"));
+    assert!(run("help exce", "").unwrap_err().contains("'exec'"));
+    assert!(run("help exec -- --", "").unwrap_err().contains("takes the name of a command"));
 }

@@ -90,7 +90,9 @@ impl ControlRefusal {
         // The message may quote foreign text, such as the name of a profile.
         let message: Vec<String> = message.lines().map(|line| Escaped(line).to_string()).collect();
         let message = message.join("\n");
-        CommandError::new(format!("{request}: {message} ({} {})", status.as_u16(), Escaped(code)))
+        let is_unknown_name = matches!(&**code, "UnknownName" | "IdentityNotFound");
+        let error = CommandError::new(format!("{request}: {message} ({} {})", status.as_u16(), Escaped(code)));
+        if is_unknown_name { error.of_unknown_name() } else { error }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::cli::control::ControlInputs;
 use crate::cli::control::client::{ControlRequest, ask};
 use crate::cli::control::grants::ListedGrant;
-use crate::cli::find_identity::profile_names;
+use crate::cli::find_identity::{profile_names, sso_session_names};
 use crate::shared_config::locate::NamedPaths;
 
 /// The maximum time for names: a user waits for them at the prompt.
@@ -26,6 +26,10 @@ pub(crate) enum NameKind {
     Grants,
     /// The identities of the running daemon and of credenza.toml, and the profiles of the shared files
     Targets,
+    /// The profiles of the shared files
+    Profiles,
+    /// The SSO sessions of the config file
+    SsoSessions,
 }
 
 /// Returns the names, one a line. Without an answer of a daemon there are only those of files.
@@ -36,7 +40,13 @@ pub(crate) async fn complete_names(inputs: &ControlInputs, kind: NameKind) -> St
 /// Returns the names in their order.
 pub(crate) async fn names(inputs: &ControlInputs, kind: NameKind) -> BTreeSet<String> {
     match kind {
-        NameKind::Identities => status_names(inputs, "identities").await,
+        NameKind::Identities => {
+            let served = status_names(inputs, "identities").await;
+            // Without a file there is only `default`, which needs no completion.
+            if served.is_empty() && inputs.config.file.is_some() { configured_identities(inputs) } else { served }
+        }
+        NameKind::Profiles => profile_names(&inputs.context, &NamedPaths::default()).await.into_iter().collect(),
+        NameKind::SsoSessions => sso_session_names(&inputs.context, &NamedPaths::default()).await.into_iter().collect(),
         NameKind::Clients => {
             let configured = inputs.config.clients.iter().flatten().map(|(name, _)| name.to_string());
             status_names(inputs, "clients").await.into_iter().chain(configured).collect()
@@ -46,12 +56,16 @@ pub(crate) async fn names(inputs: &ControlInputs, kind: NameKind) -> BTreeSet<St
             grants.unwrap_or_default().into_iter().map(|grant| grant.name.into()).collect()
         }
         NameKind::Targets => {
-            let configured = inputs.config.identities.keys().map(|name| name.as_str().to_owned());
+            let configured = configured_identities(inputs);
             let profiles = profile_names(&inputs.context, &NamedPaths::default()).await;
             let daemons = tokio::time::timeout(TIMEOUT / 2, status_names(inputs, "identities")).await;
             daemons.unwrap_or_default().into_iter().chain(configured).chain(profiles).collect()
         }
     }
+}
+
+fn configured_identities(inputs: &ControlInputs) -> BTreeSet<String> {
+    inputs.config.identities.keys().map(|name| name.as_str().to_owned()).collect()
 }
 
 async fn status_names(inputs: &ControlInputs, key: &str) -> BTreeSet<String> {

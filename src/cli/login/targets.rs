@@ -8,6 +8,7 @@ use crate::cli::login::LoginRequest;
 use crate::context::Context;
 use crate::login::sso::session::SsoSession;
 use crate::model::error::SourceError;
+use crate::model::nearest::did_you_mean;
 use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
@@ -67,10 +68,12 @@ pub(crate) async fn find(
         LoginTarget::Profile(name) => only(shared.session_of(name)?, Some(name)),
         LoginTarget::Session(name) => {
             let section = shared.files().sso_session(name).ok_or_else(|| {
+                let similar = did_you_mean(name, shared.files().sso_sessions().map(Section::name));
                 CommandError::new(format!(
-                    "there is no [sso-session {}] in {}; {}",
+                    "there is no [sso-session {}] in {}; {}{}",
                     Escaped(name),
                     shared.paths(),
+                    before(similar),
                     shared.suggestion()
                 ))
             })?;
@@ -130,8 +133,9 @@ impl SharedFilePair {
         let (name_text, suggestion) = (Escaped(name), self.suggestion());
         let Some(profile) = self.files().profile(name) else {
             return Err(CommandError::new(format!(
-                "there is no profile {name_text} in {}; {suggestion}",
-                self.paths()
+                "there is no profile {name_text} in {}; {}{suggestion}",
+                self.paths(),
+                before(did_you_mean(name, self.files().profiles()))
             )));
         };
         let session = SsoSession::of_profile(self.files(), profile).map_err(CommandError::new)?;
@@ -195,6 +199,11 @@ impl SharedFilePair {
         }
         format!("run one of: {}", commands.join(", "))
     }
+}
+
+/// Returns the hint as text before another one.
+fn before(hint: Option<String>) -> String {
+    hint.map(|hint| format!("{hint} ")).unwrap_or_default()
 }
 
 fn uses(profile: &Section, session: &SsoSession) -> bool {

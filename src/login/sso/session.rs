@@ -9,6 +9,7 @@ use std::fmt;
 use crate::aws::endpoint::check_region;
 use crate::model::error::SourceError;
 use crate::model::location::Location;
+use crate::model::nearest::did_you_mean;
 use crate::model::text::{Escaped, Quoted, usable};
 use crate::shared_config::SharedConfig;
 use crate::shared_config::section::{Property, Section};
@@ -190,10 +191,12 @@ impl fmt::Display for SsoSession {
 
 /// Returns the hint for a missing section: the reason why it is ignored, or how to add it.
 pub(crate) fn missing_section_hint(files: &SharedConfig, name: &str) -> String {
-    match files.ignored_section(name) {
-        Some(ignored) => ignored.to_string(),
-        None => "add it (aws configure sso-session), or correct the name".into(),
-    }
+    const ADD: &str = "add it (aws configure sso-session), or correct the name";
+    let ignored = files.ignored_section(name).map(ToString::to_string);
+    ignored.unwrap_or_else(|| match did_you_mean(name, files.sso_sessions().map(Section::name)) {
+        Some(hint) => format!("{hint} Else {ADD}"),
+        None => ADD.into(),
+    })
 }
 
 /// Returns a property of the section, unless it is empty.

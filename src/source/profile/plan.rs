@@ -14,6 +14,7 @@ use crate::aws::arn::{REWRITE_ACCOUNT_ID, is_account_id, wrong_account_id};
 use crate::login::sso::session::SsoSession;
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::location::Location;
+use crate::model::nearest::did_you_mean;
 use crate::model::text::{Escaped, Quoted, usable};
 use crate::shared_config::section::{Property, Section};
 use crate::shared_config::{SharedConfig, SharedFile};
@@ -190,9 +191,8 @@ impl<'a> Planner<'a> {
         let error = |message: &str| error_at(at, section, format!("{message}: {}", path()));
         let Some(source) = self.files.profile(name) else {
             // The error is unsettled: another program may be writing the file, and may yet add the profile.
-            let ignored = self.files.ignored_section(name).map(ToString::to_string);
             let error = error("source_profile names a profile that is in neither file")
-                .with_hint(ignored.unwrap_or_else(|| LIST_PROFILES.into()));
+                .with_hint(missing_hint(self.files, name));
             return Err(SourceError { kind: ErrorKind::Unsettled, ..error });
         };
         if name == section.name() {
@@ -290,6 +290,15 @@ const CONFIGURE_SSO: &str = "`aws configure sso` writes all of them";
 
 /// The hint for an unknown profile.
 pub(crate) const LIST_PROFILES: &str = "`credenza profiles` lists all profiles";
+
+/// Returns the hint for a missing profile: the reason why its section is ignored, or a similar name.
+pub(crate) fn missing_hint(files: &SharedConfig, name: &str) -> String {
+    let ignored = files.ignored_section(name).map(ToString::to_string);
+    ignored.unwrap_or_else(|| match did_you_mean(name, files.profiles()) {
+        Some(hint) => format!("{hint} {LIST_PROFILES}"),
+        None => LIST_PROFILES.into(),
+    })
+}
 
 /// Returns a value that is not blank, with its property.
 pub(crate) fn value<'s>(section: &'s Section, name: &str) -> Option<(&'s str, &'s Property)> {
