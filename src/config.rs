@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod profiles;
 pub(crate) mod roles;
 pub(crate) mod schema;
+mod secrets;
 pub(crate) mod server;
 pub(crate) mod sources;
 pub(crate) mod syntax;
@@ -59,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) trusted_files: TrustedFiles,
     /// The file that was read.
     pub(crate) file: Option<Box<Path>>,
+    /// The warning that other users may read the secrets in the file.
+    pub(crate) open_secrets: Option<String>,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -197,7 +200,7 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, warnings };
+    let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, open_secrets: None, warnings };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

@@ -22,7 +22,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::arguments::Arguments;
-use crate::cli::args::command::{Command, ExecRequest, login_target};
+use crate::cli::args::command::{Command, ExecRequest, StatusRequest, login_target};
 use crate::cli::args::sources::{sources, token};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::args::values::{ArgumentValues, argument_name};
@@ -33,6 +33,7 @@ use crate::cli::find_identity::IdentityChoice;
 use crate::cli::logging::LogFormat;
 use crate::cli::login::LoginRequest;
 use crate::cli::output::formats::ShellDialect;
+use crate::cli::terminal::{ColorChoice, Verbosity};
 use crate::config::Overrides;
 use crate::model::identity_name::IdentityName;
 use crate::source::spec::RoleSpec;
@@ -46,6 +47,8 @@ pub(crate) struct Invocation {
     pub(crate) log_format: LogFormat,
     /// The log level. `None` if neither `--log-level` nor its variable is set.
     pub(crate) log_level: Option<Targets>,
+    pub(crate) verbosity: Verbosity,
+    pub(crate) color: ColorChoice,
     pub(crate) overrides: Overrides,
     pub(crate) warnings: Vec<String>,
 }
@@ -91,6 +94,17 @@ fn command() -> clap::Command {
         command.mut_args(adapt).mut_subcommands(adapt_all)
     }
     Arguments::command().mut_args(|arg| adapt(arg).global(true)).mut_subcommands(adapt_all)
+}
+
+/// Returns how much the command says. A flag takes precedence over a variable.
+fn verbosity(quiet: bool, verbose: bool, matches: &ArgMatches) -> Verbosity {
+    let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (quiet, verbose) {
+        (true, true) if is_flag("verbose") => Verbosity::Verbose,
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    }
 }
 
 /// Returns the identity that a command names.
@@ -176,9 +190,11 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
             })
         }
         Some(Subcommand::Check) => Command::Check,
-        Some(Subcommand::Profiles { json }) => Command::Profiles { json },
+        Some(Subcommand::Profiles { json, strict }) => Command::Profiles { json, strict },
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
-        Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },
+        Some(Subcommand::Status { name, ready, json, watch, .. }) => {
+            Command::Status(StatusRequest { name, ready, json, watch })
+        }
         Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(LoginRequest {
             target: login_target("login", sso_session, all, arguments.sources.profile.clone(), matches)?,
             open_browser: !no_browser,
@@ -240,6 +256,8 @@ fn invocation(arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Read) 
         config: arguments.config,
         log_format: arguments.log_format,
         log_level: arguments.log_level,
+        verbosity: verbosity(arguments.quiet, arguments.verbose, matches),
+        color: arguments.color,
         overrides,
         warnings: values.warnings,
     })

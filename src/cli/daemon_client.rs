@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
+use crate::os::progress::Progress;
 
 /// Sends requests with the auth token to a daemon, after a check that the daemon owns the listener.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct DaemonClient {
     tokens: Vec<KnownToken>,
     /// The position of the token that was used last.
     used: AtomicUsize,
+    progress: Progress,
 }
 
 /// An error response of the daemon.
@@ -70,7 +72,12 @@ impl DaemonClient {
     /// If the auth token cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
         let tokens = known_tokens(server, context)?;
-        Ok(Self { address: address(&server.listen, &context.environment), tokens, used: AtomicUsize::new(0) })
+        Ok(Self {
+            address: address(&server.listen, &context.environment),
+            tokens,
+            used: AtomicUsize::new(0),
+            progress: context.progress.clone(),
+        })
     }
 
     /// Returns the file of the token that was used last, if it is in a file.
@@ -144,7 +151,8 @@ impl DaemonClient {
             let stream = connect(&self.address, token).await?;
             Ok(request(stream, &self.address, path, Some(&token.token)).await?)
         };
-        with_timeout(&self.address, exchange).await
+        let whom = || format!("the daemon at {}", self.address);
+        self.progress.asking(whom, with_timeout(&self.address, exchange)).await
     }
 
     fn refuses_token(&self) -> CommandError {
@@ -196,6 +204,7 @@ mod tests {
             address: listen_address("127.0.0.1:1").unwrap(),
             tokens: vec![token],
             used: AtomicUsize::new(0),
+            progress: Progress::default(),
         };
         let DaemonClientError::ForeignListener(foreign) = foreign_listener(&client.address, 8, &client.tokens[0])
         else {

@@ -64,7 +64,26 @@ pub struct LoginEnd {
     pub remedy: Box<str>,
 }
 
+/// The notice for keys for which [`Credentials::lacks_session_token`] is true.
+pub(crate) const LACKS_SESSION_TOKEN: &str =
+    "the access key id is that of a temporary key pair (ASIA…), and there is no session token: AWS will refuse the keys; add \
+     the session token that was issued with them";
+
+/// The length of an access key id of AWS.
+const AWS_KEY_ID_LEN: usize = 20;
+
 impl Credentials {
+    /// Returns true if the access key id is a temporary one of AWS and the session token is missing. Keys of another store
+    /// may look the same.
+    ///
+    /// The prefixes are in the IAM User Guide, "Understanding unique ID prefixes".
+    #[must_use]
+    pub(crate) fn lacks_session_token(&self) -> bool {
+        let id = &*self.access_key_id;
+        let is_aws = id.len() == AWS_KEY_ID_LEN && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        is_aws && id.starts_with("ASIA") && self.session_token.is_none() && self.endpoint.is_none()
+    }
+
     /// Makes a long-lived key pair without the other parts. Surrounding white space is removed.
     ///
     /// # Errors

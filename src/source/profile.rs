@@ -6,6 +6,7 @@ pub(crate) mod dependencies;
 pub(crate) mod files;
 pub(crate) mod plan;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -262,7 +263,7 @@ pub(crate) fn describe<'f>(
     files: &'f SharedConfig,
     trusted: PropertyTrust<'f>,
     failure: &'f dyn Fn(&Section, &ProfileLink) -> Option<String>,
-) -> impl Iterator<Item = (&'f Section, String)> {
+) -> impl Iterator<Item = (&'f Section, ProfileDescription)> {
     let mut depths = Depths::new(files);
     files.profiles().filter_map(|name| files.profile(name)).map(move |section| {
         let planned = match depths.is_too_long(section) {
@@ -297,14 +298,43 @@ pub(crate) fn failure(
 fn description(
     planned: Result<Option<ProfileLink>, SourceError>,
     failure: impl Fn(&ProfileLink) -> Option<String>,
-) -> String {
+) -> ProfileDescription {
     match planned {
         Ok(Some(link)) => match failure(&link) {
-            Some(reason) => format!("fails: {reason}"),
-            None => link.to_string(),
+            Some(reason) => ProfileDescription::Fails(reason),
+            None => ProfileDescription::Method(link.to_string()),
         },
-        Ok(None) => "no credentials".into(),
-        Err(error) => format!("wrong: {error}"),
+        Ok(None) => ProfileDescription::NoCredentials,
+        Err(error) => ProfileDescription::Wrong(error),
+    }
+}
+
+/// The way in which a profile gets credentials, or the reason why it gets none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProfileDescription {
+    Method(String),
+    NoCredentials,
+    /// A setting is wrong.
+    Wrong(SourceError),
+    /// The settings are right, and give no credentials now.
+    Fails(String),
+}
+
+impl ProfileDescription {
+    /// Returns true if the profile says how it gets credentials, and gets none.
+    pub(crate) fn is_failing(&self) -> bool {
+        matches!(self, Self::Wrong(_) | Self::Fails(_))
+    }
+}
+
+impl fmt::Display for ProfileDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method(method) => f.write_str(method),
+            Self::NoCredentials => f.write_str("no credentials"),
+            Self::Wrong(error) => write!(f, "wrong: {error}"),
+            Self::Fails(reason) => write!(f, "fails: {reason}"),
+        }
     }
 }
 

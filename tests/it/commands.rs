@@ -80,10 +80,10 @@ fn exits_2_for_usage_and_78_for_configuration_errors() {
         (&["get", "--identity", "other", "--url", "http://a:hush@b"], 2, &["--identity"]),
         (&["exec", "ls", "-l"], 2, &["-l"]),
         (&["exec", "ls", "x"], 2, &["write the command after --"]),
-        (&["check", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
+        (&["check", "-v", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
         (&["serve", "--config", "absent.toml"], 78, &["absent.toml"]),
         (&["serve", "--listen", "0.0.0.0:0"], 2, &["--allow-remote"]),
-        (&["check", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
+        (&["check", "-v", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
         (&["get", "--identity", "nobody"], 1, &["nobody", "default"]),
     ];
     for (arguments, code, words) in table {
@@ -103,14 +103,14 @@ fn check_explains_sources_and_exits_1_without_credentials() {
         ".aws/credentials",
         format!("{}{}", keys_file("AKIAFILE"), "[role]\nrole_arn = arn:x\nsource_profile = gone\n"),
     );
-    let good = home.run(&["check"], &[]);
+    let good = home.run(&["check", "-v"], &[]);
     assert_eq!(good.code, Some(0), "{good:?}");
     for line in
         ["environment  not configured", "profile      found  ← wins", "imds         not configured", "=> AKIAFILE"]
     {
         assert!(good.stdout.contains(line), "{line}: {}", good.stdout);
     }
-    let bad = home.run(&["check", "--profile", "role"], &[]);
+    let bad = home.run(&["check", "-v", "--profile", "role"], &[]);
     assert_eq!(bad.code, Some(1));
     assert!(bad.stdout.contains("source_profile names a profile that is in neither file: role → gone"), "{bad:?}");
     assert!(!format!("{good:?}{bad:?}").contains(HUSH));

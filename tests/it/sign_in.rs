@@ -136,7 +136,7 @@ fn reports_required_login_with_location_and_command() {
     stage.signin.set(|state| state.refresh_tokens.clear());
     stage.logged_in("ASIA0", -60);
     says(remedy, "the sign-in session arn:aws:iam::123456789012:user/me has expired (ended 20");
-    let check = stage.run(&["check", "--profile", "dev"], &[]);
+    let check = stage.run(&["check", "-v", "--profile", "dev"], &[]);
     assert!(check.code == Some(1) && format!("{}{}", check.stdout, check.stderr).contains(remedy), "{check:?}");
 }
 

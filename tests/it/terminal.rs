@@ -143,7 +143,7 @@ fn reads_the_mfa_code_without_echo() {
 
 #[test]
 fn restores_the_terminal_after_an_interrupt() {
-    for arguments in [GET, EXEC, &["check", "--profile", "dev"]] {
+    for arguments in [GET, EXEC, &["check", "-v", "--profile", "dev"]] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
         screen.wait_for(QUESTION);

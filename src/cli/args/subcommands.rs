@@ -152,6 +152,8 @@ sessions may call neither IAM nor STS), and anything else is refused."
 Examples:
   credenza check
   credenza check --profile dev
+  credenza check -v                     every source of every identity, and each link of a chain
+It prints a line for each identity, failures first, and explains those that fail.
 Exit codes: 0 every identity can be served, 1 an identity cannot, 78 the configuration has an error. An identity with \
 eager = false may be unconfigured.")]
     Check,
@@ -160,17 +162,23 @@ eager = false may be unconfigured.")]
     #[command(after_help = "\
 Examples:
   credenza profiles
+  credenza profiles --strict -q         only the profiles that fail; exit with 1 if any does
   credenza profiles --config-file ./config --json | jq '.profiles.dev'")]
     Profiles {
         /// Print all properties as JSON: {"profiles": {NAME: {PROPERTY: VALUE}}}
         #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new())]
         json: bool,
+
+        /// Exit with 1 if any profile fails
+        #[arg(long, env = "CREDENZA_STRICT", value_parser = BoolishValueParser::new())]
+        strict: bool,
     },
 
     /// Show the identities of a running daemon, their sources and expirations
     #[command(after_help = "\
 Examples:
   credenza status
+  credenza status prod                  all about one identity; -v for all of them
   credenza status --ready || echo not yet
   credenza status --watch
   credenza status --fail-within 1h || mail -s credentials ops
@@ -178,6 +186,10 @@ Examples:
 It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file. If \
 there are [clients], or with --control-socket, it asks the control socket, which shows grants as well.")]
     Status {
+        /// Show the details of this identity alone
+        #[arg(value_name = "NAME", value_parser = value::identity, conflicts_with_all = ["ready", "fail_within"])]
+        name: Option<IdentityName>,
+
         /// Print nothing; exit with 0 if every eager identity is ready, else with 1; needs no token
         #[arg(long, env = "CREDENZA_READY", value_parser = BoolishValueParser::new())]
         ready: bool,
