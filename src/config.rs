@@ -200,7 +200,18 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     let is_alone = identities.is_empty() && profiles.is_none();
     let mut warnings = ensure_default(&mut identities, is_alone, defaults, sources, overrides.region.as_deref());
     warnings.extend(imds::unused_overrides(imds.as_ref(), overrides));
-    let config = Config { server, imds, identities, defaults, profiles, clients, trusted_files, file: None, open_secrets: None, warnings };
+    let config = Config {
+        server,
+        imds,
+        identities,
+        defaults,
+        profiles,
+        clients,
+        trusted_files,
+        file: None,
+        open_secrets: None,
+        warnings,
+    };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

@@ -233,11 +233,7 @@ pub(crate) async fn dispatch_control(
     Ok(code)
 }
 
-async fn show_status(
-    inputs: &ControlInputs,
-    request: &StatusRequest,
-    view: View,
-) -> Result<ExitCode, CommandError> {
+async fn show_status(inputs: &ControlInputs, request: &StatusRequest, view: View) -> Result<ExitCode, CommandError> {
     let StatusRequest { name, ready, json, watch } = request;
     if *ready {
         let ready =

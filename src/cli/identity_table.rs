@@ -137,8 +137,7 @@ fn bar(left: f64) -> String {
 pub(crate) fn render(rows: &mut [Row], screen: Screen) -> String {
     rows.sort_by_key(|row| row.rank);
     let Some((columns, has_bar)) = layout(rows, screen.width) else { return stacked(rows, screen) };
-    let is_shown = |column: &Column| rows.iter().any(|row| !row.cell(*column, false).is_empty());
-    let columns: Vec<Column> = columns.iter().copied().filter(is_shown).collect();
+    let columns: Vec<Column> = columns.iter().copied().filter(|column| is_used(rows, *column)).collect();
     let widths: Vec<usize> = columns.iter().map(|column| column_width(rows, *column, has_bar, screen.width)).collect();
     let mut text = String::new();
     let header = columns.iter().zip(&widths).map(|(column, width)| padded(title(*column), *width));
@@ -159,7 +158,8 @@ fn write_row(text: &mut String, row: &Row, columns: &[Column], widths: &[usize],
     }
     let (mut line, mut used) = (String::new(), 0);
     for (column, columns_of) in columns.iter().zip(widths) {
-        if row.problem.is_some() && !matches!(column, Name | State | Expires) {
+        let is_before = matches!(column, Name | State) || *column == Expires && !row.expires.is_empty();
+        if row.problem.is_some() && !is_before {
             break;
         }
         let cell = match column {
@@ -171,11 +171,9 @@ fn write_row(text: &mut String, row: &Row, columns: &[Column], widths: &[usize],
             other => row.cell(*other, has_bar),
         };
         let tone = match column {
-            Name | Source => Tone::Plain,
             State => row.rank.tone(),
             Expires if row.needs_attention() => row.rank.tone(),
-            Expires => Tone::Plain,
-            Key | Refresh => Tone::Plain,
+            Name | Source | Expires | Key | Refresh => Tone::Plain,
         };
         let padding = " ".repeat(columns_of.saturating_sub(width(&cell)));
         line += &format!("{}{padding}{GAP}", screen.paint(tone, &cell));
@@ -234,7 +232,7 @@ fn column_width(rows: &[Row], column: Column, has_bar: bool, columns: Option<usi
     let shown = rows.iter().filter(|row| row.problem.is_none() || matches!(column, Name | State | Expires));
     let widest = shown.map(|row| width(&row.cell(column, has_bar))).chain([width(title(column))]).max();
     let widest = widest.unwrap_or_default();
-    if rows.iter().all(|row| row.cell(column, false).is_empty()) {
+    if !is_used(rows, column) {
         return 0;
     }
     match (column, columns) {
@@ -242,6 +240,12 @@ fn column_width(rows: &[Row], column: Column, has_bar: bool, columns: Option<usi
         (Name, Some(columns)) => widest.min(MIN_NAME_WIDTH.max(columns / 4)),
         _ => widest,
     }
+}
+
+/// Returns true if a row shows something in this column.
+fn is_used(rows: &[Row], column: Column) -> bool {
+    let is_beside = |row: &&Row| row.problem.is_none() || matches!(column, Name | State | Expires);
+    rows.iter().filter(is_beside).any(|row| !row.cell(column, false).is_empty())
 }
 
 fn title(column: Column) -> &'static str {
@@ -264,7 +268,8 @@ fn stacked(rows: &[Row], screen: Screen) -> String {
             text += &format!("{line}\n");
         }
         let problem = row.problem.as_ref().map(|problem| problem.text.as_str());
-        for part in [Some(&*row.state), Some(&*row.expires).filter(|part| !part.is_empty()), problem].into_iter().flatten()
+        for part in
+            [Some(&*row.state), Some(&*row.expires).filter(|part| !part.is_empty()), problem].into_iter().flatten()
         {
             for line in wrap(part, columns.saturating_sub(2)) {
                 text += &format!("  {}\n", screen.paint(row.rank.tone(), &line));

@@ -71,7 +71,8 @@ pub(crate) fn text(document: &Value, view: StatusView<'_>) -> String {
         write_indented(text, &Escaped(line).to_string(), indent, screen.width);
     };
     let identities = document["identities"].as_object();
-    let shown = || identities.into_iter().flatten().filter(|(other, _)| name.is_none_or(|name| name.as_str() == *other));
+    let shown =
+        || identities.into_iter().flatten().filter(|(other, _)| name.is_none_or(|name| name.as_str() == *other));
     if let Some(error) = document["configuration_refused"].as_str().filter(|_| name.is_none()) {
         let problem = "the configuration file has an error, and the earlier configuration stays in use:";
         let mut lines = String::new();

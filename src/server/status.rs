@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::lease::LONG_LIVED_NOTICE;
 use crate::lease::handle::LeaseHandle;
 use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, LeaseState, RefreshState};
-use crate::model::credentials::LoginEnd;
+use crate::model::credentials::{LACKS_SESSION_TOKEN, LoginEnd, lacks_session_token};
 use crate::model::error::{ErrorKind, SourceError};
 use crate::model::identity_name::IdentityName;
 use crate::model::location::Location;
@@ -167,7 +168,12 @@ impl StatusIdentity {
                 Some(error) => Some(command_of(error, login)),
                 None => login.map(|end| end.remedy.to_string()),
             },
-            notice: lease.filter(|lease| lease.is_long_lived).map(|_| crate::lease::LONG_LIVED_NOTICE),
+            notice: lease.filter(|lease| lease.is_long_lived).map(|lease| {
+                match lacks_session_token(&lease.access_key_id, false, lease.endpoint.is_some()) {
+                    true => LACKS_SESSION_TOKEN,
+                    false => LONG_LIVED_NOTICE,
+                }
+            }),
             failure: match &state.error {
                 Some(LeaseError::Failed { source, error, since, times }) => Some(StatusError {
                     source: source.to_string(),

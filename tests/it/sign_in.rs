@@ -110,7 +110,7 @@ fn uses_the_named_login_cache() {
 fn reports_required_login_with_location_and_command() {
     let stage = Stage::new();
     let config = stage.home.path().join(".aws/config");
-    let place = format!("{}, line 3: profile dev: ", config.display());
+    let place = format!("profile dev: {}, line 3: ", config.display());
     let says = |end: &str, because: &str| {
         let ended = stage.get();
         assert_eq!(ended.code, Some(1), "{ended:?}");

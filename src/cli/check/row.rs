@@ -24,17 +24,18 @@ pub(super) fn row(identity: &Identity, outcome: &ChainLoad, now: SystemTime) -> 
                     (false, Some(_)) => Rank::Attention,
                     (false, None) => Rank::Available,
                 },
-                expires: left.map_or_else(String::new, |left| if has_expired { "ended".into() } else { short_time(left) }),
+                expires: left
+                    .map_or_else(String::new, |left| if has_expired { "ended".into() } else { short_time(left) }),
                 key: credentials.access_key_id.to_string(),
                 source: source(*winner),
                 problem,
                 ..named
             }
         }
-        Outcome::Failed { source: position, error } => Row {
+        Outcome::Failed { error, .. } => Row {
             state: if error.kind.needs_person() { "login required" } else { "failing" }.into(),
             rank: Rank::Failing,
-            problem: Some(failure(&source(*position), error)),
+            problem: Some(failure(error)),
             ..named
         },
         Outcome::NotConfigured | Outcome::Vanished { .. } => Row {
@@ -45,9 +46,10 @@ pub(super) fn row(identity: &Identity, outcome: &ChainLoad, now: SystemTime) -> 
     }
 }
 
-fn failure(source: &str, error: &SourceError) -> Problem {
+/// Returns the command to run, or the error without its location.
+fn failure(error: &SourceError) -> Problem {
     match error.hint.as_deref().filter(|hint| hint.starts_with("run: ")) {
         Some(hint) => Problem { text: hint.to_owned(), is_command: true },
-        None => Problem { text: format!("{source}: {}", error.reason()), is_command: false },
+        None => Problem { text: error.reason().into_owned(), is_command: false },
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 
 use crate::cli::identity_table::{Problem, Rank, Row, short_time};
+use crate::model::credentials::LACKS_SESSION_TOKEN;
 use crate::model::text::Escaped;
 use crate::model::time::parse_timestamp;
 
@@ -63,6 +64,9 @@ fn problem(state: &str, identity: &Value, now: SystemTime) -> Option<Problem> {
     // A daemon of another version may have the message alone.
     if let Some(reason) = failure["reason"].as_str().or_else(|| failure["message"].as_str()) {
         return Some(Problem { text: Escaped(reason).to_string(), is_command: false });
+    }
+    if identity["notice"] == LACKS_SESSION_TOKEN {
+        return Some(Problem { text: LACKS_SESSION_TOKEN.to_owned(), is_command: false });
     }
     if state == "not configured" && identity["eager"] == true {
         return Some(Problem { text: "run: credenza check".into(), is_command: true });

@@ -46,8 +46,8 @@ fn shows_a_line_for_each_identity_failures_first() {
     let expected = "\
 credenza 1, started 2 h ago; 3 of 6 available
 IDENTITY  STATE            EXPIRES  KEY                   REFRESH  SOURCE
-host      failing                   GET http://169.254.169.254/: no answer …
-prod      login required            run: credenza login --sso-session work
+host      failing          GET http://169.254.169.254/: no answer within 2 s
+prod      login required   run: credenza login --sso-session work
 stage     refresh failing  20m      GET http://169.254.169.254/: no answer …
 dev       available        2h 57m   ASIAEXAMPLE000000001  1h 52m   profile dev
 minio     available                 minio                 55m      URL of …
@@ -61,7 +61,7 @@ fn leaves_columns_out_at_a_narrow_terminal() {
     let expected = "\
 credenza 1, started 2 h ago; 3 of 6 available
 IDENTITY  STATE            EXPIRES  REFRESH  SOURCE
-host      failing                   GET …
+host      failing          GET …
 prod      login required
   run: credenza login --sso-session work
 stage     refresh failing  20m      GET …
@@ -84,7 +84,8 @@ fn pipe_gets_whole_lines_without_colours() {
     let shown = text(&document(), view(None, Verbosity::Normal));
     assert!(shown.contains("GET http://169.254.169.254/: no answer within 2 s\n"), "{shown}");
     assert!(shown.contains("  URL of minio.internal\n"), "{shown}");
-    let painted = text(&document(), StatusView { screen: Screen { has_colours: true, ..PIPE }, ..view(None, Verbosity::Normal) });
+    let painted =
+        text(&document(), StatusView { screen: Screen { has_colours: true, ..PIPE }, ..view(None, Verbosity::Normal) });
     assert!(painted.contains("\x1b[1;31mfailing\x1b[0m") && painted.contains("\x1b[32mavailable\x1b[0m"), "{painted}");
 }
 
@@ -104,7 +105,10 @@ dev: available
 ";
     assert_eq!(one, expected);
     let all = text(&document(), view(None, Verbosity::Verbose));
-    assert!(all.contains(expected) && all.contains("\n\nhost: failing\n  imds fails (3 times, first 1 min ago): GET"), "{all}");
+    assert!(
+        all.contains(expected) && all.contains("\n\nhost: failing\n  imds fails (3 times, first 1 min ago): GET"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -126,7 +130,10 @@ fn shows_switch_and_grants() {
                     grant build of identity dev ends in 30 min\n";
     assert_eq!(text(&document, view(None, Verbosity::Normal)), expected);
     let without_end = json!({ "switch": { "identity": "\u{1b}p", "until": null }, "grants": null });
-    assert!(text(&without_end, view(None, Verbosity::Normal)).ends_with("default is identity \\u{1b}p, by `credenza use`\n"));
+    assert!(
+        text(&without_end, view(None, Verbosity::Normal))
+            .ends_with("default is identity \\u{1b}p, by `credenza use`\n")
+    );
 }
 
 #[test]

@@ -35,10 +35,10 @@ impl ErrorScreen {
         let Some(columns) = self.screen.width else { return format!("credenza: {error}\n") };
         let mut lines = Lines { text: String::new(), screen: self.screen, columns };
         let Some(source_error) = error.source_error() else {
-            lines.message(&error.to_string());
+            lines.message(&self.with_tilde(&error.to_string()));
             return lines.text;
         };
-        lines.first(&format!("{}: {}", error.message(), source_error.message));
+        lines.first(&self.with_tilde(&format!("{}: {}", error.message(), source_error.message)));
         self.source_error(&mut lines, source_error);
         if let Some(hint) = error.hint() {
             lines.labelled(TRY, hint);
@@ -73,9 +73,28 @@ impl ErrorScreen {
         }
     }
 
+    /// Returns a message with `~` for the home folder in its paths. Commands keep the path, because a shell does not expand
+    /// `~` within quotes.
+    fn with_tilde(&self, text: &str) -> String {
+        let Some(home) = self.home.as_deref().and_then(Path::to_str).filter(|home| home.len() > 1) else {
+            return text.to_owned();
+        };
+        let home = format!("{home}/");
+        let (sentences, commands) = text.split_at(text.find("run: ").unwrap_or(text.len()));
+        let mut shown = String::new();
+        for part in sentences.split_inclusive([' ', '(', '\n']) {
+            match part.strip_prefix(&*home) {
+                Some(below) => shown += &format!("~/{below}"),
+                None => shown += part,
+            }
+        }
+        shown + commands
+    }
+
     /// Formats a path, with `~` for the home folder.
     fn path(&self, path: &Path) -> String {
-        let below = self.home.as_deref().filter(|home| *home != Path::new("/")).and_then(|home| path.strip_prefix(home).ok());
+        let below =
+            self.home.as_deref().filter(|home| *home != Path::new("/")).and_then(|home| path.strip_prefix(home).ok());
         match below {
             Some(below) => format!("~/{}", Escaped(&below.to_string_lossy())),
             None => Escaped(&path.to_string_lossy()).to_string(),
@@ -161,6 +180,13 @@ credenza: identity prod: profile dev: AssumeRole r (POST https://sts/): status
         let one = "credenza: identity prod: profile dev: /home/me/.aws/config, line 3: AssumeRole r (POST https://sts/): \
                    status 403 Forbidden: AccessDenied: no; run: credenza login\n";
         assert_eq!(shown(&denied(), None), one);
+    }
+
+    #[test]
+    fn home_folder_is_a_tilde_except_in_commands() {
+        let error = CommandError::new("/home/me/.aws/config: bad (/home/me/x), /var/home/me/y; run: rm '/home/me/a b'");
+        let expected = "credenza: ~/.aws/config: bad (~/x), /var/home/me/y\n  run: rm '/home/me/a b'\n";
+        assert_eq!(shown(&error, Some(80)), expected);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+/// The spaces before the further lines of a paragraph.
+const HANGING: &str = "  ";
+
 /// The mark of text that was left out.
 const ELLIPSIS: &str = "…";
 
@@ -71,17 +74,20 @@ pub(crate) fn first_words(text: &str, columns: usize) -> Option<String> {
     (!kept.is_empty()).then(|| format!("{kept} {ELLIPSIS}"))
 }
 
-/// Appends the paragraphs of a text, each line after `indent` spaces, and no line wider than `columns`.
+/// Appends the paragraphs of a text, each after `indent` spaces, and no line wider than `columns`. The further lines of a
+/// paragraph stand a little to the right.
 pub(crate) fn write_indented(out: &mut String, text: &str, indent: usize, columns: Option<usize>) {
     for paragraph in text.lines() {
         let own = paragraph.len() - paragraph.trim_start_matches(' ').len();
         let indent = " ".repeat(indent + own);
-        let lines = match columns {
-            Some(columns) => wrap(paragraph, columns.saturating_sub(indent.len())),
-            None => vec![paragraph.trim_start_matches(' ').to_owned()],
+        let paragraph = paragraph.trim_start_matches(' ');
+        let lines = match columns.map(|columns| columns.saturating_sub(indent.len())) {
+            Some(columns) if width(paragraph) > columns => wrap(paragraph, columns.saturating_sub(HANGING.len())),
+            _ => vec![paragraph.to_owned()],
         };
-        for line in lines {
-            out.push_str(format!("{indent}{line}").trim_end());
+        for (position, line) in lines.iter().enumerate() {
+            let hanging = if position == 0 { "" } else { HANGING };
+            out.push_str(format!("{indent}{hanging}{line}").trim_end());
             out.push('\n');
         }
     }
@@ -133,7 +139,10 @@ mod tests {
     fn indents_every_line() {
         let mut out = String::new();
         write_indented(&mut out, "one two\n  three four", 2, Some(9));
-        assert_eq!(out, "  one two\n    three\n    four\n");
+        assert_eq!(out, "  one two\n    thr\n      ee\n      fou\n      r\n");
+        let mut out = String::new();
+        write_indented(&mut out, "one two\n  three four five", 2, Some(14));
+        assert_eq!(out, "  one two\n    three\n      four\n      five\n");
         let mut out = String::new();
         write_indented(&mut out, "one two three", 2, None);
         assert_eq!(out, "  one two three\n");
