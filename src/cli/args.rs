@@ -96,7 +96,7 @@ fn command() -> clap::Command {
     Arguments::command().mut_args(|arg| adapt(arg).global(true)).mut_subcommands(adapt_all)
 }
 
-/// Returns how much the command says. A flag takes precedence over a variable.
+/// Returns the amount of output. A flag takes precedence over a variable.
 fn verbosity(quiet: bool, verbose: bool, matches: &ArgMatches) -> Verbosity {
     let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
     match (quiet, verbose) {

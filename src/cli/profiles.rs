@@ -14,9 +14,9 @@ use crate::model::text::Escaped;
 use crate::shared_config::SharedConfig;
 use crate::shared_config::locate::NamedPaths;
 use crate::shared_config::section::{Property, Section};
+use crate::source::profile::description::{ProfileDescription, describe, failure};
 use crate::source::profile::files::ProfileFiles;
 use crate::source::profile::plan::link::ProfileLink;
-use crate::source::profile::{ProfileDescription, describe, failure};
 
 const REDACTED: &str = "[redacted]";
 

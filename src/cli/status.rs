@@ -52,7 +52,7 @@ pub(crate) async fn document(inputs: &ControlInputs) -> Result<Value, CommandErr
     serde_json::from_slice(&body).map_err(|error| not_a_daemon(&daemon.address, error))
 }
 
-/// How a status is shown.
+/// The form of a status for people.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StatusView<'a> {
     /// The only identity to show, with its details.

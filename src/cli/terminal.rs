@@ -1,4 +1,4 @@
-//! The terminal of a command: its width, its colours, and how much a command says.
+//! The terminal of a command: its width, its colours, and the flags about output.
 
 pub(crate) mod report;
 pub(crate) mod text;
@@ -17,7 +17,7 @@ const USUAL_WIDTH: usize = 80;
 /// The minimum width for a layout, in columns. A narrower terminal wraps the lines itself.
 const MIN_WIDTH: usize = 20;
 
-/// When to write colours (`--color`).
+/// The outputs that get colours (`--color`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ColorChoice {
     /// To a terminal, unless `NO_COLOR`, `TERM` or `CLICOLOR` say otherwise.
@@ -27,7 +27,7 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
-/// How much a command says (`-q`, `-v`).
+/// The amount of output (`-q`, `-v`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Verbosity {
     /// Only errors.
@@ -38,7 +38,7 @@ pub(crate) enum Verbosity {
     Verbose,
 }
 
-/// How a command shows its output, as the command line says.
+/// The flags that change the output of a command.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct View {
     pub(crate) verbosity: Verbosity,

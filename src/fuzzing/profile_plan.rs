@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::shared_config::{FileContent, SharedConfig};
-use crate::source::profile::describe;
+use crate::source::profile::description::describe;
 use crate::source::profile::plan::trust::{PropertyTrust, UntrustedFile};
 
 pub fn check(data: &[u8]) {

@@ -18,7 +18,7 @@ const TRY: &str = "try";
 /// The width of the column of labels, with the spaces around them.
 const INDENT: usize = 8;
 
-/// Where errors are shown.
+/// The terminal or pipe for errors, with the home folder of the user.
 #[derive(Clone, Debug)]
 pub(crate) struct ErrorScreen {
     screen: Screen,
@@ -122,16 +122,22 @@ impl Lines {
         }
     }
 
-    /// Writes a message whose hints stand behind semicolons, each hint on a line of its own.
+    /// Writes a message whose hints stand behind semicolons, each hint on a line of its own. The message may be several
+    /// errors, each with the name of the program.
     fn message(&mut self, message: &str) {
-        let mut lines = message.lines();
-        let mut parts = lines.next().unwrap_or_default().split("; ");
-        self.first(parts.next().unwrap_or_default());
-        for part in parts {
-            write_indented(&mut self.text, &Escaped(part).to_string(), 2, Some(self.columns));
-        }
-        for line in lines {
-            write_indented(&mut self.text, &Escaped(line).to_string(), 2, Some(self.columns));
+        for (position, line) in message.split('\n').enumerate() {
+            let mut parts = line.split("; ");
+            match line.strip_prefix("credenza: ") {
+                Some(_) if position > 0 => {
+                    let first = parts.next().unwrap_or_default();
+                    self.first(first.strip_prefix("credenza: ").unwrap_or(first));
+                }
+                None if position > 0 => parts = line.split("\n"),
+                _ => self.first(parts.next().unwrap_or_default()),
+            }
+            for part in parts {
+                write_indented(&mut self.text, &Escaped(part).to_string(), 2, Some(self.columns));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use super::*;
 use crate::http::client::HttpClient;
 use crate::login::cache::file_name;
 use crate::model::credentials::Credentials;
+use crate::source::profile::description::{describe, description};
 use ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
 
 async fn load(
