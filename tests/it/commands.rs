@@ -119,19 +119,19 @@ fn check_explains_sources_and_exits_1_without_credentials() {
 #[test]
 fn check_prints_a_line_for_each_identity_failures_first() {
     let home = Home::new();
-    home.write(".aws/credentials", keys_file("ASIAIOSFODNN7EXAMPLE") + &profile("dev", "AKIADEV"));
+    home.write(".aws/credentials", profile("temp", "ASIAIOSFODNN7EXAMPLE") + &profile("dev", "AKIADEV"));
     home.write(
         "credenza.toml",
         "[identities.a]\nsources = [{ profile = \"dev\" }]\n[identities.b]\nsources = [{ profile = \"gone\" }]\n\
-         [identities.c]\nsources = [{ profile = \"default\" }]\n",
+         [identities.c]\nsources = [{ profile = \"temp\" }]\n",
     );
     let ended = home.run(&["check", "--config", "credenza.toml"], &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let lines: Vec<&str> = ended.stdout.lines().collect();
-    assert_eq!(lines[0], "IDENTITY  STATE      KEY      SOURCE");
-    assert!(lines[1].starts_with("b         failing    there is no profile gone in "), "{ended:?}");
-    assert!(lines[2].starts_with("c         available  the access key id is that of a temporary key"), "{ended:?}");
-    assert_eq!(lines[3], "a         available  AKIADEV  profile dev");
+    assert_eq!(lines[0], "IDENTITY  STATE           KEY      SOURCE");
+    assert!(lines[1].starts_with("b         failing         there is no profile gone in "), "{ended:?}");
+    assert!(lines[2].starts_with("c         available       the access key id is that of a temporary key"), "{ended:?}");
+    assert_eq!(lines[3], "a         available       AKIADEV  profile dev");
     let explained: Vec<_> = lines.iter().filter(|line| line.starts_with("identity ")).collect();
     assert_eq!(explained, [&"identity b"], "{ended:?}");
     let quiet = home.run(&["check", "-q", "--profile", "dev"], &[]);
