@@ -1,8 +1,8 @@
 //! The command line of the `credenza` program.
 //!
 //! [`run`] reads the arguments, starts logging and loads the configuration. [`dispatch`] runs the command; each command
-//! is a module with its name. [`daemon_client`] connects to a running daemon, [`control`] to its control socket, and
-//! [`output`] writes for shells and users.
+//! is a module with its name. [`daemon_client`] connects to a running daemon, [`control`] to its control socket,
+//! [`output`] writes for shells, and [`terminal`] for users.
 
 pub(crate) mod args;
 pub(crate) mod check;
@@ -19,6 +19,7 @@ pub(crate) mod exec;
 pub(crate) mod exit_code;
 pub(crate) mod find_identity;
 pub(crate) mod get;
+pub(crate) mod identity_table;
 pub(crate) mod load_identity;
 pub(crate) mod logging;
 pub(crate) mod login;
@@ -34,4 +35,5 @@ pub(crate) mod serve;
 pub(crate) mod setup;
 pub(crate) mod shell_init;
 pub(crate) mod status;
+pub(crate) mod terminal;
 pub(crate) mod verify;

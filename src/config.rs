@@ -12,6 +12,7 @@ pub(crate) mod notify;
 pub(crate) mod profiles;
 pub(crate) mod roles;
 pub(crate) mod schema;
+mod secrets;
 pub(crate) mod server;
 pub(crate) mod sources;
 pub(crate) mod syntax;
@@ -64,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) trusted_files: TrustedFiles,
     /// The file that was read.
     pub(crate) file: Option<Box<Path>>,
+    /// The warning that other users may read the secrets in the file.
+    pub(crate) open_secrets: Option<String>,
     /// Settings that are allowed and may surprise the user, for the log.
     pub(crate) warnings: Vec<String>,
 }
@@ -217,8 +220,19 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
                 .into(),
         );
     }
-    let config =
-        Config { server, imds, identities, defaults, profiles, clients, notify, trusted_files, file: None, warnings };
+    let config = Config {
+        server,
+        imds,
+        identities,
+        defaults,
+        profiles,
+        clients,
+        notify,
+        trusted_files,
+        file: None,
+        open_secrets: None,
+        warnings,
+    };
     if let (Some(imds), Some(Some((at, path)))) = (&config.imds, named)
         && let Some(unknown) = config.unknown_identity(&imds.identity)
     {

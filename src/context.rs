@@ -19,6 +19,7 @@ use crate::os::clock::Clock;
 pub(crate) use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
+use crate::os::progress::Progress;
 use crate::os::rlimit::OpenFileLimit;
 use crate::os::rng::Rng;
 use crate::os::tty::Terminal;
@@ -45,6 +46,8 @@ pub struct Context {
     pub(crate) mfa_sessions: MfaSessions,
     /// The terminal at which programs of a source may ask the user.
     pub(crate) terminal: Terminal,
+    /// The line that shows the user for which service the program waits.
+    pub(crate) progress: Progress,
     /// The limit of open files for programs of a source.
     pub(crate) open_file_limit: OpenFileLimit,
     pub(crate) deadline: Deadline,
@@ -75,6 +78,12 @@ impl Context {
             open_file_limit: OpenFileLimit::of_this_process(),
             ..Self::default()
         }
+    }
+
+    /// Returns this context with a line that shows for which service it waits.
+    #[must_use]
+    pub(crate) fn with_progress(self, progress: Progress) -> Self {
+        Self { http_client: self.http_client.with_progress(progress.clone()), progress, ..self }
     }
 
     pub(crate) fn uid(&self) -> u32 {

@@ -8,6 +8,7 @@ pub(crate) mod clock;
 pub(crate) mod environment;
 pub(crate) mod files;
 pub(crate) mod peer;
+pub(crate) mod progress;
 pub(crate) mod rlimit;
 pub(crate) mod rng;
 pub(crate) mod signals;

@@ -140,7 +140,8 @@ async fn attempt(
     }
     let answer = read_error(&response);
     let kind = answer.kind.unwrap_or_else(|| kind_of(response.status, answer.code.as_deref()));
-    let error = SourceError::new(kind, message(action, &tried, response.status, &answer));
+    let said = said(&answer).map(Box::from);
+    let error = SourceError { said, ..SourceError::new(kind, message(action, &tried, response.status)) };
     // Check our clock at every refusal: a wrong clock may be the cause, although the service does not mention it.
     let skew = response.status.is_client_error().then(|| skew_hint(&response, &context.clock)).flatten();
     let hint =
@@ -213,16 +214,19 @@ fn authority_hint(settings: &Settings) -> String {
     }
 }
 
-/// Formats a message such as `AssumeRole arn:… (POST https://…/): status 403 Forbidden: AccessDenied: words`.
-fn message(action: &str, tried: &str, status: StatusCode, answer: &ServiceError) -> String {
+/// Formats a message such as `AssumeRole arn:… (POST https://…/): status 403 Forbidden`.
+fn message(action: &str, tried: &str, status: StatusCode) -> String {
     let mut message = format!("{} ({tried}): status {status}", Escaped(action));
     if status.is_redirection() {
         message += " (redirects are not followed)";
     }
-    for text in [&answer.code, &answer.message].into_iter().flatten() {
-        message += &format!(": {}", excerpt(text, None));
-    }
     message
+}
+
+/// Formats the answer of a service: `AccessDenied: words`. `None` if it has neither.
+fn said(answer: &ServiceError) -> Option<String> {
+    let texts: Vec<_> = [&answer.code, &answer.message].into_iter().flatten().map(|text| excerpt(text, None)).collect();
+    (!texts.is_empty()).then(|| texts.join(": "))
 }
 
 /// The hint for an error kind, if the service has given no hint.

@@ -27,7 +27,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::arguments::Arguments;
-use crate::cli::args::command::{Command, ExecRequest, login_target};
+use crate::cli::args::command::{Command, ExecRequest, StatusRequest, login_target};
 use crate::cli::args::complete::{CompletionForm, complete, words_of_line};
 use crate::cli::args::help::with_help;
 use crate::cli::args::manual::ManualRequest;
@@ -42,6 +42,7 @@ use crate::cli::find_identity::IdentityChoice;
 use crate::cli::logging::LogFormat;
 use crate::cli::login::LoginRequest;
 use crate::cli::output::formats::ShellDialect;
+use crate::cli::terminal::{ColorChoice, Verbosity};
 use crate::config::Overrides;
 use crate::model::identity_name::IdentityName;
 use crate::source::spec::RoleSpec;
@@ -55,6 +56,8 @@ pub(crate) struct Invocation {
     pub(crate) log_format: LogFormat,
     /// The log level. `None` if neither `--log-level` nor its variable is set.
     pub(crate) log_level: Option<Targets>,
+    pub(crate) verbosity: Verbosity,
+    pub(crate) color: ColorChoice,
     pub(crate) overrides: Overrides,
     pub(crate) warnings: Vec<String>,
 }
@@ -93,6 +96,17 @@ fn command() -> clap::Command {
     }
     let command = Arguments::command().mut_args(|arg| adapt(arg).global(true).hide_short_help(true));
     with_help(command.mut_subcommands(adapt_all))
+}
+
+/// Returns the amount of output. A flag takes precedence over a variable.
+fn verbosity(quiet: bool, verbose: bool, matches: &ArgMatches) -> Verbosity {
+    let is_flag = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+    match (quiet, verbose) {
+        (true, true) if is_flag("verbose") => Verbosity::Verbose,
+        (true, _) => Verbosity::Quiet,
+        (false, true) => Verbosity::Verbose,
+        (false, false) => Verbosity::Normal,
+    }
 }
 
 /// Returns the identity that a command names.
@@ -206,13 +220,15 @@ fn invocation(mut arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Re
         }
         Some(Subcommand::Console(console)) => console.command(matches)?,
         Some(Subcommand::Check { verify }) => Command::Check { verify },
-        Some(Subcommand::Profiles { json, from_sso }) => match from_sso.request(&mut arguments) {
+        Some(Subcommand::Profiles { json, strict, from_sso }) => match from_sso.request(&mut arguments) {
             Some(request) => Command::ProfilesFromSso(request),
-            None => Command::Profiles { json },
+            None => Command::Profiles { json, strict },
         },
         Some(Subcommand::Setup(setup)) => setup.command(&mut arguments)?,
         Some(Subcommand::Status { fail_within: Some(within), .. }) => Command::StatusWarnings(within),
-        Some(Subcommand::Status { ready, json, watch, .. }) => Command::Status { ready, json, watch },
+        Some(Subcommand::Status { name, ready, json, watch, .. }) => {
+            Command::Status(StatusRequest { name, ready, json, watch })
+        }
         Some(Subcommand::Login { sso_session, all, no_browser }) => Command::Login(LoginRequest {
             target: login_target("login", sso_session, all, arguments.sources.profile.clone(), matches)?,
             open_browser: !no_browser,
@@ -283,6 +299,8 @@ fn invocation(mut arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Re
         config: arguments.config,
         log_format: arguments.log_format,
         log_level: arguments.log_level,
+        verbosity: verbosity(arguments.quiet, arguments.verbose, matches),
+        color: arguments.color,
         overrides,
         warnings: values.warnings,
     })

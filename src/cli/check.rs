@@ -1,11 +1,19 @@
 //! `credenza check`: tries every source and explains each result.
 
 pub(crate) mod clients;
+mod doubts;
+mod row;
 
 use std::fmt::Write as _;
+use std::io;
 
+use crate::cli::check::doubts::doubts;
+use crate::cli::identity_table;
+use crate::cli::identity_table::Row;
 use crate::cli::output::{duration_text, relative_time};
 use crate::cli::verify::{Verification, verify};
+use crate::cli::terminal::text::write_indented;
+use crate::cli::terminal::{Tone, View};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::imds::ImdsConfig;
@@ -13,7 +21,6 @@ use crate::config::listen::{Listen, ListenAddress};
 use crate::context::Context;
 use crate::lease::{LONG_LIVED_NOTICE, LONG_LIVED_REFUSAL};
 use crate::model::credentials::Credentials;
-use crate::model::error::SourceError;
 use crate::model::outcome::{AttemptResult, ChainLoad, Outcome};
 use crate::model::text::Escaped;
 use crate::server::imds::ALLOW_V1_NOTICE;
@@ -29,59 +36,94 @@ pub(crate) struct CheckReport {
 }
 
 /// Tries every source of every identity. With `verifies`, STS is asked with the keys of each.
-pub(crate) async fn check(context: &Context, config: &Config, verifies: bool) -> CheckReport {
-    let mut report =
-        CheckReport { text: trust_warnings(context) + &listen_warnings(&config.server.listen), is_good: true };
+pub(crate) async fn check(context: &Context, config: &Config, view: View, verifies: bool) -> CheckReport {
+    let screen = view.screen(&io::stdout(), &context.environment);
+    let mut is_good = true;
     // Served profiles are not tried, except the profile that the IMDS server serves.
     let named = config.imds.as_ref().filter(|imds| !config.identities.contains_key(&imds.identity));
     let profile = named.and_then(|imds| config.identity(&imds.identity));
     let mut imds_outcome = None;
+    let (mut rows, mut details) = (Vec::new(), String::new());
     for identity in config.identities.values().chain(&profile) {
-        let (text, context) = (&mut report.text, &context.for_identity(&identity.name));
+        let context = &context.for_identity(&identity.name);
         let chain = build::chain(&identity.chain());
         let outcome = chain.survey(context, identity.load_timeout).await;
         let region = match &outcome.verdict {
             Outcome::Found { winner, .. } => chain.region(context, Some(*winner)).await,
             _ => None,
         };
-        report.is_good &= explain(text, context, identity, &outcome, region.as_deref());
+        let mut text = String::new();
+        let mut is_served = explain(&mut text, context, identity, &outcome, region.as_deref());
         if let (true, Outcome::Found { winner, credentials }) = (verifies, &outcome.verdict) {
-            report.is_good &= explain_verification(text, &verify(context, &chain, *winner, credentials).await);
+            is_served &= explain_verification(&mut text, &verify(context, &chain, *winner, credentials).await);
         }
+        is_good &= is_served;
         for profile in identity.sources.iter().filter_map(|source| ConfigCredentials::of_spec(&source.kind)) {
             for hint in profile.hints(context).await {
                 let _ = writeln!(text, "     {hint}");
             }
         }
+        let row = row::row(identity, &outcome, context.clock.now());
+        if view.is_verbose() || verifies || !is_served {
+            write_indented(&mut details, &text, 0, screen.width);
+        }
+        rows.push(row);
         if config.imds.as_ref().is_some_and(|imds| imds.identity == identity.name) {
             imds_outcome = Some(outcome.verdict);
         }
     }
+    let mut text = String::new();
+    let warnings = trust_warnings(context).into_iter().chain(listen_warnings(&config.server.listen));
+    for warning in warnings.chain(open_secrets(config)) {
+        let mut lines = String::new();
+        write_indented(&mut lines, &format!("warning: {warning}"), 0, screen.width);
+        text.extend(lines.lines().map(|line| format!("{}\n", screen.paint(Tone::Warning, line))));
+    }
+    if view.is_quiet() {
+        rows.retain(Row::needs_attention);
+    }
+    if !rows.is_empty() {
+        text += &identity_table::render(&mut rows, screen);
+    }
+    if !details.is_empty() {
+        text += &format!("\n{details}");
+    }
+    let mut rest = String::new();
+    let mut rest_is_good = true;
     if let Some((imds, verdict)) = config.imds.as_ref().zip(imds_outcome) {
-        report.is_good &= explain_imds(&mut report.text, context, imds, &verdict);
+        rest_is_good &= explain_imds(&mut rest, context, imds, &verdict);
     }
-    report.is_good &= clients::explain(&mut report.text, context, config).await;
-    if config.profiles.is_some() {
-        report.text += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
+    rest_is_good &= clients::explain(&mut rest, context, config).await;
+    if config.profiles.is_some() && !view.is_quiet() {
+        rest += "profiles are served on demand; `credenza check --profile NAME` explains one\n";
     }
-    report
+    if !view.is_quiet() || !rest_is_good {
+        write_indented(&mut text, &rest, 0, screen.width);
+    }
+    CheckReport { text, is_good: is_good && rest_is_good }
+}
+
+/// Warns of a configuration file with secrets that other users may read.
+fn open_secrets(config: &Config) -> Option<String> {
+    config.open_secrets.clone()
 }
 
 /// Names the listen addresses that SDKs refuse.
-fn listen_warnings(listen: &Listen) -> String {
-    let Listen::Addresses(addresses) = listen else { return String::new() };
-    addresses.iter().filter_map(ListenAddress::sdk_warning).map(|warning| format!("warning: {warning}\n")).collect()
+fn listen_warnings(listen: &Listen) -> Vec<String> {
+    let Listen::Addresses(addresses) = listen else { return Vec::new() };
+    let warnings = addresses.iter().filter_map(ListenAddress::sdk_warning);
+    warnings.map(|warning| warning.to_string()).collect()
 }
 
 /// Names the users and folders of `[files]`: their files decide which programs run here.
-fn trust_warnings(context: &Context) -> String {
+fn trust_warnings(context: &Context) -> Vec<String> {
     let owners = context.trust.owners.iter().map(|owner| format!("files of user {owner} (trusted_owners)"));
     let folders = context
         .trust
         .folders
         .iter()
         .map(|folder| format!("every file in {} (trusted_folders)", Escaped(&folder.to_string_lossy())));
-    let warning = |who| format!("warning: {who} may name programs that run here, and endpoints that get keys\n");
+    let warning = |who| format!("{who} may name programs that run here, and endpoints that get keys");
     owners.chain(folders).map(warning).collect()
 }
 
@@ -103,10 +145,10 @@ fn explain(
         let result = match &step.said {
             AttemptResult::Found => "found".to_owned(),
             AttemptResult::NotConfigured(reason) => format!("not configured: {reason}"),
-            AttemptResult::Failed(error @ SourceError { detail: Some(output), .. }) => {
-                format!("failing: {error}; it said: {output}")
+            AttemptResult::Failed(error) => {
+                let output = error.detail.as_deref().map(|output| format!("; it said: {output}")).unwrap_or_default();
+                format!("failing: {}{output}", error.below_source(&step.source))
             }
-            AttemptResult::Failed(error) => format!("failing: {error}"),
             AttemptResult::NotAsked => "not asked".to_owned(),
         };
         let _ = writeln!(text, "  {}. {:<12} {result}{wins}", position + 1, step.source);
@@ -180,30 +222,13 @@ fn explain_credentials(text: &mut String, context: &Context, credentials: &Crede
         let _ = write!(text, ", policies and tags take {size} % of what STS accepts");
     }
     let _ = writeln!(text);
-    let halves = [("access key id", &*credentials.access_key_id), ("secret", credentials.secret_access_key.expose())];
-    for (half, value) in halves {
-        if let Some(doubt) = doubt(value) {
-            let _ = writeln!(text, "     the {half} {doubt}: it is served as it stands, and no service will accept it");
-        }
+    for doubt in doubts(credentials) {
+        let _ = writeln!(text, "     {doubt}");
     }
-    if credentials.session_token.is_none() {
+    if credentials.session_token.is_none() && !credentials.lacks_session_token() {
         let _ = writeln!(text, "     {LONG_LIVED_NOTICE}");
     }
     usable
-}
-
-/// Returns the reason why half a key pair cannot be right. Users copy quotes, blanks and placeholders with a key.
-fn doubt(value: &str) -> Option<&'static str> {
-    let is_zero_width = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
-    let is_between = |open, close| value.starts_with(open) && value.ends_with(close);
-    match value {
-        _ if is_between('"', '"') || is_between('\'', '\'') => Some("is in quotes, which are part of it"),
-        _ if value.contains(char::is_whitespace) => Some("contains white space"),
-        _ if value.contains(is_zero_width) => Some("contains a character without width"),
-        _ if value.starts_with("ENC[") => Some("is encrypted (SOPS)"),
-        _ if is_between('<', '>') || value.starts_with("${") || value.starts_with("{{") => Some("is a placeholder"),
-        _ => None,
-    }
 }
 
 fn is_usable(credentials: &Credentials, context: &Context) -> bool {
@@ -228,29 +253,4 @@ fn explain_imds(text: &mut String, context: &Context, imds: &ImdsConfig, verdict
         let _ = writeln!(text, "     {ALLOW_V1_NOTICE}");
     }
     problem.is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn doubts_keys_that_were_copied_with_more() {
-        for value in [
-            "\"AKIA1\"",
-            "'x'",
-            "a b",
-            "a\u{200b}",
-            "\u{feff}a",
-            "ENC[AES256_GCM,data:x]",
-            "<YOUR_KEY>",
-            "${KEY}",
-            "{{ key }}",
-        ] {
-            assert!(doubt(value).is_some(), "{value}");
-        }
-        for value in ["AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPx=", "a\"b", "x<y>z", "$ecret"] {
-            assert_eq!(doubt(value), None, "{value}");
-        }
-    }
 }

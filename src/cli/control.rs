@@ -39,6 +39,7 @@ use crate::model::secret::Secret;
 use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
+use crate::os::progress::Progress;
 
 /// A command of the control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +165,7 @@ impl ControlInputs {
         environment: Environment,
         files: Files,
         named: Option<PathBuf>,
+        progress: Progress,
     ) -> Result<Self, LoadError> {
         let config = match loader.load_for_client().await {
             Ok(config) => config,
@@ -179,7 +181,8 @@ impl ControlInputs {
         };
         let folders = config.trusted_files.folders.iter().map(|folder| environment.expand(folder)).collect();
         let trust = TrustPolicy::of_process(owners, folders);
-        Ok(Self { context: Context { trust, ..Context::new(environment, files) }, config, named })
+        let context = Context { trust, ..Context::new(environment, files) }.with_progress(progress);
+        Ok(Self { context, config, named })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::model::error::ErrorKind;
 use crate::model::identity_name::IdentityName;
 use crate::model::secret::Secret;
 use crate::model::text::Escaped;
+use crate::os::progress::Progress;
 
 /// Sends requests with the auth token to a daemon, after a check that the daemon owns the listener.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct DaemonClient {
     access: DaemonAccess,
     /// The position of the token that was used last. The position after the last token is access by user alone.
     used: AtomicUsize,
+    progress: Progress,
 }
 
 /// An error response of the daemon.
@@ -86,7 +88,12 @@ impl DaemonClient {
     /// If a named token file cannot be read.
     pub(crate) fn find(server: &ServerConfig, context: &Context) -> Result<Self, CommandError> {
         let access = daemon_access(server, context)?;
-        Ok(Self { address: address(&server.listen, &context.environment), access, used: AtomicUsize::new(0) })
+        Ok(Self {
+            address: address(&server.listen, &context.environment),
+            access,
+            used: AtomicUsize::new(0),
+            progress: context.progress.clone(),
+        })
     }
 
     fn used_token(&self) -> Option<&KnownToken> {
@@ -178,7 +185,8 @@ impl DaemonClient {
             let stream = connect(&self.address, owner).await?;
             Ok(request(stream, &self.address, path, token.map(|token| &token.token)).await?)
         };
-        with_timeout(&self.address, exchange).await
+        let whom = || format!("the daemon at {}", self.address);
+        self.progress.asking(whom, with_timeout(&self.address, exchange)).await
     }
 
     /// Adds the reasons why a token file is not used to an error.
@@ -248,6 +256,7 @@ mod tests {
             address: listen_address("127.0.0.1:1").unwrap(),
             access: DaemonAccess { tokens: vec![token], ..DaemonAccess::default() },
             used: AtomicUsize::new(0),
+            progress: Progress::default(),
         };
         let DaemonClientError::ForeignListener(foreign) =
             foreign_listener(&client.address, 8, ListenerOwner::OfToken(&client.access.tokens[0]))

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::args::command::{Command, ExecRequest};
+use crate::cli::args::command::{Command, ExecRequest, StatusRequest};
 use crate::cli::control::complete_names;
 use crate::cli::control::complete_names::NameKind;
 use crate::cli::control::mfa;
@@ -20,6 +20,8 @@ use crate::cli::login::resume::{LoginOffer, log_in_for_daemon, with_login};
 use crate::cli::login::targets;
 use crate::cli::output::formats::OutputFormat;
 use crate::cli::serve::ServeInputs;
+use crate::cli::status::StatusView;
+use crate::cli::terminal::View;
 use crate::cli::{
     check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, setup,
     status,
@@ -63,6 +65,7 @@ pub(crate) struct Resources {
     pub(crate) shared_files: NamedPaths,
     /// The control socket that a flag or a variable names.
     pub(crate) control_socket: Option<PathBuf>,
+    pub(crate) view: View,
 }
 
 /// Runs the command.
@@ -70,7 +73,7 @@ pub(crate) struct Resources {
 /// # Errors
 /// The error of the command; the exit code is then 1.
 pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<ExitCode, CommandError> {
-    let Resources { mut context, watcher, loader, config, service, shared_files, control_socket } = resources;
+    let Resources { mut context, watcher, loader, config, service, shared_files, control_socket, view } = resources;
     let loads = matches!(
         command,
         Command::Get { from_daemon: false, .. } | Command::Check { .. } | Command::Exec(_) | Command::Console(_)
@@ -186,14 +189,18 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         }
         Command::Check { verify } => {
             context.mfa = Mfa::at_the_terminal();
-            let report = match until_signal(check::check(&context, &config, verify)).await? {
+            let report = match until_signal(check::check(&context, &config, view, verify)).await? {
                 Ok(report) => report,
                 Err(code) => return Ok(code),
             };
             print(&report.text)?;
             Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Profiles { json } => print(&profiles::profiles(&context, &shared_files, json).await?),
+        Command::Profiles { json, strict } => {
+            let report = profiles::profiles(&context, &shared_files, json, view).await?;
+            print(&report.text)?;
+            Ok(if strict && report.fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        }
         Command::ProfilesFromSso(request) => {
             print(&profiles::from_sso::from_sso(&context, &shared_files, &request).await?)
         }
@@ -203,8 +210,8 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             let _ = writeln!(io::stderr(), "credenza: {said}");
             Ok(ExitCode::SUCCESS)
         }
-        Command::Status { ready, json, watch } => {
-            show_status(&ControlInputs { context, config, named: control_socket }, ready, json, watch).await
+        Command::Status(request) => {
+            show_status(&ControlInputs { context, config, named: control_socket }, &request, view).await
         }
         Command::StatusWarnings(within) => {
             let document = status::document(&ControlInputs { context, config, named: control_socket }).await?;
@@ -286,21 +293,36 @@ pub(crate) async fn dispatch_control(
     Ok(code)
 }
 
-async fn show_status(inputs: &ControlInputs, ready: bool, json: bool, watch: bool) -> Result<ExitCode, CommandError> {
-    if ready {
+async fn show_status(inputs: &ControlInputs, request: &StatusRequest, view: View) -> Result<ExitCode, CommandError> {
+    let StatusRequest { name, ready, json, watch } = request;
+    if *ready {
         let ready =
             status::ready(&daemon_client::address::address(&inputs.config.server.listen, &inputs.context.environment))
                 .await?;
         return Ok(if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let load = async || status::document(inputs).await;
-    if watch {
-        let show = if json { status::json_line } else { status::text_or_error };
+    let load = async || {
+        let document = status::document(inputs).await?;
+        match name {
+            Some(name) => status::of_identity(document, name),
+            None => Ok(document),
+        }
+    };
+    let status_view = || StatusView {
+        name: name.as_ref(),
+        verbosity: view.verbosity,
+        screen: view.screen(&io::stdout(), &inputs.context.environment),
+    };
+    if *watch {
+        let show = |result: Result<&_, &_>| match *json {
+            true => status::json_line(result),
+            false => status::text_or_error(result, status_view()),
+        };
         status::watch::watch(load, show).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let document = load().await?;
-    print(&if json { format!("{document:#}\n") } else { status::text(&document) })
+    print(&if *json { format!("{document:#}\n") } else { status::text(&document, status_view()) })
 }
 
 /// Runs the work until a signal ends the program; then returns its exit code.

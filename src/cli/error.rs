@@ -11,6 +11,8 @@ use crate::model::outcome::Attempt;
 #[derive(Debug)]
 pub(crate) struct CommandError {
     message: Box<str>,
+    /// The name of the source that failed, printed after the message.
+    source: Option<Box<str>>,
     /// The error of a source, printed after the message.
     source_error: Option<Box<SourceError>>,
     /// A further hint, printed after the hint of the source.
@@ -24,7 +26,14 @@ pub(crate) struct CommandError {
 impl CommandError {
     #[allow(clippy::needless_pass_by_value, reason = "map_err passes errors by value")]
     pub(crate) fn new(message: impl ToString) -> Self {
-        Self { message: message.to_string().into(), source_error: None, hint: None, code: 1, is_unknown_name: false }
+        Self {
+            message: message.to_string().into(),
+            source: None,
+            source_error: None,
+            hint: None,
+            code: 1,
+            is_unknown_name: false,
+        }
     }
 
     pub(crate) fn not_configured(name: &IdentityName, attempts: &[Attempt]) -> Self {
@@ -36,7 +45,24 @@ impl CommandError {
     }
 
     pub(crate) fn source_failed(name: &IdentityName, source: &str, error: SourceError) -> Self {
-        Self::new(format!("identity {name}: {source}")).with_source_error(error)
+        let failed = Self::new(format!("identity {name}"));
+        Self { source: Some(source.into()), ..failed }.with_source_error(error)
+    }
+
+    /// Returns the message without the error of a source and without the hint.
+    pub(crate) fn message(&self) -> String {
+        match &self.source {
+            Some(source) => format!("{}: {source}", self.message),
+            None => self.message.to_string(),
+        }
+    }
+
+    pub(crate) fn source_error(&self) -> Option<&SourceError> {
+        self.source_error.as_deref()
+    }
+
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 
     pub(crate) fn with_source_error(self, error: SourceError) -> Self {
@@ -67,7 +93,10 @@ impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
         if let Some(error) = &self.source_error {
-            write!(f, ": {error}")?;
+            match &self.source {
+                Some(source) => write!(f, ": {}", error.of_source(source))?,
+                None => write!(f, ": {error}")?,
+            }
             if let Some(output) = &error.detail {
                 write!(f, "; it said: {output}")?;
             }

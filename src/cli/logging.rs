@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 
 use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber};
@@ -12,6 +12,8 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFi
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, SpanRef};
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::os::progress::Progress;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -38,10 +40,14 @@ pub(crate) fn parse_log_level(text: &str) -> Result<Targets, String> {
 }
 
 /// Sends all log lines to standard error. `journal` selects the format that journald reads.
-pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
+pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool, has_colours: bool, progress: Progress) {
     let registry = tracing_subscriber::registry().with(targets);
     // Ignore errors of standard error: the layer would report them there, and panic if the reader has closed the pipe.
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let writer = move || {
+        progress.erase();
+        io::stderr()
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).log_internal_errors(false);
     // Ignore an error: a program that embeds the library may have set a subscriber already.
     let _ = match format {
         LogFormat::Json => registry.with(layer.json().event_format(JsonLines::default())).try_init(),
@@ -49,7 +55,7 @@ pub(crate) fn start(format: LogFormat, targets: Targets, journal: bool) {
             let plain = Format::default().without_time().with_level(false).with_target(false).with_ansi(false);
             registry.with(layer.with_ansi(false).event_format(JournalFormat(plain))).try_init()
         }
-        LogFormat::Text => registry.with(layer.with_target(false).with_ansi(io::stderr().is_terminal())).try_init(),
+        LogFormat::Text => registry.with(layer.with_target(false).with_ansi(has_colours)).try_init(),
     };
 }
 

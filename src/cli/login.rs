@@ -59,7 +59,8 @@ pub(crate) async fn login(
     out: &mut dyn Write,
     is_terminal: bool,
 ) -> Result<LoginResult, CommandError> {
-    let (sites, mut errors) = targets::find(context, request).await?;
+    let (sites, errors) = targets::find(context, request).await?;
+    let mut errors: Vec<CommandError> = errors.into_iter().map(CommandError::new).collect();
     let mut screen = LoginScreen::new(out, is_terminal);
     let mut signals = Signals::listen(SignalSet { always: &[], unless_ignored: &[SIGINT, SIGTERM] })
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
@@ -78,10 +79,17 @@ pub(crate) async fn login(
         };
         if let Err(error) = stored {
             screen.clear();
-            errors.push(error.to_string());
+            errors.push(error);
         }
     }
-    if errors.is_empty() { Ok(LoginResult::Done) } else { Err(CommandError::new(errors.join("\ncredenza: "))) }
+    match errors.len() {
+        0 => Ok(LoginResult::Done),
+        1 => Err(errors.remove(0)),
+        _ => {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            Err(CommandError::new(errors.join("\ncredenza: ")))
+        }
+    }
 }
 
 /// The tokens that were issued after the user agreed, with the client registration that requested them.

@@ -1,6 +1,6 @@
 //! Start-up: reads the arguments, starts logging and the runtime, loads the configuration, and runs the command.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,12 +9,15 @@ use crate::cli::args::Invocation;
 use crate::cli::args::command::{Command, ExecRequest};
 use crate::cli::args::completions::completion_script;
 use crate::cli::args::manual::{ManualRequest, page, write_manual};
-use crate::cli::control::ControlInputs;
+use crate::cli::control::{ControlCommand, ControlInputs};
 use crate::cli::dispatch::{Resources, ServiceInputs, dispatch, dispatch_control, print};
+use crate::cli::error::CommandError;
 use crate::cli::exit_code;
 use crate::cli::logging;
 use crate::cli::login::targets::LoginTarget;
 use crate::cli::shell_init::shell_init;
+use crate::cli::terminal::report::ErrorScreen;
+use crate::cli::terminal::{ColorChoice, Screen, Verbosity, View, has_colours};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load;
@@ -26,6 +29,7 @@ use crate::os::environment::Environment;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::watcher::Watcher;
+use crate::os::progress::Progress;
 use crate::shared_config::locate::NamedPaths;
 
 /// The maximum number of threads for file reads and name lookups. A few dead file systems or name servers must not block
@@ -42,6 +46,8 @@ const FOLDER_VARIABLES: [&str; 4] = ["XDG_CONFIG_HOME", "RUNTIME_DIRECTORY", "XD
 /// Runs the program: reads the command line, runs the command and returns the exit code.
 pub fn main() -> ExitCode {
     let environment = Environment::of_process();
+    let errors = |color| ErrorScreen::new(Screen::of(&io::stderr(), &environment, color), &environment);
+    let fail = |message: &str, code| fail(&errors(ColorChoice::Auto), &CommandError::new(message).with_code(code));
     let ours = environment.names().filter(|name| name.starts_with("CREDENZA_")).chain(FOLDER_VARIABLES);
     if let Err(error) = environment.check_text(&ours.collect::<Vec<_>>()) {
         return fail(&error.to_string(), exit_code::BAD_USAGE);
@@ -61,7 +67,9 @@ pub fn main() -> ExitCode {
     }
     harden(&invocation.command);
     own_orphans();
-    start_logging(&invocation, &environment);
+    let progress = progress(&invocation);
+    start_logging(&invocation, &environment, progress.clone());
+    let screen = errors(invocation.color);
     let service = match ServiceInputs::take(&invocation.command) {
         Ok(service) => service,
         Err(error) => return fail(&error.to_string(), 1),
@@ -72,7 +80,7 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the async runtime: {error}"), 1),
     };
-    let code = runtime.block_on(run(invocation, environment, service));
+    let code = runtime.block_on(run(invocation, environment.clone(), service, progress, &screen));
     // Do not wait for threads: a thread may hang in a dead file system.
     runtime.shutdown_background();
     wait_for_runs(KILL_TIMEOUT);
@@ -108,7 +116,14 @@ fn uses_environment_profile(command: &Command, config: &Config) -> bool {
     }
 }
 
-async fn run(invocation: Invocation, environment: Environment, service: ServiceInputs) -> ExitCode {
+async fn run(
+    invocation: Invocation,
+    environment: Environment,
+    service: ServiceInputs,
+    progress: Progress,
+    screen: &ErrorScreen,
+) -> ExitCode {
+    let failed = |message: String, code| fail(screen, &CommandError::new(message).with_code(code));
     for warning in &invocation.warnings {
         tracing::warn!("{warning}");
     }
@@ -129,12 +144,12 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     let control_socket = invocation.overrides.control_socket.clone();
     let loader = ConfigLoader::new(location, invocation.overrides, files.fresh());
     if let Command::Control(command) = invocation.command {
-        let inputs = ControlInputs::load(&loader, environment, files, control_socket);
-        return dispatch_control(command, inputs).await.unwrap_or_else(|error| fail(&error.to_string(), error.code));
+        let inputs = ControlInputs::load(&loader, environment, files, control_socket, progress);
+        return dispatch_control(command, inputs).await.unwrap_or_else(|error| fail(screen, &error));
     }
     let loaded = match invocation.command {
         Command::Serve | Command::Check { .. } => loader.load_for_daemon().await,
-        Command::Status { .. }
+        Command::Status(_)
         | Command::StatusWarnings(_)
         | Command::Env(_)
         | Command::EnvUnset(_)
@@ -148,7 +163,7 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
             service.manager.status(&format!("bad configuration: {error}"));
             let code =
                 if matches!(error, LoadError::Usage(_)) { exit_code::BAD_USAGE } else { exit_code::BAD_CONFIGURATION };
-            return fail(&error.to_string(), code);
+            return failed(error.to_string(), code);
         }
     };
     let two_profiles = environment.two_profiles().filter(|_| uses_environment_profile(&invocation.command, &config));
@@ -157,19 +172,20 @@ async fn run(invocation: Invocation, environment: Environment, service: ServiceI
     }
     let owners = match load::resolve_accounts(&config) {
         Ok(accounts) => accounts.trusted_owners.into(),
-        Err(error) => return fail(&error.to_string(), exit_code::BAD_CONFIGURATION),
+        Err(error) => return failed(error.to_string(), exit_code::BAD_CONFIGURATION),
     };
     let folders = config.trusted_files.folders.iter().map(|folder| environment.expand(folder)).collect();
     let trust = TrustPolicy::of_process(owners, folders);
     // The parser has checked the addresses of the file, so this one comes from a flag or a variable.
     if let Some(remote) = config.server.remote_address() {
-        return fail(&remote.to_string(), exit_code::BAD_USAGE);
+        return failed(remote.to_string(), exit_code::BAD_USAGE);
     }
-    let context = Context { trust, ..Context::new(environment, files) };
-    let resources = Resources { context, watcher, loader, config, service, shared_files, control_socket };
+    let context = Context { trust, ..Context::new(environment, files) }.with_progress(progress);
+    let view = View { verbosity: invocation.verbosity, color: invocation.color };
+    let resources = Resources { context, watcher, loader, config, service, shared_files, control_socket, view };
     match dispatch(invocation.command, resources).await {
         Ok(code) => code,
-        Err(error) => fail(&error.to_string(), error.code),
+        Err(error) => fail(screen, &error),
     }
 }
 
@@ -186,24 +202,47 @@ fn harden(command: &Command) {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-fn start_logging(invocation: &Invocation, environment: &Environment) {
+/// Returns the line for waits: none for a daemon, for completions, and with `-q`.
+fn progress(invocation: &Invocation) -> Progress {
+    match &invocation.command {
+        Command::Serve | Command::Control(ControlCommand::CompleteNames(_)) => Progress::default(),
+        _ if invocation.verbosity == Verbosity::Quiet => Progress::default(),
+        _ => Progress::at_terminal(),
+    }
+}
+
+fn start_logging(invocation: &Invocation, environment: &Environment, progress: Progress) {
     // The daemon also logs normal changes of its state. Other commands log only problems.
-    let default = if matches!(invocation.command, Command::Serve) { "info" } else { "warn" };
-    let rust_log = environment.get("RUST_LOG").unwrap_or(default);
+    let is_daemon = matches!(invocation.command, Command::Serve);
+    // `-v` of these commands means details of their report.
+    let is_report = matches!(invocation.command, Command::Status(_) | Command::Check | Command::Profiles { .. });
+    let default = match (invocation.verbosity, is_daemon) {
+        (Verbosity::Quiet, _) => "error",
+        (Verbosity::Verbose, _) if !is_report => "info,credenza=debug",
+        (_, true) => "info",
+        (_, false) => "warn",
+    };
+    let is_chosen = match invocation.verbosity {
+        Verbosity::Quiet => true,
+        Verbosity::Verbose => !is_report,
+        Verbosity::Normal => false,
+    };
+    let rust_log = environment.get("RUST_LOG").filter(|_| !is_chosen).unwrap_or(default);
     let (targets, error) = match (&invocation.log_level, logging::parse_log_level(rust_log)) {
         (Some(level), _) => (level.clone(), None),
         (None, Ok(targets)) => (targets, None),
         (None, Err(error)) => (logging::parse_log_level(default).unwrap_or_default(), Some(error)),
     };
-    logging::start(invocation.log_format, targets, environment.get("JOURNAL_STREAM").is_some());
+    let has_colours = has_colours(invocation.color, io::stderr().is_terminal(), environment);
+    logging::start(invocation.log_format, targets, environment.get("JOURNAL_STREAM").is_some(), has_colours, progress);
     if let Some(error) = error {
         tracing::warn!("RUST_LOG: {error}");
     }
 }
 
-/// Shows the error of a command, at every log level.
-fn fail(message: &str, code: u8) -> ExitCode {
+/// Shows the error of a command, at every log level. Returns its exit code.
+fn fail(screen: &ErrorScreen, error: &CommandError) -> ExitCode {
     // Ignore errors: `eprintln!` would panic if the reader has closed the pipe.
-    let _ = writeln!(io::stderr(), "credenza: {message}");
-    ExitCode::from(code)
+    let _ = io::stderr().write_all(screen.text(error).as_bytes());
+    ExitCode::from(error.code)
 }

@@ -55,6 +55,9 @@ pub(crate) struct ServeInputs {
 /// If the daemon cannot listen, has no safe path for its auth token, or a refresher ended unexpectedly.
 pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let ServeInputs { context, watcher, loader, config, manager, sockets } = inputs;
+    if let Some(warning) = &config.open_secrets {
+        tracing::warn!("{warning}");
+    }
     // Install the signal handlers first, so that a signal does not end the process in the middle of the start.
     let signals = Signals::listen(signals::DAEMON)
         .map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;

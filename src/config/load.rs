@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::secrets;
 use crate::config::users;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::model::client_name::ClientName;
@@ -111,7 +112,13 @@ impl ConfigLoader {
         match self.find(skips_closed).await? {
             None => self.without_file(),
             Some((path, contents)) => match Config::parse(&contents.bytes, &self.overrides) {
-                Ok(config) => Ok(Config { file: Some(path.into()), ..config }),
+                Ok(config) => {
+                    // Flags and variables are no part of the file.
+                    let of_file = Config::parse(&contents.bytes, &Overrides::default()).ok();
+                    let open_secrets = contents.facts.mode_open_to_all().zip(of_file);
+                    let open_secrets = open_secrets.and_then(|(mode, file)| secrets::open_secrets(path, mode, &file));
+                    Ok(Config { file: Some(path.into()), open_secrets, ..config })
+                }
                 Err(errors) => Err(LoadError::Content(path.into(), errors)),
             },
         }

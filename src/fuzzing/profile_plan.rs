@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::shared_config::{FileContent, SharedConfig};
-use crate::source::profile::describe;
+use crate::source::profile::description::describe;
 use crate::source::profile::plan::trust::{PropertyTrust, UntrustedFile};
 
 pub fn check(data: &[u8]) {
     let Ok(files) = SharedConfig::parse(Some(FileContent { path: Path::new("/c"), bytes: data }), None) else { return };
     let describe_all = |trusted: PropertyTrust<'_>| -> Vec<String> {
-        describe(&files, trusted, &|_, _| None).map(|(_, text)| text).take(50).collect()
+        describe(&files, trusted, &|_, _| None).map(|(_, text)| text.to_string()).take(50).collect()
     };
     let trusted = describe_all(&|_| Ok(()));
     assert_eq!(trusted, describe_all(&|_| Ok(())));

@@ -23,6 +23,7 @@ use crate::http::connect::{Connector, NameResolver};
 use crate::http::proxy::ProxySettings;
 use crate::http::trust_roots::{CaBundles, SystemRoots};
 use crate::os::environment::Environment;
+use crate::os::progress::Progress;
 
 /// The HTTP client. Clones share their state. The default reaches no address.
 #[derive(Clone, Default)]
@@ -30,6 +31,7 @@ pub(crate) struct HttpClient {
     network: Option<Arc<Connector>>,
     machine: Arc<ClientEnvironment>,
     bundles: Arc<CaBundles>,
+    progress: Progress,
 }
 
 /// The proxies and certificate authorities of the environment.
@@ -79,6 +81,11 @@ impl HttpClient {
         Self { machine: Arc::new(machine), ..self }
     }
 
+    /// Sets the line that shows the user for which host this client waits.
+    pub(crate) fn with_progress(self, progress: Progress) -> Self {
+        Self { progress, ..self }
+    }
+
     /// Parses a bundle in PEM for [`Request::with_roots`]. A bundle with equal content is parsed once.
     ///
     /// # Errors
@@ -117,8 +124,10 @@ impl HttpClient {
             (None, _) => Err(HttpErrorCause::NoClient),
             (_, Err(bad)) => Err(bad),
             (Some(network), Ok(proxy)) => {
+                let host = request.url.authority();
                 let exchange = network.exchange(request, &self.machine.roots, proxy.as_deref(), deadline);
-                timeout_at(deadline, exchange).await.unwrap_or(Err(HttpErrorCause::TimedOut(timeout)))
+                let exchange = self.progress.asking(|| host, timeout_at(deadline, exchange)).await;
+                exchange.unwrap_or(Err(HttpErrorCause::TimedOut(timeout)))
             }
         };
         let status = outcome.as_ref().ok().map(|response| response.status.as_u16());

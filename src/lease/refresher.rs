@@ -322,8 +322,10 @@ impl Refresher {
             None => LONGEST_PAUSE,
         };
         let (times, since, source) = (failures.times, failures.since, self.chain.source_name(source));
+        // The source has a field of its own.
+        let text = error.below_source(&source);
         tracing::warn!(
-            %source, times, kind = ?error.kind, error = %shown, next_try_s = pause.as_secs_f32(), lease_held,
+            %source, times, kind = ?error.kind, error = %text, next_try_s = pause.as_secs_f32(), lease_held,
             "load failed"
         );
         if let Some(output) = &error.detail {

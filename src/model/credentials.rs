@@ -70,7 +70,30 @@ pub struct LoginEnd {
     pub is_mfa: bool,
 }
 
+/// The notice for keys for which [`Credentials::lacks_session_token`] is true.
+pub(crate) const LACKS_SESSION_TOKEN: &str = "the access key id is that of a temporary key pair (ASIA…), and there is no session token: AWS will refuse the keys; add \
+     the session token that was issued with them";
+
+/// The length of an access key id of AWS.
+const AWS_KEY_ID_LEN: usize = 20;
+
+/// Returns true if an access key id is a temporary one of AWS and the session token is missing. Keys with an endpoint belong
+/// to another store, where every name may be a key.
+///
+/// The prefixes are in the IAM User Guide, "Understanding unique ID prefixes".
+pub(crate) fn lacks_session_token(access_key_id: &str, has_token: bool, has_endpoint: bool) -> bool {
+    let is_of_aws = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    let is_temporary = access_key_id.starts_with("ASIA") && access_key_id.len() == AWS_KEY_ID_LEN;
+    is_temporary && access_key_id.bytes().all(is_of_aws) && !has_token && !has_endpoint
+}
+
 impl Credentials {
+    /// Returns true if these are temporary keys of AWS without their session token.
+    #[must_use]
+    pub(crate) fn lacks_session_token(&self) -> bool {
+        lacks_session_token(&self.access_key_id, self.session_token.is_some(), self.endpoint.is_some())
+    }
+
     /// Makes a long-lived key pair without the other parts. Surrounding white space is removed.
     ///
     /// # Errors

@@ -1,16 +1,17 @@
 //! The error of a source. Its kind decides what happens next; its other parts explain the error to the user.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::location::Location;
-use crate::model::text::InvalidText;
+use crate::model::text::{Escaped, InvalidText};
 
 /// The reason why a configured source gives no credentials.
 ///
-/// It prints as one line: `LOCATION: MESSAGE; HINT`. No part of it holds a secret, and foreign text in it is escaped.
+/// It prints as one line: `LOCATION: MESSAGE: SAID; HINT`. No part of it holds a secret, and foreign text in it is escaped.
 /// Two errors are equal if all parts except the cause are equal.
 #[derive(Clone, Debug)]
 pub struct SourceError {
@@ -20,6 +21,8 @@ pub struct SourceError {
     pub location: Option<Location>,
     /// The operation that failed and the reason, without the location and the hint.
     pub message: Box<str>,
+    /// The answer of the service: its error code and message.
+    pub said: Option<Box<str>>,
     /// The sentence that says what a person can do about it.
     pub hint: Option<Box<str>>,
     /// The error of a lower layer that led to this one.
@@ -73,6 +76,7 @@ impl SourceError {
             kind,
             location: None,
             message: message.into(),
+            said: None,
             hint: None,
             cause: None,
             detail: None,
@@ -117,6 +121,34 @@ impl SourceError {
         Self { cause: Some(Arc::new(cause)), ..self }
     }
 
+    /// Returns the message with the answer of the service, without location and hint.
+    #[must_use]
+    pub fn reason(&self) -> Cow<'_, str> {
+        match &self.said {
+            Some(said) => format!("{}: {said}", self.message).into(),
+            None => (&*self.message).into(),
+        }
+    }
+
+    /// Returns the error in one line, behind the name of its source. The profile is named once.
+    #[must_use]
+    pub(crate) fn of_source(&self, source: &str) -> String {
+        format!("{source}: {}", self.below_source(source))
+    }
+
+    /// Returns the error in one line, for a text that names the source already.
+    #[must_use]
+    pub(crate) fn below_source(&self, source: &str) -> String {
+        let location = self.location.as_ref().map(|location| match location.profile() {
+            Some(profile) if source.strip_prefix("profile ") == Some(&*Escaped(profile).to_string()) => {
+                format!("{}: ", location.without_profile())
+            }
+            _ => format!("{location}: "),
+        });
+        let hint = self.hint.as_deref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}{}{hint}", location.unwrap_or_default(), self.reason())
+    }
+
     /// Returns the error with the attempted action before its message: `CONTEXT: MESSAGE`.
     #[must_use]
     pub fn while_trying(self, what: impl fmt::Display) -> Self {
@@ -129,7 +161,7 @@ impl fmt::Display for SourceError {
         if let Some(location) = &self.location {
             write!(f, "{location}: ")?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&self.reason())?;
         if let Some(hint) = &self.hint {
             write!(f, "; {hint}")?;
         }
@@ -148,6 +180,7 @@ impl PartialEq for SourceError {
         self.kind == other.kind
             && self.location == other.location
             && self.message == other.message
+            && self.said == other.said
             && self.hint == other.hint
             && self.detail == other.detail
             && self.retry_after == other.retry_after

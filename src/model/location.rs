@@ -40,6 +40,16 @@ impl Location {
         self
     }
 
+    /// Returns the location without the name of the profile.
+    #[must_use]
+    pub(crate) fn without_profile(&self) -> Self {
+        let mut location = self.clone();
+        if let LocationKind::Line { profile, .. } = Arc::make_mut(&mut location.0) {
+            *profile = None;
+        }
+        location
+    }
+
     /// Returns the location with the name of the property on the line.
     #[must_use]
     pub fn with_property(mut self, name: &str) -> Self {

@@ -104,7 +104,7 @@ impl ErrorResponse {
                     format!("; the last credentials expired at {}", timestamp(lease.serve_until))
                 });
                 let hint = if error.kind.is_transient() { String::new() } else { format!("; `{check}` explains it") };
-                let message = format!("identity {name}: {source}: {error} ({next}{expired}{hint})");
+                let message = format!("identity {name}: {} ({next}{expired}{hint})", error.of_source(source));
                 Self::new(status, code, message)
             }
             None => {

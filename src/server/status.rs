@@ -6,9 +6,11 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use crate::lease::LONG_LIVED_NOTICE;
 use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, LeaseState, RefreshState};
-use crate::model::error::ErrorKind;
+use crate::model::credentials::{LACKS_SESSION_TOKEN, LoginEnd, lacks_session_token};
+use crate::model::error::{ErrorKind, SourceError};
 use crate::model::identity_name::IdentityName;
 use crate::model::location::Location;
 use crate::model::outcome::{Attempt, AttemptResult};
@@ -36,6 +38,7 @@ struct StatusProfiles {
 
 #[derive(Debug, Serialize)]
 struct StatusIdentity {
+    /// One of `available`, `refresh failing`, `login required`, `failing`, `not configured`, `loading`, `not loaded yet`.
     state: &'static str,
     eager: bool,
     source: Option<String>,
@@ -48,6 +51,9 @@ struct StatusIdentity {
     serve_until: Option<String>,
     next_refresh: Option<String>,
     login_ends: Option<String>,
+    /// True if the next refresh needs a person, while the lease may still be served.
+    login_required: bool,
+    /// The command that logs in again. Set if a login is required, or the lease stands on a login.
     login_command: Option<String>,
     notice: Option<&'static str>,
     failure: Option<StatusError>,
@@ -60,6 +66,8 @@ struct StatusError {
     kind: &'static str,
     /// The error in one line, with location and hint.
     message: String,
+    /// The error without location and hint.
+    reason: String,
     location: Option<StatusLocation>,
     hint: Option<String>,
     since: String,
@@ -123,15 +131,21 @@ impl StatusIdentity {
     fn new(state: &LeaseState, now: SystemTime) -> Self {
         let lease = state.lease.as_deref();
         let usable = state.usable(now).is_some();
+        let login = lease.and_then(|lease| lease.login_ends.as_ref());
+        let failed = match &state.error {
+            Some(LeaseError::Failed { error, .. }) => Some(error),
+            Some(LeaseError::NotConfigured) | None => None,
+        };
+        let needs_person = failed.is_some_and(|error| error.kind.needs_person());
+        let login_required = needs_person || login.is_some_and(|end| end.at <= now);
         Self {
             state: match (usable, &state.error, state.refresh) {
-                (true, None, _) => "ok",
-                (true, Some(LeaseError::Failed { error, .. }), _) if error.kind.needs_person() => "ok, login required",
-                (false, Some(LeaseError::Failed { error, .. }), _) if error.kind.needs_person() => "login required",
-                (true, Some(_), _) => "ok, refresh failing",
+                (_, Some(_), _) if needs_person => "login required",
+                (true, None, _) => "available",
+                (true, Some(_), _) => "refresh failing",
                 (false, Some(LeaseError::NotConfigured), _) => "not configured",
                 (false, Some(LeaseError::Failed { .. }), _) => "failing",
-                (false, None, RefreshState::NotLoaded) => "asleep",
+                (false, None, RefreshState::NotLoaded) => "not loaded yet",
                 (false, None, _) => "loading",
             },
             eager: state.eager,
@@ -147,14 +161,24 @@ impl StatusIdentity {
                 RefreshState::Waiting { next } | RefreshState::BackingOff { next } => Some(timestamp(next)),
                 RefreshState::NotLoaded | RefreshState::Loading { .. } => None,
             },
-            login_ends: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| timestamp(end.at)),
-            login_command: lease.and_then(|lease| lease.login_ends.as_ref()).map(|end| end.remedy.to_string()),
-            notice: lease.filter(|lease| lease.is_long_lived).map(|_| crate::lease::LONG_LIVED_NOTICE),
+            login_ends: login.map(|end| timestamp(end.at)),
+            login_required,
+            login_command: match failed.filter(|_| needs_person) {
+                Some(error) => Some(command_of(error, login)),
+                None => login.map(|end| end.remedy.to_string()),
+            },
+            notice: lease.filter(|lease| lease.is_long_lived).map(|lease| {
+                match lacks_session_token(&lease.access_key_id, false, lease.endpoint.is_some()) {
+                    true => LACKS_SESSION_TOKEN,
+                    false => LONG_LIVED_NOTICE,
+                }
+            }),
             failure: match &state.error {
                 Some(LeaseError::Failed { source, error, since, times }) => Some(StatusError {
                     source: source.to_string(),
                     kind: kind(error.kind),
                     message: error.to_string(),
+                    reason: error.reason().into_owned(),
                     location: error.location.as_ref().map(StatusLocation::new),
                     hint: error.hint.as_deref().map(ToOwned::to_owned),
                     since: timestamp(*since),
@@ -165,6 +189,12 @@ impl StatusIdentity {
             sources: state.attempts.iter().map(StatusSource::new).collect(),
         }
     }
+}
+
+/// Returns the command in the hint of an error that needs a person, else that of the lease.
+fn command_of(error: &SourceError, login: Option<&Arc<LoginEnd>>) -> String {
+    let hinted = error.hint.as_deref().and_then(|hint| hint.split_once("run: ")).map(|(_, command)| command.to_owned());
+    hinted.or_else(|| login.map(|end| end.remedy.to_string())).unwrap_or_else(|| "credenza login".to_owned())
 }
 
 impl StatusLocation {
@@ -206,7 +236,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::model::error::SourceError;
 
     #[test]
     fn gives_location_and_hint_of_an_error_apart() {
@@ -218,9 +247,27 @@ mod tests {
         let shown = serde_json::to_value(StatusIdentity::new(&state, SystemTime::UNIX_EPOCH)).unwrap();
         let expected = serde_json::json!({
             "source": "profile dev", "kind": "misconfigured", "since": "1970-01-01T00:00:00Z", "times": 2,
-            "message": "/c, line 3: profile dev: it is empty; write an ARN", "hint": "write an ARN",
+            "message": "/c, line 3: profile dev: it is empty; write an ARN", "reason": "it is empty", "hint": "write an ARN",
             "location": { "file": "/c", "line": 3, "profile": "dev", "property": "role_arn" },
         });
         assert_eq!(shown["failure"], expected);
+    }
+
+    #[test]
+    fn an_error_that_needs_a_person_has_a_command() {
+        let of = |kind, hint: &str| {
+            let error = SourceError::new(kind, "the login ended").with_hint(hint);
+            let failed = LeaseError::Failed { source: "sso".into(), error, since: SystemTime::UNIX_EPOCH, times: 1 };
+            let state = LeaseState { error: Some(failed), ..LeaseState::default() };
+            let shown = serde_json::to_value(StatusIdentity::new(&state, SystemTime::UNIX_EPOCH)).unwrap();
+            ["state", "login_required", "login_command"].map(|key| shown[key].clone())
+        };
+        let (login, mfa) = (ErrorKind::LoginRequired, ErrorKind::MfaRequired);
+        let required = |command: &str| [serde_json::Value::from("login required"), true.into(), command.into()];
+        assert_eq!(of(login, "run: credenza login --all"), required("credenza login --all"));
+        assert_eq!(of(mfa, "run: credenza mfa a"), required("credenza mfa a"));
+        assert_eq!(of(login, "try later"), required("credenza login"));
+        let denied = of(ErrorKind::Denied, "run: ls");
+        assert_eq!(denied, ["failing".into(), false.into(), serde_json::Value::Null]);
     }
 }

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use crate::aws::endpoint::check_region;
 use crate::aws::settings::Settings;
 use crate::context::Context;
-use crate::model::credentials::Credentials;
+use crate::model::credentials::{Credentials, LACKS_SESSION_TOKEN};
 use crate::model::error::SourceError;
 use crate::model::outcome::{Attempt, AttemptResult, ChainLoad, Lookup, Outcome};
 use crate::model::time::timestamp;
@@ -99,6 +99,10 @@ impl Chain {
             });
             let (said, means) = match self.unless_expired(lookup, context) {
                 Lookup::Found(credentials) => {
+                    // `check` says it in its report.
+                    if !all && credentials.lacks_session_token() {
+                        tracing::warn!(source = %name, "{LACKS_SESSION_TOKEN}");
+                    }
                     (AttemptResult::Found, Some(Outcome::Found { winner: position, credentials }))
                 }
                 Lookup::NotConfigured(reason) => {

@@ -4,6 +4,7 @@
 pub(crate) mod build;
 pub(crate) mod child_files;
 pub(crate) mod dependencies;
+pub(crate) mod description;
 pub(crate) mod files;
 pub(crate) mod plan;
 
@@ -22,9 +23,7 @@ use crate::shared_config::other_tools;
 use crate::shared_config::section::{Property, Section};
 use crate::source::profile::dependencies::{USED_PROPERTIES, dependencies};
 use crate::source::profile::files::{ProfileFiles, digest};
-use crate::source::profile::plan::depth::Depths;
-use crate::source::profile::plan::link::{Method, ProfileLink};
-use crate::source::profile::plan::trust::PropertyTrust;
+use crate::source::profile::plan::link::Method;
 use crate::source::role_narrowing::RoleNarrowing;
 use crate::source::spec::SourceKind;
 use crate::source::{BoxFuture, Source};
@@ -250,61 +249,6 @@ impl OpenedProfile<'_> {
 
     fn settings(&self, context: &Context) -> Result<Settings, SourceError> {
         Ok(self.profiles.settings(context, self.section()?))
-    }
-}
-
-/// Describes the plan of each profile in a few words, `role arn:… ← profile base (keys)`, or its error. `failure` returns
-/// the reason why the plan gives no credentials, as far as it is known without a load.
-///
-/// The time is linear in the length of the text, because a chain that is too long is not followed from each of its
-/// profiles.
-pub(crate) fn describe<'f>(
-    files: &'f SharedConfig,
-    trusted: PropertyTrust<'f>,
-    failure: &'f dyn Fn(&Section, &ProfileLink) -> Option<String>,
-) -> impl Iterator<Item = (&'f Section, String)> {
-    let mut depths = Depths::new(files);
-    files.profiles().filter_map(|name| files.profile(name)).map(move |section| {
-        let planned = match depths.is_too_long(section) {
-            true => Err(plan::chain_too_long(section)),
-            false => plan::plan(files, section, trusted),
-        };
-        (section, description(planned, |link| failure(section, link)))
-    })
-}
-
-/// Returns the reason why a planned profile gives no credentials: its S3 endpoint must not be used, or the session of its
-/// keys has ended. `None` if only a load can tell.
-pub(crate) fn failure(
-    context: &Context,
-    profiles: &ProfileFiles,
-    section: &Section,
-    link: &ProfileLink,
-) -> Option<String> {
-    if let Some(Err(error)) = profiles.settings(context, Some(section)).s3_endpoint {
-        return Some(SourceError::from(error).message.into());
-    }
-    let mut base = link;
-    while let Method::Role { base: next, .. } = &base.method {
-        base = next;
-    }
-    match &base.method {
-        Method::Keys(keys) => build::ended_session(keys, context),
-        _ => None,
-    }
-}
-
-fn description(
-    planned: Result<Option<ProfileLink>, SourceError>,
-    failure: impl Fn(&ProfileLink) -> Option<String>,
-) -> String {
-    match planned {
-        Ok(Some(link)) => match failure(&link) {
-            Some(reason) => format!("fails: {reason}"),
-            None => link.to_string(),
-        },
-        Ok(None) => "no credentials".into(),
-        Err(error) => format!("wrong: {error}"),
     }
 }
 

@@ -83,7 +83,7 @@ def test_reports_refusals_of_seaweedfs_with_their_location(binary, home, seaweed
     profiles(home, Key(seaweedfs.keys[0].access_key_id, "another-secret"))
     refused = get(binary, home, seaweedfs.endpoint, "--profile", "role")
     assert refused.returncode == 1 and "SignatureDoesNotMatch" in refused.stderr, refused
-    assert f"{home}/.aws/config, line 2: profile role" in refused.stderr, refused
+    assert f"{home}/.aws/config, line 2: " in refused.stderr, refused
     assert "another-secret" not in refused.stderr
 
 

@@ -73,7 +73,7 @@ def test_serves_with_minimal_rights_and_stops_on_sigterm(engine: Engine, start, 
     container = start(*CLOSED, *KEYS, f"--volume={shared}:/shared")
     until("it is healthy", lambda: engine.podman("healthcheck", "run", container, check=False).returncode == 0)
     assert engine.inspect(container, "{{.State.Health.Status}}") == "healthy"
-    status = engine.podman("exec", container, "/usr/bin/credenza", "status").stdout
+    status = engine.podman("exec", container, "/usr/bin/credenza", "status", "-v").stdout
     assert "AKIATEST from static" in status, status
     # After the grace period it would be killed, with exit code 137.
     engine.podman("stop", "--time", "10", container)
@@ -88,7 +88,7 @@ def test_reports_that_it_is_unhealthy(engine: Engine, start, shared: str):
     until("it serves", lambda: "ready to answer" in engine.logs(container))
     assert engine.podman("healthcheck", "run", container, check=False).returncode == 1
     assert engine.podman("exec", container, *READY, check=False).returncode == 1
-    assert "/nowhere/credentials" in engine.podman("exec", container, "/usr/bin/credenza", "status").stdout
+    assert "/nowhere/credentials" in engine.podman("exec", container, "/usr/bin/credenza", "status", "-v").stdout
 
 
 def test_a_restart_keeps_the_token(engine: Engine, start, shared: str):

@@ -278,13 +278,13 @@ fn check_shows_clients_and_their_identities() {
         identities()
     );
     home.write("credenza.toml", text);
-    let output = home.run(&["check", "--config", "credenza.toml"], &[]);
+    let output = home.run(&["check", "-v", "--config", "credenza.toml"], &[]);
     for expected in ["clients\n", "default  team-a  web", "by token", "client lost: no configured identity", "lost: "] {
         assert!(output.stdout.contains(expected), "{expected}: {}", output.stdout);
     }
     assert_eq!(output.code, Some(1), "{}", output.stdout);
     home.write("lost", token("lost") + "\n");
-    let output = home.run(&["check", "--config", "credenza.toml"], &[]);
+    let output = home.run(&["check", "-v", "--config", "credenza.toml"], &[]);
     assert!(output.code == Some(0) && output.stdout.contains("lost: ends with a line break"), "{output:?}");
     assert_eq!(output.stdout.matches("line break").count(), 1);
     assert!(!output.stdout.contains(HUSH));

@@ -80,10 +80,10 @@ fn exits_2_for_usage_and_78_for_configuration_errors() {
         (&["get", "--identity", "other", "--url", "http://a:hush@b"], 2, &["--identity"]),
         (&["exec", "ls", "-l"], 2, &["-l"]),
         (&["exec", "ls", "x"], 2, &["write the command after --"]),
-        (&["check", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
+        (&["check", "-v", "--config", "bad.toml"], 78, &["line 2", "line 3", "line 5", "server.listen", "nonsense"]),
         (&["serve", "--config", "absent.toml"], 78, &["absent.toml"]),
         (&["serve", "--listen", "0.0.0.0:0"], 2, &["--allow-remote"]),
-        (&["check", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
+        (&["check", "-v", "--token-group", "no-such-group"], 78, &["server.token_group", "no-such-group"]),
         (&["get", "--identity", "nobody"], 1, &["nobody", "default"]),
     ];
     for (arguments, code, words) in table {
@@ -103,17 +103,95 @@ fn check_explains_sources_and_exits_1_without_credentials() {
         ".aws/credentials",
         format!("{}{}", keys_file("AKIAFILE"), "[role]\nrole_arn = arn:x\nsource_profile = gone\n"),
     );
-    let good = home.run(&["check"], &[]);
+    let good = home.run(&["check", "-v"], &[]);
     assert_eq!(good.code, Some(0), "{good:?}");
     for line in
         ["environment  not configured", "profile      found  ← wins", "imds         not configured", "=> AKIAFILE"]
     {
         assert!(good.stdout.contains(line), "{line}: {}", good.stdout);
     }
-    let bad = home.run(&["check", "--profile", "role"], &[]);
+    let bad = home.run(&["check", "-v", "--profile", "role"], &[]);
     assert_eq!(bad.code, Some(1));
     assert!(bad.stdout.contains("source_profile names a profile that is in neither file: role → gone"), "{bad:?}");
     assert!(!format!("{good:?}{bad:?}").contains(HUSH));
+}
+
+#[test]
+fn check_prints_a_line_for_each_identity_failures_first() {
+    let home = Home::new();
+    home.write(".aws/credentials", profile("temp", "ASIAIOSFODNN7EXAMPLE") + &profile("dev", "AKIADEV"));
+    home.write(
+        "credenza.toml",
+        "[identities.a]\nsources = [{ profile = \"dev\" }]\n[identities.b]\nsources = [{ profile = \"gone\" }]\n\
+         [identities.c]\nsources = [{ profile = \"temp\" }]\n",
+    );
+    let ended = home.run(&["check", "--config", "credenza.toml"], &[]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let lines: Vec<&str> = ended.stdout.lines().collect();
+    assert_eq!(lines[0], "IDENTITY  STATE           KEY      SOURCE");
+    assert!(lines[1].starts_with("b         failing         there is no profile gone in "), "{ended:?}");
+    assert!(lines[2].starts_with("c         available       the access key id is that of a temporary key"), "{ended:?}");
+    assert_eq!(lines[3], "a         available       AKIADEV  profile dev");
+    let explained: Vec<_> = lines.iter().filter(|line| line.starts_with("identity ")).collect();
+    assert_eq!(explained, [&"identity b"], "{ended:?}");
+    let quiet = home.run(&["check", "-q", "--profile", "dev"], &[]);
+    assert_eq!((quiet.code, &*quiet.stdout), (Some(0), ""), "{quiet:?}");
+    let got = home.run(&["get", "--config", "credenza.toml", "--identity", "c"], &[]);
+    assert!(got.code == Some(0) && got.stderr.contains("there is no session token"), "{got:?}");
+}
+
+#[test]
+fn warns_of_a_configuration_with_secrets_that_others_may_read() {
+    let home = Home::new();
+    let file = home.write("credenza.toml", "[identities.a]\nsources = [\"http://AKIAURL:hush@127.0.0.1:9000\"]\n");
+    let warnings = |mode| {
+        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let ended = home.run(&["check", "--config", file.to_str().unwrap()], &[]);
+        ended.stdout.lines().filter(|line| line.starts_with("warning: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let path = file.display();
+    let expected = format!(
+        "warning: every user of this host may read {path} (mode 0644), and it holds a secret; run: chmod 600 {path}"
+    );
+    assert_eq!(warnings(0o644), [expected]);
+    assert_eq!(warnings(0o600), [""; 0]);
+}
+
+#[test]
+fn check_names_the_path_of_a_token_file_once() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    let (absent, open) = (home.path().join("absent"), home.path().join("open"));
+    fs::create_dir(&open).unwrap();
+    home.write("open/token", "0123456789abcdef0123456789abcdef");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let client =
+        |name: &str, file: &str| format!("[clients.{name}]\nidentities = [\"default\"]\ntoken_file = \"{file}\"\n");
+    let in_open = format!("{}/token", open.display());
+    home.write("credenza.toml", client("a", absent.to_str().unwrap()) + &client("b", &in_open));
+    let ended = home.run(&["check", "--config", "credenza.toml"], &[]);
+    let lines = [
+        format!("  {}: there is no such file; it gives no token", absent.display()),
+        format!("  {in_open}: its folder {}: it may be written by all users", open.display()),
+    ];
+    for line in lines {
+        assert!(ended.stdout.lines().any(|found| found.starts_with(&line)), "{line}: {ended:?}");
+    }
+}
+
+#[test]
+fn profiles_strict_fails_for_a_wrong_profile() {
+    let home = Home::new();
+    home.write(".aws/credentials", keys_file("AKIAFILE"));
+    let strict = || home.run(&["profiles", "--strict"], &[]);
+    assert_eq!(strict().code, Some(0));
+    home.write(".aws/config", "[profile zone]\nrole_arn = arn:x\nsource_profile = gone\n");
+    let ended = strict();
+    assert!(ended.code == Some(1) && ended.stdout.starts_with("zone     wrong: "), "failures first: {ended:?}");
+    assert_eq!(home.run(&["profiles"], &[]).code, Some(0));
+    let quiet = home.run(&["profiles", "-q"], &[]);
+    assert!(quiet.stdout.lines().count() == 1 && quiet.stdout.starts_with("zone  wrong: "), "{quiet:?}");
 }
 
 #[test]
@@ -318,9 +396,18 @@ fn status_shows_a_running_daemon() {
     let address = broker.address().to_string();
     let status = home.run(&["status", "--listen", &address], &[]);
     assert_eq!(status.code, Some(0), "{status:?}");
-    assert!(status.stdout.contains("default: ok") && status.stdout.contains("AKIAENV from environment"), "{status:?}");
+    let expected = "\nIDENTITY  STATE      KEY      REFRESH  SOURCE\ndefault   available  AKIAENV  ";
+    assert!(status.stdout.contains(expected) && status.stdout.ends_with("  environment\n"), "{status:?}");
+    let details = home.run(&["status", "default", "--listen", &address], &[]);
+    assert!(details.stdout.starts_with("default: available\n  AKIAENV from environment\n"), "{details:?}");
+    let unknown = home.run(&["status", "defualt", "--listen", &address], &[]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("did you mean default?"), "{unknown:?}");
+    let quiet = home.run(&["status", "-q", "--listen", &address], &[]);
+    assert_eq!((quiet.code, &*quiet.stdout), (Some(0), ""), "{quiet:?}");
     let json = home.run(&["status", "--json", "--listen", &address], &[]).json();
-    assert_eq!(json["identities"]["default"]["source"], "environment");
+    let identity = &json["identities"]["default"];
+    assert_eq!((&identity["source"], &identity["state"]), (&"environment".into(), &"available".into()));
+    assert_eq!((&identity["login_required"], identity.get("login_command")), (&false.into(), Some(&().into())));
     let ready = home.run(&["status", "--ready", "--listen", &address], &[("CREDENZA_TOKEN_FILE", "/nonexistent")]);
     assert_eq!(ready.code, Some(0), "{ready:?}");
     let absent = home.run(&["status", "--listen", "127.0.0.1:1"], &[]);

@@ -490,7 +490,7 @@ fn status_asks_the_control_socket_if_there_are_clients() {
     ] {
         home.write(".config/credenza/credenza.toml", config);
         let ended = run(&home, arguments);
-        assert!(ended.code == Some(0) && ended.stdout.contains("\na b: ?\n"), "{ended:?}");
+        assert!(ended.code == Some(0) && ended.stdout.contains("\na b             ?\n"), "{ended:?}");
         assert_eq!(server.take().iter().map(Seen::line).collect::<Vec<_>>(), ["GET /status"]);
         let json = run(&home, &[arguments, &["--json"]].concat()).json();
         assert_eq!(json["clients"][0], "web");

@@ -202,6 +202,7 @@ fn closed_pipes_end_every_command_quietly() {
         (&["profiles"], &[]),
         (&["profiles", "--json"], &[]),
         (&["check"], &[]),
+        (&["check", "-v"], &[]),
         (&["get"], &[]),
         (&["get", "--format", "env"], &[]),
         (&["get", "--format", "ecs"], &[]),
@@ -218,8 +219,11 @@ fn closed_pipes_end_every_command_quietly() {
         assert!(!errors.contains("panicked") && !errors.contains("roken pipe"), "{arguments:?}: {errors}");
     }
     // Errors and log lines go nowhere: the exit code is the only result.
-    let failing: &[(&[&str], i32)] =
-        &[(&["get", "--profile", "absent"], 1), (&["check", "--config", "absent"], 78), (&["get", "--absent"], 2)];
+    let failing: &[(&[&str], i32)] = &[
+        (&["get", "--profile", "absent"], 1),
+        (&["check", "-v", "--config", "absent"], 78),
+        (&["get", "--absent"], 2),
+    ];
     for (arguments, expected) in failing {
         let mut command = home.command(arguments);
         let (reader, writer) = std::io::pipe().unwrap();

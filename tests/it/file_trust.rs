@@ -111,7 +111,7 @@ fn programs_are_named_only_by_files_that_no_stranger_can_exchange() {
     let trusting = home.write("trusting.toml", format!("[files]\ntrusted_folders = [\"{}\"]\n", folder.display()));
     home.run(&["get", "--config", trusting.to_str().unwrap()], &with);
     assert!(ran.exists());
-    let ended = home.run(&["check", "--config", trusting.to_str().unwrap()], &with);
+    let ended = home.run(&["check", "-v", "--config", trusting.to_str().unwrap()], &with);
     assert!(ended.stdout.starts_with("warning: every file in"), "{ended:?}");
 }
 
@@ -150,7 +150,7 @@ fn nothing_is_opened_before_it_is_judged() {
         }
     });
     std::thread::sleep(Duration::from_millis(50));
-    let ended = home.run(&["check"], &[("AWS_SHARED_CREDENTIALS_FILE", fifo.to_str().unwrap())]);
+    let ended = home.run(&["check", "-v"], &[("AWS_SHARED_CREDENTIALS_FILE", fifo.to_str().unwrap())]);
     assert!(ended.stdout.contains("it is a FIFO, not a regular file"), "{ended:?}");
     assert!(!woken.load(Ordering::SeqCst), "the writer of the FIFO was woken");
     drop(fs::File::open(&fifo).unwrap());

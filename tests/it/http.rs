@@ -336,14 +336,14 @@ fn readyz_and_status_report_failures_without_secrets() {
     let good = &status["identities"]["good"];
     assert_eq!(
         (&good["state"], &good["region"], &good["access_key_id"]),
-        (&"ok".into(), &"eu-west-1".into(), &"AKIAGOOD".into())
+        (&"available".into(), &"eu-west-1".into(), &"AKIAGOOD".into())
     );
     assert_eq!((&good["sources"][0]["said"], &good["sources"][1]["said"]), (&"not configured".into(), &"found".into()));
     assert!(good["notice"].as_str().unwrap().contains("Rust"), "{good}");
     let bad = &status["identities"]["bad"];
     assert_eq!((&bad["state"], &bad["sources"][1]["said"]), (&"failing".into(), &"not asked".into()));
     assert!(bad["failure"]["message"].as_str().unwrap().contains("none"), "{bad}");
-    assert_eq!(status["identities"]["lazy"]["state"], "asleep");
+    assert_eq!(status["identities"]["lazy"]["state"], "not loaded yet");
     home.write("none", "");
     let shown = broker.get("/status").body;
     assert!(!shown.contains(HUSH) && !shown.contains(&token), "{shown}");

@@ -325,8 +325,8 @@ fn reports_wrong_flags_and_variables() {
     let table: [Case<'_>; 7] = [
         (&["--imds-listen", "0.0.0.0:80"], &[], "other hosts must not reach it"),
         (&["--imds-listen", "10.0.0.1:80", "--allow-remote"], &[], "other hosts must not reach it"),
-        (&["check"], &[("CREDENZA_IMDS_LISTEN", "nowhere")], "write it like 127.0.0.1:9733"),
-        (&["check", "--imds-listen", "127.0.0.1:9735"], &[], "listens there already"),
+        (&["check", "-v"], &[("CREDENZA_IMDS_LISTEN", "nowhere")], "write it like 127.0.0.1:9733"),
+        (&["check", "-v", "--imds-listen", "127.0.0.1:9735"], &[], "listens there already"),
         (&["serve", "--imds-listen", "127.0.0.1:0", "--imds-identity", "nobody"], &[], "no identity nobody"),
         (&["serve"], &[LISTEN, ("CREDENZA_IMDS_IDENTITY", "nobody")], "no identity nobody"),
         (&["serve"], &[("CREDENZA_IMDS_ALLOW_V1", "perhaps")], "--imds-allow-v1"),
@@ -352,7 +352,7 @@ fn check_describes_the_imds_server() {
     home.write(".aws/credentials", DEV);
     let check = |imds: &str, more: &str, variables: &[(&str, &str)]| {
         home.write("credenza.toml", format!("[imds]\n{imds}\n{more}"));
-        home.run(&["check", "--config", "credenza.toml"], variables)
+        home.run(&["check", "-v", "--config", "credenza.toml"], variables)
     };
     let (one, two) = ("listen = \"127.0.0.1:9734\"", "listen = [\"127.0.0.1:9734\", \"[::1]:9734\"]");
     let served = check(two, "", &TEMPORARY);

@@ -113,7 +113,7 @@ fn clients_get_the_assumed_role_and_a_capped_expiration() {
     home.write("read-only.json", READ_ONLY.replace("Get", "List"));
     broker.wait_for_key("ASIA2");
     home.write("read-only.json", READ_ONLY.replace("Allow", "allow"));
-    let shown = home.run(&["check", "--config", "credenza.toml"], &variables);
+    let shown = home.run(&["check", "-v", "--config", "credenza.toml"], &variables);
     assert!(shown.stdout.contains("read-only.json, line 3: session policy, column 28: Effect is neither"), "{shown:?}");
 }
 
@@ -121,7 +121,7 @@ fn clients_get_the_assumed_role_and_a_capped_expiration() {
 fn check_shows_the_packed_size() {
     let (home, _sts, variables) = stage();
     home.write("credenza.toml", config("policy_file = \"~/read-only.json\"", ""));
-    let shown = home.run(&["check", "--config", "credenza.toml"], &variables);
+    let shown = home.run(&["check", "-v", "--config", "credenza.toml"], &variables);
     assert!(shown.stdout.contains("policies and tags take 3 % of what STS accepts"), "{shown:?}");
 }
 

@@ -24,7 +24,7 @@ fn reports_a_circle_of_programs_at_once() {
         ("get --profile default", &["get"]),
         ("exec -- true", &["get"]),
         ("get", &["exec", "--", "true"]),
-        ("get", &["check"]),
+        ("get", &["check", "-v"]),
     ] {
         let home = Home::new();
         circle(&home, arguments);

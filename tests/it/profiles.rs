@@ -142,12 +142,18 @@ fn reports_refusals_with_the_services_message_and_location() {
     let (home, sts) = stage(&[]);
     let refused = dev(&home, &sts);
     assert_eq!(refused.code, Some(1));
-    for part in [".aws/config, line 2: profile dev: ", "AccessDenied", "is not authorized to perform", "trust policy"] {
+    for part in [
+        "profile dev: ",
+        ".aws/config, line 2: AssumeRole ",
+        "AccessDenied",
+        "is not authorized to perform",
+        "trust policy",
+    ] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
     sts.script([sts::error(400, "NeverHeardOf", "words")]);
     let unknown = dev(&home, &sts);
-    let told = ".aws/config, line 2: profile dev: AssumeRole ";
+    let told = ".aws/config, line 2: AssumeRole ";
     assert!(unknown.stderr.contains(told), "{unknown:?}");
     let advice = "NeverHeardOf: words; check the settings of the profile, and which service answers at this endpoint\n";
     assert!(unknown.stderr.ends_with(advice), "{unknown:?}");
@@ -263,7 +269,7 @@ fn one_code_opens_all_roles_over_the_same_keys() {
     assert!(command(&["get", "--identity", "two"]).key().starts_with("ASIA"));
     let ran = command(&exec);
     assert!(ran.code == Some(0), "{ran:?}");
-    let checked = command(&["check"]);
+    let checked = command(&["check", "-v"]);
     assert!(checked.code == Some(0) && !checked.stdout.contains("failing"), "{checked:?}");
     assert_eq!(sent("918273"), 1);
     // A session is that of exactly these keys: other keys of the same user get none.
@@ -391,9 +397,9 @@ fn check_explains_a_served_profile_without_credentials() {
     let (answer, _) = broker.wait_for("/credentials/a+b", |answer| answer.status == 403);
     let named = answer.message().split('`').nth(1).unwrap().to_owned();
     assert_eq!(named, "credenza check --profile a+b", "{answer:?}");
-    let arguments = ["check", "--profile", "a+b", "--config", "credenza.toml"];
+    let arguments = ["check", "-v", "--profile", "a+b", "--config", "credenza.toml"];
     let explained = home.run(&arguments, &[]);
-    assert!(explained.stdout.contains("shared/config, line 2: profile a+b: role_arn is set without"), "{explained:?}");
+    assert!(explained.stdout.contains("shared/config, line 2: role_arn is set without"), "{explained:?}");
 }
 
 #[test]
@@ -659,10 +665,7 @@ fn runs_credential_processes() {
     );
     assert_eq!(home.run(&["get", "--profile", "good"], &[]).key(), "AKIAPROC");
     let bad = home.run(&["get", "--profile", "bad"], &[]);
-    assert!(
-        bad.code == Some(1) && bad.stderr.contains("line 4: profile bad: the credential_process failed"),
-        "{bad:?}"
-    );
+    assert!(bad.code == Some(1) && bad.stderr.contains("line 4: the credential_process failed"), "{bad:?}");
     assert!(bad.stderr.contains("it said: hush-no"), "the user gets its standard error");
     let mut broker = home.serve(&["--profile", "bad", "--log-level", "info"], &[]);
     broker.wait_for_log("load failed");
@@ -728,7 +731,7 @@ fn warns_only_of_profiles_in_use() {
         assert_eq!(told(&["get", "--profile", profile]), warnings, "{profile}");
         assert_eq!(told(&["get", "--profile", profile, "--format", "env"]), warnings, "{profile}");
         assert_eq!(told(&["exec", "--profile", profile, "--", "true"]), warnings, "{profile}");
-        assert_eq!(told(&["check", "--profile", profile]), 4, "{profile}");
+        assert_eq!(told(&["check", "-v", "--profile", profile]), 4, "{profile}");
     }
     assert_eq!(told(&["profiles"]), 4);
 }
@@ -740,7 +743,7 @@ fn check_names_properties_of_other_tools() {
         "[profile dev]\ninclude_profile = other\ns3 =\n  endpoint_url = http://h\n[profile other]\nmfa_process = x\n";
     home.write(".aws/config", config);
     home.write(".aws/credentials", profile("dev", "AKIA1"));
-    let checked = home.run(&["check", "--profile", "dev"], &[]);
+    let checked = home.run(&["check", "-v", "--profile", "dev"], &[]);
     for told in ["line 2: profile dev: include_profile is not used", "line 4: profile dev: endpoint_url below s3"] {
         assert!(checked.code == Some(0) && checked.stdout.contains(told), "{told}\n{checked:?}");
     }
@@ -757,9 +760,11 @@ fn stops_the_credential_process_with_the_command() {
                echo $$ $a $b $(cat c d) > pid.new && mv pid.new pid && wait";
     home.write(".aws/config", "[profile dev]\ncredential_process = sh all.sh\n");
     home.write("all.sh", all);
-    for arguments in
-        [&["get", "--profile", "dev"][..], &["check", "--profile", "dev"], &["exec", "--profile", "dev", "--", "true"]]
-    {
+    for arguments in [
+        &["get", "--profile", "dev"][..],
+        &["check", "-v", "--profile", "dev"],
+        &["exec", "--profile", "dev", "--", "true"],
+    ] {
         let mut child = home.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let pid = home.path().join("pid");
         until("the program has started", || pid.exists());
@@ -798,7 +803,7 @@ fn exec_refuses_ca_and_endpoints_of_world_writable_files() {
 fn check_explains_each_link_of_a_role_chain() {
     let (home, sts) = stage(&[]);
     let variables = variables(&sts);
-    let refused = home.run(&["check", "--profile", "dev"], &variables);
+    let refused = home.run(&["check", "-v", "--profile", "dev"], &variables);
     for line in [
         &format!("credentials, line 2: profile base: keys → {}", Sts::ACCESS_KEY_ID),
         &format!("config, line 2: profile dev: role {ROLE} → ✗"),
@@ -807,7 +812,7 @@ fn check_explains_each_link_of_a_role_chain() {
         assert!(refused.stdout.contains(line), "{line}\n{}", refused.stdout);
     }
     sts.allow(ROLE, Role::default());
-    let good = home.run(&["check", "--profile", "dev"], &variables);
+    let good = home.run(&["check", "-v", "--profile", "dev"], &variables);
     assert!(good.code == Some(0) && good.stdout.contains("→ ASIA1"), "{good:?}");
     assert_eq!(sts.actions().len(), 2, "explaining costs no further call");
 }
@@ -872,7 +877,7 @@ fn follows_255_roles_within_a_threads_stack() {
     assert!(code == Some(0) && stdout.contains("\"ASIA255\""), "{code:?} {stderr}");
     assert_eq!(sts.callers().len(), 255);
     for (arguments, code) in
-        [(&["check", "--profile", "p0"][..], 0), (&["profiles"], 0), (&["get", "--profile", "one-more"], 1)]
+        [(&["check", "-v", "--profile", "p0"][..], 0), (&["profiles"], 0), (&["get", "--profile", "one-more"], 1)]
     {
         let (ended, _, stderr) = within(arguments);
         assert_eq!(ended, Some(code), "{arguments:?}: {stderr}");
@@ -889,17 +894,17 @@ fn warns_of_two_profile_variables() {
         "AWS_PROFILE (\"base\") is used, not AWS_DEFAULT_PROFILE (\"old\"), which boto3 would use; unset one of them";
     let got = home.run(&["get", "--log-level", "warn"], &variables);
     assert!(got.stdout.contains(Sts::ACCESS_KEY_ID) && got.stderr.matches(told).count() == 1, "{got:?}");
-    let checked = home.run(&["check"], &variables);
+    let checked = home.run(&["check", "-v"], &variables);
     assert!(checked.code == Some(0) && checked.stdout.matches(told).count() == 1, "{checked:?}");
     let serve = home.serve(&[], &variables);
     assert!(serve.log().contains("which boto3 would use"), "{}", serve.log());
     // With only one of them in use there is nothing to warn of.
     for (arguments, variables) in [
         (&["get", "--profile", "old"][..], &variables[..]),
-        (&["check", "--profile", "old"], &variables),
+        (&["check", "-v", "--profile", "old"], &variables),
         (&["profiles"], &variables),
         (&["get"], &variables[..1]),
-        (&["check"], &[("AWS_PROFILE", "old"), variables[1]]),
+        (&["check", "-v"], &[("AWS_PROFILE", "old"), variables[1]]),
     ] {
         let ended = home.run(arguments, variables);
         assert!(ended.code == Some(0) && !(ended.stdout + &ended.stderr).contains("which boto3"), "{arguments:?}");
@@ -919,7 +924,7 @@ fn assumes_a_role_without_arn_and_never_prints_it() {
     assert_eq!(get(&home, &sts, &["--profile", "word"]).key(), "ASIA2");
     let variables = variables(&sts);
     for (arguments, code) in
-        [(&["get", "--profile", "typo"][..], 1), (&["check", "--profile", "typo"], 1), (&["profiles"], 0)]
+        [(&["get", "--profile", "typo"][..], 1), (&["check", "-v", "--profile", "typo"], 1), (&["profiles"], 0)]
     {
         let ended = home.run(arguments, &variables);
         let said = ended.stdout + &ended.stderr;

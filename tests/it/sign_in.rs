@@ -110,7 +110,7 @@ fn uses_the_named_login_cache() {
 fn reports_required_login_with_location_and_command() {
     let stage = Stage::new();
     let config = stage.home.path().join(".aws/config");
-    let place = format!("{}, line 3: profile dev: ", config.display());
+    let place = format!("profile dev: {}, line 3: ", config.display());
     let says = |end: &str, because: &str| {
         let ended = stage.get();
         assert_eq!(ended.code, Some(1), "{ended:?}");
@@ -136,7 +136,7 @@ fn reports_required_login_with_location_and_command() {
     stage.signin.set(|state| state.refresh_tokens.clear());
     stage.logged_in("ASIA0", -60);
     says(remedy, "the sign-in session arn:aws:iam::123456789012:user/me has expired (ended 20");
-    let check = stage.run(&["check", "--profile", "dev"], &[]);
+    let check = stage.run(&["check", "-v", "--profile", "dev"], &[]);
     assert!(check.code == Some(1) && format!("{}{}", check.stdout, check.stderr).contains(remedy), "{check:?}");
 }
 

@@ -93,7 +93,7 @@ fn reports_required_login_and_serves_after_it() {
         assert!(refused.message().contains(says), "{refused:?}");
     }
     let status = stage.run(&["status", "--listen", &broker.address().to_string()]);
-    assert!(status.contains("default: login required\n"), "{status}");
+    assert!(status.contains("\ndefault   login required  run: credenza login --sso-session work\n"), "{status}");
     assert!(status.contains("credenza login --sso-session work"), "{status}");
     assert_eq!((stage.oidc.asked(TOKEN), stage.portal.server().seen().len()), (0, 0), "no request without a login");
 
@@ -117,7 +117,7 @@ fn status_shows_when_a_login_expires() {
     let status = broker.get("/status").json();
     let ends = status["identities"]["default"]["login_ends"].as_str().unwrap().to_owned();
     assert!(ends.ends_with('Z'), "{status}");
-    let shown = stage.run(&["status", "--listen", &broker.address().to_string()]);
+    let shown = stage.run(&["status", "-v", "--listen", &broker.address().to_string()]);
     assert_eq!(status["identities"]["default"]["login_command"], "credenza login --profile old", "{status}");
     let told = "; to log in again, run: credenza login --profile old\n";
     assert!(shown.contains("the login ends in ") && shown.contains(told), "{shown}");

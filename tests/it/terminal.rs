@@ -143,7 +143,7 @@ fn reads_the_mfa_code_without_echo() {
 
 #[test]
 fn restores_the_terminal_after_an_interrupt() {
-    for arguments in [GET, EXEC, &["check", "--profile", "dev"]] {
+    for arguments in [GET, EXEC, &["check", "-v", "--profile", "dev"]] {
         let (home, sts) = stage();
         let mut screen = Screen::of(&command(&home, &sts, arguments));
         screen.wait_for(QUESTION);
@@ -215,4 +215,78 @@ fn credential_process_prompts_at_terminal_or_stderr() {
             assert!(code == Some(0) && printed.contains("AKIA77"), "{question}: {printed} {}", screen.shown());
         }
     }
+}
+
+/// Returns the screen of a command whose standard output is a terminal of this width as well.
+fn at_width(home: &Home, columns: usize, arguments: &str) -> Screen {
+    let script = format!("stty cols {columns}; exec \"$0\" {arguments} >&2");
+    let mut command = wrapped(&["sh", "-c", &script], &home.command(&[]));
+    command.env("RUST_LOG", "error");
+    Screen::of(&command)
+}
+
+#[test]
+fn error_has_place_answer_and_remedy_on_lines_of_their_own() {
+    let (home, sts) = stage();
+    home.write(".aws/config", format!("[profile dev]\nrole_arn = {ROLE}x\nsource_profile = base\n"));
+    let mut screen = Screen::of(&command(&home, &sts, GET));
+    assert_eq!(screen.ends().0, Some(1));
+    let shown = screen.shown().replace("\r\n", "\n");
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("credenza: identity default: profile dev: AssumeRole"), "{shown}");
+    for label in ["\n    at: ~/.aws/config:", "\n  said: AccessDenied: ", "\n   try: "] {
+        assert!(shown.contains(label), "{label}: {shown}");
+    }
+    assert_eq!(shown.matches("profile dev").count(), 1, "{shown}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{shown}");
+    let output = command(&home, &sts, GET).output().unwrap();
+    let one = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(one.lines().count() == 1 && one.matches("profile dev").count() == 1, "{one}");
+}
+
+#[test]
+fn status_fits_the_terminal_and_has_colours() {
+    let home = Home::new();
+    let long = "a".repeat(90);
+    home.write(
+        "credenza.toml",
+        format!("[identities.{long}]\nsources = [\"environment\"]\n[identities.gone]\nsources = [{{ profile = \"gone\" }}]\n"),
+    );
+    let broker = home.serve(&["--config", "credenza.toml"], &testkit::harness::KEYS);
+    broker.wait_for("/credentials/gone", |answer| answer.status == 503);
+    for columns in [40, 60, 80, 120] {
+        let mut screen = at_width(&home, columns, &format!("status --listen {}", broker.address()));
+        assert_eq!(screen.ends().0, Some(0), "{}", screen.shown());
+        let shown = screen.shown();
+        assert!(shown.contains("gone") && !shown.contains('\x1b'), "TERM is not set: {shown}");
+        assert!(shown.lines().all(|line| line.trim_end().chars().count() <= columns), "{columns}: {shown}");
+    }
+    let arguments = format!("status --color always --listen {}", broker.address());
+    let mut screen = at_width(&home, 80, &arguments);
+    screen.ends();
+    assert!(screen.shown().contains("\x1b[1;31mfailing\x1b[0m"), "{}", screen.shown());
+}
+
+#[test]
+fn terminal_shows_a_long_wait_and_removes_it() {
+    let body = r#"{"AccessKeyId":"ASIA1","SecretAccessKey":"hush","Token":"t","Expiration":"2035-01-01T00:00:00Z"}"#;
+    let server = testkit::server::Server::start(move |_| {
+        std::thread::sleep(std::time::Duration::from_millis(1300));
+        Reply::ok(body)
+    });
+    let home = Home::new();
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", server.url("/")).env("RUST_LOG", "warn");
+        command
+    };
+    let mut screen = Screen::of(&run(&["get"]));
+    let (code, printed) = screen.ends();
+    assert!(code == Some(0) && printed.contains("ASIA1"), "{printed} {}", screen.shown());
+    let host = server.url("").trim_start_matches("http://").trim_end_matches('/').to_owned();
+    assert_eq!(screen.shown(), format!("\r\x1b[Kasking {host}… 1 s\r\x1b[K"));
+    let mut screen = Screen::of(&run(&["get", "-q"]));
+    assert_eq!((screen.ends().0, screen.shown()), (Some(0), String::new()));
+    let output = run(&["get"]).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }

@@ -255,7 +255,7 @@ def the_broker_s_user_can_check():
     Path("/tmp/new.toml").write_text(BAD)
     ended = run(*unit, "credenza", "--config", "/tmp/new.toml", "check", fails=True)
     assert ended.returncode == 78 and "nonsense" in ended.stdout + ended.stderr, ended
-    said = run(*unit, "--property=LoadCredential=credenza.url", "sh", "-c", "credenza check || true").stdout
+    said = run(*unit, "--property=LoadCredential=credenza.url", "sh", "-c", "credenza check -v || true").stdout
     assert "AKIDPROFILE" in said and "AKIDENVIRONMENT" in said, said
     return "credenza check, with 78 for a file that would be refused"
 

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::BoolishValueParser;
 use tracing_subscriber::filter::Targets;
 
 use crate::cli::args::options::{ImdsOptions, ServerOptions, SourceOptions};
 use crate::cli::args::subcommands::Subcommand;
 use crate::cli::logging::{LogFormat, parse_log_level};
+use crate::cli::terminal::ColorChoice;
 use crate::config::value;
 
 /// The heading of the options that concern neither sources nor the daemon.
@@ -49,6 +51,19 @@ pub(crate) struct Arguments {
     /// Log level: off, error, warn, info, debug, trace, or TARGET=LEVEL,… [default: RUST_LOG, else info]
     #[arg(help_heading = SHARED, long, env = "CREDENZA_LOG_LEVEL", value_name = "LEVEL", value_parser = parse_log_level)]
     pub(crate) log_level: Option<Targets>,
+
+    /// Print only errors, and what fails
+    #[arg(short, long, env = "CREDENZA_QUIET", value_parser = BoolishValueParser::new(), overrides_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Print details, and more log lines
+    #[arg(short, long, env = "CREDENZA_VERBOSE", value_parser = BoolishValueParser::new(), overrides_with = "quiet")]
+    pub(crate) verbose: bool,
+
+    /// Colours: auto (on a terminal, unless NO_COLOR or TERM=dumb), always, never
+    #[arg(long, env = "CREDENZA_COLOR", value_name = "WHEN")]
+    #[arg(value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) color: ColorChoice,
 
     #[command(flatten)]
     pub(crate) sources: SourceOptions,

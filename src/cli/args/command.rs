@@ -53,14 +53,11 @@ pub(crate) enum Command {
     },
     Profiles {
         json: bool,
+        strict: bool,
     },
     ProfilesFromSso(FromSsoRequest),
     Setup(SetupRequest),
-    Status {
-        ready: bool,
-        json: bool,
-        watch: bool,
-    },
+    Status(StatusRequest),
     /// Prints what fails, or will fail within this time.
     StatusWarnings(Duration),
     Login(LoginRequest),
@@ -69,6 +66,17 @@ pub(crate) enum Command {
     Control(ControlCommand),
     Completions(CompletionShell),
     Manual(ManualRequest),
+}
+
+/// The request of `status`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatusRequest {
+    /// The only identity to show.
+    pub(crate) name: Option<IdentityName>,
+    /// Prints nothing, and tells by the exit code if the daemon is ready.
+    pub(crate) ready: bool,
+    pub(crate) json: bool,
+    pub(crate) watch: bool,
 }
 
 /// The request of `exec`.
@@ -101,7 +109,7 @@ impl Command {
             Self::Exec(ExecRequest { from_daemon: true, .. }) => ("exec --from-daemon", options::UNUSED_BY_CLIENTS),
             Self::Exec(_) => ("exec", options::LISTENING),
             Self::Console(_) => ("console", options::LISTENING),
-            Self::Status { .. } | Self::StatusWarnings(_) => ("status", options::SOURCES),
+            Self::Status(_) | Self::StatusWarnings(_) => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
             Self::Profiles { .. } => ("profiles", options::SERVER),

@@ -190,7 +190,9 @@ leads one browser of yours to it, once. Without a browser the login URL is print
 Examples:
   credenza check
   credenza check --profile dev
-  credenza check --verify                         find keys that were revoked, have expired or were mistyped
+  credenza check -v                     every source of every identity, and each link of a chain
+  credenza check --verify               find keys that were revoked, have expired or were mistyped
+It prints a line for each identity, failures first, and explains those that fail.
 Exit codes: 0 every identity can be served, 1 an identity cannot, 78 the configuration has an error. An identity with \
 eager = false may be unconfigured. With --verify, 1 also if STS does not accept the keys of an identity. Keys of another store \
 than AWS are verified only at an STS that is configured for them.")]
@@ -204,6 +206,7 @@ than AWS are verified only at an STS that is configured for them.")]
     #[command(after_help = "\
 Examples:
   credenza profiles
+  credenza profiles --strict -q         only the profiles that fail; exit with 1 if any does
   credenza profiles --config-file ./config --json | jq '.profiles.dev'
   credenza profiles --from-sso
   credenza profiles --from-sso --session work --template '{account_name}-{role}' --write
@@ -213,6 +216,10 @@ file; what stands there stays as it is, and a role that has a profile gets no se
         /// Print all properties as JSON: {"profiles": {NAME: {PROPERTY: VALUE}}}
         #[arg(long, env = "CREDENZA_JSON", value_parser = BoolishValueParser::new(), conflicts_with = "from_sso")]
         json: bool,
+
+        /// Exit with 1 if any profile fails
+        #[arg(long, env = "CREDENZA_STRICT", value_parser = BoolishValueParser::new(), conflicts_with = "from_sso")]
+        strict: bool,
 
         #[command(flatten)]
         from_sso: FromSsoArguments,
@@ -231,6 +238,7 @@ Example:
     #[command(after_help = "\
 Examples:
   credenza status
+  credenza status prod                  all about one identity; -v for all of them
   credenza status --ready || echo not yet
   credenza status --watch
   credenza status --fail-within 1h || mail -s credentials ops
@@ -238,6 +246,10 @@ Examples:
 It connects to the address of the configuration or --listen, with the auth token of --token-file or the default file. If \
 there are [clients], or with --control-socket, it asks the control socket, which shows grants as well.")]
     Status {
+        /// Show the details of this identity alone
+        #[arg(value_name = "NAME", value_parser = value::identity, conflicts_with_all = ["ready", "fail_within"])]
+        name: Option<IdentityName>,
+
         /// Print nothing; exit with 0 if every eager identity is ready, else with 1; needs no token
         #[arg(long, env = "CREDENZA_READY", value_parser = BoolishValueParser::new())]
         ready: bool,

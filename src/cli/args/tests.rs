@@ -36,6 +36,25 @@ fn literal(text: &str) -> TextSource {
     TextSource::Literal(text.into())
 }
 
+fn status(name: Option<&str>, ready: bool, json: bool, watch: bool) -> Command {
+    Command::Status(StatusRequest { name: name.map(Into::into), ready, json, watch })
+}
+
+#[test]
+fn last_of_quiet_and_verbose_counts() {
+    for (line, expected) in [
+        ("status", Verbosity::Normal),
+        ("-q check", Verbosity::Quiet),
+        ("check -v", Verbosity::Verbose),
+        ("get --quiet -v", Verbosity::Verbose),
+        ("get -v --quiet", Verbosity::Quiet),
+    ] {
+        assert_eq!(valid(line).verbosity, expected, "{line}");
+    }
+    assert_eq!(valid("status --color never").color, ColorChoice::Never);
+    assert!(run("status --color blue", "").unwrap_err().contains("blue"));
+}
+
 #[test]
 fn every_flag_has_a_variable_and_hides_its_value() {
     let mut command = command();
@@ -137,10 +156,12 @@ fn parses_every_command() {
             Command::Exec(ExecRequest { role: Some(role), ..request(named("a"), &["ls"]) }),
         ),
         ("check", Command::Check { verify: false }),
-        ("status --ready", Command::Status { ready: true, json: false, watch: false }),
-        ("status --json", Command::Status { ready: false, json: true, watch: false }),
+        ("status --ready", status(None, true, false, false)),
+        ("status --json", status(None, false, true, false)),
         ("status --fail-within 30m", Command::StatusWarnings(Duration::from_secs(1800))),
-        ("status --watch --json", Command::Status { ready: false, json: true, watch: true }),
+        ("status --watch --json", status(None, false, true, true)),
+        ("status a/b", status(Some("a/b"), false, false, false)),
+        ("profiles --strict", Command::Profiles { json: false, strict: true }),
         ("completions zsh", Command::Completions(CompletionShell::Zsh)),
     ] {
         assert_eq!(valid(line).command, expected, "{line}");

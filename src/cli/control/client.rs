@@ -120,7 +120,8 @@ pub(crate) async fn exchange(
 ) -> Result<(ControlSocket, Answer), CommandError> {
     let found = find(&inputs.config.server, inputs.named.as_deref(), &inputs.context);
     let (socket, stream) = connect(&found).await?;
-    let answered = tokio::time::timeout(TIMEOUT, send(stream, sent)).await;
+    let whom = || format!("the daemon at {}", shown(&socket.path));
+    let answered = inputs.context.progress.asking(whom, tokio::time::timeout(TIMEOUT, send(stream, sent))).await;
     let no_answer = |reason: String| {
         let path = shown(&socket.path);
         CommandError::new(format!(

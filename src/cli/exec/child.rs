@@ -38,6 +38,7 @@ pub(crate) async fn run(
     }
     // From now on the terminal belongs to the child.
     context.terminal.hand_over();
+    context.progress.hand_over();
     let started = StartedChild::start(|| context.open_file_limit.start_limited(|| spawned.spawn()));
     let mut child = match started {
         Ok(child) => child,

@@ -19,9 +19,11 @@ pub(crate) fn warnings(document: &Value, within: Duration) -> Vec<String> {
         let mut warn = |what: String| warnings.push(format!("identity {}: {what}", Escaped(name)));
         let state = identity["state"].as_str().unwrap_or("?");
         let failure = &identity["failure"];
+        let is_served = at(&identity["serve_until"]).is_some_and(|end| end > now);
         match state {
-            "asleep" => continue,
-            _ if state.starts_with("ok") => {}
+            "not loaded yet" => continue,
+            "available" => {}
+            "refresh failing" | "login required" if is_served => {}
             "not configured" | "loading" if identity["eager"] != true => continue,
             _ => {
                 let reason = failure["message"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -52,10 +54,10 @@ mod tests {
     #[test]
     fn warns_of_what_a_person_must_do() {
         let soon = "2026-11-30T12:20:00Z";
-        let (ok, failing) = (json!("ok"), json!({"message": "STS\u{1b}[2J is down"}));
+        let (ok, failing) = (json!("available"), json!({"message": "STS\u{1b}[2J is down"}));
         for (identity, expected) in [
             (json!({"state": ok, "serve_until": soon}), ""),
-            (json!({"state": "asleep"}), ""),
+            (json!({"state": "not loaded yet"}), ""),
             (json!({"state": "not configured", "eager": false}), ""),
             (json!({"state": "not configured", "eager": true}), "identity a: not configured"),
             (
@@ -69,10 +71,10 @@ mod tests {
             ),
             (json!({"state": ok, "login_ends": "2026-11-30T12:31:00Z"}), ""),
             (
-                json!({"state": "ok, refresh failing", "serve_until": soon, "failure": failing}),
+                json!({"state": "refresh failing", "serve_until": soon, "failure": failing}),
                 "identity a: its credentials end in 20 min, and the refresh fails: STS\\u{1b}[2J is down",
             ),
-            (json!({"state": "ok, refresh failing", "serve_until": "2026-11-30T13:00:00Z", "failure": failing}), ""),
+            (json!({"state": "refresh failing", "serve_until": "2026-11-30T13:00:00Z", "failure": failing}), ""),
         ] {
             let document = json!({"now": "2026-11-30T12:00:00Z", "identities": {"a": identity}});
             assert_eq!(warnings(&document, Duration::from_secs(1800)).join("\n"), expected, "{document}");

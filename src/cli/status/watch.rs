@@ -7,6 +7,7 @@ use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
 use crate::cli::error::CommandError;
+use crate::cli::terminal::text::width_of_painted;
 
 /// The pause between two requests: the shown times have a resolution of one second.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -68,7 +69,7 @@ fn without_time(mut document: Value) -> Value {
 /// If not all lines fit, the last line says how many are missing.
 fn screen(text: &str, rows: usize, columns: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
-    let height = |line: &&str| line.chars().count().div_ceil(columns).max(1);
+    let height = |line: &&str| width_of_painted(line).div_ceil(columns).max(1);
     // Reserve two rows: the last for the cursor, and one for the line about missing lines.
     let fit_into = |rows: usize| {
         let mut left = rows;

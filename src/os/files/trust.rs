@@ -121,6 +121,16 @@ impl PathFacts {
         self.file().is_some_and(|file| file.mode & 0o044 != 0)
     }
 
+    /// Returns the mode of the file if every user of this host may read it: the folders above it are open, too.
+    pub(crate) fn mode_open_to_all(&self) -> Option<u32> {
+        let is_open = |step: &PathStep| match step.kind {
+            StepKind::Folder => step.mode & 0o001 != 0,
+            StepKind::Symlink => true,
+            StepKind::File => step.mode & 0o004 != 0,
+        };
+        self.file().filter(|_| self.0.iter().all(is_open)).map(|file| file.mode & 0o7777)
+    }
+
     /// Returns the first symlink of another user that leads to a file that this user does not own. With such a symlink
     /// another user makes us read what only we may read.
     ///

@@ -73,7 +73,8 @@ impl ClientTable {
     /// The reason why the file gives no token.
     async fn read_token(&self, path: &Path) -> Result<Secret, String> {
         let contents = self.files.read(path).await.map_err(|error| {
-            format!("{error}; it gives no token, and one that it gave before is accepted until the overlap is over")
+            let reason = error.reason();
+            format!("{reason}; it gives no token, and one that it gave before is accepted until the overlap is over")
         })?;
         let judged = contents.facts.without_folders_above().trusted(&self.trust);
         judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(path)))?;
@@ -81,7 +82,10 @@ impl ClientTable {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let folder_facts = walk(folder).map_err(|error| std::io::Error::from(error).to_string())?.facts;
         let judged = folder_facts.without_folders_above().trusted(&self.trust);
-        judged.map_err(|distrust| format!("{}; its token is not used", distrust.about(folder)))?;
+        judged.map_err(|distrust| {
+            let path = folder.to_string_lossy();
+            format!("its folder {}: {}; its token is not used", Escaped(&path), distrust.about(folder))
+        })?;
         token_of(&contents).map_err(|reason| {
             format!("it gives no token: {reason}; write 32 to 4096 visible ASCII characters. A token that it gave before is accepted until the overlap is over")
         })
