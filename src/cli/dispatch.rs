@@ -109,11 +109,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             let identity = find_identity(&context, &config, &shared_files, &identity).await?;
             let identity = narrow::narrowed(&context, identity, role, policies, None).await?;
             let offer = LoginOffer::at_the_terminal(&context, &shared_files, login);
-            let get = async || {
-                until_signal(get::get(&context, &identity, format))
-                    .await?
-                    .map_or_else(|code| Ok(Err(code)), |text| text.map(Ok))
-            };
+            let get = async || unless_ended(get::get(&context, &identity, format)).await;
             match with_login(offer.as_ref(), get).await? {
                 Ok(text) => print(&text),
                 Err(code) => Ok(code),
@@ -125,6 +121,8 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
         }
         Command::ShellSwitch { identity, dialect } => {
+            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            log_in_for_daemon(&inputs, &shared_files, false, &identity).await?;
             let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true, login: false };
             let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
             let failed = match lines {
@@ -136,8 +134,10 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             let Ok(identity) = find_identity(&context, &config, &shared_files, &choice).await else {
                 return Err(failed);
             };
-            let keys = match until_signal(get::get(&context, &identity, OutputFormat::from(dialect))).await? {
-                Ok(keys) => keys?,
+            let offer = LoginOffer::at_the_terminal(&context, &shared_files, false);
+            let get = async || unless_ended(get::get(&context, &identity, OutputFormat::from(dialect))).await;
+            let keys = match with_login(offer.as_ref(), get).await? {
+                Ok(keys) => keys,
                 Err(code) => return Ok(code),
             };
             tracing::warn!(
@@ -178,10 +178,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 narrowing.duration = request.duration;
             }
             let offer = LoginOffer::at_the_terminal(&context, &shared_files, false);
-            let open = async || match until_signal(console::console(&context, &identity, &request)).await? {
-                Ok(text) => text.map(Ok),
-                Err(code) => Ok(Err(code)),
-            };
+            let open = async || unless_ended(console::console(&context, &identity, &request)).await;
             match with_login(offer.as_ref(), open).await? {
                 Ok(text) => print(&text),
                 Err(code) => Ok(code),
@@ -330,6 +327,16 @@ async fn until_signal<T>(work: impl Future<Output = T>) -> Result<Result<T, Exit
     let signals = Signals::listen(signals::ENDING);
     let mut signals = signals.map_err(|error| CommandError::new(format!("cannot listen to signals: {error}")))?;
     Ok(signals.unless_ended(work).await.map_err(|signal| ExitCode::from(signals::exit_code(signal))))
+}
+
+/// Runs work that may fail until a signal ends the program; then returns its exit code.
+async fn unless_ended<T>(
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<Result<T, ExitCode>, CommandError> {
+    match until_signal(work).await? {
+        Ok(done) => done.map(Ok),
+        Err(code) => Ok(Err(code)),
+    }
 }
 
 /// Writes to standard output.

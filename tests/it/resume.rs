@@ -152,6 +152,21 @@ fn shell_gets_its_lines_after_a_login_for_the_daemon() {
 }
 
 #[test]
+fn shell_switches_after_a_login() {
+    let stage = Stage::new();
+    let shell =
+        format!("eval \"$('{}' shell-switch --identity dev)\"; echo $AWS_ACCESS_KEY_ID", testkit::harness::program());
+    let mut command = Command::new("sh");
+    command.args(["-c", &shell]).env_clear().current_dir(stage.home.path());
+    command.envs(stage.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut screen = Screen::of(command.env("CREDENZA_LISTEN", testkit::server::nobody().to_string()));
+    screen.wait_for(QUESTION);
+    screen.types("\r");
+    let (code, printed) = screen.ends();
+    assert!(code == Some(0) && printed.starts_with("ASIA"), "{printed}: {}", screen.shown());
+}
+
+#[test]
 fn aws_cli_logs_in_to_its_own_sessions() {
     let home = Home::new();
     let session = "arn:aws:iam::123456789012:user/me";
