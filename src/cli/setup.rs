@@ -4,6 +4,7 @@
 pub(crate) mod config_file;
 mod loop_guard;
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::confirm::confirm;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::{Escaped, Quoted};
+use crate::os::files::walk::walk;
 use crate::shared_config::edit::NewProfile;
 use crate::shared_config::locate::NamedPaths;
 use crate::source::spec::{SourceKind, SourceSpec};
@@ -150,15 +152,29 @@ fn command_line(
 }
 
 /// Returns the path of this program: that in `PATH`, which stays after an update, else that of the process.
+///
+/// # Errors
+/// If another user could exchange the program, which would then get to run in every program that uses the profile.
 fn program(context: &Context) -> Result<PathBuf, CommandError> {
-    let failed =
-        |error: &dyn std::fmt::Display| CommandError::new(format!("the path of this program is unknown: {error}"));
-    let running = std::env::current_exe().and_then(std::fs::canonicalize).map_err(|error| failed(&error))?;
-    let folders = context.environment.get("PATH").unwrap_or_default();
-    let in_path =
-        std::env::split_paths(folders).filter(|folder| folder.is_absolute()).map(|folder| folder.join("credenza"));
+    let unknown = |error: io::Error| CommandError::new(format!("the path of this program is unknown: {error}"));
+    let running = std::env::current_exe().and_then(std::fs::canonicalize).map_err(unknown)?;
+    let distrust = |path: &Path| match walk(path) {
+        Ok(walked) => walked.facts.trusted(&context.trust).err().map(|distrust| distrust.to_string()),
+        Err(error) => Some(format!("cannot be checked: {}", io::Error::from(error))),
+    };
+    let folders = std::env::split_paths(context.environment.get("PATH").unwrap_or_default());
+    let in_path = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join("credenza"));
     let mut same = in_path.filter(|path| std::fs::canonicalize(path).is_ok_and(|found| found == running));
-    Ok(same.next().unwrap_or(running))
+    if let Some(path) = same.find(|path| distrust(path).is_none()) {
+        return Ok(path);
+    }
+    match distrust(&running) {
+        None => Ok(running),
+        Some(why) => Err(CommandError::new(format!(
+            "the program {} is written into no profile: it {why}. Install it in a folder that only you or root can write",
+            Escaped(&running.to_string_lossy())
+        ))),
+    }
 }
 
 fn text(path: &Path) -> Result<String, CommandError> {

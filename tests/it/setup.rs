@@ -191,3 +191,32 @@ fn names_what_was_meant() {
     let hinted = home.run(&["check", "--profile", "base"], &[]);
     assert!(hinted.stdout.contains("did you mean mfa_serial?"), "{hinted:?}");
 }
+
+/// A symlink of another user in `PATH` leads to this program today, and to another one tomorrow.
+#[test]
+fn names_no_program_that_others_can_exchange() {
+    let home = home();
+    let (open, own) = (home.path().join("open"), home.path().join("own"));
+    for folder in [&open, &own] {
+        fs::create_dir(folder).unwrap();
+        symlink(program(), folder.join("credenza")).unwrap();
+    }
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    for (name, path, expected) in [
+        ("a", format!("{}:{}", open.display(), own.display()), format!("{}/credenza get", own.display())),
+        (
+            "b",
+            format!("{}:relative", open.display()),
+            format!("{} get", fs::canonicalize(program()).unwrap().display()),
+        ),
+    ] {
+        let done = home.run(&["setup", "profile", name, "--profile", "base", "--yes"], &[("PATH", &path)]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(
+            config(&home)
+                .contains(&format!("[profile {name}]\n# Written by credenza.\ncredential_process = {expected}")),
+            "{}",
+            config(&home)
+        );
+    }
+}
