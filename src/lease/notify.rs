@@ -140,7 +140,7 @@ pub(crate) async fn run(context: Context, words: Vec<String>, identity: Identity
         Ok(Ok(printed)) => match printed.status {
             Some(status) if status.success() => tracing::debug!(%identity, "told of the end of a login"),
             Some(status) => {
-                tracing::warn!(%identity, "the program of [notify] {shown} failed ({status}); run it by hand to see why")
+                tracing::warn!(%identity, "the program of [notify] {shown} failed ({status}); run it by hand to see why");
             }
             None => tracing::warn!(%identity, "the program of [notify] {shown} printed more than 64 kB and was killed"),
         },
@@ -207,20 +207,27 @@ mod tests {
     async fn kills_a_program_that_does_not_end() {
         let folder = tempfile::tempdir().unwrap();
         let mark = folder.path().join("mark");
-        let script = format!("echo run >>{}; exec sleep 1000", mark.display());
+        let script = format!("echo $$ >>{}; exec sleep 1000", mark.display());
         let words = ["/bin/sh", "-c", &script].map(str::to_owned).to_vec();
         let began = std::time::Instant::now();
         let context = Context::of(&[("PATH", "/usr/bin:/bin")]);
         // The clock is paused once the program runs, so that the time limit comes at once.
         let run = run(context, words, "a".into());
         let paused = async {
-            while !mark.exists() {
+            while !std::fs::read_to_string(&mark).is_ok_and(|text| text.ends_with('\n')) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             tokio::time::pause();
         };
         tokio::join!(run, paused);
         assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
-        assert_eq!(std::fs::read_to_string(mark).unwrap(), "run\n");
+        let pids = std::fs::read_to_string(mark).unwrap();
+        let process = std::path::Path::new("/proc").join(pids.trim());
+        assert_eq!(pids.lines().count(), 1, "it ran once: {pids}");
+        // A blocking thread kills it.
+        while process.join("exe").read_link().is_ok() {
+            assert!(began.elapsed() < TIMEOUT, "it still runs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
