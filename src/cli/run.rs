@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         return print(&shell_init(shell)).unwrap_or_else(|error| fail(&error.to_string(), 1));
     }
     if let Command::Manual(request) = &invocation.command {
-        return manual(request);
+        return manual(request).unwrap_or_else(|(message, code)| fail(&message, code));
     }
     harden(&invocation.command);
     own_orphans();
@@ -88,18 +88,21 @@ pub fn main() -> ExitCode {
 }
 
 /// Prints a manual page, or writes all of them.
-fn manual(request: &ManualRequest) -> ExitCode {
+///
+/// # Errors
+/// The message and the exit code.
+fn manual(request: &ManualRequest) -> Result<ExitCode, (String, u8)> {
     match request {
-        ManualRequest::Print(words) => match page(words) {
-            Ok(page) => print(&page).unwrap_or_else(|error| fail(&error.to_string(), 1)),
-            Err(error) => fail(&error, exit_code::BAD_USAGE),
-        },
-        ManualRequest::Write(folder) => match write_manual(folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                fail(&format!("cannot write manual pages to {}: {error}", Escaped(&folder.to_string_lossy())), 1)
-            }
-        },
+        ManualRequest::Print(words) => {
+            let page = page(words).map_err(|error| (error, exit_code::BAD_USAGE))?;
+            print(&page).map_err(|error| (error.to_string(), 1))
+        }
+        ManualRequest::Write(folder) => {
+            let shown = Escaped(&folder.to_string_lossy()).to_string();
+            let written = write_manual(folder);
+            written.map_err(|error| (format!("cannot write manual pages to {shown}: {error}"), 1))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -215,7 +218,7 @@ fn start_logging(invocation: &Invocation, environment: &Environment, progress: P
     // The daemon also logs normal changes of its state. Other commands log only problems.
     let is_daemon = matches!(invocation.command, Command::Serve);
     // `-v` of these commands means details of their report.
-    let is_report = matches!(invocation.command, Command::Status(_) | Command::Check | Command::Profiles { .. });
+    let is_report = matches!(invocation.command, Command::Status(_) | Command::Check { .. } | Command::Profiles { .. });
     let default = match (invocation.verbosity, is_daemon) {
         (Verbosity::Quiet, _) => "error",
         (Verbosity::Verbose, _) if !is_report => "info,credenza=debug",

@@ -25,8 +25,8 @@ use crate::cli::status::details::{relative, timestamp};
 use crate::cli::terminal::text::write_indented;
 use crate::cli::terminal::{Screen, Tone, Verbosity};
 use crate::config::listen::ListenAddress;
-use crate::config::schema::nearest;
 use crate::model::identity_name::IdentityName;
+use crate::model::nearest::nearest;
 use crate::model::text::Escaped;
 
 /// Returns true if every eager identity has credentials. Sends no token.
