@@ -11,9 +11,9 @@ use crate::cli::check::doubts::doubts;
 use crate::cli::identity_table;
 use crate::cli::identity_table::Row;
 use crate::cli::output::{duration_text, relative_time};
-use crate::cli::verify::{Verification, verify};
 use crate::cli::terminal::text::write_indented;
 use crate::cli::terminal::{Tone, View};
+use crate::cli::verify::{Verification, verify};
 use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::imds::ImdsConfig;
@@ -58,13 +58,15 @@ pub(crate) async fn check(context: &Context, config: &Config, view: View, verifi
             is_served &= explain_verification(&mut text, &verify(context, &chain, *winner, credentials).await);
         }
         is_good &= is_served;
+        let mut has_hints = false;
         for profile in identity.sources.iter().filter_map(|source| ConfigCredentials::of_spec(&source.kind)) {
             for hint in profile.hints(context).await {
                 let _ = writeln!(text, "     {hint}");
+                has_hints = true;
             }
         }
         let row = row::row(identity, &outcome, context.clock.now());
-        if view.is_verbose() || verifies || !is_served {
+        if view.is_verbose() || verifies || !is_served || (has_hints && !view.is_quiet()) {
             write_indented(&mut details, &text, 0, screen.width);
         }
         rows.push(row);

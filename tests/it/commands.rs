@@ -130,7 +130,10 @@ fn check_prints_a_line_for_each_identity_failures_first() {
     let lines: Vec<&str> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "IDENTITY  STATE           KEY      SOURCE");
     assert!(lines[1].starts_with("b         failing         there is no profile gone in "), "{ended:?}");
-    assert!(lines[2].starts_with("c         available       the access key id is that of a temporary key"), "{ended:?}");
+    assert!(
+        lines[2].starts_with("c         available       the access key id is that of a temporary key"),
+        "{ended:?}"
+    );
     assert_eq!(lines[3], "a         available       AKIADEV  profile dev");
     let explained: Vec<_> = lines.iter().filter(|line| line.starts_with("identity ")).collect();
     assert_eq!(explained, [&"identity b"], "{ended:?}");

@@ -681,7 +681,7 @@ const COMPLETED: &[(&str, &str)] = &[
     ("use |", "$(touch pwned) a b dev"),
     ("use d|", "dev"),
     ("use --for 1h d|", "dev"),
-    ("whoami |", "$(touch pwned) a b default dev"),
+    ("whoami |", "$(touch pwned) a b alpha default dev"),
     ("mfa de|", "dev"),
     ("revoke |", "agent build"),
     ("grant b|", "build"),

@@ -38,12 +38,13 @@ fn names(sts: &Sts, skipped: usize) -> Vec<String> {
     sts.forms().iter().skip(skipped).map(name).collect()
 }
 
-/// Makes the daemon renew all sessions, twice. Returns the names of the renewed ones.
-fn renewed(sts: &Sts, broker: &Broker, kept: &str) -> Vec<String> {
+/// Makes the daemon renew all sessions, twice, and waits for those that are kept. Returns the names of the renewed ones.
+fn renewed(sts: &Sts, broker: &Broker, kept: &[&str]) -> Vec<String> {
     let before = sts.forms().len();
     for times in 1..=2 {
         broker.signal(Signal::HUP);
-        until("the session is renewed", || names(sts, before).iter().filter(|name| *name == kept).count() >= times);
+        let is_renewed = |kept: &&str| names(sts, before).iter().filter(|name| name == kept).count() >= times;
+        until("the sessions are renewed", || kept.iter().all(is_renewed));
     }
     names(sts, before)
 }
@@ -55,7 +56,7 @@ fn session_of_a_client_that_is_gone_is_not_renewed() {
     for client in ["gone", "lost", "kept"] {
         assert_eq!(broker.get_with("/credentials", &token(client)).status, 200, "{client}");
     }
-    let mut all = renewed(&sts, &broker, "kept");
+    let mut all = renewed(&sts, &broker, &["kept"]);
     all.sort();
     all.dedup();
     assert_eq!(all, ["gone", "kept", "lost"]);
@@ -64,7 +65,7 @@ fn session_of_a_client_that_is_gone_is_not_renewed() {
         broker.get_with("/credentials/prod", &token("gone")).status == 401
             && broker.get_with("/credentials/prod", &token("lost")).status == 403
     });
-    assert_eq!(renewed(&sts, &broker, "kept"), ["kept", "kept"]);
+    assert_eq!(renewed(&sts, &broker, &["kept"]), ["kept", "kept"]);
     // The client comes back, and gets a session again.
     home.write("credenza.toml", config(&[("gone", "prod"), ("kept", "prod")]));
     until("the client is back", || broker.get_with("/credentials", &token("gone")).status == 200);
@@ -95,7 +96,7 @@ fn session_of_a_grant_that_is_over_is_not_renewed() {
     until("the grants are over", || {
         [&narrowed, &replaced, &whole, &brief].iter().all(|token| broker.get_with("/credentials", token).status == 401)
     });
-    let mut all = renewed(&sts, &broker, "kept");
+    let mut all = renewed(&sts, &broker, &["kept", "replaced"]);
     all.sort();
     assert_eq!(all, ["kept", "kept", "replaced", "replaced"], "one session of the replaced grant is left");
 }
@@ -110,15 +111,15 @@ fn status_shows_a_client_its_own_session() {
     };
     let key = |client: &str| broker.get_with("/credentials", &token(client)).key();
     let one = key("one");
-    assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
+    assert_eq!((shown("one"), shown("two")), (("available".into(), one.clone()), ("not loaded yet".into(), None)));
     // The session of the owner is another one.
     let owner = home.run(&["whoami", "prod", "--json"], &[]);
     let arn = "arn:aws:sts::123456789012:assumed-role/demo/owner";
     assert_eq!(owner.json()["arn"], arn, "STS named the session when it gave it");
-    assert_eq!((shown("one"), shown("two")), (("ok".into(), one.clone()), ("asleep".into(), None)));
+    assert_eq!((shown("one"), shown("two")), (("available".into(), one.clone()), ("not loaded yet".into(), None)));
     let two = key("two");
     assert!(one.is_some() && one != two);
-    assert_eq!((shown("one"), shown("two")), (("ok".into(), one), ("ok".into(), two)));
+    assert_eq!((shown("one"), shown("two")), (("available".into(), one), ("available".into(), two)));
 }
 
 #[test]
@@ -133,5 +134,5 @@ fn refused_grant_leaves_no_session_and_promises_no_try() {
     assert!(refused.code == Some(1) && refused.stderr.contains("identity prod: "), "{refused:?}");
     assert!(refused.stderr.contains("sts:AssumeRole") && !refused.stderr.contains("next try"), "{refused:?}");
     sts.allow(ROLE, Role::default());
-    assert_eq!(renewed(&sts, &broker, "kept"), ["kept", "kept"]);
+    assert_eq!(renewed(&sts, &broker, &["kept"]), ["kept", "kept"]);
 }

@@ -224,8 +224,8 @@ fn description(help: Option<&clap::builder::StyledStr>) -> String {
 /// Adds the values of an option or an argument.
 fn offer_values(completion: &mut Completion, argument: &Arg, command: &str) {
     completion.names = match (argument.get_id().as_str(), command) {
+        ("names", _) | ("identity_name", "whoami") => Some(NameKind::Targets),
         ("identity" | "identity_name" | "imds_identity", _) => Some(NameKind::Identities),
-        ("names", _) => Some(NameKind::Targets),
         ("client", _) => Some(NameKind::Clients),
         ("grant_name", _) => Some(NameKind::Grants),
         ("profile", _) => Some(NameKind::Profiles),
@@ -298,7 +298,7 @@ mod tests {
             ("help ch", &["check"]),
             ("exec -- ch", &[]),
             ("get --policy ", &[]),
-            ("whoami prod --ver", &["--verify"]),
+            ("whoami prod --veri", &["--verify"]),
             ("completions t", &["tcsh"]),
             ("complete", &[]),
         ] {
