@@ -845,6 +845,6 @@ fn nushell_completes_names_of_the_daemon() {
     // This mode of nushell has no working directory.
     let asked =
         "nu --no-config-file -c 'source nushell; nu-complete credenza [credenza --config cred] | get value | to text'";
-    assert_eq!(in_shell(&home, &["sh", "-c"], "nushell", &path, asked), "credenza.toml\n");
+    assert_eq!(in_shell(&home, &["sh", "-c"], "nushell", &path, asked).trim_end(), "credenza.toml");
     assert!(!home.path().join("pwned").exists(), "no name is run");
 }
