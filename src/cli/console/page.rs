@@ -92,6 +92,8 @@ impl LoginPage {
 
     async fn until_served(&self, peers: &PeerUsers, user: u32) {
         let mut connections = JoinSet::new();
+        // One warning: another user must not fill the terminal.
+        let mut is_warned = false;
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => {
@@ -102,7 +104,10 @@ impl LoginPage {
                         Some(peer) if peer == user => {
                             connections.spawn(serve_connection(stream, Arc::clone(&self.redirect)));
                         }
-                        peer => tracing::warn!(peer, "closed a connection of another user to the page of the console"),
+                        peer if !std::mem::replace(&mut is_warned, true) => {
+                            tracing::warn!(peer, "closed a connection of another user to the page of the console");
+                        }
+                        peer => tracing::debug!(peer, "closed another connection of another user"),
                     }
                 }
                 Some(ended) = connections.join_next() => {
@@ -120,7 +125,7 @@ impl OnceRedirect {
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let is_host = request.headers().get(HOST).is_some_and(|host| host.as_bytes() == self.host.as_bytes());
         let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-        if !is_host || !self.path.is(path.as_bytes()) {
+        if !is_host || is_led(request) || !self.path.is(path.as_bytes()) {
             return plain(StatusCode::NOT_FOUND, "There is no such page.\n");
         }
         if request.method() != Method::GET {
@@ -133,6 +138,14 @@ impl OnceRedirect {
         response.headers_mut().insert(LOCATION, self.target.clone());
         response
     }
+}
+
+/// Returns true if a web page or a proxy has led the browser here. A browser that a program opens says `none`, if anything.
+fn is_led(request: &Request<Incoming>) -> bool {
+    let site = request.headers().get("sec-fetch-site");
+    let is_from_page = site.is_some_and(|site| site.as_bytes() != b"none");
+    let of_proxy = ["origin", "referer", "via", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+    is_from_page || of_proxy.iter().any(|name| request.headers().contains_key(*name))
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
@@ -197,6 +210,9 @@ mod tests {
                 (get(&path[..path.len() - 1], &host), 404),
                 (get(&format!("{path}?x"), &host), 404),
                 (get(&path, "evil.example"), 404),
+                (get(&path, &format!("{host}\r\nSec-Fetch-Site: cross-site")), 404),
+                (get(&path, &format!("{host}\r\nOrigin: http://evil.example")), 404),
+                (get(&path, &format!("{host}\r\nVia: 1.1 proxy")), 404),
                 (format!("GET {path} HTTP/1.1\r\n\r\n"), 404),
                 (format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"), 405),
                 (format!("HEAD {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"), 405),
@@ -206,7 +222,7 @@ mod tests {
                 assert!(!answer.contains("hush"), "{answer}");
             }
             drop(idle);
-            let answer = ask(address, get(&path, &host)).await.unwrap();
+            let answer = ask(address, get(&path, &format!("{host}\r\nSec-Fetch-Site: none"))).await.unwrap();
             assert!(answer.starts_with("HTTP/1.1 302 ") && answer.contains(TARGET), "{answer}");
             assert!(answer.contains("cache-control: no-store") && answer.contains("referrer-policy: no-referrer"));
         };

@@ -13,6 +13,15 @@ use crate::os::environment::Environment;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{trusted_folder, walk};
 
+/// The variables with keys and tokens.
+const KEYS: [&str; 5] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+];
+
 /// The folders with programs if `PATH` is not set.
 const DEFAULT_PATH: &str = "/usr/bin:/bin";
 
@@ -58,7 +67,9 @@ fn start(environment: &Environment, trust: &TrustPolicy, page: &str) -> Result<S
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // Ctrl-C must not end a browser that the program has started.
     command.process_group(0);
-    for name in environment.names().filter(|name| name.starts_with("CREDENZA_")) {
+    // Nor does a browser need keys, which a page or an extension of it could then read.
+    let is_private = |name: &&str| name.starts_with("CREDENZA_") || KEYS.contains(name);
+    for name in environment.names().filter(is_private) {
         command.env_remove(name);
     }
     command.spawn().map(|_| program.clone()).map_err(|_| CANNOT_RUN.into())

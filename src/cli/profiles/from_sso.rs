@@ -143,7 +143,8 @@ fn profiles(
     let new: Vec<&SsoRoleNames> = roles.iter().filter(|role| !is_there(role)).collect();
     let mut names: BTreeMap<&SsoRoleNames, String> =
         new.iter().map(|role| (*role, request.template.name(session, role))).collect();
-    let is_taken = |name: &str| files.profile(name).is_some();
+    // A profile that every program without a profile uses is never made from the name of an account.
+    let is_taken = |name: &str| name == "default" || files.profile(name).is_some();
     for (role, name) in names.clone() {
         let is_shared = names.iter().any(|(other, theirs)| *other != role && template::bare(theirs, other) == name);
         if is_shared || is_taken(&name) {

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::model::text::Escaped;
 use crate::os::files::contents::{FileReader, SHARED};
 use crate::os::files::trust::TrustPolicy;
-use crate::os::files::walk::walk;
+use crate::os::files::walk::{WalkError, walk};
 
 /// The number of attempts to lock the folder, and the pause between them: five seconds. Another writer takes milliseconds.
 const LOCK_ATTEMPTS: usize = 50;
@@ -53,11 +53,24 @@ pub(crate) fn rewrite(
         Err(error) => return Err(step("find it")(error)),
     };
     let folder = target.parent().unwrap_or(Path::new("/"));
+    // Nothing is made below a folder that another user can exchange.
+    for above in folder.ancestors() {
+        match walk(above) {
+            Ok(walked) => {
+                walked.facts.trusted(policy).map_err(|distrust| failed(format!("its folder {distrust}")))?;
+                break;
+            }
+            Err(WalkError::Missing { .. }) => {}
+            Err(error) => return Err(step("find its folder")(error.into())),
+        }
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(step("make its folder"))?;
     // Both ways to the file: another user who can exchange a part of either could make us write elsewhere.
     for part in [path, &target, folder] {
-        if let Ok(walked) = walk(part) {
-            walked.facts.trusted(policy).map_err(|distrust| failed(format!("it {distrust}")))?;
+        match walk(part) {
+            Ok(walked) => walked.facts.trusted(policy).map_err(|distrust| failed(format!("it {distrust}")))?,
+            Err(WalkError::Missing { .. }) => {}
+            Err(error) => return Err(step("find it")(error.into())),
         }
     }
     let lock = File::open(folder).map_err(step("open its folder"))?;
