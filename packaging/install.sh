@@ -41,6 +41,6 @@ for text in README.md CHANGELOG.md SECURITY.md LICENSE config/credenza.toml syst
   put 644 "$text" "share/doc/credenza/${text##*/}"
 done
 # Those that a user of the program reads, where the links of README.md lead.
-for text in CONFIGURATION CONTAINERS CLIENTS MIGRATING RECIPES REMOVE SYSTEMD TROUBLESHOOTING; do
+for text in AUDIT CONFIGURATION CONTAINERS CLIENTS MIGRATING RECIPES REMOVE SYSTEMD TROUBLESHOOTING; do
   put 644 "docs/$text.md" "share/doc/credenza/docs/$text.md"
 done

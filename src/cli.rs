@@ -5,6 +5,7 @@
 //! [`output`] writes for shells, and [`terminal`] for users.
 
 pub(crate) mod args;
+pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod child_environment;
 pub(crate) mod command_options;

@@ -3,6 +3,7 @@
 //! The parser is pure: it takes bytes and [`Overrides`] (flags and variables). It returns a configuration, the first
 //! syntax error, or all semantic errors of the file. [`load`] reads the file and checks its owner.
 
+pub(crate) mod audit;
 pub(crate) mod clients;
 pub(crate) mod identity;
 pub(crate) mod imds;
@@ -27,13 +28,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::config::audit::AuditConfig;
 use crate::config::clients::ClientConfig;
 use crate::config::identity::{Identity, IdentityDefaults};
 use crate::config::imds::ImdsConfig;
 use crate::config::listen::ListenAddress;
 use crate::config::notify::NotifyCommand;
 use crate::config::profiles::ServedProfiles;
-use crate::config::schema::{DEFAULTS, FILES, IMDS, NOTIFY, PROFILES, ROOT, SERVER};
+use crate::config::schema::{AUDIT, DEFAULTS, FILES, IMDS, NOTIFY, PROFILES, ROOT, SERVER};
 use crate::config::server::{AuthTokenConfig, ServerConfig};
 use crate::config::sources::built_in_chain;
 use crate::config::syntax::LineIndex;
@@ -60,9 +62,13 @@ pub(crate) struct Config {
     pub(crate) clients: Option<BTreeMap<ClientName, ClientConfig>>,
     /// The program that tells of the end of a login.
     pub(crate) notify: Option<NotifyCommand>,
+    /// The audit log. `None` means that there is none.
+    pub(crate) audit: Option<AuditConfig>,
     /// Further users and folders with trusted files, beside root and the user of the broker. A trusted file may
     /// name programs to run and endpoints that get tokens.
     pub(crate) trusted_files: TrustedFiles,
+    /// The region of a flag or a variable, for the identity that a command names.
+    pub(crate) region: Option<Box<str>>,
     /// The file that was read.
     pub(crate) file: Option<Box<Path>>,
     /// The warning that other users may read the secrets in the file.
@@ -202,6 +208,8 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
     if let (Some(_), Some((at, path))) = (&clients, auth_token) {
         errors.push(at, &path, "opens nothing beside [clients]; remove it, or give the token to a client");
     }
+    let at = root.at("audit").map_or(0, |(at, _)| at);
+    let audit = root.section("audit", &AUDIT, errors).and_then(|section| audit::read(section, at, errors));
     let tables = root.take("identities").map(|entry| entry.named(errors)).unwrap_or_default();
     root.close();
     let mut identities = BTreeMap::new();
@@ -228,7 +236,9 @@ fn read(mut root: TableSection<'_>, overrides: &Overrides, index: &LineIndex<'_>
         profiles,
         clients,
         notify,
+        audit,
         trusted_files,
+        region: overrides.region.clone(),
         file: None,
         open_secrets: None,
         warnings,
@@ -285,6 +295,10 @@ fn with_profile_files(profiles: Option<&ServedProfiles>, mut sources: Vec<Source
     sources
 }
 
+/// The warning that flags or variables hide an identity of the file. A command that runs once was asked to do so.
+pub(crate) const REPLACES_DEFAULT: &str =
+    "source flags or variables replace [identities.default]; remove one of the two";
+
 /// Adds the identity `default` if it is missing, and applies flags and variables to it. Returns warnings.
 fn ensure_default(
     identities: &mut BTreeMap<IdentityName, Identity>,
@@ -297,7 +311,7 @@ fn ensure_default(
     let name = IdentityName::default();
     if let Some(sources) = sources {
         if identities.insert(name.clone(), defaults.identity(name.clone(), sources)).is_some() {
-            warnings.push("source flags or variables replace [identities.default]; remove one of the two".into());
+            warnings.push(REPLACES_DEFAULT.into());
         }
     } else if !identities.contains_key(&name) {
         let mut implicit = defaults.identity(name.clone(), built_in_chain());

@@ -18,6 +18,7 @@ use crate::lease::supervisor::{Generation, RefresherEnded, Supervisor, Superviso
 use crate::model::identity_name::IdentityName;
 use crate::os::files::watcher::Watcher;
 use crate::server::access::AllowedHosts;
+use crate::server::answer_log::AnswerLog;
 use crate::server::client_table::commands::ClientCommand;
 use crate::server::clients::ClientsWatch;
 use crate::server::connections;
@@ -52,6 +53,7 @@ pub(crate) struct DaemonParts<L = BoundListener> {
     pub(crate) max_connections: usize,
     pub(crate) imds: Option<ImdsParts<L>>,
     pub(crate) control: Option<ControlParts<L>>,
+    pub(crate) log: AnswerLog,
 }
 
 /// The parts of the control socket.
@@ -104,7 +106,7 @@ impl<L: Listener> Daemon<L> {
         };
         let clock = parts.context.clock.clone();
         let mfa_sessions = parts.context.mfa_sessions.clone();
-        let (supervisor, registry) = Supervisor::new(parts.context, parts.generation);
+        let (supervisor, registry) = Supervisor::new(parts.context, parts.generation, parts.log.audit_log());
         let leases = LeaseLookup { registry: registry.clone(), clock: clock.clone(), stopping: stop.clone() };
         let imds = parts.imds.map(|imds| {
             let server = ImdsServer {
@@ -114,6 +116,7 @@ impl<L: Listener> Daemon<L> {
                 session_tokens: imds.session_tokens,
                 allow_v1: imds.allow_v1,
                 long_lived_warning: Once::new(),
+                log: parts.log.clone(),
             };
             (imds.listeners, Protocol::Imds(Arc::new(server)))
         });
@@ -129,10 +132,12 @@ impl<L: Listener> Daemon<L> {
                 addresses: control.addresses,
                 sockets: control.sockets,
                 owner: rustix::process::geteuid().as_raw(),
+                log: parts.log.clone(),
             };
             (vec![control.listener], Protocol::Control(Arc::new(server)))
         });
-        let state = RouteState { leases, clients: parts.clients, hosts: hosts(&parts.listeners), started: clock.now() };
+        let (hosts, started) = (hosts(&parts.listeners), clock.now());
+        let state = RouteState { leases, clients: parts.clients, hosts, started, log: parts.log };
         Self {
             supervisor,
             watcher: parts.watcher,

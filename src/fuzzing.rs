@@ -4,6 +4,7 @@
 //! The programs in `fuzz/targets` call them; the unit tests of this module replay the inputs in `fuzz/seeds`.
 
 pub mod access;
+pub mod audit_log;
 pub mod auth_token;
 pub mod config;
 pub mod control;

@@ -32,6 +32,7 @@
 //! Futures of this crate need a tokio runtime with time and I/O enabled. `examples/` also shows an embedded chain, a
 //! custom source, and a chain in an axum program. ARCHITECTURE.md describes the program.
 
+mod audit;
 mod aws;
 mod cache;
 mod cli;

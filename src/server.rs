@@ -3,6 +3,7 @@
 //! It reads the lease registry and can wake refreshers; it knows no source.
 
 pub(crate) mod access;
+pub(crate) mod answer_log;
 pub(crate) mod auth_token;
 pub(crate) mod burst;
 pub(crate) mod client_table;
@@ -15,6 +16,7 @@ pub(crate) mod header_timeout;
 pub(crate) mod imds;
 pub(crate) mod listeners;
 pub(crate) mod lookup;
+pub(crate) mod origin;
 pub(crate) mod parser_refusal;
 pub(crate) mod protocol;
 pub(crate) mod response;

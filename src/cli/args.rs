@@ -1,6 +1,7 @@
 //! Parses the command line and the `CREDENZA_…` variables: the command, and the overrides of `credenza.toml`.
 
 pub(crate) mod arguments;
+pub(crate) mod audit;
 pub(crate) mod command;
 pub(crate) mod complete;
 pub(crate) mod completions;
@@ -220,6 +221,7 @@ fn invocation(mut arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Re
         }
         Some(Subcommand::Console(console)) => console.command(matches)?,
         Some(Subcommand::Check { verify }) => Command::Check { verify },
+        Some(Subcommand::Audit(arguments)) => Command::Audit(arguments.into()),
         Some(Subcommand::Profiles { json, strict, from_sso }) => match from_sso.request(&mut arguments) {
             Some(request) => Command::ProfilesFromSso(request),
             None => Command::Profiles { json, strict },
@@ -270,7 +272,7 @@ fn invocation(mut arguments: Arguments, matches: &ArgMatches, stdin: &mut dyn Re
     | Command::Exec(ExecRequest { identity, .. })
     | Command::Console(ConsoleRequest { identity, .. }) = &command
         && identity.name().as_str() != IdentityName::DEFAULT
-        && (sources.is_some() || region.is_some())
+        && sources.is_some()
     {
         let flags = values.names(&options::SOURCES.concat()).join(", ");
         let (name, other) = match identity {

@@ -23,8 +23,8 @@ use crate::cli::serve::ServeInputs;
 use crate::cli::status::StatusView;
 use crate::cli::terminal::View;
 use crate::cli::{
-    check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve, setup,
-    status,
+    audit, check, console, daemon_client, env, exec, get, login, logout, narrow, profiles, region_endpoint, serve,
+    setup, status,
 };
 use crate::config::Config;
 use crate::config::load::{ConfigLoader, LoadError};
@@ -90,7 +90,12 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         context.environment = region_endpoint::with_imds(&context.environment);
     }
     if loads {
-        let daemon = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket.clone() };
+        let daemon = ControlInputs {
+            context: context.clone(),
+            config: config.clone(),
+            named: control_socket.clone(),
+            refused: None,
+        };
         context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
     match command {
@@ -100,7 +105,12 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Command::Get { identity, format, from_daemon: true, login, .. } => {
-            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            let inputs = ControlInputs {
+                context: context.clone(),
+                config: config.clone(),
+                named: control_socket,
+                refused: None,
+            };
             log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
@@ -116,12 +126,22 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             }
         }
         Command::Env(request) => {
-            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            let inputs = ControlInputs {
+                context: context.clone(),
+                config: config.clone(),
+                named: control_socket,
+                refused: None,
+            };
             log_in_for_daemon(&inputs, &shared_files, request.login, &request.identity).await?;
             print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
         }
         Command::ShellSwitch { identity, dialect } => {
-            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            let inputs = ControlInputs {
+                context: context.clone(),
+                config: config.clone(),
+                named: control_socket,
+                refused: None,
+            };
             log_in_for_daemon(&inputs, &shared_files, false, &identity).await?;
             let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true, login: false };
             let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
@@ -144,12 +164,18 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
                 "no daemon serves {}, so that this shell has its keys, which are not renewed: {failed}",
                 identity.name
             );
-            print(&keys)
+            print(&keys)?;
+            print(&env::beside_keys(&context.environment, &identity.name, dialect)?)
         }
         Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
         Command::Exec(request) if request.from_daemon => {
             let ExecRequest { identity, keep_profiles, login, command, .. } = request;
-            let inputs = ControlInputs { context: context.clone(), config: config.clone(), named: control_socket };
+            let inputs = ControlInputs {
+                context: context.clone(),
+                config: config.clone(),
+                named: control_socket,
+                refused: None,
+            };
             log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             let code =
                 exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
@@ -193,6 +219,14 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             print(&report.text)?;
             Ok(if report.is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        Command::Audit(request) => {
+            let now = context.clock.now();
+            match until_signal(audit::audit(&request, config.audit.as_ref(), &context.environment, now)).await? {
+                Ok(text) => print(&text?),
+                Err(_) if request.follow => Ok(ExitCode::SUCCESS),
+                Err(code) => Ok(code),
+            }
+        }
         Command::Profiles { json, strict } => {
             let report = profiles::profiles(&context, &shared_files, json, view).await?;
             print(&report.text)?;
@@ -208,10 +242,11 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(request) => {
-            show_status(&ControlInputs { context, config, named: control_socket }, &request, view).await
+            show_status(&ControlInputs { context, config, named: control_socket, refused: None }, &request, view).await
         }
         Command::StatusWarnings(within) => {
-            let document = status::document(&ControlInputs { context, config, named: control_socket }).await?;
+            let document =
+                status::document(&ControlInputs { context, config, named: control_socket, refused: None }).await?;
             let warnings = status::fail_within::warnings(&document, within);
             print(&warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>())?;
             Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -219,7 +254,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Login(request) => {
             if let Some(profile) = targets::mfa_profile(&context, &request).await {
                 let other = config.identity_with_profile(&profile);
-                let inputs = ControlInputs { context, config, named: control_socket };
+                let inputs = ControlInputs { context, config, named: control_socket, refused: None };
                 let served = complete_names::names(&inputs, NameKind::Identities).await;
                 let identity = match served.contains(&*profile) {
                     true => IdentityName::new(&*profile),
@@ -238,7 +273,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             })
         }
         Command::Logout(request) => {
-            let daemon = ControlInputs { context: context.clone(), config, named: control_socket };
+            let daemon = ControlInputs { context: context.clone(), config, named: control_socket, refused: None };
             print(&logout::logout(&context, &request, &daemon).await?)
         }
         // Start-up has run these commands: they need no configuration, or only a part of it.

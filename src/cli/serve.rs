@@ -1,5 +1,6 @@
 //! `credenza serve`: runs the daemon.
 
+pub(crate) mod audit_log;
 pub(crate) mod clients;
 pub(crate) mod control;
 pub(crate) mod reload;
@@ -32,6 +33,7 @@ use crate::os::rlimit::room;
 use crate::os::signals;
 use crate::os::signals::Signals;
 use crate::os::systemd::{PassedSocket, ServiceManager};
+use crate::server::answer_log::AnswerLog;
 use crate::server::client_table::ClientTable;
 use crate::server::imds::ALLOW_V1_NOTICE;
 use crate::server::imds::session_tokens::ImdsSessionTokens;
@@ -70,9 +72,10 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
     let (imds_sockets, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_for_imds);
     let (settings, auth_token) = clients::settings(&config, &context)?;
     let (imds_keys, session_tokens) = ImdsSessionTokens::following().map_err(CommandError::new)?;
-    let opened =
-        ClientTable::open(context.files.fresh(), context.trust.clone(), context.clock.clone(), imds_keys, settings)
-            .await;
+    let (log, audit_thread) = audit_log::start(config.audit.as_ref(), &context)?.unzip();
+    let log = AnswerLog::new(log);
+    let (files, trust, clock) = (context.files.fresh(), context.trust.clone(), context.clock.clone());
+    let opened = ClientTable::open(files, trust, clock, imds_keys, settings, log.clone()).await;
     let (table, clients) = opened.map_err(|error| CommandError::new(error).with_code(exit_code::BAD_CONFIGURATION))?;
     let listeners = listeners(sockets, server, &context.environment).await?;
     let named = config.server.control_socket.as_ref();
@@ -117,6 +120,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         max_connections: room::make_room(server.max_connections, protocols),
         imds,
         control,
+        log: log.clone(),
     };
     let broker = Daemon::new(parts, stop.clone());
     for address in &bound {
@@ -141,6 +145,7 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         clients: client_commands,
         reloads: reload_receiver,
         manager,
+        log,
     };
     let registry = broker.registry();
     let reporting = service_status::report(manager, broker.registry(), clock);
@@ -151,6 +156,9 @@ pub(crate) async fn serve(inputs: ServeInputs) -> Result<(), CommandError> {
         () = table.run(client_receiver, registry, commands) => running.await,
         () = reporting => running.await,
     };
+    if let Some(thread) = audit_thread {
+        thread.stop().await;
+    }
     served.map_err(CommandError::new)?;
     tracing::info!("stopped");
     Ok(())

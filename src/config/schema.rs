@@ -14,7 +14,7 @@ pub(crate) struct TableKeys {
 
 pub(crate) const ROOT: TableKeys = TableKeys {
     table: "the top level",
-    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients", "notify"],
+    names: &["server", "defaults", "imds", "files", "profiles", "identities", "clients", "notify", "audit"],
     later: &[],
 };
 
@@ -38,6 +38,8 @@ pub(crate) const SERVER: TableKeys = TableKeys {
 
 pub(crate) const IMDS: TableKeys =
     TableKeys { table: "[imds]", names: &["listen", "identity", "allow_v1"], later: &[] };
+
+pub(crate) const AUDIT: TableKeys = TableKeys { table: "[audit]", names: &["file", "to", "required"], later: &[] };
 
 pub(crate) const FILES: TableKeys =
     TableKeys { table: "[files]", names: &["trusted_owners", "trusted_folders"], later: &[] };
@@ -128,8 +130,8 @@ pub(crate) const SOURCE: TableKeys = TableKeys {
     later: &[],
 };
 
-pub(crate) const ALL: [&TableKeys; 11] =
-    [&ROOT, &SERVER, &IMDS, &FILES, &NOTIFY, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
+pub(crate) const ALL: [&TableKeys; 12] =
+    [&ROOT, &SERVER, &AUDIT, &IMDS, &FILES, &NOTIFY, &PROFILES, &DEFAULTS, &IDENTITY, &ASSUME, &CLIENT, &SOURCE];
 
 impl TableKeys {
     /// Returns an error message if this table does not have the key.

@@ -580,13 +580,19 @@ proptest! {
 const SAMPLE: &str = include_str!("../../config/credenza.toml");
 
 /// Keys of the sample that exclude each other.
-const ALTERNATIVES: [&str; 3] = ["#token_file", "#auth_token ", "#auth_token_file"];
+const ALTERNATIVES: [&[&str]; 2] = [&["#token_file", "#auth_token ", "#auth_token_file"], &["#file ", "#to "]];
 
-/// Uncomments every key of the sample. Of keys that exclude each other, it uncomments only `alternative`.
-fn uncommented(alternative: &str) -> String {
+/// Uncomments every key of the sample. Of keys that exclude each other, it uncomments only the one with this number, or the
+/// last.
+fn uncommented(number: usize) -> String {
+    let is_other = |line: &str| {
+        let begins = |keys: &&[&str]| {
+            keys.iter().position(|key| line.starts_with(key)).map(|at| at == number.min(keys.len() - 1))
+        };
+        ALTERNATIVES.iter().find_map(begins) == Some(false)
+    };
     let lines = SAMPLE.lines().map(|line| match line.strip_prefix('#') {
-        Some(_) if line.starts_with(alternative) => &line[1..],
-        Some(_) if ALTERNATIVES.iter().any(|other| line.starts_with(other)) => line,
+        Some(_) if is_other(line) => line,
         Some(key) if !key.is_empty() && (!key.starts_with(' ') || key.starts_with("    ")) => key,
         _ => line,
     });
@@ -601,8 +607,8 @@ fn sample_equals_the_defaults() {
 #[test]
 fn sample_shows_exactly_the_known_keys() {
     let mut shown = std::collections::BTreeSet::new();
-    for alternative in ALTERNATIVES {
-        let text = uncommented(alternative);
+    for number in 0..3 {
+        let text = uncommented(number);
         // A valid file has no unknown key. An auth token excludes clients, too.
         let errors = parse(&text).err().unwrap_or_default();
         assert!(errors.iter().all(|error| error.message.contains("beside [clients]")), "{text}\n{errors:#?}");
@@ -612,9 +618,15 @@ fn sample_shows_exactly_the_known_keys() {
             shown.extend(value.as_table().unwrap().keys().map(|key| (table, key.name.to_string())));
         };
         show(schema::ROOT.table, &value);
-        for keys in
-            [&schema::SERVER, &schema::IMDS, &schema::DEFAULTS, &schema::FILES, &schema::NOTIFY, &schema::PROFILES]
-        {
+        for keys in [
+            &schema::SERVER,
+            &schema::IMDS,
+            &schema::DEFAULTS,
+            &schema::FILES,
+            &schema::NOTIFY,
+            &schema::PROFILES,
+            &schema::AUDIT,
+        ] {
             show(keys.table, &root[keys.table.trim_matches(['[', ']'])]);
         }
         for client in root["clients"].as_table().unwrap().values() {
@@ -635,7 +647,7 @@ fn sample_shows_exactly_the_known_keys() {
 
 #[test]
 fn defaults_in_the_sample_are_the_real_ones() {
-    let (shown, real) = (valid(&uncommented("#token_file")), valid(""));
+    let (shown, real) = (valid(&uncommented(0)), valid(""));
     let default = &shown.identities["default"];
     assert_eq!(default, &real.identities["default"]);
     // The sample writes both addresses. The default omits IPv6 on a host without it.

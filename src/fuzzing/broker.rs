@@ -78,6 +78,7 @@ fn make_routes() -> Routes {
         clients: Clients::fixed([(TOKEN.into(), client)]),
         hosts: AllowedHosts::default(),
         started: NOW,
+        log: Default::default(),
     };
     Routes::new(Arc::new(state))
 }

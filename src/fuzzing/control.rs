@@ -186,6 +186,7 @@ fn respond(request: &Parts, body: &[u8], user: u32) -> (StatusCode, HeaderMap, V
         addresses: vec![([127, 0, 0, 1], 9733).into()],
         sockets: vec!["/run/credenza/credenza.sock".into()],
         owner: OWNER,
+        log: Default::default(),
     });
     let mut sent = http::Request::new(Full::new(Bytes::copy_from_slice(body)));
     *sent.method_mut() = request.method.clone();
@@ -193,7 +194,7 @@ fn respond(request: &Parts, body: &[u8], user: u32) -> (StatusCode, HeaderMap, V
     *sent.headers_mut() = request.headers.clone();
     let mut seen = Vec::new();
     let answer = broker::run(async {
-        let mut answer = std::pin::pin!(server.answer(sent, Some(user), || ()).wait());
+        let mut answer = std::pin::pin!(server.answer(sent, &Some(user).into(), || ()).wait());
         loop {
             tokio::select! {
                 biased;

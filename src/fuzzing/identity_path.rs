@@ -56,7 +56,7 @@ fn request(uri: Uri) -> (StatusCode, Vec<u8>) {
     let request = Request::get(uri).header("host", "localhost").header("authorization", TOKEN);
     let request = request.body(Body::empty()).expect("the headers are valid");
     broker::run(async move {
-        let Ok(response) = routes.answer(request, None, |_| ()).wait().await;
+        let Ok(response) = routes.answer(request, &Default::default(), |_| ()).wait().await;
         let (parts, body) = response.into_parts();
         let mut body = std::pin::pin!(body);
         let mut bytes = Vec::new();

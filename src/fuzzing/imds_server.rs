@@ -49,6 +49,7 @@ impl Fixture {
             session_tokens: tokens(&format!("{:x}", getrandom::u64().expect("the kernel has random numbers"))),
             allow_v1,
             long_lived_warning: Once::new(),
+            log: Default::default(),
         };
         let now = server.leases.now();
         let (token, stranger) = (server.session_tokens.issue(now, LIFETIME), tokens("another").issue(now, LIFETIME));
@@ -135,8 +136,12 @@ fn check_token(server: &Arc<ImdsServer>, request: &Parts, (status, headers, text
 
 fn respond(server: &Arc<ImdsServer>, request: &Parts) -> (StatusCode, HeaderMap, Vec<u8>) {
     broker::run(async {
-        let (head, body) =
-            server.answer(request, || ()).wait().await.unwrap_or_else(|never| match never {}).into_parts();
+        let (head, body) = server
+            .answer(request, &Default::default(), || ())
+            .wait()
+            .await
+            .unwrap_or_else(|never| match never {})
+            .into_parts();
         let body = to_bytes(Body::new(body), 1 << 20).await.expect("the body is in memory");
         (head.status, head.headers, body.to_vec())
     })

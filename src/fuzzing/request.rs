@@ -37,7 +37,7 @@ fn send(data: &[u8]) -> Vec<u8> {
     broker::run(async move {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-            routes.answer(request, None, |_| ()).wait()
+            routes.answer(request, &Default::default(), |_| ()).wait()
         });
         let serve = async move {
             // Bytes that are not HTTP end the connection with an error.

@@ -20,7 +20,7 @@ macro_rules! targets {
 }
 
 targets! {
-    access auth_token config control document exec_files http_url identity_path imds_response imds_server login_cache
+    access audit_log auth_token config control document exec_files http_url identity_path imds_response imds_server login_cache
     process_output profile_plan request session_policy shared_config sts timestamp url_source
 }
 

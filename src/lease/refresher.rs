@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::audit::AuditLog;
+use crate::audit::event::{AuditEvent, AuditKeys, AuditKind};
 use crate::config::identity::Identity;
 use crate::context::Context;
 use crate::lease::handle::{LeaseHandle, RefresherWaker, WakeReason};
@@ -89,6 +91,7 @@ pub(crate) struct Refresher {
     /// The end of the login that the log has warned of, and the last of [`LOGIN_NOTICES`] for it.
     login_notice: Option<(SystemTime, Duration)>,
     notices: NoticeSender,
+    audit: Option<AuditLog>,
 }
 
 /// The failed loads since the last success.
@@ -98,6 +101,14 @@ struct FailureStreak {
     since: SystemTime,
     /// The text of an unsettled error, and the time since which the text is unchanged.
     unsettled: Option<(Box<str>, Instant)>,
+    /// True if a person has to log in.
+    awaits_login: bool,
+}
+
+impl FailureStreak {
+    fn since(since: SystemTime) -> Self {
+        Self { times: 0, since, unsettled: None, awaits_login: false }
+    }
 }
 
 impl Refresher {
@@ -129,6 +140,7 @@ impl Refresher {
             logged_long_lived_notice: false,
             login_notice: None,
             notices: NoticeSender::default(),
+            audit: None,
         };
         (refresher, handle)
     }
@@ -137,6 +149,12 @@ impl Refresher {
     #[must_use]
     pub(crate) fn with_notices(self, notices: NoticeSender) -> Self {
         Self { notices, ..self }
+    }
+
+    /// Returns the refresher with the audit log, which gets the logins that it has waited for.
+    #[must_use]
+    pub(crate) fn with_audit(self, audit: Option<AuditLog>) -> Self {
+        Self { audit, ..self }
     }
 
     /// Renews the lease until the task is aborted. Each log line carries the identity.
@@ -247,6 +265,11 @@ impl Refresher {
         self.vanished_since = None;
         if let Some(failures) = self.failures.take() {
             tracing::info!(source = %lease.source, failures = failures.times, "recovered");
+            if let (true, Some(audit)) = (failures.awaits_login, &self.audit) {
+                let identity = Some(self.key.identity().as_str().into());
+                let keys = AuditKeys { source: Some(Arc::clone(&lease.source)), ..AuditKeys::default() };
+                audit.record(AuditEvent { identity, keys: Some(keys), ..AuditEvent::new(AuditKind::Login) });
+            }
         }
         if let Some(held) = self.lease.as_ref().filter(|held| held.is_usable(now) && lease.is_no_newer_than(held)) {
             let remaining = held.serve_until.duration_since(now).unwrap_or_default();
@@ -297,8 +320,9 @@ impl Refresher {
         now: SystemTime,
     ) -> (RefreshState, Option<LeaseError>) {
         let lease_held = self.lease.as_ref().is_some_and(|lease| lease.is_usable(now));
-        let failures = self.failures.get_or_insert(FailureStreak { times: 0, since: now, unsettled: None });
+        let failures = self.failures.get_or_insert(FailureStreak::since(now));
         failures.times = failures.times.saturating_add(1);
+        failures.awaits_login = error.kind == ErrorKind::LoginRequired;
         let shown: Box<str> = error.to_string().into();
         let mut settles_in = None;
         if error.kind == ErrorKind::Unsettled {
@@ -342,7 +366,7 @@ impl Refresher {
             tracing::warn!("no credentials: no source of this identity is configured; `credenza check` explains each");
         }
         (self.supplier, self.vanished_since) = (None, None);
-        let failures = self.failures.get_or_insert(FailureStreak { times: 0, since: now, unsettled: None });
+        let failures = self.failures.get_or_insert(FailureStreak::since(now));
         failures.times = failures.times.saturating_add(1);
         failures.unsettled = None;
         let pause = schedule::backoff(failures.times, self.context.rng.draw(), None);

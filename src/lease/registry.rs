@@ -13,6 +13,7 @@ use fnv::FnvHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::lease::Lease;
 use crate::lease::handle::{LeaseHandle, PerClient};
 use crate::lease::key::{LeaseKey, NarrowedIdentity};
 use crate::lease::state::RefreshState;
@@ -76,11 +77,24 @@ impl LeaseHandles {
     /// lease: see [`LeaseRegistry::key_for`]. Every request calls this.
     #[inline]
     pub(crate) fn body(&self, name: &str, now: SystemTime) -> Option<Bytes> {
+        let handle = self.shared_handle(name, now)?;
+        handle.state.borrow().usable(now).map(|lease| lease.body.clone())
+    }
+
+    /// Returns the lease of [`LeaseHandles::body`].
+    pub(crate) fn lease(&self, name: &str, now: SystemTime) -> Option<Arc<Lease>> {
+        let handle = self.shared_handle(name, now)?;
+        handle.state.borrow().usable(now).map(Arc::clone)
+    }
+
+    /// Returns the handle of an identity whose clients share its lease.
+    #[inline]
+    fn shared_handle(&self, name: &str, now: SystemTime) -> Option<&LeaseHandle> {
         let handle = self.identities.get(name).filter(|handle| handle.per_client == PerClient::default())?;
         if handle.stops_when_idle {
             handle.record_use(now);
         }
-        handle.state.borrow().usable(now).map(|lease| lease.body.clone())
+        Some(handle)
     }
 
     fn of(&self, key: &LeaseKey) -> Option<&LeaseHandle> {

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::AuditLog;
 use crate::aws::sts::answer::CallerIdentity;
 use crate::config::Config;
 use crate::config::identity::Identity;
@@ -128,6 +129,8 @@ pub(crate) struct Supervisor {
     logins: JoinSet<()>,
     sent_codes: SentCodes,
     notifier: Notifier,
+    /// Gets the logins of persons.
+    audit: Option<AuditLog>,
     /// The runs of the program of `[notify]`.
     notifications: JoinSet<()>,
     listing: Option<ProfileListing>,
@@ -147,7 +150,7 @@ struct RunningRefresher {
 
 impl Supervisor {
     /// Makes a supervisor and starts the refreshers of the first generation.
-    pub(crate) fn new(context: Context, generation: Generation) -> (Self, LeaseRegistry) {
+    pub(crate) fn new(context: Context, generation: Generation, audit: Option<AuditLog>) -> (Self, LeaseRegistry) {
         let (handles, known_profiles) = (watch::Sender::default(), watch::Sender::default());
         let config_error = watch::Sender::default();
         let (profile_demand, demands) = mpsc::channel(MAX_DEMANDS);
@@ -167,6 +170,7 @@ impl Supervisor {
             logins: JoinSet::new(),
             sent_codes: SentCodes::default(),
             notifier: Notifier::default(),
+            audit,
             notifications: JoinSet::new(),
             listing: None,
             demands,
@@ -389,7 +393,7 @@ impl Supervisor {
             RefreshPolicy::from(&identity),
             inherited,
         );
-        let refresher = refresher.with_notices(self.notifier.sender.clone());
+        let refresher = refresher.with_notices(self.notifier.sender.clone()).with_audit(self.audit.clone());
         let task = self.tasks.spawn(refresher.run());
         let handle = handle.with_names(names);
         let handle = if is_permanent { handle.without_idle_stop() } else { handle };

@@ -1,6 +1,7 @@
 //! Timestamps as text.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
@@ -17,6 +18,15 @@ pub(crate) fn timestamp(at: SystemTime) -> String {
     };
     let written = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|at| at.format(&Rfc3339).ok());
     written.unwrap_or_else(|| "9998-12-31T00:00:00Z".into())
+}
+
+/// Like [`timestamp`], with milliseconds: `2026-11-23T16:00:00.250Z`.
+pub(crate) fn timestamp_in_milliseconds(at: SystemTime) -> String {
+    let mut text = timestamp(at);
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    text.truncate(text.len() - 1);
+    let _ = write!(text, ".{:03}Z", since.subsec_millis());
+    text
 }
 
 /// Returns the moment that clients are told as this one, which is no later.

@@ -80,6 +80,11 @@ pub(crate) fn peercred(stream: &UnixStream) -> Option<u32> {
     stream.peer_cred().ok().and_then(|peer| known(peer.uid()))
 }
 
+/// Returns the process that connected a Unix stream. A process of another pid namespace has none here.
+pub(crate) fn peer_process(stream: &UnixStream) -> Option<i32> {
+    stream.peer_cred().ok().and_then(|peer| peer.pid()).filter(|pid| *pid > 0)
+}
+
 /// Returns the user if the id is that of one user. The overflow id stands for every user without a mapping.
 fn known(uid: u32) -> Option<u32> {
     (uid != overflow_id()).then_some(uid)

@@ -16,6 +16,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::audit::event::AuditKind;
 use crate::lease::registry::LeaseRegistry;
 use crate::lease::supervisor::SupervisorCommand;
 use crate::model::client_name::ClientName;
@@ -25,12 +26,14 @@ use crate::model::time::{end_after, timestamp};
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::files::trust::TrustPolicy;
+use crate::server::answer_log::AnswerLog;
 use crate::server::auth_token::{self, AuthTokenFile};
 use crate::server::client_table::commands::{ClientCommand, SharedToken};
 use crate::server::client_table::grants::{GrantError, GrantOrder, GrantState, Grants};
 use crate::server::client_table::token_history::TokenHistory;
 use crate::server::clients::{Client, ClientProof, Clients, ClientsWatch, DefaultIdentity};
 use crate::server::imds::session_tokens::SigningKeys;
+use crate::server::origin::RequestOrigin;
 
 /// The clients of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +96,7 @@ pub(crate) struct ClientTable {
     /// The keys of IMDS session tokens, which follow the auth token.
     imds_keys: SigningKeys,
     published: watch::Sender<Arc<Clients>>,
+    log: AnswerLog,
 }
 
 impl ClientTable {
@@ -106,6 +110,7 @@ impl ClientTable {
         clock: Clock,
         imds_keys: SigningKeys,
         settings: ClientSettings,
+        log: AnswerLog,
     ) -> Result<(Self, ClientsWatch), SharedToken> {
         let (published, clients) = watch::channel(Arc::default());
         let mut table = Self {
@@ -121,6 +126,7 @@ impl ClientTable {
             clock,
             imds_keys,
             published,
+            log,
         };
         table.read().await;
         match table.shared_token() {
@@ -230,6 +236,7 @@ impl ClientTable {
         let gone = self.grants.retain(|name| registry.knows(name));
         for name in &gone {
             tracing::info!(grant = %name, "the grant has ended: its identity is no longer configured");
+            self.record_grant_end(name);
         }
         // The choice stays: `default` must not silently mean another principal again.
         if let Some((identity, _)) = self.switched.as_ref().filter(|(identity, _)| !registry.knows(identity)) {
@@ -281,8 +288,15 @@ impl ClientTable {
         let is_client = |name: &ClientName| self.settings.clients.iter().any(|setting| setting.client.name == *name);
         for name in self.grants.drop_names(is_client) {
             tracing::warn!(grant = %name, "the grant has ended: a client of the new configuration has its name");
+            self.record_grant_end(&name);
         }
         self.publish();
+    }
+
+    fn record_grant_end(&self, name: &ClientName) {
+        self.log.record_change(AuditKind::GrantEnded, &RequestOrigin::default(), |event| {
+            event.client = Some(name.as_str().into());
+        });
     }
 
     async fn read(&mut self) {
@@ -308,10 +322,14 @@ impl ClientTable {
         self.histories.values_mut().for_each(|history| history.drop_ended(instant));
         for name in self.grants.drop_ended(now, instant) {
             tracing::info!(grant = %name, "the grant has ended");
+            self.record_grant_end(&name);
         }
         let is_over = |(end, end_at): &(SystemTime, Instant)| *end <= now || *end_at <= instant;
         if let Some((identity, _)) = self.switched.take_if(|(_, end)| end.as_ref().is_some_and(is_over)) {
             tracing::info!(%identity, "the time of this identity in the place of default is over");
+            self.log.record_change(AuditKind::UseEnded, &RequestOrigin::default(), |event| {
+                event.identity = Some(identity.as_str().into());
+            });
         }
         let mut owners: HashMap<&str, usize> = HashMap::new();
         for history in self.histories.values() {

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::os::peer::{ConnectionEnds, PeerUser, PeerUsers};
 use crate::server::clients::Client;
+use crate::server::origin::RequestOrigin;
 
 /// The number of unauthorized connections that are evicted when the kernel refuses a connection, and at most for one
 /// new connection. More than one is evicted, because sources need file descriptors too, and because each eviction
@@ -57,6 +58,8 @@ pub(crate) struct Peer {
     ends: Option<ConnectionEnds>,
     /// Looked up when it matters. The user of a connection never changes.
     user: Option<PeerUser>,
+    /// The process that connected to a Unix socket.
+    pid: Option<i32>,
 }
 
 /// The party that a slot counts for.
@@ -192,12 +195,17 @@ impl ConnectionLimit {
 impl Peer {
     /// Makes the peer of a TCP connection. `ends` is `None` if the kernel no longer knows the addresses.
     pub(crate) fn at(ends: Option<ConnectionEnds>) -> Self {
-        Self { ends, user: None }
+        Self { ends, user: None, pid: None }
     }
 
     /// Makes the peer of a Unix socket, with the user that the kernel recorded at its `connect()`.
-    pub(crate) fn of_unix(user: Option<u32>) -> Self {
-        Self { ends: None, user: Some(user.map_or(PeerUser::Unknown, PeerUser::User)) }
+    pub(crate) fn of_unix(user: Option<u32>, pid: Option<i32>) -> Self {
+        Self { ends: None, user: Some(user.map_or(PeerUser::Unknown, PeerUser::User)), pid }
+    }
+
+    /// Returns the origin of the requests of this connection, with its proven user.
+    pub(crate) fn origin(&self, user: Option<u32>, listener: Option<Arc<str>>) -> RequestOrigin {
+        RequestOrigin { user, pid: self.pid, address: self.ends.map(|ends| ends.client.ip()), listener }
     }
 
     fn look_up(&mut self, users: &PeerUsers) {
@@ -350,7 +358,7 @@ mod tests {
             if is_authorized {
                 open.authorize(None);
             }
-            let slot = HeldSlot { open, peer: Peer { ends: None, user: Some(PeerUser::User(user)) } };
+            let slot = HeldSlot { open, peer: Peer { ends: None, user: Some(PeerUser::User(user)), pid: None } };
             connections.by_number.insert(number, slot);
         }
         let before: Vec<u64> = connections.by_number.keys().copied().collect();
@@ -390,7 +398,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn connection_that_its_program_has_closed_goes_first() {
-        let of = |user| Peer { ends: None, user: Some(user) };
+        let of = |user| Peer { ends: None, user: Some(user), pid: None };
         let (limit, mut slots) = (Arc::new(ConnectionLimit::new(3)), Vec::new());
         for user in [PeerUser::User(1), PeerUser::User(1), PeerUser::Closed] {
             slots.push(limit.take_slot(of(user)).await.unwrap());
@@ -411,11 +419,11 @@ mod tests {
             let address = format!("{ip}:1").parse().unwrap();
             Some(ConnectionEnds { client: address, ours: address })
         };
-        let of = |ends, client| Peer { ends, user: Some(PeerUser::Unknown) }.holder(client);
+        let of = |ends, client| Peer { ends, user: Some(PeerUser::Unknown), pid: None }.holder(client);
         assert_eq!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.2"), Some(&one)));
         assert_ne!(of(address("10.0.0.1"), Some(&one)), of(address("10.0.0.1"), Some(&other)));
         assert_ne!(of(address("10.0.0.1"), None), of(address("10.0.0.2"), None));
-        let known = Peer { ends: address("10.0.0.1"), user: Some(PeerUser::User(1)) };
+        let known = Peer { ends: address("10.0.0.1"), user: Some(PeerUser::User(1)), pid: None };
         assert_eq!(known.holder(Some(&one)), known.holder(None));
     }
 }

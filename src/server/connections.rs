@@ -26,6 +26,7 @@ use crate::server::access::Refusal;
 use crate::server::burst::Burst;
 use crate::server::connection_limit::{BusyGuard, ConnectionLimit, ConnectionSlot, Peer};
 use crate::server::header_timeout::HeaderTimer;
+use crate::server::origin::RequestOrigin;
 use crate::server::parser_refusal::{self, ParserFilter};
 use crate::server::protocol::Protocol;
 use crate::server::response::{AnswerFuture, HttpAnswer};
@@ -68,6 +69,11 @@ pub(crate) trait StreamListener: Send + 'static {
 
     /// Returns the address of the listener, if it has one.
     fn address(&self) -> Option<SocketAddr>;
+
+    /// Returns the address or the path of the listener, for the audit log.
+    fn name(&self) -> Option<Arc<str>> {
+        self.address().map(|address| address.to_string().into())
+    }
 
     /// Accepts the next connection. Dropping the future loses no connection.
     fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Peer)>> + Send;
@@ -142,6 +148,7 @@ async fn accept<L: StreamListener>(
     let mut tasks = JoinSet::new();
     let mut refused: Option<Instant> = None;
     let mut burst = Burst::new();
+    let name = listener.name();
     while !stop.is_cancelled() {
         let accepted = tokio::select! {
             biased;
@@ -173,12 +180,13 @@ async fn accept<L: StreamListener>(
             continue;
         }
         let peer_user = limit.proven_user(&mut peer, protocol.wants_peer_users());
+        let origin = peer.origin(peer_user, name.clone());
         let slot = tokio::select! {
             () = stop.cancelled() => break,
             slot = limit.take_slot(peer) => slot,
         };
         if let Some(slot) = slot {
-            tasks.spawn(serve_connection(stream, peer_user, protocol.clone(), slot, stop.clone()));
+            tasks.spawn(serve_connection(stream, origin, protocol.clone(), slot, stop.clone()));
         }
     }
     drop(listener);
@@ -194,10 +202,10 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// Serves one connection until it is closed. `peer_user` is the proven user of the client.
+/// Serves one connection until it is closed.
 async fn serve_connection<S>(
     stream: S,
-    peer_user: Option<u32>,
+    origin: RequestOrigin,
     protocol: Protocol,
     slot: ConnectionSlot,
     stop: CancellationToken,
@@ -205,12 +213,13 @@ async fn serve_connection<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (open, error_form) = (Arc::clone(&slot.open), protocol.error_form());
+    let unreadable = protocol.answer_log().is_on().then(|| (protocol.answer_log().clone(), origin.clone()));
     let service = service_fn(move |request: http::Request<Incoming>| {
         open.begun.store(true, Ordering::Relaxed);
         let has_body = !request.body().is_end_stream();
         // A second request in one turn of this task is pipelined. The other connections have their turn first.
         let is_pipelined = open.answered.load(Ordering::Relaxed);
-        let answer = protocol.answer(request, peer_user, |client| open.authorize(client));
+        let answer = protocol.answer(request, &origin, |client| open.authorize(client));
         // No handler reads bodies, and no SDK sends one. A connection that has proved nothing gets one answer.
         let closes = has_body || !open.is_authorized();
         match answer {
@@ -308,6 +317,9 @@ async fn serve_connection<S>(
         }
     };
     if let Some(refusal) = refusal {
+        if let Some((log, origin)) = unreadable {
+            log.record_error(&origin, None, None, &refusal.into());
+        }
         let answered = parser_refusal::answer(stream, || error_form.refuse(refusal));
         tokio::select! {
             _ = signal => {}
@@ -342,6 +354,7 @@ mod tests {
     use crate::model::secret::Secret;
     use crate::os::clock::Clock;
     use crate::server::access::AllowedHosts;
+    use crate::server::answer_log::AnswerLog;
     use crate::server::clients::{Client, Clients};
     use crate::server::lookup::LeaseLookup;
     use crate::server::routes::{RouteState, Routes};
@@ -365,6 +378,7 @@ mod tests {
             clients,
             hosts,
             started: SystemTime::UNIX_EPOCH,
+            log: AnswerLog::default(),
         })))
     }
 
@@ -408,7 +422,13 @@ mod tests {
         let mut serving = JoinSet::new();
         for server in [first, second] {
             let slot = limit.take_slot(Peer::at(None)).await.unwrap();
-            serving.spawn(serve_connection(server, None, protocol(), slot, CancellationToken::new()));
+            serving.spawn(serve_connection(
+                server,
+                RequestOrigin::default(),
+                protocol(),
+                slot,
+                CancellationToken::new(),
+            ));
         }
         assert_eq!(answers(&mut modest).await, 1);
         let before = answers(&mut greedy).await;
@@ -461,7 +481,13 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(4096);
         let slot = Arc::new(ConnectionLimit::new(1)).take_slot(Peer::at(None)).await.unwrap();
         let began = Instant::now();
-        let serving = tokio::spawn(serve_connection(server, None, protocol(), slot, CancellationToken::new()));
+        let serving = tokio::spawn(serve_connection(
+            server,
+            RequestOrigin::default(),
+            protocol(),
+            slot,
+            CancellationToken::new(),
+        ));
         for (path, status) in [("/nothing", "404"), ("/healthz", "200")] {
             tokio::time::sleep(Duration::from_secs(10)).await;
             let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {TOKEN}\r\n\r\n");

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::event::{AuditKeys, AuditKind};
 use crate::context::mfa_sessions::MfaSessions;
 use crate::lease::key::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
@@ -29,12 +30,14 @@ use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
+use crate::server::answer_log::AnswerLog;
 use crate::server::client_table::commands::ClientCommand;
 use crate::server::clients::ClientsWatch;
 use crate::server::control::answers::{ControlResult, body, grants, render};
 use crate::server::control::requests::{Query, UseBody};
 use crate::server::error::ErrorResponse;
 use crate::server::lookup::LeaseLookup;
+use crate::server::origin::RequestOrigin;
 use crate::server::response::AnswerFuture;
 use crate::server::status::StatusDocument;
 
@@ -63,14 +66,15 @@ pub(crate) struct ControlServer {
     pub(crate) sockets: Vec<PathBuf>,
     /// The user of the daemon. Root has access as well.
     pub(crate) owner: u32,
+    pub(crate) log: AnswerLog,
 }
 
 impl ControlServer {
-    /// Answers one request. `user` is the proven user of the connection. Calls `authorized` for the owner.
+    /// Answers one request. Calls `authorized` for the owner.
     pub(crate) fn answer<B>(
         self: &Arc<Self>,
         request: http::Request<B>,
-        user: Option<u32>,
+        origin: &RequestOrigin,
         authorized: impl FnOnce(),
     ) -> AnswerFuture
     where
@@ -78,15 +82,16 @@ impl ControlServer {
         B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
+        let user = origin.user;
         if user != Some(0) && user != Some(self.owner) {
             tracing::warn!(?user, "a user that does not own the daemon is refused at the control socket");
-            return AnswerFuture::Now(render(Err(ErrorResponse::not_owner())));
+            return AnswerFuture::Now(render(Err(self.refused(origin, ErrorResponse::not_owner()))));
         }
         if let Err(refusal) = check_addressed(&parts, &AllowedHosts::default()) {
-            return AnswerFuture::Now(render(Err(refusal.into())));
+            return AnswerFuture::Now(render(Err(self.refused(origin, refusal.into()))));
         }
         authorized();
-        let server = Arc::clone(self);
+        let (server, origin) = (Arc::clone(self), origin.clone());
         AnswerFuture::Later(Box::pin(async move {
             let body = Limited::new(body, MAX_BODY).collect();
             let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
@@ -99,26 +104,33 @@ impl ControlServer {
                 Err(_) => return render(Err(ErrorResponse::bad_request("the body did not arrive in time"))),
             };
             tracing::debug!(method = %parts.method, path = %Escaped(parts.uri.path()), "control request");
-            render(server.handle(&parts, &body, user).await)
+            render(server.handle(&parts, &body, &origin).await)
         }))
     }
 
-    async fn handle(&self, request: &Parts, sent: &[u8], user: Option<u32>) -> ControlResult {
+    fn refused(&self, origin: &RequestOrigin, error: ErrorResponse) -> ErrorResponse {
+        self.log.record_error(origin, None, None, &error);
+        error
+    }
+
+    async fn handle(&self, request: &Parts, sent: &[u8], origin: &RequestOrigin) -> ControlResult {
         let path = request.uri.path();
         let query = || Query::parse(request.uri.query().unwrap_or_default());
         match (&request.method, path) {
             (&Method::GET, "/status") => self.status().await,
-            (&Method::POST, "/reload") => self.reload().await,
+            (&Method::POST, "/reload") => self.reload(origin).await,
             (&Method::GET, "/grants") => body(&grants(&self.ask(ClientCommand::ListGrants).await?)),
-            (&Method::POST, "/grants") => self.grant(parse(sent)?, user).await,
-            (&Method::DELETE, path) if path.starts_with("/grants/") => self.revoke(&path["/grants/".len()..]).await,
-            (&Method::POST, "/use") => self.use_identity(parse(sent)?).await,
+            (&Method::POST, "/grants") => self.grant(parse(sent)?, origin).await,
+            (&Method::DELETE, path) if path.starts_with("/grants/") => {
+                self.revoke(&path["/grants/".len()..], origin).await
+            }
+            (&Method::POST, "/use") => self.use_identity(parse(sent)?, origin).await,
             (&Method::GET, "/whoami") => self.whoami(&query()?).await,
             (&Method::GET, "/token") => self.token(&query()?).await,
-            (&Method::POST, "/mfa") => self.mfa(parse(sent)?).await,
+            (&Method::POST, "/mfa") => self.mfa(parse(sent)?, origin).await,
             (&Method::DELETE, "/mfa/sessions") => self.forget_mfa_sessions().await,
             (&Method::GET, "/mfa/session") => self.mfa_session(&query()?),
-            (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?).await,
+            (&Method::POST, "/token/rotate") => self.rotate(parse(sent)?, origin).await,
             _ => Err(ErrorResponse::no_control_path()),
         }
     }
@@ -138,7 +150,8 @@ impl ControlServer {
             handles.iter().map(|(name, handle)| (name.clone(), handle.state())).collect()
         };
         identities.sort_by(|a, b| a.0.cmp(&b.0));
-        let document = StatusDocument::new(registry, self.started, self.leases.now(), &identities, |_| true);
+        let mut document = StatusDocument::new(registry, self.started, self.leases.now(), &identities, |_| true);
+        document.add_audit(self.log.counts());
         let mut document =
             serde_json::to_value(&document).map_err(|_| ErrorResponse::bad_request("the state has no JSON form"))?;
         document["switch"] = self.switch();
@@ -155,17 +168,20 @@ impl ControlServer {
         }
     }
 
-    async fn reload(&self) -> ControlResult {
+    async fn reload(&self, origin: &RequestOrigin) -> ControlResult {
         let (reply, answer) = oneshot::channel();
         let stopping = || ErrorResponse::daemon_stopping();
         self.reloads.send(reply).await.map_err(|_| stopping())?;
-        match answer.await.map_err(|_| stopping())? {
-            Ok(()) => body(&json!({"result": "applied"})),
+        let reloaded = answer.await.map_err(|_| stopping())?;
+        let result = if reloaded.is_ok() { "applied" } else { "refused" };
+        self.log.record_change(AuditKind::Reload, origin, |event| event.result = Some(result));
+        match reloaded {
+            Ok(()) => body(&json!({"result": result})),
             Err(message) => Err(ErrorResponse::configuration_refused(message)),
         }
     }
 
-    async fn use_identity(&self, request: UseBody) -> ControlResult {
+    async fn use_identity(&self, request: UseBody, origin: &RequestOrigin) -> ControlResult {
         let (identity, lifetime) = request.parts()?;
         let switched = identity.as_str() != IdentityName::DEFAULT;
         if switched {
@@ -178,6 +194,10 @@ impl ControlServer {
         };
         let order = switched.then(|| (identity.clone(), lifetime));
         let until = self.ask(|reply| ClientCommand::Use(order, reply)).await?;
+        self.log.record_change(AuditKind::Use, origin, |event| {
+            event.identity = Some(identity.as_str().into());
+            event.keys = until.map(|until| AuditKeys { expiration: Some(until), ..AuditKeys::default() });
+        });
         // Clients hold what they got before until its told expiration.
         let held = self.leases.held_lease(&LeaseKey::Identity(before.0.clone())).map(|lease| lease.serve_until);
         let held = held.map(|end| before.1.map_or(end, |latest| end.min(latest)));
@@ -248,6 +268,7 @@ mod tests {
             addresses: Vec::new(),
             sockets: Vec::new(),
             owner: OWNER,
+            log: AnswerLog::default(),
         })
     }
 
@@ -256,7 +277,7 @@ mod tests {
         for (user, status) in [(Some(0), 404), (Some(OWNER), 404), (Some(OWNER + 1), 403), (None, 403)] {
             let request = http::Request::get("/nothing").header("host", "localhost").body(Full::<Bytes>::default());
             let mut is_authorized = false;
-            let Ok(answer) = server().answer(request.unwrap(), user, || is_authorized = true).wait().await;
+            let Ok(answer) = server().answer(request.unwrap(), &user.into(), || is_authorized = true).wait().await;
             assert_eq!((answer.status().as_u16(), is_authorized), (status, status == 404), "{user:?}");
         }
     }

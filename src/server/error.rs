@@ -167,6 +167,13 @@ impl ErrorResponse {
         Self::new(UNAVAILABLE.0, UNAVAILABLE.1, "the broker is loading a new configuration; request again")
     }
 
+    /// Refuses credentials because the line of the answer cannot be written, and the audit log is required.
+    pub(crate) fn audit_unavailable() -> Self {
+        let message = "the audit log cannot be written, and [audit] required = true allows no answer without it; the log of the \
+                       daemon has the reason";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "AuditUnavailable", message)
+    }
+
     /// Tells the client that the daemon is stopping.
     pub(crate) fn stopping(name: &IdentityName) -> Self {
         let message = format!("identity {name}: the broker is stopping");

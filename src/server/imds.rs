@@ -21,9 +21,11 @@ use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
 use crate::model::time::timestamp;
 use crate::server::access::{AllowedHosts, check_addressed};
+use crate::server::answer_log::{AnswerLog, ServedLease};
 use crate::server::imds::reply::{ImdsReply, TTL};
 use crate::server::imds::session_tokens::{ImdsSessionTokens, parse_ttl};
 use crate::server::lookup::LeaseLookup;
+use crate::server::origin::RequestOrigin;
 use crate::server::response::AnswerFuture;
 
 const TOKEN_PATH: &str = "/latest/api/token";
@@ -56,24 +58,37 @@ pub(crate) struct ImdsServer {
     pub(crate) allow_v1: bool,
     /// Ensures that refused long-lived keys are logged once. SDKs do not show the response to the user.
     pub(crate) long_lived_warning: Once,
+    pub(crate) log: AnswerLog,
 }
 
 impl ImdsServer {
     /// Answers one request. Calls `authorized` if the request has a session token.
-    pub(crate) fn answer(self: &Arc<Self>, request: &Parts, authorized: impl FnOnce()) -> AnswerFuture {
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        request: &Parts,
+        origin: &RequestOrigin,
+        authorized: impl FnOnce(),
+    ) -> AnswerFuture {
         let (path, method) = (collapse_slashes(request.uri.path()), &request.method);
         if let Err(refusal) = check_addressed(request, &self.hosts) {
             tracing::debug!(path = %Escaped(path), ?refusal, "IMDS request refused");
-            return AnswerFuture::Now(ImdsReply::from(refusal).into_response());
+            let reply = ImdsReply::from(refusal);
+            self.record_refused(origin, &reply);
+            return AnswerFuture::Now(reply.into_response());
         }
         if path == TOKEN_PATH {
-            return AnswerFuture::Now(self.issue_token(method, &request.headers).into_response());
+            let reply = self.issue_token(method, &request.headers);
+            if !reply.status.is_success() {
+                self.record_refused(origin, &reply);
+            }
+            return AnswerFuture::Now(reply.into_response());
         }
         match self.check_token(&request.headers) {
             Ok(is_proved) if is_proved => authorized(),
             Ok(_) => {}
             Err(refusal) => {
                 tracing::debug!(path = %Escaped(path), "IMDS request refused: no valid session token");
+                self.record_refused(origin, &refusal);
                 return AnswerFuture::Now(refusal.into_response());
             }
         }
@@ -84,10 +99,18 @@ impl ImdsServer {
         let Some(resource) = self.find_resource(path) else {
             return AnswerFuture::Now(ImdsReply::error(StatusCode::NOT_FOUND, "no such path").into_response());
         };
-        let server = Arc::clone(self);
+        let (server, origin) = (Arc::clone(self), origin.clone());
         AnswerFuture::Later(Box::pin(async move {
-            server.load_resource(resource).await.unwrap_or_else(|error| error).into_response()
+            let loaded = server.load_resource(resource, &origin).await;
+            if let (Err(reply), ImdsResource::Role | ImdsResource::Roles) = (&loaded, resource) {
+                server.record_refused(&origin, reply);
+            }
+            loaded.unwrap_or_else(|error| error).into_response()
         }))
+    }
+
+    fn record_refused(&self, origin: &RequestOrigin, reply: &ImdsReply) {
+        self.log.record_refused(origin, Some(CLIENT), Some(self.identity.as_str()), reply.status, None);
     }
 
     /// Answers `PUT /latest/api/token`.
@@ -150,7 +173,7 @@ impl ImdsServer {
         text == name || percent_decode_str(text).decode_utf8().is_ok_and(|text| text == name)
     }
 
-    async fn load_resource(&self, resource: ImdsResource) -> Result<ImdsReply, ImdsReply> {
+    async fn load_resource(&self, resource: ImdsResource, origin: &RequestOrigin) -> Result<ImdsReply, ImdsReply> {
         let missing = |why: &str| ImdsReply::error(StatusCode::NOT_FOUND, format!("identity {}: {why}", self.identity));
         match resource {
             ImdsResource::Roles => {
@@ -159,6 +182,11 @@ impl ImdsServer {
             }
             ImdsResource::Role => {
                 let lease = self.lease().await?;
+                let identity = self.identity.as_str();
+                let expiration = lease.serve_until;
+                let served = ServedLease { client: CLIENT, identity, requested: identity, lease: &lease, expiration };
+                let recorded = self.log.confirm_served(origin, served).await;
+                recorded.map_err(|error| ImdsReply::error(error.status, error.message))?;
                 Ok(ImdsReply::text(lease.body.clone()))
             }
             ImdsResource::Info => {

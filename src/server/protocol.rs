@@ -7,11 +7,13 @@ use http::Response;
 use http_body_util::Either;
 
 use crate::server::access::Refusal;
+use crate::server::answer_log::AnswerLog;
 use crate::server::clients::Client;
 use crate::server::control::ControlServer;
 use crate::server::error::ErrorResponse;
 use crate::server::imds::ImdsServer;
 use crate::server::imds::reply::ImdsReply;
+use crate::server::origin::RequestOrigin;
 use crate::server::response::{AnswerFuture, HttpAnswer};
 use crate::server::routes::Routes;
 
@@ -29,16 +31,17 @@ impl Protocol {
     pub(crate) fn wants_peer_users(&self) -> bool {
         match self {
             Self::Container(routes) => routes.needs_users(),
-            Self::Imds(_) | Self::Control(_) => false,
+            Self::Imds(server) => server.log.is_on(),
+            Self::Control(_) => false,
         }
     }
 
-    /// Answers one request. `peer_user` is the proven user of the connection. Calls `authorized` if the request has the
+    /// Answers one request. Calls `authorized` if the request has the
     /// token of a client, a session token of the IMDS server, which has no clients, or the owner at the control socket.
     pub(crate) fn answer<B>(
         &self,
         request: http::Request<B>,
-        peer_user: Option<u32>,
+        origin: &RequestOrigin,
         authorized: impl FnOnce(Option<&Arc<Client>>),
     ) -> AnswerFuture
     where
@@ -46,9 +49,17 @@ impl Protocol {
         B::Error: Into<axum::BoxError>,
     {
         match self {
-            Self::Container(routes) => routes.answer(request, peer_user, |client| authorized(Some(client))),
-            Self::Imds(server) => server.answer(&request.into_parts().0, || authorized(None)),
-            Self::Control(server) => server.answer(request, peer_user, || authorized(None)),
+            Self::Container(routes) => routes.answer(request, origin, |client| authorized(Some(client))),
+            Self::Imds(server) => server.answer(&request.into_parts().0, origin, || authorized(None)),
+            Self::Control(server) => server.answer(request, origin, || authorized(None)),
+        }
+    }
+
+    pub(crate) fn answer_log(&self) -> &AnswerLog {
+        match self {
+            Self::Container(routes) => routes.log(),
+            Self::Imds(server) => &server.log,
+            Self::Control(server) => &server.log,
         }
     }
 

@@ -24,10 +24,13 @@ use crate::lease::registry::LeaseHandles;
 use crate::lease::state::LeaseState;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
-use crate::server::access::{AllowedHosts, Authorized, authorize};
-use crate::server::clients::{Client, Clients, ClientsWatch};
+use crate::os::accounts;
+use crate::server::access::{AllowedHosts, Authorized, Refusal, authorize};
+use crate::server::answer_log::{AnswerLog, ServedLease};
+use crate::server::clients::{Client, Clients, ClientsWatch, Target};
 use crate::server::error::{ErrorResponse, unboxed_json};
 use crate::server::lookup::LeaseLookup;
+use crate::server::origin::RequestOrigin;
 use crate::server::response::AnswerFuture;
 
 /// The longest time that a request waits for the clients of a new configuration. They come within a millisecond, because
@@ -40,6 +43,7 @@ pub(crate) struct RouteState {
     pub(crate) clients: ClientsWatch,
     pub(crate) hosts: AllowedHosts,
     pub(crate) started: SystemTime,
+    pub(crate) log: AnswerLog,
 }
 
 /// A published value as one connection saw it last. A look for a change costs a fraction of a look at the watch. A connection
@@ -90,7 +94,7 @@ impl Routes {
             .route("/healthz", get(handlers::healthz))
             .route("/readyz", get(handlers::readyz))
             .route("/status", get(handlers::status))
-            .method_not_allowed_fallback(async || Response::from(ErrorResponse::method_not_allowed()))
+            .method_not_allowed_fallback(handlers::method_not_allowed)
             .fallback(async || Response::from(ErrorResponse::not_found()))
             .with_state(Arc::clone(&state));
         let clients = LastSeen::of(state.clients.clone());
@@ -100,14 +104,20 @@ impl Routes {
 
     /// Returns true if access control must know the users of connections.
     pub(crate) fn needs_users(&self) -> bool {
-        self.state.clients.borrow().needs_users() || self.state.leases.registry.handles.borrow().needs_users
+        self.state.log.is_on()
+            || self.state.clients.borrow().needs_users()
+            || self.state.leases.registry.handles.borrow().needs_users
     }
 
-    /// Answers one request. `user` is the proven user of the connection. Calls `authorized` if a client sent it.
+    pub(crate) fn log(&self) -> &AnswerLog {
+        &self.state.log
+    }
+
+    /// Answers one request. Calls `authorized` if a client sent it.
     pub(crate) fn answer<B>(
         &self,
         request: http::Request<B>,
-        user: Option<u32>,
+        origin: &RequestOrigin,
         authorized: impl FnOnce(&Arc<Client>),
     ) -> AnswerFuture
     where
@@ -118,11 +128,16 @@ impl Routes {
         let mut published = self.published.borrow_mut();
         let (clients, handles) = &mut *published;
         let (clients, handles) = (clients.now(), handles.now());
-        let authorized_as = match authorize(&parts, &self.state.hosts, clients, user) {
+        let authorized_as = match authorize(&parts, &self.state.hosts, clients, origin.user) {
             Ok(authorized_as) => authorized_as,
             Err(refusal) => {
                 tracing::debug!(path = %Escaped(parts.uri.path()), ?refusal, "refused");
-                return AnswerFuture::Now(Ok(Response::from(ErrorResponse::from(refusal)).map(Either::Right)));
+                let error = ErrorResponse::from(refusal);
+                if self.state.log.is_on() {
+                    let identity = handlers::requested_identity(&parts.uri).ok().flatten();
+                    self.state.log.record_error(origin, None, identity.as_ref(), &error);
+                }
+                return AnswerFuture::Now(Ok(Response::from(error).map(Either::Right)));
             }
         };
         let client = match authorized_as {
@@ -134,13 +149,13 @@ impl Routes {
             authorized(client);
             if clients.generation != handles.generation {
                 drop(published);
-                return self.answer_after_reload(http::Request::from_parts(parts, body), user);
+                return self.answer_after_reload(http::Request::from_parts(parts, body), origin.clone());
             }
-            if let Some(body) = self.state.held_body(&parts, client, clients, handles) {
+            if let Some(body) = self.state.held_body(&parts, origin, client, clients, handles) {
                 return AnswerFuture::Now(Ok(unboxed_json(StatusCode::OK, parts.headers, body).map(Either::Left)));
             }
         }
-        parts.extensions.insert(handlers::Requester { client: client.cloned(), user });
+        parts.extensions.insert(handlers::Requester { client: client.cloned(), origin: origin.clone() });
         let answer = self.router.clone().call(Request::from_parts(parts, Body::new(body)));
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
@@ -148,7 +163,7 @@ impl Routes {
     /// Answers a request that came while a reload had replaced the identities, and not yet the clients: it waits for them, and
     /// is judged anew.
     #[cold]
-    fn answer_after_reload<B>(&self, request: http::Request<B>, user: Option<u32>) -> AnswerFuture
+    fn answer_after_reload<B>(&self, request: http::Request<B>, origin: RequestOrigin) -> AnswerFuture
     where
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -157,7 +172,7 @@ impl Routes {
         let routes = self.clone();
         AnswerFuture::Later(Box::pin(async move {
             match routes.state.settled_clients().await {
-                Ok(_) => routes.answer(request, user, known_already).wait().await,
+                Ok(_) => routes.answer(request, &origin, known_already).wait().await,
                 Err(error) => Ok(Response::from(error).map(Either::Right)),
             }
         }))
@@ -169,7 +184,14 @@ impl RouteState {
     /// bypass the router, which is slower (docs/PERFORMANCE.md). The router answers all other requests, and every
     /// error.
     #[inline]
-    fn held_body(&self, request: &Parts, client: &Client, clients: &Clients, handles: &LeaseHandles) -> Option<Bytes> {
+    fn held_body(
+        &self,
+        request: &Parts,
+        origin: &RequestOrigin,
+        client: &Client,
+        clients: &Clients,
+        handles: &LeaseHandles,
+    ) -> Option<Bytes> {
         if request.method != Method::GET {
             return None;
         }
@@ -181,7 +203,30 @@ impl RouteState {
         if !client.identities.contains(name) || client.ends.is_some() || clients.switches(client, name) {
             return None;
         }
+        if self.log.is_on() {
+            return self.recorded_body(origin, client, name, handles);
+        }
         handles.body(name, self.leases.now())
+    }
+
+    /// Returns the body of a lease that is usable now, and records the answer. If the audit log is required, the router
+    /// waits for the line.
+    fn recorded_body(
+        &self,
+        origin: &RequestOrigin,
+        client: &Client,
+        name: &str,
+        handles: &LeaseHandles,
+    ) -> Option<Bytes> {
+        if self.log.is_required() {
+            return None;
+        }
+        let lease = handles.lease(name, self.leases.now())?;
+        let expiration = lease.serve_until;
+        let client = client.name.as_str();
+        let served = ServedLease { client, identity: name, requested: name, lease: &lease, expiration };
+        self.log.record_served(origin, &served);
+        Some(lease.body.clone())
     }
 
     /// Returns the clients that go with the identities in use. During a reload it waits for them.
@@ -195,6 +240,43 @@ impl RouteState {
             Ok(Ok(clients)) => Ok(Arc::clone(&clients)),
             Ok(Err(_)) | Err(_) => Err(ErrorResponse::reloading()),
         }
+    }
+
+    /// Returns the body for a request that the router answers, when its line is in the audit log.
+    ///
+    /// # Errors
+    /// If the client may not have the identity, there is no usable lease, or the client is gone meanwhile.
+    async fn served_body(
+        &self,
+        client: &Arc<Client>,
+        origin: &RequestOrigin,
+        clients: &Arc<Clients>,
+        requested: &IdentityName,
+        Target { identity, latest }: Target,
+    ) -> Result<Bytes, ErrorResponse> {
+        // Refuse before the lookup: a client must not learn if a forbidden identity exists.
+        if !client.may_have(&identity) {
+            return Err(ErrorResponse::identity_not_allowed(&identity));
+        }
+        let key = self.lease_key(client, &identity, origin.user.map(accounts::user_name).as_deref());
+        let lease = self.leases.lease_of(&key, client.name.as_str()).await?;
+        // A grant may end, and a client may be removed, while its request waits. The lease may be one of a new configuration.
+        let after = self.settled_clients().await?;
+        let is_removed = !Arc::ptr_eq(clients, &after) && !after.still_has(client, origin.user);
+        if is_removed || client.has_ended(self.leases.now()) {
+            self.leases.give_up(&key);
+            return Err(Refusal::WrongToken.into());
+        }
+        let expiration = latest.map_or(lease.serve_until, |latest| latest.min(lease.serve_until));
+        let served = ServedLease {
+            client: client.name.as_str(),
+            identity: identity.as_str(),
+            requested: requested.as_str(),
+            lease: &lease,
+            expiration,
+        };
+        self.log.confirm_served(origin, served).await?;
+        Ok(latest.map_or_else(|| lease.body.clone(), |latest| lease.body_until(latest)))
     }
 
     /// Returns the key of the lease that this client gets of an identity.

@@ -25,7 +25,17 @@ pub(crate) struct StatusDocument {
     /// The reason why the last reload refused the configuration on disk.
     configuration_refused: Option<String>,
     profiles: StatusProfiles,
+    /// Only for the owner, and only with an audit log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<StatusAudit>,
     identities: BTreeMap<String, StatusIdentity>,
+}
+
+/// The events of the audit log since the start.
+#[derive(Debug, Serialize)]
+struct StatusAudit {
+    written: u64,
+    lost: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,12 +123,18 @@ impl StatusDocument {
             started: timestamp(started),
             configuration_refused: registry.config_error.borrow().as_deref().map(ToOwned::to_owned),
             profiles,
+            audit: None,
             identities: identities.iter().map(identity).collect(),
         }
     }
 }
 
 impl StatusDocument {
+    /// Adds the numbers of written and lost events of the audit log.
+    pub(crate) fn add_audit(&mut self, counts: Option<(u64, u64)>) {
+        self.audit = counts.map(|(written, lost)| StatusAudit { written, lost });
+    }
+
     /// Leaves out what the error of the configuration says: it may name other clients and identities.
     pub(crate) fn hide_configuration(&mut self) {
         if let Some(error) = &mut self.configuration_refused {

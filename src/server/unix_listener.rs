@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, RenameFlags, Stat};
@@ -16,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::config::listen::MAX_SOCKET_PATH_LEN;
+use crate::config::listen::{ListenAddress, MAX_SOCKET_PATH_LEN};
 use crate::model::text::Escaped;
 use crate::os::files::trust::TrustPolicy;
 use crate::os::files::walk::{WalkError, WalkedFile, walk};
@@ -148,14 +149,18 @@ impl StreamListener for UnixSocketListener {
         None
     }
 
+    fn name(&self) -> Option<Arc<str>> {
+        self.path().map(|path| ListenAddress::Unix(path).to_string().into())
+    }
+
     async fn accept(&mut self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = self.listener.accept().await?;
         // Unlike those of TCP, these connections inherit no option.
         if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(&stream, BUFFER) {
             tracing::debug!(%error, "the buffer of a connection is not limited");
         }
-        let user = peer::peercred(&stream);
-        Ok((stream, Peer::of_unix(user)))
+        let peer = Peer::of_unix(peer::peercred(&stream), peer::peer_process(&stream));
+        Ok((stream, peer))
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests read the wall clock and the environment")]
 
 mod access_table;
+mod audit;
 mod bad_input;
 mod clients;
 mod commands;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["model"],
     &["os"],
-    &["shared_config", "http", "cache"],
+    &["shared_config", "http", "cache", "audit"],
     &["context"],
     &["aws"],
     &["login"],
@@ -26,7 +26,10 @@ const NARROW: &[(&str, &[&str])] = &[
     ("config", &["model", "source::spec"]),
     ("config::load", &["os"]),
     ("config::users", &["os"]),
-    ("server", &["model", "os", "shared_config", "http", "cache", "context", "aws", "login", "config", "lease"]),
+    (
+        "server",
+        &["model", "os", "shared_config", "http", "cache", "context", "aws", "login", "config", "lease", "audit"],
+    ),
 ];
 
 /// Modules of the crate that are not rooms: they name every room.

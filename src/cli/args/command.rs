@@ -9,6 +9,7 @@ use crate::cli::args::completions::CompletionShell;
 use crate::cli::args::manual::ManualRequest;
 use crate::cli::args::options;
 use crate::cli::args::values::{ArgumentValues, argument_name};
+use crate::cli::audit::AuditRequest;
 use crate::cli::command_options::PolicyOptions;
 use crate::cli::console::ConsoleRequest;
 use crate::cli::control::ControlCommand;
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     ShellInit(InitShell),
     Exec(ExecRequest),
     Console(ConsoleRequest),
+    Audit(AuditRequest),
     Check {
         /// Asks STS with the keys of each identity.
         verify: bool,
@@ -112,6 +114,7 @@ impl Command {
             Self::Status(_) | Self::StatusWarnings(_) => ("status", options::SOURCES),
             Self::Login(_) => ("login", options::UNUSED_BY_LOGIN),
             Self::Logout(_) => ("logout", options::UNUSED_BY_LOGOUT),
+            Self::Audit(_) => ("audit", options::UNUSED_BY_CONTROL),
             Self::Profiles { .. } => ("profiles", options::SERVER),
             Self::ProfilesFromSso(_) => ("profiles --from-sso", options::UNUSED_BY_FROM_SSO),
             Self::Setup(_) => ("setup profile", options::UNUSED_BY_SETUP),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 
+use crate::cli::args::audit::AuditArguments;
 use crate::cli::args::completions::CompletionShell;
 use crate::cli::args::console::ConsoleArguments;
 use crate::cli::args::control::{
@@ -348,6 +349,16 @@ Examples:
   credenza whoami prod --verify
 A running daemon tells what it knows. Without a daemon, and for a profile that it does not serve, the credentials are loaded here.")]
     Whoami(WhoamiArguments),
+
+    /// Show the audit log: who holds which keys until when, who was refused, and what happened
+    #[command(after_help = "\
+Examples:
+  credenza audit
+  credenza audit --since 7d --client build
+  credenza audit --follow
+  credenza audit --json | jq -r 'select(.event == \"served\") | .access_key_id'
+It reads the file of [audit] with its rotated and compressed predecessors, or the journal, and needs no daemon.")]
+    Audit(AuditArguments),
 
     /// Make a running daemon read its configuration again
     #[command(after_help = "\

@@ -9,6 +9,7 @@ use crate::context::Context;
 use crate::lease::served_profiles::ServedProfileNames;
 use crate::model::identity_name::IdentityName;
 use crate::model::text::Escaped;
+use crate::server::answer_log::AnswerLog;
 use crate::server::client_table::{ClientSetting, ClientTable, ClientTokenSource};
 use crate::server::imds::session_tokens::ImdsSessionTokens;
 
@@ -67,8 +68,15 @@ pub(crate) async fn explain(text: &mut String, context: &Context, config: &Confi
             return false;
         }
     };
-    match ClientTable::open(context.files.clone(), context.trust.clone(), context.clock.clone(), imds_keys, settings)
-        .await
+    match ClientTable::open(
+        context.files.clone(),
+        context.trust.clone(),
+        context.clock.clone(),
+        imds_keys,
+        settings,
+        AnswerLog::default(),
+    )
+    .await
     {
         Ok((table, _)) => {
             for (path, problem) in table.problems() {

@@ -6,6 +6,7 @@ use signal_hook::consts::SIGHUP;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::event::AuditKind;
 use crate::cli::exit_code;
 use crate::cli::serve::clients;
 use crate::config::Config;
@@ -16,8 +17,10 @@ use crate::lease::supervisor::{Generation, SupervisorCommand};
 use crate::model::text::Escaped;
 use crate::os::signals::Signals;
 use crate::os::systemd::ServiceManager;
+use crate::server::answer_log::AnswerLog;
 use crate::server::client_table::commands::ClientCommand;
 use crate::server::control::ReloadRequest;
+use crate::server::origin::RequestOrigin;
 
 /// The pause before an unreadable configuration is read again. No event reports, for example, a free file descriptor.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ pub(crate) struct Reloader {
     /// The requests of the control socket.
     pub(crate) reloads: mpsc::Receiver<ReloadRequest>,
     pub(crate) manager: ServiceManager,
+    pub(crate) log: AnswerLog,
 }
 
 /// The reason why the configuration in use stays.
@@ -71,6 +75,10 @@ impl Reloader {
                 () = tokio::time::sleep(RETRY_INTERVAL), if is_retried => false,
             };
             self.manager.reloading();
+            if is_sighup {
+                // logrotate sends the signal after it has renamed the file.
+                self.log.reopen();
+            }
             let command = match self.load().await {
                 Ok(generation) => {
                     refused = None;
@@ -95,6 +103,12 @@ impl Reloader {
             // The sessions of clients that are gone are dropped before, so that nothing renews them.
             if is_sighup && self.supervisor.send(SupervisorCommand::Reload).await.is_err() {
                 return;
+            }
+            if asker.is_none() {
+                // The control socket records a reload that a user asked for.
+                let result = if refused.is_none() { "applied" } else { "refused" };
+                self.log
+                    .record_change(AuditKind::Reload, &RequestOrigin::default(), |event| event.result = Some(result));
             }
             if let Some(asker) = asker {
                 // The asker may have gone.
@@ -142,8 +156,12 @@ impl Reloader {
         // These settings are part of the clients.
         let ServerConfig { token_overlap, switchable, switch_lifetime, .. } = config.server;
         let server = ServerConfig { token_overlap, switchable, switch_lifetime, ..new.server.clone() };
-        if server != config.server || new.imds != config.imds || new.trusted_files != config.trusted_files {
-            tracing::warn!("[server], [imds] or [files] has changed: restart the daemon to apply it");
+        if server != config.server
+            || new.imds != config.imds
+            || new.audit != config.audit
+            || new.trusted_files != config.trusted_files
+        {
+            tracing::warn!("[server], [imds], [files] or [audit] has changed: restart the daemon to apply it");
         }
         tracing::info!(identities = new.identities.len(), "configuration loaded");
         (config.identities, config.profiles, config.clients) = (new.identities, new.profiles, new.clients);

@@ -23,6 +23,7 @@ use crate::os::clock::Clock;
 use crate::os::environment::Environment;
 use crate::os::files::watcher::Watcher;
 use crate::os::rng::Rng;
+use crate::server::answer_log::AnswerLog;
 use crate::server::clients::{Client, Clients};
 use crate::server::connection_limit::Peer;
 use crate::server::connections::StreamListener;
@@ -109,6 +110,7 @@ impl Days {
             max_connections: 64,
             imds: None,
             control: None,
+            log: AnswerLog::default(),
         };
         let daemon = Daemon::new(parts, CancellationToken::new());
         let registry = daemon.registry();

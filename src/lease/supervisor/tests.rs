@@ -35,7 +35,7 @@ async fn until_key(registry: &LeaseRegistry, name: &str, key: &str) {
 
 #[tokio::test]
 async fn panic_of_a_refresher_ends_the_daemon_with_an_error() {
-    let (mut supervisor, _registry) = Supervisor::new(context(), identities(&keys("broken", "A")));
+    let (mut supervisor, _registry) = Supervisor::new(context(), identities(&keys("broken", "A")), None);
     let task = supervisor.tasks.spawn(async { panic!("a bug") });
     supervisor.running.get_mut("broken").unwrap().task = task;
     let (_commands, receiver) = mpsc::channel(1);
@@ -47,7 +47,7 @@ async fn panic_of_a_refresher_ends_the_daemon_with_an_error() {
 #[tokio::test(start_paused = true)]
 async fn swaps_generations_and_stopping_ends_all_refreshers() {
     let text = |key: &str| identities(&format!("{}{}", keys("a", key), keys("b", "B1")));
-    let (supervisor, registry) = Supervisor::new(context(), text("A1"));
+    let (supervisor, registry) = Supervisor::new(context(), text("A1"), None);
     let (commands, receiver) = mpsc::channel(1);
     let stop = CancellationToken::new();
     let client = async {
@@ -73,7 +73,7 @@ async fn swaps_generations_and_stopping_ends_all_refreshers() {
 
 #[tokio::test]
 async fn drops_long_lived_keys_that_are_now_to_be_exchanged() {
-    let (mut supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (mut supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")), None);
     until_key(&registry, "a", "A1").await;
     let lease = || registry.lookup(&LeaseKey::Identity("a".into())).unwrap().state().lease.clone();
     supervisor.replace(identities(&format!("{}long_lived_expiration = \"15m\"\n", keys("a", "A1"))));
@@ -97,7 +97,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
     let context = Context { files, environment, ..context() };
     let clock = context.clock.clone();
     let served = |text: &str| identities(&format!("[profiles]\nserve = [{text}]\n{}", keys("dev", "CONFIGURED")));
-    let (supervisor, registry) = Supervisor::new(context, served("\"dev\", \"team-*\""));
+    let (supervisor, registry) = Supervisor::new(context, served("\"dev\", \"team-*\""), None);
     let (commands, receiver) = mpsc::channel(1);
     let stop = CancellationToken::new();
     let until = async |what: &str, holds: &dyn Fn() -> bool| {
@@ -161,7 +161,7 @@ async fn starts_profiles_on_demand_and_stops_removed_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn stops_profile_that_is_idle() {
-    let (mut supervisor, registry) = Supervisor::new(context(), identities("[profiles]\nserve = [\"*\"]\n"));
+    let (mut supervisor, registry) = Supervisor::new(context(), identities("[profiles]\nserve = [\"*\"]\n"), None);
     supervisor.known_profiles.send_replace(Some(Arc::new(["dev".into(), "used".into()].into())));
     supervisor.listing = None;
     let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
@@ -195,7 +195,7 @@ fn per_client(session_name: &str) -> Generation {
 
 #[tokio::test]
 async fn clients_share_a_lease_unless_its_sessions_name_them() {
-    let (mut supervisor, registry) = Supervisor::new(context(), per_client("{client}"));
+    let (mut supervisor, registry) = Supervisor::new(context(), per_client("{client}"), None);
     let (a, b) = (IdentityName::from("a"), IdentityName::from("b"));
     let of = |identity: &IdentityName| -> BTreeSet<LeaseKey> {
         (0..100).map(|number| registry.key_for(identity, &format!("c{number}"), Some("ann"))).collect()
@@ -215,7 +215,7 @@ async fn clients_share_a_lease_unless_its_sessions_name_them() {
 
 #[tokio::test(start_paused = true)]
 async fn narrowed_lease_starts_on_demand_and_ends_when_idle_or_changed() {
-    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")), None);
     let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
     let (commands, receiver) = mpsc::channel(1);
     let narrowed = |client: &str| {
@@ -261,7 +261,7 @@ async fn narrowed_lease_starts_on_demand_and_ends_when_idle_or_changed() {
 /// One program in a user namespace can be as many users as it likes.
 #[tokio::test(start_paused = true)]
 async fn sessions_for_users_of_one_client_are_limited() {
-    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")), None);
     let (clock, stop) = (supervisor.context.clock.clone(), CancellationToken::new());
     let (_commands, receiver) = mpsc::channel(1);
     let find = async |client: &str, user: usize| {
@@ -298,7 +298,7 @@ async fn sessions_for_users_of_one_client_are_limited() {
 #[tokio::test]
 async fn drops_a_lease_that_is_now_to_be_narrowed() {
     let assume = "assume = { role_arn = \"arn:aws:iam::123456789012:role/r\" }\n";
-    let (mut supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")));
+    let (mut supervisor, registry) = Supervisor::new(context(), identities(&keys("a", "A1")), None);
     until_key(&registry, "a", "A1").await;
     supervisor.replace(identities(&format!("{}{assume}", keys("a", "A1"))));
     assert!(registry.lookup(&LeaseKey::Identity("a".into())).unwrap().state().lease.is_none());

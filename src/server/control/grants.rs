@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use crate::audit::event::{AuditKeys, AuditKind};
 use crate::lease::key::LeaseKey;
 use crate::lease::supervisor::SupervisorCommand;
 use crate::lease::supervisor::session_filter::SessionFilter;
@@ -16,6 +17,7 @@ use crate::server::control::ControlServer;
 use crate::server::control::answers::{ControlResult, GivenGrant, body, deny_policy};
 use crate::server::control::requests::GrantBody;
 use crate::server::error::ErrorResponse;
+use crate::server::origin::RequestOrigin;
 
 /// The session of a grant that is not given yet. Its drop ends the session, so that nothing renews it if the grant is refused
 /// or its command hangs up.
@@ -34,7 +36,7 @@ impl Drop for PendingSession<'_> {
 }
 
 impl ControlServer {
-    pub(super) async fn grant(&self, request: GrantBody, user: Option<u32>) -> ControlResult {
+    pub(super) async fn grant(&self, request: GrantBody, origin: &RequestOrigin) -> ControlResult {
         let order = request.order(self.leases.now())?;
         self.check_identity(&order.identity).await?;
         let is_in_use = self.ask(ClientCommand::ListGrants).await?.iter().any(|grant| grant.name == order.name);
@@ -44,7 +46,7 @@ impl ControlServer {
         let mut session = PendingSession { supervisor: &self.supervisor, key: None };
         if let Some(narrowing) = order.narrowing() {
             // A grant that cannot be narrowed is refused here, and not at its first request. It replaces no grant then.
-            let user = user.map(accounts::user_name);
+            let user = origin.user.map(accounts::user_name);
             let key = self.leases.registry.key_for(&order.identity, order.name.as_str(), user.as_deref());
             let key = key.narrowed_further(&narrowing);
             session.key = Some(key.clone());
@@ -56,6 +58,12 @@ impl ControlServer {
         }
         let (grant, token) = self.ask(|reply| ClientCommand::Grant(order, reply)).await?.map_err(grant_error)?;
         session.key = None;
+        self.log.record_change(AuditKind::Grant, origin, |event| {
+            event.client = Some(grant.name.as_str().into());
+            event.identity = Some(grant.identity.as_str().into());
+            let policy_sha256 = grant.policy_sha256.clone();
+            event.keys = Some(AuditKeys { expiration: Some(grant.ends), policy_sha256, ..AuditKeys::default() });
+        });
         let state =
             self.leases.registry.lookup(&LeaseKey::Identity(grant.identity.clone())).map(|handle| handle.state());
         body(&GivenGrant {
@@ -70,10 +78,14 @@ impl ControlServer {
         })
     }
 
-    pub(super) async fn revoke(&self, name: &str) -> ControlResult {
+    pub(super) async fn revoke(&self, name: &str, origin: &RequestOrigin) -> ControlResult {
         let name = percent_decode_str(name).decode_utf8_lossy();
         let name = ClientName::parse(&name).map_err(ErrorResponse::bad_request)?;
         let grant = self.ask(|reply| ClientCommand::Revoke(name, reply)).await?.map_err(grant_error)?;
+        self.log.record_change(AuditKind::Revoke, origin, |event| {
+            event.client = Some(grant.name.as_str().into());
+            event.identity = Some(grant.identity.as_str().into());
+        });
         let now = self.leases.now();
         let is_narrowed = grant.narrowing.is_some();
         let handles = self.leases.registry.handles_of(&grant.identity, grant.name.as_str(), is_narrowed);

@@ -3,6 +3,7 @@
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::audit::event::{AuditKeys, AuditKind};
 use crate::cache::key::CacheKey;
 use crate::lease::supervisor::SupervisorCommand;
 use crate::model::identity_name::IdentityName;
@@ -11,9 +12,10 @@ use crate::server::control::ControlServer;
 use crate::server::control::answers::{ControlResult, LentSession, body};
 use crate::server::control::requests::{MfaBody, Query};
 use crate::server::error::ErrorResponse;
+use crate::server::origin::RequestOrigin;
 
 impl ControlServer {
-    pub(super) async fn mfa(&self, request: MfaBody) -> ControlResult {
+    pub(super) async fn mfa(&self, request: MfaBody, origin: &RequestOrigin) -> ControlResult {
         let MfaBody { identity, code } = request;
         let identity = IdentityName::new(identity);
         let (reply, answer) = oneshot::channel();
@@ -22,7 +24,14 @@ impl ControlServer {
         self.supervisor.send(command).await.map_err(|_| stopping())?;
         let obtained = answer.await.map_err(|_| stopping())?;
         let obtained = obtained.ok_or_else(|| ErrorResponse::identity_not_found(&identity))?;
-        let until = obtained.map_err(|error| ErrorResponse::of_owner(&error))?;
+        let obtained = obtained.map_err(|error| ErrorResponse::of_owner(&error));
+        self.log.record_change(AuditKind::Mfa, origin, |event| {
+            event.identity = Some(identity.as_str().into());
+            event.code = obtained.as_ref().err().map(|error| error.code);
+            let expiration = obtained.as_ref().ok().copied().flatten();
+            event.keys = expiration.map(|end| AuditKeys { expiration: Some(end), ..AuditKeys::default() });
+        });
+        let until = obtained?;
         body(&json!({"identity": identity.as_str(), "until": until.map(timestamp)}))
     }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::audit::event::AuditKind;
 use crate::model::client_name::ClientName;
 use crate::model::time::timestamp;
 use crate::server::client_table::commands::{ClientCommand, TokenError};
@@ -9,6 +10,7 @@ use crate::server::control::ControlServer;
 use crate::server::control::answers::{ControlResult, ShownToken, body};
 use crate::server::control::requests::{Query, RotateBody};
 use crate::server::error::ErrorResponse;
+use crate::server::origin::RequestOrigin;
 
 impl ControlServer {
     pub(super) async fn token(&self, query: &Query<'_>) -> ControlResult {
@@ -22,10 +24,11 @@ impl ControlServer {
         })
     }
 
-    pub(super) async fn rotate(&self, request: RotateBody) -> ControlResult {
+    pub(super) async fn rotate(&self, request: RotateBody, origin: &RequestOrigin) -> ControlResult {
         let client = client(request.client.as_deref())?;
         let name = client.clone();
         let rotated = self.ask(|reply| ClientCommand::Rotate(client, reply)).await?.map_err(token_error)?;
+        self.log.record_change(AuditKind::Token, origin, |event| event.client = Some(name.as_str().into()));
         body(&json!({
             "client": name.as_str(),
             "token_file": rotated.file.to_string_lossy(),

@@ -13,7 +13,7 @@ use crate::server::response::HttpAnswer;
 pub(crate) const TTL: HeaderName = HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds");
 
 pub(crate) struct ImdsReply {
-    status: StatusCode,
+    pub(super) status: StatusCode,
     body: Bytes,
     /// The lifetime of an issued session token, in seconds.
     ttl: Option<u64>,

@@ -15,8 +15,9 @@ use crate::model::client_name::ClientName;
 use crate::model::identity_name::IdentityName;
 use crate::os::accounts;
 use crate::server::access::Refusal;
-use crate::server::clients::{Client, Target};
+use crate::server::clients::Client;
 use crate::server::error::{ErrorResponse, json};
+use crate::server::origin::RequestOrigin;
 use crate::server::routes::{RouteState, below_credentials};
 use crate::server::status;
 
@@ -28,8 +29,7 @@ const REGION_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Requester {
     /// `None` for a program without a valid token, which may only read the health paths.
     pub(super) client: Option<Arc<Client>>,
-    /// The proven user of the connection.
-    pub(super) user: Option<u32>,
+    pub(super) origin: RequestOrigin,
 }
 
 impl Requester {
@@ -37,50 +37,48 @@ impl Requester {
     ///
     /// # Errors
     /// If the request has none.
-    fn client(request: &Request) -> Result<(&Arc<Client>, Option<u32>), ErrorResponse> {
+    fn client(request: &Request) -> Result<(&Arc<Client>, &RequestOrigin), ErrorResponse> {
         let requester = request.extensions().get::<Self>();
-        let client = requester.and_then(|requester| Some((requester.client.as_ref()?, requester.user)));
+        let client = requester.and_then(|requester| Some((requester.client.as_ref()?, &requester.origin)));
         client.ok_or_else(|| ErrorResponse::from(Refusal::NoToken))
     }
 }
 
 pub(super) async fn credentials(State(state): State<Arc<RouteState>>, request: Request) -> Response {
-    let (client, user) = match Requester::client(&request) {
-        Ok((client, user)) => (Arc::clone(client), user),
+    let (client, origin) = match Requester::client(&request) {
+        Ok((client, origin)) => (Arc::clone(client), origin.clone()),
         Err(error) => return error.into(),
     };
     let name = match requested_identity(request.uri()) {
         Ok(None) => client.own_identity(),
         Ok(Some(name)) => name,
-        Err(error) => return error.into(),
+        Err(error) => {
+            state.log.record_error(&origin, Some(&client.name), None, &error);
+            return error.into();
+        }
     };
-    let now = state.leases.now();
     let clients = Arc::clone(&state.clients.borrow());
-    let Target { identity, latest } = clients.target(&client, name, now);
-    // Refuse before the lookup: a client must not learn if a forbidden identity exists.
-    if !client.may_have(&identity) {
-        return ErrorResponse::identity_not_allowed(&identity).into();
+    let target = clients.target(&client, name.clone(), state.leases.now());
+    let identity = target.identity.clone();
+    match state.served_body(&client, &origin, &clients, &name, target).await {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(error) => {
+            state.log.record_error(&origin, Some(&client.name), Some(&identity), &error);
+            error.into()
+        }
     }
-    let key = state.lease_key(&client, &identity, user.map(accounts::user_name).as_deref());
-    let lease = match state.leases.lease_of(&key, client.name.as_str()).await {
-        Ok(lease) => lease,
-        Err(error) => return error.into(),
-    };
-    // A grant may end, and a client may be removed, while its request waits. The lease may be one of a new configuration.
-    let after = match state.settled_clients().await {
-        Ok(after) => after,
-        Err(error) => return error.into(),
-    };
-    let is_removed = !Arc::ptr_eq(&clients, &after) && !after.still_has(&client, user);
-    if is_removed || client.has_ended(state.leases.now()) {
-        state.leases.give_up(&key);
-        return ErrorResponse::from(Refusal::WrongToken).into();
+}
+
+pub(super) async fn method_not_allowed(State(state): State<Arc<RouteState>>, request: Request) -> Response {
+    let error = ErrorResponse::method_not_allowed();
+    if let (Ok((client, origin)), Some(_)) = (Requester::client(&request), below_credentials(request.uri().path())) {
+        state.log.record_error(origin, Some(&client.name), None, &error);
     }
-    json(StatusCode::OK, latest.map_or_else(|| lease.body.clone(), |latest| lease.body_until(latest)))
+    error.into()
 }
 
 /// Returns the identity of the path, percent-decoded once: names may contain `/` and `%`.
-fn requested_identity(uri: &Uri) -> Result<Option<IdentityName>, ErrorResponse> {
+pub(super) fn requested_identity(uri: &Uri) -> Result<Option<IdentityName>, ErrorResponse> {
     match below_credentials(uri.path()).and_then(|below| below.strip_prefix('/')) {
         None => Ok(None),
         Some(name) => percent_decode_str(name)
@@ -122,7 +120,7 @@ pub(super) async fn readyz(State(state): State<Arc<RouteState>>, request: Reques
 
 pub(super) async fn status(State(state): State<Arc<RouteState>>, request: Request) -> Response {
     let (client, user) = match Requester::client(&request) {
-        Ok((client, user)) => (Arc::clone(client), user.map(accounts::user_name)),
+        Ok((client, origin)) => (Arc::clone(client), origin.user.map(accounts::user_name)),
         Err(error) => return error.into(),
     };
     let mut identities = state.identities(&client);
@@ -134,7 +132,9 @@ pub(super) async fn status(State(state): State<Arc<RouteState>>, request: Reques
     let identities: Vec<_> = identities.into_iter().map(own_state).collect();
     let (started, now) = (state.started, state.leases.now());
     let mut shown = status::StatusDocument::new(&state.leases.registry, started, now, &identities, may_have);
-    if client.name.as_str() != ClientName::OWNER {
+    if client.name.as_str() == ClientName::OWNER {
+        shown.add_audit(state.log.counts());
+    } else {
         shown.hide_configuration();
     }
     match serde_json::to_vec(&shown) {

@@ -177,7 +177,13 @@ fn routes(clients: Clients, leases: impl IntoIterator<Item = (LeaseKey, Lease)>)
     };
     let leases = LeaseLookup { registry, clock: Clock::injected(now()), stopping: CancellationToken::new() };
     let clients = watch::Sender::new(Arc::new(clients)).subscribe();
-    Routes::new(Arc::new(RouteState { leases, clients, hosts: AllowedHosts::default(), started: now() }))
+    Routes::new(Arc::new(RouteState {
+        leases,
+        clients,
+        hosts: AllowedHosts::default(),
+        started: now(),
+        log: AnswerLog::default(),
+    }))
 }
 
 /// Runs a future in a time that stands still.
@@ -187,7 +193,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Returns the status and the body.
 async fn answer(routes: &Routes, request: http::Request<Full<Bytes>>, user: Option<u32>) -> (u16, String) {
-    let Ok(answer) = routes.answer(request, user, |_| ()).wait().await;
+    let Ok(answer) = routes.answer(request, &user.into(), |_| ()).wait().await;
     let (parts, body) = answer.into_parts();
     let body = axum::body::to_bytes(Body::new(body), 1 << 20).await.unwrap();
     (parts.status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
@@ -227,7 +233,13 @@ fn request_amid_a_reload_is_judged_by_the_new_clients() {
         };
         let leases = LeaseLookup { registry, clock: Clock::injected(now()), stopping: CancellationToken::new() };
         let (hosts, started) = (AllowedHosts::default(), now());
-        let routes = Routes::new(Arc::new(RouteState { leases, clients: clients.subscribe(), hosts, started }));
+        let routes = Routes::new(Arc::new(RouteState {
+            leases,
+            clients: clients.subscribe(),
+            hosts,
+            started,
+            log: AnswerLog::default(),
+        }));
         let ask = |number: usize, target: &str| {
             let request = http::Request::get(target).header("host", "localhost");
             let request = request.header("authorization", token(number)).body(Full::<Bytes>::default()).unwrap();
