@@ -129,6 +129,8 @@ pub(crate) struct ControlInputs {
     pub(crate) config: Config,
     /// The socket that `--control-socket` or its variable names.
     pub(crate) named: Option<PathBuf>,
+    /// The error of a configuration file that is not used.
+    pub(crate) refused: Option<Box<str>>,
 }
 
 /// The output of a command.
@@ -167,12 +169,12 @@ impl ControlInputs {
         named: Option<PathBuf>,
         progress: Progress,
     ) -> Result<Self, LoadError> {
-        let config = match loader.load_for_client().await {
-            Ok(config) => config,
+        let (config, refused) = match loader.load_for_client().await {
+            Ok(config) => (config, None),
             Err(error) => {
                 let config = loader.without_file()?;
                 tracing::warn!("the configuration is not used to find the control socket: {error}");
-                config
+                (config, Some(error.to_string().into()))
             }
         };
         let owners = match load::resolve_accounts(&config) {
@@ -182,7 +184,7 @@ impl ControlInputs {
         let folders = config.trusted_files.folders.iter().map(|folder| environment.expand(folder)).collect();
         let trust = TrustPolicy::of_process(owners, folders);
         let context = Context { trust, ..Context::new(environment, files) }.with_progress(progress);
-        Ok(Self { context, config, named })
+        Ok(Self { context, config, named, refused })
     }
 }
 

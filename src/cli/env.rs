@@ -13,7 +13,7 @@ use crate::cli::child_environment::{
 };
 use crate::cli::daemon_client::DaemonClient;
 use crate::cli::daemon_client::address::credentials_path;
-use crate::cli::env::unset::{BEFORE, restored, saved};
+use crate::cli::env::unset::{BEFORE, KEYS, LEADING, restored, saved};
 use crate::cli::error::CommandError;
 use crate::cli::output::formats::ShellDialect;
 use crate::cli::output::{UnwritableValue, Variable, lines, region_endpoint_variables};
@@ -57,6 +57,23 @@ pub(crate) fn unset(context: &Context, dialect: ShellDialect) -> Result<String, 
     }
     let lines = lines(dialect, &taken.variables).map_err(|error: UnwritableValue| CommandError::new(error))?;
     Ok(lines.to_string())
+}
+
+/// Returns the lines for a shell that follow those with keys of an identity. They name the identity for prompts, and let
+/// `env --unset` take the keys back.
+///
+/// # Errors
+/// If a value cannot be written for this shell.
+pub(crate) fn beside_keys(
+    environment: &Environment,
+    identity: &IdentityName,
+    dialect: ShellDialect,
+) -> Result<Zeroizing<String>, CommandError> {
+    let set = |name, value: String| (name, Some(Zeroizing::new(value)));
+    let active = ActiveIdentity { name: identity, expiration: None }.to_string();
+    let ours = [set(ACTIVE, active), set(BEFORE, saved(environment)), set(KEYS, "1".to_owned())];
+    let variables: Vec<Variable> = LEADING.iter().map(|name| (*name, None)).chain(ours).collect();
+    lines(dialect, &variables).map_err(|error: UnwritableValue| CommandError::new(error))
 }
 
 /// Returns the lines for a shell. They contain no secret.
@@ -111,7 +128,7 @@ pub(crate) async fn env(
         let expiration = status["expiration"].as_str().and_then(|text| parse_timestamp(text).ok());
         let set = |name, value: String| (name, Some(Zeroizing::new(value)));
         let active = ActiveIdentity { name: identity, expiration }.to_string();
-        variables.extend([set(ACTIVE, active), set(BEFORE, saved(environment))]);
+        variables.extend([set(ACTIVE, active), set(BEFORE, saved(environment)), (KEYS, None)]);
     }
     Ok(shell_lines(&uri, token_file.as_deref(), no_proxy_hosts.as_deref(), variables, dialect)?.to_string())
 }

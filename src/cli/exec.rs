@@ -30,13 +30,16 @@ use crate::lease::registry::LeaseRegistry;
 use crate::lease::state::{LeaseError, RefreshState};
 use crate::lease::supervisor::Generation;
 use crate::model::credentials::SessionDetails;
+use crate::model::identity_name::IdentityName;
 use crate::os::files::Files;
 use crate::os::files::watcher::Watcher;
 use crate::os::signals;
 use crate::os::signals::Signals;
+use crate::server::answer_log::AnswerLog;
 use crate::server::auth_token::AuthTokenFile;
 use crate::server::clients::{AllowedIdentities, Client, Clients};
 use crate::server::listeners;
+use crate::source::spec::{SourceKind, SourceSpec};
 
 /// The connection limit for one program and its children: the default of the daemon.
 const MAX_CONNECTIONS: usize = 512;
@@ -87,6 +90,7 @@ pub(crate) async fn exec(
         max_connections: MAX_CONNECTIONS,
         imds: None,
         control: None,
+        log: AnswerLog::default(),
     };
     let stop = CancellationToken::new();
     let broker = Daemon::new(parts, stop.clone());
@@ -114,8 +118,8 @@ pub(crate) async fn exec(
                 RegionEndpoint { region: region.as_deref(), endpoint: lease.endpoint.as_deref(), disables_imds: true };
             let files = WrittenFiles::write(&folder, &sources, region_endpoint, keeps_profiles, &context).await?;
             let region_endpoint = region_endpoint.or_environment(&parent, &lease.source, &lease.access_key_id);
-            let active =
-                ActiveIdentity { name: key.identity(), expiration: lease.expiration.into_iter().chain(until).min() };
+            let name = shown_name(key.identity(), &sources);
+            let active = ActiveIdentity { name: &name, expiration: lease.expiration.into_iter().chain(until).min() };
             let child_settings = ChildSettings {
                 uri: &uri,
                 token: Some(ChildToken { text: &token, file: &token_file.path }),
@@ -173,5 +177,18 @@ async fn wait_for_region(mut handle: LeaseHandle) -> Option<Box<str>> {
             return region.clone();
         }
         handle.changed().await.ok()?;
+    }
+}
+
+/// Returns the name of an identity for prompts. `--profile` replaces the sources of the identity `default`, and its user knows
+/// the name of the profile.
+fn shown_name(identity: &IdentityName, sources: &[SourceSpec]) -> IdentityName {
+    match sources {
+        [SourceSpec { kind: SourceKind::Profile { name: Some(profile), .. }, .. }, ..]
+            if identity.as_str() == IdentityName::DEFAULT =>
+        {
+            IdentityName::new(&**profile)
+        }
+        _ => identity.clone(),
     }
 }

@@ -44,6 +44,19 @@ pub(crate) async fn find_identity(
     shared_files: &NamedPaths,
     choice: &IdentityChoice,
 ) -> Result<Identity, CommandError> {
+    let mut identity = find(context, config, shared_files, choice).await?;
+    if let Some(region) = &config.region {
+        identity.sources.iter_mut().for_each(|source| source.region = Some(region.clone()));
+    }
+    Ok(identity)
+}
+
+async fn find(
+    context: &Context,
+    config: &Config,
+    shared_files: &NamedPaths,
+    choice: &IdentityChoice,
+) -> Result<Identity, CommandError> {
     let name = choice.name();
     if let Some(identity) = config.identity(name) {
         return Ok(identity);

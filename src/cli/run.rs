@@ -18,10 +18,10 @@ use crate::cli::login::targets::LoginTarget;
 use crate::cli::shell_init::shell_init;
 use crate::cli::terminal::report::ErrorScreen;
 use crate::cli::terminal::{ColorChoice, Screen, Verbosity, View, has_colours};
-use crate::config::Config;
 use crate::config::identity::Identity;
 use crate::config::load;
 use crate::config::load::{ConfigLoader, ConfigLocation, LoadError};
+use crate::config::{Config, REPLACES_DEFAULT};
 use crate::context::Context;
 use crate::model::text::Escaped;
 use crate::os::children::{own_orphans, wait_for_runs};
@@ -170,7 +170,8 @@ async fn run(
         }
     };
     let two_profiles = environment.two_profiles().filter(|_| uses_environment_profile(&invocation.command, &config));
-    for warning in config.warnings.iter().chain(&two_profiles) {
+    let runs_once = !matches!(invocation.command, Command::Serve | Command::Check { .. });
+    for warning in config.warnings.iter().chain(&two_profiles).filter(|text| !runs_once || *text != REPLACES_DEFAULT) {
         tracing::warn!("{warning}");
     }
     let owners = match load::resolve_accounts(&config) {

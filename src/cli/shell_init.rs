@@ -50,7 +50,8 @@ const ZSH_COMPLETION: &str = r#"_cz() {
     names=(${(f)"$(command credenza complete-names targets 2>/dev/null)"})
     compadd -a names
 }
-if (( $+functions[compdef] )); then compdef _cz cz; fi
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit -i -D; }
+compdef _cz cz
 "#;
 
 const FISH: &str = r#"# Switches this shell to an identity or a profile: cz NAME. `cz` alone asks for a name, `cz -` restores the variables from before.

@@ -52,6 +52,31 @@ fn exec_takes_an_identity_or_a_profile_by_its_name() {
 }
 
 #[test]
+fn exec_gives_a_named_identity_the_region_and_its_name() {
+    let home = home();
+    home.write("credenza.toml", IDENTITIES);
+    let print = ["--", "/bin/sh", "-c", "echo $AWS_REGION ${CREDENZA_ACTIVE%% *}"];
+    for (words, expected) in [
+        (&["one", "--region", "eu-west-3"][..], "eu-west-3 one\n"),
+        (&["dev", "--region", "eu-west-3"], "eu-west-3 dev\n"),
+        (&["--profile", "dev", "--region", "eu-west-3"], "eu-west-3 dev\n"),
+    ] {
+        let shown = home.run(&[&["exec", "--config", "credenza.toml"], words, &print].concat(), &[]);
+        assert_eq!(shown.stdout, expected, "{words:?}: {shown:?}");
+    }
+}
+
+#[test]
+fn whoami_answers_for_nobody_else_if_the_configuration_is_refused() {
+    let home = home();
+    home.write("credenza.toml", "x = 1\n");
+    for name in [&[][..], &["one"]] {
+        let refused = home.run(&[&["whoami", "--config", "credenza.toml"], name].concat(), &[]);
+        assert!(refused.code == Some(78) && refused.stdout.is_empty(), "{name:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn exec_without_a_command_is_a_shell() {
     let home = home();
     for (shell, expected) in [("/bin/sh", "shell dev\n"), ("relative", "shell dev\n")] {
@@ -139,11 +164,15 @@ fn shells_switch_and_take_everything_back() {
         );
         assert_eq!(printed, expected, "{shell}: {said}");
         // A profile that no daemon serves is exported as keys.
-        let Some((printed, said)) = in_shell(&home, &broker, shell, "cz dev; printenv AWS_ACCESS_KEY_ID AWS_REGION")
-        else {
+        let Some((printed, said)) = in_shell(
+            &home,
+            &broker,
+            shell,
+            "cz dev; printenv AWS_ACCESS_KEY_ID AWS_REGION CREDENZA_ACTIVE; cz -; printenv | grep -c -e AKIA -e hush; printenv AWS_PROFILE",
+        ) else {
             continue;
         };
-        assert_eq!(printed, "AKIADEV\neu-west-3", "{shell}: {said}");
+        assert_eq!(printed, "AKIADEV\neu-west-3\ndev\n0\nmine", "{shell}: {said}");
         assert!(said.contains("no daemon serves dev, so that this shell has its keys"), "{shell}: {said}");
         let Some((printed, said)) = in_shell(&home, &broker, shell, "cz nothing; echo $AWS_PROFILE") else { continue };
         assert!(printed == "mine" && said.contains("nothing"), "{shell}: {printed}: {said}");

@@ -282,6 +282,7 @@ mod tests {
             context: Context::new(Environment::default(), Files::unwatched()),
             config: Config::parse(b"", &Overrides::default()).unwrap(),
             named: Some(path.clone()),
+            refused: None,
         };
         let asked = ask::<Value>(&inputs, "cannot", ControlRequest::get("/grants")).await;
         let error = asked.unwrap_err().to_string();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::child_environment::ACTIVE;
 use crate::cli::control::answer::{encoded, json, time_text};
 use crate::cli::control::client::{ControlRequest, exchange, listens, parse};
 use crate::cli::control::mfa_session::DaemonMfaSessions;
 use crate::cli::control::{CommandOutput, ControlInputs};
 use crate::cli::error::CommandError;
+use crate::cli::exit_code;
 use crate::cli::find_identity::{IdentityChoice, find_identity, profile_names};
 use crate::cli::load_identity::{LoadedIdentity, load_identity};
 use crate::cli::region_endpoint;
@@ -75,10 +77,15 @@ async fn loaded_here(
     name: &IdentityName,
     verifies: bool,
 ) -> Result<WhoamiAnswer, CommandError> {
+    // Without its file the configuration has other identities, which must not answer for these.
+    if let Some(refused) = &inputs.refused {
+        return Err(CommandError::new(refused).with_code(exit_code::BAD_CONFIGURATION));
+    }
     let mut context = inputs.context.clone();
     context.environment = region_endpoint::without_own_variables(&context.environment);
     context.mfa = Mfa::at_the_terminal();
-    let daemon = ControlInputs { context: inputs.context.clone(), config: inputs.config.clone(), named: None };
+    let daemon =
+        ControlInputs { context: inputs.context.clone(), config: inputs.config.clone(), named: None, refused: None };
     context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     let choice = IdentityChoice::IdentityOrProfile(name.clone());
     let identity = find_identity(&context, &inputs.config, &NamedPaths::default(), &choice).await?;
@@ -108,6 +115,14 @@ fn output(inputs: &ControlInputs, answer: &WhoamiAnswer, verified: bool, is_json
     }
     let now = inputs.context.clock.now();
     let mut text = String::new();
+    let mut notes = Vec::new();
+    // The user may mean the identity of this shell.
+    let active = inputs.context.environment.get(ACTIVE).and_then(|active| active.split(' ').next());
+    if let (Some(active), Some(shown)) = (active, answer.identity.as_deref())
+        && active != shown
+    {
+        notes.push(format!("this shell uses identity {0}; `credenza whoami {0}` tells about it", Escaped(active)));
+    }
     let unknown = if verified { "unknown" } else { "unknown; --verify asks STS" };
     for (key, value, missing) in [
         ("identity", &answer.identity, "unknown"),
@@ -120,5 +135,5 @@ fn output(inputs: &ControlInputs, answer: &WhoamiAnswer, verified: bool, is_json
     }
     let expiration = answer.expiration.as_deref().map_or_else(|| "none".into(), |end| time_text(end, now));
     let _ = writeln!(text, "expiration: {expiration}");
-    text.into()
+    CommandOutput { text: text.into(), notes }
 }

@@ -16,6 +16,9 @@ use crate::os::environment::Environment;
 /// was a secret.
 pub(crate) const BEFORE: &str = "CREDENZA_BEFORE";
 
+/// The variable that is set while the keys of a shell are those of an identity.
+pub(crate) const KEYS: &str = "CREDENZA_KEYS";
+
 /// The variables with secrets, which are not saved.
 const SECRETS: [&str; 6] = [
     "AWS_ACCESS_KEY_ID",
@@ -27,7 +30,7 @@ const SECRETS: [&str; 6] = [
 ];
 
 /// The variables that lead SDKs to the daemon.
-const LEADING: [&str; 3] = [
+pub(crate) const LEADING: [&str; 3] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
@@ -47,6 +50,8 @@ pub(crate) fn saved(environment: &Environment) -> String {
     }
     let own =
         |name: &&str| environment.get(OWN_VARIABLES).is_some_and(|own| own.split_whitespace().any(|own| own == *name));
+    let has_keys = environment.get(KEYS).is_some();
+    let own = |name: &&str| own(name) || has_keys && SECRETS.contains(name);
     let saved = changed_names().filter(|name| !own(name)).filter_map(|name| {
         let value = environment.variables().get(name)?;
         Some(match SECRETS.contains(&name) || name == "AWS_CONTAINER_AUTHORIZATION_TOKEN" {
@@ -85,12 +90,14 @@ pub(crate) fn restored(environment: &Environment) -> Option<RestoredVariables> {
         let value = value.filter(|value| !value.contains('\0'));
         // A variable that the user has set since then stays.
         let is_changed = value.is_some() || environment.variables().contains_key(name);
-        let is_users = CLEARED.contains(&name) && environment.variables().contains_key(name);
+        let is_ours = environment.get(KEYS).is_some() && SECRETS.contains(&name);
+        let is_users = CLEARED.contains(&name) && environment.variables().contains_key(name) && !is_ours;
         if is_changed && !is_users {
             taken.variables.push((name, value.map(Zeroizing::new)));
         }
     }
-    let own = [OWN_VARIABLES, ACTIVE, BEFORE].into_iter().filter(|name| environment.variables().contains_key(*name));
+    let own =
+        [OWN_VARIABLES, ACTIVE, BEFORE, KEYS].into_iter().filter(|name| environment.variables().contains_key(*name));
     taken.variables.extend(own.map(|name| (name, None)));
     Some(taken)
 }
@@ -139,6 +146,26 @@ mod tests {
         );
         assert_eq!(taken.lost, ["AWS_SECRET_ACCESS_KEY"]);
         assert_eq!(restored(&Environment::new(before)), None);
+    }
+
+    #[test]
+    fn takes_keys_of_an_identity_back() {
+        let keys =
+            [("AWS_ACCESS_KEY_ID", "ASIA1"), ("AWS_SECRET_ACCESS_KEY", "hush"), (KEYS, "1"), (BEFORE, "AWS_PROFILE=a")];
+        let during = Environment::new(keys);
+        let taken = restored(&during).unwrap();
+        assert_eq!(
+            values(&taken),
+            [
+                ("AWS_ACCESS_KEY_ID", None),
+                ("AWS_SECRET_ACCESS_KEY", None),
+                ("AWS_PROFILE", Some("a")),
+                (BEFORE, None),
+                (KEYS, None)
+            ]
+        );
+        assert!(taken.lost.is_empty());
+        assert_eq!(saved(&Environment::new([keys[0], keys[1], keys[2]])), "", "keys of an identity are not the user's");
     }
 
     #[test]
