@@ -217,7 +217,6 @@ fn usage_errors_say_what_to_do() {
         ("env --url-file u", "--url-file has no meaning for `credenza env`"),
         ("env --format ecs", "possible values: env, dotenv, fish, powershell"),
         ("get --profile dev --identity minio", "--profile would configure the identity default"),
-        ("exec --region eu --identity minio -- ls", "--region would"),
         ("get --identity=", "1 to 256 bytes"),
         ("get --listen 127.0.0.1:1", "--listen has no meaning for `credenza get`"),
         ("--imds-listen 10.0.0.1:80", "other hosts must not reach it"),
