@@ -56,12 +56,15 @@ setup: ## install what `make test` needs and this machine lacks: Debian packages
 test: ## every check: suites side by side, with a table at the end (SUITES="fmt unit" picks some); what cannot run here is skipped loudly, and fails with CI=true
 	@tests/suites.sh $(SUITES)
 
-fmt: ## formatting of the program, the benchmark, the Rust client and the fuzz targets
+fmt: ## lock files, and formatting of the program, the benchmark, the Rust client and the fuzz targets
 	cargo fmt --all --check
 	cargo fmt --manifest-path benches/Cargo.toml --check
 	cargo fmt --manifest-path tests/clients/rust/Cargo.toml --check
 	cargo fmt --manifest-path examples/aws-sdk/Cargo.toml --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	@# A new dependency of the program belongs into the lock files of the packages around it, too.
+	@for package in examples/aws-sdk fuzz benches tests/clients/rust; do \
+	  cargo metadata --locked --quiet --format-version 1 --manifest-path $$package/Cargo.toml >/dev/null; done
 
 clippy: ## lints, warnings are errors
 	cargo clippy --locked --workspace --all-targets -- -D warnings
