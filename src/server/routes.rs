@@ -68,7 +68,8 @@ impl<T> LastSeen<T> {
 
     #[inline]
     fn now(&mut self) -> &T {
-        if self.watch.has_changed().is_ok_and(|changed| changed) {
+        // A sender that has ended, because the daemon stops, has left its last value.
+        if self.watch.has_changed().unwrap_or(true) {
             self.seen = Arc::clone(&self.watch.borrow_and_update());
         }
         &self.seen
@@ -160,6 +161,12 @@ impl Routes {
         AnswerFuture::Later(Box::pin(async { answer.await.map(|answer| answer.map(Either::Right)) }))
     }
 
+    /// Returns true if clients and identities are those of one configuration.
+    fn is_settled(&self) -> bool {
+        let (clients, handles) = &mut *self.published.borrow_mut();
+        clients.now().generation == handles.now().generation
+    }
+
     /// Answers a request that came while a reload had replaced the identities, and not yet the clients: it waits for them, and
     /// is judged anew.
     #[cold]
@@ -172,7 +179,8 @@ impl Routes {
         let routes = self.clone();
         AnswerFuture::Later(Box::pin(async move {
             match routes.state.settled_clients().await {
-                Ok(_) => routes.answer(request, &origin, known_already).wait().await,
+                Ok(_) if routes.is_settled() => routes.answer(request, &origin, known_already).wait().await,
+                Ok(_) => Ok(Response::from(ErrorResponse::reloading()).map(Either::Right)),
                 Err(error) => Ok(Response::from(error).map(Either::Right)),
             }
         }))
