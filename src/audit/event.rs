@@ -14,7 +14,7 @@ use crate::model::time::timestamp;
 /// sends may have 16,000.
 const LONGEST: usize = 256;
 
-/// What happened.
+/// The kind of an event: the value of the field `event`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AuditKind {

@@ -155,6 +155,11 @@ impl From<String> for CommandOutput {
 }
 
 impl ControlInputs {
+    /// The inputs of a configuration that is in use. `named` is the socket of a flag or a variable.
+    pub(crate) fn new(context: Context, config: Config, named: Option<PathBuf>) -> Self {
+        Self { context, config, named, refused: None }
+    }
+
     /// Loads the configuration, which decides where the socket is.
     ///
     /// A file with an error leaves the defaults: a grant must be revocable, and `reload` shows the daemon's view of the

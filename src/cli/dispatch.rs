@@ -90,12 +90,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         context.environment = region_endpoint::with_imds(&context.environment);
     }
     if loads {
-        let daemon = ControlInputs {
-            context: context.clone(),
-            config: config.clone(),
-            named: control_socket.clone(),
-            refused: None,
-        };
+        let daemon = ControlInputs::new(context.clone(), config.clone(), control_socket.clone());
         context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     }
     match command {
@@ -105,12 +100,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Command::Get { identity, format, from_daemon: true, login, .. } => {
-            let inputs = ControlInputs {
-                context: context.clone(),
-                config: config.clone(),
-                named: control_socket,
-                refused: None,
-            };
+            let inputs = ControlInputs::new(context.clone(), config.clone(), control_socket);
             log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             print(&get::from_daemon(&config.server, &context, identity.name(), format).await?)
         }
@@ -126,22 +116,12 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             }
         }
         Command::Env(request) => {
-            let inputs = ControlInputs {
-                context: context.clone(),
-                config: config.clone(),
-                named: control_socket,
-                refused: None,
-            };
+            let inputs = ControlInputs::new(context.clone(), config.clone(), control_socket);
             log_in_for_daemon(&inputs, &shared_files, request.login, &request.identity).await?;
             print(&env::env(&config.server, config.imds.as_ref(), &context, &request).await?)
         }
         Command::ShellSwitch { identity, dialect } => {
-            let inputs = ControlInputs {
-                context: context.clone(),
-                config: config.clone(),
-                named: control_socket,
-                refused: None,
-            };
+            let inputs = ControlInputs::new(context.clone(), config.clone(), control_socket);
             log_in_for_daemon(&inputs, &shared_files, false, &identity).await?;
             let shadowed = EnvRequest { identity: identity.clone(), dialect, shadow: true, login: false };
             let lines = env::env(&config.server, config.imds.as_ref(), &context, &shadowed).await;
@@ -170,12 +150,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::EnvUnset(dialect) => print(&env::unset(&context, dialect)?),
         Command::Exec(request) if request.from_daemon => {
             let ExecRequest { identity, keep_profiles, login, command, .. } = request;
-            let inputs = ControlInputs {
-                context: context.clone(),
-                config: config.clone(),
-                named: control_socket,
-                refused: None,
-            };
+            let inputs = ControlInputs::new(context.clone(), config.clone(), control_socket);
             log_in_for_daemon(&inputs, &shared_files, login, identity.name()).await?;
             let code =
                 exec::from_daemon::exec(&config.server, &context, identity.name(), keep_profiles, &command).await?;
@@ -242,11 +217,10 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             Ok(ExitCode::SUCCESS)
         }
         Command::Status(request) => {
-            show_status(&ControlInputs { context, config, named: control_socket, refused: None }, &request, view).await
+            show_status(&ControlInputs::new(context, config, control_socket), &request, view).await
         }
         Command::StatusWarnings(within) => {
-            let document =
-                status::document(&ControlInputs { context, config, named: control_socket, refused: None }).await?;
+            let document = status::document(&ControlInputs::new(context, config, control_socket)).await?;
             let warnings = status::fail_within::warnings(&document, within);
             print(&warnings.iter().map(|warning| format!("{warning}\n")).collect::<String>())?;
             Ok(if warnings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -254,7 +228,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
         Command::Login(request) => {
             if let Some(profile) = targets::mfa_profile(&context, &request).await {
                 let other = config.identity_with_profile(&profile);
-                let inputs = ControlInputs { context, config, named: control_socket, refused: None };
+                let inputs = ControlInputs::new(context, config, control_socket);
                 let served = complete_names::names(&inputs, NameKind::Identities).await;
                 let identity = match served.contains(&*profile) {
                     true => IdentityName::new(&*profile),
@@ -273,7 +247,7 @@ pub(crate) async fn dispatch(command: Command, resources: Resources) -> Result<E
             })
         }
         Command::Logout(request) => {
-            let daemon = ControlInputs { context: context.clone(), config, named: control_socket, refused: None };
+            let daemon = ControlInputs::new(context.clone(), config, control_socket);
             print(&logout::logout(&context, &request, &daemon).await?)
         }
         // Start-up has run these commands: they need no configuration, or only a part of it.

@@ -12,7 +12,7 @@ pub(crate) struct AuditConfig {
     pub(crate) required: bool,
 }
 
-/// Where the lines go.
+/// The place of the lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AuditTarget {
     /// An absolute path, or one below `~`.

@@ -133,7 +133,7 @@ pub(crate) async fn run(context: Context, words: Vec<String>, identity: Identity
             return;
         }
     };
-    // What it prints may be anything, so that it is read and dropped.
+    // Its output is for nobody: read it, so that the program does not wait, and drop it.
     let terminal = Terminal::default();
     let ended = RunningProgram::new(child, run, true).wait(&terminal);
     match tokio::time::timeout(TIMEOUT, ended).await {

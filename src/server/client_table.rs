@@ -179,7 +179,8 @@ impl ClientTable {
         }
     }
 
-    /// Drops the sessions that clients had before, and may not have now. Nobody gets them, so that they need no renewal.
+    /// Makes the supervisor drop the sessions that clients had before a change and may not have after it. No client gets
+    /// them any more, so that they need no renewal.
     async fn drop_lost_sessions(&self, before: &Clients, supervisor: &mpsc::Sender<SupervisorCommand>) {
         let clients = Arc::clone(&self.published.borrow());
         if let Some(lost) = clients.lost_since(before) {

@@ -84,8 +84,7 @@ async fn loaded_here(
     let mut context = inputs.context.clone();
     context.environment = region_endpoint::without_own_variables(&context.environment);
     context.mfa = Mfa::at_the_terminal();
-    let daemon =
-        ControlInputs { context: inputs.context.clone(), config: inputs.config.clone(), named: None, refused: None };
+    let daemon = ControlInputs::new(inputs.context.clone(), inputs.config.clone(), None);
     context.mfa_sessions = MfaSessions::with_lender(Arc::new(DaemonMfaSessions::new(daemon)));
     let choice = IdentityChoice::IdentityOrProfile(name.clone());
     let identity = find_identity(&context, &inputs.config, &NamedPaths::default(), &choice).await?;

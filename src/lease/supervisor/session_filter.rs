@@ -1,4 +1,4 @@
-//! Chooses sessions of single clients, which nobody may have any more.
+//! Chooses the sessions that the supervisor drops: those of a client that has lost an identity, or is gone.
 
 use std::fmt;
 
